@@ -1,0 +1,46 @@
+//! The console engine: takes a [`Console`] and what a guest is to be told or asked, gives what came of it, or an
+//! error with the guest's last screen. Never waits without a deadline and never takes garbled output for a pass.
+
+use std::time::Duration;
+
+/// A guest's console: bytes in, text out. What is behind it (a serial stream, a screen and a keyboard, a test's
+/// script) does not matter above this line.
+pub trait Console: Send {
+    /// Waits at most `wait` for output and gives what appeared; empty when nothing did. An error when the guest or
+    /// the way to it has gone.
+    fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError>;
+
+    /// Sends text to the guest. That it was sent does not mean that it was read.
+    fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError>;
+}
+
+/// The way to a guest's console broke.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConsoleError {
+    /// The guest hung up: it was stopped or its QEMU died.
+    #[error("the guest's console was closed: the guest has stopped")]
+    Closed,
+    /// Somebody else has the console.
+    #[error("the guest's console is open elsewhere ({0}); close that one first")]
+    Busy(String),
+    /// Anything else, in the words of what is below.
+    #[error("console: {0}")]
+    Failed(String),
+}
+
+/// What a guest's pings to one address came to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The pings were made and counted; `received` 0 is "not reached", between 0 and `sent` is "lossy".
+    Counted {
+        /// Echo requests sent.
+        sent: u32,
+        /// Echo replies received.
+        received: u32,
+        /// Mean round trip in milliseconds, where there was one.
+        rtt_ms: Option<f64>,
+    },
+    /// Nothing can be said, and why. Never counts as a pass, nor as a proof of isolation.
+    Unknown(String),
+}

@@ -1,0 +1,81 @@
+//! The only code that touches a host: takes steps and applies them, looks at a host and gives its [`HostState`].
+//! Takes no decision about what is wanted; never prints.
+
+pub mod cmd;
+pub mod survey;
+
+use crate::lab::{HostName, LabName};
+use crate::plan::Step;
+use crate::state::{DomainName, HostState};
+
+pub use cmd::{Cmd, CmdError, Output, Shell};
+pub use survey::Survey;
+
+/// A host that can be looked at and changed.
+pub trait Host: Send + Sync {
+    /// What `lab` owns here. Foreign objects do not appear.
+    fn observe(&self, lab: &LabName) -> Result<HostState, HostError>;
+
+    /// What the host is and has, apart from the lab: for preflight and for what the desired state must keep.
+    fn survey(&self, lab: &LabName) -> Result<Survey, HostError>;
+
+    /// Applies steps in order, telling `log` before and after each. Creation stops at the first error; removal goes
+    /// on and returns all of them. Guests of one call run side by side.
+    fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>>;
+
+    /// Opens the console of a running domain. The guest's output from now on is not lost.
+    fn open_console(&self, domain: &DomainName) -> Result<Box<dyn crate::guest::Console>, HostError>;
+}
+
+/// Who is told about steps while they run: the journal (which must have them on disk before they happen) and the
+/// progress display. Called from several threads.
+pub trait StepLog: Sync {
+    /// These steps are about to run, as one batch. An error means they must not.
+    fn begin(&self, steps: &[Step]) -> std::io::Result<()>;
+    /// These steps, begun together, have ended.
+    fn end(&self, steps: &[Step], result: Result<(), &StepError>);
+    /// A word about a step under way, e.g. what a booting guest printed last.
+    fn note(&self, step: &Step, text: &str);
+    /// The user asked to stop: begin nothing new.
+    fn cancelled(&self) -> bool;
+}
+
+/// A host could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A command failed.
+    #[error(transparent)]
+    Command(#[from] CmdError),
+    /// libvirt said no; the text is libvirt's.
+    #[error("libvirt on this host, {doing}: {message}")]
+    Libvirt {
+        /// What was being done.
+        doing: String,
+        /// libvirt's words.
+        message: String,
+        /// libvirt's error code (virErrorNumber).
+        code: u32,
+    },
+    /// Something else: what was being done and what came of it.
+    #[error("{doing}: {message}")]
+    Other {
+        /// What was being done.
+        doing: String,
+        /// What came of it.
+        message: String,
+    },
+}
+
+/// A step failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {source}")]
+pub struct StepError {
+    /// The step.
+    pub step: Step,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A host with its name, for messages.
+pub type NamedHosts = std::collections::BTreeMap<HostName, std::sync::Arc<dyn Host>>;

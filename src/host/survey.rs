@@ -1,0 +1,48 @@
+//! What a host is and has, apart from the lab: gathered in a constant number of commands, judged in
+//! [`crate::plan`]'s preflight, before anything is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{IfName, MacAddr};
+use crate::state::NicConfig;
+
+/// What a host is and has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survey {
+    /// NICs of the host that are not ours, with what stands on them (for a taken one: what stood on it).
+    pub nics: BTreeMap<IfName, NicConfig>,
+    /// Every other link name in use that is not this lab's, with its owner ("lab other", "libvirt", "someone else").
+    pub foreign_links: BTreeMap<String, String>,
+    /// Subnets that the host reaches by links which are not this lab's, with the link's name.
+    pub subnets: Vec<(IpNet, String)>,
+    /// Domain names that are not this lab's, with their owner.
+    pub foreign_domains: BTreeMap<String, String>,
+    /// MAC addresses of domains that are not this lab's, with the domain's name.
+    pub foreign_macs: BTreeMap<MacAddr, String>,
+    /// Programs that were looked for and found, e.g. `ip`, `nft`, `dnsmasq`.
+    pub programs: BTreeSet<String>,
+    /// Kernel features that were looked for and are missing, e.g. `8021q`.
+    pub missing_modules: BTreeSet<String>,
+    /// Memory that can be given to guests, in MiB (MemAvailable of /proc/meminfo); 0: unknown.
+    pub memory_mib: u64,
+    /// Architectures QEMU can run here, in libvirt's words; empty: unknown.
+    pub arches: BTreeSet<String>,
+    /// Whether KVM really works.
+    pub kvm: Kvm,
+}
+
+/// Whether hardware virtualization can be used. An openable /dev/kvm proves nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kvm {
+    /// The CPU has it and libvirt offers it.
+    Usable,
+    /// No /dev/kvm.
+    #[default]
+    Absent,
+    /// There is a /dev/kvm, but it cannot work: why.
+    Useless(String),
+}

@@ -1,0 +1,219 @@
+//! The checked lab: plain data, references resolved, counts expanded. Nothing here has been chosen yet; what the
+//! user left open is `None` and is decided in [`crate::topology`].
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
+
+/// One lab, as written and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lab {
+    /// Its name, part of every object's name.
+    pub name: LabName,
+    /// Hosts by name.
+    pub hosts: BTreeMap<HostName, LabHost>,
+    /// Direct cables between NICs of emulated hosts.
+    pub cables: Vec<Cable>,
+    /// Networks by name.
+    pub networks: BTreeMap<NetworkName, Network>,
+    /// Virtual machines by name, `count` already expanded (`web` × 2 = `web-1`, `web-2`).
+    pub vms: BTreeMap<VmName, Vm>,
+    /// What `netlab verify` asks besides guest to guest and guest to gateway.
+    pub verify: Verify,
+}
+
+/// A host of the lab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabHost {
+    /// How netlab reaches it.
+    pub connect: Connect,
+    /// NICs that an emulated host is given; for a real host what its NICs are expected to be.
+    pub nics: BTreeMap<IfName, LabHostNic>,
+}
+
+/// How a host is reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connect {
+    /// A network, mount and PID namespace on this machine with its own libvirt daemon.
+    Emulated,
+    /// This machine and its `qemu:///system`.
+    Local,
+}
+
+/// A NIC of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabHostNic {
+    /// Address with prefix length, e.g. `172.16.99.108/24`.
+    pub address: Option<Ipv4Net>,
+    /// Default gateway reached through this NIC.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A direct cable between two NICs of emulated hosts; `ends` is in sorted order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cable {
+    /// The two NICs.
+    pub ends: [CableEnd; 2],
+}
+
+/// One end of a cable, written `node1:eth0`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CableEnd {
+    /// The host.
+    pub host: HostName,
+    /// The NIC on it.
+    pub nic: IfName,
+}
+
+/// One L2 segment with one IPv4 subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The subnet guests' addresses come from.
+    pub subnet: Ipv4Net,
+    /// Per host: the NIC that carries this network to other hosts. Absent: the network stays inside each host.
+    pub uplinks: BTreeMap<HostName, IfName>,
+    /// 802.1Q id on the uplink; absent: untagged, the NIC itself is enslaved.
+    pub vlan: Option<VlanId>,
+    /// The bridge's name on every host; absent: derived.
+    pub bridge: Option<IfName>,
+    /// Spanning tree on the bridge (default off).
+    pub stp: bool,
+    /// The address hosts route this network with.
+    pub gateway: Option<Gateway>,
+    /// Name servers given to guests.
+    pub nameservers: Vec<IpAddr>,
+}
+
+/// The router of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its address, inside the network's subnet.
+    pub address: Ipv4Addr,
+    /// The host that has it.
+    pub on: HostName,
+}
+
+/// A virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vm {
+    /// Where it runs.
+    pub host: HostName,
+    /// What it runs.
+    pub image: ImageName,
+    /// Memory in MiB; absent: what the image asks for.
+    pub memory_mib: Option<u64>,
+    /// Virtual CPUs, at least 1.
+    pub cpus: u32,
+    /// Its NICs, in the order the guest sees them.
+    pub nics: Vec<Nic>,
+}
+
+/// A guest's NIC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// The network it is on.
+    pub network: NetworkName,
+    /// Its address; absent: allocated.
+    pub address: Option<Ipv4Addr>,
+    /// Its MAC address; absent: derived from lab, vm and place.
+    pub mac: Option<MacAddr>,
+}
+
+/// The `[verify]` table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verify {
+    /// Addresses outside the lab that every guest must reach.
+    pub outside: Vec<IpAddr>,
+}
+
+/// A catalog entry: what a guest image is and how to talk to a guest made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its name in the catalog.
+    pub name: ImageName,
+    /// One line for `netlab image list`.
+    pub description: String,
+    /// How the virtual machine must be built.
+    pub machine: ImageMachine,
+    /// How the guest starts.
+    pub boot: Boot,
+    /// How the guest is talked to.
+    pub console: ImageConsole,
+}
+
+/// The virtual hardware an image wants; the words are libvirt's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageMachine {
+    /// Architecture, e.g. `x86_64`, `i686`.
+    pub arch: String,
+    /// Machine type, e.g. `pc`, `q35`.
+    pub machine: String,
+    /// Disk bus, e.g. `virtio`, `ide`.
+    pub disk_bus: String,
+    /// NIC model, e.g. `virtio`, `e1000`.
+    pub nic_model: String,
+    /// Memory in MiB a guest gets when the lab does not say.
+    pub memory_mib: u64,
+}
+
+/// How a guest of an image starts. Paths are those of the image cache.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// The kernel is loaded directly; there is no disk.
+    Kernel {
+        /// Kernel image.
+        kernel: PathBuf,
+        /// Initial RAM file system.
+        initrd: PathBuf,
+        /// Kernel command line.
+        cmdline: String,
+    },
+    /// A disk: every guest gets a qcow2 overlay over this file, which is never written.
+    Disk {
+        /// The base file.
+        base: PathBuf,
+        /// `raw` or `qcow2`; always stated, never probed.
+        format: String,
+    },
+}
+
+/// How a guest's console behaves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ImageConsole {
+    /// The text that a waiting shell ends its line with, e.g. `~ # `.
+    pub prompt: String,
+    /// Login, where the image asks for one.
+    pub login: Option<Login>,
+    /// Which commands set addresses.
+    pub dialect: Dialect,
+    /// Seconds a guest may take to its prompt before it counts as hung.
+    pub boot_seconds: u64,
+}
+
+/// A login dialogue.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Login {
+    /// The text that asks for the user name, e.g. `login: `.
+    pub prompt: String,
+    /// The user name to type.
+    pub user: String,
+    /// The password to type when asked.
+    pub password: Option<String>,
+}
+
+/// Which tools a guest has for its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// iproute2 or busybox `ip`.
+    Ip,
+    /// `ifconfig` and `route`.
+    Ifconfig,
+}

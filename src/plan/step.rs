@@ -1,0 +1,222 @@
+//! One change to one host: plain data, so that a journal can be read back; `Display` is the line that a user reads.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{Cable, HostName, IfName};
+use crate::state::{Domain, DomainName, GuestConfig, Link, LinkKind, Machine, Sysctl, Uplink, Volume};
+
+/// When a step runs: stages are barriers across all hosts. Removal runs in the opposite order, before creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Guests stopped, domains undefined.
+    RemoveGuests,
+    /// Volumes deleted.
+    RemoveVolumes,
+    /// Uplinks given back, links deleted, settings put back.
+    RemoveNetwork,
+    /// Emulated hosts and their cables removed.
+    RemoveRig,
+    /// Emulated hosts and their cables made.
+    Rig,
+    /// Links, addresses, uplinks, settings.
+    Network,
+    /// Overlays made.
+    Volumes,
+    /// Domains defined.
+    Define,
+    /// Domains started, guests configured; each guest by itself.
+    Guests,
+}
+
+/// One change to one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Make an emulated host: namespaces, init, libvirt daemon; no NIC yet.
+    CreateMachine(HostName),
+    /// Remove an emulated host with all that is in it.
+    RemoveMachine(HostName),
+    /// Plug a cable: makes both NICs.
+    PlugCable(Cable),
+    /// Unplug a cable: removes both NICs.
+    UnplugCable(Cable),
+    /// Give an emulated host's NICs their addresses and routes; makes those that have no cable.
+    ConfigureMachine(HostName, Machine),
+    /// Create a link with its mark, bring it up; its master exists already.
+    CreateLink(IfName, Link),
+    /// Delete a link; the index is compared first.
+    DeleteLink {
+        /// Its name.
+        name: IfName,
+        /// The interface index that was observed.
+        index: Option<u32>,
+    },
+    /// Change a link's own settings in place (spanning tree, master, purpose); kind and parent are as before.
+    ChangeLink(IfName, Link),
+    /// Add one of the lab's addresses to a link.
+    AddAddress(IfName, IpNet),
+    /// Remove one of the lab's addresses from a link.
+    DeleteAddress(IfName, IpNet),
+    /// Enslave a host NIC, its addresses and routes moving to the bridge.
+    TakeUplink(IfName, Uplink),
+    /// Free a host NIC and put everything back on it.
+    ReleaseUplink(IfName, Uplink),
+    /// Change a kernel setting, keeping the old value.
+    SetSysctl(Sysctl, String),
+    /// Put a kernel setting back, unless another lab still needs it.
+    RestoreSysctl(Sysctl),
+    /// Make a guest's overlay.
+    CreateVolume(DomainName, Volume),
+    /// Delete a guest's overlay.
+    DeleteVolume(DomainName),
+    /// Define a domain (not started; `running` and `configured` of the value do not matter here).
+    DefineDomain(DomainName, Box<Domain>),
+    /// Remove a domain's definition; the UUID is compared first.
+    UndefineDomain {
+        /// Its name.
+        name: DomainName,
+        /// The UUID that was observed.
+        uuid: String,
+    },
+    /// Start a defined domain.
+    StartDomain(DomainName),
+    /// Stop a running domain at once; the UUID is compared first.
+    StopDomain {
+        /// Its name.
+        name: DomainName,
+        /// The UUID that was observed.
+        uuid: String,
+    },
+    /// Tell a running guest its addresses over the console, and mark the domain with what it was told.
+    ConfigureGuest(DomainName, Box<GuestConfig>),
+}
+
+impl Step {
+    /// The stage the step belongs to.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::CreateMachine(..) | Self::PlugCable(..) | Self::ConfigureMachine(..) => Stage::Rig,
+            Self::RemoveMachine(..) | Self::UnplugCable(..) => Stage::RemoveRig,
+            Self::CreateLink(..)
+            | Self::ChangeLink(..)
+            | Self::AddAddress(..)
+            | Self::TakeUplink(..)
+            | Self::SetSysctl(..) => Stage::Network,
+            Self::DeleteLink { .. } | Self::DeleteAddress(..) | Self::ReleaseUplink(..) | Self::RestoreSysctl(..) => {
+                Stage::RemoveNetwork
+            }
+            Self::CreateVolume(..) => Stage::Volumes,
+            Self::DeleteVolume(..) => Stage::RemoveVolumes,
+            Self::DefineDomain(..) => Stage::Define,
+            Self::StopDomain { .. } | Self::UndefineDomain { .. } => Stage::RemoveGuests,
+            Self::StartDomain(..) | Self::ConfigureGuest(..) => Stage::Guests,
+        }
+    }
+
+    /// Takes something away. Removal goes on after an error; creation stops at the first.
+    pub fn is_removal(&self) -> bool {
+        self.stage() < Stage::Rig
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateMachine(host) => write!(f, "create emulated host {host}"),
+            Self::RemoveMachine(host) => write!(f, "remove emulated host {host}"),
+            Self::PlugCable(Cable { ends: [a, b] }) => {
+                write!(f, "plug a cable from {}:{} to {}:{}", a.host, a.nic, b.host, b.nic)
+            }
+            Self::UnplugCable(Cable { ends: [a, b] }) => {
+                write!(f, "unplug the cable from {}:{} to {}:{}", a.host, a.nic, b.host, b.nic)
+            }
+            Self::ConfigureMachine(host, _) => write!(f, "configure the NICs of emulated host {host}"),
+            Self::CreateLink(
+                name,
+                Link {
+                    kind,
+                    master,
+                    addresses,
+                    purpose,
+                },
+            ) => {
+                match kind {
+                    LinkKind::Bridge { stp } => {
+                        write!(
+                            f,
+                            "create bridge {name}{}",
+                            if *stp { " with spanning tree" } else { "" }
+                        )?;
+                    }
+                    LinkKind::Vlan { parent, id } => write!(f, "create VLAN device {name} (id {id} on {parent})")?,
+                }
+                for address in addresses {
+                    write!(f, ", address {address}")?;
+                }
+                if let Some(master) = master {
+                    write!(f, ", port of {master}")?;
+                }
+                write!(f, " for {purpose}")
+            }
+            Self::DeleteLink { name, .. } => write!(f, "delete link {name}"),
+            Self::ChangeLink(name, _) => write!(f, "change link {name}"),
+            Self::AddAddress(link, address) => write!(f, "add address {address} to {link}"),
+            Self::DeleteAddress(link, address) => write!(f, "delete address {address} from {link}"),
+            Self::TakeUplink(nic, Uplink { bridge, was }) => {
+                write!(f, "take {nic} into bridge {bridge}")?;
+                list(f, ", moving ", was.addresses.iter())
+            }
+            Self::ReleaseUplink(nic, Uplink { bridge, was }) => {
+                write!(f, "give {nic} back from bridge {bridge}")?;
+                list(f, ", with ", was.addresses.iter())
+            }
+            Self::SetSysctl(key, value) => write!(f, "set {key} to {value}"),
+            Self::RestoreSysctl(key) => write!(f, "put {key} back"),
+            Self::CreateVolume(name, Volume { base, .. }) => {
+                write!(f, "create the disk of {} over {}", name.vm(), base.display())
+            }
+            Self::DeleteVolume(name) => write!(f, "delete the disk of {}", name.vm()),
+            Self::DefineDomain(name, domain) => write!(
+                f,
+                "define domain {name} ({} MiB, {} CPU{})",
+                domain.memory_mib,
+                domain.cpus,
+                if domain.cpus == 1 { "" } else { "s" }
+            ),
+            Self::UndefineDomain { name, .. } => write!(f, "undefine domain {name}"),
+            Self::StartDomain(name) => write!(f, "start {name}"),
+            Self::StopDomain { name, .. } => write!(f, "stop {name}"),
+            Self::ConfigureGuest(name, config) => {
+                write!(f, "configure {} over its console", name.vm())?;
+                list(f, ": ", config.nics.iter().map(|(_, address)| address))
+            }
+        }
+    }
+}
+
+/// Writes `lead` and the items with commas between, or nothing.
+fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, lead: &str, items: impl Iterator<Item = T>) -> fmt::Result {
+    for (at, item) in items.enumerate() {
+        write!(f, "{}{item}", if at == 0 { lead } else { ", " })?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl Sysctl {
+    /// The setting's name for sysctl(8).
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Ipv4Forward => "net.ipv4.ip_forward",
+        }
+    }
+}

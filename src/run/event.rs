@@ -1,0 +1,80 @@
+//! What happens during a run, for whoever shows it. The executor sends; the printer in [`crate::cmd`] draws.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::lab::HostName;
+use crate::plan::{Stage, Step};
+
+/// Something happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A plan is about to run: steps per host.
+    Planned(BTreeMap<HostName, usize>),
+    /// A stage began.
+    Stage(Stage),
+    /// A step began.
+    Began {
+        /// Where.
+        host: HostName,
+        /// What.
+        step: Step,
+    },
+    /// A word about a step under way, e.g. the last line that a booting guest printed.
+    Note {
+        /// Where.
+        host: HostName,
+        /// Which step.
+        step: Step,
+        /// The word.
+        text: String,
+    },
+    /// A step ended.
+    Ended {
+        /// Where.
+        host: HostName,
+        /// What.
+        step: Step,
+        /// Why it failed, if it did.
+        error: Option<String>,
+        /// How long it took; steps of one batch share the batch's time.
+        took: Duration,
+    },
+    /// Something slow outside the plan: a name and what it is doing, e.g. an image being built.
+    Busy {
+        /// What it is about.
+        what: String,
+        /// What it is doing.
+        text: String,
+    },
+    /// That ended.
+    Done {
+        /// What it was about.
+        what: String,
+    },
+    /// Something the user should know although the run goes on.
+    Warning(String),
+}
+
+/// Where events go. Sending never fails: whoever stopped listening does not stop the run.
+#[derive(Debug, Clone, Default)]
+pub struct Events(Option<std::sync::mpsc::Sender<Event>>);
+
+impl Events {
+    /// Events that go to `sender`.
+    pub fn to(sender: std::sync::mpsc::Sender<Event>) -> Self {
+        Self(Some(sender))
+    }
+
+    /// Events that go nowhere.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Sends one event.
+    pub fn send(&self, event: Event) {
+        if let Some(sender) = &self.0 {
+            let _ = sender.send(event);
+        }
+    }
+}

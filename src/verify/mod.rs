@@ -1,0 +1,2 @@
+//! The connectivity matrix: who must reach whom, who does, and what that looks like. Takes a topology and the
+//! answers of the guests; never guesses: no answer is "unknown".
