@@ -1,6 +1,210 @@
 //! Runs a plan: hosts in parallel, steps in order, intent on disk first. Takes no decisions; whatever happens, the
-//! answer is what was done, what was not, and how to go on.
+//! answer is what was done, what was not, and why.
 
 pub mod event;
+mod failpoint;
+pub mod journal;
+pub mod lock;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
 pub use event::{Event, Events};
+pub use journal::{Journal, Past, Record};
+pub use lock::Lock;
+
+use crate::host::{HostError, NamedHosts, StepError, StepLog};
+use crate::lab::{HostName, LabName};
+use crate::plan::{Plan, Step};
+use crate::state::{HostState, Site};
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Steps that were done.
+    pub done: usize,
+    /// Steps that were never begun.
+    pub left: usize,
+    /// Steps that failed.
+    pub failed: Vec<(HostName, StepError)>,
+    /// The run stopped because it was asked to.
+    pub cancelled: bool,
+}
+
+impl Report {
+    /// Everything was done.
+    pub fn is_complete(&self) -> bool {
+        self.left == 0 && self.failed.is_empty()
+    }
+
+    /// Only guests did not do what they were asked to: the hosts are as planned.
+    pub fn only_guests_failed(&self) -> bool {
+        !self.cancelled
+            && !self.failed.is_empty()
+            && self.failed.iter().all(|(_, error)| matches!(error.step, Step::ConfigureGuest(..)))
+    }
+}
+
+/// What a run needs besides its plan.
+pub struct Run<'a> {
+    /// The lab.
+    pub lab: &'a LabName,
+    /// Every host that the plan names.
+    pub hosts: &'a NamedHosts,
+    /// Where intent is written.
+    pub journal: Mutex<Journal>,
+    /// Who is told.
+    pub events: Events,
+    /// Set by a signal: begin nothing new.
+    pub cancel: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    /// Runs `plan` stage by stage. A stage that takes away goes on after an error; one that makes something is the
+    /// last one when it has an error, except where only guests failed to answer, which is nobody else's trouble.
+    pub fn run(&self, plan: &Plan) -> Report {
+        let total = plan.steps().count();
+        let mut report = Report::default();
+        let mut counts = BTreeMap::new();
+        for (host, _) in plan.steps() {
+            *counts.entry(host.clone()).or_default() += 1;
+        }
+        self.events.send(Event::Planned(counts));
+        let done = AtomicUsize::new(0);
+        for (stage, hosts) in &plan.stages {
+            let making = hosts.values().flatten().any(|step| !step.is_removal());
+            if self.cancel.load(Ordering::SeqCst) || (making && !report.failed.is_empty()) {
+                break;
+            }
+            self.events.send(Event::Stage(*stage));
+            report.failed.extend(self.run_stage(hosts, &done));
+        }
+        report.done = done.into_inner();
+        report.left = total - report.done - report.failed.len();
+        report.cancelled = self.cancel.load(Ordering::SeqCst) && report.left > 0;
+        report
+    }
+
+    /// One stage: every host in a thread of its own.
+    fn run_stage(&self, hosts: &BTreeMap<HostName, Vec<Step>>, done: &AtomicUsize) -> Vec<(HostName, StepError)> {
+        thread::scope(|scope| {
+            let running: Vec<_> = hosts
+                .iter()
+                .map(|(name, steps)| scope.spawn(move || (name, self.run_host(name, steps, done))))
+                .collect();
+            let mut failed = Vec::new();
+            for host in running {
+                match host.join() {
+                    Ok((name, errors)) => failed.extend(errors.into_iter().map(|error| (name.clone(), error))),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            failed
+        })
+    }
+
+    fn run_host(&self, name: &HostName, steps: &[Step], done: &AtomicUsize) -> Vec<StepError> {
+        let Some(host) = self.hosts.get(name) else {
+            let error = "no way to this host is known".into();
+            return steps.first().map(|step| StepError { step: step.clone(), source: error }).into_iter().collect();
+        };
+        let log = HostLog { run: self, host: name, done, since: Mutex::default() };
+        host.apply(self.lab, steps, &log).err().unwrap_or_default()
+    }
+}
+
+/// Journal and events for the steps of one host.
+struct HostLog<'a> {
+    run: &'a Run<'a>,
+    host: &'a HostName,
+    done: &'a AtomicUsize,
+    /// When the steps under way began, by the step's text.
+    since: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl HostLog<'_> {
+    fn add(&self, record: &Record) -> io::Result<()> {
+        let mut journal = self.run.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.add(record).map_err(io::Error::other)
+    }
+}
+
+impl StepLog for HostLog<'_> {
+    fn begin(&self, steps: &[Step]) -> io::Result<()> {
+        self.add(&Record::Intent { host: self.host.clone(), steps: steps.to_vec() })?;
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        for step in steps {
+            since.insert(step.to_string(), Instant::now());
+            self.run.events.send(Event::Began { host: self.host.clone(), step: step.clone() });
+        }
+        Ok(())
+    }
+
+    fn end(&self, steps: &[Step], result: Result<(), &StepError>) {
+        let error = result.err();
+        let record = Record::Ended { host: self.host.clone(), steps: steps.len(), error: error.map(|error| chain(error)) };
+        // The deed is done: that its end could not be noted changes nothing but what a reader of the journal sees.
+        let _ = self.add(&record);
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        for step in steps {
+            let took = since.remove(&step.to_string()).map(|began| began.elapsed()).unwrap_or_default();
+            let error = error.filter(|error| error.step == *step).map(|error| chain(error));
+            if error.is_none() {
+                self.done.fetch_add(1, Ordering::SeqCst);
+            }
+            self.run.events.send(Event::Ended { host: self.host.clone(), step: step.clone(), error, took });
+        }
+    }
+
+    fn note(&self, step: &Step, text: &str) {
+        self.run.events.send(Event::Note { host: self.host.clone(), step: step.clone(), text: text.to_owned() });
+    }
+
+    fn cancelled(&self) -> bool {
+        self.run.cancel.load(Ordering::SeqCst)
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Looks at every host at the same time.
+pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Vec<(HostName, HostError)>> {
+    on_each(hosts, |host| host.observe(lab))
+        .map(|site| site.into_iter().filter(|(_, state)| *state != HostState::default()).collect())
+}
+
+/// Asks every host the same at the same time; the answers of all, or the errors of those that had one.
+pub fn on_each<T: Send>(
+    hosts: &NamedHosts,
+    ask: impl Fn(&dyn crate::host::Host) -> Result<T, HostError> + Sync,
+) -> Result<BTreeMap<HostName, T>, Vec<(HostName, HostError)>> {
+    let ask = &ask;
+    thread::scope(|scope| {
+        let asked: Vec<_> = hosts.iter().map(|(name, host)| (name, scope.spawn(move || ask(host.as_ref())))).collect();
+        let (mut answers, mut errors) = (BTreeMap::new(), Vec::new());
+        for (name, answer) in asked {
+            match answer.join() {
+                Ok(Ok(answer)) => drop(answers.insert(name.clone(), answer)),
+                Ok(Err(error)) => errors.push((name.clone(), error)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        if errors.is_empty() { Ok(answers) } else { Err(errors) }
+    })
+}

@@ -67,6 +67,9 @@ impl Identities {
 pub const RIG: &str = "this-machine";
 
 /// [`RIG`] as a name.
+///
+/// # Panics
+/// Never: the constant is a legal name.
 pub fn rig_host() -> HostName {
     #[expect(clippy::expect_used, reason = "a constant that a test checks")]
     HostName::new(RIG).expect("a legal name")

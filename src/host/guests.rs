@@ -1,0 +1,135 @@
+//! Guests of one host, side by side: each is started paused, its console opened, resumed, waited for and told its
+//! addresses, in a chain of its own. How many boot at a time is bounded for the whole machine, because guests that
+//! share too few processors only make each other's deadline pass.
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::linux::{Way, failed, one};
+use super::{HostError, StepError, StepLog};
+use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
+use crate::plan::Step;
+use crate::state::{DomainName, GuestConfig};
+
+/// Places for booting guests on one machine.
+pub struct BootSlots {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Default for BootSlots {
+    /// Two guests a processor, at least four: measured under TCG, more bring nothing and fewer leave gaps while
+    /// libvirt and the consoles are waited for.
+    fn default() -> Self {
+        let processors = thread::available_parallelism().map_or(2, usize::from);
+        Self { free: Mutex::new((2 * processors).max(4)), freed: Condvar::new() }
+    }
+}
+
+impl BootSlots {
+    fn with<T>(&self, work: impl FnOnce() -> T) -> T {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        drop(free);
+        let result = work();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.freed.notify_one();
+        result
+    }
+}
+
+/// Runs the start and configure steps of one host. A guest that fails stops only its own chain.
+pub(super) fn run(
+    way: &Way,
+    transcripts: &Path,
+    slots: &BootSlots,
+    steps: &[Step],
+    log: &dyn StepLog,
+) -> Vec<StepError> {
+    let chains: Vec<&[Step]> = steps.chunk_by(|a, b| domain(a) == domain(b)).collect();
+    thread::scope(|scope| {
+        let running: Vec<_> = chains
+            .iter()
+            .map(|chain| scope.spawn(move || slots.with(|| run_chain(way, transcripts, chain, log))))
+            .collect();
+        running
+            .into_iter()
+            .filter_map(|chain| chain.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn domain(step: &Step) -> Option<&DomainName> {
+    match step {
+        Step::StartDomain(name) | Step::ConfigureGuest(name, _) => Some(name),
+        _ => None,
+    }
+}
+
+fn run_chain(way: &Way, transcripts: &Path, steps: &[Step], log: &dyn StepLog) -> Option<StepError> {
+    let mut console = None;
+    for step in steps {
+        if log.cancelled() {
+            return None;
+        }
+        let error = match step {
+            Step::StartDomain(name) => one(step, log, || -> Result<(), HostError> {
+                way.libvirt.start_paused(name)?;
+                console = Some(way.libvirt.open_console(name)?);
+                way.libvirt.resume(name)
+            }),
+            Step::ConfigureGuest(name, config) => {
+                let opened = console.take();
+                one(step, log, || configure_guest(way, transcripts, name, config, opened, step, log))
+            }
+            other => Some(failed(other, "not a step of a guest")),
+        };
+        if error.is_some() {
+            return error;
+        }
+    }
+    None
+}
+
+fn configure_guest(
+    way: &Way,
+    transcripts: &Path,
+    name: &DomainName,
+    config: &GuestConfig,
+    opened: Option<Box<dyn Console>>,
+    step: &Step,
+    log: &dyn StepLog,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let console = match opened {
+        Some(console) => console,
+        None => way.libvirt.open_console(name)?,
+    };
+    let console = Box::new(Cancellable { console, log });
+    let transcript = Transcript::open(&transcripts.join(format!("{}.log", name.vm())))?;
+    let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
+    configure(&mut session, config)?;
+    way.libvirt.set_configured(name, config)?;
+    Ok(())
+}
+
+/// A console that hangs up when the user asks to stop, so that nobody waits for a guest's deadline.
+struct Cancellable<'a> {
+    console: Box<dyn Console>,
+    log: &'a dyn StepLog,
+}
+
+impl Console for Cancellable<'_> {
+    fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
+        if self.log.cancelled() {
+            return Err(ConsoleError::Failed("stopped, as you asked".to_owned()));
+        }
+        self.console.read(wait)
+    }
+
+    fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
+        self.console.send(text)
+    }
+}

@@ -1,0 +1,250 @@
+//! A Linux host with libvirt: this machine, or an emulated one. Hands each step to the room that knows it and keeps
+//! the rule of the house: told to the log first, then done.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use super::guests::{self, BootSlots};
+use super::libvirt::Libvirt;
+use super::shell::{LocalShell, NamespaceShell};
+use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute};
+use crate::folders::Folders;
+use crate::guest::Console;
+use crate::lab::{HostName, LabName};
+use crate::plan::{Stage, Step};
+use crate::state::{DomainName, HostState};
+
+/// Where a host is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// This machine and its `qemu:///system`.
+    Local,
+    /// An emulated host of this lab, once the rig has made it.
+    Emulated(LabName, HostName),
+}
+
+/// A Linux host with libvirt.
+pub struct LinuxHost {
+    place: Place,
+    folders: Folders,
+    slots: Arc<BootSlots>,
+    way: Mutex<Option<Arc<Way>>>,
+}
+
+/// An open way to a host: one shell and one libvirt connection for a whole run.
+pub(super) struct Way {
+    /// Init's process id, for an emulated host.
+    pid: Option<u32>,
+    pub(super) shell: Box<dyn Shell>,
+    pub(super) libvirt: Libvirt,
+}
+
+impl LinuxHost {
+    /// A host at `place`. Nothing is opened yet. Hosts that share this machine's processors share `slots`.
+    pub fn new(place: Place, folders: Folders, slots: Arc<BootSlots>) -> Self {
+        Self { place, folders, slots, way: Mutex::new(None) }
+    }
+
+    /// The way to the host, opened at the first need; `None` for an emulated host that is not there (yet).
+    fn way(&self) -> Result<Option<Arc<Way>>, HostError> {
+        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = match &self.place {
+            Place::Local => None,
+            Place::Emulated(lab, host) => match emulated::init_pid(lab, host) {
+                Some(pid) => Some(pid),
+                None => return Ok(None),
+            },
+        };
+        if let Some(open) = way.as_ref().filter(|open| open.pid == pid) {
+            return Ok(Some(open.clone()));
+        }
+        let (shell, uri): (Box<dyn Shell>, _) = match (&self.place, pid) {
+            (Place::Emulated(lab, host), Some(pid)) => {
+                (Box::new(NamespaceShell::of_process(pid)), emulated::libvirt_uri(&self.folders, lab, host)?)
+            }
+            _ => (Box::new(LocalShell), "qemu:///system".to_owned()),
+        };
+        let open = Arc::new(Way { pid, shell, libvirt: Libvirt::open(&uri)? });
+        *way = Some(open.clone());
+        Ok(Some(open))
+    }
+
+    fn open_way(&self) -> Result<Arc<Way>, HostError> {
+        self.way()?.ok_or_else(|| HostError::Other {
+            doing: "reaching the emulated host".to_owned(),
+            message: "it is not running".to_owned(),
+        })
+    }
+}
+
+impl Host for LinuxHost {
+    fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
+        let Some(way) = self.way()? else {
+            return Ok(HostState::default());
+        };
+        let iproute::Network { links, uplinks, sysctls, seen } = iproute::observe(way.shell.as_ref(), lab)?;
+        let (domains, volumes) = way.libvirt.observe(lab)?;
+        Ok(HostState { links, uplinks, sysctls, volumes, domains, seen, ..HostState::default() })
+    }
+
+    fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
+        let mut survey = Survey::default();
+        if let Some(way) = self.way()? {
+            iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
+            way.libvirt.survey(lab, way.shell.as_ref(), &mut survey)?;
+        } else {
+            // An emulated host that is still to be made will have this machine's programs, kernel and memory, and
+            // none of its links.
+            let mut machine = Survey::default();
+            iproute::survey(&LocalShell, lab, &mut machine)?;
+            survey.programs = machine.programs;
+            survey.missing_modules = machine.missing_modules;
+            survey.memory_mib = machine.memory_mib;
+        }
+        Ok(survey)
+    }
+
+    fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
+        let Some(first) = steps.first() else {
+            return Ok(());
+        };
+        let way = self.open_way().map_err(|error| vec![failed(first, error)])?;
+        let mut errors = Vec::new();
+        for batch in steps.chunk_by(|a, b| batch_kind(a) == batch_kind(b)) {
+            if log.cancelled() || errors.iter().any(|error: &StepError| !error.step.is_removal()) {
+                break;
+            }
+            errors.extend(match batch_kind(&batch[0]) {
+                Batch::Network => apply_network(&way, lab, batch, log),
+                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, lab, step))),
+                Batch::Guests => {
+                    guests::run(&way, &self.folders.lab(lab).join("transcripts"), &self.slots, batch, log)
+                }
+            });
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
+        self.open_way()?.libvirt.open_console(domain)
+    }
+}
+
+/// How a step is run: network steps as one `ip -batch`, libvirt calls of one kind side by side, guests one chain each.
+#[derive(PartialEq)]
+enum Batch {
+    Network,
+    Libvirt(std::mem::Discriminant<Step>),
+    Guests,
+}
+
+fn batch_kind(step: &Step) -> Batch {
+    match step.stage() {
+        Stage::Network | Stage::RemoveNetwork => Batch::Network,
+        Stage::Guests => Batch::Guests,
+        _ => Batch::Libvirt(std::mem::discriminant(step)),
+    }
+}
+
+/// Applies network steps in one batch. One that takes away is tried again behind a failure, without the culprit.
+fn apply_network(way: &Way, lab: &LabName, mut steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
+    let mut errors = Vec::new();
+    while let Some(first) = steps.first() {
+        if let Err(error) = log.begin(steps) {
+            errors.push(failed(first, error));
+            break;
+        }
+        let Err(failure) = iproute::apply(way.shell.as_ref(), lab, steps) else {
+            log.end(steps, Ok(()));
+            break;
+        };
+        let (before, behind) = steps.split_at(failure.step);
+        let culprit = &behind[0];
+        let error = failed(culprit, failure.source);
+        if !before.is_empty() {
+            log.end(before, Ok(()));
+        }
+        log.end(std::slice::from_ref(culprit), Err(&error));
+        errors.push(error);
+        if !culprit.is_removal() {
+            break;
+        }
+        steps = &behind[1..];
+    }
+    errors
+}
+
+/// Applies one step that is a libvirt call.
+fn apply_libvirt(way: &Way, lab: &LabName, step: &Step) -> Result<(), HostError> {
+    let libvirt = &way.libvirt;
+    match step {
+        Step::CreateVolume(name, volume) => libvirt.create_volume(name, volume),
+        Step::DeleteVolume(name) => libvirt.delete_volume(name),
+        Step::DefineDomain(name, domain) => libvirt.define(lab, name, domain),
+        Step::UndefineDomain { name, uuid } => libvirt.undefine(name, uuid),
+        Step::StopDomain { name, uuid } => libvirt.stop(name, uuid),
+        other => Err(HostError::Other {
+            doing: other.to_string(),
+            message: "this step is not for a host inside the lab".to_owned(),
+        }),
+    }
+}
+
+/// One step, told to the log before and after.
+pub(super) fn one<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    step: &Step,
+    log: &dyn StepLog,
+    apply: impl FnOnce() -> Result<(), E>,
+) -> Option<StepError> {
+    let this = std::slice::from_ref(step);
+    if let Err(error) = log.begin(this) {
+        return Some(failed(step, error));
+    }
+    match apply() {
+        Ok(()) => {
+            log.end(this, Ok(()));
+            None
+        }
+        Err(error) => {
+            let error = failed(step, error);
+            log.end(this, Err(&error));
+            Some(error)
+        }
+    }
+}
+
+/// Runs `apply` on each item in a few threads: libvirt serves five requests of one connection at a time.
+pub(super) fn side_by_side<T: Sync>(
+    items: &[T],
+    apply: impl Fn(&T) -> Option<StepError> + Sync,
+) -> Vec<StepError> {
+    const WORKERS: usize = 4;
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let errors = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..WORKERS.min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    let Some(item) = items.get(at) else { return };
+                    if let Some(error) = apply(item) {
+                        errors.lock().unwrap_or_else(PoisonError::into_inner).insert(at, error);
+                    }
+                }
+            });
+        }
+    });
+    errors.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+pub(super) fn failed(step: &Step, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StepError {
+    StepError { step: step.clone(), source: source.into() }
+}
+
+impl From<HostError> for io::Error {
+    fn from(error: HostError) -> Self {
+        Self::other(error)
+    }
+}

@@ -1,0 +1,266 @@
+//! The write-ahead journal of one lab: intent is on disk (fdatasync) before a step runs.
+//!
+//! What is *owned* is read from the marks on the objects; the journal says where to look (which hosts, and how they
+//! are reached) and what was under way. So a damaged journal costs nothing but that: its last good record counts,
+//! and the rest is rebuilt by looking.
+//!
+//! The file: a first line `netlab-journal 1`, then one record a line, `<first 16 hex digits of the SHA-256 of the
+//! JSON> <JSON>`. A line that does not match its sum ends the journal.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::failpoint;
+use crate::folders::Folders;
+use crate::lab::{Connect, HostName};
+use crate::plan::Step;
+
+/// The format this netlab writes. A journal with a higher number was written by a newer netlab and is not touched.
+const VERSION: u32 = 1;
+const MAGIC: &str = "netlab-journal ";
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// A run began; these hosts may hold something of the lab from here on.
+    Began {
+        /// The verb and netlab's version, for a reader.
+        what: String,
+        /// Every host that may hold something, and how it is reached.
+        hosts: BTreeMap<HostName, Connect>,
+    },
+    /// These steps are about to run on this host.
+    Intent {
+        /// Where.
+        host: HostName,
+        /// What.
+        steps: Vec<Step>,
+    },
+    /// A batch begun on this host has ended.
+    Ended {
+        /// Where.
+        host: HostName,
+        /// How many steps.
+        steps: usize,
+        /// What went wrong, if anything did.
+        error: Option<String>,
+    },
+    /// The run came to its end; only these hosts hold something now.
+    Finished {
+        /// Hosts that still hold something of the lab.
+        hosts: BTreeMap<HostName, Connect>,
+    },
+}
+
+/// What a journal found on disk has to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Hosts that may hold something of the lab.
+    pub hosts: BTreeMap<HostName, Connect>,
+    /// The last run did not come to its end: it was killed, or failed.
+    pub unfinished: bool,
+    /// Part of the journal was unreadable and was left out.
+    pub damaged: bool,
+}
+
+/// The journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Written by a newer netlab.
+    #[error(
+        "{} was written by a newer netlab (journal format {found}; this netlab knows {VERSION}); nothing was touched",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format number.
+        found: u32,
+    },
+    /// The file system said no.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// An open journal, to which records are added.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Reads what the journal in `folder` says, as far as it is sound. No journal is an empty past.
+    pub fn read(folder: &Path) -> Result<Past, JournalError> {
+        let path = folder.join("journal");
+        let mut bytes = Vec::new();
+        match File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Past::default()),
+            Err(source) => return Err(JournalError::Io { doing: "read", path, source }),
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        match first.strip_prefix(MAGIC).and_then(|number| number.parse::<u32>().ok()) {
+            Some(VERSION) => {}
+            Some(found) if found > VERSION => return Err(JournalError::Newer { path, found }),
+            _ => return Ok(Past { damaged: true, unfinished: true, ..Past::default() }),
+        }
+        let mut past = Past::default();
+        for line in rest.split_inclusive('\n') {
+            match parse(line) {
+                Some(Record::Began { hosts, .. }) => {
+                    past.hosts.extend(hosts);
+                    past.unfinished = true;
+                }
+                Some(Record::Finished { hosts }) => {
+                    past.hosts = hosts;
+                    past.unfinished = false;
+                }
+                Some(Record::Intent { .. } | Record::Ended { .. }) => {}
+                None => {
+                    past.damaged = true;
+                    past.unfinished = true;
+                    break;
+                }
+            }
+        }
+        Ok(past)
+    }
+
+    /// Begins a new run: replaces the journal in `folder` (atomically, and on disk before this returns) by one that
+    /// says `what` is under way on `hosts`.
+    pub fn begin(folder: &Path, what: &str, hosts: &BTreeMap<HostName, Connect>) -> Result<Self, JournalError> {
+        let path = folder.join("journal");
+        let fresh = folder.join("journal.new");
+        let io = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| JournalError::Io { doing, path, source }
+        };
+        Folders::make(folder).map_err(io("create", folder))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)
+            .map_err(io("create", &fresh))?;
+        let record = Record::Began { what: what.to_owned(), hosts: hosts.clone() };
+        write!(file, "{MAGIC}{VERSION}\n{}", line(&record)).map_err(io("write", &fresh))?;
+        file.sync_all().map_err(io("write", &fresh))?;
+        std::fs::rename(&fresh, &path).map_err(io("replace", &path))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("write", folder))?;
+        Ok(Self { file, path })
+    }
+
+    /// Adds a record; it is on disk when this returns.
+    pub fn add(&mut self, record: &Record) -> Result<(), JournalError> {
+        failpoint::reached("before");
+        let result = self.file.write_all(line(record).as_bytes()).and_then(|()| self.file.sync_data());
+        failpoint::reached("after");
+        result.map_err(|source| JournalError::Io { doing: "write", path: self.path.clone(), source })
+    }
+}
+
+fn line(record: &Record) -> String {
+    // A record is strings, numbers and maps with string keys: it always serialises.
+    let json = serde_json::to_string(record).unwrap_or_default();
+    format!("{} {json}\n", sum(&json))
+}
+
+fn parse(line: &str) -> Option<Record> {
+    let (found, json) = line.strip_suffix('\n')?.split_once(' ')?;
+    (found == sum(json)).then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+fn sum(json: &str) -> String {
+    let digest = Sha256::digest(json);
+    format!("{:016x}", digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(names: &[&str]) -> BTreeMap<HostName, Connect> {
+        names.iter().map(|name| (name.parse().unwrap(), Connect::Emulated)).collect()
+    }
+
+    fn intent(host: &str) -> Record {
+        Record::Intent { host: host.parse().unwrap(), steps: vec![Step::CreateMachine(host.parse().unwrap())] }
+    }
+
+    #[test]
+    fn a_finished_run_leaves_only_the_hosts_that_hold_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a", "b"])).unwrap();
+        journal.add(&intent("a")).unwrap();
+        assert_eq!(
+            Journal::read(folder.path()).unwrap(),
+            Past { hosts: hosts(&["a", "b"]), unfinished: true, damaged: false }
+        );
+        journal.add(&Record::Finished { hosts: hosts(&["b"]) }).unwrap();
+        assert_eq!(
+            Journal::read(folder.path()).unwrap(),
+            Past { hosts: hosts(&["b"]), unfinished: false, damaged: false }
+        );
+    }
+
+    #[test]
+    fn a_journal_cut_at_any_byte_still_names_its_hosts_or_says_that_it_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a"])).unwrap();
+        let first_record_ends = std::fs::metadata(folder.path().join("journal")).unwrap().len();
+        journal.add(&intent("a")).unwrap();
+        journal.add(&Record::Finished { hosts: hosts(&["a"]) }).unwrap();
+        let whole = std::fs::read(folder.path().join("journal")).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(folder.path().join("journal"), &whole[..cut]).unwrap();
+            let past = Journal::read(folder.path()).unwrap();
+            if cut as u64 >= first_record_ends {
+                assert_eq!(past.hosts, hosts(&["a"]), "cut at {cut}");
+            }
+            assert!(past.unfinished || past.damaged || past.hosts.is_empty(), "cut at {cut}: {past:?}");
+        }
+    }
+
+    #[test]
+    fn garbage_in_a_journal_ends_it_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a"])).unwrap();
+        journal.add(&Record::Finished { hosts: hosts(&[]) }).unwrap();
+        let path = folder.path().join("journal");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.len() - 10;
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, bytes).unwrap();
+        let past = Journal::read(folder.path()).unwrap();
+        assert_eq!(past, Past { hosts: hosts(&["a"]), unfinished: true, damaged: true });
+        std::fs::write(&path, b"\xff\xfe\0garbage").unwrap();
+        assert!(Journal::read(folder.path()).unwrap().damaged);
+    }
+
+    #[test]
+    fn a_journal_of_a_newer_netlab_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        std::fs::write(&path, "netlab-journal 2\nwhatever\n").unwrap();
+        assert!(matches!(Journal::read(folder.path()), Err(JournalError::Newer { found: 2, .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "netlab-journal 2\nwhatever\n");
+    }
+}
