@@ -3,10 +3,14 @@
 //! Beside it [`preflight`]: what stands in the way of a lab, said before anything is changed.
 
 mod domains;
+#[cfg(test)]
+pub(crate) mod example;
 mod network;
 mod preflight;
 mod rig;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use preflight::{Obstacle, Severity, preflight};
 pub use step::{Stage, Step};
