@@ -209,6 +209,52 @@ fn whatever_is_said_to_be_in_a_dead_machine_is_not_believed() {
     let lines = lines(&plan(&half, &up()));
     assert!(!lines.contains(&"node1: stop quick.vm1".to_owned()), "{lines:#?}");
     place(&lines, "node1: start quick.vm1");
+    let down = super::plan(&half, &Site::new());
+    assert!(down.steps().all(|(at, _)| *at != host("node1")), "{:#?}", down);
+}
+
+#[test]
+fn a_guest_can_only_be_made_to_forget_by_a_new_start() {
+    let mut silent = up();
+    on(&mut silent, "node1")
+        .domains
+        .get_mut(&domain("vm1"))
+        .unwrap()
+        .configured = None;
+    assert_eq!(
+        lines(&plan(&up(), &silent)),
+        ["node1: stop quick.vm1", "node1: start quick.vm1"]
+    );
+}
+
+#[test]
+fn a_port_of_a_bridge_that_goes_is_made_anew() {
+    let from = links([("br1", bridge()), ("port", vlan("eth0", 10, Some("br1")))]);
+    let to = links([("br2", bridge()), ("port", vlan("eth0", 10, Some("br2")))]);
+    assert_eq!(
+        lines(&plan(&from, &to)),
+        [
+            "home: delete link port",
+            "home: delete link br1",
+            "home: create bridge br2 for test",
+            "home: create VLAN device port (id 10 on eth0), port of br2 for test",
+        ]
+    );
+}
+
+#[test]
+fn a_vlan_device_goes_and_comes_back_with_the_cable_below_it() {
+    let mut tagged = up();
+    on(&mut tagged, "node2")
+        .links
+        .insert(link("eth0.10"), vlan("eth0", 10, None));
+    let mut half = tagged.clone();
+    on(&mut half, RIG).machines.get_mut(&host("node1")).unwrap().alive = false;
+    let lines = lines(&plan(&half, &tagged));
+    let gone = place(&lines, "node2: delete link eth0.10");
+    let replugged = place(&lines, "this-machine: plug a cable from node1:eth0 to node2:eth0");
+    let back = place(&lines, "node2: create VLAN device eth0.10 (id 10 on eth0) for test");
+    assert!(gone < replugged && replugged < back, "{lines:#?}");
 }
 
 #[test]
