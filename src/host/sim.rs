@@ -2,6 +2,8 @@
 //! fail where they are told to.
 
 mod effect;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,8 @@
 //! What stands in the way of a lab: judged from the hosts' surveys, all at once, before anything is changed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

@@ -209,8 +209,8 @@ fn whatever_is_said_to_be_in_a_dead_machine_is_not_believed() {
     let lines = lines(&plan(&half, &up()));
     assert!(!lines.contains(&"node1: stop quick.vm1".to_owned()), "{lines:#?}");
     place(&lines, "node1: start quick.vm1");
-    let down = super::plan(&half, &Site::new());
-    assert!(down.steps().all(|(at, _)| *at != host("node1")), "{:#?}", down);
+    let down = plan(&half, &Site::new());
+    assert!(down.steps().all(|(at, _)| *at != host("node1")), "{down:#?}");
 }
 
 #[test]

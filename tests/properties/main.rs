@@ -1,6 +1,8 @@
 //! Properties of the planner on simulated hosts: any state converges to any other, a second plan is empty, and any
 //! failure can be rolled back, gone on from, and cleaned up.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot make ends it")]
+
 mod damage;
 mod labs;
 
