@@ -177,8 +177,9 @@ fn subnets(host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
                 .foreign_links
                 .get(link)
                 .map_or("a NIC of the host", String::as_str);
+            let network = format_args!("subnet {subnet} of network `{network}`");
             findings.push(finding(
-                format!("subnet {subnet} of network `{network}` overlaps {other}, which the host reaches by {link} ({owner})"),
+                format!("{network} overlaps {other}, which the host reaches by {link} ({owner})"),
                 "choose another subnet for the network",
             ));
         }

@@ -81,12 +81,11 @@ pub fn site() -> impl Strategy<Value = Site> {
     let networks = prop::collection::vec(network(), 0..=4);
     let guests = prop::collection::vec(guest(), 0..=5);
     let cables = prop::collection::vec((0..3_usize, 0..2_usize, 0..3_usize, 0..2_usize), 0..4);
-    (networks, guests, cables, any::<[bool; 3]>(), any::<[bool; 4]>()).prop_map(
-        |(networks, guests, cables, numbered, present)| {
-            let topology = topology(&networks, &guests, &cables, numbered, present);
-            desired(&topology, &surveys())
-        },
-    )
+    let present = prop::array::uniform4(prop::bool::weighted(0.85));
+    (networks, guests, cables, any::<[bool; 3]>(), present).prop_map(|(networks, guests, cables, numbered, present)| {
+        let topology = topology(&networks, &guests, &cables, numbered, present);
+        desired(&topology, &surveys())
+    })
 }
 
 /// What stands on the NICs of the one host that netlab did not make.

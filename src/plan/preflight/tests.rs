@@ -40,7 +40,8 @@ fn a_missing_nic_is_reported_with_the_nics_that_are_there() {
     assert_eq!(
         said(&local(), survey),
         [
-            "node1: there is no NIC eth0 to carry network `service`; the host's NICs: eth1, wlan0 (help: name one of these as the network's uplink)"
+            "node1: there is no NIC eth0 to carry network `service`; the host's NICs: eth1, wlan0 \
+             (help: name one of these as the network's uplink)"
         ]
     );
 }
@@ -160,7 +161,8 @@ fn memory_is_summed_over_all_hosts_of_one_machine() {
     assert_eq!(
         said(&local(), survey.clone()),
         [
-            "this-machine: 2 guests yet to be started need 256 MiB of memory, 255 MiB are available (help: give the guests less `memory`, or run fewer of them)"
+            "this-machine: 2 guests yet to be started need 256 MiB of memory, 255 MiB are available \
+             (help: give the guests less `memory`, or run fewer of them)"
         ]
     );
     let enough = Survey {
