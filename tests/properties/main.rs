@@ -103,7 +103,7 @@ fn run_into_failure(world: &SimSite, to: &Site, at: Index, when: When) -> Result
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
 
     #[test]
     fn any_state_converges_to_any_other_and_then_nothing_is_to_be_done((from, to) in found_and_wanted()) {
