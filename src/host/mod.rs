@@ -2,6 +2,7 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
+pub mod sim;
 pub mod survey;
 
 use crate::lab::{HostName, LabName};

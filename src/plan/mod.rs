@@ -1,15 +1,26 @@
 //! The one pure function: takes two [`Site`]s, gives the ordered [`Plan`] that turns the first into the second.
 //! Synchronous, total, deterministic, without I/O. Never decides what is wanted and never runs anything.
+//! Beside it [`preflight`]: what stands in the way of a lab, said before anything is changed.
 
+mod domains;
+#[cfg(test)]
+pub(crate) mod example;
+mod network;
+mod preflight;
+mod rig;
 mod step;
+#[cfg(test)]
+mod tests;
 
+pub use preflight::{Obstacle, Severity, preflight};
 pub use step::{Stage, Step};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::lab::HostName;
+use crate::state::{HostState, Site, rig_host};
 
 /// Steps by stage and host. Stages run one after the other, the hosts of a stage at the same time, the steps of a
 /// host in order (except that guests of one stage may run side by side). Empty stages and hosts do not occur.
@@ -32,4 +43,81 @@ impl Plan {
             .flat_map(|(_, hosts)| hosts)
             .flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))
     }
+}
+
+/// The steps that turn `from` into `to`.
+///
+/// Two things of a [`Site`] are facts and never a wish, so a difference in them alone is nothing to do: what stood on
+/// an uplink before it was taken, and that a machine is dead. A machine that `to` holds dead is not wanted at all.
+pub fn plan(from: &Site, to: &Site) -> Plan {
+    let nothing = HostState::default();
+    let this_machine = rig_host();
+    let rig = rig::Change::between(
+        from.get(&this_machine).unwrap_or(&nothing),
+        to.get(&this_machine).unwrap_or(&nothing),
+    );
+
+    // `Stage` is ordered as the stages run, and a host's steps come in the order they run within a stage.
+    let mut stages: BTreeMap<Stage, BTreeMap<HostName, Vec<Step>>> = BTreeMap::new();
+    let mut add = |host: &HostName, steps: Vec<Step>| {
+        let mut by_stage: BTreeMap<Stage, Vec<Step>> = BTreeMap::new();
+        for step in steps {
+            by_stage.entry(step.stage()).or_default().push(step);
+        }
+        for (stage, steps) in by_stage {
+            let of_stage = stages.entry(stage).or_default();
+            of_stage.entry(host.clone()).or_default().extend(steps);
+        }
+    };
+
+    for host in from.keys().chain(to.keys()).collect::<BTreeSet<_>>() {
+        let from = from.get(host).unwrap_or(&nothing);
+        let to = to.get(host).unwrap_or(&nothing);
+        match rig.inside(host) {
+            rig::Inside::Stays { replugged } => add(host, changes(from, to, replugged)),
+            rig::Inside::Changes { before, after } => {
+                add(host, changes(if before { from } else { &nothing }, &nothing, false));
+                add(host, changes(&nothing, if after { to } else { &nothing }, false));
+            }
+        }
+    }
+    add(&this_machine, rig.steps());
+    Plan {
+        stages: stages.into_iter().collect(),
+    }
+}
+
+/// The steps on one host. `replugged`: its NICs are unplugged and plugged again between removal and creation.
+fn changes(from: &HostState, to: &HostState, replugged: bool) -> Vec<Step> {
+    let (network_from, guests_from) = parts(from);
+    let (network_to, guests_to) = parts(to);
+    let network = network::Change::between(network_from, network_to, replugged);
+    let mut steps = network.removal();
+    steps.extend(network.creation());
+    steps.extend(domains::changes(&guests_from, &guests_to, |bridge| {
+        network.stands(bridge)
+    }));
+    steps
+}
+
+/// A host's state by the files that plan it.
+fn parts(state: &HostState) -> (network::Network<'_>, domains::Guests<'_>) {
+    // Taken apart exhaustively, so that whoever adds a field comes by here.
+    let HostState {
+        machines: _, // `rig.rs`
+        cables: _,
+        links,
+        uplinks,
+        sysctls,
+        volumes,
+        domains,
+        seen,
+    } = state;
+    let network = network::Network {
+        links,
+        uplinks,
+        sysctls,
+        seen,
+    };
+    (network, domains::Guests { volumes, domains })
 }

@@ -1,6 +1,10 @@
 //! What is owned on every host: one type, [`Site`], for what was observed and for what is desired. Plain data with
 //! one value for one meaning, so that `==` is "nothing to do". Knows no host, no libvirt, no clock.
 
+mod desired;
+
+pub use desired::{desired, vlan_device};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

@@ -1,0 +1,357 @@
+//! What each step does to the world, and when it is impossible.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use super::World;
+use crate::lab::{Boot, Cable, HostName, IfName};
+use crate::plan::Step;
+use crate::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineNic, rig_host};
+
+/// Why a simulated step failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SimError {
+    /// It was told to.
+    #[error("a failure was injected here")]
+    Injected,
+    /// What it is about is not there.
+    #[error("{0} is not there")]
+    Missing(String),
+    /// What it makes is there already.
+    #[error("{0} is there already")]
+    Exists(String),
+    /// Something stands on what it takes away or changes.
+    #[error("{0} is in use by {1}")]
+    InUse(String, String),
+    /// The object of that name is not the one that was observed.
+    #[error("{0} is another one than was seen")]
+    Replaced(String),
+    /// Anything else that no host would do.
+    #[error("{0}")]
+    Refused(String),
+}
+
+type Done = Result<(), SimError>;
+
+fn missing(what: impl Display) -> SimError {
+    SimError::Missing(what.to_string())
+}
+
+/// Puts something in a place that must be empty.
+fn insert<K: Ord + Display, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Done {
+    if map.contains_key(&key) {
+        return Err(SimError::Exists(key.to_string()));
+    }
+    map.insert(key, value);
+    Ok(())
+}
+
+/// Takes something from a place that must not be empty.
+fn remove<K: Ord + Display, V>(map: &mut BTreeMap<K, V>, key: &K) -> Done {
+    map.remove(key).map(drop).ok_or_else(|| missing(key))
+}
+
+impl World {
+    pub(super) fn effect(&mut self, host: &HostName, step: &Step) -> Done {
+        if !self.can_be_reached(host) {
+            return Err(missing(format_args!("host {host}")));
+        }
+        let on_the_rig = matches!(
+            step,
+            Step::CreateMachine(..)
+                | Step::RemoveMachine(..)
+                | Step::PlugCable(..)
+                | Step::UnplugCable(..)
+                | Step::ConfigureMachine(..)
+        );
+        if on_the_rig != (*host == rig_host()) {
+            return Err(SimError::Refused(format!("`{step}` is no step for {host}")));
+        }
+        match step {
+            Step::CreateMachine(name) => self.create_machine(name),
+            Step::RemoveMachine(name) => self.remove_machine(name),
+            Step::PlugCable(cable) => self.plug(cable),
+            Step::UnplugCable(cable) => self.unplug(cable),
+            Step::ConfigureMachine(name, machine) => self.configure_machine(name, machine),
+            _ => {
+                // The NICs of a host that is not emulated are not known here; all that a lab names are there.
+                let nics = self.site.get(&rig_host()).and_then(|rig| rig.machines.get(host));
+                let nics = nics.map(|machine| machine.nics.clone());
+                let has_nic = |nic: &IfName| nics.as_ref().is_none_or(|nics| nics.contains_key(nic));
+                let state = self.site.entry(host.clone()).or_default();
+                self.index += 1;
+                network(state, step, has_nic, self.index).unwrap_or_else(|| guests(state, step))
+            }
+        }
+    }
+
+    fn rig(&mut self) -> &mut HostState {
+        self.site.entry(rig_host()).or_default()
+    }
+
+    fn machine(&mut self, name: &HostName) -> Result<&mut Machine, SimError> {
+        let machine = self.rig().machines.get_mut(name);
+        machine.ok_or_else(|| missing(format_args!("machine {name}")))
+    }
+
+    fn create_machine(&mut self, name: &HostName) -> Done {
+        let machine = Machine {
+            nics: BTreeMap::new(),
+            alive: true,
+        };
+        insert(&mut self.rig().machines, name.clone(), machine)
+    }
+
+    /// With the namespaces go all NICs, the other ends of their cables, and everything inside.
+    fn remove_machine(&mut self, name: &HostName) -> Done {
+        self.machine(name)?;
+        let cables = self.rig().cables.clone();
+        for cable in cables
+            .iter()
+            .filter(|cable| cable.ends.iter().any(|end| end.host == *name))
+        {
+            self.unplug(cable)?;
+        }
+        self.site.remove(name);
+        remove(&mut self.rig().machines, name)
+    }
+
+    fn plug(&mut self, cable: &Cable) -> Done {
+        for end in &cable.ends {
+            if !self.machine(&end.host)?.alive {
+                return Err(missing(format_args!("the namespace of {}", end.host)));
+            }
+            if self.rig().cables.iter().any(|other| other.ends.contains(end)) {
+                return Err(SimError::Exists(format!("a cable in {}:{}", end.host, end.nic)));
+            }
+        }
+        for end in &cable.ends {
+            self.machine(&end.host)?
+                .nics
+                .insert(end.nic.clone(), MachineNic::default());
+        }
+        self.rig().cables.insert(cable.clone());
+        Ok(())
+    }
+
+    /// Both NICs go, and the kernel deletes the VLAN devices over them. What is on record about a NIC taken into a
+    /// bridge stays: its addresses are still on the bridge.
+    fn unplug(&mut self, cable: &Cable) -> Done {
+        if !self.rig().cables.remove(cable) {
+            return Err(missing("the cable"));
+        }
+        for end in &cable.ends {
+            if let Ok(machine) = self.machine(&end.host) {
+                machine.nics.remove(&end.nic);
+            }
+            if let Some(inside) = self.site.get_mut(&end.host) {
+                inside.links.retain(|_, link| parent(link) != Some(&end.nic));
+            }
+        }
+        Ok(())
+    }
+
+    fn configure_machine(&mut self, name: &HostName, wanted: &Machine) -> Done {
+        // Giving a port the addresses that its bridge has meanwhile would make the host answer twice.
+        if let Some((nic, uplink)) = self.site.get(name).and_then(|inside| inside.uplinks.first_key_value()) {
+            return Err(SimError::InUse(nic.to_string(), uplink.bridge.to_string()));
+        }
+        let machine = self.machine(name)?;
+        if !machine.alive {
+            return Err(missing(format_args!("the namespace of {name}")));
+        }
+        *machine = wanted.clone();
+        Ok(())
+    }
+}
+
+fn parent(link: &Link) -> Option<&IfName> {
+    match &link.kind {
+        LinkKind::Bridge { .. } => None,
+        LinkKind::Vlan { parent, .. } => Some(parent),
+    }
+}
+
+fn bridge_exists(state: &HostState, bridge: &IfName) -> Done {
+    let link = state.links.get(bridge);
+    let is_bridge = link.is_some_and(|link| matches!(link.kind, LinkKind::Bridge { .. }));
+    if is_bridge {
+        Ok(())
+    } else {
+        Err(missing(format_args!("bridge {bridge}")))
+    }
+}
+
+/// Nothing stands on the link `name`: no port, no VLAN device, no tap of a running guest.
+fn unused(state: &HostState, name: &IfName) -> Done {
+    let in_use = |by: &dyn Display| Err(SimError::InUse(name.to_string(), by.to_string()));
+    for (other, link) in &state.links {
+        if link.master.as_ref() == Some(name) || parent(link) == Some(name) {
+            return in_use(other);
+        }
+    }
+    if let Some((nic, _)) = state.uplinks.iter().find(|(_, uplink)| uplink.bridge == *name) {
+        return in_use(nic);
+    }
+    let on_it = |domain: &Domain| domain.running && domain.nics.iter().any(|nic| nic.bridge == *name);
+    if let Some((domain, _)) = state.domains.iter().find(|(_, domain)| on_it(domain)) {
+        return in_use(domain);
+    }
+    Ok(())
+}
+
+/// Steps on links, uplinks and settings; `None` for any other. A new link gets `index`.
+fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool, index: u32) -> Option<Done> {
+    let result = match step {
+        Step::CreateLink(name, link) => create_link(state, name, link, has_nic, index),
+        Step::DeleteLink { name, index } => delete_link(state, name, *index),
+        Step::ChangeLink(name, wanted) => change_link(state, name, wanted),
+        Step::AddAddress(name, address) => match state.links.get_mut(name) {
+            None => Err(missing(name)),
+            Some(link) if link.addresses.contains(address) => Err(SimError::Exists(address.to_string())),
+            Some(link) => {
+                link.addresses.insert(*address);
+                Ok(())
+            }
+        },
+        Step::DeleteAddress(name, address) => match state.links.get_mut(name) {
+            Some(link) if link.addresses.contains(address) => {
+                link.addresses.remove(address);
+                Ok(())
+            }
+            _ => Err(missing(format_args!("{address} on {name}"))),
+        },
+        Step::TakeUplink(nic, _) if !has_nic(nic) => Err(missing(nic)),
+        Step::TakeUplink(nic, uplink) => {
+            bridge_exists(state, &uplink.bridge).and_then(|()| insert(&mut state.uplinks, nic.clone(), uplink.clone()))
+        }
+        // The bridge may have gone already: what stood on the NIC is put back all the same.
+        Step::ReleaseUplink(nic, uplink) => match state.uplinks.get(nic) {
+            Some(taken) if taken != uplink => Err(SimError::Replaced(nic.to_string())),
+            _ => remove(&mut state.uplinks, nic),
+        },
+        Step::SetSysctl(key, value) => {
+            state.sysctls.insert(*key, value.clone());
+            Ok(())
+        }
+        Step::RestoreSysctl(key) => remove(&mut state.sysctls, key),
+        _ => return None,
+    };
+    Some(result)
+}
+
+fn create_link(
+    state: &mut HostState,
+    name: &IfName,
+    link: &Link,
+    has_nic: impl Fn(&IfName) -> bool,
+    index: u32,
+) -> Done {
+    if let Some(master) = &link.master {
+        bridge_exists(state, master)?;
+    }
+    if let Some(parent) = parent(link).filter(|parent| !state.links.contains_key(*parent) && !has_nic(parent)) {
+        return Err(missing(parent));
+    }
+    // A running guest that names the bridge has its tap elsewhere: nothing would plug it in.
+    unused(state, name)?;
+    insert(&mut state.links, name.clone(), link.clone())?;
+    state.seen.links.insert(name.clone(), index);
+    Ok(())
+}
+
+fn delete_link(state: &mut HostState, name: &IfName, index: Option<u32>) -> Done {
+    if index.is_some() && state.seen.links.get(name).copied() != index {
+        return Err(SimError::Replaced(name.to_string()));
+    }
+    unused(state, name)?;
+    state.seen.links.remove(name);
+    remove(&mut state.links, name)
+}
+
+fn change_link(state: &mut HostState, name: &IfName, wanted: &Link) -> Done {
+    if let Some(master) = &wanted.master {
+        bridge_exists(state, master)?;
+    }
+    let link = state.links.get_mut(name).ok_or_else(|| missing(name))?;
+    let same = match (&link.kind, &wanted.kind) {
+        (LinkKind::Bridge { .. }, LinkKind::Bridge { .. }) => true,
+        (was, will) => was == will,
+    };
+    if !same {
+        return Err(SimError::Refused(format!("{name} cannot become another kind of link")));
+    }
+    *link = Link {
+        addresses: std::mem::take(&mut link.addresses),
+        ..wanted.clone()
+    };
+    Ok(())
+}
+
+/// Steps on volumes and domains.
+fn guests(state: &mut HostState, step: &Step) -> Done {
+    match step {
+        Step::CreateVolume(name, volume) => insert(&mut state.volumes, name.clone(), volume.clone()),
+        Step::DeleteVolume(name) => match state.domains.get(name) {
+            Some(domain) if domain.running => Err(SimError::InUse("the volume".to_owned(), name.to_string())),
+            _ => remove(&mut state.volumes, name),
+        },
+        Step::DefineDomain(name, domain) => {
+            let domain = Domain {
+                running: false,
+                configured: None,
+                ..domain.as_ref().clone()
+            };
+            insert(&mut state.domains, name.clone(), domain)
+        }
+        Step::UndefineDomain { name, uuid } => {
+            if domain(state, name, Some(uuid))?.running {
+                return Err(SimError::Refused(format!("{name} is running")));
+            }
+            remove(&mut state.domains, name)
+        }
+        Step::StartDomain(name) => start(state, name),
+        Step::StopDomain { name, uuid } => {
+            let domain = domain(state, name, Some(uuid))?;
+            if !domain.running {
+                return Err(SimError::Refused(format!("{name} is not running")));
+            }
+            domain.running = false;
+            domain.configured = None;
+            Ok(())
+        }
+        Step::ConfigureGuest(name, config) => {
+            let domain = domain(state, name, None)?;
+            if !domain.running {
+                return Err(SimError::Refused(format!("{name} is not running")));
+            }
+            domain.configured = Some(config.as_ref().clone());
+            Ok(())
+        }
+        other => Err(SimError::Refused(format!("`{other}` is not for guests"))),
+    }
+}
+
+/// The domain, if it is the one that was seen.
+fn domain<'a>(state: &'a mut HostState, name: &DomainName, uuid: Option<&str>) -> Result<&'a mut Domain, SimError> {
+    let domain = state.domains.get_mut(name).ok_or_else(|| missing(name))?;
+    if uuid.is_some_and(|uuid| domain.uuid != uuid) {
+        return Err(SimError::Replaced(name.to_string()));
+    }
+    Ok(domain)
+}
+
+fn start(state: &mut HostState, name: &DomainName) -> Done {
+    let found = domain(state, name, None)?.clone();
+    if found.running {
+        return Err(SimError::Refused(format!("{name} is running already")));
+    }
+    for nic in &found.nics {
+        bridge_exists(state, &nic.bridge)?;
+    }
+    if matches!(found.boot, Boot::Disk { .. }) && !state.volumes.contains_key(name) {
+        return Err(missing(format_args!("the volume of {name}")));
+    }
+    domain(state, name, None)?.running = true;
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! A small lab for tests: two emulated hosts with a cable between them, one network over it, a guest on each.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::host::Survey;
+use crate::lab::{
+    Boot, Cable, CableEnd, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, LabHostNic, MacAddr,
+    VmName,
+};
+use crate::state::{HostState, Site, desired};
+use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
+
+pub(crate) fn host(name: &str) -> HostName {
+    HostName::new(name).unwrap()
+}
+
+pub(crate) fn link(name: &str) -> IfName {
+    IfName::new(name).unwrap()
+}
+
+pub(crate) fn vm(name: &str) -> VmName {
+    VmName::new(name).unwrap()
+}
+
+/// `vm1` on `node1`, which has the gateway, and `vm2` on `node2`; `vm2` has a disk.
+pub(crate) fn topology() -> Topology {
+    let end = |host_name: &str| CableEnd {
+        host: host(host_name),
+        nic: link("eth0"),
+    };
+    Topology {
+        lab: "quick".parse().unwrap(),
+        hosts: BTreeMap::from([
+            (host("node1"), node(1, Some([10, 0, 1, 1].into()))),
+            (host("node2"), node(2, None)),
+        ]),
+        cables: vec![Cable {
+            ends: [end("node1"), end("node2")],
+        }],
+        guests: BTreeMap::from([
+            (vm("vm1"), guest("node1", "mini", 1)),
+            (vm("vm2"), guest("node2", "disk", 2)),
+        ]),
+        images: BTreeMap::from([image("mini"), image("disk")].map(|image| (image.name.clone(), image))),
+        outside: Vec::new(),
+    }
+}
+
+fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
+    let nic = LabHostNic {
+        address: Some(format!("172.16.99.{number}/24").parse().unwrap()),
+        gateway: (number == 2).then(|| [172, 16, 99, 1].into()),
+    };
+    let segment = Segment {
+        bridge: link("br1"),
+        stp: false,
+        uplink: Some(link("eth0")),
+        vlan: None,
+        subnet: "10.0.1.0/24".parse().unwrap(),
+        gateway,
+    };
+    TopologyHost {
+        connect: Connect::Emulated,
+        nics: BTreeMap::from([(link("eth0"), nic)]),
+        segments: BTreeMap::from([("service".parse().unwrap(), segment)]),
+    }
+}
+
+fn guest(host_name: &str, image: &str, number: u8) -> Guest {
+    let nic = GuestNic {
+        network: "service".parse().unwrap(),
+        bridge: link("br1"),
+        tap: link(&format!("tap{number}")),
+        mac: MacAddr::new([0x52, 0x54, 0, 0, 0, number]).unwrap(),
+        address: format!("10.0.1.{}/24", number + 1).parse().unwrap(),
+        gateway: Some([10, 0, 1, 1].into()),
+    };
+    Guest {
+        host: host(host_name),
+        image: image.parse().unwrap(),
+        memory_mib: 128,
+        cpus: 1,
+        nics: vec![nic],
+        default_route: Some([10, 0, 1, 1].into()),
+        nameservers: vec![IpAddr::from([9, 9, 9, 9])],
+    }
+}
+
+fn image(name: &str) -> Image {
+    let boot = match name {
+        "mini" => Boot::Kernel {
+            kernel: "/images/mini/kernel".into(),
+            initrd: "/images/mini/initrd".into(),
+            cmdline: "console=ttyS0".to_owned(),
+        },
+        _ => Boot::Disk {
+            base: format!("/images/{name}/base.img").into(),
+            format: "raw".to_owned(),
+        },
+    };
+    Image {
+        name: name.parse().unwrap(),
+        description: String::new(),
+        machine: ImageMachine {
+            arch: "x86_64".to_owned(),
+            machine: "pc".to_owned(),
+            disk_bus: "virtio".to_owned(),
+            nic_model: "virtio".to_owned(),
+            memory_mib: 96,
+        },
+        boot,
+        console: ImageConsole {
+            prompt: "~ # ".to_owned(),
+            login: None,
+            dialect: Dialect::Ip,
+            boot_seconds: 60,
+        },
+    }
+}
+
+/// The lab is up.
+pub(crate) fn up() -> Site {
+    desired(&topology(), &BTreeMap::new())
+}
+
+/// A host with the NICs `eth0` and `eth1`, where nothing stands in the way.
+pub(crate) fn survey() -> Survey {
+    Survey {
+        nics: ["eth0", "eth1"]
+            .map(|nic| (link(nic), crate::state::NicConfig::default()))
+            .into(),
+        programs: ["ip".to_owned()].into(),
+        arches: ["x86_64".to_owned()].into(),
+        ..Survey::default()
+    }
+}
+
+/// One host's state in `site`.
+pub(crate) fn on<'a>(site: &'a mut Site, name: &str) -> &'a mut HostState {
+    site.get_mut(&host(name)).unwrap()
+}

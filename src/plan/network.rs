@@ -1,0 +1,170 @@
+//! Links, uplinks and kernel settings of one host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Step;
+use crate::lab::IfName;
+use crate::state::{Identities, Link, LinkKind, Sysctl, Uplink};
+
+/// Links above one another that the kernel allows at most (MAX_NEST_DEV in include/linux/netdevice.h); a longer
+/// chain, or a ring, can only be a mistake and must not hold up the planner.
+const MOST_NESTED: usize = 8;
+
+type Links = BTreeMap<IfName, Link>;
+
+/// The network's part of a host's state.
+pub(super) struct Network<'a> {
+    pub links: &'a Links,
+    pub uplinks: &'a BTreeMap<IfName, Uplink>,
+    pub sysctls: &'a BTreeMap<Sysctl, String>,
+    pub seen: &'a Identities,
+}
+
+/// From one network to another.
+pub(super) struct Change<'a> {
+    from: Network<'a>,
+    to: Network<'a>,
+    /// The host's own NICs go away and come back between removal and creation.
+    replugged: bool,
+    /// Links of `from` that stay, perhaps changed in place. All others of `from` are deleted, of `to` created.
+    kept: BTreeSet<&'a IfName>,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn between(from: Network<'a>, to: Network<'a>, replugged: bool) -> Self {
+        let mut change = Self {
+            from,
+            to,
+            replugged,
+            kept: BTreeSet::new(),
+        };
+        for (name, link) in in_order(change.from.links) {
+            if change
+                .to
+                .links
+                .get(name)
+                .is_some_and(|wanted| change.can_become(link, wanted))
+            {
+                change.kept.insert(name);
+            }
+        }
+        change
+    }
+
+    /// `link` can be made `wanted` without deleting it. What it depends on has been decided already.
+    fn can_become(&self, link: &Link, wanted: &Link) -> bool {
+        let same_object = match (&link.kind, &wanted.kind) {
+            (LinkKind::Bridge { stp: _ }, LinkKind::Bridge { stp: _ }) => true,
+            (LinkKind::Vlan { parent, .. }, LinkKind::Vlan { .. }) => {
+                let parent_is_nic = !self.from.links.contains_key(parent);
+                link.kind == wanted.kind && self.stands(parent) && !(self.replugged && parent_is_nic)
+            }
+            _ => false,
+        };
+        // The port of a bridge that goes could be moved in place, but no step lets go of a bridge without a new one.
+        same_object && link.master.as_ref().is_none_or(|bridge| self.stands(bridge))
+    }
+
+    /// The link `name` is there now and this plan neither deletes nor creates it. Links that are not ours stand.
+    pub(super) fn stands(&self, name: &IfName) -> bool {
+        let ours = self.from.links.contains_key(name) || self.to.links.contains_key(name);
+        !ours || self.kept.contains(name)
+    }
+
+    /// The NIC is in the right bridge and stays there. What stood on it before is a fact and not compared.
+    fn stays_taken(&self, nic: &IfName) -> bool {
+        let (was, will) = (self.from.uplinks.get(nic), self.to.uplinks.get(nic));
+        !self.replugged
+            && was
+                .zip(will)
+                .is_some_and(|(was, will)| was.bridge == will.bridge && self.stands(&was.bridge))
+    }
+
+    /// What is taken away, the things that stand on others first.
+    pub(super) fn removal(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for key in self.from.sysctls.keys() {
+            if !self.to.sysctls.contains_key(key) {
+                steps.push(Step::RestoreSysctl(*key));
+            }
+        }
+        for (nic, uplink) in self.from.uplinks {
+            if !self.stays_taken(nic) {
+                steps.push(Step::ReleaseUplink(nic.clone(), uplink.clone()));
+            }
+        }
+        for (name, link) in in_order(self.from.links).into_iter().rev() {
+            match self.to.links.get(name).filter(|_| self.kept.contains(name)) {
+                None => steps.push(Step::DeleteLink {
+                    name: name.clone(),
+                    index: self.from.seen.links.get(name).copied(),
+                }),
+                Some(wanted) => steps.extend(
+                    link.addresses
+                        .difference(&wanted.addresses)
+                        .map(|address| Step::DeleteAddress(name.clone(), *address)),
+                ),
+            }
+        }
+        steps
+    }
+
+    /// What is made or changed, the things that others stand on first.
+    pub(super) fn creation(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (name, wanted) in in_order(self.to.links) {
+            let Some(link) = self.from.links.get(name).filter(|_| self.kept.contains(name)) else {
+                steps.push(Step::CreateLink(name.clone(), wanted.clone()));
+                continue;
+            };
+            // Taken apart exhaustively, so that whoever adds a field comes by here.
+            let Link {
+                kind,
+                master,
+                addresses,
+                purpose,
+            } = wanted;
+            if *kind != link.kind || *master != link.master || *purpose != link.purpose {
+                steps.push(Step::ChangeLink(name.clone(), wanted.clone()));
+            }
+            steps.extend(
+                addresses
+                    .difference(&link.addresses)
+                    .map(|address| Step::AddAddress(name.clone(), *address)),
+            );
+        }
+        for (nic, Uplink { bridge, was }) in self.to.uplinks {
+            if !self.stays_taken(nic) {
+                // What was found when the NIC was first taken is what its release has put back on it.
+                let was = self.from.uplinks.get(nic).map_or(was, |found| &found.was);
+                let uplink = Uplink {
+                    bridge: bridge.clone(),
+                    was: was.clone(),
+                };
+                steps.push(Step::TakeUplink(nic.clone(), uplink));
+            }
+        }
+        for (key, value) in self.to.sysctls {
+            if self.from.sysctls.get(key) != Some(value) {
+                steps.push(Step::SetSysctl(*key, value.clone()));
+            }
+        }
+        steps
+    }
+}
+
+/// The links in an order in which they can be created: bridges, then VLAN devices, those over VLAN devices last.
+/// Nothing else is needed: the kernel lets no bridge be a port of a bridge (br_add_if, ELOOP).
+fn in_order(links: &Links) -> Vec<(&IfName, &Link)> {
+    let parent = |link: &&Link| match &link.kind {
+        LinkKind::Bridge { .. } => None,
+        LinkKind::Vlan { parent, .. } => links.get(parent),
+    };
+    let mut order: Vec<_> = links.iter().collect();
+    order.sort_by_cached_key(|(_, link)| {
+        let is_vlan = matches!(link.kind, LinkKind::Vlan { .. });
+        let below = std::iter::successors(Some(*link), parent).take(MOST_NESTED).count();
+        (is_vlan, below)
+    });
+    order
+}

@@ -1,0 +1,206 @@
+use std::collections::BTreeMap;
+
+use super::{Obstacle, Severity, preflight};
+use crate::host::Survey;
+use crate::host::survey::Kvm;
+use crate::lab::{Connect, HostName};
+use crate::plan::example::{host, link, on, survey, topology, up, vm};
+use crate::state::{DomainName, NicConfig, Site};
+use crate::topology::Topology;
+
+/// The example lab's `node1` as this machine itself, which has NICs of its own.
+fn local() -> Topology {
+    let mut topology = topology();
+    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
+    topology.cables.clear();
+    topology
+}
+
+fn on_node1(survey: Survey) -> BTreeMap<HostName, Survey> {
+    [(host("node1"), survey)].into()
+}
+
+/// What is said about a survey of `node1`.
+fn said(topology: &Topology, survey: Survey) -> Vec<String> {
+    let obstacles = preflight(topology, &on_node1(survey), &Site::new());
+    obstacles.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_stands_in_the_way_of_a_lab_on_hosts_that_have_what_it_needs() {
+    assert_eq!(said(&local(), survey()), [""; 0]);
+    assert_eq!(preflight(&topology(), &BTreeMap::new(), &Site::new()), []);
+}
+
+#[test]
+fn a_missing_nic_is_reported_with_the_nics_that_are_there() {
+    let mut survey = survey();
+    survey.nics.remove(&link("eth0"));
+    survey.nics.insert(link("wlan0"), NicConfig::default());
+    assert_eq!(
+        said(&local(), survey),
+        [
+            "node1: there is no NIC eth0 to carry network `service`; the host's NICs: eth1, wlan0 \
+             (help: name one of these as the network's uplink)"
+        ]
+    );
+}
+
+#[test]
+fn an_emulated_host_has_the_nics_that_the_lab_gives_it_and_no_other() {
+    let mut topology = topology();
+    topology.hosts.get_mut(&host("node1")).unwrap().nics.clear();
+    assert_eq!(said(&topology, survey()), [""; 0], "the cable makes the NIC");
+    topology.cables.clear();
+    let said = said(&topology, survey());
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].starts_with("node1: there is no NIC eth0"), "{said:#?}");
+}
+
+#[test]
+fn a_foreign_bridge_a_tap_and_a_vlan_device_are_reported_with_their_owners() {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    let mut survey = survey();
+    survey.foreign_links = [("br1", "lab other"), ("tap1", "libvirt"), ("eth0.10", "someone else")]
+        .map(|(name, owner)| (name.to_owned(), owner.to_owned()))
+        .into();
+    let said = said(&topology, survey);
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[0].starts_with("node1: the name br1 of the bridge of network `service` is taken (lab other)"));
+    assert!(said[1].starts_with("node1: the name eth0.10 of the VLAN device of network `service` is taken"));
+    assert!(said[2].starts_with("node1: the name tap1 of the tap of vm `vm1` on network `service` is taken (libvirt)"));
+}
+
+#[test]
+fn a_bridge_cannot_have_the_name_of_a_nic() {
+    let mut survey = survey();
+    survey.nics.insert(link("br1"), NicConfig::default());
+    let said = said(&local(), survey);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("is that of a NIC of the host"), "{said:#?}");
+}
+
+#[test]
+fn a_foreign_domain_and_a_mac_used_on_any_host_are_reported() {
+    let mut survey = survey();
+    survey.foreign_domains = [("quick.vm1".to_owned(), "lab other".to_owned())].into();
+    // vm2 runs on the other host, but the network reaches over both.
+    let mac = topology().guests[&vm("vm2")].nics[0].mac;
+    survey.foreign_macs = [(mac, "stranger".to_owned())].into();
+    let said = said(&local(), survey);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(
+        said[0].contains("quick.vm1, which is not this lab's (lab other)"),
+        "{said:#?}"
+    );
+    assert!(said[1].contains("of vm `vm2` is used by domain stranger"), "{said:#?}");
+}
+
+#[test]
+fn a_subnet_that_the_host_reaches_another_way_is_reported_with_the_link() {
+    let mut survey = survey();
+    survey.subnets = vec![
+        ("10.0.0.0/8".parse().unwrap(), "docker0".to_owned()),
+        ("10.0.1.128/25".parse().unwrap(), "eth1".to_owned()),
+        ("10.0.2.0/24".parse().unwrap(), "eth1".to_owned()),
+        ("0.0.0.0/0".parse().unwrap(), "eth1".to_owned()),
+    ];
+    survey.foreign_links = [("docker0".to_owned(), "someone else".to_owned())].into();
+    let said = said(&local(), survey);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("overlaps 10.0.0.0/8, which the host reaches by docker0 (someone else)"));
+    assert!(said[1].contains("overlaps 10.0.1.128/25, which the host reaches by eth1 (a NIC of the host)"));
+}
+
+#[test]
+fn an_uplinks_own_subnet_is_the_networks_unless_the_network_is_tagged_on_it() {
+    let mut survey = survey();
+    survey.subnets = vec![("10.0.1.0/24".parse().unwrap(), "eth0".to_owned())];
+    let mut topology = local();
+    assert_eq!(said(&topology, survey.clone()), [""; 0]);
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    let said = said(&topology, survey);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("which the host reaches by eth0"), "{said:#?}");
+}
+
+#[test]
+fn missing_programs_modules_and_emulators_are_reported_all_at_once() {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    let mut survey = survey();
+    survey.programs.clear();
+    survey.missing_modules = ["8021q", "bridge", "bonding"].map(str::to_owned).into();
+    survey.arches = ["aarch64".to_owned()].into();
+    let said = said(&topology, survey);
+    assert_eq!(said.len(), 4, "{said:#?}");
+    assert!(said[0].contains("`ip` is missing"));
+    assert!(said[1].contains("module bridge is missing"));
+    assert!(said[2].contains("module 8021q is missing") && said[2].contains("modprobe 8021q"));
+    assert!(said[3].contains("QEMU cannot run x86_64 guests"));
+}
+
+#[test]
+fn modules_that_the_lab_does_not_need_may_be_missing_and_arches_unknown() {
+    let mut survey = survey();
+    survey.missing_modules = ["8021q".to_owned()].into();
+    survey.arches.clear();
+    assert_eq!(said(&local(), survey), [""; 0]);
+}
+
+#[test]
+fn memory_is_summed_over_all_hosts_of_one_machine() {
+    let survey = Survey {
+        memory_mib: 255,
+        ..survey()
+    };
+    assert_eq!(
+        said(&local(), survey.clone()),
+        [
+            "this-machine: 2 guests yet to be started need 256 MiB of memory, 255 MiB are available \
+             (help: give the guests less `memory`, or run fewer of them)"
+        ]
+    );
+    let enough = Survey {
+        memory_mib: 256,
+        ..survey
+    };
+    assert_eq!(said(&local(), enough), [""; 0]);
+}
+
+#[test]
+fn guests_that_run_already_need_no_more_memory_but_those_that_stopped_do() {
+    let survey = Survey {
+        memory_mib: 100,
+        ..survey()
+    };
+    let mut observed = up();
+    assert_eq!(preflight(&local(), &on_node1(survey.clone()), &observed), []);
+    let lab = topology().lab;
+    let stopped = DomainName::new(&lab, &vm("vm2"));
+    on(&mut observed, "node2").domains.get_mut(&stopped).unwrap().running = false;
+    let obstacles = preflight(&local(), &on_node1(survey), &observed);
+    assert_eq!(obstacles.len(), 1, "{obstacles:#?}");
+    assert!(
+        obstacles[0].what.contains("1 guests yet to be started need 128 MiB"),
+        "{obstacles:#?}"
+    );
+}
+
+#[test]
+fn a_kvm_that_cannot_work_is_one_warning_per_machine_and_no_error() {
+    let useless = Survey {
+        kvm: Kvm::Useless("the CPU has neither vmx nor svm".to_owned()),
+        ..survey()
+    };
+    let surveys = [(host("node1"), useless.clone()), (host("node2"), useless)].into();
+    let obstacles = preflight(&topology(), &surveys, &Site::new());
+    assert!(
+        matches!(&obstacles[..], [Obstacle { severity: Severity::Warning, what, .. }] if what.contains("vmx")),
+        "{obstacles:#?}"
+    );
+}

@@ -1,0 +1,107 @@
+//! Emulated hosts and the cables between them, and what their coming and going means for the hosts inside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Step;
+use crate::lab::{Cable, HostName};
+use crate::state::{HostState, Machine};
+
+/// From one rig to another.
+pub(super) struct Change<'a> {
+    from: &'a HostState,
+    to: &'a HostState,
+    /// Machines of `to` that can be had: a dead one cannot be made, so where it is asked for none is wanted.
+    wanted: BTreeMap<&'a HostName, &'a Machine>,
+    unplugged: Vec<&'a Cable>,
+    plugged: Vec<&'a Cable>,
+    /// Machines that stay while a cable of theirs does not.
+    replugged: BTreeSet<&'a HostName>,
+}
+
+/// What the change of the rig means for a host.
+pub(super) enum Inside {
+    /// It goes on, or is no emulated host.
+    Stays {
+        /// Its NICs go away and come back between removal and creation.
+        replugged: bool,
+    },
+    /// Its machine comes, goes or is made anew.
+    Changes {
+        /// What is inside now is to be taken apart: its machine is alive and goes for good. A machine that is
+        /// replaced or dead just takes everything inside with it.
+        before: bool,
+        /// There will be a machine to build in.
+        after: bool,
+    },
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn between(from: &'a HostState, to: &'a HostState) -> Self {
+        let mut change = Self {
+            from,
+            to,
+            wanted: to.machines.iter().filter(|(_, machine)| machine.alive).collect(),
+            unplugged: Vec::new(),
+            plugged: Vec::new(),
+            replugged: BTreeSet::new(),
+        };
+        let stays = |cable: &&Cable| {
+            let both = from.cables.contains(*cable) && to.cables.contains(*cable);
+            both && cable.ends.iter().all(|end| change.stays(&end.host))
+        };
+        let wanted = |cable: &&Cable| cable.ends.iter().all(|end| change.wanted.contains_key(&end.host));
+        // A machine takes its ends of cables with it, but the kernel clears a namespace away some time later; a cable
+        // that was unplugged is gone at once, and its name on the other machine free.
+        let unplugged: Vec<_> = from.cables.iter().filter(|cable| !stays(cable)).collect();
+        let plugged: Vec<_> = to.cables.iter().filter(|c| wanted(c) && !stays(c)).collect();
+        let ends = unplugged.iter().chain(&plugged).flat_map(|cable| &cable.ends);
+        let replugged = ends.map(|end| &end.host).filter(|host| change.stays(host)).collect();
+        change.unplugged = unplugged;
+        change.plugged = plugged;
+        change.replugged = replugged;
+        change
+    }
+
+    /// The machine is there, alive and as wanted.
+    fn stays(&self, host: &HostName) -> bool {
+        let was = self.from.machines.get(host);
+        was.is_some() && was == self.wanted.get(host).copied()
+    }
+
+    pub(super) fn inside(&self, host: &HostName) -> Inside {
+        let was = self.from.machines.get(host);
+        let asked = self.to.machines.get(host);
+        if self.stays(host) || (was.is_none() && asked.is_none()) {
+            return Inside::Stays {
+                replugged: self.replugged.contains(host),
+            };
+        }
+        Inside::Changes {
+            before: was.is_some_and(|machine| machine.alive) && !self.wanted.contains_key(host),
+            after: asked.is_none_or(|machine| machine.alive),
+        }
+    }
+
+    /// The steps on the machine that has the rig. The hosts inside have been taken apart before its removals.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let removed = self.from.machines.keys().filter(|host| !self.stays(host));
+        let new = || self.wanted.iter().filter(|(host, _)| !self.stays(host));
+        // A machine gets its addresses once all its NICs are there; one that lost a NIC gets them again.
+        let configured = self
+            .wanted
+            .iter()
+            .filter(|(host, _)| !self.stays(host) || self.replugged.contains(*host));
+
+        let unplug = self.unplugged.iter().map(|&cable| Step::UnplugCable(cable.clone()));
+        let remove = removed.map(|host| Step::RemoveMachine(host.clone()));
+        let create = new().map(|(&host, _)| Step::CreateMachine(host.clone()));
+        let plug = self.plugged.iter().map(|&cable| Step::PlugCable(cable.clone()));
+        let configure = configured.map(|(&host, &machine)| Step::ConfigureMachine(host.clone(), machine.clone()));
+        unplug
+            .chain(remove)
+            .chain(create)
+            .chain(plug)
+            .chain(configure)
+            .collect()
+    }
+}

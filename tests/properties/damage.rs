@@ -1,0 +1,186 @@
+//! What people, crashes and reboots do to a lab that is up.
+
+use std::collections::BTreeSet;
+
+use netlab::lab::{Boot, HostName, IfName};
+use netlab::state::{HostState, LinkKind, Site, rig_host};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::labs::emulated;
+
+/// One thing that happens, to an object picked by the index.
+#[derive(Debug, Clone)]
+pub struct Damage {
+    what: What,
+    to: Index,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    LoseLink,
+    ChangeLink,
+    LoseUplink,
+    LoseSysctl,
+    StopGuest,
+    ForgetGuest,
+    LoseDomain,
+    ChangeDomain,
+    LoseVolume,
+    ChangeVolume,
+    KillMachine,
+    LoseMachine,
+    LoseCable,
+    LoseCableWithNics,
+}
+
+pub fn damage() -> impl Strategy<Value = Vec<Damage>> {
+    let what = prop::sample::select(vec![
+        What::LoseLink,
+        What::ChangeLink,
+        What::LoseUplink,
+        What::LoseSysctl,
+        What::StopGuest,
+        What::ForgetGuest,
+        What::LoseDomain,
+        What::ChangeDomain,
+        What::LoseVolume,
+        What::ChangeVolume,
+        What::KillMachine,
+        What::LoseMachine,
+        What::LoseCable,
+        What::LoseCableWithNics,
+    ]);
+    let one = (what, any::<Index>()).prop_map(|(what, to)| Damage { what, to });
+    prop::collection::vec(one, 0..6)
+}
+
+/// Picks one of all objects of a kind in the site.
+fn pick<K: Clone>(site: &Site, to: Index, keys: impl Fn(&HostState) -> Vec<K>) -> Option<(HostName, K)> {
+    let all: Vec<_> = site
+        .iter()
+        .flat_map(|(host, state)| keys(state).into_iter().map(|key| (host.clone(), key)))
+        .collect();
+    (!all.is_empty()).then(|| to.get(&all).clone())
+}
+
+/// `site` after all of `damage`.
+pub fn damaged(mut site: Site, damage: &[Damage]) -> Site {
+    for one in damage {
+        apply(&mut site, one);
+    }
+    site.retain(|_, state| *state != HostState::default());
+    site
+}
+
+fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
+    match what {
+        What::LoseLink | What::ChangeLink => {
+            let (host, name) = pick(site, *to, |state| state.links.keys().cloned().collect())?;
+            let links = &mut site.get_mut(&host)?.links;
+            if matches!(what, What::LoseLink) {
+                links.remove(&name);
+            } else {
+                let link = links.get_mut(&name)?;
+                link.purpose.push('!');
+                link.addresses = ["198.51.100.1/24".parse().unwrap()].into();
+                if let LinkKind::Bridge { stp } = &mut link.kind {
+                    *stp = !*stp;
+                }
+                link.master = None;
+            }
+        }
+        What::LoseUplink => {
+            let (host, name) = pick(site, *to, |state| state.uplinks.keys().cloned().collect())?;
+            site.get_mut(&host)?.uplinks.remove(&name);
+        }
+        What::LoseSysctl => {
+            let (host, key) = pick(site, *to, |state| state.sysctls.keys().copied().collect())?;
+            site.get_mut(&host)?.sysctls.remove(&key);
+        }
+        What::StopGuest | What::ForgetGuest | What::LoseDomain | What::ChangeDomain => {
+            let (host, name) = pick(site, *to, |state| state.domains.keys().cloned().collect())?;
+            let domains = &mut site.get_mut(&host)?.domains;
+            let domain = domains.get_mut(&name)?;
+            match what {
+                What::StopGuest => domain.running = false,
+                What::ChangeDomain => domain.cpus += 1,
+                _ => {}
+            }
+            if !matches!(what, What::ChangeDomain) {
+                domain.configured = None;
+            }
+            if matches!(what, What::LoseDomain) {
+                domains.remove(&name);
+            }
+        }
+        What::LoseVolume | What::ChangeVolume => {
+            let (host, name) = pick(site, *to, |state| state.volumes.keys().cloned().collect())?;
+            let volumes = &mut site.get_mut(&host)?.volumes;
+            volumes.get_mut(&name)?.base.push("old");
+            if matches!(what, What::LoseVolume) {
+                volumes.remove(&name);
+            }
+        }
+        What::KillMachine | What::LoseMachine => {
+            let (rig, name) = pick(site, *to, |state| state.machines.keys().cloned().collect())?;
+            site.remove(&name);
+            let rig = site.get_mut(&rig)?;
+            rig.machines.get_mut(&name)?.alive = false;
+            if matches!(what, What::LoseMachine) {
+                rig.machines.remove(&name);
+                rig.cables.retain(|cable| cable.ends.iter().all(|end| end.host != name));
+            }
+        }
+        What::LoseCable | What::LoseCableWithNics => {
+            let (rig, cable) = pick(site, *to, |state| state.cables.iter().cloned().collect())?;
+            let rig = site.get_mut(&rig)?;
+            rig.cables.remove(&cable);
+            if matches!(what, What::LoseCableWithNics) {
+                for end in &cable.ends {
+                    rig.machines.get_mut(&end.host)?.nics.remove(&end.nic);
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// The nearest site that can be built: nothing can be brought into a state that no kernel and no libvirt would take,
+/// such as a guest that runs on a bridge that is not there. Damage leaves such states, but nobody asks for them.
+pub fn possible(mut site: Site) -> Site {
+    let mut rig = site.remove(&rig_host()).unwrap_or_default();
+    rig.machines.retain(|_, machine| machine.alive);
+    rig.cables
+        .retain(|cable| cable.ends.iter().all(|end| rig.machines.contains_key(&end.host)));
+    let emulated = emulated();
+    site.retain(|host, _| !emulated.contains(host) || rig.machines.contains_key(host));
+    for (host, state) in &mut site {
+        let has_nic = |nic: &IfName| {
+            rig.machines
+                .get(host)
+                .is_none_or(|machine| machine.nics.contains_key(nic))
+        };
+        state.links.retain(|_, link| match &link.kind {
+            LinkKind::Bridge { .. } => true,
+            LinkKind::Vlan { parent, .. } => has_nic(parent),
+        });
+        let links: BTreeSet<_> = state.links.keys().cloned().collect();
+        for link in state.links.values_mut() {
+            link.master = link.master.take().filter(|master| links.contains(master));
+        }
+        state
+            .uplinks
+            .retain(|nic, uplink| has_nic(nic) && links.contains(&uplink.bridge));
+        for (name, domain) in &mut state.domains {
+            let has_disk = matches!(domain.boot, Boot::Kernel { .. }) || state.volumes.contains_key(name);
+            if !has_disk || !domain.nics.iter().all(|nic| links.contains(&nic.bridge)) {
+                domain.running = false;
+                domain.configured = None;
+            }
+        }
+    }
+    site.insert(rig_host(), rig);
+    site.retain(|_, state| *state != HostState::default());
+    site
+}

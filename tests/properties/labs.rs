@@ -1,0 +1,281 @@
+//! Arbitrary small labs: three emulated hosts and this machine, up to four networks, up to five guests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use netlab::host::Survey;
+use netlab::host::survey::Kvm;
+use netlab::lab::{
+    Boot, Cable, CableEnd, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
+    LabHostNic, MacAddr, NetworkName, VlanId, VmName,
+};
+use netlab::state::{NicConfig, Site, desired, vlan_device};
+use netlab::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
+use proptest::prelude::*;
+
+const EMULATED: [&str; 3] = ["a", "b", "c"];
+const LOCAL: &str = "home";
+const NICS: [&str; 2] = ["eth0", "eth1"];
+const IMAGES: [&str; 3] = ["mini", "disk", "other"];
+
+pub fn host(at: usize) -> HostName {
+    let name = EMULATED.get(at).unwrap_or(&LOCAL);
+    HostName::new(name).unwrap()
+}
+
+pub fn emulated() -> BTreeSet<HostName> {
+    (0..EMULATED.len()).map(host).collect()
+}
+
+fn nic(at: usize) -> IfName {
+    IfName::new(NICS[at]).unwrap()
+}
+
+#[derive(Debug, Clone)]
+struct Network {
+    uplink: Option<usize>,
+    tagged: bool,
+    stp: bool,
+    gateway: Option<usize>,
+    /// Present on these hosts, whether or not a guest is.
+    on: [bool; 4],
+    /// Its bridge has the name that is a VLAN device's in another lab.
+    odd_name: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Vm {
+    host: usize,
+    image: usize,
+    memory_mib: u64,
+    networks: BTreeSet<usize>,
+}
+
+fn network() -> impl Strategy<Value = Network> {
+    let uplink = prop::option::of(0..NICS.len());
+    let gateway = prop::option::of(0..4_usize);
+    (uplink, any::<[bool; 2]>(), gateway, any::<[bool; 4]>(), any::<bool>()).prop_map(
+        |(uplink, [tagged, stp], gateway, on, odd_name)| Network {
+            uplink,
+            tagged,
+            stp,
+            gateway,
+            on,
+            odd_name,
+        },
+    )
+}
+
+fn guest() -> impl Strategy<Value = Vm> {
+    let networks = prop::collection::btree_set(0..4_usize, 0..3);
+    (0..4_usize, 0..IMAGES.len(), 1..3_u64, networks).prop_map(|(host, image, memory, networks)| Vm {
+        host,
+        image,
+        memory_mib: memory * 64,
+        networks,
+    })
+}
+
+/// An arbitrary lab that is up.
+pub fn site() -> impl Strategy<Value = Site> {
+    let networks = prop::collection::vec(network(), 0..=4);
+    let guests = prop::collection::vec(guest(), 0..=5);
+    let cables = prop::collection::vec((0..3_usize, 0..2_usize, 0..3_usize, 0..2_usize), 0..4);
+    let present = prop::array::uniform4(prop::bool::weighted(0.85));
+    (networks, guests, cables, any::<[bool; 3]>(), present).prop_map(|(networks, guests, cables, numbered, present)| {
+        let topology = topology(&networks, &guests, &cables, numbered, present);
+        desired(&topology, &surveys())
+    })
+}
+
+/// What stands on the NICs of the one host that netlab did not make.
+fn surveys() -> BTreeMap<HostName, Survey> {
+    let nics = [0, 1].map(|at| {
+        let config = NicConfig {
+            up: true,
+            addresses: vec![format!("192.0.2.{}/24", at + 1).parse().unwrap()],
+            routes: Vec::new(),
+        };
+        (nic(at), config)
+    });
+    let survey = Survey {
+        nics: nics.into(),
+        kvm: Kvm::Usable,
+        ..Survey::default()
+    };
+    [(host(3), survey)].into()
+}
+
+fn topology(
+    networks: &[Network],
+    guests: &[Vm],
+    cables: &[(usize, usize, usize, usize)],
+    numbered: [bool; 3],
+    present: [bool; 4],
+) -> Topology {
+    let guests: Vec<_> = guests.iter().filter(|guest| present[guest.host]).collect();
+    let mut hosts = BTreeMap::new();
+    for at in (0..4).filter(|at| present[*at]) {
+        let here = |number: usize, network: &Network| {
+            let used = guests
+                .iter()
+                .any(|guest| guest.host == at && guest.networks.contains(&number));
+            used || network.on[at] || network.gateway == Some(at)
+        };
+        let connect = if at < 3 { Connect::Emulated } else { Connect::Local };
+        let nics = if at < 3 {
+            emulated_nics(at, numbered[at])
+        } else {
+            BTreeMap::new()
+        };
+        let segments = segments(networks, at, here);
+        let new = TopologyHost {
+            connect,
+            nics,
+            segments,
+        };
+        hosts.insert(host(at), new);
+    }
+    let guests = guests.iter().enumerate().map(|(number, vm)| {
+        let guest = placed(number, vm, &hosts[&host(vm.host)]);
+        (VmName::new(&format!("vm{number}")).unwrap(), guest)
+    });
+    Topology {
+        lab: "lab".parse().unwrap(),
+        guests: guests.collect(),
+        hosts: hosts.clone(),
+        cables: plugged(cables, present),
+        images: IMAGES
+            .iter()
+            .map(|name| (ImageName::new(name).unwrap(), image(name)))
+            .collect(),
+        outside: Vec::new(),
+    }
+}
+
+fn emulated_nics(at: usize, numbered: bool) -> BTreeMap<IfName, LabHostNic> {
+    let address = numbered.then(|| format!("172.16.99.{}/24", at + 1).parse().unwrap());
+    let gateway = numbered.then(|| Ipv4Addr::new(172, 16, 99, 254));
+    let numbered = LabHostNic { address, gateway };
+    [(nic(0), numbered), (nic(1), LabHostNic::default())].into()
+}
+
+/// The parts of the networks on one host, with clashes of names and uplinks resolved: a lab file would not pass.
+fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> bool) -> BTreeMap<NetworkName, Segment> {
+    let mut enslaved = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    let mut segments = BTreeMap::new();
+    for (number, network) in networks
+        .iter()
+        .enumerate()
+        .filter(|(number, network)| here(*number, network))
+    {
+        let vlan = VlanId::try_from(10 + i64::try_from(number).unwrap()).unwrap();
+        let vlan = network.tagged.then_some(vlan);
+        let uplink = network
+            .uplink
+            .filter(|at| vlan.is_some() || enslaved.insert(*at))
+            .map(nic);
+        if let Some((uplink, id)) = uplink.as_ref().zip(vlan) {
+            names.insert(vlan_device(uplink, id));
+        }
+        let segment = Segment {
+            bridge: IfName::new(&format!("br{number}")).unwrap(),
+            stp: network.stp,
+            uplink,
+            vlan,
+            subnet: format!("10.0.{number}.0/24").parse().unwrap(),
+            gateway: (network.gateway == Some(at)).then(|| format!("10.0.{number}.1").parse().unwrap()),
+        };
+        segments.insert(NetworkName::new(&format!("net{number}")).unwrap(), segment);
+    }
+    for (number, segment) in segments.values_mut().enumerate() {
+        let odd = IfName::new(&format!("eth{}.{}", number % 2, 10 + (number + 1) % 4)).unwrap();
+        if networks[number].odd_name && names.insert(odd.clone()) {
+            segment.bridge = odd;
+        }
+    }
+    segments
+}
+
+fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
+    let networks = vm.networks.iter().filter_map(|network| {
+        let name = NetworkName::new(&format!("net{network}")).unwrap();
+        host.segments.get_key_value(&name)
+    });
+    let nics = networks.enumerate().map(|(at, (network, segment))| {
+        let low = u8::try_from(number * 8 + at + 2).unwrap();
+        let address = format!(
+            "{}/24",
+            Ipv4Addr::from(u32::from(segment.subnet.network()) | u32::from(low))
+        );
+        GuestNic {
+            network: network.clone(),
+            bridge: segment.bridge.clone(),
+            tap: IfName::new(&format!("tap{number}.{at}")).unwrap(),
+            mac: MacAddr::new([0x52, 0x54, 0, 0, 0, low]).unwrap(),
+            address: address.parse().unwrap(),
+            gateway: None,
+        }
+    });
+    Guest {
+        host: HostName::new(EMULATED.get(vm.host).unwrap_or(&LOCAL)).unwrap(),
+        image: ImageName::new(IMAGES[vm.image]).unwrap(),
+        memory_mib: vm.memory_mib,
+        cpus: 1,
+        nics: nics.collect(),
+        default_route: None,
+        nameservers: Vec::new(),
+    }
+}
+
+/// Cables between different hosts that are there, at most one in each NIC.
+fn plugged(cables: &[(usize, usize, usize, usize)], present: [bool; 4]) -> Vec<Cable> {
+    let mut used = BTreeSet::new();
+    let mut plugged = Vec::new();
+    for &(a, a_nic, b, b_nic) in cables {
+        let free = !used.contains(&(a, a_nic)) && !used.contains(&(b, b_nic));
+        if a != b && present[a] && present[b] && free {
+            used.extend([(a, a_nic), (b, b_nic)]);
+            let mut ends = [(a, a_nic), (b, b_nic)].map(|(host_at, nic_at)| CableEnd {
+                host: host(host_at),
+                nic: nic(nic_at),
+            });
+            ends.sort();
+            plugged.push(Cable { ends });
+        }
+    }
+    plugged
+}
+
+fn image(name: &str) -> Image {
+    let boot = match name {
+        "mini" => Boot::Kernel {
+            kernel: "/images/kernel".into(),
+            initrd: "/images/initrd".into(),
+            cmdline: String::new(),
+        },
+        _ => Boot::Disk {
+            base: format!("/images/{name}").into(),
+            format: "qcow2".to_owned(),
+        },
+    };
+    Image {
+        name: name.parse().unwrap(),
+        description: String::new(),
+        machine: ImageMachine {
+            arch: "x86_64".to_owned(),
+            machine: "pc".to_owned(),
+            disk_bus: "virtio".to_owned(),
+            nic_model: "virtio".to_owned(),
+            memory_mib: 96,
+        },
+        boot,
+        console: ImageConsole {
+            prompt: "# ".to_owned(),
+            login: None,
+            dialect: Dialect::Ip,
+            boot_seconds: 60,
+        },
+    }
+}
