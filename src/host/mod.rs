@@ -2,7 +2,10 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
+pub mod iproute;
+pub mod shell;
 pub mod survey;
+pub mod sysctl;
 
 use crate::lab::{HostName, LabName};
 use crate::plan::Step;
