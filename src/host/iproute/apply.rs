@@ -149,6 +149,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Refuses a link that is not there. `ip` would too, but as a wrong word, without telling the line.
+    fn exists(&self, look: &Look, name: &IfName) -> Result<(), NetworkError> {
+        if self.made.contains(name) || look.link(name.as_str()).is_some() {
+            return Ok(());
+        }
+        Err(NetworkError::Refused(format!("there is no link {name}")))
+    }
+
     /// Refuses a link that is not this lab's.
     fn own(&self, look: &Look, name: &IfName) -> Result<(), NetworkError> {
         if self.made.contains(name) {
@@ -159,8 +167,7 @@ impl<'a> Run<'a> {
                 name: name.to_string(),
                 owner: owner(look, link, self.lab),
             }),
-            Some(_) => Ok(()),
-            None => Err(NetworkError::Refused(format!("there is no link {name}"))),
+            _ => self.exists(look, name),
         }
     }
 
@@ -174,6 +181,9 @@ impl<'a> Run<'a> {
                 },
             });
         }
+        if let Some(master) = &link.master {
+            self.exists(look, master)?;
+        }
         let group = mark::group(self.lab.as_str());
         let mut lines = vec![match &link.kind {
             // Multicast goes to every port: with snooping on, a stray querier on the uplink's side would cut off the
@@ -186,6 +196,7 @@ impl<'a> Run<'a> {
                 if *stp { "" } else { "forward_delay 0 " },
             ),
             LinkKind::Vlan { parent, id } => {
+                self.exists(look, parent)?;
                 if look.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
                     return Err(NetworkError::Refused(format!(
                         "{parent} is down, so VLAN device {name} on it cannot come up; bring {parent} up first"
@@ -221,7 +232,8 @@ impl<'a> Run<'a> {
         if before.is_some_and(|before| before.ifalias.is_none()) {
             lines.extend(quiet(look, name));
         }
-        if link.master.is_some() {
+        if let Some(master) = &link.master {
+            self.exists(look, master)?;
             lines.extend(enslave(name, link.master.as_ref()));
         } else if before.is_some_and(|before| before.master.is_some()) {
             lines.push(format!("link set dev {name} nomaster"));
@@ -280,8 +292,14 @@ impl<'a> Run<'a> {
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let (line, message) = failing_line(&said);
-        // `ip` counts the lines as it reads them; a word that it does not know ends it without a count.
-        let line = line.and_then(|line| lines.get(line.checked_sub(1)?)).unwrap_or(first);
+        // `ip` counts the lines; only over a missing master, whose name it looks up while it reads, it forgets to.
+        let missing = message.split('"').nth(1).unwrap_or_default();
+        let enslaves = format!(" master {missing}");
+        let line = match line.and_then(|line| line.checked_sub(1)) {
+            Some(index) => lines.get(index),
+            None => lines.iter().find(|line| line.text.ends_with(&enslaves)),
+        };
+        let line = line.unwrap_or(first);
         Err(failed(
             line.at,
             NetworkError::Kernel {

@@ -182,15 +182,29 @@ pub(super) struct RawRoute {
     pub rest: BTreeMap<String, Value>,
 }
 
+impl RawRoute {
+    /// Of two such routes the kernel keeps both and uses the first.
+    pub fn rivals(&self, other: &Self) -> bool {
+        let key = |route: &Self| {
+            (
+                route.dst.clone(),
+                route.table.clone(),
+                route.metric,
+                route.pref.is_some(),
+            )
+        };
+        key(self) == key(other)
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct RawVia {
     pub host: std::net::IpAddr,
 }
 
+/// One of several ways of a route.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct RawHop {
     pub gateway: Option<std::net::IpAddr>,
     pub dev: Option<String>,
-    #[serde(default)]
-    pub weight: u32,
 }

@@ -112,10 +112,11 @@ pub(super) fn bridge_address(look: &Look, lab: &LabName, bridge: &IfName) -> Str
         .filter_map(|link| link.address.as_deref())
         .collect();
     nics.sort_unstable();
-    let [a, b, c, d, e, f, ..] = digest(&["bridge", lab.as_str(), bridge.as_str(), &nics.join(" ")]);
+    let mut octets = [0; 6];
+    octets.copy_from_slice(&digest(&["bridge", lab.as_str(), bridge.as_str(), &nics.join(" ")])[..6]);
     // IEEE 802-2014, 8.4: bit 1 of the first octet is "local", bit 0 "group".
-    let a = a & 0xfc | 0x02;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    octets[0] = octets[0] & 0xfc | 0x02;
+    octets.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 /// SHA-256 of the parts, kept apart by a byte that none of them holds.

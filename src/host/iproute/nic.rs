@@ -9,6 +9,9 @@ use ipnet::{IpNet, Ipv4Net};
 use super::json::{Look, RawAddress, RawLink, RawRoute};
 use crate::state::{NicConfig, Route};
 
+/// Of such a route `ip` tells only what the first has besides its gateway; so it is read, but is no way to put one back.
+const SHARED: &str = "several next hops";
+
 /// What stands on a NIC.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -17,6 +20,9 @@ pub(super) struct Standing {
     pub addresses: Vec<Address>,
     /// Routes of the main table that the kernel did not make by itself.
     pub routes: Vec<Hop>,
+    /// Routes to the subnets of IPv6 addresses that end some time. The kernel made them, but does not remove them with the address
+    /// (net/ipv6/addrconf.c, ipv6_del_addr). Not part of a record.
+    pub dated: Vec<Hop>,
     pub alias: String,
 }
 
@@ -46,6 +52,8 @@ pub(super) struct Hop {
     pub onlink: bool,
     /// Seconds from now; absent: for ever.
     pub expires: Option<u32>,
+    /// The first of several with its destination and metric, so the one in effect.
+    pub first: bool,
 }
 
 impl Standing {
@@ -59,11 +67,22 @@ impl Standing {
                 Err(why) => odd.push(why),
             }
         }
-        let mut routes = Vec::new();
-        for raw in &look.routes {
+        let (mut routes, mut dated) = (Vec::new(), Vec::new());
+        for (index, raw) in look.routes.iter().enumerate() {
             match Hop::read(raw, &link.ifname) {
-                Ok(Some(hop)) if !made_by_kernel(&hop, &addresses) => routes.push(hop),
-                Ok(_) => {}
+                Ok(Some(hop)) if made_by_kernel(&hop, &addresses) => {
+                    dated.extend(Some(hop).filter(|hop| hop.expires.is_some()));
+                }
+                Ok(Some(hop)) => {
+                    if !raw.nexthops.is_empty() {
+                        odd.push(format!("the route to {} with {SHARED}", raw.dst));
+                    }
+                    let (before, after) = look.routes.split_at(index);
+                    let first = !before.iter().any(|other| raw.rivals(other))
+                        && after.iter().skip(1).any(|other| raw.rivals(other));
+                    routes.push(Hop { first, ..hop });
+                }
+                Ok(None) => {}
                 Err(why) => odd.push(why),
             }
         }
@@ -71,6 +90,7 @@ impl Standing {
             up: link.is_up(),
             addresses,
             routes,
+            dated,
             alias: link.ifalias.clone().unwrap_or_default(),
         };
         (standing, odd)
@@ -94,14 +114,24 @@ impl Standing {
         four.into_iter().chain(six.into_iter().rev())
     }
 
-    /// Has anything of IPv6.
-    pub fn has_ipv6(&self) -> bool {
-        self.addresses.iter().any(|address| !address.is_ipv4())
-            || self.routes.iter().any(|hop| matches!(hop.route.to, IpNet::V6(_)))
+    /// Has this address, whatever its attributes.
+    pub fn has_address(&self, address: &Address) -> bool {
+        self.addresses.iter().any(|other| other.net == address.net)
     }
 
-    /// Takes over the time that addresses and routes have left where they stand now.
-    pub fn aged_as(mut self, other: &Self) -> Self {
+    /// Has this route.
+    pub fn has(&self, hop: &Hop) -> bool {
+        self.routes.iter().any(|other| other.is(hop))
+    }
+
+    /// Has anything of IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(|address| !address.is_ipv4()) || self.routes.iter().any(|hop| !hop.is_ipv4())
+    }
+
+    /// Takes over what no record holds, since it changes: the time that addresses and routes have left where they
+    /// stand now.
+    pub fn with_times_of(mut self, other: &Self) -> Self {
         for address in &mut self.addresses {
             if let Some(now) = other.addresses.iter().find(|now| now.net == address.net) {
                 address.lifetime = now.lifetime;
@@ -125,12 +155,22 @@ fn moves(raw: &RawAddress) -> bool {
     }
 }
 
-/// The route to an address's own subnet comes and goes with the address, unless the address says that it does not.
+/// Whether a route comes with the link or with one of its addresses. What has the kernel's name and does not is
+/// somebody else's: NetworkManager makes such routes, and a router's advertisement does.
 fn made_by_kernel(hop: &Hop, addresses: &[Address]) -> bool {
-    hop.route.protocol.as_deref() == Some("kernel")
-        && !addresses
-            .iter()
-            .any(|address| address.noprefixroute && address.net.trunc() == hop.route.to)
+    let route = &hop.route;
+    let of_link = matches!(route.to, IpNet::V6(net) if net.addr().is_unicast_link_local());
+    let of_address = addresses.iter().any(|address| {
+        // The metrics that the kernel gives: 0, which is printed as none, and IP6_RT_PRIO_ADDRCONF.
+        let (metric, source) = if address.is_ipv4() {
+            (address.metric, Some(address.net.addr()))
+        } else {
+            (address.metric.or(Some(256)), None)
+        };
+        let same = address.net.trunc() == route.to && route.metric == metric && route.source == source;
+        same && !address.noprefixroute
+    });
+    route.protocol.as_deref() == Some("kernel") && (of_link || of_address)
 }
 
 impl Address {
@@ -216,9 +256,9 @@ impl Address {
 impl Hop {
     /// The route as one through `link`; None: it is not.
     fn read(raw: &RawRoute, link: &str) -> Result<Option<Self>, String> {
-        // Of equal-cost routes IPv6 keeps each for itself and only prints them together; an IPv4 one is whole.
-        let hop = raw.nexthops.iter().find(|hop| hop.dev.as_deref() == Some(link));
-        if raw.dev.as_deref() != Some(link) && hop.is_none() {
+        // Routes of one cost: IPv6 keeps each for itself and only prints them together, an IPv4 one is whole.
+        let shared = raw.nexthops.iter().find(|hop| hop.dev.as_deref() == Some(link));
+        if raw.dev.as_deref() != Some(link) && shared.is_none() {
             return Ok(None);
         }
         let is_ipv6 = raw.pref.is_some();
@@ -232,16 +272,16 @@ impl Hop {
         if let Some(kind) = &raw.kind {
             return refuse(&format!("type {kind}"));
         }
-        if let Some(key) = raw.rest.keys().find(|key| *key != "weight") {
-            return refuse(key);
+        if shared.is_some() && !is_ipv6 {
+            return refuse(SHARED);
         }
-        if hop.is_some_and(|hop| !is_ipv6 || hop.weight > 1) {
-            return refuse("several next hops");
+        if let Some(key) = raw.rest.keys().next() {
+            return refuse(key);
         }
         if raw.pref.as_deref().is_some_and(|pref| pref != "medium") {
             return refuse("a router preference");
         }
-        let via = match hop {
+        let via = match shared {
             Some(hop) => hop.gateway,
             None => raw.gateway.or(raw.via.as_ref().map(|via| via.host)),
         };
@@ -262,20 +302,46 @@ impl Hop {
                 .filter(|scope| !is_ipv6 && scope != usual_scope),
             onlink: raw.flags.iter().any(|flag| flag == "onlink"),
             expires: raw.expires,
+            first: false,
         }))
     }
 
-    /// The same route, whatever time it has left.
-    pub fn is(&self, other: &Self) -> bool {
-        let timeless = |hop: &Self| Self {
-            expires: None,
-            ..hop.clone()
-        };
-        timeless(self) == timeless(other)
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self.route.to, IpNet::V4(_))
     }
 
-    /// What follows `ip route append` and the like, through `link`.
-    pub fn words(&self, link: &str) -> String {
+    /// The same route, whatever time it has left and wherever it stands.
+    pub fn is(&self, other: &Self) -> bool {
+        let bare = |hop: &Self| Self {
+            expires: None,
+            first: false,
+            ..hop.clone()
+        };
+        bare(self) == bare(other)
+    }
+
+    /// The line that adds the route through `link` beside the same one through another link: before others of its
+    /// destination and metric if that is where it stands, else behind them.
+    pub fn add(&self, link: &str) -> String {
+        let place = if self.first && self.is_ipv4() {
+            "prepend"
+        } else {
+            "append"
+        };
+        format!("route {place} {}", self.words(link))
+    }
+
+    /// The line that removes the route through `link`, whatever time it has left.
+    pub fn remove(&self, link: &str) -> String {
+        let timeless = Self {
+            expires: None,
+            ..self.clone()
+        };
+        format!("route del {}", timeless.words(link))
+    }
+
+    /// What follows `ip route add` and the like.
+    fn words(&self, link: &str) -> String {
         let Route {
             to,
             via,

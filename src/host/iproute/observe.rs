@@ -90,11 +90,8 @@ fn uplink(look: &Look, link: &RawLink, record: &Record) -> Result<Uplink, CmdErr
     let (now, _) = Standing::read(look, link);
     let was = &record.was;
     // The last thing that taking does is to clear the NIC of what was recorded. What came onto it later is not ours.
-    let moved = !was
-        .addresses
-        .iter()
-        .any(|a| now.addresses.iter().any(|b| a.net == b.net))
-        && !was.routes.iter().any(|a| now.routes.iter().any(|b| a.is(b)));
+    let moved =
+        !was.addresses.iter().any(|address| now.has_address(address)) && !was.routes.iter().any(|hop| now.has(hop));
     let whole = moved && now.up && link.master.as_deref() == Some(record.bridge.as_str());
     Ok(Uplink {
         bridge: if whole {

@@ -7,8 +7,8 @@
 //!
 //! The bridge, the NIC's state, its addresses, its routes behind `>`, its alias behind `@`. An address can have: `b`
 //! the usual broadcast address (or `b` with another), `s` scope, `l` label, `m` metric, and the flags `n`
-//! noprefixroute, `t` mngtmpaddr, `d` nodad. A route: `v` gateway, `s` source, `m` metric, `p` protocol, `c` scope, `o`
-//! onlink.
+//! noprefixroute, `t` mngtmpaddr, `d` nodad. A route: `v` gateway, `s` source, `m` metric, `p` protocol, `c` scope, and
+//! the flags `o` onlink, `f` first of several alike.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -41,22 +41,25 @@ impl Record {
         }
         // Whatever this cannot say shows here, before the NIC is touched.
         match text.parse() {
-            Ok(Self { bridge, was }) if bridge == self.bridge && was == timeless(&self.was) => Ok(alias),
+            Ok(Self { bridge, was }) if bridge == self.bridge && was == constant(&self.was) => Ok(alias),
             _ => Err(format!("what stands on it cannot be written down: {text}")),
         }
     }
 }
 
-/// Without the times left, which are read again from where the addresses stand.
-fn timeless(standing: &Standing) -> Standing {
-    let mut timeless = standing.clone();
-    for address in &mut timeless.addresses {
+/// Without what changes by itself, which is read again from where the addresses and routes stand.
+fn constant(standing: &Standing) -> Standing {
+    let mut constant = Standing {
+        dated: Vec::new(),
+        ..standing.clone()
+    };
+    for address in &mut constant.addresses {
         address.lifetime = None;
     }
-    for hop in &mut timeless.routes {
+    for hop in &mut constant.routes {
         hop.expires = None;
     }
-    timeless
+    constant
 }
 
 impl fmt::Display for Record {
@@ -68,6 +71,7 @@ impl fmt::Display for Record {
                     up,
                     addresses,
                     routes,
+                    dated: _,
                     alias,
                 },
         } = self;
@@ -134,6 +138,7 @@ fn write_hop(f: &mut fmt::Formatter<'_>, hop: &Hop) -> fmt::Result {
         scope,
         onlink,
         expires: _,
+        first,
     } = hop;
     write!(f, "{to}")?;
     attribute(f, 'v', via.as_ref())?;
@@ -141,8 +146,10 @@ fn write_hop(f: &mut fmt::Formatter<'_>, hop: &Hop) -> fmt::Result {
     attribute(f, 'm', metric.as_ref())?;
     attribute(f, 'p', protocol.as_ref())?;
     attribute(f, 'c', scope.as_ref())?;
-    if *onlink {
-        f.write_str(",o")?;
+    for (flag, key) in [(onlink, ",o"), (first, ",f")] {
+        if *flag {
+            f.write_str(key)?;
+        }
     }
     Ok(())
 }
@@ -238,6 +245,7 @@ fn read_hop(word: &str) -> Option<Hop> {
         scope: None,
         onlink: false,
         expires: None,
+        first: false,
     };
     for attribute in attributes {
         match attribute? {
@@ -247,6 +255,7 @@ fn read_hop(word: &str) -> Option<Hop> {
             ('p', protocol) => hop.route.protocol = Some(protocol.to_owned()),
             ('c', scope) => hop.scope = Some(scope.to_owned()),
             ('o', "") => hop.onlink = true,
+            ('f', "") => hop.first = true,
             _ => return None,
         }
     }
@@ -274,7 +283,7 @@ mod tests {
     use super::*;
 
     const FULL: &str = "br1 up 172.16.99.108/24,b 10.1.0.1/16,b10.1.9.9,slink,leth0:1,m5,n 2001:db8::7/64,t,d \
-                        >0.0.0.0/0,v172.16.99.1,s172.16.99.108,m100,pdhcp,o >10.9.0.0/16,cglobal @it%27s %25 mine";
+                        >0.0.0.0/0,v172.16.99.1,s172.16.99.108,m100,pdhcp,o,f >10.9.0.0/16,cglobal @it%27s %25 mine";
 
     #[test]
     fn a_record_reads_back_as_it_was_written() {
@@ -313,10 +322,10 @@ mod tests {
         let lab = LabName::new("quickstart").unwrap();
         let mut record: Record = "br1 up".parse().unwrap();
         let address = read_address("2001:db8:1111:2222:3333:4444:5555:6666/64").unwrap();
-        record.was.addresses = vec![address; 5];
+        record.was.addresses = vec![address; 6];
         assert!(record.alias(&lab).unwrap_err().contains("255"));
-        record.was.addresses.truncate(4);
-        assert_eq!(record.alias(&lab).unwrap().len(), 32 + 4 * 42);
+        record.was.addresses.truncate(5);
+        assert!(record.alias(&lab).unwrap().len() <= ALIAS_LIMIT);
     }
 
     #[test]

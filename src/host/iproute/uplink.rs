@@ -7,7 +7,7 @@
 use super::NetworkError;
 use super::json::{Look, RawLink};
 use super::mark::{Mark, bridge_address, owner, quoted};
-use super::nic::{Address, Standing};
+use super::nic::Standing;
 use super::observe::parse;
 use super::record::Record;
 use crate::lab::{IfName, LabName};
@@ -53,7 +53,7 @@ pub(super) fn take(look: &Look, lab: &LabName, nic: &IfName, wanted: &Uplink) ->
     let alias = record.alias(lab).map_err(&refuse)?;
     let alias = quoted(&alias).ok_or_else(|| refuse("its record is no alias".to_owned()))?;
     let there = standing(look, look.link(bridge.as_str()));
-    let was = record.was.aged_as(&there).aged_as(&now);
+    let was = record.was.with_times_of(&there).with_times_of(&now);
 
     let mut lines = vec![format!("link set dev {nic} alias {alias}")];
     if let Some(address) = &link.address {
@@ -69,11 +69,7 @@ pub(super) fn take(look: &Look, lab: &LabName, nic: &IfName, wanted: &Uplink) ->
     for address in was.in_order_of_adding() {
         lines.push(format!("address replace {} dev {bridge}", address.on_bridge().words()));
     }
-    for hop in &was.routes {
-        if !there.routes.iter().any(|other| other.is(hop)) {
-            lines.push(format!("route append {}", hop.words(bridge.as_str())));
-        }
-    }
+    move_routes(&mut lines, &was, Some((nic, &now)), (bridge, &there));
     clear(&mut lines, &was, &now, nic);
     // RFC 8981's temporary addresses would keep a route to the NIC; the kernel makes new ones when it is back.
     for address in link.addr_info.iter().filter(|address| address.temporary) {
@@ -100,7 +96,7 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
         .link(bridge.as_str())
         .filter(|link| Mark::read(link, lab).is_made_by(lab));
     let there = standing(look, ours);
-    let was = was.aged_as(&now).aged_as(&there);
+    let was = was.with_times_of(&now).with_times_of(&there);
 
     let mut lines = Vec::new();
     if link.master.as_deref() == Some(bridge.as_str()) {
@@ -108,24 +104,14 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
     }
     lines.push(format!("link set dev {nic} {}", if was.up { "up" } else { "down" }));
     for address in was.in_order_of_adding() {
-        // A route's source must be an address that is known to be unique already; while the bridge still has it, it
-        // is. Otherwise the check (RFC 4862, 5.4) is left out: the host had this address before.
-        let is_source = was
-            .routes
-            .iter()
-            .any(|hop| hop.route.source == Some(address.net.addr()));
-        let nodad = !address.is_ipv4() && is_source && !there.addresses.iter().any(|other| other.net == address.net);
-        let address = Address {
-            nodad: address.nodad || nodad,
-            ..address.clone()
-        };
+        // The host had the address a moment ago, so whether somebody else has it too (RFC 4862, 5.4) is not asked:
+        // meanwhile it could be no route's source. Said again without the flag, the address loses just that.
+        if !address.is_ipv4() && !address.nodad {
+            lines.push(format!("address replace {} nodad dev {nic}", address.words()));
+        }
         lines.push(format!("address replace {} dev {nic}", address.words()));
     }
-    for hop in &was.routes {
-        if !now.routes.iter().any(|other| other.is(hop)) {
-            lines.push(format!("route append {}", hop.words(nic.as_str())));
-        }
-    }
+    move_routes(&mut lines, &was, ours.map(|_| (&bridge, &there)), (nic, &now));
     if ours.is_some() {
         clear(&mut lines, &was, &there, &bridge);
         lines.push(format!(
@@ -147,15 +133,29 @@ fn standing(look: &Look, link: Option<&RawLink>) -> Standing {
     link.map(|link| Standing::read(look, link).0).unwrap_or_default()
 }
 
-/// Removes from `link`, on which `now` stands, what of `was` is there.
+/// Moves the routes of `was`, each as far as it has not moved already, from one link (where it is ours) to another.
+fn move_routes(
+    lines: &mut Vec<String>,
+    was: &Standing,
+    from: Option<(&IfName, &Standing)>,
+    (to, there): (&IfName, &Standing),
+) {
+    for hop in &was.routes {
+        let add = (!there.has(hop)).then(|| hop.add(to.as_str()));
+        let remove = from
+            .filter(|(_, here)| here.has(hop))
+            .map(|(from, _)| hop.remove(from.as_str()));
+        lines.extend(add.into_iter().chain(remove));
+    }
+}
+
+/// Removes from `link`, on which `now` stands, what addresses of `was` are there.
 fn clear(lines: &mut Vec<String>, was: &Standing, now: &Standing, link: &IfName) {
-    for hop in was.routes.iter().rev() {
-        if now.routes.iter().any(|other| other.is(hop)) {
-            lines.push(format!("route del {}", hop.words(link.as_str())));
-        }
+    if was.has_ipv6() {
+        lines.extend(now.dated.iter().map(|hop| hop.remove(link.as_str())));
     }
     for address in was.in_order_of_adding().rev() {
-        if now.addresses.iter().any(|other| other.net == address.net) {
+        if now.has_address(address) {
             lines.push(format!("address del {} dev {link}", address.net));
         }
     }
