@@ -1,5 +1,5 @@
-//! Tier 4: links, addresses, routes and settings of the real kernel, in throw-away network namespaces. Needs root; nothing outside
-//! the namespaces is touched.
+//! Tier 4: links, addresses, routes and settings of the real kernel, in throw-away network namespaces. Needs root;
+//! nothing outside the namespaces is touched.
 
 #![allow(
     clippy::unwrap_used,

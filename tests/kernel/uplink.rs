@@ -314,6 +314,32 @@ fn a_nic_with_more_on_it_than_an_alias_holds_is_refused_untouched() {
 }
 
 #[test]
+fn temporary_addresses_are_left_to_the_kernel() {
+    let test = "temporary_addresses_are_left_to_the_kernel";
+    let (Some(host), Some(wire)) = (Namespace::new(test), Namespace::new(test)) else {
+        return;
+    };
+    host.cable("eth0", &wire, "far");
+    host.check_fed(&["tee", "/proc/sys/net/ipv6/conf/eth0/use_tempaddr"], "2");
+    host.ip("address add 2001:db8::1/64 dev eth0 mngtmpaddr");
+    let temporary = || {
+        host.snapshot()
+            .iter()
+            .filter(|line| line.contains("\"temporary\""))
+            .count()
+    };
+    let (made, was) = (temporary(), nic(&host));
+    assert!(made > 0);
+    assert_eq!(was.addresses, ["2001:db8::1/64".parse().unwrap()]);
+    host.apply(&[create("br1"), take(&was)]).unwrap();
+    assert_eq!(host.observe().uplinks[&ifname("eth0")], uplink("br1", &was));
+    assert_eq!(temporary(), 0);
+    down(&host);
+    assert_eq!(nic(&host), was);
+    assert_eq!(temporary(), made);
+}
+
+#[test]
 fn a_nic_that_changed_since_it_was_looked_at_is_refused_untouched() {
     let Some((host, _wire)) = furnished(
         "a_nic_that_changed_since_it_was_looked_at_is_refused_untouched",

@@ -9,7 +9,8 @@ use ipnet::{IpNet, Ipv4Net};
 use super::json::{Look, RawAddress, RawLink, RawRoute};
 use crate::state::{NicConfig, Route};
 
-/// Of such a route `ip` tells only what the first has besides its gateway; so it is read, but is no way to put one back.
+/// Of such a route `ip` tells only what the first next hop has besides its gateway: enough to see it, not enough to
+/// put it back.
 const SHARED: &str = "several next hops";
 
 /// What stands on a NIC.
@@ -20,8 +21,8 @@ pub(super) struct Standing {
     pub addresses: Vec<Address>,
     /// Routes of the main table that the kernel did not make by itself.
     pub routes: Vec<Hop>,
-    /// Routes to the subnets of IPv6 addresses that end some time. The kernel made them, but does not remove them with the address
-    /// (net/ipv6/addrconf.c, ipv6_del_addr). Not part of a record.
+    /// Routes to the subnets of IPv6 addresses that end some time. The kernel made them, but does not remove them with
+    /// the address (net/ipv6/addrconf.c, ipv6_del_addr). Not part of a record.
     pub dated: Vec<Hop>,
     pub alias: String,
 }
@@ -205,11 +206,13 @@ impl Address {
         matches!(self.net, IpNet::V4(_))
     }
 
-    /// The address as it stands on a bridge meanwhile: a label starts with its own link's name, and whether it is
-    /// in use twice on this wire (RFC 4862, 5.4) has been found out already.
+    /// The address as it stands on a bridge meanwhile: a label starts with its own link's name, temporary addresses
+    /// are not worth making there, and whether it is in use twice on this wire (RFC 4862, 5.4) has been found out
+    /// already.
     pub fn on_bridge(&self) -> Self {
         Self {
             label: None,
+            mngtmpaddr: false,
             nodad: !self.is_ipv4(),
             ..self.clone()
         }

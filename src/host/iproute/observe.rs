@@ -121,3 +121,63 @@ fn unreadable(link: &str, what: &str) -> CmdError {
         message: format!("link {link}: {what}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::cmd::{Cmd, Output};
+    use crate::host::iproute::mark::group;
+
+    /// A host of which `ip link` prints this, and all else nothing.
+    struct Printed(String);
+
+    impl Shell for Printed {
+        fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
+            let links = cmd.argv.contains(&"link".to_owned());
+            Ok(Output {
+                status: 0,
+                stdout: if links { self.0.clone().into() } else { Vec::new() },
+                stderr: Vec::new(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_vlan_device_is_read_from_what_ip_prints() {
+        let lab = LabName::new("quickstart").unwrap();
+        let printed = serde_json::json!([{
+            "ifindex": 7, "link": "eth0", "ifname": "eth0.10", "flags": ["BROADCAST", "UP", "LOWER_UP"],
+            "master": "br1", "group": group("quickstart").to_string(), "link_type": "ether",
+            "address": "52:54:00:00:00:01", "inet6_addr_gen_mode": "none",
+            "linkinfo": {
+                "info_kind": "vlan",
+                "info_data": {"protocol": "802.1Q", "id": 10, "flags": ["REORDER_HDR"]},
+                "info_slave_kind": "bridge"
+            },
+            "ifalias": "netlab:quickstart:network service"
+        }]);
+        let network = observe(&Printed(printed.to_string()), &lab).unwrap();
+        let wanted = Link {
+            kind: LinkKind::Vlan {
+                parent: IfName::new("eth0").unwrap(),
+                id: VlanId::try_from(10).unwrap(),
+            },
+            master: Some(IfName::new("br1").unwrap()),
+            addresses: BTreeSet::new(),
+            purpose: "network service".to_owned(),
+        };
+        assert_eq!(network.links, [(IfName::new("eth0.10").unwrap(), wanted)].into());
+        assert_eq!(network.seen.links[&IfName::new("eth0.10").unwrap()], 7);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_an_error_that_names_the_nic() {
+        let lab = LabName::new("quickstart").unwrap();
+        let printed = r#"[{"ifindex": 2, "ifname": "eth0", "ifalias": "netlab:quickstart:was br1 up ?new"}]"#;
+        let error = observe(&Printed(printed.to_owned()), &lab).unwrap_err();
+        assert!(
+            error.to_string().contains("eth0") && error.to_string().contains("?new"),
+            "{error}"
+        );
+    }
+}

@@ -36,8 +36,9 @@ for program; do
 done
 probe() {
     unshare -n true 2>/dev/null || return 0
-    unshare -n sh -c 'ip link add name b type bridge && { [ "$1" = bridge ] || ip link add link b name v type vlan id 2; }' \
-        sh "$1" >/dev/null 2>&1
+    unshare -n sh -c '
+        ip link add name b type bridge && { [ "$1" = bridge ] || ip link add link b name v type vlan id 2; }
+    ' sh "$1" >/dev/null 2>&1
 }
 for module in bridge 8021q; do
     [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || probe "$module" || echo "missing $module"

@@ -70,13 +70,13 @@ pub(super) fn take(look: &Look, lab: &LabName, nic: &IfName, wanted: &Uplink) ->
         lines.push(format!("address replace {} dev {bridge}", address.on_bridge().words()));
     }
     move_routes(&mut lines, &was, Some((nic, &now)), (bridge, &there));
-    clear(&mut lines, &was, &now, nic);
     // RFC 8981's temporary addresses would keep a route to the NIC; the kernel makes new ones when it is back.
     for address in link.addr_info.iter().filter(|address| address.temporary) {
         if let Some(local) = address.local {
             lines.push(format!("address del {local}/{} dev {nic}", address.prefixlen));
         }
     }
+    clear(&mut lines, &was, &now, nic);
     Ok(lines)
 }
 
