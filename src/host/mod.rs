@@ -3,7 +3,10 @@
 
 pub mod cmd;
 pub mod sim;
+pub mod iproute;
+pub mod shell;
 pub mod survey;
+pub mod sysctl;
 
 use crate::lab::{HostName, LabName};
 use crate::plan::Step;

@@ -171,7 +171,11 @@ impl fmt::Display for Step {
                 list(f, ", moving ", was.addresses.iter())
             }
             Self::ReleaseUplink(nic, Uplink { bridge, was }) => {
-                write!(f, "give {nic} back from bridge {bridge}")?;
+                if bridge == nic {
+                    write!(f, "give {nic} back, which an interrupted run had half taken")?;
+                } else {
+                    write!(f, "give {nic} back from bridge {bridge}")?;
+                }
                 list(f, ", with ", was.addresses.iter())
             }
             Self::SetSysctl(key, value) => write!(f, "set {key} to {value}"),

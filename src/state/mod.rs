@@ -131,7 +131,8 @@ pub enum LinkKind {
 /// A NIC of the host enslaved to one of our bridges: the one thing touched that netlab did not make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uplink {
-    /// The bridge that has it.
+    /// The bridge that has it. The NIC itself is only ever observed: such a NIC was half taken or half given back
+    /// when a run was interrupted, or somebody took it out of its bridge; it is given back and taken anew.
     pub bridge: IfName,
     /// What stood on the NIC before, moved to the bridge meanwhile and put back exactly.
     pub was: NicConfig,

@@ -1,0 +1,14 @@
+//! Tier 4: links, addresses, routes and settings of the real kernel, in throw-away network namespaces. Needs root;
+//! nothing outside the namespaces is touched.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy knows tests by their attribute, not their helpers"
+)]
+
+mod links;
+mod namespace;
+mod settings;
+mod survey;
+mod uplink;

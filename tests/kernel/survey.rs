@@ -1,0 +1,80 @@
+//! What a host has besides the lab's own.
+
+use std::collections::BTreeMap;
+
+use netlab::lab::IfName;
+use netlab::plan::Step;
+
+use crate::namespace::{Namespace, create, ifname, uplink};
+
+#[test]
+fn a_survey_tells_nics_foreign_links_and_subnets_apart_from_the_labs_own() {
+    let Some(host) = Namespace::new("a_survey_tells_nics_foreign_links_and_subnets_apart") else {
+        return;
+    };
+    host.ip("\
+link add name eth0 type veth peer name eth1
+link set dev eth0 up
+link set dev eth1 up
+address add 172.16.99.108/24 dev eth0
+route add 10.50.0.0/16 via 172.16.99.1 dev eth0
+address add 2001:db8::1/64 dev eth0
+link add name virbr0 type bridge
+link add name docker0 type bridge
+link set dev docker0 up
+address add 172.17.0.1/16 dev docker0
+link add name br9 type bridge
+link set dev br9 alias netlab:other:x
+tuntap add dev vnet0 mode tap
+tuntap add dev theirs mode tap
+link set dev theirs master br9
+");
+    host.apply(&[create("br1")]).unwrap();
+    host.ip("tuntap add dev ours mode tap\nlink set dev ours master br1\naddress add 10.0.1.1/24 dev br1");
+    let survey = host.survey();
+
+    let eth0 = &survey.nics[&ifname("eth0")];
+    assert!(eth0.up);
+    assert_eq!(
+        eth0.addresses,
+        ["172.16.99.108/24", "2001:db8::1/64"].map(|a| a.parse().unwrap())
+    );
+    assert_eq!(eth0.routes.len(), 1);
+    assert_eq!(
+        survey.nics.keys().map(IfName::as_str).collect::<Vec<_>>(),
+        ["eth0", "eth1"]
+    );
+
+    let foreign: BTreeMap<&str, &str> = survey.foreign_links.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+    assert_eq!(
+        foreign,
+        BTreeMap::from([
+            ("br9", "lab other"),
+            ("docker0", "someone else"),
+            ("lo", "someone else"),
+            ("theirs", "lab other"),
+            ("virbr0", "libvirt"),
+            ("vnet0", "libvirt"),
+        ])
+    );
+    let subnets: Vec<String> = survey
+        .subnets
+        .iter()
+        .map(|(net, link)| format!("{net} {link}"))
+        .collect();
+    assert_eq!(
+        subnets,
+        [
+            "10.50.0.0/16 eth0",
+            "172.16.99.0/24 eth0",
+            "172.17.0.0/16 docker0",
+            "2001:db8::/64 eth0"
+        ]
+    );
+    assert!(survey.programs.contains("ip") && survey.memory_mib > 0);
+
+    let was = eth0.clone();
+    host.apply(&[Step::TakeUplink(ifname("eth0"), uplink("br1", &was))])
+        .unwrap();
+    assert_eq!(host.survey().subnets, survey.subnets);
+}
