@@ -2,6 +2,8 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
+pub mod emulated;
+pub mod shell;
 pub mod survey;
 
 use crate::lab::{HostName, LabName};
