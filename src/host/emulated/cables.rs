@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::namespace::{Failed, Found, Link, batch, links, look, name};
-use super::{Rig, io, nics, other};
+use super::{Rig, doing, nics, other};
 use crate::host::HostError;
 use crate::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use crate::plan::Step;
@@ -12,37 +12,37 @@ use crate::plan::Step;
 /// The links of several hosts.
 pub(super) type Links = BTreeMap<HostName, Vec<Link>>;
 
-/// The cables that `links` of one lab's hosts belong to.
+/// The cables that `links` of one lab's hosts belong to: both ends are there, each the other's peer to the kernel.
 pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
     let hosts: BTreeMap<_, _> = links.keys().map(|host| (name(lab, host), host)).collect();
-    let mut cables = BTreeSet::new();
-    for (host, own) in links {
-        for link in own.iter().filter(|link| link.kind() == "veth") {
-            let far = link
-                .link_netns
-                .as_ref()
-                .map_or(Some(host), |name| hosts.get(name).copied());
-            let peer = far.and_then(|far| {
-                let peers = links.get(far)?.iter();
-                let mut peers = peers.filter(|peer| match (&link.link, link.link_index) {
-                    (Some(name), _) => peer.ifname == *name,
-                    (None, index) => Some(peer.ifindex) == index,
-                });
-                Some((far, peers.next()?))
-            });
-            let end = |host: &HostName, link: &Link| {
-                let nic = IfName::new(&link.ifname).ok()?;
-                let host = host.clone();
-                Some(CableEnd { host, nic })
-            };
-            if let (Some(a), Some(b)) = (end(host, link), peer.and_then(|(far, peer)| end(far, peer))) {
-                let mut ends = [a, b];
-                ends.sort();
-                cables.insert(Cable { ends });
-            }
-        }
-    }
-    cables
+    let peer = |host, link: &Link| {
+        let host = match &link.peer_namespace {
+            Some(namespace) => *hosts.get(namespace)?,
+            None => host,
+        };
+        let is_it = |peer: &&Link| match &link.link {
+            Some(name) => peer.ifname == *name,
+            None => Some(peer.ifindex) == link.link_index,
+        };
+        Some((host, links.get(host)?.iter().find(is_it)?))
+    };
+    let end = |host: &HostName, link: &Link| {
+        Some(CableEnd {
+            host: host.clone(),
+            nic: IfName::new(&link.ifname).ok()?,
+        })
+    };
+    let all = links
+        .iter()
+        .flat_map(|(host, own)| own.iter().map(move |link| (host, link)));
+    all.filter(|(_, link)| link.kind() == "veth")
+        .filter_map(|(host, link)| {
+            let (far, peer) = peer(host, link)?;
+            let mut ends = [end(host, link)?, end(far, peer)?];
+            ends.sort();
+            Some(Cable { ends })
+        })
+        .collect()
 }
 
 impl Rig {
@@ -65,7 +65,7 @@ impl Rig {
     /// in `seen`, or put there.
     fn make_way(&self, lab: &LabName, end: &CableEnd, seen: &mut Links) -> Result<(), HostError> {
         let CableEnd { host, nic } = end;
-        nics::forget(&self.folders.machine(lab, host), nic).map_err(io(format!("forgetting {host}:{nic}")))?;
+        nics::forget(&self.folders.machine(lab, host), nic).map_err(doing(format!("forgetting {host}:{nic}")))?;
         let links = match seen.entry(host.clone()) {
             Entry::Occupied(links) => links.into_mut(),
             Entry::Vacant(place) => place.insert(links(&self.shell, lab, host)?),
@@ -89,7 +89,7 @@ impl Rig {
         let mut links = Links::new();
         for CableEnd { host, nic } in &cable.ends {
             let machine = self.folders.machine(lab, host);
-            nics::forget(&machine, nic).map_err(io(format!("forgetting {host}:{nic}")))?;
+            nics::forget(&machine, nic).map_err(doing(format!("forgetting {host}:{nic}")))?;
             if let Found::Ours(own) = look(&self.shell, lab, host)? {
                 links.insert(host.clone(), own);
             }

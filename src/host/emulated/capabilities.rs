@@ -36,16 +36,25 @@ fn last_change(files: impl IntoIterator<Item = PathBuf>) -> Option<i64> {
 
 /// Gives a new machine what is known.
 pub(super) fn seed(folders: &Folders, machine: &Path) -> io::Result<()> {
-    copy(&folders.capabilities(), &private(machine))
+    copy(&folders.capabilities(), &private(machine), |_, _| false)
 }
 
-/// Keeps what a machine's daemon has learned.
-pub(super) fn harvest(folders: &Folders, machine: &Path) -> io::Result<()> {
-    copy(&private(machine), &folders.capabilities())
+/// Keeps what a machine's daemon has just found out or confirmed.
+pub(super) fn keep(folders: &Folders, machine: &Path) -> io::Result<()> {
+    copy(&private(machine), &folders.capabilities(), |found, known| {
+        fs::read(known).is_ok_and(|known| known == found)
+    })
 }
 
-/// Copies what differs. Each file appears whole or not at all, whoever else copies at the same time.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Keeps what an old machine's daemon knows of emulators that nothing is known of: it may have been asked for them
+/// since it was started. About the others there may be newer knowledge by now.
+pub(super) fn keep_new(folders: &Folders, machine: &Path) -> io::Result<()> {
+    copy(&private(machine), &folders.capabilities(), |_, known| known.exists())
+}
+
+/// Copies the files of a folder, but for those that are to be skipped by their text and the place they would go to.
+/// Each appears whole or not at all, whoever else copies at the same time.
+fn copy(from: &Path, to: &Path, skip: impl Fn(&[u8], &Path) -> bool) -> io::Result<()> {
     let files = files(from);
     if !files.is_empty() {
         Folders::make(to)?;
@@ -53,7 +62,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for file in files {
         let Some(name) = file.file_name() else { continue };
         let (text, target) = (fs::read(&file)?, to.join(name));
-        if fs::read(&target).is_ok_and(|known| known == text) {
+        if skip(&text, &target) {
             continue;
         }
         let part = to.join(format!("{}.{:?}.part", std::process::id(), std::thread::current().id()));
@@ -70,4 +79,35 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "xml"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_machine_learned_the_next_one_is_given() {
+        let temp = tempfile::tempdir().unwrap();
+        let folders = Folders {
+            state: temp.path().join("state"),
+            cache: temp.path().join("cache"),
+        };
+        assert!(are_cold(&folders));
+        let [first, second] = ["first", "second"].map(|machine| temp.path().join(machine));
+        fs::create_dir_all(private(&first)).unwrap();
+        fs::write(private(&first).join("a.xml"), "learned").unwrap();
+        fs::write(private(&first).join("b.xml.part"), "half").unwrap();
+        keep(&folders, &first).unwrap();
+        assert!(!are_cold(&folders));
+        seed(&folders, &second).unwrap();
+        let given = files(&private(&second));
+        assert_eq!(given, [private(&second).join("a.xml")]);
+        assert_eq!(fs::read(&given[0]).unwrap(), b"learned");
+
+        fs::write(private(&second).join("a.xml"), "outdated").unwrap();
+        fs::write(private(&second).join("c.xml"), "new").unwrap();
+        keep_new(&folders, &second).unwrap();
+        let known = |file| fs::read(folders.capabilities().join(file)).unwrap();
+        assert_eq!((known("a.xml"), known("c.xml")), (b"learned".to_vec(), b"new".to_vec()));
+    }
 }

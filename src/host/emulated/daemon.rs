@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use virt::connect::Connect;
 
-use super::other;
+use super::{doing, other};
 use crate::folders::Folders;
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
@@ -74,7 +74,7 @@ pub(super) fn socket(machine: &Path) -> Result<PathBuf, HostError> {
     } else {
         "virtqemud-sock"
     };
-    let socket = sockets(machine).join(name);
+    let socket = std::path::absolute(sockets(machine).join(name)).map_err(doing("finding libvirt's socket"))?;
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH {
         return Err(other(
@@ -134,11 +134,50 @@ pub(super) fn wait_until_it_answers(uri: &str, machine: &Path, init: &mut Child)
 }
 
 /// Connects and asks what domains can be made, for which the daemon has to know its QEMU. That there is no QEMU of
-/// this machine's own architecture is an answer too.
+/// an architecture is an answer too.
 fn ask(uri: &str) -> Result<(), virt::error::Error> {
     // Errors here are expected, and libvirt would print them.
     virt::error::clear_error_callback();
     let connection = Connect::open(Some(uri))?;
-    drop(connection.domain_capabilities(None, None, None, None, 0));
+    // This machine's own architecture and the older one that its CPU runs as well: what guests are made of.
+    let older = cfg!(target_arch = "x86_64").then_some("i686");
+    for arch in [None, older] {
+        drop(connection.domain_capabilities(None, arch, None, None, 0));
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(state: &str) -> Result<String, HostError> {
+        let folders = Folders {
+            state: state.into(),
+            cache: "/cache".into(),
+        };
+        libvirt_uri(&folders, &"lab".parse().unwrap(), &"node1".parse().unwrap())
+    }
+
+    #[test]
+    fn an_unusual_path_does_not_change_what_the_uri_says() {
+        let uri = uri("/a b&c%d").unwrap();
+        let socket = "/a%20b%26c%25d/labs/lab/hosts/node1/run/libvirt/";
+        assert!(
+            uri.starts_with(&format!("qemu+unix:///system?socket={socket}")),
+            "{uri}"
+        );
+    }
+
+    #[test]
+    fn the_longest_names_fit_below_the_usual_state_folder_and_a_longer_path_is_refused() {
+        let (long, host) = ("l".repeat(24).parse().unwrap(), "h".repeat(24).parse().unwrap());
+        let folders = |state: String| Folders {
+            state: state.into(),
+            cache: "/cache".into(),
+        };
+        assert!(libvirt_uri(&folders("/var/lib/netlab".to_owned()), &long, &host).is_ok());
+        let error = libvirt_uri(&folders(format!("/{}", "x".repeat(60))), &long, &host).unwrap_err();
+        assert!(error.to_string().contains("at most 107 bytes"), "{error}");
+    }
 }

@@ -13,7 +13,7 @@ use rustix::mount::{mount, mount_remount, move_mount, open_tree, unmount};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{daemon, furniture, io as doing};
+use super::{daemon, doing, furniture};
 use crate::folders::Folders;
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
@@ -84,7 +84,8 @@ fn put_in_place(folders: &Folders, machine: &Path) -> io::Result<()> {
         }
     }
     for (tree, place) in trees {
-        move_mount(&tree, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        move_mount(&tree, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(|error| io::Error::other(format!("{}: {error}", place.display())))?;
         // Unwritable for root too: what makes it a /dev/kvm that is not there.
         if place == Path::new("/dev/kvm") {
             mount_remount(&place, MountFlags::BIND | MountFlags::RDONLY, "")?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
 
-use super::{Rig, capabilities, daemon, furniture, io, namespace, other, process};
+use super::{Rig, capabilities, daemon, doing, furniture, namespace, other, process};
 use crate::folders::Folders;
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
@@ -46,7 +46,7 @@ impl Rig {
         // Reaped should it end while we are still here; it is meant to live longer than that.
         thread::spawn(move || init.wait());
         // Without it the next machine is slower, nothing else.
-        drop(capabilities::harvest(&self.folders, &machine));
+        drop(capabilities::keep(&self.folders, &machine));
         Ok(())
     }
 
@@ -91,10 +91,11 @@ impl Rig {
 
     /// Removes an emulated host with all that is in it, dead or alive, as far as it is there.
     pub(super) fn remove(&self, lab: &LabName, host: &HostName) -> Result<(), HostError> {
-        process::end(lab, host).map_err(io(format!("ending emulated host {host}")))?;
+        process::end(lab, host).map_err(doing(format!("ending emulated host {host}")))?;
         namespace::remove(&self.shell, lab, host)?;
         let machine = self.folders.machine(lab, host);
-        delete(&machine).map_err(io(format!("deleting {}", machine.display())))?;
+        drop(capabilities::keep_new(&self.folders, &machine));
+        delete(&machine).map_err(doing(format!("deleting {}", machine.display())))?;
         // The last one takes the folder of all of them along; it stays where another is still in it.
         if let Some(machines) = machine.parent() {
             drop(fs::remove_dir(machines));

@@ -64,6 +64,7 @@ impl Rig {
             [first @ Step::CreateMachine(_), rest @ ..] if capabilities::are_cold(&self.folders) => {
                 match self.apply_one(lab, first, log) {
                     Some(error) => vec![error],
+                    None if log.cancelled() => Vec::new(),
                     None => self.apply_side_by_side(lab, rest, log),
                 }
             }
@@ -173,8 +174,8 @@ fn other(doing: &str, message: &str) -> HostError {
 }
 
 /// What was being done when the file system said no.
-fn io(doing: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> HostError {
-    move |error| other(&doing.to_string(), &error.to_string())
+fn doing(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> HostError {
+    move |error| other(&what.to_string(), &error.to_string())
 }
 
 fn need_root() -> Result<(), HostError> {
@@ -182,7 +183,7 @@ fn need_root() -> Result<(), HostError> {
         return Ok(());
     }
     Err(other(
-        "looking at the emulated hosts",
+        "reaching the emulated hosts",
         "emulated hosts need root: run netlab with sudo",
     ))
 }

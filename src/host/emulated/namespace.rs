@@ -8,8 +8,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-use super::{io, other};
+use super::{doing, other};
 use crate::host::{Cmd, CmdError, HostError, Shell};
 use crate::lab::{HostName, LabName};
 
@@ -63,10 +64,13 @@ pub(super) struct Link {
     pub master: Option<String>,
     /// Of a veth whose peer is in another namespace: the peer's index there.
     pub link_index: Option<u32>,
-    /// Of such a veth: the name of that namespace.
-    pub link_netns: Option<String>,
+    /// Of such a veth: this namespace's number for that one.
+    link_netnsid: Option<i32>,
     /// Of a veth whose peer is in the same namespace: the peer's name.
     pub link: Option<String>,
+    /// Of such a veth: the name of that namespace, if it has one.
+    #[serde(skip)]
+    pub peer_namespace: Option<String>,
     linkinfo: Option<LinkInfo>,
 }
 
@@ -83,22 +87,42 @@ impl Link {
     }
 }
 
+/// A namespace's number for another one, as `ip -json netns list-id` shows it.
+#[derive(Debug, Deserialize)]
+struct Number {
+    nsid: i32,
+    name: Option<String>,
+}
+
+/// What `ip` prints as JSON.
+fn json<T: DeserializeOwned>(shell: &dyn Shell, arguments: &[&str]) -> Result<T, CmdError> {
+    let cmd = Cmd::new(["ip"].iter().chain(arguments).copied());
+    serde_json::from_slice(&shell.check(&cmd)?).map_err(|error| CmdError::Unreadable {
+        command: cmd.to_string(),
+        message: error.to_string(),
+    })
+}
+
 /// Looks at what stands under the name.
 pub(super) fn look(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Result<Found, HostError> {
     let path = path(lab, host);
     let stat = match rustix::fs::statfs(&path) {
         Ok(stat) => stat,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Absent),
-        Err(error) => return Err(io(format!("looking at {}", path.display()))(error.into())),
+        Err(error) => return Err(doing(format!("looking at {}", path.display()))(error.into())),
     };
     if u64::try_from(stat.f_type) != Ok(NSFS) {
         return Ok(Found::Stale);
     }
-    let show = Cmd::new(["ip", "-n", &name(lab, host), "-details", "-json", "link", "show"]);
-    let links: Vec<Link> = serde_json::from_slice(&shell.check(&show)?).map_err(|error| CmdError::Unreadable {
-        command: show.to_string(),
-        message: error.to_string(),
-    })?;
+    let name = name(lab, host);
+    let mut links: Vec<Link> = json(shell, &["-n", &name, "-details", "-json", "link", "show"])?;
+    if links.iter().any(|link| link.link_netnsid.is_some()) {
+        let numbers: Vec<Number> = json(shell, &["-n", &name, "-json", "netns", "list-id"])?;
+        for link in &mut links {
+            let named = |number: &&Number| Some(number.nsid) == link.link_netnsid;
+            link.peer_namespace = numbers.iter().find(named).and_then(|number| number.name.clone());
+        }
+    }
     let mark = mark(lab, host);
     let ours = links
         .iter()
@@ -123,7 +147,7 @@ pub(super) fn named(lab: &LabName) -> Result<Vec<HostName>, HostError> {
     let files = match fs::read_dir(FOLDER) {
         Ok(files) => files,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(io(format!("listing {FOLDER}"))(error)),
+        Err(error) => return Err(doing(format!("listing {FOLDER}"))(error)),
     };
     let prefix = format!("netlab.{lab}.");
     Ok(files
@@ -154,7 +178,7 @@ pub(super) fn remove(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resul
         Found::Absent | Found::Foreign => Ok(()),
         Found::Stale => {
             let path = path(lab, host);
-            fs::remove_file(&path).map_err(io(format!("deleting {}", path.display())))
+            fs::remove_file(&path).map_err(doing(format!("deleting {}", path.display())))
         }
         Found::Ours(links) => {
             // The kernel clears a namespace some time after its name is gone; until then the far end of a cable

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::namespace::{Link, batch, links, name};
-use super::{Rig, io as doing, other};
+use super::{Rig, doing, other};
 use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
@@ -110,4 +110,40 @@ fn lines_for(lab: &LabName, host: &HostName, nic: &IfName, config: &MachineNic, 
         lines.push(format!("route replace default via {gateway} dev {nic}"));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::MacAddr;
+
+    #[test]
+    fn every_nic_has_a_local_unicast_address_of_its_own() {
+        let mac = |lab: &str, host: &str, nic: &str| {
+            mac(&lab.parse().unwrap(), &host.parse().unwrap(), &nic.parse().unwrap())
+        };
+        let eth0 = mac("quick", "node1", "eth0");
+        assert_eq!(eth0.parse::<MacAddr>().unwrap().octets()[0], 0x02);
+        assert_eq!(eth0, mac("quick", "node1", "eth0"));
+        for other in [
+            mac("quack", "node1", "eth0"),
+            mac("quick", "node2", "eth0"),
+            mac("quick", "node1", "eth1"),
+        ] {
+            assert_ne!(eth0, other);
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_read_and_can_be_forgotten() {
+        let machine = tempfile::tempdir().unwrap();
+        let (machine, nic) = (machine.path(), IfName::new("eth0").unwrap());
+        assert_eq!(read(machine).unwrap(), Record::new());
+        forget(machine, &nic).unwrap();
+        let nics = Record::from([(nic.clone(), MachineNic::default())]);
+        write(machine, &nics).unwrap();
+        assert_eq!(read(machine).unwrap(), nics);
+        forget(machine, &nic).unwrap();
+        assert_eq!(read(machine).unwrap(), Record::new());
+    }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::namespace::{self, Found, Link};
-use super::{Rig, cables, daemon, init_pid, io, nics};
+use super::{Rig, cables, daemon, doing, init_pid, nics};
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
 use crate::state::{HostState, Machine};
@@ -47,13 +47,13 @@ impl Rig {
                 .filter_map(|machine| machine.ok()?.file_name().to_str()?.parse().ok())
                 .collect()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(io(format!("listing {}", folder.display()))(error)),
+            Err(error) => Err(doing(format!("listing {}", folder.display()))(error)),
         }
     }
 
     fn machine(&self, lab: &LabName, host: &HostName, links: &[Link]) -> Result<Machine, HostError> {
         let folder = self.folders.machine(lab, host);
-        let record = nics::read(&folder).map_err(io(format!("reading what {host}'s NICs have")))?;
+        let record = nics::read(&folder).map_err(doing(format!("reading what {host}'s NICs have")))?;
         let there = |nic: &str| links.iter().any(|link| link.ifname == nic);
         Ok(Machine {
             nics: record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect(),
@@ -64,7 +64,8 @@ impl Rig {
     fn is_alive(&self, lab: &LabName, host: &HostName) -> bool {
         let deadline = Instant::now() + RESTART_WITHIN;
         let machine = self.folders.machine(lab, host);
-        while init_pid(lab, host).is_some() {
+        // Without its folder nothing of it can be reached, whatever runs.
+        while machine.exists() && init_pid(lab, host).is_some() {
             if daemon::listens(&machine) {
                 return true;
             }

@@ -111,7 +111,8 @@ fn handle(pid: u32) -> io::Result<Option<std::os::fd::OwnedFd>> {
 
 fn wait_for(process: &std::os::fd::OwnedFd) -> io::Result<()> {
     let timeout = Timespec::try_from(END_WITHIN).map_err(io::Error::other)?;
-    match poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout))? {
+    let ended = || poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
+    match rustix::io::retry_on_intr(ended)? {
         0 => Err(io::Error::new(
             io::ErrorKind::TimedOut,
             format!(
