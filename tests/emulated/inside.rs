@@ -28,6 +28,8 @@ fn a_machine_has_folders_and_links_of_its_own_and_netlabs_files() {
     let same = |a: PathBuf, b: &str| fs::metadata(a).unwrap().ino() == fs::metadata(b).unwrap().ino();
     assert!(!same(inside.join("run"), "/run") && !same(inside.join("var"), "/var"));
     assert!(same(inside.join("usr"), "/usr"));
+    let hosts = fs::read_to_string(inside.join("etc/hosts")).unwrap();
+    assert!(hosts.lines().any(|line| line == "127.0.1.1 node1"), "{hosts}");
     let links = fs::read_dir(inside.join("sys/class/net")).unwrap();
     assert_eq!(links.map(|link| link.unwrap().file_name()).collect::<Vec<_>>(), ["lo"]);
     assert!(!Path::new("/run/libvirt/libvirt-sock").exists() || !same(inside.join("run/libvirt"), "/run/libvirt"));

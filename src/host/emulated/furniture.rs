@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use crate::lab::HostName;
+
 /// qemu.conf. As root and with nothing changed owner, nothing confined and nothing limited: libvirt then finds the
 /// same QEMU whenever it looks, and touches no file but those it was given.
 const QEMU: &str = r#"user = "root"
@@ -32,8 +34,8 @@ const ACCOUNT: &str = "libvirt-qemu";
 /// Its user and group number, those of Debian.
 const ACCOUNT_ID: u32 = 64055;
 
-/// Makes the private folder `machine` and everything in it. It must not exist.
-pub(super) fn furnish(machine: &Path) -> io::Result<()> {
+/// Makes the private folder `machine` of emulated host `host` and everything in it. It must not exist.
+pub(super) fn furnish(machine: &Path, host: &HostName) -> io::Result<()> {
     if let Some(parent) = machine.parent() {
         crate::folders::Folders::make(parent)?;
     }
@@ -57,12 +59,13 @@ pub(super) fn furnish(machine: &Path) -> io::Result<()> {
     file(&machine.join("etc/qemu.conf"), QEMU)?;
     file(&machine.join("etc/libvirtd.conf"), DAEMON)?;
     file(&machine.join("etc/virtqemud.conf"), DAEMON)?;
-    account(
-        Path::new("/etc/passwd"),
-        machine,
-        &format!("{ACCOUNT_ID}::/:/usr/sbin/nologin"),
-    )?;
-    account(Path::new("/etc/group"), machine, "")?;
+    let account = |rest: &str| format!("{ACCOUNT}:x:{ACCOUNT_ID}:{rest}");
+    let user = account(&format!("{ACCOUNT_ID}::/:/usr/sbin/nologin"));
+    with_line(Path::new("/etc/passwd"), machine, &format!("{ACCOUNT}:"), &user)?;
+    with_line(Path::new("/etc/group"), machine, &format!("{ACCOUNT}:"), &account(""))?;
+    // libvirt resolves its own host's name now and then, and would wait for a name server that nobody can reach.
+    let name = format!("127.0.1.1 {host}");
+    with_line(Path::new("/etc/hosts"), machine, &format!("{name} "), &name)?;
     if kvm_is_useless() {
         file(&machine.join("kvm"), "")?;
     }
@@ -70,26 +73,29 @@ pub(super) fn furnish(machine: &Path) -> io::Result<()> {
 }
 
 /// What is put in the place of a path of this machine, where [`furnish`] made it: what, where.
-pub(super) const PLACES: [(&str, &str); 6] = [
+pub(super) const PLACES: [(&str, &str); 7] = [
     ("run", "/run"),
     ("var", "/var"),
     ("etc", "/etc/libvirt"),
     ("passwd", "/etc/passwd"),
     ("group", "/etc/group"),
+    ("hosts", "/etc/hosts"),
     ("kvm", "/dev/kvm"),
 ];
 
-/// A copy of an account file with the account added, where it is missing.
-fn account(original: &Path, machine: &Path, rest: &str) -> io::Result<()> {
-    let text = fs::read_to_string(original)?;
-    let lead = format!("{ACCOUNT}:");
-    let (Some(name), false) = (original.file_name(), text.lines().any(|line| line.starts_with(&lead))) else {
-        return Ok(());
+/// Makes a copy of one of this machine's files with `line` added, unless one that starts with `lead` is there.
+fn with_line(original: &Path, machine: &Path, lead: &str, line: &str) -> io::Result<()> {
+    let text = match fs::read_to_string(original) {
+        // What is not there cannot be replaced either.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text?,
     };
-    file(
-        &machine.join(name),
-        &format!("{}\n{lead}x:{ACCOUNT_ID}:{rest}\n", text.trim_end()),
-    )
+    match original.file_name() {
+        Some(name) if !text.lines().any(|line| line.starts_with(lead)) => {
+            file(&machine.join(name), &format!("{}\n{line}\n", text.trim_end()))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// There is a /dev/kvm, and the CPU cannot do what it promises: QEMU would find it, and hang or fail on it.

@@ -37,7 +37,7 @@ impl Rig {
 
     fn start(&self, lab: &LabName, host: &HostName, uri: &str) -> io::Result<()> {
         let machine = self.folders.machine(lab, host);
-        furniture::furnish(&machine)?;
+        furniture::furnish(&machine, host)?;
         Folders::make(&self.folders.cache)?;
         capabilities::seed(&self.folders, &machine)?;
         let mut init = self.spawn_init(lab, host)?;
