@@ -30,7 +30,8 @@ impl Folders {
         self.state.join("labs").join(lab.as_str())
     }
 
-    /// The private folders of one emulated host: `run`, `lib`, `cache`, `log`, `etc`.
+    /// The private folders of one emulated host: `run`, `var` and `etc` (seen inside as /run, /var and /etc/libvirt),
+    /// its log `init.log` and what is known of it.
     pub fn machine(&self, lab: &LabName, host: &HostName) -> PathBuf {
         self.lab(lab).join("hosts").join(host.as_str())
     }

@@ -4,6 +4,7 @@
 pub mod cmd;
 pub mod sim;
 pub mod iproute;
+pub mod emulated;
 pub mod shell;
 pub mod survey;
 pub mod sysctl;

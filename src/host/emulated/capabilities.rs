@@ -1,0 +1,113 @@
+//! What libvirt learns of QEMU by running it, paid for once per machine: 0.5 to 1 s for each emulator installed.
+//!
+//! A libvirt daemon keeps it in /var/cache/libvirt/qemu/capabilities, a file per emulator, and judges by itself
+//! whether a file is still valid (virQEMUCapsIsValid, src/qemu/qemu_capabilities.c); a copy from another daemon of the
+//! same machine is as good as its own.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::daemon;
+use crate::folders::Folders;
+
+/// Where the daemon inside the machine with the private folder `machine` keeps them.
+fn private(machine: &Path) -> PathBuf {
+    machine.join("var/cache/libvirt/qemu/capabilities")
+}
+
+/// Nothing is known, or it is older than the programs it is about: the next daemon will have to probe.
+pub(super) fn are_cold(folders: &Folders) -> bool {
+    let emulator = format!("qemu-system-{}", std::env::consts::ARCH);
+    let programs = [daemon::LIBVIRTD, daemon::VIRTQEMUD, &emulator];
+    let known = last_change(files(&folders.capabilities()));
+    // None, where nothing is known, is less than any time.
+    known < last_change(programs.into_iter().filter_map(daemon::find)) || known.is_none()
+}
+
+/// When the newest of `files` was changed, in seconds since 1970.
+fn last_change(files: impl IntoIterator<Item = PathBuf>) -> Option<i64> {
+    let times = files
+        .into_iter()
+        .filter_map(|file| Some(fs::metadata(file).ok()?.ctime()));
+    times.max()
+}
+
+/// Gives a new machine what is known.
+pub(super) fn seed(folders: &Folders, machine: &Path) -> io::Result<()> {
+    copy(&folders.capabilities(), &private(machine), |_, _| false)
+}
+
+/// Keeps what a machine's daemon has just found out or confirmed.
+pub(super) fn keep(folders: &Folders, machine: &Path) -> io::Result<()> {
+    copy(&private(machine), &folders.capabilities(), |found, known| {
+        fs::read(known).is_ok_and(|known| known == found)
+    })
+}
+
+/// Keeps what an old machine's daemon knows of emulators that nothing is known of: it may have been asked for them
+/// since it was started. About the others there may be newer knowledge by now.
+pub(super) fn keep_new(folders: &Folders, machine: &Path) -> io::Result<()> {
+    copy(&private(machine), &folders.capabilities(), |_, known| known.exists())
+}
+
+/// Copies the files of a folder, but for those that are to be skipped by their text and the place they would go to.
+/// Each appears whole or not at all, whoever else copies at the same time.
+fn copy(from: &Path, to: &Path, skip: impl Fn(&[u8], &Path) -> bool) -> io::Result<()> {
+    let files = files(from);
+    if !files.is_empty() {
+        Folders::make(to)?;
+    }
+    for file in files {
+        let Some(name) = file.file_name() else { continue };
+        let (text, target) = (fs::read(&file)?, to.join(name));
+        if skip(&text, &target) {
+            continue;
+        }
+        let part = to.join(format!("{}.{:?}.part", std::process::id(), std::thread::current().id()));
+        fs::write(&part, text)?;
+        fs::rename(&part, &target)?;
+    }
+    Ok(())
+}
+
+/// The files of capabilities in `folder`; none where it does not exist.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "xml"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_machine_learned_the_next_one_is_given() {
+        let temp = tempfile::tempdir().unwrap();
+        let folders = Folders {
+            state: temp.path().join("state"),
+            cache: temp.path().join("cache"),
+        };
+        assert!(are_cold(&folders));
+        let [first, second] = ["first", "second"].map(|machine| temp.path().join(machine));
+        fs::create_dir_all(private(&first)).unwrap();
+        fs::write(private(&first).join("a.xml"), "learned").unwrap();
+        fs::write(private(&first).join("b.xml.part"), "half").unwrap();
+        keep(&folders, &first).unwrap();
+        assert!(!are_cold(&folders));
+        seed(&folders, &second).unwrap();
+        let given = files(&private(&second));
+        assert_eq!(given, [private(&second).join("a.xml")]);
+        assert_eq!(fs::read(&given[0]).unwrap(), b"learned");
+
+        fs::write(private(&second).join("a.xml"), "outdated").unwrap();
+        fs::write(private(&second).join("c.xml"), "new").unwrap();
+        keep_new(&folders, &second).unwrap();
+        let known = |file| fs::read(folders.capabilities().join(file)).unwrap();
+        assert_eq!((known("a.xml"), known("c.xml")), (b"learned".to_vec(), b"new".to_vec()));
+    }
+}

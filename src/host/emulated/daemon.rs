@@ -1,0 +1,183 @@
+//! The libvirt daemon of an emulated host: which one it is, where its socket lies, and whether it answers.
+
+use std::fmt::Write;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use virt::connect::Connect;
+
+use super::{doing, other};
+use crate::folders::Folders;
+use crate::host::HostError;
+use crate::lab::{HostName, LabName};
+
+/// The daemon of all drivers.
+pub(super) const LIBVIRTD: &str = "libvirtd";
+/// The daemon of QEMU alone, where a distribution has split [`LIBVIRTD`] up (libvirt.org/daemons.html).
+pub(super) const VIRTQEMUD: &str = "virtqemud";
+/// Writes the guests' logs and keeps them from growing for ever.
+pub(super) const VIRTLOGD: &str = "virtlogd";
+
+/// PATH inside an emulated host.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long a daemon may take until it answers: the probe of one emulator takes a second, some machines have thirty
+/// of them and two cores. Whoever cannot answer at all ends, which is noticed at once.
+const ANSWER_WITHIN: Duration = Duration::from_secs(180);
+
+/// The most bytes that the path of a socket may have: sun_path less its closing zero, unix(7).
+const SOCKET_PATH: usize = 107;
+
+/// A program in one of the system's folders.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
+    PATH.split(':')
+        .map(|folder| Path::new(folder).join(program))
+        .find(|path| path.is_file())
+}
+
+/// The daemons that an emulated host runs, in the order they are started.
+pub(super) fn programs() -> Result<[PathBuf; 2], HostError> {
+    let missing = |what: &str| other("looking for libvirt", &format!("{what} is not installed"));
+    Ok([
+        find(VIRTLOGD).ok_or_else(|| missing("virtlogd"))?,
+        find(LIBVIRTD)
+            .or_else(|| find(VIRTQEMUD))
+            .ok_or_else(|| missing("neither libvirtd nor virtqemud"))?,
+    ])
+}
+
+/// The libvirt URI of an emulated host, for use outside of it.
+///
+/// An error where the state folder's path is so long that no socket in it could be reached.
+pub fn libvirt_uri(folders: &Folders, lab: &LabName, host: &HostName) -> Result<String, HostError> {
+    let socket = socket(&folders.machine(lab, host))?;
+    let mut uri = "qemu+unix:///system?socket=".to_owned();
+    for byte in socket.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            // RFC 3986, section 2.1. Writing to a string cannot fail.
+            _ => drop(write!(uri, "%{byte:02X}")),
+        }
+    }
+    Ok(uri)
+}
+
+/// The socket of the daemon in the machine with the private folder `machine`.
+pub(super) fn socket(machine: &Path) -> Result<PathBuf, HostError> {
+    let name = if find(LIBVIRTD).is_some() {
+        "libvirt-sock"
+    } else {
+        "virtqemud-sock"
+    };
+    let socket = std::path::absolute(sockets(machine).join(name)).map_err(doing("finding libvirt's socket"))?;
+    let length = socket.as_os_str().len();
+    if length > SOCKET_PATH {
+        return Err(other(
+            &format!("reaching libvirt at {}", socket.display()),
+            &format!(
+                "a socket's path has at most {SOCKET_PATH} bytes, this has {length}: choose a shorter state folder"
+            ),
+        ));
+    }
+    Ok(socket)
+}
+
+fn sockets(machine: &Path) -> PathBuf {
+    machine.join("run/libvirt")
+}
+
+/// Both daemons of the machine with the private folder `machine` take connections.
+pub(super) fn listens(machine: &Path) -> bool {
+    let log = sockets(machine).join("virtlogd-sock");
+    socket(machine).is_ok_and(|socket| UnixStream::connect(socket).is_ok() && UnixStream::connect(log).is_ok())
+}
+
+/// Waits until the daemon at `uri` of a machine just started has answered, which is after it has probed QEMU.
+/// `init` is the process whose end means that there is nothing to wait for.
+pub(super) fn wait_until_it_answers(uri: &str, machine: &Path, init: &mut Child) -> io::Result<()> {
+    const NAP: Duration = Duration::from_millis(5);
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER_WITHIN:?}"));
+    let mut alive = || match init.try_wait()? {
+        Some(status) => Err(io::Error::other(format!("its init ended ({status})"))),
+        None if Instant::now() > deadline => Err(late()),
+        None => Ok(()),
+    };
+    loop {
+        while !listens(machine) {
+            alive()?;
+            thread::sleep(NAP);
+        }
+        // libvirt's calls know no deadline, so they are made where nobody has to wait for them: should this one
+        // never return, the machine is removed, which closes the connection.
+        let (answered, answer) = mpsc::channel();
+        let uri = uri.to_owned();
+        thread::spawn(move || answered.send(ask(&uri)));
+        loop {
+            match answer.recv_timeout(Duration::from_millis(100)) {
+                Ok(Ok(())) => return Ok(()),
+                // It died under the question; init starts it again, or gives up.
+                Ok(Err(_)) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    alive()?;
+                    thread::sleep(NAP);
+                    break;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => alive()?,
+            }
+        }
+    }
+}
+
+/// Connects and asks what domains can be made, for which the daemon has to know its QEMU. That there is no QEMU of
+/// an architecture is an answer too.
+fn ask(uri: &str) -> Result<(), virt::error::Error> {
+    // Errors here are expected, and libvirt would print them.
+    virt::error::clear_error_callback();
+    let connection = Connect::open(Some(uri))?;
+    // This machine's own architecture and the older one that its CPU runs as well: what guests are made of.
+    let older = cfg!(target_arch = "x86_64").then_some("i686");
+    for arch in [None, older] {
+        drop(connection.domain_capabilities(None, arch, None, None, 0));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(state: &str) -> Result<String, HostError> {
+        let folders = Folders {
+            state: state.into(),
+            cache: "/cache".into(),
+        };
+        libvirt_uri(&folders, &"lab".parse().unwrap(), &"node1".parse().unwrap())
+    }
+
+    #[test]
+    fn an_unusual_path_does_not_change_what_the_uri_says() {
+        let uri = uri("/a b&c%d").unwrap();
+        let socket = "/a%20b%26c%25d/labs/lab/hosts/node1/run/libvirt/";
+        assert!(
+            uri.starts_with(&format!("qemu+unix:///system?socket={socket}")),
+            "{uri}"
+        );
+    }
+
+    #[test]
+    fn the_longest_names_fit_below_the_usual_state_folder_and_a_longer_path_is_refused() {
+        let (long, host) = ("l".repeat(24).parse().unwrap(), "h".repeat(24).parse().unwrap());
+        let folders = |state: String| Folders {
+            state: state.into(),
+            cache: "/cache".into(),
+        };
+        assert!(libvirt_uri(&folders("/var/lib/netlab".to_owned()), &long, &host).is_ok());
+        let error = libvirt_uri(&folders(format!("/{}", "x".repeat(60))), &long, &host).unwrap_err();
+        assert!(error.to_string().contains("at most 107 bytes"), "{error}");
+    }
+}

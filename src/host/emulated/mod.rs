@@ -1,0 +1,189 @@
+//! The rig: emulated hosts and the cables between them, on the machine that netlab runs on. Takes the steps of
+//! [`rig_host`](crate::state::rig_host) and gives that host's state: machines and cables, nothing else.
+//!
+//! An emulated host is a network, a mount, a PID and a UTS namespace whose PID 1 is netlab itself ([`init_main`]),
+//! with a private /run, /var and /etc/libvirt and a libvirt daemon of its own; everything else it sees is this
+//! machine's. What is inside it (bridges, domains) is observed and changed like on any other host, through
+//! [`libvirt_uri`] and [`init_pid`]. The rig never touches a link of this machine's own network namespace, and never
+//! a namespace that does not bear the lab's mark, whatever it is called.
+
+mod cables;
+mod capabilities;
+mod daemon;
+mod furniture;
+mod init;
+mod machine;
+mod namespace;
+mod nics;
+mod observe;
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use crate::folders::Folders;
+use crate::guest::Console;
+use crate::host::shell::LocalShell;
+use crate::host::{Host, HostError, StepError, StepLog, Survey};
+use crate::lab::LabName;
+use crate::plan::Step;
+use crate::state::{DomainName, HostState};
+
+use namespace::Failed;
+
+pub use daemon::libvirt_uri;
+pub use init::init_main;
+pub use process::init_pid;
+
+/// The machine netlab runs on, as the owner of the emulated hosts.
+#[derive(Debug)]
+pub struct Rig {
+    folders: Folders,
+    /// The netlab binary, run as the init of every emulated host.
+    program: PathBuf,
+    shell: LocalShell,
+}
+
+impl Rig {
+    /// The rig whose emulated hosts live in `folders` and have `program`, a netlab binary, as their init.
+    pub fn new(folders: &Folders, program: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            folders: Folders {
+                state: std::path::absolute(&folders.state)?,
+                cache: std::path::absolute(&folders.cache)?,
+            },
+            program: std::path::absolute(program)?,
+            shell: LocalShell,
+        })
+    }
+
+    /// Steps of one kind that stand next to each other, applied as is best for the kind.
+    fn apply_alike(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
+        match steps {
+            // The first of all probes QEMU; the others then find what it learned.
+            [first @ Step::CreateMachine(_), rest @ ..] if capabilities::are_cold(&self.folders) => {
+                match self.apply_one(lab, first, log) {
+                    Some(error) => vec![error],
+                    None if log.cancelled() => Vec::new(),
+                    None => self.apply_side_by_side(lab, rest, log),
+                }
+            }
+            [Step::PlugCable(_), ..] => logged(steps, log, || self.plug(lab, steps)).into_iter().collect(),
+            _ => self.apply_side_by_side(lab, steps, log),
+        }
+    }
+
+    /// Steps that have nothing to do with one another, each in a thread of its own.
+    fn apply_side_by_side(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
+        let panicked = |step| failed(step, other("applying the step", "netlab's thread panicked"));
+        thread::scope(|scope| {
+            let threads: Vec<_> = steps
+                .iter()
+                .map(|step| (step, scope.spawn(move || self.apply_one(lab, step, log))))
+                .collect();
+            threads
+                .into_iter()
+                .filter_map(|(step, thread)| thread.join().unwrap_or_else(|_| Some(panicked(step))))
+                .collect()
+        })
+    }
+
+    fn apply_one(&self, lab: &LabName, step: &Step, log: &dyn StepLog) -> Option<StepError> {
+        logged(std::slice::from_ref(step), log, || match step {
+            Step::CreateMachine(host) => Ok(self.create(lab, host)?),
+            Step::RemoveMachine(host) => Ok(self.remove(lab, host)?),
+            Step::UnplugCable(cable) => Ok(self.unplug(lab, cable)?),
+            Step::ConfigureMachine(host, machine) => Ok(self.configure(lab, host, machine)?),
+            _ => Err(other("applying the step", "it is not one of the rig's").into()),
+        })
+    }
+}
+
+impl Host for Rig {
+    fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
+        need_root()?;
+        self.observe_rig(lab)
+    }
+
+    /// Only which of the programs that the rig runs are there.
+    fn survey(&self, _lab: &LabName) -> Result<Survey, HostError> {
+        let wanted = [
+            "ip",
+            "unshare",
+            "nsenter",
+            "setsid",
+            "libvirtd",
+            "virtqemud",
+            "virtlogd",
+        ];
+        let found = wanted.iter().filter(|program| daemon::find(program).is_some());
+        Ok(Survey {
+            programs: found.map(ToString::to_string).collect(),
+            ..Survey::default()
+        })
+    }
+
+    fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
+        if let (Some(step), Err(error)) = (steps.first(), need_root()) {
+            return Err(vec![failed(step, error)]);
+        }
+        let mut errors = Vec::new();
+        let alike = |a: &Step, b: &Step| std::mem::discriminant(a) == std::mem::discriminant(b);
+        for steps in steps.chunk_by(alike) {
+            if log.cancelled() {
+                break;
+            }
+            errors.extend(self.apply_alike(lab, steps, log));
+            if !errors.is_empty() && !steps.iter().all(Step::is_removal) {
+                break;
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
+        Err(other(
+            &format!("opening the console of {domain}"),
+            "this machine has the emulated hosts, and they have the guests",
+        ))
+    }
+}
+
+/// Acts between the beginning and the end of `steps` as `log` is told them.
+fn logged(steps: &[Step], log: &dyn StepLog, act: impl FnOnce() -> Result<(), Failed>) -> Option<StepError> {
+    if let (Some(step), Err(error)) = (steps.first(), log.begin(steps)) {
+        return Some(failed(step, other("writing the journal", &error.to_string())));
+    }
+    let error = act().err().map(|Failed { at, error }| failed(&steps[at], error));
+    log.end(steps, error.as_ref().map_or(Ok(()), Err));
+    error
+}
+
+fn failed(step: &Step, error: HostError) -> StepError {
+    StepError {
+        step: step.clone(),
+        source: Box::new(error),
+    }
+}
+
+fn other(doing: &str, message: &str) -> HostError {
+    HostError::Other {
+        doing: doing.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+/// What was being done when the file system said no.
+fn doing(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> HostError {
+    move |error| other(&what.to_string(), &error.to_string())
+}
+
+fn need_root() -> Result<(), HostError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(other(
+        "reaching the emulated hosts",
+        "emulated hosts need root: run netlab with sudo",
+    ))
+}

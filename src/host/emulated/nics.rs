@@ -1,0 +1,149 @@
+//! The NICs of an emulated host: their addresses, and those that no cable is plugged into.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::namespace::{Link, batch, links, name};
+use super::{Rig, doing, other};
+use crate::host::HostError;
+use crate::lab::{HostName, IfName, LabName};
+use crate::state::{Machine, MachineNic};
+
+/// The MAC address of an emulated host's NIC: unicast and locally administered (IEEE 802-2014, 8.2), and the same
+/// whenever the lab is made.
+pub(super) fn mac(lab: &LabName, host: &HostName, nic: &IfName) -> String {
+    let digest = Sha256::digest(format!("netlab nic {lab} {host} {nic}"));
+    let octets = digest[..5].iter().map(|octet| format!(":{octet:02x}"));
+    format!("02{}", octets.collect::<String>())
+}
+
+/// What each NIC was configured with. On the NIC itself it cannot be read back once a bridge has taken it, for then
+/// the addresses stand on the bridge.
+pub(super) type Record = BTreeMap<IfName, MachineNic>;
+
+fn record(machine: &Path) -> PathBuf {
+    machine.join("nics.json")
+}
+
+/// The record of the machine with the private folder `machine`; empty where nothing has been configured.
+pub(super) fn read(machine: &Path) -> io::Result<Record> {
+    match fs::read(record(machine)) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(machine: &Path, nics: &Record) -> io::Result<()> {
+    let part = machine.join("nics.json.part");
+    fs::write(&part, serde_json::to_vec_pretty(nics)?)?;
+    fs::rename(part, record(machine))
+}
+
+/// Strikes out a NIC that is about to be another one.
+pub(super) fn forget(machine: &Path, nic: &IfName) -> io::Result<()> {
+    let mut nics = read(machine)?;
+    nics.remove(nic).map_or(Ok(()), |_| write(machine, &nics))
+}
+
+/// Whether a link is a NIC without a cable: a tap that nobody has opened, which a bridge takes like any other NIC and
+/// which has no carrier.
+pub(super) fn is_unplugged(link: &Link) -> bool {
+    link.kind() == "tun"
+}
+
+impl Rig {
+    /// Gives the NICs of an emulated host their addresses and default routes, and makes those that no cable made.
+    /// A NIC that has what it should have already is left alone.
+    pub(super) fn configure(&self, lab: &LabName, host: &HostName, wanted: &Machine) -> Result<(), HostError> {
+        let machine = self.folders.machine(lab, host);
+        let record = read(&machine).map_err(doing(format!("reading what {host}'s NICs have")))?;
+        let links: BTreeMap<_, _> = links(&self.shell, lab, host)?
+            .into_iter()
+            .map(|link| (link.ifname.clone(), link))
+            .collect();
+
+        let mut lines = Vec::new();
+        for nic in record.keys().filter(|nic| !wanted.nics.contains_key(*nic)) {
+            match links.get(nic.as_str()) {
+                Some(link) if is_unplugged(link) => lines.push(format!("link delete dev {nic}")),
+                // A cable's end goes with its cable.
+                Some(_) | None => {}
+            }
+        }
+        for (nic, config) in &wanted.nics {
+            let link = links.get(nic.as_str());
+            if link.is_some() && record.get(nic) == Some(config) {
+                continue;
+            }
+            if let Some(bridge) = link.and_then(|link| link.master.as_ref()) {
+                return Err(other(
+                    &format!("configuring {host}:{nic}"),
+                    &format!("bridge {bridge} has it: it must be given back first"),
+                ));
+            }
+            lines.extend(lines_for(lab, host, nic, config, link.is_none()));
+        }
+        batch(&self.shell, Some(&name(lab, host)), &lines)?;
+        write(&machine, &wanted.nics).map_err(doing(format!("recording what {host}'s NICs have")))
+    }
+}
+
+/// What makes a NIC what it should be, whatever it was.
+fn lines_for(lab: &LabName, host: &HostName, nic: &IfName, config: &MachineNic, make: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if make {
+        lines.push(format!("tuntap add dev {nic} mode tap"));
+        lines.push(format!("link set dev {nic} address {}", mac(lab, host, nic)));
+    }
+    // Routes go with their addresses.
+    lines.push(format!("address flush dev {nic} scope global"));
+    lines.push(format!("link set dev {nic} up"));
+    if let Some(address) = config.address {
+        lines.push(format!("address add {address} brd + dev {nic}"));
+    }
+    if let Some(gateway) = config.gateway {
+        lines.push(format!("route replace default via {gateway} dev {nic}"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::MacAddr;
+
+    #[test]
+    fn every_nic_has_a_local_unicast_address_of_its_own() {
+        let mac = |lab: &str, host: &str, nic: &str| {
+            mac(&lab.parse().unwrap(), &host.parse().unwrap(), &nic.parse().unwrap())
+        };
+        let eth0 = mac("quick", "node1", "eth0");
+        assert_eq!(eth0.parse::<MacAddr>().unwrap().octets()[0], 0x02);
+        assert_eq!(eth0, mac("quick", "node1", "eth0"));
+        for other in [
+            mac("quack", "node1", "eth0"),
+            mac("quick", "node2", "eth0"),
+            mac("quick", "node1", "eth1"),
+        ] {
+            assert_ne!(eth0, other);
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_read_and_can_be_forgotten() {
+        let machine = tempfile::tempdir().unwrap();
+        let (machine, nic) = (machine.path(), IfName::new("eth0").unwrap());
+        assert_eq!(read(machine).unwrap(), Record::new());
+        forget(machine, &nic).unwrap();
+        let nics = Record::from([(nic.clone(), MachineNic::default())]);
+        write(machine, &nics).unwrap();
+        assert_eq!(read(machine).unwrap(), nics);
+        forget(machine, &nic).unwrap();
+        assert_eq!(read(machine).unwrap(), Record::new());
+    }
+}

@@ -1,0 +1,79 @@
+//! What there is of a lab's emulated hosts and cables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::namespace::{self, Found, Link};
+use super::{Rig, cables, daemon, doing, init_pid, nics};
+use crate::host::HostError;
+use crate::lab::{HostName, LabName};
+use crate::state::{HostState, Machine};
+
+/// How long a daemon whose init lives may be away before the machine counts as dead: init starts it again.
+const RESTART_WITHIN: Duration = Duration::from_secs(10);
+
+impl Rig {
+    /// A machine is there if its namespace is, or its folder: a reboot takes the one and leaves the other.
+    pub(super) fn observe_rig(&self, lab: &LabName) -> Result<HostState, HostError> {
+        let mut hosts: BTreeSet<_> = namespace::named(lab)?.into_iter().collect();
+        hosts.extend(self.furnished(lab)?);
+
+        let mut machines = BTreeMap::new();
+        let mut links = cables::Links::new();
+        for host in hosts {
+            let found = namespace::look(&self.shell, lab, &host)?;
+            if matches!(found, Found::Foreign | Found::Absent) && !self.folders.machine(lab, &host).exists() {
+                continue;
+            }
+            let own = if let Found::Ours(own) = found { own } else { Vec::new() };
+            machines.insert(host.clone(), self.machine(lab, &host, &own)?);
+            links.insert(host, own);
+        }
+        Ok(HostState {
+            machines,
+            cables: cables::observed(lab, &links),
+            ..HostState::default()
+        })
+    }
+
+    /// The hosts that have a private folder.
+    fn furnished(&self, lab: &LabName) -> Result<Vec<HostName>, HostError> {
+        let folder = self.folders.lab(lab).join("hosts");
+        match fs::read_dir(&folder) {
+            Ok(machines) => Ok(machines
+                .filter_map(|machine| machine.ok()?.file_name().to_str()?.parse().ok())
+                .collect()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(doing(format!("listing {}", folder.display()))(error)),
+        }
+    }
+
+    fn machine(&self, lab: &LabName, host: &HostName, links: &[Link]) -> Result<Machine, HostError> {
+        let folder = self.folders.machine(lab, host);
+        let record = nics::read(&folder).map_err(doing(format!("reading what {host}'s NICs have")))?;
+        let there = |nic: &str| links.iter().any(|link| link.ifname == nic);
+        Ok(Machine {
+            nics: record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect(),
+            alive: self.is_alive(lab, host),
+        })
+    }
+
+    fn is_alive(&self, lab: &LabName, host: &HostName) -> bool {
+        let deadline = Instant::now() + RESTART_WITHIN;
+        let machine = self.folders.machine(lab, host);
+        // Without its folder nothing of it can be reached, whatever runs.
+        while machine.exists() && init_pid(lab, host).is_some() {
+            if daemon::listens(&machine) {
+                return true;
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}

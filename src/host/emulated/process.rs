@@ -1,0 +1,125 @@
+//! The init of an emulated host seen from outside: found, and ended. No pid file: a number in a file outlives the
+//! process and then names another one.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::namespace;
+use crate::lab::{HostName, LabName};
+
+/// How long the kernel may take to clear a PID namespace after its init was killed.
+const END_WITHIN: Duration = Duration::from_secs(30);
+
+/// The process id, in netlab's own PID namespace, of the init of an emulated host; none where it does not run.
+///
+/// It is the process that was started as that host's init (its arguments say so), is PID 1 of a namespace of its own,
+/// and lives in the network namespace of the host's name.
+pub fn init_pid(lab: &LabName, host: &HostName) -> Option<u32> {
+    let namespace = identity(&namespace::path(lab, host))?;
+    let in_it = |pid: &u32| identity(&proc(*pid, "ns/net")) == Some(namespace);
+    started_as(lab, host).into_iter().find(in_it)
+}
+
+/// Kills the init of an emulated host and waits until it and everything below it have ended, also where the
+/// namespace has lost its name. Nothing to do is no error.
+pub(super) fn end(lab: &LabName, host: &HostName) -> io::Result<()> {
+    for pid in started_as(lab, host) {
+        // From here on the handle, not the number, says which process is meant.
+        let Some(init) = handle(pid)? else { continue };
+        if !is_init_of(pid, lab, host) {
+            continue;
+        }
+        let parent = parent(pid).filter(|parent| identity(&proc(*parent, "ns/net")) == identity(&proc(pid, "ns/net")));
+        let parent = parent.map(handle).transpose()?.flatten();
+        pidfd_send_signal(&init, Signal::KILL)?;
+        // The kernel lets a namespace's init end only after all others in it have (zap_pid_ns_processes,
+        // kernel/pid_namespace.c), and says so here without waiting for anybody to reap it.
+        wait_for(&init)?;
+        // The unshare(1) that waits for the init holds the namespaces until it has noticed.
+        parent.as_ref().map_or(Ok(()), wait_for)?;
+    }
+    Ok(())
+}
+
+/// Every process that was started as the init of this host; more than one only after an accident.
+fn started_as(lab: &LabName, host: &HostName) -> Vec<u32> {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| is_init_of(*pid, lab, host))
+        .collect()
+}
+
+fn is_init_of(pid: u32, lab: &LabName, host: &HostName) -> bool {
+    let Ok(arguments) = fs::read(proc(pid, "cmdline")) else {
+        return false;
+    };
+    let wanted = super::machine::init_arguments(lab, host);
+    let mut given = arguments.split(|byte| *byte == 0).skip(1);
+    wanted.iter().all(|word| given.next() == Some(word.as_bytes())) && is_first_of_its_namespace(pid)
+}
+
+/// `NSpid:` lists the process's number in each PID namespace from the reader's to its own (proc_pid_status(5)).
+fn is_first_of_its_namespace(pid: u32) -> bool {
+    let numbers = status(pid, "NSpid:").unwrap_or_default();
+    let numbers: Vec<_> = numbers.split_whitespace().collect();
+    matches!(numbers.as_slice(), [_, .., "1"])
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    status(pid, "PPid:")?.trim().parse().ok()
+}
+
+/// A line of /proc/PID/status, without its key.
+fn status(pid: u32, key: &str) -> Option<String> {
+    let status = fs::read_to_string(proc(pid, "status")).ok()?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(key))
+        .map(ToOwned::to_owned)
+}
+
+fn proc(pid: u32, file: &str) -> std::path::PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(file)
+}
+
+/// What tells one namespace from all others, by its name or by /proc/PID/ns.
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// A handle on a process; none where it has gone.
+fn handle(pid: u32) -> io::Result<Option<std::os::fd::OwnedFd>> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => Ok(Some(handle)),
+        Err(rustix::io::Errno::SRCH) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wait_for(process: &std::os::fd::OwnedFd) -> io::Result<()> {
+    let timeout = Timespec::try_from(END_WITHIN).map_err(io::Error::other)?;
+    let ended = || poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
+    match rustix::io::retry_on_intr(ended)? {
+        0 => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "processes still there {} s after they were killed",
+                END_WITHIN.as_secs()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
