@@ -1,0 +1,161 @@
+//! Tells a guest its addresses, default route, name servers and host name: one script, one exchange.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use super::error::SessionError;
+use super::session::Session;
+use crate::lab::{Dialect, MacAddr};
+use crate::state::GuestConfig;
+
+/// Far more than the few dozen processes of the script need, even in a guest that shares its CPU with many.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a guest could not be configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigureError {
+    /// The conversation broke.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The guest does not see a NIC that it was given.
+    #[error(
+        "the guest has no NIC with the MAC address {mac}; it has {}\n  help: its kernel may lack a driver for the \
+         image's `nic_model`",
+        list(.has)
+    )]
+    NicMissing {
+        /// The address looked for.
+        mac: MacAddr,
+        /// What there is, e.g. `eth0 52:54:00:12:34:56`.
+        has: Vec<String>,
+    },
+    /// A command failed in the guest.
+    #[error("`{command}` failed in the guest: {said}")]
+    Command {
+        /// The command.
+        command: String,
+        /// What it said.
+        said: String,
+    },
+}
+
+fn list(nics: &[String]) -> String {
+    if nics.is_empty() {
+        "none at all".into()
+    } else {
+        nics.join(", ")
+    }
+}
+
+/// Gives the guest what `config` says. Run again it gives the same state; addresses and default routes that stood
+/// on these NICs before are replaced.
+pub fn configure(session: &mut Session, config: &GuestConfig) -> Result<(), ConfigureError> {
+    let output = session.run_idempotent(&script(config), LIMIT)?;
+    if output.status == 0 {
+        return Ok(());
+    }
+    Err(explain(&output.text, config))
+}
+
+/// Why the script gave a status other than 0, from the lines that it marked.
+fn explain(text: &str, config: &GuestConfig) -> ConfigureError {
+    let marked = |mark: &'static str| text.lines().filter_map(move |line| line.strip_prefix(mark));
+    let missing = marked("netlab-missing ").find_map(|mac| mac.trim().parse::<MacAddr>().ok());
+    if let Some(mac) = missing.filter(|mac| config.nics.iter().any(|(wanted, _)| wanted == mac)) {
+        let has: BTreeSet<String> = marked("netlab-has ").map(|nic| nic.trim().to_owned()).collect();
+        let has = has.into_iter().collect();
+        return ConfigureError::NicMissing { mac, has };
+    }
+    let failed = marked("netlab-failed ").find_map(|line| line.split_once(" netlab-said "));
+    let (command, said) = failed.unwrap_or(("the configuration", text));
+    ConfigureError::Command {
+        command: command.to_owned(),
+        said: said.trim().to_owned(),
+    }
+}
+
+/// What both dialects begin with. `t` tries a command and remembers that one failed; `n` finds the NIC with the MAC
+/// address `$1` (lower case) or `$2` (upper case) and puts its name into `$d`, `h` lists what there is. The names are short for the
+/// sake of [`super::LINE_LIMIT`]; the subshell keeps them out of the user's shell.
+const TRY: &str = "( bad=0
+t() { s=$(\"$@\" 2>&1) || { bad=1; echo \"netlab-failed $* netlab-said\" $s; }; }
+m() { bad=1; echo \"netlab-missing $1\"; h; }
+write_resolv_conf() { for a; do echo nameserver $a; done > /etc/resolv.conf; }
+";
+
+/// `/sys/class/net/*/device` are the NICs with a device behind them: a bridge or a VLAN device on top of one has its
+/// MAC address too (Documentation/ABI/testing/sysfs-class-net).
+const FIND_BY_SYSFS: &str = "h() { for p in /sys/class/net/*/device; do p=${p%/device}; \
+read -r a < $p/address && echo \"netlab-has ${p##*/} $a\"; done; }
+n() { for p in /sys/class/net/*/device; do p=${p%/device}; d=${p##*/}; a=; \
+read -r a < $p/address; [ \"$a\" = $1 ] && return; done; m $1; return 1; }
+";
+
+/// The words of `ifconfig -a`: a name stands before `Link` (busybox, net-tools 1) or, with a colon, before `flags=`
+/// (net-tools 2), a MAC address after `HWaddr` or `ether`.
+const FIND_BY_IFCONFIG: &str = "i() { p=; d=; a=; for w in $(ifconfig -a); do \
+case $w in Link|flags=*) d=${p%:};; esac; \
+case $p in HWaddr|ether) a=$w; \"$@\" && return;; esac; p=$w; done; return 1; }
+o() { echo \"netlab-has $d $a\"; return 1; }
+h() { i o; }
+q() { [ $a = $x ] || [ $a = $y ]; }
+n() { x=$1; y=$2; i q || { m $1; return 1; }; }
+";
+
+/// The script for `config`.
+fn script(config: &GuestConfig) -> String {
+    let mut script = TRY.to_owned();
+    match config.console.dialect {
+        Dialect::Ip => speak_ip(&mut script, config),
+        Dialect::Ifconfig => speak_ifconfig(&mut script, config),
+    }
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(script, "t hostname {}", config.hostname);
+    script.push_str("t write_resolv_conf");
+    for server in &config.nameservers {
+        let _ = write!(script, " {server}");
+    }
+    script.push_str("\n[ $bad = 0 ] )\n");
+    script
+}
+
+fn speak_ip(script: &mut String, config: &GuestConfig) {
+    script.push_str(FIND_BY_SYSFS);
+    script.push_str("c() { n $1 || return; t ip link set dev $d up; t ip -4 addr flush dev $d; ");
+    script.push_str("t ip addr add $2 ${3:+broadcast $3} dev $d; }\nt ip link set dev lo up\n");
+    for (mac, address) in &config.nics {
+        let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
+        let _ = writeln!(script, "c {mac} {address} {broadcast}");
+    }
+    if let Some(gateway) = config.default_route {
+        let _ = writeln!(script, "[ $bad = 1 ] || t ip route replace default via {gateway}");
+    }
+}
+
+fn speak_ifconfig(script: &mut String, config: &GuestConfig) {
+    script.push_str(FIND_BY_IFCONFIG);
+    script.push_str("c() { n $1 $2 || return; t ifconfig $d $3 netmask $4 ${5:+broadcast $5} up; }\n");
+    script.push_str("t ifconfig lo 127.0.0.1 up\nwhile route del default 2>/dev/null; do :; done\n");
+    for (mac, address) in &config.nics {
+        let upper = mac.to_string().to_uppercase();
+        let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
+        let _ = writeln!(
+            script,
+            "c {mac} {upper} {} {} {broadcast}",
+            address.addr(),
+            address.netmask()
+        );
+    }
+    if let Some(gateway) = config.default_route {
+        let _ = writeln!(script, "[ $bad = 1 ] || t route add default gw {gateway}");
+    }
+}
+
+/// The broadcast address, where the subnet has one: not in /31 (RFC 3021) and /32.
+fn broadcast(address: Ipv4Net) -> Option<Ipv4Addr> {
+    (address.prefix_len() <= 30).then(|| address.broadcast())
+}
