@@ -109,7 +109,7 @@ impl Trouble {
             }
             Self::Deadline { .. } => "look at the guest's console; on a busy host give it more time",
             Self::Garbled { .. } => {
-                "something else writes to the guest's console all the time: silence it in the image"
+                "something else writes to the guest's console, or its shell was restarted: see the transcript"
             }
             Self::LineTooLong(_) => "split it into several lines",
             Self::Transcript(_) => "check free space and rights of the state folder",

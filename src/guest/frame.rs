@@ -96,7 +96,9 @@ impl Frame {
 
     fn after_begin(&self, heard: &str) -> Option<String> {
         let (_, text) = heard.split_once(&format!("{}B", self.nonce))?;
-        Some(text.strip_prefix('\n').unwrap_or(text).to_owned())
+        let text = text.strip_prefix('\n').unwrap_or(text);
+        // Where the echo could not be turned off, it stands there too.
+        Some(text.replace(&(self.ask_again() + "\n"), ""))
     }
 }
 

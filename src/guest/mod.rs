@@ -6,6 +6,8 @@ mod configure;
 mod error;
 mod frame;
 mod probe;
+#[cfg(test)]
+mod scripted;
 mod session;
 mod terminal;
 mod transcript;

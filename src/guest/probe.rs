@@ -1,6 +1,6 @@
 //! Has a guest ping many addresses at once, in one exchange, and reads what came of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use super::{Answer, LINE_LIMIT};
 
 /// How often those addresses are asked for again whose line did not come whole.
 const TRIES: u32 = 2;
-/// What is left of a line for addresses: the longest is 45 bytes (RFC 4291, 2.2, form 3).
-const TARGET_ROOM: usize = LINE_LIMIT - 60;
-/// For one batch of pings, of which none takes longer than a second or two on an idle guest.
-const BATCH_LIMIT: Duration = Duration::from_secs(20);
+/// Addresses on one line of the script: the longest is 39 bytes (RFC 4291, 2.2, form 1).
+const TARGETS_A_LINE: usize = LINE_LIMIT / 45;
+/// For a probe as such, and for every address that a lane pings one after the other. None takes longer than two
+/// seconds in an idle guest.
+const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT_EACH: Duration = Duration::from_secs(5);
 
 /// How a guest is to ping.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,12 @@ pub struct ProbeOptions {
     /// Bytes of payload, e.g. 1472 to fill an Ethernet frame (1500 - 20 IP - 8 ICMP), sent with don't-fragment;
     /// absent: the program's own 56.
     pub size: Option<u16>,
-    /// Pings that run at a time in one guest.
+    /// Pings that run at a time in one guest, at least 1.
+    ///
+    /// A raw socket gets every reply that the guest receives, not only its own program's, and busybox gives it room
+    /// for about 19 (SO_RCVBUF of 2 × 56 + 7,168 bytes, doubled by the kernel; 768 bytes for a small packet). In a
+    /// guest whose CPU was away for a while all replies come at once: with 8 programs × 2 replies none is lost by
+    /// the guest itself and reported as the network's loss.
     pub at_once: usize,
 }
 
@@ -35,7 +42,7 @@ impl Default for ProbeOptions {
         Self {
             count: 2,
             size: None,
-            at_once: 32,
+            at_once: 8,
         }
     }
 }
@@ -50,47 +57,33 @@ pub fn probe(
     options: &ProbeOptions,
 ) -> Result<BTreeMap<IpAddr, Answer>, SessionError> {
     let mut answers = BTreeMap::new();
+    let mut open: BTreeSet<IpAddr> = targets.iter().copied().collect();
     for _ in 0..TRIES {
-        let open: Vec<IpAddr> = targets
-            .iter()
-            .filter(|target| !answers.contains_key(*target))
-            .copied()
-            .collect();
         if open.is_empty() {
             break;
         }
-        let batches = u32::try_from(open.len().div_ceil(options.at_once.max(1))).unwrap_or(u32::MAX);
+        let in_a_row = u32::try_from(open.len().div_ceil(options.at_once.max(1))).unwrap_or(u32::MAX);
+        let within = LIMIT.saturating_add(LIMIT_EACH.saturating_mul(in_a_row));
         let word = fresh_word();
-        let output = session.run_idempotent(&script(&word, &open, options), BATCH_LIMIT.saturating_mul(batches))?;
-        for line in output.text.lines() {
-            if let Some((target, report)) = unwrap_line(line, &word).filter(|(target, _)| open.contains(target)) {
-                // Two different reports on one address: one of them is a stranger's.
-                let answer = read_report(report, options.count);
-                answers
-                    .entry(target)
-                    .and_modify(|first| {
-                        if *first != answer {
-                            *first = Answer::Unknown("two different answers".into());
-                        }
-                    })
-                    .or_insert(answer);
+        let output = session.run_idempotent(&script(&word, &open, options), within)?;
+        for (target, report) in output.text.lines().filter_map(|line| unwrap_line(line, &word)) {
+            if open.remove(&target) {
+                answers.insert(target, read_report(report, options.count));
             }
         }
     }
-    let unknown = || Answer::Unknown("the guest's line about it did not come whole".into());
-    Ok(targets
-        .iter()
-        .map(|target| (*target, answers.remove(target).unwrap_or_else(unknown)))
-        .collect())
+    let why = "the guest's line about it did not come whole";
+    answers.extend(open.into_iter().map(|target| (target, Answer::Unknown(why.into()))));
+    Ok(answers)
 }
 
-/// The script that pings `targets`, `at_once` at a time.
+/// The script that pings `targets`: `at_once` lanes at a time, in each one address after the other.
 ///
 /// In a subshell, which keeps its functions to itself and prints nothing about background jobs. `ping -i` with a
 /// fraction and `-M do` are not everywhere: they are tried on the guest itself. Without `-M do` Linux still sets
 /// don't-fragment, as long as it has learnt of no smaller path MTU (ip(7), IP_MTU_DISCOVER). `echo` writes a line in
 /// one piece, so the lines of many pings do not mix. `word` tells them from those of a probe that was given up.
-fn script(word: &str, targets: &[IpAddr], options: &ProbeOptions) -> String {
+fn script(word: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions) -> String {
     let ProbeOptions { count, size, at_once } = options;
     // Writing to a `String` cannot fail.
     let mut script = String::from("( set -f; o=; ping -q -c1 -i0.2 -W1 127.0.0.1 >/dev/null 2>&1 && o=-i0.2\n");
@@ -105,20 +98,20 @@ fn script(word: &str, targets: &[IpAddr], options: &ProbeOptions) -> String {
         "p() {{ r=$(ping -q -c{count} -W1 $o $1 2>&1); s=${{r##*ping statistics ---}}"
     );
     let _ = writeln!(script, "echo \"{word} $1 [\" $s \"] $1 {word}\"; }}");
-    let _ = writeln!(
-        script,
-        "n=0; f() {{ for t; do p $t & n=$((n+1)); [ $n -lt {at_once} ] || {{ wait; n=0; }}; done; }}"
-    );
-    let mut line = String::from("f");
-    for target in targets {
-        if line.len() > TARGET_ROOM {
-            script.push_str(&line);
-            line = String::from("\nf");
+    script.push_str("f() { for t; do p $t; done; }\n");
+    for lane in 0..(*at_once).clamp(1, targets.len().max(1)) {
+        script.push_str("{ ");
+        let mine: Vec<&IpAddr> = targets.iter().skip(lane).step_by((*at_once).max(1)).collect();
+        for line in mine.chunks(TARGETS_A_LINE) {
+            script.push('f');
+            for target in line {
+                let _ = write!(script, " {target}");
+            }
+            script.push('\n');
         }
-        let _ = write!(line, " {target}");
+        script.push_str("} &\n");
     }
-    script.push_str(&line);
-    script.push_str("\nwait )\n");
+    script.push_str("wait )\n");
     script
 }
 
@@ -185,4 +178,139 @@ fn read_summary(report: &str, count: u32) -> Option<Answer> {
     };
     // A reply without a time comes from a program that could not read its clock; a time without a reply is nonsense.
     (received > 0 || rtt_ms.is_none()).then_some(Answer::Counted { sent, received, rtt_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::guest::scripted::{Scripted, Shell, open};
+
+    const BUSYBOX: &str = "2 packets transmitted, 2 packets received, 0% packet loss \
+                           round-trip min/avg/max = 0.055/0.208/0.362 ms";
+
+    fn counted(sent: u32, received: u32, rtt_ms: Option<f64>) -> Answer {
+        Answer::Counted { sent, received, rtt_ms }
+    }
+
+    #[test]
+    fn the_summaries_of_busybox_and_iputils_are_read() {
+        assert_eq!(read_report(BUSYBOX, 2), counted(2, 2, Some(0.208)));
+        let iputils = "2 packets transmitted, 1 received, +1 duplicates, 50% packet loss, time 201ms \
+                       rtt min/avg/max/mdev = 0.040/0.052/0.064/0.012 ms";
+        assert_eq!(read_report(iputils, 2), counted(2, 1, Some(0.052)));
+        let nobody = "2 packets transmitted, 0 received, +2 errors, 100% packet loss, time 1001ms";
+        assert_eq!(read_report(nobody, 2), counted(2, 0, None));
+        let third = "3 packets transmitted, 2 packets received, 33% packet loss round-trip min/avg/max = 1/2/3 ms";
+        assert_eq!(read_report(third, 3), counted(3, 2, Some(2.0)));
+    }
+
+    #[test]
+    fn no_route_is_not_reached_and_any_other_complaint_is_unknown() {
+        let no_route = "PING 10.0.9.1 (10.0.9.1): 56 data bytes ping: sendto: Network is unreachable";
+        assert_eq!(read_report(no_route, 2), counted(2, 0, None));
+        for complaint in ["sh: ping: not found", "ping: permission denied (are you root?)", ""] {
+            assert!(matches!(read_report(complaint, 2), Answer::Unknown(_)), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_do_not_agree_are_unknown() {
+        for wrong in [
+            "2 packets transmitted, 2 packets received, 50% packet loss",
+            "2 packets transmitted, 3 packets received, 0% packet loss",
+            "3 packets transmitted, 3 packets received, 0% packet loss",
+            "2 packets transmitted, 0 packets received, 100% packet loss round-trip min/avg/max = 1/2/3 ms",
+            "2 packets transmitted, 2 [    3.1] eth0: link up packets received, 0% packet loss",
+            "0 packets transmitted, 0 packets received, 0% packet loss",
+        ] {
+            assert!(matches!(read_report(wrong, 2), Answer::Unknown(_)), "{wrong}");
+        }
+        assert!(matches!(
+            read_report("0 packets transmitted, 0 received, 0% packet loss", 0),
+            Answer::Unknown(_)
+        ));
+    }
+
+    #[test]
+    fn two_hundred_addresses_fit_into_lines_that_a_terminal_takes() {
+        let targets: BTreeSet<IpAddr> = (0..200)
+            .map(|n| IpAddr::from([0xfd00, 1, 2, 3, 4, 5, 6, 0x1000 + n]))
+            .collect();
+        for at_once in [0, 1, 8, 300] {
+            let options = ProbeOptions {
+                at_once,
+                ..ProbeOptions::default()
+            };
+            let script = script("word", &targets, &options);
+            assert!(script.lines().all(|line| line.len() <= LINE_LIMIT), "{script}");
+            for target in &targets {
+                assert_eq!(script.matches(&format!(" {target}")).count(), 1, "{target}");
+            }
+        }
+    }
+
+    /// A guest in which every ping is answered; its `garble` may spoil what it prints.
+    fn answering(garble: impl FnMut(String) -> String + Send + 'static) -> Scripted {
+        let shell = Shell::running(|script| {
+            let Some(word) = script.split("echo \"").nth(1).and_then(|rest| rest.split(' ').next()) else {
+                return (String::new(), 0);
+            };
+            let lanes = script
+                .lines()
+                .filter_map(|line| line.trim_start_matches("{ ").strip_prefix("f "));
+            let targets = lanes.flat_map(str::split_whitespace);
+            (
+                targets
+                    .map(|target| format!("{word} {target} [ {BUSYBOX} ] {target} {word}\r\n"))
+                    .collect(),
+                0,
+            )
+        });
+        Scripted::new(shell).garbled(garble)
+    }
+
+    #[test]
+    fn an_answer_that_a_kernel_message_tore_is_asked_for_again() {
+        let mut torn = false;
+        let guest = answering(move |text| {
+            if torn || !text.contains("10.0.1.3 [ 2 packets") {
+                return text;
+            }
+            torn = true;
+            text.replace("10.0.1.3 [ 2 pack", "10.0.1.3 [ 2 pa[    9.1] eth0: link is up\r\nck")
+        });
+        let targets = ["10.0.1.2", "10.0.1.3", "10.0.1.2"].map(|text| text.parse().unwrap());
+        let answers = probe(&mut open(guest), &targets, &ProbeOptions::default()).unwrap();
+        assert_eq!(answers.len(), 2);
+        assert!(
+            answers.values().all(|answer| *answer == counted(2, 2, Some(0.208))),
+            "{answers:?}"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_whole_is_unknown() {
+        let guest = answering(|text| text.replace("10.0.1.3 [ 2 pack", "10.0.1.3 [ 2 pa\r\nck"));
+        let targets = ["10.0.1.2", "10.0.1.3"].map(|text| text.parse().unwrap());
+        let answers = probe(&mut open(guest), &targets, &ProbeOptions::default()).unwrap();
+        assert_eq!(answers[&targets[0]], counted(2, 2, Some(0.208)));
+        assert!(matches!(answers[&targets[1]], Answer::Unknown(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_with_something_in_it_is_never_another_answer(
+            place in any::<prop::sample::Index>(),
+            noise in "[ -~]{1,20}\r?\n",
+        ) {
+            let mut text = format!("w1 10.0.1.2 [ 2 packets transmitted, 0 packets received, 100% packet loss ] 10.0.1.2 w1\n");
+            text.insert_str(place.index(text.len()), &noise);
+            for (target, report) in text.lines().filter_map(|line| unwrap_line(line, "w1")) {
+                prop_assert_eq!(target, "10.0.1.2".parse::<IpAddr>().unwrap());
+                prop_assert_eq!(read_report(report, 2), counted(2, 0, None));
+            }
+        }
+    }
 }

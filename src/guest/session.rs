@@ -52,8 +52,8 @@ impl Session {
             echo_off: false,
         };
         boot::wait_for_shell(&mut session, image, on_line)?;
-        // `stty -echo` also turns off line editing in busybox's ash. `dmesg -n 1`: only emergencies reach the console.
-        session.run_idempotent("stty -echo; dmesg -n 1", SETTLE_LIMIT)?;
+        // Standard input is empty for a script, so `stty` is given the terminal that standard output goes to. It also turns off line editing in busybox's ash. `dmesg -n 1`: only emergencies reach the console.
+        session.run_idempotent("stty -echo <&1; dmesg -n 1", SETTLE_LIMIT)?;
         session.echo_off = true;
         Ok(session)
     }
@@ -96,13 +96,14 @@ impl Session {
         let frame = Frame::new();
         let lines = frame.wrap(script).map_err(|trouble| self.error(trouble))?;
         let began = Instant::now();
-        let mut heard = String::new();
+        let (mut heard, mut searched, mut watch) = (String::new(), 0, Watch::new());
         for line in &lines {
             self.type_line(line)?;
             // Listening between the lines keeps both directions moving: a guest whose output is stuck reads nothing.
-            heard.push_str(&self.listen(Duration::ZERO)?);
+            let text = self.listen(Duration::ZERO)?;
+            watch.hear(&text, |_| ());
+            heard.push_str(&text);
         }
-        let (mut searched, mut watch) = (0, Watch::new());
         let (mut patience, mut asked) = (ASK_AGAIN, Instant::now());
         loop {
             if let Some(ended) = frame.find(&heard, searched) {
@@ -184,4 +185,204 @@ impl Drop for Session {
 fn first_line(script: &str) -> String {
     let line = script.lines().next().unwrap_or_default();
     line.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::scripted::{PROMPT, Scripted, Shell, open};
+    use crate::guest::{ConsoleError, LINE_LIMIT};
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const CHATTER: &str = "[    4.123456] virtio_net virtio0: link up\r\n";
+
+    fn simple() -> Scripted {
+        Scripted::new(Shell::simple())
+    }
+
+    /// The first `times` answers to scripts with `command` have `what` replaced, as by a kernel message in its middle.
+    fn torn(command: &'static str, times: u32, what: fn(&str) -> String) -> Scripted {
+        let (mut seen, mut left) = (false, times);
+        simple().garbled(move |text| {
+            seen |= text.starts_with(command);
+            let hit = seen && text.contains('B') && left > 0 && text.starts_with("} <");
+            left -= u32::from(hit);
+            if hit { what(&text) } else { text }
+        })
+    }
+
+    fn tear(text: &str, after: &str) -> String {
+        let at = text.rfind(after).unwrap() + after.len();
+        format!("{}{CHATTER}{}", &text[..at], &text[at..])
+    }
+
+    #[test]
+    fn a_command_gives_its_own_output_and_status() {
+        for guest in [simple(), simple().in_pieces_of(1), simple().in_pieces_of(7)] {
+            let mut session = open(guest);
+            let output = session.run("echo hello", PATIENCE).unwrap();
+            assert_eq!((output.status, output.text.as_str()), (0, "hello\n"));
+            for status in [0, 1, 42, 255] {
+                assert_eq!(
+                    session.run(&format!("(exit {status})"), PATIENCE).unwrap().status,
+                    status
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_do_no_harm() {
+        let output = open(simple()).run("echo a\x01b", PATIENCE).unwrap();
+        assert_eq!((output.status, output.text.as_str()), (0, "a\u{fffd}b\n"));
+    }
+
+    #[test]
+    fn an_end_mark_that_a_kernel_message_tore_is_asked_for_again() {
+        let mut session = open(torn("echo a", 1, |text| tear(text, "E0,")));
+        let output = session.run("echo a", PATIENCE).unwrap();
+        assert_eq!(output.status, 0);
+        assert!(output.text.starts_with("a\n"), "{}", output.text);
+        assert_eq!(session.run("echo b", PATIENCE).unwrap().text, "b\n");
+    }
+
+    #[test]
+    fn a_torn_frame_is_run_again_only_where_that_does_no_harm() {
+        let tear_begin = |text: &str| text.replacen("B\r\n", &format!("{CHATTER}B\r\n"), 1);
+        let error = open(torn("echo a", 1, tear_begin)).run("echo a", PATIENCE).unwrap_err();
+        assert_eq!(
+            error.trouble,
+            Trouble::Garbled {
+                command: "echo a".into()
+            }
+        );
+        for what in [tear_begin, |text: &str| tear(text, "E0,")] {
+            let output = open(torn("echo a", 2, what))
+                .run_idempotent("echo a", PATIENCE)
+                .unwrap();
+            assert_eq!((output.status, output.text.as_str()), (0, "a\n"));
+            let error = open(torn("echo a", 9, what))
+                .run_idempotent("echo a", PATIENCE)
+                .unwrap_err();
+            assert_eq!(
+                error.trouble,
+                Trouble::Garbled {
+                    command: "echo a".into()
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn a_kernel_message_in_the_output_does_not_touch_the_status() {
+        let guest = simple().garbled(|text| text.replacen("hel", &format!("hel{CHATTER}"), 1));
+        let output = open(guest).run("echo hello", PATIENCE).unwrap();
+        assert_eq!(output.status, 0);
+        assert!(output.text.ends_with("link up\nlo\n"), "{}", output.text);
+    }
+
+    #[test]
+    fn what_an_earlier_command_still_prints_is_not_taken_for_an_answer() {
+        let mut late = String::new();
+        let mut session = open(simple().garbled(move |text| {
+            // The answer to `slow` comes only with what is printed next.
+            if text.contains("slow\r\n") && text.starts_with("} <") {
+                late = text;
+                return String::new();
+            }
+            std::mem::take(&mut late) + &text
+        }));
+        let error = session.run("echo slow", Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(error.trouble, Trouble::Deadline { .. }), "{error}");
+        assert_eq!(session.run("echo right", PATIENCE).unwrap().text, "right\n");
+    }
+
+    #[test]
+    fn a_shell_that_was_restarted_is_not_taken_for_one_that_succeeded() {
+        let mut lines = 0;
+        let mut shell = Shell::simple();
+        let guest = move |line: &str| {
+            use crate::guest::scripted::Guest as _;
+            if line.starts_with("} <") {
+                lines += 1;
+            }
+            // The frame of the second script begins, and init starts another shell.
+            if lines == 2 && line.starts_with("} <") {
+                shell = Shell::simple();
+                return Some(format!("\r\n{PROMPT}"));
+            }
+            shell.line(line)
+        };
+        let error = open(Scripted::new(guest)).run("echo a", PATIENCE).unwrap_err();
+        assert!(matches!(error.trouble, Trouble::Garbled { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_guest_that_dies_in_the_middle_is_reported_at_once() {
+        let mut shell = Shell::simple();
+        let guest = move |line: &str| {
+            use crate::guest::scripted::Guest as _;
+            (line != "die").then(|| shell.line(line)).flatten()
+        };
+        let error = open(Scripted::new(guest)).run("die", PATIENCE).unwrap_err();
+        assert_eq!(error.trouble, Trouble::Console(ConsoleError::Closed));
+        assert!(!error.screen.is_empty());
+    }
+
+    #[test]
+    fn a_panic_is_one_only_if_the_guest_falls_silent_after_it() {
+        let panic = "[    9.1] Kernel panic - not syncing: Attempted to kill init!";
+        let quoted = open(simple()).run(&format!("echo {panic}"), PATIENCE).unwrap();
+        assert_eq!(quoted.text, format!("{panic}\n"));
+        let mut dead = false;
+        let mut session = open(simple().garbled(move |text| {
+            let dies = !dead && text.starts_with("echo die");
+            dead |= dies;
+            if dies {
+                format!("{panic}\r\n")
+            } else if dead {
+                String::new()
+            } else {
+                text
+            }
+        }));
+        let error = session.run("echo die", PATIENCE).unwrap_err();
+        assert_eq!(error.trouble, Trouble::Panic(panic.into()));
+    }
+
+    #[test]
+    fn a_guest_that_does_not_answer_is_given_up_at_the_deadline() {
+        let mut mute = false;
+        let mut session = open(simple().garbled(move |text| {
+            mute |= text.contains("sleep");
+            if mute { String::new() } else { text }
+        }));
+        let mute = session.run("echo sleep", SECOND).unwrap_err();
+        let Trouble::Deadline { command, within } = mute.trouble else {
+            panic!("{mute}")
+        };
+        assert_eq!((command.as_str(), within), ("echo sleep", SECOND));
+    }
+
+    #[test]
+    fn of_a_script_with_a_line_that_is_too_long_nothing_is_sent() {
+        let mut session = open(simple());
+        let script = format!("echo a\necho {}", "x".repeat(LINE_LIMIT));
+        let error = session.run(&script, PATIENCE).unwrap_err();
+        assert_eq!(error.trouble, Trouble::LineTooLong(LINE_LIMIT + 5));
+        assert!(!session.last_lines().iter().any(|line| line.contains("echo a")));
+    }
+
+    #[test]
+    fn whoever_comes_next_finds_the_echo_on() {
+        let (sender, typed) = std::sync::mpsc::channel();
+        let mut shell = Shell::simple();
+        drop(open(Scripted::new(move |line: &str| {
+            use crate::guest::scripted::Guest as _;
+            sender.send(line.to_owned()).unwrap();
+            shell.line(line)
+        })));
+        assert_eq!(typed.iter().last().unwrap(), "stty echo");
+    }
 }
