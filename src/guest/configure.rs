@@ -78,9 +78,9 @@ fn explain(text: &str, config: &GuestConfig) -> ConfigureError {
     }
 }
 
-/// What both dialects begin with. `t` tries a command and remembers that one failed; `n` finds the NIC with the MAC
-/// address `$1` (lower case) or `$2` (upper case) and puts its name into `$d`, `h` lists what there is. The names are short for the
-/// sake of [`super::LINE_LIMIT`]; the subshell keeps them out of the user's shell.
+/// What both dialects begin with. `t` tries a command and remembers that one failed. Later `n` finds the NIC with the
+/// MAC address `$1` (lower case) or `$2` (upper case) and puts its name into `$d`, `h` lists what there is and `m` says
+/// what is missing. Short names spare the console bytes; the subshell keeps them out of the user's shell.
 const TRY: &str = "( bad=0
 t() { s=$(\"$@\" 2>&1) || { bad=1; echo \"netlab-failed $* netlab-said\" $s; }; }
 m() { bad=1; echo \"netlab-missing $1\"; h; }
@@ -158,4 +158,111 @@ fn speak_ifconfig(script: &mut String, config: &GuestConfig) {
 /// The broadcast address, where the subnet has one: not in /31 (RFC 3021) and /32.
 fn broadcast(address: Ipv4Net) -> Option<Ipv4Addr> {
     (address.prefix_len() <= 30).then(|| address.broadcast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::scripted::{Scripted, Shell, image, open};
+    use crate::guest::{LINE_LIMIT, Trouble};
+
+    fn config(dialect: Dialect) -> GuestConfig {
+        let mut console = image();
+        console.dialect = dialect;
+        GuestConfig {
+            hostname: "vm1".parse().unwrap(),
+            console,
+            nics: vec![
+                ("52:54:00:aa:00:01".parse().unwrap(), "10.0.1.2/24".parse().unwrap()),
+                ("52:54:00:aa:00:02".parse().unwrap(), "10.0.2.2/31".parse().unwrap()),
+            ],
+            default_route: Some("10.0.1.1".parse().unwrap()),
+            nameservers: vec!["10.0.1.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],
+        }
+    }
+
+    /// What `configure` says about a guest in which the script prints `text` and ends with `status`.
+    fn told(text: &'static str, status: i32) -> Result<(), ConfigureError> {
+        let shell = Shell::running(move |script| {
+            let is_ours = script.starts_with("( bad=0");
+            if is_ours {
+                (text.into(), status)
+            } else {
+                (String::new(), 0)
+            }
+        });
+        configure(&mut open(Scripted::new(shell)), &config(Dialect::Ip))
+    }
+
+    #[test]
+    fn everything_is_said_once_in_the_words_of_the_dialect() {
+        let ip = script(&config(Dialect::Ip));
+        for line in [
+            "c 52:54:00:aa:00:01 10.0.1.2/24 10.0.1.255\n",
+            "c 52:54:00:aa:00:02 10.0.2.2/31 \n",
+            "t ip route replace default via 10.0.1.1\n",
+            "t hostname vm1\n",
+            "t write_resolv_conf 10.0.1.53 2001:db8::53\n",
+        ] {
+            assert_eq!(ip.matches(line).count(), 1, "{line} in {ip}");
+        }
+        let ifconfig = script(&config(Dialect::Ifconfig));
+        for line in [
+            "c 52:54:00:aa:00:01 52:54:00:AA:00:01 10.0.1.2 255.255.255.0 10.0.1.255\n",
+            "c 52:54:00:aa:00:02 52:54:00:AA:00:02 10.0.2.2 255.255.255.254 \n",
+            "t route add default gw 10.0.1.1\n",
+        ] {
+            assert_eq!(ifconfig.matches(line).count(), 1, "{line} in {ifconfig}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_nics_fit_into_lines_that_a_terminal_takes() {
+        for dialect in [Dialect::Ip, Dialect::Ifconfig] {
+            let mut config = config(dialect);
+            config.nics = config.nics.repeat(50);
+            assert!(script(&config).lines().all(|line| line.len() <= LINE_LIMIT));
+        }
+    }
+
+    #[test]
+    fn a_missing_nic_is_reported_with_those_that_are_there() {
+        let text = "netlab-missing 52:54:00:aa:00:02\r\nnetlab-has eth0 52:54:00:aa:00:01\r\n";
+        let error = told(text, 1).unwrap_err();
+        assert_eq!(
+            error.to_string().lines().next().unwrap(),
+            "the guest has no NIC with the MAC address 52:54:00:aa:00:02; it has eth0 52:54:00:aa:00:01"
+        );
+    }
+
+    #[test]
+    fn the_command_that_failed_is_named() {
+        let text = "netlab-failed ip route replace default via 10.0.1.1 netlab-said ip: Network is unreachable\r\n";
+        let error = told(text, 1).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`ip route replace default via 10.0.1.1` failed in the guest: ip: Network is unreachable"
+        );
+    }
+
+    #[test]
+    fn a_failure_without_a_readable_reason_is_still_one() {
+        for text in [
+            "",
+            "netlab-miss[   3.1] eth0: link up\r\ning 52:54:00:aa:00:02\r\n",
+            "netlab-missing 52:54:00:aa:00:99",
+        ] {
+            assert!(matches!(told(text, 1), Err(ConfigureError::Command { .. })), "{text}");
+        }
+        assert_eq!(told("netlab-failed is only a word", 0), Ok(()));
+    }
+
+    #[test]
+    fn a_broken_conversation_is_reported_as_such() {
+        let mut session = open(Scripted::new(Shell::simple()));
+        let mut config = config(Dialect::Ip);
+        config.nameservers = config.nameservers.repeat(100);
+        let error = configure(&mut session, &config).unwrap_err();
+        assert!(matches!(error, ConfigureError::Session(error) if matches!(error.trouble, Trouble::LineTooLong(_))));
+    }
 }

@@ -261,12 +261,10 @@ mod tests {
                 .lines()
                 .filter_map(|line| line.trim_start_matches("{ ").strip_prefix("f "));
             let targets = lanes.flat_map(str::split_whitespace);
-            (
-                targets
-                    .map(|target| format!("{word} {target} [ {BUSYBOX} ] {target} {word}\r\n"))
-                    .collect(),
-                0,
-            )
+            let answers: Vec<String> = targets
+                .map(|target| format!("{word} {target} [ {BUSYBOX} ] {target} {word}\r\n"))
+                .collect();
+            (answers.concat(), 0)
         });
         Scripted::new(shell).garbled(garble)
     }
@@ -305,7 +303,8 @@ mod tests {
             place in any::<prop::sample::Index>(),
             noise in "[ -~]{1,20}\r?\n",
         ) {
-            let mut text = format!("w1 10.0.1.2 [ 2 packets transmitted, 0 packets received, 100% packet loss ] 10.0.1.2 w1\n");
+            let line = "w1 10.0.1.2 [ 2 packets transmitted, 0 packets received, 100% packet loss ] 10.0.1.2 w1\n";
+            let mut text = line.to_owned();
             text.insert_str(place.index(text.len()), &noise);
             for (target, report) in text.lines().filter_map(|line| unwrap_line(line, "w1")) {
                 prop_assert_eq!(target, "10.0.1.2".parse::<IpAddr>().unwrap());

@@ -77,7 +77,7 @@ impl Console for Scripted {
                 b'\n' => {
                     let line = String::from_utf8(std::mem::take(&mut self.typed)).unwrap();
                     match self.guest.line(&line) {
-                        // 0xff stands for a byte that is no text: test scripts are strings.
+                        // Scripts of tests are text: 0x01 in them stands for a byte that is not.
                         Some(text) => self.printed.extend(
                             (self.garble)(text)
                                 .bytes()
@@ -93,9 +93,12 @@ impl Console for Scripted {
     }
 }
 
+/// Makes output and exit status of a script.
+type Run = Box<dyn FnMut(&str) -> (String, i32) + Send>;
+
 /// A shell that understands frames, and gives what is inside them to a function.
 pub(super) struct Shell {
-    run: Box<dyn FnMut(&str) -> (String, i32) + Send>,
+    run: Run,
     script: Option<(String, String)>,
     status: String,
 }
