@@ -97,7 +97,7 @@ impl Trouble {
                 "check that the image boots, prints to its serial console (`console=ttyS0`) and has enough memory"
             }
             Self::NoPrompt { .. } => {
-                "compare the last lines with the image's `prompt` and `login`; a slow host needs a larger `boot_seconds`"
+                "compare the last lines with the image's `prompt` and `login`; a slow host needs more `boot_seconds`"
             }
             Self::Panic(_) => {
                 "the usual causes are too little memory, a wrong `arch`, or a disk bus the image has no driver for"

@@ -16,8 +16,6 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How often a command that may run twice is run before its answer counts as garbled.
 const TRIES: u32 = 3;
-/// For making the shell quiet. The shell has just shown its prompt.
-const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// A shell in a guest that waits for commands.
 pub struct Session {
@@ -38,7 +36,8 @@ pub struct CommandOutput {
 
 impl Session {
     /// Waits until the guest's shell waits for commands, logs in where the image asks for it and makes the shell
-    /// quiet. Takes at most `image.boot_seconds` for the boot. `on_line` gets every line that the guest prints.
+    /// quiet. `on_line` gets every line that the booting guest prints. Takes at most `image.boot_seconds` until the
+    /// prompt and, where what looked like a prompt was none yet, as long again.
     pub fn open(
         console: Box<dyn Console>,
         image: &ImageConsole,
@@ -54,7 +53,7 @@ impl Session {
         boot::wait_for_shell(&mut session, image, on_line)?;
         // Standard input is empty for a script: `stty` is given the terminal that standard output goes to. It also
         // turns off line editing in busybox's ash. `dmesg -n 1`: only emergencies reach the console.
-        session.run_idempotent("stty -echo <&1; dmesg -n 1", SETTLE_LIMIT)?;
+        session.run_idempotent("stty -echo <&1; dmesg -n 1", Duration::from_secs(image.boot_seconds))?;
         session.echo_off = true;
         Ok(session)
     }

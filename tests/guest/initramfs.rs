@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Needed for virtio NICs, in the order of their dependencies.
 const MODULES: [&str; 8] = [
@@ -27,7 +28,7 @@ while :; do setsid cttyhack sh; done
 /// What QEMU boots.
 pub struct Boot {
     pub kernel: PathBuf,
-    pub initrd: PathBuf,
+    pub initrd: Vec<u8>,
 }
 
 /// The kernel and the file system, or why they cannot be had here.
@@ -57,8 +58,6 @@ pub fn ensure() -> Result<Boot, String> {
             &std::fs::read(path).map_err(|error| error.to_string())?,
         );
     }
-    let initrd = unpacked.join(format!("initrd-{}", std::process::id()));
-    std::fs::write(&initrd, archive.finish()).map_err(|error| error.to_string())?;
     let kernels = find(&unpacked.join("boot"))?;
     let is_kernel = |path: &&PathBuf| {
         path.file_name()
@@ -69,11 +68,19 @@ pub fn ensure() -> Result<Boot, String> {
         .find(is_kernel)
         .ok_or("no kernel in the package")?
         .clone();
-    Ok(Boot { kernel, initrd })
+    Ok(Boot {
+        kernel,
+        initrd: archive.finish(),
+    })
 }
 
-/// The cloud kernel's package, unpacked.
+/// The cloud kernel's package, unpacked once for all tests.
 fn unpacked_kernel() -> Result<PathBuf, String> {
+    static UNPACKED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    UNPACKED.get_or_init(unpack_kernel).clone()
+}
+
+fn unpack_kernel() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cloud-kernel");
     if folder.is_dir() {
         return Ok(folder);
@@ -83,21 +90,19 @@ fn unpacked_kernel() -> Result<PathBuf, String> {
         .split_whitespace()
         .find(|word| word.starts_with("linux-image-6"));
     let package = package.ok_or("apt knows no linux-image-cloud-amd64")?;
-    let fresh = folder.with_extension(std::process::id().to_string());
-    std::fs::create_dir_all(&fresh).map_err(|error| error.to_string())?;
-    let unpacked = output(Command::new("apt-get").args(["download", package]).current_dir(&fresh)).and_then(|_| {
-        let files = find(&fresh)?;
-        let file = files
-            .iter()
-            .find(|path| path.extension().is_some_and(|end| end == "deb"))
-            .ok_or("no package")?;
-        output(Command::new("dpkg-deb").arg("-x").args([file, &fresh]))
-    });
-    // Of two tests that do this at a time the second finds the folder taken, with the same in it.
-    if unpacked.is_err() || std::fs::rename(&fresh, &folder).is_err() {
-        let _ = std::fs::remove_dir_all(&fresh);
+    let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(|error| error.to_string())?;
+    output(Command::new("apt-get").args(["download", package]).current_dir(&fresh))?;
+    let files = find(fresh.path())?;
+    let file = files
+        .iter()
+        .find(|path| path.extension().is_some_and(|end| end == "deb"));
+    let file = file.ok_or("apt-get brought no package")?;
+    output(Command::new("dpkg-deb").arg("-x").arg(file).arg(fresh.path()))?;
+    // Of two runs that do this at a time the second finds the folder there, with the same in it.
+    match std::fs::rename(fresh.path(), &folder) {
+        Err(error) if !folder.is_dir() => Err(error.to_string()),
+        _ => Ok(folder),
     }
-    unpacked.map(|_| folder)
 }
 
 fn output(command: &mut Command) -> Result<String, String> {

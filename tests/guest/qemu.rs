@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,6 @@ use crate::initramfs::Boot;
 /// A running guest; dropped, it is gone.
 pub struct Guest {
     qemu: Child,
-    initrd: PathBuf,
     folder: tempfile::TempDir,
 }
 
@@ -21,7 +19,8 @@ impl Guest {
     /// Starts a guest with a NIC on 10.0.2.0/24 and one on 10.0.3.0/24, whose gateways (`.2`) answer pings.
     pub fn start(boot: &Boot, macs: [&str; 2], kernel_arguments: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("console");
+        let (socket, initrd) = (folder.path().join("console"), folder.path().join("initrd"));
+        std::fs::write(&initrd, &boot.initrd).unwrap();
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args([
             "-accel",
@@ -34,7 +33,7 @@ impl Guest {
             "-no-reboot",
             "-kernel",
         ]);
-        qemu.arg(&boot.kernel).arg("-initrd").arg(&boot.initrd);
+        qemu.arg(&boot.kernel).arg("-initrd").arg(initrd);
         qemu.args(["-append", &format!("console=ttyS0 panic=0 {kernel_arguments}")]);
         qemu.args(["-serial", &format!("unix:{},server=on,wait=on", socket.display())]);
         for (number, mac) in macs.iter().enumerate() {
@@ -47,7 +46,6 @@ impl Guest {
         qemu.stdin(Stdio::null()).stdout(Stdio::null());
         Self {
             qemu: qemu.spawn().unwrap(),
-            initrd: boot.initrd.clone(),
             folder,
         }
     }
@@ -74,7 +72,6 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
-        let _ = std::fs::remove_file(&self.initrd);
     }
 }
 
