@@ -1,7 +1,30 @@
 //! The console engine: takes a [`Console`] and what a guest is to be told or asked, gives what came of it, or an
 //! error with the guest's last screen. Never waits without a deadline and never takes garbled output for a pass.
 
+mod boot;
+mod configure;
+mod error;
+mod frame;
+mod probe;
+#[cfg(test)]
+mod scripted;
+mod session;
+mod terminal;
+mod transcript;
+mod watch;
+
 use std::time::Duration;
+
+pub use configure::{ConfigureError, configure};
+pub use error::{SessionError, Trouble};
+pub use probe::{ProbeOptions, probe};
+pub use session::{CommandOutput, Session};
+pub use terminal::last_lines;
+pub use transcript::Transcript;
+
+/// The longest line that is ever typed, in bytes. Busybox's ash takes 1,018 and a Linux terminal 4,095
+/// (N_TTY_BUF_SIZE); what is beyond is dropped without a word.
+pub const LINE_LIMIT: usize = 900;
 
 /// A guest's console: bytes in, text out. What is behind it (a serial stream, a screen and a keyboard, a test's
 /// script) does not matter above this line.

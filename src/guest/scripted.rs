@@ -1,0 +1,179 @@
+//! A guest for tests that plays a script instead of booting.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Console, ConsoleError, Session, Transcript};
+use crate::lab::{Dialect, ImageConsole};
+
+/// What a scripted guest does.
+pub(super) trait Guest: Send {
+    /// What it prints when its console is opened.
+    fn begin(&mut self) -> String {
+        String::new()
+    }
+    /// What it prints when it was given a line; `None` hangs up.
+    fn line(&mut self, line: &str) -> Option<String>;
+}
+
+impl<F: FnMut(&str) -> Option<String> + Send> Guest for F {
+    fn line(&mut self, line: &str) -> Option<String> {
+        self(line)
+    }
+}
+
+/// A console with a scripted guest behind it.
+pub(super) struct Scripted {
+    guest: Box<dyn Guest>,
+    garble: Box<dyn FnMut(String) -> String + Send>,
+    piece: usize,
+    typed: Vec<u8>,
+    printed: VecDeque<u8>,
+    closed: bool,
+}
+
+impl Scripted {
+    pub(super) fn new(mut guest: impl Guest + 'static) -> Self {
+        Self {
+            printed: guest.begin().into_bytes().into(),
+            guest: Box::new(guest),
+            garble: Box::new(|text| text),
+            piece: usize::MAX,
+            typed: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// `garble` changes what the guest prints on each line it is given.
+    pub(super) fn garbled(mut self, garble: impl FnMut(String) -> String + Send + 'static) -> Self {
+        self.garble = Box::new(garble);
+        self
+    }
+
+    /// Gives at most `piece` bytes a read.
+    pub(super) fn in_pieces_of(mut self, piece: usize) -> Self {
+        self.piece = piece;
+        self
+    }
+}
+
+impl Console for Scripted {
+    fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
+        let piece = self.piece.min(self.printed.len());
+        if piece == 0 && self.closed {
+            return Err(ConsoleError::Closed);
+        }
+        if piece == 0 {
+            std::thread::sleep(wait);
+        }
+        Ok(self.printed.drain(..piece).collect())
+    }
+
+    fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
+        for &byte in text {
+            match byte {
+                // The terminal's own: erase the line.
+                0x03 | 0x15 => self.typed.clear(),
+                b'\n' => {
+                    let line = String::from_utf8(std::mem::take(&mut self.typed)).unwrap();
+                    match self.guest.line(&line) {
+                        // Scripts of tests are text: 0x01 in them stands for a byte that is not.
+                        Some(text) => self.printed.extend(
+                            (self.garble)(text)
+                                .bytes()
+                                .map(|byte| if byte == 0x01 { 0xff } else { byte }),
+                        ),
+                        None => self.closed = true,
+                    }
+                }
+                byte => self.typed.push(byte),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes output and exit status of a script.
+type Run = Box<dyn FnMut(&str) -> (String, i32) + Send>;
+
+/// A shell that understands frames, and gives what is inside them to a function.
+pub(super) struct Shell {
+    run: Run,
+    script: Option<(String, String)>,
+    status: String,
+}
+
+impl Shell {
+    /// A shell in which `run` makes output and exit status of a script.
+    pub(super) fn running(run: impl FnMut(&str) -> (String, i32) + Send + 'static) -> Self {
+        Self {
+            run: Box::new(run),
+            script: None,
+            status: String::new(),
+        }
+    }
+
+    /// A shell that knows `echo` and `exit` with one argument.
+    pub(super) fn simple() -> Self {
+        Self::running(|script| match script.trim().split_once(' ') {
+            Some(("echo", text)) => (format!("{text}\r\n"), 0),
+            Some(("(exit", status)) => (String::new(), status.trim_end_matches(')').parse().unwrap()),
+            _ => (String::new(), 0),
+        })
+    }
+
+    fn answer(&mut self, line: &str) -> String {
+        if let Some(rest) = line.strip_prefix("{ netlab=; echo ") {
+            self.script = Some((rest.strip_suffix("''B").unwrap().to_owned(), String::new()));
+            return "> ".into();
+        }
+        let Some((nonce, mut script)) = self.script.take() else {
+            let again = line
+                .strip_prefix("echo ")
+                .and_then(|rest| rest.split_once("''E$netlab"));
+            return again.map_or_else(String::new, |(nonce, _)| self.end(nonce, 'R')) + PROMPT;
+        };
+        if !line.starts_with("} </dev/null; netlab=$?; echo ") {
+            script = script + line + "\n";
+            self.script = Some((nonce, script));
+            return "> ".into();
+        }
+        let (text, status) = (self.run)(&script);
+        self.status = status.to_string();
+        format!("{nonce}B\r\n{text}{}{PROMPT}", self.end(&nonce, 'Z'))
+    }
+
+    fn end(&self, nonce: &str, kind: char) -> String {
+        format!("{nonce}E{0},{0},{nonce}{kind}\r\n", self.status)
+    }
+}
+
+/// As busybox's ash prints it.
+pub(super) const PROMPT: &str = "~ # \x1b[6n";
+
+impl Guest for Shell {
+    fn line(&mut self, line: &str) -> Option<String> {
+        // The echo, wrapped as ash wraps it.
+        let echo: Vec<String> = line
+            .as_bytes()
+            .chunks(76)
+            .map(|part| String::from_utf8_lossy(part).into())
+            .collect();
+        Some(echo.join("\r\r\n") + "\r\n" + &self.answer(line))
+    }
+}
+
+/// The image that scripted guests are made of.
+pub(super) fn image() -> ImageConsole {
+    ImageConsole {
+        prompt: "~ # ".into(),
+        login: None,
+        dialect: Dialect::Ip,
+        boot_seconds: 10,
+    }
+}
+
+/// A session with a scripted guest.
+pub(super) fn open(guest: Scripted) -> Session {
+    Session::open(Box::new(guest), &image(), Transcript::unwritten(), &mut |_| ()).unwrap()
+}

@@ -1,0 +1,162 @@
+//! A kernel and an initial RAM file system for these tests: the distribution's cloud kernel, busybox and an `init` of
+//! a few lines. Made once and kept under target/tmp.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Needed for virtio NICs, in the order of their dependencies.
+const MODULES: [&str; 8] = [
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+];
+
+const INIT: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for m in MODULES; do insmod /modules/$m.ko; done
+while :; do setsid cttyhack sh; done
+";
+
+/// What QEMU boots.
+pub struct Boot {
+    pub kernel: PathBuf,
+    pub initrd: Vec<u8>,
+}
+
+/// The kernel and the file system, or why they cannot be had here.
+pub fn ensure() -> Result<Boot, String> {
+    let busybox = std::fs::read("/bin/busybox").map_err(|error| format!("/bin/busybox: {error}"))?;
+    let unpacked = unpacked_kernel()?;
+    let modules = find(&unpacked.join("lib/modules"))?;
+    let mut archive = Cpio::default();
+    for folder in ["bin", "dev", "etc", "modules", "proc", "sys"] {
+        archive.add(folder, 0o040_755, b"");
+    }
+    archive.add("bin/busybox", 0o100_755, &busybox);
+    archive.add(
+        "init",
+        0o100_755,
+        INIT.replace("MODULES", &MODULES.join(" ")).as_bytes(),
+    );
+    for module in MODULES {
+        let name = format!("{module}.ko");
+        let path = modules
+            .iter()
+            .find(|path| path.ends_with(&name))
+            .ok_or_else(|| format!("no {name}"))?;
+        archive.add(
+            &format!("modules/{name}"),
+            0o100_644,
+            &std::fs::read(path).map_err(|error| error.to_string())?,
+        );
+    }
+    let kernels = find(&unpacked.join("boot"))?;
+    let is_kernel = |path: &&PathBuf| {
+        path.file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
+    };
+    let kernel = kernels
+        .iter()
+        .find(is_kernel)
+        .ok_or("no kernel in the package")?
+        .clone();
+    Ok(Boot {
+        kernel,
+        initrd: archive.finish(),
+    })
+}
+
+/// The cloud kernel's package, unpacked once for all tests.
+fn unpacked_kernel() -> Result<PathBuf, String> {
+    static UNPACKED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    UNPACKED.get_or_init(unpack_kernel).clone()
+}
+
+fn unpack_kernel() -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cloud-kernel");
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let depends = output(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]))?;
+    let package = depends
+        .split_whitespace()
+        .find(|word| word.starts_with("linux-image-6"));
+    let package = package.ok_or("apt knows no linux-image-cloud-amd64")?;
+    let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(|error| error.to_string())?;
+    output(Command::new("apt-get").args(["download", package]).current_dir(&fresh))?;
+    let files = find(fresh.path())?;
+    let file = files
+        .iter()
+        .find(|path| path.extension().is_some_and(|end| end == "deb"));
+    let file = file.ok_or("apt-get brought no package")?;
+    output(Command::new("dpkg-deb").arg("-x").arg(file).arg(fresh.path()))?;
+    // Of two runs that do this at a time the second finds the folder there, with the same in it.
+    match std::fs::rename(fresh.path(), &folder) {
+        Err(error) if !folder.is_dir() => Err(error.to_string()),
+        _ => Ok(folder),
+    }
+}
+
+fn output(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+/// Every file under `folder`.
+fn find(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.is_symlink() || path.is_file() {
+            files.push(path);
+        } else {
+            files.extend(find(&path)?);
+        }
+    }
+    Ok(files)
+}
+
+/// An archive in the kernel's format "newc" (Documentation/driver-api/early-userspace/buffer-format.rst).
+#[derive(Default)]
+struct Cpio {
+    bytes: Vec<u8>,
+    files: u32,
+}
+
+impl Cpio {
+    fn add(&mut self, name: &str, mode: u32, content: &[u8]) {
+        self.files += 1;
+        let size = u32::try_from(content.len()).unwrap();
+        let name_size = u32::try_from(name.len() + 1).unwrap();
+        self.bytes.extend(b"070701");
+        for field in [self.files, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0] {
+            self.bytes.extend(format!("{field:08X}").into_bytes());
+        }
+        self.bytes.extend(name.as_bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend(content);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.add("TRAILER!!!", 0, b"");
+        self.bytes
+    }
+}

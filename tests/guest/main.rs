@@ -1,0 +1,269 @@
+//! The console engine with real guests: a Linux kernel and busybox in QEMU.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test: it may panic and says when it is skipped"
+)]
+
+mod initramfs;
+mod qemu;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use netlab::guest::{
+    Answer, ConfigureError, ConsoleError, ProbeOptions, Session, Transcript, Trouble, configure, probe,
+};
+use netlab::lab::{Dialect, ImageConsole};
+use netlab::state::GuestConfig;
+use qemu::Guest;
+
+const MACS: [&str; 2] = ["52:54:00:aa:00:01", "52:54:00:aa:00:02"];
+/// Generous: other tests may have the CPUs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn image(dialect: Dialect) -> ImageConsole {
+    ImageConsole {
+        prompt: "/ # ".into(),
+        login: None,
+        dialect,
+        boot_seconds: 240,
+    }
+}
+
+/// A guest that is starting, or nothing where none can run.
+fn start(test: &str, kernel_arguments: &str) -> Option<Guest> {
+    let qemu_is_here = std::process::Command::new("qemu-system-x86_64")
+        .arg("--version")
+        .output()
+        .is_ok();
+    let boot = if qemu_is_here {
+        initramfs::ensure()
+    } else {
+        Err("no qemu-system-x86_64".into())
+    };
+    match boot {
+        Ok(boot) => Some(Guest::start(&boot, MACS, kernel_arguments)),
+        Err(why) => {
+            eprintln!("SKIPPED: {test}: {why}");
+            None
+        }
+    }
+}
+
+fn config(dialect: Dialect, addresses: [&str; 2]) -> GuestConfig {
+    // The other way round than the guest's own order: only the MAC address tells which NIC is meant.
+    let nics = [1, 0].map(|number: usize| (MACS[number].parse().unwrap(), addresses[number].parse().unwrap()));
+    GuestConfig {
+        hostname: "vm1".parse().unwrap(),
+        console: image(dialect),
+        nics: nics.into(),
+        default_route: Some("10.0.2.2".parse().unwrap()),
+        nameservers: vec!["10.0.2.3".parse().unwrap(), "10.0.3.3".parse().unwrap()],
+    }
+}
+
+fn said(session: &mut Session, script: &str) -> String {
+    let output = session.run(script, PATIENCE).unwrap();
+    assert_eq!(output.status, 0, "{script}: {}", output.text);
+    output.text
+}
+
+fn state_of_the_network(session: &mut Session) -> String {
+    said(
+        session,
+        "ip -4 -o addr | sort; ip route | sort; hostname; cat /etc/resolv.conf",
+    )
+}
+
+#[test]
+fn a_guest_is_talked_to_configured_and_probed() {
+    let Some(guest) = start("a_guest_is_talked_to_configured_and_probed", "") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("vm1.log");
+    let mut lines = Vec::new();
+    let mut on_line = |line: &str| lines.push(line.to_owned());
+    let transcript = Transcript::append(&log).unwrap();
+    let mut session = Session::open(guest.console(), &image(Dialect::Ip), transcript, &mut on_line).unwrap();
+    assert!(lines.iter().any(|line| line.contains("Linux version")), "{lines:?}");
+
+    for number in 0..300 {
+        let script = format!("echo {number}; (exit {})", number % 256);
+        let output = session.run(&script, PATIENCE).unwrap();
+        assert_eq!((output.status, output.text), (number % 256, format!("{number}\n")));
+    }
+    assert_eq!(said(&mut session, "printf 'no line end'"), "no line end");
+    assert_eq!(
+        said(&mut session, "cat\nfor a in 1 2; do\necho $a # a comment\ndone"),
+        "1\n2\n"
+    );
+    let long = said(&mut session, "for n in $(seq 31000); do echo 1234567; done");
+    assert!(long == "1234567\n".repeat(31_000), "{} of 248000 bytes", long.len());
+
+    for dialect in [Dialect::Ip, Dialect::Ifconfig] {
+        configure(&mut session, &config(dialect, ["10.0.2.77/24", "10.0.3.77/25"])).unwrap();
+        let wanted = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
+        configure(&mut session, &wanted).unwrap();
+        let first = state_of_the_network(&mut session);
+        configure(&mut session, &wanted).unwrap();
+        assert_eq!(state_of_the_network(&mut session), first);
+        for line in [
+            "10.0.2.15/24",
+            "10.0.3.15/24",
+            "default via 10.0.2.2",
+            "vm1\n",
+            "nameserver 10.0.3.3\n",
+        ] {
+            assert!(first.contains(line), "{dialect:?}: no `{line}` in {first}");
+        }
+        assert!(!first.contains(".77"), "{dialect:?}: an old address is left in {first}");
+        look_at_probes(&mut session);
+        refuse_what_cannot_be_done(&mut session, dialect);
+    }
+
+    // Whoever comes next finds the shell with its echo on, and a session can be opened on it again.
+    drop(session);
+    let mut session = Session::open(
+        guest.console(),
+        &image(Dialect::Ip),
+        Transcript::unwritten(),
+        &mut |_| (),
+    )
+    .unwrap();
+    assert_eq!(said(&mut session, "hostname"), "vm1\n");
+    assert!(std::fs::read_to_string(&log).unwrap().contains(" | "));
+}
+
+fn look_at_probes(session: &mut Session) {
+    let near = ["127.0.0.1", "10.0.2.15", "10.0.3.15", "10.0.2.2", "10.0.3.2"].map(|text| text.parse().unwrap());
+    let nobody: IpAddr = "10.0.2.99".parse().unwrap();
+    let reached = |answers: &BTreeMap<IpAddr, Answer>, targets: &[IpAddr]| {
+        for target in targets {
+            let Answer::Counted {
+                sent: 2,
+                received: 2,
+                rtt_ms: Some(rtt),
+            } = answers[target]
+            else {
+                panic!("{target}: {:?}", answers[target]);
+            };
+            assert!(rtt > 0.0);
+        }
+    };
+    let mut targets = near.to_vec();
+    targets.push(nobody);
+    let answers = probe(session, &targets, &ProbeOptions::default()).unwrap();
+    reached(&answers, &near);
+    assert_eq!(
+        answers[&nobody],
+        Answer::Counted {
+            sent: 2,
+            received: 0,
+            rtt_ms: None
+        }
+    );
+
+    let full_size = ProbeOptions {
+        size: Some(1472),
+        ..ProbeOptions::default()
+    };
+    reached(&probe(session, &near[1..4], &full_size).unwrap(), &near[1..4]);
+
+    // On loopback every ping sees the requests of the others too: half as many at a time.
+    let few_at_once = ProbeOptions {
+        at_once: 4,
+        ..ProbeOptions::default()
+    };
+    let many: Vec<IpAddr> = (1..=120).map(|last| IpAddr::from([127, 0, 200, last])).collect();
+    let answers = probe(session, &many, &few_at_once).unwrap();
+    assert_eq!(answers.len(), 120);
+    reached(&answers, &many);
+}
+
+fn refuse_what_cannot_be_done(session: &mut Session, dialect: Dialect) {
+    let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
+    let stranger = "52:54:00:aa:00:99".parse().unwrap();
+    wrong.nics.push((stranger, "10.0.4.15/24".parse().unwrap()));
+    match configure(session, &wrong).unwrap_err() {
+        ConfigureError::NicMissing { mac, has } => {
+            assert_eq!(mac, stranger);
+            let has: Vec<String> = has.iter().map(|nic| nic.to_lowercase()).collect();
+            assert_eq!(
+                has,
+                MACS.iter()
+                    .enumerate()
+                    .map(|(n, mac)| format!("eth{n} {mac}"))
+                    .collect::<Vec<_>>()
+            );
+        }
+        other => panic!("{dialect:?}: {other}"),
+    }
+    let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
+    wrong.default_route = Some("192.0.2.1".parse().unwrap());
+    match configure(session, &wrong).unwrap_err() {
+        ConfigureError::Command { command, said } => {
+            assert!(command.contains("192.0.2.1"), "{command}");
+            assert!(said.contains("nreachable"), "{said}");
+        }
+        other => panic!("{dialect:?}: {other}"),
+    }
+}
+
+#[test]
+fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
+    let Some(guest) = start("a_guest_that_dies_or_is_left_in_the_middle_is_found_out", "") else {
+        return;
+    };
+    let open = |guest: &Guest| {
+        Session::open(
+            guest.console(),
+            &image(Dialect::Ip),
+            Transcript::unwritten(),
+            &mut |_| (),
+        )
+    };
+    drop(open(&guest).unwrap());
+    // Somebody who was killed in the middle of a script leaves a shell that wants more of it.
+    for unfinished in ["{ echo a\nif true; then\necho b", "echo 'a\nb", "half a li"] {
+        guest.console().send(unfinished.as_bytes()).unwrap();
+        let mut session = open(&guest).unwrap();
+        assert_eq!(said(&mut session, "echo right"), "right\n");
+    }
+
+    let mut session = open(&guest).unwrap();
+    let error = session.run("sleep 1000", Duration::from_secs(2)).unwrap_err();
+    assert!(matches!(error.trouble, Trouble::Deadline { .. }), "{error}");
+    assert_eq!(said(&mut session, "echo right"), "right\n");
+
+    let pid = guest.pid();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+    });
+    let error = session.run("sleep 1000", PATIENCE).unwrap_err();
+    assert_eq!(error.trouble, Trouble::Console(ConsoleError::Closed), "{error}");
+    killer.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_guest_that_panics_is_reported_with_its_own_words() {
+    let Some(guest) = start("a_guest_that_panics_is_reported_with_its_own_words", "rdinit=/etc") else {
+        return;
+    };
+    let opened = Session::open(
+        guest.console(),
+        &image(Dialect::Ip),
+        Transcript::unwritten(),
+        &mut |_| (),
+    );
+    let error = opened.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")),
+        "{error}"
+    );
+    assert!(error.screen.len() > 3, "{error}");
+}
