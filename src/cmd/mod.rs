@@ -1,1 +1,135 @@
-//! One file per verb; the only place that prints.
+//! One file per verb; the only place that prints. stdout carries the answer, stderr the progress.
+
+mod down;
+pub mod error;
+mod image;
+pub mod output;
+mod plan;
+pub mod progress;
+mod signals;
+mod sight;
+mod status;
+mod up;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::folders::Folders;
+use crate::host::emulated;
+use crate::lab::{HostName, LabName};
+use error::Failure;
+
+/// One TOML file becomes a running lab of virtual machines on one or many libvirt hosts.
+///
+/// Exit status: 0 as described; 1 drift, failed probe or failed run; 2 wrong usage or invalid lab; 130 or 143 when
+/// stopped by a signal.
+#[derive(Parser)]
+#[command(name = "netlab", version)]
+struct Cli {
+    /// Print the answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// No progress on stderr; errors and warnings only.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring a lab up, or do what is missing.
+    Up(up::Args),
+    /// Prove by ping who reaches whom.
+    Verify(verify::Args),
+    /// Take a lab away: every host as it was.
+    Down(down::Args),
+    /// Show what `up` would do, a line a step.
+    Plan(plan::Args),
+    /// Show hosts, networks and VMs of a lab; without a lab, the labs there are.
+    Status(status::Args),
+    /// Guest images.
+    #[command(subcommand)]
+    Image(image::Verb),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+    /// PID 1 of an emulated host.
+    #[command(hide = true)]
+    HostInit {
+        #[arg(long)]
+        lab: LabName,
+        #[arg(long)]
+        host: HostName,
+        #[arg(long)]
+        state: PathBuf,
+        #[arg(long)]
+        cache: PathBuf,
+    },
+}
+
+/// What every verb has at hand.
+struct Context {
+    folders: Folders,
+    json: bool,
+    quiet: bool,
+}
+
+impl Context {
+    /// Prints the answer: `text` for people, or `value` as JSON.
+    fn answer(&self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let written = if self.json {
+            let json = serde_json::to_string_pretty(value)
+                .map_err(|error| Failure::Failed { message: error.to_string(), help: None })?;
+            writeln!(std::io::stdout(), "{json}")
+        } else {
+            write!(std::io::stdout(), "{text}")
+        };
+        match written {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::Failed { message: format!("cannot write the answer: {error}"), help: None })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the arguments, runs the verb, gives the exit status.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let context = Context { folders: Folders::from_env(), json: cli.json, quiet: cli.quiet || cli.json };
+    let done = match cli.verb {
+        Verb::Up(args) => up::run(&context, &args),
+        Verb::Verify(args) => verify::run(&context, &args),
+        Verb::Down(args) => down::run(&context, &args),
+        Verb::Plan(args) => plan::run(&context, &args),
+        Verb::Status(args) => status::run(&context, &args),
+        Verb::Image(verb) => image::run(&context, &verb),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "netlab", &mut std::io::stdout());
+            Ok(())
+        }
+        Verb::Man => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map_err(|error| Failure::Failed { message: error.to_string(), help: None }),
+        Verb::HostInit { lab, host, state, cache } => {
+            return emulated::init_main(&Folders { state, cache }, &lab, &host);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -108,7 +108,7 @@ fn configure_guest(
         None => way.libvirt.open_console(name)?,
     };
     let console = Box::new(Cancellable { console, log });
-    let transcript = Transcript::open(&transcripts.join(format!("{}.log", name.vm())))?;
+    let transcript = Transcript::append(&transcripts.join(format!("{}.log", name.vm())))?;
     let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
     configure(&mut session, config)?;
     way.libvirt.set_configured(name, config)?;

@@ -160,9 +160,9 @@ fn apply_network(way: &Way, lab: &LabName, mut steps: &[Step], log: &dyn StepLog
             log.end(steps, Ok(()));
             break;
         };
-        let (before, behind) = steps.split_at(failure.step);
+        let (before, behind) = steps.split_at(failure.at);
         let culprit = &behind[0];
-        let error = failed(culprit, failure.source);
+        let error = failed(culprit, failure.cause);
         if !before.is_empty() {
             log.end(before, Ok(()));
         }

@@ -4,7 +4,11 @@
 pub mod cmd;
 pub mod sim;
 pub mod iproute;
+pub mod libvirt;
+pub mod linux;
+pub mod domain_xml;
 pub mod emulated;
+pub mod guests;
 pub mod shell;
 pub mod survey;
 pub mod sysctl;

@@ -1,0 +1,78 @@
+//! `netlab down`: plan(observed, empty), run.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use super::error::Failure;
+use super::progress::Progress;
+use super::{Context, sight, signals, up};
+use crate::lab::LabName;
+use crate::plan::plan;
+use crate::run::{Events, Journal, Lock, Run};
+use crate::state::Site;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The lab's name, or its file.
+    #[arg(default_value = "lab.toml")]
+    lab: String,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    lab: &'a LabName,
+    steps: usize,
+}
+
+pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let lab = sight::lab_name(&args.lab)?;
+    signals::listen()?;
+    let _lock = Lock::take(&context.folders, &lab, "down").map_err(|error| sight::failed(error.to_string()))?;
+    let (events, progress) = Progress::start(context.quiet);
+    let result = take_away(context, &lab, &events);
+    drop(events);
+    progress.finish();
+    let steps = result?;
+    let text = if steps == 0 {
+        format!("lab {lab} is not up: nothing to do\n")
+    } else {
+        format!("lab {lab} is gone: {steps} steps\n")
+    };
+    context.answer(&text, &Answer { lab: &lab, steps })
+}
+
+fn take_away(context: &Context, lab: &LabName, events: &Events) -> Result<usize, Failure> {
+    let folder = context.folders.lab(lab);
+    let past = Journal::read(&folder).map_err(|error| sight::failed(error.to_string()))?;
+    let mut connects = past.hosts;
+    connects.extend(sight::machines(&context.folders, lab)?);
+    let hosts = sight::reach(&context.folders, lab, &connects)?;
+    let observed = sight::observe(&hosts, lab)?;
+    let to_do = plan(&observed, &Site::new());
+    let mut done = 0;
+    if !to_do.is_empty() {
+        let journal = Journal::begin(&folder, "down", &connects).map_err(|error| sight::failed(error.to_string()))?;
+        let journal = Mutex::new(journal);
+        let run = Run { lab, hosts: &hosts, journal, events: events.clone(), cancel: &signals::CANCEL };
+        let report = run.run(&to_do);
+        if report.cancelled {
+            return Err(signals::interrupted(lab, report.done, report.left));
+        }
+        if !report.is_complete() {
+            return Err(Failure::Failed {
+                message: up::failures(&report),
+                help: Some(format!("all the rest is gone; `netlab down {lab}` tries what is left again")),
+            });
+        }
+        up::finish(&run, &BTreeMap::new())?;
+        done = report.done;
+    }
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(sight::failed(format!("cannot remove {}: {error}", folder.display())))
+        }
+        _ => Ok(done),
+    }
+}

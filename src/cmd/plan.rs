@@ -1,0 +1,71 @@
+//! `netlab plan`: what `up` would do.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use super::error::Failure;
+use super::{Context, sight};
+use crate::lab::HostName;
+use crate::plan::{Plan, Severity, plan, preflight};
+use crate::run::{Event, Events, Journal};
+use crate::state::{Site, desired};
+use crate::topology::Topology;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The lab file.
+    #[arg(default_value = "lab.toml")]
+    file: PathBuf,
+}
+
+pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let topology = sight::load(&context.folders, &args.file)?;
+    let past = Journal::read(&context.folders.lab(&topology.lab)).map_err(|error| sight::failed(error.to_string()))?;
+    let mut connects = past.hosts;
+    connects.extend(sight::connects(&topology));
+    let hosts = sight::reach(&context.folders, &topology.lab, &connects)?;
+    let observed = sight::observe(&hosts, &topology.lab)?;
+    let (to_do, _) = judge(&topology, &hosts, &observed, &Events::none())?;
+    let lines: Vec<(&HostName, String)> = to_do.steps().map(|(host, step)| (host, step.to_string())).collect();
+    context.answer(&text(&to_do), &lines)
+}
+
+/// What is desired, and the plan that leads there, once nothing stands in the way.
+pub fn judge(
+    topology: &Topology,
+    hosts: &crate::host::NamedHosts,
+    observed: &Site,
+    events: &Events,
+) -> Result<(Plan, Site), Failure> {
+    let surveys = sight::survey(hosts, &topology.lab)?;
+    let (errors, warnings): (Vec<_>, Vec<_>) =
+        preflight(topology, &surveys, observed).into_iter().partition(|found| found.severity == Severity::Error);
+    for warning in warnings {
+        events.send(Event::Warning(warning.to_string()));
+    }
+    if !errors.is_empty() {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        return Err(Failure::Failed {
+            message: format!("this lab cannot come up; nothing was changed:\n{}", lines.join("\n")),
+            help: None,
+        });
+    }
+    let wanted = desired(topology, &surveys);
+    Ok((plan(observed, &wanted), wanted))
+}
+
+/// A plan for a reader: a line a step, under its host.
+pub fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    if plan.is_empty() {
+        out.push_str("nothing to do: the lab is as described\n");
+    }
+    for (_, hosts) in &plan.stages {
+        for (host, steps) in hosts {
+            for step in steps {
+                let _ = writeln!(out, "{host}: {step}");
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,111 @@
+//! What every verb does first: reach the hosts of a lab, look at them, and work out what is desired.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::Failure;
+use crate::folders::Folders;
+use crate::host::emulated::Rig;
+use crate::host::guests::BootSlots;
+use crate::host::linux::{LinuxHost, Place};
+use crate::host::{Host, HostError, NamedHosts, Survey};
+use crate::image;
+use crate::lab::{self, Connect, HostName, LabName};
+use crate::run::{chain, on_each};
+use crate::state::{HostState, Site, rig_host};
+use crate::topology::{Topology, allocate};
+
+/// Loads a lab file and makes every choice in it.
+pub fn load(folders: &Folders, file: &Path) -> Result<Topology, Failure> {
+    let images = image::catalog(folders).map_err(|error| failed(chain(&error)))?;
+    let known: BTreeSet<_> = images.keys().cloned().collect();
+    let lab = lab::load(file, &known).map_err(|error| Failure::Invalid(miette::Report::new(error)))?;
+    Ok(allocate(&lab, &images))
+}
+
+/// How the hosts of a topology are reached.
+pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
+    topology.hosts.iter().map(|(name, host)| (name.clone(), host.connect.clone())).collect()
+}
+
+/// The ways to `hosts`, and to this machine as the owner of the emulated ones. Nothing is opened yet.
+pub fn reach(
+    folders: &Folders,
+    lab: &LabName,
+    connects: &BTreeMap<HostName, Connect>,
+) -> Result<NamedHosts, Failure> {
+    let slots = Arc::new(BootSlots::default());
+    let program = std::env::current_exe().map_err(|error| failed(format!("where is netlab itself? {error}")))?;
+    let rig = Rig::new(folders, &program).map_err(|error| failed(error.to_string()))?;
+    let mut hosts: NamedHosts = BTreeMap::new();
+    hosts.insert(rig_host(), Arc::new(rig));
+    for (name, connect) in connects {
+        let place = match connect {
+            Connect::Emulated => Place::Emulated(lab.clone(), name.clone()),
+            Connect::Local => Place::Local,
+        };
+        hosts.insert(name.clone(), Arc::new(LinuxHost::new(place, folders.clone(), slots.clone())));
+    }
+    Ok(hosts)
+}
+
+/// Emulated hosts of the lab that are on this machine, whatever any file says.
+pub fn machines(folders: &Folders, lab: &LabName) -> Result<BTreeMap<HostName, Connect>, Failure> {
+    let hosts = reach(folders, lab, &BTreeMap::new())?;
+    let site = on_each(&hosts, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?;
+    Ok(site.into_values().flat_map(|state| state.machines.into_keys()).map(|name| (name, Connect::Emulated)).collect())
+}
+
+/// Looks at every host at the same time; at emulated ones only where they live.
+pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
+    let rig: NamedHosts = hosts.iter().filter(|(name, _)| **name == rig_host()).map(pair).collect();
+    let mut site = on_each(&rig, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?;
+    let dead: BTreeSet<HostName> = site
+        .values()
+        .flat_map(|state| &state.machines)
+        .filter(|(_, machine)| !machine.alive)
+        .map(|(name, _)| name.clone())
+        .collect();
+    let rest: NamedHosts =
+        hosts.iter().filter(|(name, _)| **name != rig_host() && !dead.contains(*name)).map(pair).collect();
+    site.extend(on_each(&rest, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?);
+    site.retain(|_, state| *state != HostState::default());
+    Ok(site)
+}
+
+/// What the hosts of a topology are and have.
+pub fn survey(hosts: &NamedHosts, lab: &LabName) -> Result<BTreeMap<HostName, Survey>, Failure> {
+    let inside: NamedHosts = hosts.iter().filter(|(name, _)| **name != rig_host()).map(pair).collect();
+    on_each(&inside, |host| host.survey(lab)).map_err(|errors| unreachable(&errors))
+}
+
+fn pair((name, host): (&HostName, &Arc<dyn Host>)) -> (HostName, Arc<dyn Host>) {
+    (name.clone(), host.clone())
+}
+
+fn unreachable(errors: &[(HostName, HostError)]) -> Failure {
+    let lines: Vec<String> = errors.iter().map(|(host, error)| format!("{host}: {}", chain(error))).collect();
+    failed(lines.join("\n"))
+}
+
+/// A failure without further help.
+pub fn failed(message: String) -> Failure {
+    Failure::Failed { message, help: None }
+}
+
+/// The lab that a user means by `text`: a lab's name, or a file that names one.
+pub fn lab_name(text: &str) -> Result<LabName, Failure> {
+    let path = Path::new(text);
+    if path.is_file() {
+        let text = std::fs::read_to_string(path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
+        return lab::name_only(&text).ok_or_else(|| Failure::Failed {
+            message: format!("{} names no lab that can be read", path.display()),
+            help: Some("say the lab's name instead of the file; `netlab status` lists the labs".to_owned()),
+        });
+    }
+    text.parse().map_err(|error| Failure::Failed {
+        message: format!("{text} is neither a file nor the name of a lab: {error}"),
+        help: Some("`netlab status` lists the labs".to_owned()),
+    })
+}

@@ -1,0 +1,145 @@
+//! `netlab up`: the straight line from lab.toml to a running lab.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+use super::error::Failure;
+use super::output::table;
+use super::progress::Progress;
+use super::{Context, plan as plan_verb, sight, signals};
+use crate::image;
+use crate::plan::plan;
+use crate::run::{Events, Journal, Lock, Record, Report, Run, chain};
+use crate::state::Site;
+use crate::topology::Topology;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The lab file.
+    #[arg(default_value = "lab.toml")]
+    file: PathBuf,
+    /// After a failure leave everything as it is, instead of going back to where the run began.
+    #[arg(long)]
+    keep: bool,
+    /// Say where the time went.
+    #[arg(long)]
+    timings: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    lab: &'a crate::lab::LabName,
+    steps: usize,
+    vms: Vec<Vm>,
+}
+
+#[derive(Serialize)]
+struct Vm {
+    vm: String,
+    host: String,
+    addresses: Vec<String>,
+}
+
+pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let topology = sight::load(&context.folders, &args.file)?;
+    signals::listen()?;
+    let _lock = Lock::take(&context.folders, &topology.lab, "up").map_err(|error| sight::failed(error.to_string()))?;
+    let (events, progress) = Progress::start(context.quiet);
+    let result = bring_up(context, args, &topology, &events);
+    drop(events);
+    let timings = progress.finish();
+    if args.timings {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), timings.table().as_bytes());
+    }
+    let steps = result?;
+    let vms: Vec<Vm> = topology
+        .guests
+        .iter()
+        .map(|(vm, guest)| Vm {
+            vm: vm.to_string(),
+            host: guest.host.to_string(),
+            addresses: guest.nics.iter().map(|nic| nic.address.to_string()).collect(),
+        })
+        .collect();
+    let mut rows = vec![vec!["VM".to_owned(), "HOST".to_owned(), "ADDRESS".to_owned()]];
+    rows.extend(vms.iter().map(|vm| vec![vm.vm.clone(), vm.host.clone(), vm.addresses.join(" ")]));
+    let head = if steps == 0 {
+        format!("lab {} is up as described: nothing to do\n", topology.lab)
+    } else {
+        format!("lab {} is up: {steps} steps\n", topology.lab)
+    };
+    context.answer(&format!("{head}{}", table(&rows)), &Answer { lab: &topology.lab, steps, vms })
+}
+
+/// Everything between the lock and the answer; gives the number of steps done.
+fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events) -> Result<usize, Failure> {
+    let (folders, lab) = (&context.folders, &topology.lab);
+    let folder = folders.lab(lab);
+    let past = Journal::read(&folder).map_err(|error| sight::failed(error.to_string()))?;
+    let wanted_hosts = sight::connects(topology);
+    let mut connects = past.hosts;
+    connects.extend(wanted_hosts.clone());
+    let hosts = sight::reach(folders, lab, &connects)?;
+    let before = sight::observe(&hosts, lab)?;
+    let (to_do, _) = plan_verb::judge(topology, &hosts, &before, events)?;
+    if to_do.is_empty() && !past.unfinished {
+        return Ok(0);
+    }
+    for name in topology.images.keys() {
+        image::ensure(name, folders, events).map_err(|error| sight::failed(chain(&error)))?;
+    }
+    let journal = Journal::begin(&folder, "up", &connects).map_err(|error| sight::failed(error.to_string()))?;
+    let run = Run { lab, hosts: &hosts, journal: Mutex::new(journal), events: events.clone(), cancel: &signals::CANCEL };
+    let report = run.run(&to_do);
+    if report.cancelled {
+        return Err(signals::interrupted(lab, report.done, report.left));
+    }
+    if !report.is_complete() && !report.only_guests_failed() && !args.keep {
+        return Err(roll_back(&run, &before, &report));
+    }
+    finish(&run, &wanted_hosts)?;
+    if report.is_complete() {
+        return Ok(report.done);
+    }
+    Err(Failure::Failed {
+        message: failures(&report),
+        help: Some(format!(
+            "the rest of the lab is up; `netlab up` tries again, `netlab down {lab}` takes everything away; whole \
+             transcripts are under {}",
+            folder.join("transcripts").display()
+        )),
+    })
+}
+
+/// Notes in the journal that the run is over and which hosts hold something.
+pub fn finish(
+    run: &Run<'_>,
+    hosts: &std::collections::BTreeMap<crate::lab::HostName, crate::lab::Connect>,
+) -> Result<(), Failure> {
+    let mut journal = run.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    journal.add(&Record::Finished { hosts: hosts.clone() }).map_err(|error| sight::failed(error.to_string()))
+}
+
+/// What failed, a line a step.
+pub fn failures(report: &Report) -> String {
+    let lines: Vec<String> = report.failed.iter().map(|(host, error)| format!("{host}: {}", chain(error))).collect();
+    lines.join("\n")
+}
+
+/// Goes back to what was observed before the run, as far as that can be done.
+fn roll_back(run: &Run<'_>, before: &Site, report: &Report) -> Failure {
+    let message = failures(report);
+    let help = match sight::observe(run.hosts, run.lab) {
+        Err(_) => None,
+        Ok(now) => {
+            let back = run.run(&plan(&now, before));
+            back.is_complete().then(|| "every host is as it was before this run".to_owned())
+        }
+    };
+    let help = help.unwrap_or_else(|| {
+        format!("going back did not work everywhere, either: `netlab down {}` takes away what is left", run.lab)
+    });
+    Failure::Failed { message, help: Some(help) }
+}
