@@ -27,7 +27,17 @@ pub(crate) fn complain(line: &str) {
 
 /// Text from a guest or a tool as one harmless line: no escape sequence gets to the terminal.
 pub(crate) fn one_line(text: &str) -> String {
-    text.trim().replace(char::is_control, " ")
+    text.replace(char::is_control, " ").trim().to_owned()
+}
+
+/// The same for text that may have several lines, e.g. a guest's last screen.
+pub(crate) fn harmless(text: &str) -> String {
+    text.lines()
+        .map(|line| line.replace(char::is_control, " "))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -52,5 +62,6 @@ mod tests {
     #[test]
     fn escape_sequences_do_not_get_through() {
         assert_eq!(one_line("\x1b[2Jlogin:\r\n"), "[2Jlogin:");
+        assert_eq!(harmless("a\x1b[2J\r\nb\n"), "a [2J\nb");
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::{complain, one_line, table};
+use super::output::{complain, harmless, one_line, table};
 use crate::lab::HostName;
 use crate::plan::{Stage, Step};
 use crate::run::{Event, Events};
@@ -190,13 +190,13 @@ impl Shower {
 /// The line that a user sees however events are shown: warnings and failures.
 fn lasting(event: &Event) -> Option<String> {
     match event {
-        Event::Warning(text) => Some(format!("warning: {}", text.trim())),
+        Event::Warning(text) => Some(format!("warning: {}", harmless(text))),
         Event::Ended {
             host,
             step,
             error: Some(error),
             took,
-        } => Some(format!("{host}: {step} ({}): failed: {}", span(*took), error.trim())),
+        } => Some(format!("{host}: {step} ({}): failed: {}", span(*took), harmless(error))),
         _ => None,
     }
 }

@@ -144,6 +144,7 @@ pub(super) mod tests {
         Matrix::new(vec![expectation], &answers.into_iter().collect())
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "what `one` takes")]
     pub fn counted(sent: u32, received: u32) -> Option<Result<Answer, &'static str>> {
         let rtt_ms = (received > 0).then_some(0.42);
         Some(Ok(Answer::Counted { sent, received, rtt_ms }))
