@@ -1,0 +1,67 @@
+//! Text for people: aligned columns, and lines on stderr that a closed pipe does not turn into a panic.
+
+use std::io::Write as _;
+
+/// Columns aligned to the left, two spaces between, no blanks at a line's end. Rows may differ in length.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        out.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// One line on stderr.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Text from a guest or a tool as one harmless line: no escape sequence gets to the terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ").trim().to_owned()
+}
+
+/// The same for text that may have several lines, e.g. a guest's last screen.
+pub(crate) fn harmless(text: &str) -> String {
+    text.lines()
+        .map(|line| line.replace(char::is_control, " "))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [
+            vec!["a".to_owned(), "b".to_owned()],
+            vec!["long".to_owned(), "c".to_owned()],
+        ];
+        assert_eq!(table(&rows), "a     b\nlong  c\n");
+    }
+
+    #[test]
+    fn short_and_empty_rows_are_allowed() {
+        assert_eq!(table(&[vec![], vec!["a".to_owned(), String::new()]]), "\na\n");
+        assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn escape_sequences_do_not_get_through() {
+        assert_eq!(one_line("\x1b[2Jlogin:\r\n"), "[2Jlogin:");
+        assert_eq!(harmless("a\x1b[2J\r\nb\n"), "a [2J\nb");
+    }
+}

@@ -1,0 +1,218 @@
+//! Who must reach whom, and who must not, from the topology alone.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::lab::{HostName, NetworkName, VmName};
+use crate::topology::{Guest, GuestNic, Topology};
+
+/// One question to a guest and the answer it should give.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Expectation {
+    /// The guest that is asked.
+    pub from: VmName,
+    /// What the address stands for: a guest, `guest/network` where it has several NICs, `gw network`, or the address.
+    pub to: String,
+    /// The address to be pinged.
+    pub address: IpAddr,
+    /// Whether it must answer; false: it must not.
+    pub reach: bool,
+}
+
+/// Every guest to every other guest's every address, to its own gateways, and to the addresses outside.
+pub fn expected(topology: &Topology) -> Vec<Expectation> {
+    let mut all = Vec::new();
+    for (from, guest) in &topology.guests {
+        let mut add = |to: String, address: IpAddr, reach: bool| {
+            all.push(Expectation {
+                from: from.clone(),
+                to,
+                address,
+                reach,
+            });
+        };
+        for (to, other) in topology.guests.iter().filter(|(name, _)| *name != from) {
+            for nic in &other.nics {
+                let label = if other.nics.len() == 1 {
+                    to.to_string()
+                } else {
+                    format!("{to}/{}", nic.network)
+                };
+                add(label, nic.address.addr().into(), reaches(topology, guest, other, nic));
+            }
+        }
+        for nic in &guest.nics {
+            if let Some(gateway) = nic.gateway {
+                let reach = gateway_host(topology, &nic.network, gateway)
+                    .is_some_and(|host| linked(topology, &nic.network, &guest.host, host));
+                add(format!("gw {}", nic.network), gateway.into(), reach);
+            }
+        }
+        for &address in &topology.outside {
+            add(address.to_string(), address, true);
+        }
+    }
+    all
+}
+
+/// Whether `from` should reach `nic` of `to`: over the network they share, or through one router.
+fn reaches(topology: &Topology, from: &Guest, to: &Guest, nic: &GuestNic) -> bool {
+    if from.nics.iter().any(|own| own.network == nic.network) {
+        return linked(topology, &nic.network, &from.host, &to.host);
+    }
+    match (router(topology, from), router(topology, to)) {
+        (Some(there), Some(back)) => there == back,
+        _ => false,
+    }
+}
+
+/// The host that is the guest's default route, where the guest can get to it.
+fn router<'a>(topology: &'a Topology, guest: &Guest) -> Option<&'a HostName> {
+    let gateway = guest.default_route?;
+    let nic = guest.nics.iter().find(|nic| nic.gateway == Some(gateway))?;
+    let host = gateway_host(topology, &nic.network, gateway)?;
+    linked(topology, &nic.network, &guest.host, host).then_some(host)
+}
+
+/// The host that has the network's gateway address.
+fn gateway_host<'a>(topology: &'a Topology, network: &NetworkName, gateway: Ipv4Addr) -> Option<&'a HostName> {
+    topology.hosts.iter().find_map(|(name, host)| {
+        let segment = host.segments.get(network)?;
+        (segment.gateway == Some(gateway)).then_some(name)
+    })
+}
+
+/// Whether the network's parts on two hosts are one: the same host, or an uplink on both.
+fn linked(topology: &Topology, network: &NetworkName, a: &HostName, b: &HostName) -> bool {
+    let uplink = |host: &HostName| {
+        let segment = topology.hosts.get(host).and_then(|host| host.segments.get(network));
+        segment.is_some_and(|segment| segment.uplink.is_some())
+    };
+    a == b || (uplink(a) && uplink(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::lab::{Connect, MacAddr};
+    use crate::topology::{Segment, TopologyHost};
+
+    /// Guests as (name, host, network, address); segments as (host, network, uplink, gateway).
+    fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bool, Option<&str>)]) -> Topology {
+        let gateway_of = |network: &str| {
+            let found = segments
+                .iter()
+                .find(|(_, name, _, gateway)| *name == network && gateway.is_some());
+            found
+                .and_then(|(_, _, _, gateway)| *gateway)
+                .map(|text| text.parse().unwrap())
+        };
+        let mut hosts: BTreeMap<HostName, TopologyHost> = BTreeMap::new();
+        for (host, network, uplink, gateway) in segments {
+            let host = hosts.entry(host.parse().unwrap()).or_insert_with(|| TopologyHost {
+                connect: Connect::Emulated,
+                nics: BTreeMap::new(),
+                segments: BTreeMap::new(),
+            });
+            let segment = Segment {
+                bridge: "br0".parse().unwrap(),
+                stp: false,
+                uplink: uplink.then(|| "eth0".parse().unwrap()),
+                vlan: None,
+                subnet: "10.0.0.0/24".parse().unwrap(),
+                gateway: gateway.map(|text| text.parse().unwrap()),
+            };
+            host.segments.insert(network.parse().unwrap(), segment);
+        }
+        let guests = guests.iter().map(|(name, host, network, address)| {
+            let nic = GuestNic {
+                network: network.parse().unwrap(),
+                bridge: "br0".parse().unwrap(),
+                tap: "tap0".parse().unwrap(),
+                mac: "52:54:00:00:00:01".parse::<MacAddr>().unwrap(),
+                address: address.parse().unwrap(),
+                gateway: gateway_of(network),
+            };
+            let guest = Guest {
+                host: host.parse().unwrap(),
+                image: "tiny".parse().unwrap(),
+                memory_mib: 64,
+                cpus: 1,
+                default_route: nic.gateway,
+                nics: vec![nic],
+                nameservers: Vec::new(),
+            };
+            (name.parse().unwrap(), guest)
+        });
+        Topology {
+            lab: "lab".parse().unwrap(),
+            guests: guests.collect(),
+            hosts,
+            cables: Vec::new(),
+            images: BTreeMap::new(),
+            outside: Vec::new(),
+        }
+    }
+
+    fn reach(topology: &Topology, from: &str, to: &str) -> bool {
+        let all = expected(topology);
+        all.iter()
+            .find(|one| one.from.as_str() == from && one.to == to)
+            .unwrap()
+            .reach
+    }
+
+    const ACROSS: [(&str, &str, &str, &str); 2] =
+        [("a", "n1", "red", "10.0.0.1/24"), ("b", "n2", "red", "10.0.0.2/24")];
+    const APART: [(&str, &str, &str, &str); 2] =
+        [("a", "n1", "red", "10.0.0.1/24"), ("b", "n1", "blue", "10.0.1.2/24")];
+
+    #[test]
+    fn guests_of_one_network_on_one_host_reach_each_other_without_an_uplink() {
+        let guests = [("a", "n1", "red", "10.0.0.1/24"), ("b", "n1", "red", "10.0.0.2/24")];
+        let topology = topology(&guests, &[("n1", "red", false, None)]);
+        assert!(reach(&topology, "a", "b") && reach(&topology, "b", "a"));
+    }
+
+    #[test]
+    fn guests_of_one_network_on_two_hosts_need_an_uplink_on_both() {
+        let both = topology(&ACROSS, &[("n1", "red", true, None), ("n2", "red", true, None)]);
+        assert!(reach(&both, "a", "b"));
+        let one = topology(&ACROSS, &[("n1", "red", true, None), ("n2", "red", false, None)]);
+        assert!(!reach(&one, "a", "b") && !reach(&one, "b", "a"));
+    }
+
+    #[test]
+    fn guests_of_two_networks_reach_each_other_through_one_host_with_both_gateways() {
+        let segments = [
+            ("n1", "red", false, Some("10.0.0.254")),
+            ("n1", "blue", false, Some("10.0.1.254")),
+        ];
+        assert!(reach(&topology(&APART, &segments), "a", "b"));
+    }
+
+    #[test]
+    fn guests_of_two_networks_without_a_gateway_are_isolated() {
+        let segments = [("n1", "red", false, Some("10.0.0.254")), ("n1", "blue", false, None)];
+        assert!(!reach(&topology(&APART, &segments), "a", "b"));
+    }
+
+    #[test]
+    fn gateways_on_two_hosts_do_not_route_to_each_other() {
+        let segments = [
+            ("n1", "red", true, Some("10.0.0.254")),
+            ("n1", "blue", true, None),
+            ("n2", "blue", true, Some("10.0.1.254")),
+        ];
+        assert!(!reach(&topology(&APART, &segments), "a", "b"));
+        assert!(reach(&topology(&APART, &segments), "b", "gw blue"));
+    }
+
+    #[test]
+    fn every_guest_must_reach_the_addresses_outside() {
+        let mut topology = topology(&ACROSS, &[("n1", "red", true, None), ("n2", "red", true, None)]);
+        topology.outside.push("192.0.2.1".parse().unwrap());
+        assert!(reach(&topology, "a", "192.0.2.1") && reach(&topology, "b", "192.0.2.1"));
+    }
+}

@@ -1,0 +1,201 @@
+//! Expectations held against the guests' answers, one cell each.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::Expectation;
+use crate::guest::Answer;
+use crate::lab::VmName;
+
+/// What a cell came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As expected, with every ping counted.
+    Pass,
+    /// The opposite of what was expected.
+    Fail,
+    /// Should be reached, and some pings were lost.
+    Lossy,
+    /// Nothing can be said.
+    Unknown,
+}
+
+/// One question, what was expected and what came.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// The question.
+    #[serde(flatten)]
+    pub expectation: Expectation,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// Echo requests sent, where counted.
+    pub sent: Option<u32>,
+    /// Echo replies received, where counted.
+    pub received: Option<u32>,
+    /// Mean round trip in milliseconds, where there was one.
+    pub rtt_ms: Option<f64>,
+    /// Why it is not a pass.
+    pub reason: Option<String>,
+}
+
+/// The connectivity matrix, in the order of the expectations.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Matrix {
+    /// The cells.
+    pub cells: Vec<Cell>,
+}
+
+impl Matrix {
+    /// Holds `expectations` against `answers`; a guest that failed or did not answer gives unknown cells.
+    pub fn new(
+        expectations: Vec<Expectation>,
+        answers: &BTreeMap<VmName, Result<BTreeMap<IpAddr, Answer>, String>>,
+    ) -> Self {
+        let cells = expectations.into_iter().map(|expectation| {
+            let answer = match answers.get(&expectation.from) {
+                None => Answer::Unknown("the guest was not asked".to_owned()),
+                Some(Err(error)) => Answer::Unknown(error.clone()),
+                Some(Ok(given)) => given
+                    .get(&expectation.address)
+                    .cloned()
+                    .unwrap_or_else(|| Answer::Unknown("the guest gave no answer for this address".to_owned())),
+            };
+            cell(expectation, answer)
+        });
+        Self { cells: cells.collect() }
+    }
+
+    /// Every cell is a pass; unknown and lossy cells are not.
+    pub fn is_as_expected(&self) -> bool {
+        self.passed() == self.cells.len()
+    }
+
+    /// How many cells are a pass.
+    pub fn passed(&self) -> usize {
+        self.cells.iter().filter(|cell| cell.verdict == Verdict::Pass).count()
+    }
+}
+
+/// Judges one answer.
+fn cell(expectation: Expectation, answer: Answer) -> Cell {
+    let (sent, received, rtt_ms) = match answer {
+        Answer::Counted { sent, received, rtt_ms } => (sent, received, rtt_ms),
+        Answer::Unknown(reason) => {
+            return Cell {
+                expectation,
+                verdict: Verdict::Unknown,
+                sent: None,
+                received: None,
+                rtt_ms: None,
+                reason: Some(reason),
+            };
+        }
+    };
+    let (verdict, reason) = if sent == 0 || received > sent {
+        (
+            Verdict::Unknown,
+            Some(format!("{received} replies to {sent} pings prove nothing")),
+        )
+    } else if expectation.reach {
+        match received {
+            0 => (Verdict::Fail, Some(format!("no reply to {sent} pings"))),
+            _ if received < sent => (Verdict::Lossy, Some(format!("{received} of {sent} pings answered"))),
+            _ => (Verdict::Pass, None),
+        }
+    } else if received > 0 {
+        (
+            Verdict::Fail,
+            Some(format!("should be isolated, yet {received} of {sent} pings answered")),
+        )
+    } else {
+        (Verdict::Pass, None)
+    };
+    Cell {
+        expectation,
+        verdict,
+        sent: Some(sent),
+        received: Some(received),
+        rtt_ms,
+        reason,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A matrix of `a` asking `b`, with one answer.
+    pub fn one(reach: bool, answer: Option<Result<Answer, &str>>) -> Matrix {
+        let address: IpAddr = "10.0.0.2".parse().unwrap();
+        let from: VmName = "a".parse().unwrap();
+        let answers = answer.map(|answer| {
+            let given = answer.map(|answer| BTreeMap::from([(address, answer)]));
+            (from.clone(), given.map_err(str::to_owned))
+        });
+        let expectation = Expectation {
+            from: from.clone(),
+            to: "b".to_owned(),
+            address,
+            reach,
+        };
+        Matrix::new(vec![expectation], &answers.into_iter().collect())
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "what `one` takes")]
+    pub fn counted(sent: u32, received: u32) -> Option<Result<Answer, &'static str>> {
+        let rtt_ms = (received > 0).then_some(0.42);
+        Some(Ok(Answer::Counted { sent, received, rtt_ms }))
+    }
+
+    fn verdict(reach: bool, answer: Option<Result<Answer, &str>>) -> Verdict {
+        let matrix = one(reach, answer);
+        assert_eq!(matrix.is_as_expected(), matrix.cells[0].verdict == Verdict::Pass);
+        matrix.cells[0].verdict
+    }
+
+    #[test]
+    fn all_replies_pass_where_reach_is_expected_and_fail_where_isolation_is() {
+        assert_eq!(verdict(true, counted(2, 2)), Verdict::Pass);
+        assert_eq!(verdict(false, counted(2, 2)), Verdict::Fail);
+    }
+
+    #[test]
+    fn no_reply_fails_where_reach_is_expected_and_passes_where_isolation_is() {
+        assert_eq!(verdict(true, counted(2, 0)), Verdict::Fail);
+        assert_eq!(verdict(false, counted(2, 0)), Verdict::Pass);
+    }
+
+    #[test]
+    fn some_replies_never_pass() {
+        assert_eq!(verdict(true, counted(2, 1)), Verdict::Lossy);
+        assert_eq!(verdict(false, counted(2, 1)), Verdict::Fail);
+    }
+
+    #[test]
+    fn an_unknown_answer_passes_for_neither_expectation() {
+        for reach in [true, false] {
+            assert_eq!(verdict(reach, None), Verdict::Unknown);
+            assert_eq!(verdict(reach, Some(Err("the guest has stopped"))), Verdict::Unknown);
+            assert_eq!(
+                verdict(reach, Some(Ok(Answer::Unknown("garbled".into())))),
+                Verdict::Unknown
+            );
+            assert_eq!(verdict(reach, counted(0, 0)), Verdict::Unknown);
+            assert_eq!(verdict(reach, counted(1, 2)), Verdict::Unknown);
+        }
+    }
+
+    #[test]
+    fn json_holds_the_question_the_verdict_and_the_round_trip() {
+        let json = serde_json::to_value(one(true, counted(2, 2))).unwrap();
+        let cell = &json["cells"][0];
+        assert_eq!(
+            (cell["from"].as_str(), cell["verdict"].as_str()),
+            (Some("a"), Some("pass"))
+        );
+        assert_eq!(cell["rtt_ms"].as_f64(), Some(0.42));
+    }
+}
