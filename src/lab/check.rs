@@ -30,11 +30,7 @@ struct Check<'a> {
 }
 
 /// Checks `file`; gives a lab only if there is no problem, here or in `problems`.
-pub(super) fn check(
-    file: &LabFile,
-    images: &BTreeSet<ImageName>,
-    problems: Vec<Problem>,
-) -> Result<Lab, Vec<Problem>> {
+pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<Problem>) -> Result<Lab, Vec<Problem>> {
     let mut check = Check {
         images,
         problems,
@@ -56,7 +52,9 @@ pub(super) fn check(
             cables,
             networks: check.networks,
             vms,
-            verify: Verify { outside: file.outside.clone() },
+            verify: Verify {
+                outside: file.outside.clone(),
+            },
         }),
         _ => Err(check.problems),
     }
@@ -79,7 +77,11 @@ impl Check<'_> {
         let mut used = BTreeSet::new();
         for host in hosts {
             if host.name.value.as_str() == THIS_MACHINE {
-                self.add(&host.name.span, format!("`{THIS_MACHINE}` is a reserved host name"), "choose another name");
+                self.add(
+                    &host.name.span,
+                    format!("`{THIS_MACHINE}` is a reserved host name"),
+                    "choose another name",
+                );
             }
             let mut nics = BTreeMap::new();
             for nic in &host.nics {
@@ -96,14 +98,26 @@ impl Check<'_> {
                     && !nic.address.as_ref().is_some_and(|a| a.value.contains(&gateway.value))
                 {
                     let message = format!("gateway {} is not reachable through this NIC", gateway.value);
-                    self.add(&gateway.span, message, "it must be inside the NIC's own address and prefix");
+                    self.add(
+                        &gateway.span,
+                        message,
+                        "it must be inside the NIC's own address and prefix",
+                    );
                 }
                 let (address, gateway) = (nic.address.as_ref(), nic.gateway.as_ref());
-                let checked =
-                    LabHostNic { address: address.map(|a| a.value), gateway: gateway.map(|g| g.value) };
+                let checked = LabHostNic {
+                    address: address.map(|a| a.value),
+                    gateway: gateway.map(|g| g.value),
+                };
                 nics.insert(nic.name.value.clone(), checked);
             }
-            self.hosts.insert(host.name.value.clone(), LabHost { connect: host.connect.clone(), nics });
+            self.hosts.insert(
+                host.name.value.clone(),
+                LabHost {
+                    connect: host.connect.clone(),
+                    nics,
+                },
+            );
         }
     }
 
@@ -134,19 +148,36 @@ impl Check<'_> {
         let mut used = BTreeSet::new();
         let mut cables = Vec::new();
         for ends in &file.cables {
-            for At { value: (host, nic), span } in ends {
+            for At {
+                value: (host, nic),
+                span,
+            } in ends
+            {
                 if !self.host_nic(host, nic, span) {
                     continue;
                 }
                 if self.hosts.get(host).is_some_and(|h| h.connect != Connect::Emulated) {
-                    self.add(span, format!("host `{host}` is not emulated: netlab cannot plug its cables"), "");
+                    self.add(
+                        span,
+                        format!("host `{host}` is not emulated: netlab cannot plug its cables"),
+                        "",
+                    );
                 }
                 if !used.insert((host, nic)) {
-                    self.add(span, format!("`{host}:{nic}` already has a cable"), "a NIC takes one cable");
+                    self.add(
+                        span,
+                        format!("`{host}:{nic}` already has a cable"),
+                        "a NIC takes one cable",
+                    );
                 }
             }
-            let [a, b] = ends.each_ref().map(|at| CableEnd { host: at.value.0.clone(), nic: at.value.1.clone() });
-            cables.push(Cable { ends: if a <= b { [a, b] } else { [b, a] } });
+            let [a, b] = ends.each_ref().map(|at| CableEnd {
+                host: at.value.0.clone(),
+                nic: at.value.1.clone(),
+            });
+            cables.push(Cable {
+                ends: if a <= b { [a, b] } else { [b, a] },
+            });
         }
         cables.sort();
         cables
@@ -164,7 +195,11 @@ impl Check<'_> {
                     self.add(span, format!("`{subnet}` has host bits set"), help);
                 }
                 if usable(*subnet) < 1 {
-                    self.add(span, format!("subnet `{subnet}` is too small"), "a network needs /30 or wider");
+                    self.add(
+                        span,
+                        format!("subnet `{subnet}` is too small"),
+                        "a network needs /30 or wider",
+                    );
                 }
                 for (other, whose) in &subnets {
                     if other.contains(subnet) || subnet.contains(other) {
@@ -179,12 +214,20 @@ impl Check<'_> {
                     self.add(span, format!("bridge `{bridge}` is used by two networks"), "");
                 }
                 if self.hosts.values().any(|host| host.nics.contains_key(bridge)) {
-                    self.add(span, format!("bridge `{bridge}` has the name of a host's NIC"), "choose another name");
+                    self.add(
+                        span,
+                        format!("bridge `{bridge}` has the name of a host's NIC"),
+                        "choose another name",
+                    );
                 }
             }
             let (uplinks, span) = self.uplinks(network);
             if let (Some(vlan), None) = (&network.vlan, &network.uplink) {
-                self.add(&vlan.span, format!("network `{name}` has a vlan and no uplink"), "add `uplink`");
+                self.add(
+                    &vlan.span,
+                    format!("network `{name}` has a vlan and no uplink"),
+                    "add `uplink`",
+                );
             }
             let vlan = network.vlan.as_ref().map(|at| at.value);
             let mut told = BTreeSet::new();
@@ -227,8 +270,11 @@ impl Check<'_> {
                 let having = self.hosts.iter().filter(|(_, host)| host.nics.contains_key(nic));
                 let found: BTreeMap<_, _> = having.map(|(name, _)| (name.clone(), nic.clone())).collect();
                 if found.is_empty() {
-                    let all: BTreeSet<&str> =
-                        self.hosts.values().flat_map(|host| host.nics.keys().map(IfName::as_str)).collect();
+                    let all: BTreeSet<&str> = self
+                        .hosts
+                        .values()
+                        .flat_map(|host| host.nics.keys().map(IfName::as_str))
+                        .collect();
                     let help = suggest(nic.as_str(), all);
                     self.add(span, format!("no host has a NIC `{nic}`"), help);
                 }
@@ -265,16 +311,27 @@ impl Check<'_> {
                 return None;
             }
         };
-        Some(Gateway { address: gateway.address.value, on })
+        Some(Gateway {
+            address: gateway.address.value,
+            on,
+        })
     }
 
     /// Takes an address of a network for `whom`.
     fn address(&mut self, network: &NetworkName, subnet: Ipv4Net, at: &At<Ipv4Addr>, whom: &str) {
         let At { value: address, span } = at;
         if !subnet.contains(address) {
-            self.add(span, format!("{address} is outside `{subnet}`, the subnet of network `{network}`"), "");
+            self.add(
+                span,
+                format!("{address} is outside `{subnet}`, the subnet of network `{network}`"),
+                "",
+            );
         } else if usable(subnet) > 0 && (*address == subnet.network() || *address == subnet.broadcast()) {
-            self.add(span, format!("{address} is the network or broadcast address of `{subnet}`"), "");
+            self.add(
+                span,
+                format!("{address} is the network or broadcast address of `{subnet}`"),
+                "",
+            );
         }
         if let Some(other) = self.addresses.insert((network.clone(), *address), whom.to_owned()) {
             self.add(span, format!("address {address} is used twice: {other} and {whom}"), "");
@@ -297,7 +354,10 @@ impl Check<'_> {
                 && let Some(image) = &default
                 && !self.images.contains(&image.value)
             {
-                self.image(&At { value: image.value.clone(), span: vm.name.span.clone() });
+                self.image(&At {
+                    value: image.value.clone(),
+                    span: vm.name.span.clone(),
+                });
             }
             let Some(image) = vm.image.as_ref().or(default.as_ref()) else {
                 continue;
@@ -325,12 +385,20 @@ impl Check<'_> {
             if self.hosts.len() == 1 {
                 hosts.extend(self.hosts.keys().cloned());
             } else {
-                self.add(&vm.name.span, format!("vm `{}` has no host", vm.name.value), "write `host = \"<host>\"`");
+                self.add(
+                    &vm.name.span,
+                    format!("vm `{}` has no host", vm.name.value),
+                    "write `host = \"<host>\"`",
+                );
             }
         }
         // `hosts` without `count` is one vm on each; one host without `count` is one vm with the name as it is.
         let several = u32::try_from(vm.hosts.len()).unwrap_or(u32::MAX);
-        let count = vm.count.as_ref().map(|at| at.value).or((several > 1).then_some(several));
+        let count = vm
+            .count
+            .as_ref()
+            .map(|at| at.value)
+            .or((several > 1).then_some(several));
         for place in 1..=count.unwrap_or(1) {
             let text = match count {
                 Some(_) => format!("{}-{place}", vm.name.value),
@@ -356,7 +424,11 @@ impl Check<'_> {
             };
             if vms.insert(name.clone(), made).is_some() {
                 let message = format!("two vms are called `{name}`");
-                self.add(&vm.name.span, message, "`count` makes names like `web-1`; rename one of the two");
+                self.add(
+                    &vm.name.span,
+                    message,
+                    "`count` makes names like `web-1`; rename one of the two",
+                );
             }
         }
     }
@@ -375,7 +447,11 @@ impl Check<'_> {
             if let Some(At { value, span }) = &nic.mac
                 && !self.macs.insert(*value)
             {
-                self.add(span, format!("MAC address {value} is used twice"), "leave it out to have one derived");
+                self.add(
+                    span,
+                    format!("MAC address {value} is used twice"),
+                    "leave it out to have one derived",
+                );
             }
             nics.push(Nic {
                 network: network.clone(),
@@ -389,11 +465,20 @@ impl Check<'_> {
     /// Whether every subnet has room for its guests.
     fn room(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
         for network in &file.networks {
-            let Some(At { value: subnet, span }) = &network.subnet else { continue };
-            let nics = vms.values().flat_map(|vm| &vm.nics).filter(|nic| nic.network == network.name.value).count();
+            let Some(At { value: subnet, span }) = &network.subnet else {
+                continue;
+            };
+            let nics = vms
+                .values()
+                .flat_map(|vm| &vm.nics)
+                .filter(|nic| nic.network == network.name.value)
+                .count();
             let wanted = nics as u64 + u64::from(network.gateway.is_some());
             if usable(*subnet) > 0 && wanted > usable(*subnet) {
-                let message = format!("subnet `{subnet}` is too small: {wanted} of {} addresses", usable(*subnet));
+                let message = format!(
+                    "subnet `{subnet}` is too small: {wanted} of {} addresses",
+                    usable(*subnet)
+                );
                 self.add(span, message, "use a shorter prefix");
             }
         }

@@ -68,6 +68,7 @@ pub(super) struct NetworkFile {
 pub(super) struct GatewayFile {
     pub address: At<Ipv4Addr>,
     /// Absent: not written. `Some(None)`: written and wrong, already reported.
+    #[allow(clippy::option_option)] // three cases, told apart once
     pub on: Option<Option<At<HostName>>>,
 }
 
@@ -95,10 +96,7 @@ type Value<'i> = Spanned<DeValue<'i>>;
 
 /// The value of a key.
 pub(super) fn get<'a, 'i>(table: &'a DeTable<'i>, key: &str) -> Option<&'a Value<'i>> {
-    table
-        .iter()
-        .find(|(k, _)| k.get_ref().as_ref() == key)
-        .map(|(_, v)| v)
+    table.iter().find(|(k, _)| k.get_ref().as_ref() == key).map(|(_, v)| v)
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {
@@ -196,7 +194,10 @@ impl Reader {
         };
         // Past i64 is past every range here, too.
         let value_ = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX);
-        Some(At { value: value_, span: value.span() })
+        Some(At {
+            value: value_,
+            span: value.span(),
+        })
     }
 
     fn ranged(&mut self, value: Option<&Value<'_>>, what: &str, most: u32) -> Option<At<u32>> {
@@ -204,7 +205,11 @@ impl Reader {
         if let Some(value) = u32::try_from(value).ok().filter(|n| (1..=most).contains(n)) {
             return Some(At { value, span });
         }
-        self.add(span, format!("{what} is out of range"), format!("{what} is a number from 1 to {most}"));
+        self.add(
+            span,
+            format!("{what} is out of range"),
+            format!("{what} is a number from 1 to {most}"),
+        );
         None
     }
 
@@ -221,7 +226,10 @@ impl Reader {
 
     fn addresses(&mut self, value: Option<&Value<'_>>) -> Vec<IpAddr> {
         let list = self.list(value);
-        list.into_iter().filter_map(|v| self.parsed(Some(v))).map(|at| at.value).collect()
+        list.into_iter()
+            .filter_map(|v| self.parsed(Some(v)))
+            .map(|at| at.value)
+            .collect()
     }
 
     /// Named tables under `key`, e.g. every `[hosts.X]`.
@@ -245,22 +253,54 @@ impl Reader {
 
     /// Reads the whole file.
     pub(super) fn lab(&mut self, root: &DeTable<'_>) -> LabFile {
-        self.known(root, "the lab", &["name", "image", "hosts", "cables", "networks", "vms", "verify"]);
+        self.known(
+            root,
+            "the lab",
+            &["name", "image", "hosts", "cables", "networks", "vms", "verify"],
+        );
         if get(root, "name").is_none() {
-            self.add(0..0, "the lab has no name", "write `name = \"...\"` at the top of the file");
+            self.add(
+                0..0,
+                "the lab has no name",
+                "write `name = \"...\"` at the top of the file",
+            );
         }
         let name = self.parsed(get(root, "name")).map(|at| at.value);
         let image = self.parsed(get(root, "image"));
-        let hosts = self.named(root, "hosts").into_iter().map(|(n, t)| self.host(n, t)).collect();
-        let cables = self.list(get(root, "cables")).into_iter().filter_map(|v| self.cable(v)).collect();
-        let networks = self.named(root, "networks").into_iter().map(|(n, t)| self.network(n, t)).collect();
-        let vms = self.named(root, "vms").into_iter().map(|(n, t)| self.vm(n, t)).collect();
+        let hosts = self
+            .named(root, "hosts")
+            .into_iter()
+            .map(|(n, t)| self.host(n, t))
+            .collect();
+        let cables = self
+            .list(get(root, "cables"))
+            .into_iter()
+            .filter_map(|v| self.cable(v))
+            .collect();
+        let networks = self
+            .named(root, "networks")
+            .into_iter()
+            .map(|(n, t)| self.network(n, t))
+            .collect();
+        let vms = self
+            .named(root, "vms")
+            .into_iter()
+            .map(|(n, t)| self.vm(n, t))
+            .collect();
         let mut outside = Vec::new();
         if let Some(table) = get(root, "verify").and_then(|v| self.table(v)) {
             self.known(table, "verify", &["outside"]);
             outside = self.addresses(get(table, "outside"));
         }
-        LabFile { name, image, hosts, cables, networks, vms, outside }
+        LabFile {
+            name,
+            image,
+            hosts,
+            cables,
+            networks,
+            vms,
+            outside,
+        }
     }
 
     fn host(&mut self, name: At<HostName>, table: &DeTable<'_>) -> HostFile {
@@ -299,7 +339,11 @@ impl Reader {
         let table = self.table(value)?;
         self.known(table, "a cable", &["ends"]);
         let Some(ends) = get(table, "ends") else {
-            self.add(value.span(), "a cable needs `ends`", "write `ends = [\"host1:eth0\", \"host2:eth0\"]`");
+            self.add(
+                value.span(),
+                "a cable needs `ends`",
+                "write `ends = [\"host1:eth0\", \"host2:eth0\"]`",
+            );
             return None;
         };
         let list = self.list(Some(ends));
@@ -307,26 +351,41 @@ impl Reader {
         if let Ok([a, b]) = <[_; 2]>::try_from(read) {
             return Some([a?, b?]);
         }
-        self.add(ends.span(), "a cable has two ends", "write `ends = [\"host1:eth0\", \"host2:eth0\"]`");
+        self.add(
+            ends.span(),
+            "a cable has two ends",
+            "write `ends = [\"host1:eth0\", \"host2:eth0\"]`",
+        );
         None
     }
 
     fn cable_end(&mut self, value: &Value<'_>) -> Option<At<(HostName, IfName)>> {
         let text = self.string(value)?;
         let Some((host, nic)) = text.split_once(':') else {
-            self.add(value.span(), format!("`{text}` is no cable end"), "write `host:nic`, e.g. `node1:eth0`");
+            self.add(
+                value.span(),
+                format!("`{text}` is no cable end"),
+                "write `host:nic`, e.g. `node1:eth0`",
+            );
             return None;
         };
         let host = self.word::<HostName>(host, value.span());
         let nic = self.word::<IfName>(nic, value.span());
-        Some(At { value: (host?.value, nic?.value), span: value.span() })
+        Some(At {
+            value: (host?.value, nic?.value),
+            span: value.span(),
+        })
     }
 
     fn network(&mut self, name: At<NetworkName>, table: &DeTable<'_>) -> NetworkFile {
         let keys = ["subnet", "uplink", "vlan", "bridge", "stp", "gateway", "nameservers"];
         self.known(table, "a network", &keys);
         if get(table, "subnet").is_none() {
-            self.add(name.span.clone(), format!("network `{}` has no subnet", name.value), "write `subnet = \"10.0.1.0/24\"`");
+            self.add(
+                name.span.clone(),
+                format!("network `{}` has no subnet", name.value),
+                "write `subnet = \"10.0.1.0/24\"`",
+            );
         }
         let uplink = get(table, "uplink").and_then(|value| match value.get_ref() {
             DeValue::Table(per_host) => {
@@ -344,13 +403,15 @@ impl Reader {
                 None
             }
         });
-        let vlan = self.integer(get(table, "vlan")).and_then(|at| match VlanId::try_from(at.value) {
-            Ok(value) => Some(At { value, span: at.span }),
-            Err(error) => {
-                self.add(at.span, error.to_string(), "");
-                None
-            }
-        });
+        let vlan = self
+            .integer(get(table, "vlan"))
+            .and_then(|at| match VlanId::try_from(at.value) {
+                Ok(value) => Some(At { value, span: at.span }),
+                Err(error) => {
+                    self.add(at.span, error.to_string(), "");
+                    None
+                }
+            });
         NetworkFile {
             subnet: self.parsed(get(table, "subnet")),
             uplink,
@@ -371,7 +432,11 @@ impl Reader {
         }
         let on = get(table, "on").map(|on| {
             if matches!(on.get_ref(), DeValue::String(text) if text == "every-host") {
-                self.add(on.span(), "a gateway on every host is not supported yet", "name one host");
+                self.add(
+                    on.span(),
+                    "a gateway on every host is not supported yet",
+                    "name one host",
+                );
                 return None;
             }
             self.parsed(Some(on))
@@ -381,7 +446,11 @@ impl Reader {
     }
 
     fn vm(&mut self, name: At<VmName>, table: &DeTable<'_>) -> VmFile {
-        self.known(table, "a vm", &["host", "hosts", "count", "image", "memory", "cpus", "nics"]);
+        self.known(
+            table,
+            "a vm",
+            &["host", "hosts", "count", "image", "memory", "cpus", "nics"],
+        );
         let (host, hosts) = (get(table, "host"), get(table, "hosts"));
         if let (Some(_), Some(hosts)) = (host, hosts) {
             self.add(hosts.span(), "a vm has either `host` or `hosts`", "remove one of them");

@@ -19,7 +19,10 @@ pub use problem::{LoadError, Problem, Problems};
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog.
 pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     parse(&path.display().to_string(), &text, images).map_err(|problems| LoadError::Invalid(Box::new(problems)))
 }
 
@@ -30,7 +33,9 @@ pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab
     let mut reader = file::Reader::default();
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
-        reader.problems.push(Problem::new(span, error.message(), "this is not TOML"));
+        reader
+            .problems
+            .push(Problem::new(span, error.message(), "this is not TOML"));
     }
     let read = reader.lab(root.get_ref());
     check::check(&read, images, reader.problems).map_err(|problems| Problems::new(file, text, problems))

@@ -15,7 +15,12 @@ const MEMORY_MIB: u64 = 128;
 pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
     let bridges = bridges(lab);
     let mut pools: BTreeMap<&NetworkName, Pool> = pools(lab);
-    let mut macs: BTreeSet<MacAddr> = lab.vms.values().flat_map(|vm| &vm.nics).filter_map(|nic| nic.mac).collect();
+    let mut macs: BTreeSet<MacAddr> = lab
+        .vms
+        .values()
+        .flat_map(|vm| &vm.nics)
+        .filter_map(|nic| nic.mac)
+        .collect();
     let mut names: BTreeSet<IfName> = bridges.values().cloned().collect();
     names.extend(lab.hosts.values().flat_map(|host| host.nics.keys().cloned()));
     let mut guests = BTreeMap::new();
@@ -24,9 +29,11 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
         let mut nameservers = Vec::new();
         for (place, nic) in vm.nics.iter().enumerate() {
             // A checked lab names only networks it has.
-            let (Some(network), Some(bridge), Some(pool)) =
-                (lab.networks.get(&nic.network), bridges.get(&nic.network), pools.get_mut(&nic.network))
-            else {
+            let (Some(network), Some(bridge), Some(pool)) = (
+                lab.networks.get(&nic.network),
+                bridges.get(&nic.network),
+                pools.get_mut(&nic.network),
+            ) else {
                 continue;
             };
             let tap = ifname::tap(&lab.name, name, place, |tap| !names.contains(tap));
@@ -63,7 +70,11 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
     let used: BTreeSet<&ImageName> = lab.vms.values().map(|vm| &vm.image).collect();
     Topology {
         lab: lab.name.clone(),
-        hosts: lab.hosts.keys().filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges)?))).collect(),
+        hosts: lab
+            .hosts
+            .keys()
+            .filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges)?)))
+            .collect(),
         cables: lab.cables.clone(),
         guests,
         images: images
@@ -77,7 +88,11 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
 
 /// Each network's bridge: the user's, or one derived.
 fn bridges(lab: &Lab) -> BTreeMap<NetworkName, IfName> {
-    let mut taken: BTreeSet<IfName> = lab.networks.values().filter_map(|network| network.bridge.clone()).collect();
+    let mut taken: BTreeSet<IfName> = lab
+        .networks
+        .values()
+        .filter_map(|network| network.bridge.clone())
+        .collect();
     taken.extend(lab.hosts.values().flat_map(|host| host.nics.keys().cloned()));
     let mut bridges = BTreeMap::new();
     for (name, network) in &lab.networks {
@@ -114,11 +129,17 @@ impl Pool {
 fn pools(lab: &Lab) -> BTreeMap<&NetworkName, Pool> {
     let pool = |(name, network): (&'_ NetworkName, &'_ Network)| {
         let nics = lab.vms.values().flat_map(|vm| &vm.nics);
-        let mut taken: BTreeSet<Ipv4Addr> =
-            nics.filter(|nic| nic.network == *name).filter_map(|nic| nic.address).collect();
+        let mut taken: BTreeSet<Ipv4Addr> = nics
+            .filter(|nic| nic.network == *name)
+            .filter_map(|nic| nic.address)
+            .collect();
         taken.extend(network.gateway.as_ref().map(|gateway| gateway.address));
         let next = u32::from(network.subnet.network()).saturating_add(1);
-        Pool { subnet: network.subnet, next, taken }
+        Pool {
+            subnet: network.subnet,
+            next,
+            taken,
+        }
     };
     lab.networks.iter().map(|entry| (entry.0, pool(entry))).collect()
 }
@@ -143,7 +164,11 @@ fn topology_host(lab: &Lab, host: &HostName, bridges: &BTreeMap<NetworkName, IfN
     for (name, network) in &lab.networks {
         let here = lab.vms.values().filter(|vm| vm.host == *host);
         let has_vm = here.flat_map(|vm| &vm.nics).any(|nic| nic.network == *name);
-        let gateway = network.gateway.as_ref().filter(|gateway| gateway.on == *host).map(|gateway| gateway.address);
+        let gateway = network
+            .gateway
+            .as_ref()
+            .filter(|gateway| gateway.on == *host)
+            .map(|gateway| gateway.address);
         if !has_vm && gateway.is_none() {
             continue;
         }
@@ -158,5 +183,9 @@ fn topology_host(lab: &Lab, host: &HostName, bridges: &BTreeMap<NetworkName, IfN
         };
         segments.insert(name.clone(), segment);
     }
-    Some(TopologyHost { connect: described.connect.clone(), nics: described.nics.clone(), segments })
+    Some(TopologyHost {
+        connect: described.connect.clone(),
+        nics: described.nics.clone(),
+        segments,
+    })
 }

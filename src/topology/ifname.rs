@@ -26,7 +26,13 @@ fn four(text: &str) -> String {
 
 /// `<network>-<hex>` that `free` accepts; `attempt` enters the digest only when the first choice is taken.
 pub(super) fn bridge(lab: &LabName, network: &NetworkName, free: impl Fn(&IfName) -> bool) -> IfName {
-    choose(free, |salt| format!("{}-{}", start(network.as_str(), 10), four(&format!("{lab}/{network}{salt}"))))
+    choose(free, |salt| {
+        format!(
+            "{}-{}",
+            start(network.as_str(), 10),
+            four(&format!("{lab}/{network}{salt}"))
+        )
+    })
 }
 
 /// `<vm>-<hex>-<n>`: the tap of a guest's `n`th NIC.
@@ -34,14 +40,24 @@ pub(super) fn tap(lab: &LabName, vm: &VmName, n: usize, free: impl Fn(&IfName) -
     // Past nine NICs the number takes a byte of the name.
     let tail = n.to_string();
     let room = 9_usize.saturating_sub(tail.len());
-    choose(free, |salt| format!("{}-{}-{tail}", start(vm.as_str(), room), four(&format!("{lab}/{vm}{salt}"))))
+    choose(free, |salt| {
+        format!(
+            "{}-{}-{tail}",
+            start(vm.as_str(), room),
+            four(&format!("{lab}/{vm}{salt}"))
+        )
+    })
 }
 
 /// The first of the names that `write` makes which is an interface name and free.
 fn choose(free: impl Fn(&IfName) -> bool, write: impl Fn(&str) -> String) -> IfName {
     let mut attempt = 0_u64;
     loop {
-        let salt = if attempt == 0 { String::new() } else { format!("#{attempt}") };
+        let salt = if attempt == 0 {
+            String::new()
+        } else {
+            format!("#{attempt}")
+        };
         if let Ok(name) = IfName::new(&write(&salt))
             && free(&name)
         {
