@@ -1,8 +1,54 @@
 //! What the user wrote: takes the text of lab.toml, gives a [`Lab`] in which every name is checked and every
 //! reference resolves, or every problem of the file at once, each with its place. Never touches a host.
 
+mod check;
+mod file;
 pub mod model;
 pub mod names;
+pub mod problem;
+pub mod size;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use toml::de::DeTable;
 
 pub use model::*;
 pub use names::*;
+pub use problem::{LoadError, Problem, Problems};
+
+/// Reads and checks the lab file at `path`; `images` are the names in the catalog.
+pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(&path.display().to_string(), &text, images).map_err(|problems| LoadError::Invalid(Box::new(problems)))
+}
+
+/// Checks the text of a lab file; `file` is its name in messages, `images` are the names in the catalog.
+#[allow(clippy::result_large_err)] // once per run
+pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab, Problems> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut reader = file::Reader::default();
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        reader
+            .problems
+            .push(Problem::new(span, error.message(), "this is not TOML"));
+    }
+    let read = reader.lab(root.get_ref());
+    check::check(&read, images, reader.problems).map_err(|problems| Problems::new(file, text, problems))
+}
+
+/// The lab's name alone, also from a file that is wrong elsewhere: `down` needs no more.
+pub fn name_only(text: &str) -> Option<LabName> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    match file::get(root.get_ref(), "name")?.get_ref() {
+        toml::de::DeValue::String(name) => name.parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

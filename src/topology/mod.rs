@@ -2,6 +2,11 @@
 //! each address, MAC, bridge and tap has its value. Deterministic: the same lab gives the same topology, and adding a
 //! VM changes no other VM's choices where that can be helped. Never looks at a host.
 
+mod allocate;
+mod ifname;
+
+pub use allocate::allocate;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,0 +1,93 @@
+//! What is wrong with a lab file: every problem at once, each with its place and what to do.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+
+/// One thing wrong in a lab file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// Where, in bytes of the file.
+    #[label("here")]
+    pub span: SourceSpan,
+    /// What to do about it.
+    #[help]
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem at `span`; an empty `help` is none.
+    pub(super) fn new(span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
+        let help = help.into();
+        Self {
+            message: message.into(),
+            span: span.into(),
+            help: (!help.is_empty()).then_some(help),
+        }
+    }
+}
+
+/// Everything wrong with one lab file, in the order of the file; never empty.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{file}: {} problem(s)", problems.len())]
+pub struct Problems {
+    /// The file's name, as the user gave it.
+    pub file: String,
+    /// Its text.
+    #[source_code]
+    pub source_code: NamedSource<String>,
+    /// The problems.
+    #[related]
+    pub problems: Vec<Problem>,
+}
+
+impl Problems {
+    /// Sorts the problems by place and drops repeats.
+    pub(super) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|a, b| (a.span.offset(), &a.message).cmp(&(b.span.offset(), &b.message)));
+        problems.dedup();
+        Self {
+            file: file.to_owned(),
+            source_code: NamedSource::new(file, text.to_owned()).with_language("TOML"),
+            problems,
+        }
+    }
+}
+
+/// Why a lab file gives no lab.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    #[diagnostic(help("check that the file exists, is readable and is UTF-8 text"))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file was read, and is wrong.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Invalid(#[from] Box<Problems>),
+}
+
+/// "did you mean ...?", or the list of what there is.
+pub(super) fn suggest<'a>(wrong: &str, there: impl IntoIterator<Item = &'a str>) -> String {
+    let there: Vec<&str> = there.into_iter().collect();
+    let near = there
+        .iter()
+        .map(|word| (strsim::damerau_levenshtein(wrong, word), *word))
+        .min()
+        .filter(|(distance, word)| *distance <= 1.max(word.len().max(wrong.len()) / 3));
+    match near {
+        Some((_, word)) => format!("did you mean `{word}`?"),
+        None if there.is_empty() => "there are none in this lab".to_owned(),
+        None => format!("there is: {}", there.join(", ")),
+    }
+}

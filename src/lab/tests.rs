@@ -1,0 +1,188 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ImageName, Lab, name_only, parse};
+use crate::topology::allocate;
+
+const QUICKSTART: &str = include_str!("../../labs/quickstart.toml");
+
+fn images() -> BTreeSet<ImageName> {
+    BTreeSet::from([ImageName::new("mini").unwrap()])
+}
+
+fn good(text: &str) -> Lab {
+    parse("lab.toml", text, &images()).unwrap_or_else(|e| panic!("{:#?}", e.problems))
+}
+
+/// Each problem as `message | help | the text it points at`.
+fn wrong(text: &str) -> Vec<String> {
+    let problems = parse("lab.toml", text, &images()).unwrap_err().problems;
+    let line = |p: super::Problem| {
+        let at = &text[p.span.offset()..p.span.offset() + p.span.len()];
+        format!("{} | {} | {at}", p.message, p.help.unwrap_or_default())
+    };
+    problems.into_iter().map(line).collect()
+}
+
+fn has(found: &[String], wanted: &str) {
+    assert!(
+        found.iter().any(|line| line.contains(wanted)),
+        "{wanted} not in {found:#?}"
+    );
+}
+
+/// A lab of two hosts with `more` after them.
+fn two(more: &str) -> String {
+    format!("name = \"t\"\n[hosts.a]\nnics.eth0 = {{}}\n[hosts.b]\nnics.eth0 = {{}}\n{more}")
+}
+
+#[test]
+fn the_quickstart_is_a_lab() {
+    let lab = good(QUICKSTART);
+    let names: Vec<_> = lab.vms.keys().map(super::Name::as_str).collect();
+    assert_eq!(names, ["vm1", "vm3", "web-1", "web-2"]);
+    let hosts: Vec<_> = lab.vms.values().map(|vm| vm.host.as_str()).collect();
+    assert_eq!(hosts, ["node1", "node2", "node1", "node2"]);
+    assert_eq!(lab.networks.values().next().unwrap().uplinks.len(), 2);
+}
+
+#[test]
+fn the_quickstart_gets_the_lowest_free_addresses_and_short_names() {
+    let lab = good(QUICKSTART);
+    let topology = allocate(&lab, &BTreeMap::new());
+    assert_eq!(topology, allocate(&lab, &BTreeMap::new()));
+    let addresses: Vec<_> = topology
+        .guests
+        .values()
+        .map(|g| g.nics[0].address.to_string())
+        .collect();
+    assert_eq!(addresses, ["10.0.1.2/24", "10.0.1.3/24", "10.0.1.4/24", "10.0.1.5/24"]);
+    let guests = topology.guests.values();
+    let macs: BTreeSet<_> = guests.clone().map(|g| g.nics[0].mac).collect();
+    let taps: BTreeSet<_> = guests.map(|g| g.nics[0].tap.clone()).collect();
+    assert_eq!((macs.len(), taps.len()), (4, 4));
+    assert!(taps.iter().all(|tap| tap.as_str().len() <= 15));
+    let segments: Vec<_> = topology
+        .hosts
+        .values()
+        .map(|h| h.segments.values().next().unwrap())
+        .collect();
+    assert!(
+        segments
+            .iter()
+            .all(|s| s.bridge.as_str() == "br1" && s.uplink.is_some())
+    );
+    assert_eq!(segments.iter().filter(|s| s.gateway.is_some()).count(), 1);
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_place() {
+    let found = wrong(&two(
+        "[networks.n]\nsubnt = \"10.0.0.0/24\"\nstp = 3\n[vms.v]\nhost = \"c\"\ncpus = 0\n",
+    ));
+    has(
+        &found,
+        "unknown key `subnt` in a network | did you mean `subnet`? | subnt",
+    );
+    has(&found, "expected true or false, found an integer");
+    has(&found, "there is no host `c`");
+    has(&found, "cpus is out of range");
+}
+
+#[test]
+fn a_dangling_network_says_what_was_meant() {
+    let found = wrong(&two(
+        "[networks.service]\nsubnet = \"10.0.0.0/24\"\n[vms.v]\nhost = \"a\"\nnics = [{ network = \"servise\" }]\n",
+    ));
+    assert_eq!(
+        found,
+        ["there is no network `servise` | did you mean `service`? | \"servise\""]
+    );
+}
+
+#[test]
+fn subnets_have_no_host_bits_and_do_not_overlap() {
+    let found = wrong(&two(
+        "[networks.m]\nsubnet = \"10.0.0.0/16\"\n[networks.n]\nsubnet = \"10.0.1.1/24\"\n",
+    ));
+    has(&found, "has host bits set | write `10.0.1.0/24`");
+    has(&found, "overlaps");
+}
+
+#[test]
+fn a_wrong_address_is_outside_the_edge_of_or_twice_in_its_subnet() {
+    let vm = |name: &str, ip: &str| {
+        format!("[vms.{name}]\nhost = \"a\"\nnics = [{{ network = \"n\", address = \"{ip}\" }}]\n")
+    };
+    let vms = [vm("o", "10.9.9.9"), vm("p", "10.0.0.255"), vm("q", "10.0.0.1")].concat();
+    let net = "[networks.n]\nsubnet = \"10.0.0.0/24\"\ngateway = { address = \"10.0.0.1\", on = \"a\" }\n";
+    let found = wrong(&two(&format!("{net}{vms}")));
+    has(&found, "10.9.9.9 is outside");
+    has(&found, "10.0.0.255 is the network or broadcast address");
+    has(&found, "10.0.0.1 is used twice: the gateway and vm `q`");
+}
+
+#[test]
+fn an_uplink_carries_one_untagged_network_and_each_vlan_once() {
+    let net = |n: u8, rest: &str| format!("[networks.n{n}]\nsubnet = \"10.{n}.0.0/24\"\nuplink = \"eth0\"\n{rest}\n");
+    let nets = [
+        net(1, ""),
+        net(2, ""),
+        net(3, "vlan = 7"),
+        net(4, "vlan = 7"),
+        net(5, "vlan = 8"),
+    ]
+    .concat();
+    let found = wrong(&two(&nets));
+    assert_eq!(found.len(), 2, "{found:#?}");
+    has(&found, "untagged");
+    has(&found, "vlan 7");
+}
+
+#[test]
+fn cable_ends_exist_and_are_used_once() {
+    let found = wrong(&two(
+        "[[cables]]\nends = [\"a:eth0\", \"b:eth0\"]\n[[cables]]\nends = [\"a:eth0\", \"b:eth1\"]\n",
+    ));
+    has(&found, "`a:eth0` already has a cable");
+    has(&found, "host `b` has no NIC `eth1` | did you mean `eth0`?");
+}
+
+#[test]
+fn names_made_by_count_do_not_clash() {
+    let found = wrong(&two("[vms.web]\nhost = \"a\"\ncount = 2\n[vms.web-1]\nhost = \"b\"\n"));
+    has(&found, "two vms are called `web-1`");
+}
+
+#[test]
+fn what_is_not_supported_yet_says_so() {
+    let found = wrong(
+        "name = \"t\"\n[hosts.this-machine]\nconnect = \"ssh://x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
+         gateway = { address = \"10.0.0.1\", on = \"every-host\" }\n",
+    );
+    has(&found, "ssh are not supported yet");
+    has(&found, "every host is not supported yet");
+    has(&found, "reserved host name");
+}
+
+#[test]
+fn a_subnet_has_room_for_its_guests() {
+    let found = wrong(&two(
+        "[networks.n]\nsubnet = \"10.0.0.0/30\"\n[vms.v]\nhost = \"a\"\ncount = 3\nnics = [{ network = \"n\" }]\n",
+    ));
+    has(&found, "too small: 3 of 2");
+}
+
+#[test]
+fn broken_toml_is_problems_and_never_a_panic() {
+    for text in [
+        "",
+        "[",
+        "name = ",
+        "hosts = 3",
+        "name = 1\n[vms]\nx = 2",
+        "cables = [1]",
+    ] {
+        assert!(!wrong(text).is_empty(), "{text}");
+    }
+    assert_eq!(name_only("name = \"t\"\n[hosts").unwrap().as_str(), "t");
+}
