@@ -2,6 +2,8 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
+pub mod domain_xml;
+pub mod libvirt;
 pub mod survey;
 
 use crate::lab::{HostName, LabName};
