@@ -28,6 +28,9 @@ const NO_POOL: u32 = 49;
 const NO_VOLUME: u32 = 50;
 const OPERATION_INVALID: u32 = 55;
 
+/// A lab's domains and disks on one host.
+pub type Observed = (BTreeMap<DomainName, Domain>, BTreeMap<DomainName, Volume>);
+
 /// A connection to one host's libvirt. Clones share it.
 #[derive(Clone)]
 pub struct Libvirt {
@@ -101,10 +104,7 @@ impl Libvirt {
     }
 
     /// What `lab` has here: its domains and its disks.
-    pub fn observe(
-        &self,
-        lab: &LabName,
-    ) -> Result<(BTreeMap<DomainName, Domain>, BTreeMap<DomainName, Volume>), HostError> {
+    pub fn observe(&self, lab: &LabName) -> Result<Observed, HostError> {
         let mut domains = BTreeMap::new();
         for (handle, root) in self.all_domains()? {
             let doing = "reading a domain";
@@ -284,7 +284,10 @@ impl Libvirt {
         };
         // Paused, it counts as not running; undefined, it would live on without a definition.
         gone_is_fine(domain.destroy(), &doing)?;
-        gone_is_fine(domain.undefine(), &doing)
+        match domain.undefine() {
+            Err(error) if code(&error) != NO_DOMAIN => Err(failed(&doing)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Starts a domain paused, so that its console can be opened before it prints anything. One that is already
