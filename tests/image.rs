@@ -1,0 +1,112 @@
+//! The built-in image: built twice it is the same; it boots with both NIC models.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use netlab::folders::Folders;
+use netlab::image::{catalog, ensure, list};
+use netlab::lab::{Boot, Image, ImageName};
+use netlab::run::event::Events;
+
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn built(cache: &Path) -> (Folders, Image) {
+    let folders = Folders {
+        state: cache.join("state"),
+        cache: cache.join("cache"),
+    };
+    let mini = ImageName::new("mini").unwrap();
+    ensure(&mini, &folders, &Events::none()).unwrap();
+    let image = catalog(&folders).unwrap().remove(&mini).unwrap();
+    (folders, image)
+}
+
+/// Boots `image` with a NIC of `model`; gives what it said to its second prompt.
+fn boot(image: &Image, model: &str) -> String {
+    use std::io::Write;
+    let Boot::Kernel {
+        kernel,
+        initrd,
+        cmdline,
+    } = &image.boot
+    else {
+        panic!("mini boots a kernel");
+    };
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args([
+        "-accel",
+        "tcg",
+        "-M",
+        "pc",
+        "-m",
+        "96",
+        "-nodefaults",
+        "-display",
+        "none",
+        "-no-reboot",
+    ]);
+    command.args(["-serial", "stdio", "-netdev", "user,id=n", "-device"]);
+    command
+        .arg(format!("{model},netdev=n,romfile="))
+        .arg("-kernel")
+        .arg(kernel);
+    command.arg("-initrd").arg(initrd).args(["-append", cmdline]);
+    let began = Instant::now();
+    let mut child = Guard(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut stdin = child.0.stdin.take().unwrap();
+    let mut stdout = child.0.stdout.take().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+            if sender.send(buffer[..length].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut said = String::new();
+    let mut asked = false;
+    loop {
+        let left = Duration::from_secs(image.console.boot_seconds).saturating_sub(began.elapsed());
+        let Ok(bytes) = receiver.recv_timeout(left) else {
+            panic!("no prompt: {said}");
+        };
+        said.push_str(&String::from_utf8_lossy(&bytes));
+        if !asked && said.contains(&image.console.prompt) {
+            println!("{model}: prompt after {:?}", began.elapsed());
+            asked = true;
+            stdin.write_all(b"ip link show eth0; echo EN''D\n").unwrap();
+        }
+        if said.contains("\nEND") || said.contains("\rEND") {
+            return said;
+        }
+    }
+}
+
+#[test]
+fn two_builds_are_the_same_and_the_guest_boots() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (folders, image) = built(one.path());
+    let (other, _) = built(two.path());
+    for file in ["kernel", "initrd", "built.toml"] {
+        let read = |folders: &Folders| std::fs::read(folders.image(&image.name).join(file)).unwrap();
+        assert!(read(&folders) == read(&other), "{file} differs");
+    }
+    assert!(list(&folders).unwrap().iter().all(|listed| listed.built.is_some()));
+    let left = std::fs::read_dir(folders.images()).unwrap().count();
+    assert_eq!(left, 2, "the image and its lock");
+    for model in ["virtio-net-pci", "e1000"] {
+        let said = boot(&image, model);
+        assert!(said.contains("eth0: <"), "{model}: {said}");
+    }
+}
