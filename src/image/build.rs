@@ -16,9 +16,10 @@ use crate::folders::Folders;
 use crate::lab::{Boot, ImageName};
 use crate::run::event::{Event, Events};
 
-/// The package that depends on the newest kernel.
-const KERNEL: &str = "linux-image-amd64";
-/// NIC drivers.
+/// The package that depends on the newest kernel. The cloud kernel has no e1000, but linux-image-amd64 takes twice as
+/// long to its prompt under TCG (6.5 CPU seconds against 3.3).
+const KERNEL: &str = "linux-image-cloud-amd64";
+/// NIC drivers, each taken if the kernel has it.
 const DRIVERS: [&str; 3] = ["virtio_pci", "virtio_net", "e1000"];
 const INIT: &str = include_str!("init.sh");
 const UDHCPC: &str = include_str!("udhcpc.sh");
@@ -199,7 +200,7 @@ fn root_archive(modules: Vec<modules::Module>, busybox: Vec<u8>) -> Archive {
     archive.file("etc/udhcpc/default.script", true, UDHCPC);
     archive.folder("etc/udhcpc");
     archive.file("etc/passwd", false, "root::0:0:root:/root:/bin/sh\n");
-    let order: String = modules.iter().map(|(name, _)| format!("{name}\n")).collect();
+    let order: String = modules.iter().flat_map(|(name, _)| [name.as_str(), "\n"]).collect();
     archive.file("modules/order", false, order);
     for (name, bytes) in modules {
         archive.file(&format!("modules/{name}.ko"), false, bytes);

@@ -20,6 +20,7 @@ struct Entry {
     console: Console,
 }
 
+#[allow(clippy::struct_field_names)] // libvirt's word for the machine type is `machine`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Machine {
@@ -38,7 +39,10 @@ enum Start {
         initrd: String,
         cmdline: String,
     },
-    Disk { base: String, format: String },
+    Disk {
+        base: String,
+        format: String,
+    },
 }
 
 #[derive(Deserialize)]
