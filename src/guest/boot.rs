@@ -47,7 +47,7 @@ struct Dialogue {
 
 /// Waits for the shell; see [`Session::open`].
 pub(super) fn wait_for_shell(
-    session: &mut Session,
+    session: &mut Session<'_>,
     image: &ImageConsole,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<(), SessionError> {
@@ -112,7 +112,7 @@ fn asked(line: &str, image: &ImageConsole) -> Asked {
 }
 
 /// Answers a login program.
-fn answer(session: &mut Session, login: &Login, so_far: &mut Dialogue, asked: Asked) -> Result<(), SessionError> {
+fn answer(session: &mut Session<'_>, login: &Login, so_far: &mut Dialogue, asked: Asked) -> Result<(), SessionError> {
     let user = login.user.clone();
     if asked == Asked::User {
         so_far.refusals += u32::from(so_far.password_typed);
@@ -143,7 +143,7 @@ mod tests {
     use crate::guest::{ConsoleError, Transcript};
 
     /// What came of opening a session, and the lines that were shown meanwhile.
-    fn open(guest: impl Guest + 'static, image: &ImageConsole) -> (Result<Session, SessionError>, Vec<String>) {
+    fn open(guest: impl Guest + 'static, image: &ImageConsole) -> (Result<Session<'static>, SessionError>, Vec<String>) {
         let mut lines = Vec::new();
         let mut on_line = |line: &str| lines.push(line.to_owned());
         let opened = Session::open(

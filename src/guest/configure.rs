@@ -53,7 +53,7 @@ fn list(nics: &[String]) -> String {
 
 /// Gives the guest what `config` says. Run again it gives the same state; addresses and default routes that stood
 /// on these NICs before are replaced.
-pub fn configure(session: &mut Session, config: &GuestConfig) -> Result<(), ConfigureError> {
+pub fn configure(session: &mut Session<'_>, config: &GuestConfig) -> Result<(), ConfigureError> {
     let output = session.run_idempotent(&script(config), LIMIT)?;
     if output.status == 0 {
         return Ok(());

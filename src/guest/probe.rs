@@ -52,7 +52,7 @@ impl Default for ProbeOptions {
 ///
 /// A guest that says it has no route to an address has asked in vain: that counts as `received: 0`.
 pub fn probe(
-    session: &mut Session,
+    session: &mut Session<'_>,
     targets: &[IpAddr],
     options: &ProbeOptions,
 ) -> Result<BTreeMap<IpAddr, Answer>, SessionError> {

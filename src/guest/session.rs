@@ -18,8 +18,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 const TRIES: u32 = 3;
 
 /// A shell in a guest that waits for commands.
-pub struct Session {
-    console: Box<dyn Console>,
+pub struct Session<'c> {
+    console: Box<dyn Console + 'c>,
     cleaner: Cleaner,
     transcript: Transcript,
     echo_off: bool,
@@ -34,12 +34,12 @@ pub struct CommandOutput {
     pub text: String,
 }
 
-impl Session {
+impl<'c> Session<'c> {
     /// Waits until the guest's shell waits for commands, logs in where the image asks for it and makes the shell
     /// quiet. `on_line` gets every line that the booting guest prints. Takes at most `image.boot_seconds` until the
     /// prompt and, where what looked like a prompt was none yet, as long again.
     pub fn open(
-        console: Box<dyn Console>,
+        console: Box<dyn Console + 'c>,
         image: &ImageConsole,
         transcript: Transcript,
         on_line: &mut dyn FnMut(&str),
@@ -173,7 +173,7 @@ impl Session {
 }
 
 /// Whoever opens the console next types blind otherwise.
-impl Drop for Session {
+impl Drop for Session<'_> {
     fn drop(&mut self) {
         if self.echo_off {
             let _ = self.console.send(b"stty echo\n");

@@ -48,6 +48,8 @@ pub(super) fn furnish(machine: &Path, host: &HostName) -> io::Result<()> {
         "var/lib",
         "var/lib/misc",
         "var/log",
+        "var/log/libvirt",
+        "var/log/libvirt/qemu", // where guests' consoles are logged
         "etc",
     ] {
         folder(&machine.join(inner), 0o755)?;
