@@ -55,7 +55,13 @@ fn take_away(context: &Context, lab: &LabName, events: &Events) -> Result<usize,
     if !to_do.is_empty() {
         let journal = Journal::begin(&folder, "down", &connects).map_err(|error| sight::failed(error.to_string()))?;
         let journal = Mutex::new(journal);
-        let run = Run { lab, hosts: &hosts, journal, events: events.clone(), cancel: &signals::CANCEL };
+        let run = Run {
+            lab,
+            hosts: &hosts,
+            journal,
+            events: events.clone(),
+            cancel: &signals::CANCEL,
+        };
         let report = run.run(&to_do);
         if report.cancelled {
             return Err(signals::interrupted(lab, report.done, report.left));
@@ -63,7 +69,9 @@ fn take_away(context: &Context, lab: &LabName, events: &Events) -> Result<usize,
         if !report.is_complete() {
             return Err(Failure::Failed {
                 message: up::failures(&report),
-                help: Some(format!("all the rest is gone; `netlab down {lab}` tries what is left again")),
+                help: Some(format!(
+                    "all the rest is gone; `netlab down {lab}` tries what is left again"
+                )),
             });
         }
         up::finish(&run, &BTreeMap::new())?;

@@ -45,7 +45,12 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), Failure> {
                 .collect();
             let mut lines = vec![["IMAGE", "ARCH", "MEMORY", "DESCRIPTION"].map(str::to_owned).to_vec()];
             lines.extend(rows.iter().map(|row| {
-                vec![row.image.clone(), row.arch.clone(), format!("{} MiB", row.memory_mib), row.description.clone()]
+                vec![
+                    row.image.clone(),
+                    row.arch.clone(),
+                    format!("{} MiB", row.memory_mib),
+                    row.description.clone(),
+                ]
             }));
             context.answer(&table(&lines), &rows)
         }

@@ -6,8 +6,8 @@ mod image;
 pub mod output;
 mod plan;
 pub mod progress;
-mod signals;
 mod sight;
+mod signals;
 mod status;
 mod up;
 mod verify;
@@ -88,16 +88,19 @@ impl Context {
     /// Prints the answer: `text` for people, or `value` as JSON.
     fn answer(&self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
         let written = if self.json {
-            let json = serde_json::to_string_pretty(value)
-                .map_err(|error| Failure::Failed { message: error.to_string(), help: None })?;
+            let json = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed {
+                message: error.to_string(),
+                help: None,
+            })?;
             writeln!(std::io::stdout(), "{json}")
         } else {
             write!(std::io::stdout(), "{text}")
         };
         match written {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Failure::Failed { message: format!("cannot write the answer: {error}"), help: None })
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed {
+                message: format!("cannot write the answer: {error}"),
+                help: None,
+            }),
             _ => Ok(()),
         }
     }
@@ -106,7 +109,11 @@ impl Context {
 /// Reads the arguments, runs the verb, gives the exit status.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let context = Context { folders: Folders::from_env(), json: cli.json, quiet: cli.quiet || cli.json };
+    let context = Context {
+        folders: Folders::from_env(),
+        json: cli.json,
+        quiet: cli.quiet || cli.json,
+    };
     let done = match cli.verb {
         Verb::Up(args) => up::run(&context, &args),
         Verb::Verify(args) => verify::run(&context, &args),
@@ -120,8 +127,16 @@ pub fn main() -> ExitCode {
         }
         Verb::Man => clap_mangen::Man::new(Cli::command())
             .render(&mut std::io::stdout())
-            .map_err(|error| Failure::Failed { message: error.to_string(), help: None }),
-        Verb::HostInit { lab, host, state, cache } => {
+            .map_err(|error| Failure::Failed {
+                message: error.to_string(),
+                help: None,
+            }),
+        Verb::HostInit {
+            lab,
+            host,
+            state,
+            cache,
+        } => {
             return emulated::init_main(&Folders { state, cache }, &lab, &host);
         }
     };

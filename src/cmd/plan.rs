@@ -38,8 +38,9 @@ pub fn judge(
     events: &Events,
 ) -> Result<(Plan, Site), Failure> {
     let surveys = sight::survey(hosts, &topology.lab)?;
-    let (errors, warnings): (Vec<_>, Vec<_>) =
-        preflight(topology, &surveys, observed).into_iter().partition(|found| found.severity == Severity::Error);
+    let (errors, warnings): (Vec<_>, Vec<_>) = preflight(topology, &surveys, observed)
+        .into_iter()
+        .partition(|found| found.severity == Severity::Error);
     for warning in warnings {
         events.send(Event::Warning(warning.to_string()));
     }

@@ -26,15 +26,15 @@ pub fn load(folders: &Folders, file: &Path) -> Result<Topology, Failure> {
 
 /// How the hosts of a topology are reached.
 pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
-    topology.hosts.iter().map(|(name, host)| (name.clone(), host.connect.clone())).collect()
+    topology
+        .hosts
+        .iter()
+        .map(|(name, host)| (name.clone(), host.connect.clone()))
+        .collect()
 }
 
 /// The ways to `hosts`, and to this machine as the owner of the emulated ones. Nothing is opened yet.
-pub fn reach(
-    folders: &Folders,
-    lab: &LabName,
-    connects: &BTreeMap<HostName, Connect>,
-) -> Result<NamedHosts, Failure> {
+pub fn reach(folders: &Folders, lab: &LabName, connects: &BTreeMap<HostName, Connect>) -> Result<NamedHosts, Failure> {
     let slots = Arc::new(BootSlots::default());
     let program = std::env::current_exe().map_err(|error| failed(format!("where is netlab itself? {error}")))?;
     let rig = Rig::new(folders, &program).map_err(|error| failed(error.to_string()))?;
@@ -45,7 +45,10 @@ pub fn reach(
             Connect::Emulated => Place::Emulated(lab.clone(), name.clone()),
             Connect::Local => Place::Local,
         };
-        hosts.insert(name.clone(), Arc::new(LinuxHost::new(place, folders.clone(), slots.clone())));
+        hosts.insert(
+            name.clone(),
+            Arc::new(LinuxHost::new(place, folders.clone(), slots.clone())),
+        );
     }
     Ok(hosts)
 }
@@ -54,12 +57,20 @@ pub fn reach(
 pub fn machines(folders: &Folders, lab: &LabName) -> Result<BTreeMap<HostName, Connect>, Failure> {
     let hosts = reach(folders, lab, &BTreeMap::new())?;
     let site = on_each(&hosts, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?;
-    Ok(site.into_values().flat_map(|state| state.machines.into_keys()).map(|name| (name, Connect::Emulated)).collect())
+    Ok(site
+        .into_values()
+        .flat_map(|state| state.machines.into_keys())
+        .map(|name| (name, Connect::Emulated))
+        .collect())
 }
 
 /// Looks at every host at the same time; at emulated ones only where they live.
 pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
-    let rig: NamedHosts = hosts.iter().filter(|(name, _)| **name == rig_host()).map(pair).collect();
+    let rig: NamedHosts = hosts
+        .iter()
+        .filter(|(name, _)| **name == rig_host())
+        .map(pair)
+        .collect();
     let mut site = on_each(&rig, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?;
     let dead: BTreeSet<HostName> = site
         .values()
@@ -67,8 +78,11 @@ pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
         .filter(|(_, machine)| !machine.alive)
         .map(|(name, _)| name.clone())
         .collect();
-    let rest: NamedHosts =
-        hosts.iter().filter(|(name, _)| **name != rig_host() && !dead.contains(*name)).map(pair).collect();
+    let rest: NamedHosts = hosts
+        .iter()
+        .filter(|(name, _)| **name != rig_host() && !dead.contains(*name))
+        .map(pair)
+        .collect();
     site.extend(on_each(&rest, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?);
     site.retain(|_, state| *state != HostState::default());
     Ok(site)
@@ -76,7 +90,11 @@ pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
 
 /// What the hosts of a topology are and have.
 pub fn survey(hosts: &NamedHosts, lab: &LabName) -> Result<BTreeMap<HostName, Survey>, Failure> {
-    let inside: NamedHosts = hosts.iter().filter(|(name, _)| **name != rig_host()).map(pair).collect();
+    let inside: NamedHosts = hosts
+        .iter()
+        .filter(|(name, _)| **name != rig_host())
+        .map(pair)
+        .collect();
     on_each(&inside, |host| host.survey(lab)).map_err(|errors| unreachable(&errors))
 }
 
@@ -85,7 +103,10 @@ fn pair((name, host): (&HostName, &Arc<dyn Host>)) -> (HostName, Arc<dyn Host>) 
 }
 
 fn unreachable(errors: &[(HostName, HostError)]) -> Failure {
-    let lines: Vec<String> = errors.iter().map(|(host, error)| format!("{host}: {}", chain(error))).collect();
+    let lines: Vec<String> = errors
+        .iter()
+        .map(|(host, error)| format!("{host}: {}", chain(error)))
+        .collect();
     failed(lines.join("\n"))
 }
 

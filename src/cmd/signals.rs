@@ -17,10 +17,16 @@ pub fn listen() -> Result<(), Failure> {
         message: format!("cannot listen for signals: {error}"),
         help: None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
     let (mut int, mut term) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
+        (
+            signal(SignalKind::interrupt()).map_err(failed)?,
+            signal(SignalKind::terminate()).map_err(failed)?,
+        )
     };
     std::thread::spawn(move || {
         runtime.block_on(async move {

@@ -22,11 +22,19 @@ struct Labs {
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let Some(lab) = &args.lab else {
         let mut labs: Vec<String> = std::fs::read_dir(context.folders.state.join("labs"))
-            .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+            .map(|entries| {
+                entries
+                    .flatten()
+                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                    .collect()
+            })
             .unwrap_or_default();
         labs.sort();
-        let text =
-            if labs.is_empty() { "no lab is up\n".to_owned() } else { labs.iter().map(|lab| format!("{lab}\n")).collect() };
+        let text = if labs.is_empty() {
+            "no lab is up\n".to_owned()
+        } else {
+            labs.join("\n") + "\n"
+        };
         return context.answer(&text, &Labs { labs });
     };
     let lab = sight::lab_name(lab)?;
@@ -45,13 +53,27 @@ fn text(site: &Site) -> String {
     let mut vms = vec![row(&["VM", "HOST", "STATE", "ADDRESS", "MAC", "CONSOLE"])];
     for (host, state) in site {
         for (name, machine) in &state.machines {
-            hosts.push(row(&[name.as_str(), "emulated", if machine.alive { "running" } else { "dead" }]));
+            hosts.push(row(&[
+                name.as_str(),
+                "emulated",
+                if machine.alive { "running" } else { "dead" },
+            ]));
         }
         for (name, link) in &state.links {
             let addresses: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
-            let uplinks: Vec<String> =
-                state.uplinks.iter().filter(|(_, up)| up.bridge == *name).map(|(nic, _)| nic.to_string()).collect();
-            networks.push(row(&[&link.purpose, host.as_str(), name.as_str(), &addresses.join(" "), &uplinks.join(" ")]));
+            let uplinks: Vec<String> = state
+                .uplinks
+                .iter()
+                .filter(|(_, up)| up.bridge == *name)
+                .map(|(nic, _)| nic.to_string())
+                .collect();
+            networks.push(row(&[
+                &link.purpose,
+                host.as_str(),
+                name.as_str(),
+                &addresses.join(" "),
+                &uplinks.join(" "),
+            ]));
         }
         for (name, domain) in &state.domains {
             let condition = match (domain.running, &domain.configured) {
@@ -67,11 +89,23 @@ fn text(site: &Site) -> String {
                 .collect();
             let macs: Vec<String> = domain.nics.iter().map(|nic| nic.mac.to_string()).collect();
             let vm = name.vm().to_string();
-            vms.push(row(&[&vm, host.as_str(), condition, &addresses.join(" "), &macs.join(" "), "serial"]));
+            vms.push(row(&[
+                &vm,
+                host.as_str(),
+                condition,
+                &addresses.join(" "),
+                &macs.join(" "),
+                "serial",
+            ]));
         }
     }
     if hosts.len() == 1 && networks.len() == 1 && vms.len() == 1 {
         return "this lab is not up\n".to_owned();
     }
-    [hosts, networks, vms].iter().filter(|rows| rows.len() > 1).map(|rows| table(rows)).collect::<Vec<_>>().join("\n")
+    [hosts, networks, vms]
+        .iter()
+        .filter(|rows| rows.len() > 1)
+        .map(|rows| table(rows))
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -37,7 +37,7 @@ struct Answer<'a> {
 
 #[derive(Serialize)]
 struct Vm {
-    vm: String,
+    name: String,
     host: String,
     addresses: Vec<String>,
 }
@@ -58,19 +58,29 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         .guests
         .iter()
         .map(|(vm, guest)| Vm {
-            vm: vm.to_string(),
+            name: vm.to_string(),
             host: guest.host.to_string(),
             addresses: guest.nics.iter().map(|nic| nic.address.to_string()).collect(),
         })
         .collect();
     let mut rows = vec![vec!["VM".to_owned(), "HOST".to_owned(), "ADDRESS".to_owned()]];
-    rows.extend(vms.iter().map(|vm| vec![vm.vm.clone(), vm.host.clone(), vm.addresses.join(" ")]));
+    rows.extend(
+        vms.iter()
+            .map(|vm| vec![vm.name.clone(), vm.host.clone(), vm.addresses.join(" ")]),
+    );
     let head = if steps == 0 {
         format!("lab {} is up as described: nothing to do\n", topology.lab)
     } else {
         format!("lab {} is up: {steps} steps\n", topology.lab)
     };
-    context.answer(&format!("{head}{}", table(&rows)), &Answer { lab: &topology.lab, steps, vms })
+    context.answer(
+        &format!("{head}{}", table(&rows)),
+        &Answer {
+            lab: &topology.lab,
+            steps,
+            vms,
+        },
+    )
 }
 
 /// Everything between the lock and the answer; gives the number of steps done.
@@ -91,7 +101,13 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
         image::ensure(name, folders, events).map_err(|error| sight::failed(chain(&error)))?;
     }
     let journal = Journal::begin(&folder, "up", &connects).map_err(|error| sight::failed(error.to_string()))?;
-    let run = Run { lab, hosts: &hosts, journal: Mutex::new(journal), events: events.clone(), cancel: &signals::CANCEL };
+    let run = Run {
+        lab,
+        hosts: &hosts,
+        journal: Mutex::new(journal),
+        events: events.clone(),
+        cancel: &signals::CANCEL,
+    };
     let report = run.run(&to_do);
     if report.cancelled {
         return Err(signals::interrupted(lab, report.done, report.left));
@@ -119,12 +135,18 @@ pub fn finish(
     hosts: &std::collections::BTreeMap<crate::lab::HostName, crate::lab::Connect>,
 ) -> Result<(), Failure> {
     let mut journal = run.journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    journal.add(&Record::Finished { hosts: hosts.clone() }).map_err(|error| sight::failed(error.to_string()))
+    journal
+        .add(&Record::Finished { hosts: hosts.clone() })
+        .map_err(|error| sight::failed(error.to_string()))
 }
 
 /// What failed, a line a step.
 pub fn failures(report: &Report) -> String {
-    let lines: Vec<String> = report.failed.iter().map(|(host, error)| format!("{host}: {}", chain(error))).collect();
+    let lines: Vec<String> = report
+        .failed
+        .iter()
+        .map(|(host, error)| format!("{host}: {}", chain(error)))
+        .collect();
     lines.join("\n")
 }
 
@@ -135,11 +157,18 @@ fn roll_back(run: &Run<'_>, before: &Site, report: &Report) -> Failure {
         Err(_) => None,
         Ok(now) => {
             let back = run.run(&plan(&now, before));
-            back.is_complete().then(|| "every host is as it was before this run".to_owned())
+            back.is_complete()
+                .then(|| "every host is as it was before this run".to_owned())
         }
     };
     let help = help.unwrap_or_else(|| {
-        format!("going back did not work everywhere, either: `netlab down {}` takes away what is left", run.lab)
+        format!(
+            "going back did not work everywhere, either: `netlab down {}` takes away what is left",
+            run.lab
+        )
     });
-    Failure::Failed { message, help: Some(help) }
+    Failure::Failed {
+        message,
+        help: Some(help),
+    }
 }

@@ -38,7 +38,10 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let (drift, _) = plan_verb::judge(&topology, &hosts, &observed, &Events::none())?;
     if !drift.is_empty() {
         return Err(Failure::Failed {
-            message: format!("the lab is not as described; `up` would do:\n{}", plan_verb::text(&drift).trim_end()),
+            message: format!(
+                "the lab is not as described; `up` would do:\n{}",
+                plan_verb::text(&drift).trim_end()
+            ),
             help: Some(format!("netlab up {}", args.file.display())),
         });
     }
@@ -60,16 +63,27 @@ fn ask(context: &Context, topology: &Topology, hosts: &NamedHosts, expectations:
             .guests
             .keys()
             .map(|vm| {
-                let mut targets: Vec<IpAddr> =
-                    expectations.iter().filter(|one| one.from == *vm).map(|one| one.address).collect();
+                let mut targets: Vec<IpAddr> = expectations
+                    .iter()
+                    .filter(|one| one.from == *vm)
+                    .map(|one| one.address)
+                    .collect();
                 targets.sort();
                 targets.dedup();
-                (vm.clone(), scope.spawn(move || ask_one(context, topology, hosts, vm, &targets)))
+                (
+                    vm.clone(),
+                    scope.spawn(move || ask_one(context, topology, hosts, vm, &targets)),
+                )
             })
             .collect();
         asked
             .into_iter()
-            .map(|(vm, answer)| (vm, answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+            .map(|(vm, answer)| {
+                (
+                    vm,
+                    answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                )
+            })
             .collect()
     })
 }
@@ -82,13 +96,19 @@ fn ask_one(
     targets: &[IpAddr],
 ) -> Result<BTreeMap<IpAddr, Answer>, String> {
     let guest = topology.guests.get(vm).ok_or("no such guest")?;
-    let image = topology.images.get(&guest.image).ok_or("its image is not in the catalog")?;
+    let image = topology
+        .images
+        .get(&guest.image)
+        .ok_or("its image is not in the catalog")?;
     let host = hosts.get(&guest.host).ok_or("its host is not known")?;
     let name = DomainName::new(&topology.lab, vm);
     let console = host.open_console(&name).map_err(|error| chain(&error))?;
-    let transcript = context.folders.lab(&topology.lab).join("transcripts").join(format!("{vm}.log"));
+    let transcript = context
+        .folders
+        .lab(&topology.lab)
+        .join("transcripts")
+        .join(format!("{vm}.log"));
     let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
-    let mut session =
-        Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| chain(&error))?;
+    let mut session = Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| chain(&error))?;
     probe(&mut session, targets, &ProbeOptions::default()).map_err(|error| chain(&error))
 }

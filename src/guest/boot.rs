@@ -143,7 +143,10 @@ mod tests {
     use crate::guest::{ConsoleError, Transcript};
 
     /// What came of opening a session, and the lines that were shown meanwhile.
-    fn open(guest: impl Guest + 'static, image: &ImageConsole) -> (Result<Session<'static>, SessionError>, Vec<String>) {
+    fn open(
+        guest: impl Guest + 'static,
+        image: &ImageConsole,
+    ) -> (Result<Session<'static>, SessionError>, Vec<String>) {
         let mut lines = Vec::new();
         let mut on_line = |line: &str| lines.push(line.to_owned());
         let opened = Session::open(

@@ -174,6 +174,6 @@ pub(super) fn image() -> ImageConsole {
 }
 
 /// A session with a scripted guest.
-pub(super) fn open(guest: Scripted) -> Session {
+pub(super) fn open(guest: Scripted) -> Session<'static> {
     Session::open(Box::new(guest), &image(), Transcript::unwritten(), &mut |_| ()).unwrap()
 }

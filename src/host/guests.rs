@@ -24,14 +24,20 @@ impl Default for BootSlots {
     /// libvirt and the consoles are waited for.
     fn default() -> Self {
         let processors = thread::available_parallelism().map_or(2, usize::from);
-        Self { free: Mutex::new((2 * processors).max(4)), freed: Condvar::new() }
+        Self {
+            free: Mutex::new((2 * processors).max(4)),
+            freed: Condvar::new(),
+        }
     }
 }
 
 impl BootSlots {
     fn with<T>(&self, work: impl FnOnce() -> T) -> T {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .freed
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         drop(free);
         let result = work();
@@ -83,7 +89,9 @@ fn run_chain(way: &Way, transcripts: &Path, steps: &[Step], log: &dyn StepLog) -
             }),
             Step::ConfigureGuest(name, config) => {
                 let opened = console.take();
-                one(step, log, || configure_guest(way, transcripts, name, config, opened, step, log))
+                one(step, log, || {
+                    configure_guest(way, transcripts, name, config, opened, step, log)
+                })
             }
             other => Some(failed(other, "not a step of a guest")),
         };

@@ -44,7 +44,12 @@ pub(super) struct Way {
 impl LinuxHost {
     /// A host at `place`. Nothing is opened yet. Hosts that share this machine's processors share `slots`.
     pub fn new(place: Place, folders: Folders, slots: Arc<BootSlots>) -> Self {
-        Self { place, folders, slots, way: Mutex::new(None) }
+        Self {
+            place,
+            folders,
+            slots,
+            way: Mutex::new(None),
+        }
     }
 
     /// The way to the host, opened at the first need; `None` for an emulated host that is not there (yet).
@@ -61,12 +66,17 @@ impl LinuxHost {
             return Ok(Some(open.clone()));
         }
         let (shell, uri): (Box<dyn Shell>, _) = match (&self.place, pid) {
-            (Place::Emulated(lab, host), Some(pid)) => {
-                (Box::new(NamespaceShell::of_process(pid)), emulated::libvirt_uri(&self.folders, lab, host)?)
-            }
+            (Place::Emulated(lab, host), Some(pid)) => (
+                Box::new(NamespaceShell::of_process(pid)),
+                emulated::libvirt_uri(&self.folders, lab, host)?,
+            ),
             _ => (Box::new(LocalShell), "qemu:///system".to_owned()),
         };
-        let open = Arc::new(Way { pid, shell, libvirt: Libvirt::open(&uri)? });
+        let open = Arc::new(Way {
+            pid,
+            shell,
+            libvirt: Libvirt::open(&uri)?,
+        });
         *way = Some(open.clone());
         Ok(Some(open))
     }
@@ -84,9 +94,22 @@ impl Host for LinuxHost {
         let Some(way) = self.way()? else {
             return Ok(HostState::default());
         };
-        let iproute::Network { links, uplinks, sysctls, seen } = iproute::observe(way.shell.as_ref(), lab)?;
+        let iproute::Network {
+            links,
+            uplinks,
+            sysctls,
+            seen,
+        } = iproute::observe(way.shell.as_ref(), lab)?;
         let (domains, volumes) = way.libvirt.observe(lab)?;
-        Ok(HostState { links, uplinks, sysctls, volumes, domains, seen, ..HostState::default() })
+        Ok(HostState {
+            links,
+            uplinks,
+            sysctls,
+            volumes,
+            domains,
+            seen,
+            ..HostState::default()
+        })
     }
 
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
@@ -119,9 +142,13 @@ impl Host for LinuxHost {
             errors.extend(match batch_kind(&batch[0]) {
                 Batch::Network => apply_network(&way, lab, batch, log),
                 Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, lab, step))),
-                Batch::Guests => {
-                    guests::run(&way, &self.folders.lab(lab).join("transcripts"), &self.slots, batch, log)
-                }
+                Batch::Guests => guests::run(
+                    &way,
+                    &self.folders.lab(lab).join("transcripts"),
+                    &self.slots,
+                    batch,
+                    log,
+                ),
             });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -216,10 +243,7 @@ pub(super) fn one<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 }
 
 /// Runs `apply` on each item in a few threads: libvirt serves five requests of one connection at a time.
-pub(super) fn side_by_side<T: Sync>(
-    items: &[T],
-    apply: impl Fn(&T) -> Option<StepError> + Sync,
-) -> Vec<StepError> {
+pub(super) fn side_by_side<T: Sync>(items: &[T], apply: impl Fn(&T) -> Option<StepError> + Sync) -> Vec<StepError> {
     const WORKERS: usize = 4;
     let next = std::sync::atomic::AtomicUsize::new(0);
     let errors = Mutex::new(BTreeMap::new());
@@ -236,11 +260,18 @@ pub(super) fn side_by_side<T: Sync>(
             });
         }
     });
-    errors.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+    errors
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .into_values()
+        .collect()
 }
 
 pub(super) fn failed(step: &Step, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StepError {
-    StepError { step: step.clone(), source: source.into() }
+    StepError {
+        step: step.clone(),
+        source: source.into(),
+    }
 }
 
 impl From<HostError> for io::Error {

@@ -2,14 +2,14 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
-pub mod sim;
-pub mod iproute;
-pub mod libvirt;
-pub mod linux;
 pub mod domain_xml;
 pub mod emulated;
 pub mod guests;
+pub mod iproute;
+pub mod libvirt;
+pub mod linux;
 pub mod shell;
+pub mod sim;
 pub mod survey;
 pub mod sysctl;
 

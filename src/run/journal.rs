@@ -112,14 +112,26 @@ impl Journal {
         match File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Past::default()),
-            Err(source) => return Err(JournalError::Io { doing: "read", path, source }),
+            Err(source) => {
+                return Err(JournalError::Io {
+                    doing: "read",
+                    path,
+                    source,
+                });
+            }
         }
         let text = String::from_utf8_lossy(&bytes);
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
         match first.strip_prefix(MAGIC).and_then(|number| number.parse::<u32>().ok()) {
             Some(VERSION) => {}
             Some(found) if found > VERSION => return Err(JournalError::Newer { path, found }),
-            _ => return Ok(Past { damaged: true, unfinished: true, ..Past::default() }),
+            _ => {
+                return Ok(Past {
+                    damaged: true,
+                    unfinished: true,
+                    ..Past::default()
+                });
+            }
         }
         let mut past = Past::default();
         for line in rest.split_inclusive('\n') {
@@ -160,11 +172,16 @@ impl Journal {
             .mode(0o600)
             .open(&fresh)
             .map_err(io("create", &fresh))?;
-        let record = Record::Began { what: what.to_owned(), hosts: hosts.clone() };
+        let record = Record::Began {
+            what: what.to_owned(),
+            hosts: hosts.clone(),
+        };
         write!(file, "{MAGIC}{VERSION}\n{}", line(&record)).map_err(io("write", &fresh))?;
         file.sync_all().map_err(io("write", &fresh))?;
         std::fs::rename(&fresh, &path).map_err(io("replace", &path))?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("write", folder))?;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(io("write", folder))?;
         Ok(Self { file, path })
     }
 
@@ -173,11 +190,18 @@ impl Journal {
         if matches!(record, Record::Ended { .. }) {
             failpoint::reached(); // done, but not yet known to be
         }
-        let result = self.file.write_all(line(record).as_bytes()).and_then(|()| self.file.sync_data());
+        let result = self
+            .file
+            .write_all(line(record).as_bytes())
+            .and_then(|()| self.file.sync_data());
         if matches!(record, Record::Intent { .. }) {
             failpoint::reached(); // known to be wanted, but not yet done
         }
-        result.map_err(|source| JournalError::Io { doing: "write", path: self.path.clone(), source })
+        result.map_err(|source| JournalError::Io {
+            doing: "write",
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -194,7 +218,13 @@ fn parse(line: &str) -> Option<Record> {
 
 fn sum(json: &str) -> String {
     let digest = Sha256::digest(json);
-    format!("{:016x}", digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
+    format!(
+        "{:016x}",
+        digest
+            .iter()
+            .take(8)
+            .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+    )
 }
 
 #[cfg(test)]
@@ -202,11 +232,17 @@ mod tests {
     use super::*;
 
     fn hosts(names: &[&str]) -> BTreeMap<HostName, Connect> {
-        names.iter().map(|name| (name.parse().unwrap(), Connect::Emulated)).collect()
+        names
+            .iter()
+            .map(|name| (name.parse().unwrap(), Connect::Emulated))
+            .collect()
     }
 
     fn intent(host: &str) -> Record {
-        Record::Intent { host: host.parse().unwrap(), steps: vec![Step::CreateMachine(host.parse().unwrap())] }
+        Record::Intent {
+            host: host.parse().unwrap(),
+            steps: vec![Step::CreateMachine(host.parse().unwrap())],
+        }
     }
 
     #[test]
@@ -216,12 +252,20 @@ mod tests {
         journal.add(&intent("a")).unwrap();
         assert_eq!(
             Journal::read(folder.path()).unwrap(),
-            Past { hosts: hosts(&["a", "b"]), unfinished: true, damaged: false }
+            Past {
+                hosts: hosts(&["a", "b"]),
+                unfinished: true,
+                damaged: false
+            }
         );
         journal.add(&Record::Finished { hosts: hosts(&["b"]) }).unwrap();
         assert_eq!(
             Journal::read(folder.path()).unwrap(),
-            Past { hosts: hosts(&["b"]), unfinished: false, damaged: false }
+            Past {
+                hosts: hosts(&["b"]),
+                unfinished: false,
+                damaged: false
+            }
         );
     }
 
@@ -239,7 +283,10 @@ mod tests {
             if cut as u64 >= first_record_ends {
                 assert_eq!(past.hosts, hosts(&["a"]), "cut at {cut}");
             }
-            assert!(past.unfinished || past.damaged || past.hosts.is_empty(), "cut at {cut}: {past:?}");
+            assert!(
+                past.unfinished || past.damaged || past.hosts.is_empty(),
+                "cut at {cut}: {past:?}"
+            );
         }
     }
 
@@ -254,7 +301,14 @@ mod tests {
         bytes[at] ^= 0x55;
         std::fs::write(&path, bytes).unwrap();
         let past = Journal::read(folder.path()).unwrap();
-        assert_eq!(past, Past { hosts: hosts(&["a"]), unfinished: true, damaged: true });
+        assert_eq!(
+            past,
+            Past {
+                hosts: hosts(&["a"]),
+                unfinished: true,
+                damaged: true
+            }
+        );
         std::fs::write(&path, b"\xff\xfe\0garbage").unwrap();
         assert!(Journal::read(folder.path()).unwrap().damaged);
     }
@@ -264,7 +318,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         std::fs::write(&path, "netlab-journal 2\nwhatever\n").unwrap();
-        assert!(matches!(Journal::read(folder.path()), Err(JournalError::Newer { found: 2, .. })));
+        assert!(matches!(
+            Journal::read(folder.path()),
+            Err(JournalError::Newer { found: 2, .. })
+        ));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "netlab-journal 2\nwhatever\n");
     }
 }

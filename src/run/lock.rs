@@ -47,7 +47,11 @@ impl Lock {
     pub fn take(folders: &Folders, lab: &LabName, verb: &str) -> Result<Self, LockError> {
         let folder = folders.state.join("locks");
         let path = folder.join(lab.as_str());
-        let io = |source| LockError::Io { lab: lab.clone(), path: path.clone(), source };
+        let io = |source| LockError::Io {
+            lab: lab.clone(),
+            path: path.clone(),
+            source,
+        };
         Folders::make(&folder).map_err(io)?;
         loop {
             let mut file = OpenOptions::new()
@@ -63,8 +67,15 @@ impl Lock {
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let mut holder = String::new();
                     let _ = file.read_to_string(&mut holder);
-                    let holder = if holder.is_empty() { "another netlab".to_owned() } else { holder };
-                    return Err(LockError::Held { lab: lab.clone(), holder });
+                    let holder = if holder.is_empty() {
+                        "another netlab".to_owned()
+                    } else {
+                        holder
+                    };
+                    return Err(LockError::Held {
+                        lab: lab.clone(),
+                        holder,
+                    });
                 }
                 Err(errno) => return Err(io(errno.into())),
             }
@@ -95,11 +106,17 @@ mod tests {
     #[test]
     fn the_second_of_two_runs_is_told_who_holds_the_lab() {
         let folder = tempfile::tempdir().unwrap();
-        let folders = Folders { state: folder.path().into(), cache: folder.path().into() };
+        let folders = Folders {
+            state: folder.path().into(),
+            cache: folder.path().into(),
+        };
         let lab = "demo".parse().unwrap();
         let first = Lock::take(&folders, &lab, "up").unwrap();
         let error = Lock::take(&folders, &lab, "down").unwrap_err().to_string();
-        assert_eq!(error, format!("lab demo is in use by `netlab up`, process {}", std::process::id()));
+        assert_eq!(
+            error,
+            format!("lab demo is in use by `netlab up`, process {}", std::process::id())
+        );
         drop(first);
         assert!(!folder.path().join("locks/demo").exists());
         Lock::take(&folders, &lab, "down").unwrap();

@@ -45,7 +45,10 @@ impl Report {
     pub fn only_guests_failed(&self) -> bool {
         !self.cancelled
             && !self.failed.is_empty()
-            && self.failed.iter().all(|(_, error)| matches!(error.step, Step::ConfigureGuest(..)))
+            && self
+                .failed
+                .iter()
+                .all(|(_, error)| matches!(error.step, Step::ConfigureGuest(..)))
     }
 }
 
@@ -110,9 +113,21 @@ impl Run<'_> {
     fn run_host(&self, name: &HostName, steps: &[Step], done: &AtomicUsize) -> Vec<StepError> {
         let Some(host) = self.hosts.get(name) else {
             let error = "no way to this host is known".into();
-            return steps.first().map(|step| StepError { step: step.clone(), source: error }).into_iter().collect();
+            return steps
+                .first()
+                .map(|step| StepError {
+                    step: step.clone(),
+                    source: error,
+                })
+                .into_iter()
+                .collect();
         };
-        let log = HostLog { run: self, host: name, done, since: Mutex::default() };
+        let log = HostLog {
+            run: self,
+            host: name,
+            done,
+            since: Mutex::default(),
+        };
         host.apply(self.lab, steps, &log).err().unwrap_or_default()
     }
 }
@@ -135,33 +150,55 @@ impl HostLog<'_> {
 
 impl StepLog for HostLog<'_> {
     fn begin(&self, steps: &[Step]) -> io::Result<()> {
-        self.add(&Record::Intent { host: self.host.clone(), steps: steps.to_vec() })?;
+        self.add(&Record::Intent {
+            host: self.host.clone(),
+            steps: steps.to_vec(),
+        })?;
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         for step in steps {
             since.insert(step.to_string(), Instant::now());
-            self.run.events.send(Event::Began { host: self.host.clone(), step: step.clone() });
+            self.run.events.send(Event::Began {
+                host: self.host.clone(),
+                step: step.clone(),
+            });
         }
         Ok(())
     }
 
     fn end(&self, steps: &[Step], result: Result<(), &StepError>) {
         let error = result.err();
-        let record = Record::Ended { host: self.host.clone(), steps: steps.len(), error: error.map(|error| chain(error)) };
+        let record = Record::Ended {
+            host: self.host.clone(),
+            steps: steps.len(),
+            error: error.map(|error| chain(error)),
+        };
         // The deed is done: that its end could not be noted changes nothing but what a reader of the journal sees.
         let _ = self.add(&record);
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         for step in steps {
-            let took = since.remove(&step.to_string()).map(|began| began.elapsed()).unwrap_or_default();
+            let took = since
+                .remove(&step.to_string())
+                .map(|began| began.elapsed())
+                .unwrap_or_default();
             let error = error.filter(|error| error.step == *step).map(|error| chain(error));
             if error.is_none() {
                 self.done.fetch_add(1, Ordering::SeqCst);
             }
-            self.run.events.send(Event::Ended { host: self.host.clone(), step: step.clone(), error, took });
+            self.run.events.send(Event::Ended {
+                host: self.host.clone(),
+                step: step.clone(),
+                error,
+                took,
+            });
         }
     }
 
     fn note(&self, step: &Step, text: &str) {
-        self.run.events.send(Event::Note { host: self.host.clone(), step: step.clone(), text: text.to_owned() });
+        self.run.events.send(Event::Note {
+            host: self.host.clone(),
+            step: step.clone(),
+            text: text.to_owned(),
+        });
     }
 
     fn cancelled(&self) -> bool {
@@ -185,8 +222,11 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Looks at every host at the same time.
 pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Vec<(HostName, HostError)>> {
-    on_each(hosts, |host| host.observe(lab))
-        .map(|site| site.into_iter().filter(|(_, state)| *state != HostState::default()).collect())
+    on_each(hosts, |host| host.observe(lab)).map(|site| {
+        site.into_iter()
+            .filter(|(_, state)| *state != HostState::default())
+            .collect()
+    })
 }
 
 /// Asks every host the same at the same time; the answers of all, or the errors of those that had one.
@@ -196,7 +236,10 @@ pub fn on_each<T: Send>(
 ) -> Result<BTreeMap<HostName, T>, Vec<(HostName, HostError)>> {
     let ask = &ask;
     thread::scope(|scope| {
-        let asked: Vec<_> = hosts.iter().map(|(name, host)| (name, scope.spawn(move || ask(host.as_ref())))).collect();
+        let asked: Vec<_> = hosts
+            .iter()
+            .map(|(name, host)| (name, scope.spawn(move || ask(host.as_ref()))))
+            .collect();
         let (mut answers, mut errors) = (BTreeMap::new(), Vec::new());
         for (name, answer) in asked {
             match answer.join() {

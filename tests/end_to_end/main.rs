@@ -1,4 +1,5 @@
 //! Tier 5: netlab as a user runs it, with real libvirt and real guests on emulated hosts.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,12 +20,19 @@ impl Bench {
         let name = format!("{tag}{}", std::process::id());
         let lab = folder.path().join("lab.toml");
         std::fs::write(&lab, text.replace("LABNAME", &name)).unwrap();
-        Self { before: machine(&name), folder, lab, name }
+        Self {
+            before: machine(&name),
+            folder,
+            lab,
+            name,
+        }
     }
 
     fn netlab(&self, arguments: &[&str], failpoint: Option<u32>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netlab"));
-        command.args(arguments).env("NETLAB_STATE_DIR", self.folder.path().join("s"));
+        command
+            .args(arguments)
+            .env("NETLAB_STATE_DIR", self.folder.path().join("s"));
         command.env("NETLAB_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
         if let Some(at) = failpoint {
             command.env("NETLAB_FAILPOINT", at.to_string());
@@ -142,7 +150,12 @@ fn a_run_killed_at_any_step_boundary_is_finished_by_up_and_cleaned_by_down() {
         if killed.status.success() {
             break;
         }
-        assert_eq!(killed.status.code(), None, "{}", String::from_utf8_lossy(&killed.stderr));
+        assert_eq!(
+            killed.status.code(),
+            None,
+            "{}",
+            String::from_utf8_lossy(&killed.stderr)
+        );
         boundaries = at;
         // Every other time `down` has to cope with the half-made lab by itself.
         if at % 2 == 0 {
@@ -176,10 +189,21 @@ fn a_guest_that_was_killed_is_shown_and_only_it_is_started_again() {
     bench.good(&["-q", "up", bench.lab()]);
     let uri = format!(
         "qemu+unix:///system?socket={}",
-        bench.folder.path().join(format!("s/labs/{}/hosts/node1/run/libvirt/libvirt-sock", bench.name)).display()
+        bench
+            .folder
+            .path()
+            .join(format!("s/labs/{}/hosts/node1/run/libvirt/libvirt-sock", bench.name))
+            .display()
     );
-    let destroyed = Command::new("virsh").args(["-c", &uri, "destroy", &format!("{}.vm1", bench.name)]).output().unwrap();
-    assert!(destroyed.status.success(), "{}", String::from_utf8_lossy(&destroyed.stderr));
+    let destroyed = Command::new("virsh")
+        .args(["-c", &uri, "destroy", &format!("{}.vm1", bench.name)])
+        .output()
+        .unwrap();
+    assert!(
+        destroyed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&destroyed.stderr)
+    );
     assert_eq!(bench.run(&["verify", bench.lab()]).status.code(), Some(1));
     let plan = bench.good(&["plan", bench.lab()]);
     assert_eq!(plan.lines().count(), 2, "start and configure:\n{plan}");
@@ -191,7 +215,10 @@ fn a_guest_that_was_killed_is_shown_and_only_it_is_started_again() {
 
 #[test]
 fn an_invalid_lab_is_refused_with_every_problem_and_status_2() {
-    let bench = Bench::new("bad", "name = \"LABNAME\"\nfoo = 1\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.1/24\"\n");
+    let bench = Bench::new(
+        "bad",
+        "name = \"LABNAME\"\nfoo = 1\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.1/24\"\n",
+    );
     let output = bench.run(&["up", bench.lab()]);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr);
