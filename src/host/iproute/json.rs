@@ -93,12 +93,13 @@ pub(super) struct RawInfo {
     pub info_data: RawData,
 }
 
-/// Of a bridge the first two, of a VLAN device the third.
+/// Of a bridge the first two, of a VLAN device the third, of a tap the last.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawData {
     pub stp_state: Option<u32>,
     pub forward_delay: Option<u32>,
     pub id: Option<i64>,
+    pub persist: Option<bool>,
 }
 
 impl RawLink {
@@ -112,11 +113,13 @@ impl RawLink {
         self.linkinfo.info_kind.as_deref()
     }
 
-    /// Can be the NIC that carries a network: Ethernet, not a bridge, not a guest's tap.
+    /// Can be the NIC that carries a network: Ethernet, not a bridge, not a guest's tap. A tap that is there without
+    /// a program behind it (`persist`) was made to be a NIC: of an emulated host without a cable, of a VPN.
     pub fn is_nic(&self) -> bool {
         self.link_type.as_deref() == Some("ether")
             && match self.kind() {
                 None => true,
+                Some("tun") => self.linkinfo.info_data.persist == Some(true),
                 Some(kind) => [
                     "veth", "vlan", "bond", "team", "dummy", "macvlan", "vxlan", "geneve", "gretap",
                 ]
