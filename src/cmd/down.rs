@@ -64,7 +64,11 @@ fn take_away(context: &Context, lab: &LabName, events: &Events) -> Result<usize,
         };
         let report = run.run(&to_do);
         if report.cancelled {
-            return Err(signals::interrupted(lab, report.done, report.left));
+            return Err(signals::interrupted(
+                lab,
+                report.done,
+                report.left + report.failed.len(),
+            ));
         }
         if !report.is_complete() {
             return Err(Failure::Failed {

@@ -110,7 +110,11 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
     };
     let report = run.run(&to_do);
     if report.cancelled {
-        return Err(signals::interrupted(lab, report.done, report.left));
+        return Err(signals::interrupted(
+            lab,
+            report.done,
+            report.left + report.failed.len(),
+        ));
     }
     if !report.is_complete() && !report.only_guests_failed() && !args.keep {
         return Err(roll_back(&run, &before, &report));

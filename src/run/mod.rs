@@ -88,7 +88,7 @@ impl Run<'_> {
         }
         report.done = done.into_inner();
         report.left = total - report.done - report.failed.len();
-        report.cancelled = self.cancel.load(Ordering::SeqCst) && report.left > 0;
+        report.cancelled = self.cancel.load(Ordering::SeqCst) && !report.is_complete();
         report
     }
 

@@ -2,8 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A state folder of its own, and what the machine looked like before.
 struct Bench {
@@ -210,6 +211,52 @@ fn a_guest_that_was_killed_is_shown_and_only_it_is_started_again() {
     bench.good(&["-q", "up", bench.lab()]);
     bench.good(&["-q", "verify", bench.lab()]);
     bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+#[test]
+fn ctrl_c_while_a_guest_boots_stops_safely_and_up_goes_on() {
+    let bench = Bench::new("int", SMALL);
+    let mut up = Command::new(env!("CARGO_BIN_EXE_netlab"));
+    up.args(["up", bench.lab()])
+        .env("NETLAB_STATE_DIR", bench.folder.path().join("s"));
+    up.env("NETLAB_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
+    let mut up = up.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(up.stderr.take().unwrap()).lines();
+    // From here on the guest boots, which takes seconds.
+    for line in lines.by_ref() {
+        let line = line.unwrap();
+        if line.contains(": start ") {
+            let pid = rustix::process::Pid::from_child(&up);
+            rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+            break;
+        }
+    }
+    for line in lines {
+        said.push_str(&line.unwrap());
+    }
+    assert_eq!(up.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("netlab up") && said.contains("netlab down"), "{said}");
+    bench.good(&["-q", "up", bench.lab()]);
+    bench.good(&["-q", "verify", bench.lab()]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+#[test]
+fn the_second_of_two_runs_on_one_lab_is_told_who_holds_it() {
+    let bench = Bench::new("two", SMALL);
+    let lock = bench.folder.path().join("s/locks");
+    std::fs::create_dir_all(&lock).unwrap();
+    let held = std::fs::File::create(lock.join(&bench.name)).unwrap();
+    std::fs::write(lock.join(&bench.name), "`netlab up`, process 1").unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let second = bench.run(&["up", bench.lab()]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("in use by `netlab up`, process 1"), "{said}");
+    drop(held);
     bench.assert_as_before();
 }
 
