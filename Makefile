@@ -54,10 +54,10 @@ setup:
 	  $(SUDO) apt-get install -yqq --no-install-recommends "$${missing[@]}" >/dev/null || { \
 	    qemu=$$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ {print $$2}'); \
 	    $(SUDO) apt-get install -yqq --no-install-recommends --allow-downgrades \
-	      "$${missing[@]/%qemu-utils/}" "qemu-system-x86=$$qemu" "qemu-utils=$$qemu" >/dev/null; }; \
+	      "$${missing[@]}" "qemu-system-x86=$$qemu" "qemu-utils=$$qemu" >/dev/null; }; \
 	fi
-	@cargo --version | awk '{ split($$2, v, "."); if (v[1] == 1 && v[2] < 85) { \
-	  print "netlab needs Rust 1.85 or newer, this is " $$2 ": see https://rustup.rs"; exit 1 } }'
+	@cargo --version | awk '{ split($$2, v, "."); if (v[1] == 1 && v[2] < 88) { \
+	  print "netlab needs Rust 1.88 or newer, this is " $$2 ": see https://rustup.rs"; exit 1 } }'
 
 clean:
 	cargo clean
