@@ -16,7 +16,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 BUILD   := gcc pkg-config libvirt-dev
 RUN     := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
            iproute2 iputils-ping nftables dnsmasq-base util-linux procps
-TEST    := busybox-static cpio tcpdump strace
+TEST    := busybox-static cpio socat
 
 .PHONY: demo test bench setup build lint clean
 

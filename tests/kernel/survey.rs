@@ -1,11 +1,45 @@
 //! What a host has besides the lab's own.
 
 use std::collections::BTreeMap;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use netlab::lab::IfName;
 use netlab::plan::Step;
 
 use crate::namespace::{Namespace, create, ifname, uplink};
+
+/// A tap as QEMU has one: there as long as the program that opened it.
+struct GuestTap(Child);
+
+impl GuestTap {
+    fn new(host: &Namespace, name: &str) -> Self {
+        let tap = format!("TUN,tun-type=tap,tun-name={name}");
+        let open = Command::new("ip")
+            .args(["netns", "exec", &host.name, "socat", &tap, "PIPE"])
+            .spawn()
+            .unwrap();
+        let guest = Self(open);
+        for _ in 0..200 {
+            let shown = Command::new("ip")
+                .args(["-n", &host.name, "link", "show", "dev", name])
+                .output()
+                .unwrap();
+            if shown.status.success() {
+                return guest;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("tap {name} did not appear");
+    }
+}
+
+impl Drop for GuestTap {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 fn a_survey_tells_nics_foreign_links_and_subnets_apart_from_the_labs_own() {
@@ -25,12 +59,10 @@ link set dev docker0 up
 address add 172.17.0.1/16 dev docker0
 link add name br9 type bridge
 link set dev br9 alias netlab:other:x
-tuntap add dev vnet0 mode tap
-tuntap add dev theirs mode tap
-link set dev theirs master br9
 ");
     host.apply(&[create("br1")]).unwrap();
-    host.ip("tuntap add dev ours mode tap\nlink set dev ours master br1\naddress add 10.0.1.1/24 dev br1");
+    let _guests = ["vnet0", "theirs", "ours"].map(|tap| GuestTap::new(&host, tap));
+    host.ip("link set dev theirs master br9\nlink set dev ours master br1\naddress add 10.0.1.1/24 dev br1");
     let survey = host.survey();
 
     let eth0 = &survey.nics[&ifname("eth0")];
