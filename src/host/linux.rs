@@ -141,6 +141,11 @@ impl Host for LinuxHost {
             }
             errors.extend(match batch_kind(&batch[0]) {
                 Batch::Network => apply_network(&way, lab, batch, log),
+                // The pool comes with its first volume and goes with its last: one at a time.
+                Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
+                    .iter()
+                    .filter_map(|step| one(step, log, || apply_libvirt(&way, lab, step)))
+                    .collect(),
                 Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, lab, step))),
                 Batch::Guests => guests::run(
                     &way,
