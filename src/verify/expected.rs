@@ -54,23 +54,28 @@ pub fn expected(topology: &Topology) -> Vec<Expectation> {
     all
 }
 
-/// Whether `from` should reach `nic` of `to`: over the network they share, or through one router.
+/// Whether `from` should reach `nic` of `to`: a request needs a way there, and its reply a way back to the NIC that the
+/// request left by.
+///
+/// Hosts route between the networks they are the gateway of; no other router is assumed, so two networks whose
+/// gateways sit on different hosts must not reach each other.
 fn reaches(topology: &Topology, from: &Guest, to: &Guest, nic: &GuestNic) -> bool {
-    if from.nics.iter().any(|own| own.network == nic.network) {
-        return linked(topology, &nic.network, &from.host, &to.host);
-    }
-    match (router(topology, from), router(topology, to)) {
-        (Some(there), Some(back)) => there == back,
-        _ => false,
-    }
+    leaves_by(topology, from, to, nic).is_some_and(|source| leaves_by(topology, to, from, source).is_some())
 }
 
-/// The host that is the guest's default route, where the guest can get to it.
-fn router<'a>(topology: &'a Topology, guest: &Guest) -> Option<&'a HostName> {
-    let gateway = guest.default_route?;
-    let nic = guest.nics.iter().find(|nic| nic.gateway == Some(gateway))?;
-    let host = gateway_host(topology, &nic.network, gateway)?;
-    linked(topology, &nic.network, &guest.host, host).then_some(host)
+/// The NIC by which `from` gets to `nic` of `to`, if it does: the one on the same network, else that of its default
+/// route, where the router can be got at, has an address in the target's network, and gets to the target there.
+fn leaves_by<'a>(topology: &Topology, from: &'a Guest, to: &Guest, nic: &GuestNic) -> Option<&'a GuestNic> {
+    if let Some(own) = from.nics.iter().find(|own| own.network == nic.network) {
+        return linked(topology, &nic.network, &from.host, &to.host).then_some(own);
+    }
+    let gateway = from.default_route?;
+    let own = from.nics.iter().find(|own| own.gateway == Some(gateway))?;
+    let router = gateway_host(topology, &own.network, gateway)?;
+    let routed = linked(topology, &own.network, &from.host, router)
+        && gateway_host(topology, &nic.network, nic.gateway?) == Some(router)
+        && linked(topology, &nic.network, router, &to.host);
+    routed.then_some(own)
 }
 
 /// The host that has the network's gateway address.
@@ -207,6 +212,42 @@ mod tests {
         ];
         assert!(!reach(&topology(&APART, &segments), "a", "b"));
         assert!(reach(&topology(&APART, &segments), "b", "gw blue"));
+    }
+
+    /// Gives `guest` one more NIC; its default route stays as it is.
+    fn add_nic(topology: &mut Topology, guest: &str, network: &str, address: &str, gateway: Option<&str>) {
+        let guest = topology.guests.get_mut(&guest.parse::<VmName>().unwrap()).unwrap();
+        let mut nic = guest.nics[0].clone();
+        nic.network = network.parse().unwrap();
+        nic.address = address.parse().unwrap();
+        nic.gateway = gateway.map(|text| text.parse().unwrap());
+        guest.nics.push(nic);
+    }
+
+    #[test]
+    fn a_second_nic_on_a_network_without_a_gateway_is_isolated_from_other_networks() {
+        let guests = [("a", "n1", "red", "10.0.0.1/24"), ("b", "n1", "red", "10.0.0.2/24")];
+        let segments = [("n1", "red", false, Some("10.0.0.254")), ("n1", "blue", false, None)];
+        let mut topology = topology(&guests, &segments);
+        add_nic(&mut topology, "b", "blue", "10.0.1.2/24", None);
+        assert!(reach(&topology, "a", "b/red"));
+        assert!(!reach(&topology, "a", "b/blue"), "the router has no address in blue");
+    }
+
+    #[test]
+    fn a_router_reaches_a_second_nic_only_where_that_network_is_carried_to_it() {
+        let guests = [("a", "n1", "red", "10.0.0.1/24"), ("b", "n2", "red", "10.0.0.2/24")];
+        for carried in [false, true] {
+            let segments = [
+                ("n1", "red", true, Some("10.0.0.254")),
+                ("n2", "red", true, None),
+                ("n1", "blue", carried, Some("10.0.1.254")),
+                ("n2", "blue", carried, None),
+            ];
+            let mut topology = topology(&guests, &segments);
+            add_nic(&mut topology, "b", "blue", "10.0.1.2/24", Some("10.0.1.254"));
+            assert_eq!(reach(&topology, "a", "b/blue"), carried);
+        }
     }
 
     #[test]
