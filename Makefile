@@ -13,10 +13,10 @@ NETLAB  := target/release/netlab
 export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 
 # Debian packages by what they are for: building, running, testing.
-BUILD   := gcc pkg-config libvirt-dev
+BUILD   := gcc make pkg-config libvirt-dev libssl-dev zlib1g-dev
 RUN     := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
            iproute2 iputils-ping nftables dnsmasq-base util-linux procps
-TEST    := busybox-static cpio socat
+TEST    := busybox-static cpio socat openssh-server user-mode-linux kmod tcpdump bzip2
 
 .PHONY: demo test bench setup build lint clean
 

@@ -136,7 +136,12 @@ fn a_machine_keeps_no_file_of_netlab_open_and_is_no_part_of_its_session() {
     // The name of an event or timer descriptor says nothing about which one it is.
     shared.retain(|file| !file.to_string_lossy().starts_with("anon_inode:"));
     let namespace = fs::read_link(format!("/proc/{init}/ns/net")).unwrap();
-    let session = |pid: u32| rustix::process::getsid(Pid::from_raw(pid.try_into().unwrap())).unwrap();
+    // Field 6 of proc_pid_stat(5), behind the program's name: 0 where the session began outside of this PID namespace.
+    let session = |pid: u32| -> u32 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(3).unwrap().parse().unwrap()
+    };
     let all = namesakes(&namespace);
     // unshare, init, virtlogd and the daemon.
     assert!(all.len() >= 4, "{all:?}");
