@@ -174,7 +174,7 @@ impl Daemon {
 
     /// kill -9 for libvirtd, which is then started again.
     pub fn kill_libvirtd(&self) {
-        self.sh("kill -9 $(cat /run/libvirtd.pid)");
+        self.sh("pid=$(cat /run/libvirtd.pid) && kill -9 $pid && while kill -0 $pid 2>/dev/null; do sleep 0.01; done");
     }
 
     pub fn name(&self, vm: &str) -> DomainName {
