@@ -141,7 +141,12 @@ fn a_domain_is_defined_started_seen_stopped_and_removed() {
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
-        nics: vec![(wanted.nics[0].mac, "10.0.0.2/24".parse().unwrap())],
+        nics: vec![GuestNicConfig {
+            mac: wanted.nics[0].mac,
+            address: "10.0.0.2/24".parse().unwrap(),
+            dhcp: false,
+            mtu: None,
+        }],
         default_route: None,
         nameservers: Vec::new(),
     };

@@ -13,7 +13,7 @@ use crate::host::{Host, HostError, NamedHosts, Survey};
 use crate::image;
 use crate::lab::{self, Connect, HostName, LabName};
 use crate::run::{chain, on_each};
-use crate::state::{HostState, Site, rig_host};
+use crate::state::{HostState, MachineKind, Site, rig_host};
 use crate::topology::{Topology, allocate};
 
 /// Loads a lab file and makes every choice in it.
@@ -59,8 +59,9 @@ pub fn machines(folders: &Folders, lab: &LabName) -> Result<BTreeMap<HostName, C
     let site = on_each(&hosts, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?;
     Ok(site
         .into_values()
-        .flat_map(|state| state.machines.into_keys())
-        .map(|name| (name, Connect::Emulated))
+        .flat_map(|state| state.machines)
+        .filter(|(_, machine)| machine.kind == MachineKind::Host)
+        .map(|(name, _)| (name, Connect::Emulated))
         .collect())
 }
 

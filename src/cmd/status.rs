@@ -85,7 +85,7 @@ fn text(site: &Site) -> String {
                 .configured
                 .iter()
                 .flat_map(|config| &config.nics)
-                .map(|(_, address)| address.to_string())
+                .map(|nic| nic.address.to_string())
                 .collect();
             let macs: Vec<String> = domain.nics.iter().map(|nic| nic.mac.to_string()).collect();
             let vm = name.vm().to_string();

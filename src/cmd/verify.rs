@@ -10,7 +10,7 @@ use super::error::Failure;
 use super::{Context, plan as plan_verb, sight};
 use crate::guest::{Answer, ProbeOptions, Session, Transcript, probe};
 use crate::host::NamedHosts;
-use crate::lab::VmName;
+use crate::lab::{Asked, VmName};
 use crate::run::{Events, chain};
 use crate::state::DomainName;
 use crate::topology::Topology;
@@ -23,7 +23,7 @@ pub struct Args {
     file: PathBuf,
 }
 
-type Answers = BTreeMap<VmName, Result<BTreeMap<IpAddr, Answer>, String>>;
+type Answers = BTreeMap<Asked, Result<BTreeMap<IpAddr, Answer>, String>>;
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let topology = sight::load(&context.folders, &args.file)?;
@@ -65,7 +65,7 @@ fn ask(context: &Context, topology: &Topology, hosts: &NamedHosts, expectations:
             .map(|vm| {
                 let mut targets: Vec<IpAddr> = expectations
                     .iter()
-                    .filter(|one| one.from == *vm)
+                    .filter(|one| one.from == Asked::Vm(vm.clone()))
                     .map(|one| one.address)
                     .collect();
                 targets.sort();
@@ -80,7 +80,7 @@ fn ask(context: &Context, topology: &Topology, hosts: &NamedHosts, expectations:
             .into_iter()
             .map(|(vm, answer)| {
                 (
-                    vm,
+                    Asked::Vm(vm),
                     answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 )
             })

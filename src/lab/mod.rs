@@ -6,6 +6,7 @@ mod file;
 pub mod model;
 pub mod names;
 pub mod problem;
+mod read;
 pub mod size;
 
 use std::collections::BTreeSet;
@@ -30,7 +31,7 @@ pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError>
 #[allow(clippy::result_large_err)] // once per run
 pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab, Problems> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = file::Reader::default();
+    let mut reader = read::Reader::default();
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
         reader
@@ -44,7 +45,7 @@ pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab
 /// The lab's name alone, also from a file that is wrong elsewhere: `down` needs no more.
 pub fn name_only(text: &str) -> Option<LabName> {
     let (root, _) = DeTable::parse_recoverable(text);
-    match file::get(root.get_ref(), "name")?.get_ref() {
+    match read::get(root.get_ref(), "name")?.get_ref() {
         toml::de::DeValue::String(name) => name.parse().ok(),
         _ => None,
     }

@@ -157,10 +157,9 @@ fn names_made_by_count_do_not_clash() {
 fn what_is_not_supported_yet_says_so() {
     let found = wrong(
         "name = \"t\"\n[hosts.this-machine]\nconnect = \"ssh://x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
-         gateway = { address = \"10.0.0.1\", on = \"every-host\" }\n",
+         stp = true\n",
     );
     has(&found, "ssh are not supported yet");
-    has(&found, "every host is not supported yet");
     has(&found, "reserved host name");
 }
 
@@ -185,4 +184,143 @@ fn broken_toml_is_problems_and_never_a_panic() {
         assert!(!wrong(text).is_empty(), "{text}");
     }
     assert_eq!(name_only("name = \"t\"\n[hosts").unwrap().as_str(), "t");
+}
+
+/// Two hosts with a management NIC and, on `a`, a public one.
+fn cloud(more: &str) -> String {
+    format!(
+        "name = \"t\"\n[hosts.a]\nnics.eth0.address = \"172.16.99.108/24\"\nnics.eth1.address = \"192.168.99.108/24\"\n\
+         [hosts.b]\nnics.eth0.address = \"172.16.99.109/24\"\n{more}"
+    )
+}
+
+#[test]
+fn switches_and_routers_are_machines_with_ports_and_nics() {
+    let lab = good(&cloud(
+        "[switches.sw.ports.p1]\ntrunk = [10, 20]\n[routers.home]\nnics.lan.address = \"192.168.99.1/24\"\n\
+         outside = \"203.0.113.1/24\"\n[[cables]]\nends = [\"a:eth0\", \"sw:p1\"]\n\
+         [[cables]]\nends = [\"b:eth0\", \"sw\"]\n[[cables]]\nends = [\"a:eth1\", \"home:lan\"]\n",
+    ));
+    let ports: Vec<_> = lab.switches.values().flat_map(|switch| &switch.ports).collect();
+    let trunk = [10, 20].map(|id| super::VlanId::try_from(id).unwrap());
+    assert_eq!(ports.len(), 2);
+    assert_eq!(*ports[0].1, super::PortMode::Trunk(trunk.into()));
+    assert_eq!((ports[1].0.as_str(), ports[1].1), ("p2", &super::PortMode::Open));
+    assert_eq!(lab.cables.len(), 3);
+}
+
+#[test]
+fn a_machine_of_the_wrong_name_or_port_is_told() {
+    let found = wrong(&cloud(
+        "[switches.a]\n[switches.sw.ports.p1]\naccess = 4095\n[switches.sw.ports.p2]\naccess = 1\ntrunk = []\n\
+         [routers.home]\nnics.lan = {}\n[[cables]]\nends = [\"home:wan\", \"b\"]\n",
+    ));
+    has(&found, "two machines are called `a`");
+    has(&found, "4095");
+    has(&found, "a port has either `access` or `trunk`");
+    has(&found, "router `home` has no NIC `wan` | did you mean `lan`?");
+    has(&found, "`b` is no cable end | write `host:nic`");
+}
+
+#[test]
+fn a_gateway_on_every_host_is_on_those_that_have_a_guest() {
+    let text = cloud(
+        "[hosts.c]\nnics.eth0.address = \"172.16.99.110/24\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = \"eth0\"\n\
+         vlan = 10\ndhcp = true\ngateway = { address = \"10.0.0.1\", on = \"every-host\" }\n\
+         [vms.v]\nhosts = [\"a\", \"b\"]\nnics = [{ network = \"n\" }]\n",
+    );
+    let topology = allocate(&good(&text), &BTreeMap::new());
+    let gateways: Vec<_> = topology.hosts.values().map(|host| host.segments.len()).collect();
+    assert_eq!(gateways, [1, 1, 0]);
+    for host in topology.hosts.values() {
+        for segment in host.segments.values() {
+            assert!(segment.gateway_everywhere && segment.gateway.is_some());
+            assert_eq!(
+                segment.dhcp.as_ref().unwrap().leases.len(),
+                2,
+                "all guests, for their names"
+            );
+        }
+    }
+}
+
+#[test]
+fn dhcp_needs_a_gateway_and_an_mtu_is_in_range() {
+    let found = wrong(&two("[networks.n]\nsubnet = \"10.0.0.0/24\"\ndhcp = true\nmtu = 100\n"));
+    has(&found, "network `n` has DHCP and no gateway");
+    has(
+        &found,
+        "mtu is out of range | an MTU is a number of bytes from 576 to 9216 | 100",
+    );
+}
+
+#[test]
+fn a_nat_rule_names_networks_or_subnets_and_a_nic() {
+    let network = "[networks.n]\nsubnet = \"10.0.0.0/24\"\n";
+    let lab = good(&cloud(&format!(
+        "{network}[[nat]]\non = \"a\"\nfrom = [\"172.16.99.0/24\", \"n\"]\nout = \"eth1\"\nsource = \"192.168.99.108\"\n"
+    )));
+    assert_eq!(lab.nat[0].from.len(), 2);
+    let found = wrong(&cloud(&format!(
+        "{network}[[nat]]\non = \"a\"\nfrom = \"m\"\nout = \"eth7\"\n[[nat]]\nfrom = \"n\"\nout = \"eth1\"\n\
+         [[nat]]\non = \"a\"\nfrom = \"n\"\nout = \"eth1\"\nsource = \"10.9.9.9\"\n[[nat]]\non = \"a\"\n"
+    )));
+    has(&found, "there is no network `m`");
+    has(&found, "host `a` has no NIC `eth7`");
+    has(&found, "a nat rule needs a host");
+    has(
+        &found,
+        "source 10.9.9.9 is outside `192.168.99.0/24`, where `a:eth1` leads",
+    );
+    has(&found, "a nat rule needs `from`");
+}
+
+#[test]
+fn a_floating_address_is_had_by_the_host_that_routes_for_its_vm() {
+    let lab = |on: &str, floating: &str| {
+        cloud(&format!(
+            "[networks.n]\nsubnet = \"10.0.0.0/24\"\ngateway = {{ address = \"10.0.0.1\", on = \"{on}\" }}\n\
+             [vms.v]\nhost = \"a\"\nnics = [{{ network = \"n\" }}]\nfloating = \"{floating}\"\n"
+        ))
+    };
+    let topology = allocate(&good(&lab("a", "192.168.99.50")), &BTreeMap::new());
+    let floating = topology.guests.values().next().unwrap().floating.clone().unwrap();
+    assert_eq!((floating.host.as_str(), floating.nic.as_str()), ("a", "eth1"));
+    has(
+        &wrong(&lab("b", "192.168.99.50")),
+        "no NIC of host `b`, which routes for vm `v`, leads to 192.168.99.50",
+    );
+    has(
+        &wrong(&lab("a", "192.168.99.108")),
+        "address 192.168.99.108 is used twice: `a:eth1` and vm `v`",
+    );
+}
+
+#[test]
+fn a_guest_on_a_network_of_the_hosts_own_is_a_warning() {
+    let lab = good(&cloud(
+        "[networks.m]\nclass = \"management\"\nsubnet = \"10.0.0.0/24\"\n[vms.v]\nhost = \"a\"\nnics = [{ network = \"m\" }]\n",
+    ));
+    assert_eq!(lab.warnings.len(), 1);
+    assert!(lab.warnings[0].message.contains("management"), "{:?}", lab.warnings);
+    let found = wrong(&cloud(
+        "[networks.m]\nclass = \"managment\"\nsubnet = \"10.0.0.0/24\"\n",
+    ));
+    has(
+        &found,
+        "`managment` is no class of network | did you mean `management`?",
+    );
+}
+
+#[test]
+fn pings_are_asked_of_vms_hosts_and_routers() {
+    let lab = good(&cloud(
+        "[routers.home]\n[vms.v]\nhost = \"a\"\n[[verify.ping]]\nfrom = [\"v\", \"b\", \"home\"]\nto = \"192.0.2.1\"\nreach = false\n",
+    ));
+    assert_eq!(lab.verify.pings[0].from.len(), 3);
+    let found = wrong(&cloud(
+        "[vms.a]\nhost = \"a\"\n[[verify.ping]]\nfrom = [\"a\", \"c\"]\nto = \"192.0.2.1\"\n",
+    ));
+    has(&found, "`a` is both a vm and a machine");
+    has(&found, "there is no vm, host or router `c`");
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Expectation;
 use crate::guest::Answer;
-use crate::lab::VmName;
+use crate::lab::Asked;
 
 /// What a cell came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -52,7 +52,7 @@ impl Matrix {
     /// Holds `expectations` against `answers`; a guest that failed or did not answer gives unknown cells.
     pub fn new(
         expectations: Vec<Expectation>,
-        answers: &BTreeMap<VmName, Result<BTreeMap<IpAddr, Answer>, String>>,
+        answers: &BTreeMap<Asked, Result<BTreeMap<IpAddr, Answer>, String>>,
     ) -> Self {
         let cells = expectations.into_iter().map(|expectation| {
             let answer = match answers.get(&expectation.from) {
@@ -130,7 +130,7 @@ pub(super) mod tests {
     /// A matrix of `a` asking `b`, with one answer.
     pub fn one(reach: bool, answer: Option<Result<Answer, &str>>) -> Matrix {
         let address: IpAddr = "10.0.0.2".parse().unwrap();
-        let from: VmName = "a".parse().unwrap();
+        let from = Asked::Vm("a".parse().unwrap());
         let answers = answer.map(|answer| {
             let given = answer.map(|answer| BTreeMap::from([(address, answer)]));
             (from.clone(), given.map_err(str::to_owned))

@@ -7,12 +7,12 @@ use super::{Cell, Matrix, Verdict};
 
 /// The matrix, its legend, a line per bad cell and the summary.
 pub fn text(matrix: &Matrix, colour: bool) -> String {
-    let (mut rows, mut columns) = (Vec::new(), Vec::new());
+    let (mut rows, mut columns): (Vec<String>, Vec<&str>) = (Vec::new(), Vec::new());
     let mut cells = BTreeMap::new();
     for cell in &matrix.cells {
-        let (from, to) = (cell.expectation.from.as_str(), cell.expectation.to.as_str());
+        let (from, to) = (cell.expectation.from.to_string(), cell.expectation.to.as_str());
         if !rows.contains(&from) {
-            rows.push(from);
+            rows.push(from.clone());
         }
         if !columns.contains(&to) {
             columns.push(to);
@@ -28,8 +28,8 @@ pub fn text(matrix: &Matrix, colour: bool) -> String {
     let mut lines = vec![vec![("from \\ to".to_owned(), None)]];
     lines[0].extend(columns.iter().map(|to| ((*to).to_owned(), None)));
     for from in &rows {
-        let mut line = vec![((*from).to_owned(), None)];
-        line.extend(columns.iter().map(|to| match cells.get(&(*from, *to)) {
+        let mut line = vec![(from.clone(), None)];
+        line.extend(columns.iter().map(|to| match cells.get(&(from.clone(), *to)) {
             Some(cell) => (word(cell), Some(cell.verdict)),
             None => ("-".to_owned(), None),
         }));

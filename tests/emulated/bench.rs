@@ -12,7 +12,7 @@ use netlab::host::shell::LocalShell;
 use netlab::host::{Cmd, Host, Shell, StepError, StepLog};
 use netlab::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use netlab::plan::Step;
-use netlab::state::{HostState, Machine, MachineNic};
+use netlab::state::{HostState, Machine, MachineKind, MachineNic};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use virt::connect::Connect;
@@ -170,9 +170,11 @@ pub fn cable() -> Cable {
 pub fn with_address(address: &str) -> Machine {
     let eth0 = MachineNic {
         address: Some(address.parse().unwrap()),
-        gateway: None,
+        ..MachineNic::default()
     };
     Machine {
+        kind: MachineKind::Host,
+        outside: BTreeSet::new(),
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         alive: true,
     }
@@ -184,6 +186,7 @@ pub fn desired() -> HostState {
     let eth1 = MachineNic {
         address: Some("192.168.7.2/24".parse().unwrap()),
         gateway: Some("192.168.7.1".parse().unwrap()),
+        ..MachineNic::default()
     };
     first.nics.insert(nic("eth1"), eth1);
     HostState {

@@ -19,7 +19,7 @@ fn a_created_bridge_is_observed_as_it_was_wanted() {
     };
     let before = host.snapshot();
     let wanted = Link {
-        kind: LinkKind::Bridge { stp: true },
+        kind: LinkKind::Bridge { stp: true, mac: None },
         addresses: BTreeSet::from(["10.0.1.1/24", "10.7.7.7/32", "2001:db8::1/64"].map(|a| a.parse().unwrap())),
         ..bridge("network 'service' and more")
     };
@@ -61,7 +61,7 @@ fn a_link_changes_in_place_and_its_addresses_come_and_go() {
     let index = host.observe().seen.links[&ifname("br1")];
     for stp in [true, false] {
         let wanted = Link {
-            kind: LinkKind::Bridge { stp },
+            kind: LinkKind::Bridge { stp, mac: None },
             ..bridge("another purpose")
         };
         host.apply(&[Step::ChangeLink(ifname("br1"), wanted.clone())]).unwrap();
