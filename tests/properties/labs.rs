@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use netlab::host::Survey;
 use netlab::host::survey::Kvm;
 use netlab::lab::{
-    Boot, Cable, CableEnd, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
-    LabHostNic, MacAddr, NetworkName, VlanId, VmName,
+    Boot, Cable, CableEnd, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
+    ImageName, LabHostNic, MacAddr, NetworkName, VlanId, VmName,
 };
 use netlab::state::{NicConfig, Site, desired, vlan_device};
 use netlab::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
@@ -272,10 +272,12 @@ fn image(name: &str) -> Image {
         },
         boot,
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "# ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
+        cloud_init: false,
     }
 }
