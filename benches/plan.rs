@@ -9,8 +9,8 @@ use divan::{AllocProfiler, Bencher};
 use ipnet::Ipv4Net;
 use netlab::host::Survey;
 use netlab::lab::{
-    Boot, Class, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr,
-    NetworkName, VmName,
+    Boot, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
+    LabHostNic, MacAddr, NetworkName, VmName,
 };
 use netlab::plan::{plan, preflight};
 use netlab::state::{Site, desired};
@@ -166,10 +166,12 @@ fn image() -> Image {
             format: "qcow2".to_owned(),
         },
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "~ # ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
+        cloud_init: false,
     }
 }

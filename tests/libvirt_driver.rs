@@ -3,7 +3,7 @@
 
 use netlab::host::domain_xml::{XmlError, read, render};
 use netlab::host::libvirt::Libvirt;
-use netlab::lab::{Boot, Dialect, ImageConsole, LabName};
+use netlab::lab::{Boot, ConsoleKind, Dialect, ImageConsole, LabName};
 use netlab::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 use virt::connect::Connect;
 
@@ -136,6 +136,7 @@ fn a_domain_is_defined_started_seen_stopped_and_removed() {
     let told = GuestConfig {
         hostname: "life".parse().unwrap(),
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "~ # ".to_owned(),
             login: None,
             dialect: Dialect::Ip,

@@ -266,6 +266,8 @@ pub struct Image {
     pub boot: Boot,
     /// How the guest is talked to.
     pub console: ImageConsole,
+    /// Whether the guest takes its settings from a NoCloud seed disk at its first boot.
+    pub cloud_init: bool,
 }
 
 /// The virtual hardware an image wants; the words are libvirt's.
@@ -308,6 +310,9 @@ pub enum Boot {
 /// How a guest's console behaves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageConsole {
+    /// What the guest has for a console.
+    #[serde(default)]
+    pub kind: ConsoleKind,
     /// The text that a waiting shell ends its line with, e.g. `~ # `.
     pub prompt: String,
     /// Login, where the image asks for one.
@@ -316,6 +321,17 @@ pub struct ImageConsole {
     pub dialect: Dialect,
     /// Seconds a guest may take to its prompt before it counts as hung.
     pub boot_seconds: u64,
+}
+
+/// What a guest reads commands from and writes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsoleKind {
+    /// A serial port.
+    #[default]
+    Serial,
+    /// A keyboard and a VGA screen in text mode.
+    Vga,
 }
 
 /// A login dialogue.

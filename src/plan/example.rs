@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::host::Survey;
 use crate::lab::{
-    Boot, Cable, CableEnd, Class, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, LabHostNic,
-    MacAddr, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
+    LabHostNic, MacAddr, VmName,
 };
 use crate::state::{HostState, Site, desired};
 use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
@@ -123,11 +123,13 @@ fn image(name: &str) -> Image {
         },
         boot,
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "~ # ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
+        cloud_init: false,
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use netlab::guest::{
     Answer, ConfigureError, ConsoleError, ProbeOptions, Session, Transcript, Trouble, configure, probe,
 };
-use netlab::lab::{Dialect, ImageConsole};
+use netlab::lab::{ConsoleKind, Dialect, ImageConsole};
 use netlab::state::GuestConfig;
 use qemu::Guest;
 
@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn image(dialect: Dialect) -> ImageConsole {
     ImageConsole {
+        kind: ConsoleKind::Serial,
         prompt: "/ # ".into(),
         login: None,
         dialect,

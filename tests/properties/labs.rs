@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use netlab::host::Survey;
 use netlab::host::survey::Kvm;
 use netlab::lab::{
-    Boot, Cable, CableEnd, Class, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
-    LabHostNic, MacAddr, NatRule, NetworkName, VlanId, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
+    ImageName, LabHostNic, MacAddr, NatRule, NetworkName, VlanId, VmName,
 };
 use netlab::state::{NicConfig, Site, desired, vlan_device};
 use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost};
@@ -317,10 +317,12 @@ fn image(name: &str) -> Image {
         },
         boot,
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "# ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
+        cloud_init: false,
     }
 }
