@@ -50,7 +50,7 @@ fn text(site: &Site) -> String {
     let row = |cells: &[&str]| cells.iter().map(ToString::to_string).collect::<Vec<String>>();
     let mut hosts = vec![row(&["HOST", "KIND", "STATE"])];
     let mut networks = vec![row(&["NETWORK", "HOST", "LINK", "ADDRESSES", "UPLINK"])];
-    let mut vms = vec![row(&["VM", "HOST", "STATE", "ADDRESS", "MAC", "CONSOLE"])];
+    let mut vms = vec![row(&["VM", "HOST", "STATE", "ADDRESS", "MAC", "VNC", "CONSOLE LOG"])];
     for (host, state) in site {
         for (name, machine) in &state.machines {
             hosts.push(row(&[
@@ -76,11 +76,16 @@ fn text(site: &Site) -> String {
             ]));
         }
         for (name, domain) in &state.domains {
-            let condition = match (domain.running, &domain.configured) {
-                (true, Some(_)) => "running",
-                (true, None) => "running, not configured",
-                (false, _) => "stopped or crashed",
+            let seen = state.seen.domains.get(name);
+            let condition = match (domain.running, &domain.configured, seen) {
+                (true, None, _) => "running, not configured".to_owned(),
+                (true, ..) => "running".to_owned(),
+                (false, _, Some(seen)) => seen.condition.to_string(),
+                (false, ..) => "not running".to_owned(),
             };
+            let screen = seen.and_then(|seen| seen.screen.as_deref()).unwrap_or_default();
+            let log = seen.and_then(|seen| seen.console_log.as_ref());
+            let log = log.map(|log| log.display().to_string()).unwrap_or_default();
             let addresses: Vec<String> = domain
                 .configured
                 .iter()
@@ -92,10 +97,11 @@ fn text(site: &Site) -> String {
             vms.push(row(&[
                 &vm,
                 host.as_str(),
-                condition,
+                &condition,
                 &addresses.join(" "),
                 &macs.join(" "),
-                "serial",
+                screen,
+                &log,
             ]));
         }
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::domain_xml::Template;
 use super::guests::{self, BootSlots};
 use super::libvirt::Libvirt;
 use super::shell::{LocalShell, NamespaceShell};
@@ -37,7 +38,7 @@ pub struct LinuxHost {
 pub(super) struct Way {
     /// Init's process id, for an emulated host.
     pid: Option<u32>,
-    pub(super) shell: Box<dyn Shell>,
+    pub(super) shell: Arc<dyn Shell>,
     pub(super) libvirt: Libvirt,
 }
 
@@ -65,17 +66,18 @@ impl LinuxHost {
         if let Some(open) = way.as_ref().filter(|open| open.pid == pid) {
             return Ok(Some(open.clone()));
         }
-        let (shell, uri): (Box<dyn Shell>, _) = match (&self.place, pid) {
+        let (shell, uri): (Arc<dyn Shell>, _) = match (&self.place, pid) {
             (Place::Emulated(lab, host), Some(pid)) => (
-                Box::new(NamespaceShell::of_process(pid)),
+                Arc::new(NamespaceShell::of_process(pid)),
                 emulated::libvirt_uri(&self.folders, lab, host)?,
             ),
-            _ => (Box::new(LocalShell), "qemu:///system".to_owned()),
+            _ => (Arc::new(LocalShell), "qemu:///system".to_owned()),
         };
+        let template = Template::load(&self.folders.domain_template());
         let open = Arc::new(Way {
             pid,
+            libvirt: Libvirt::open(&uri, shell.clone(), template)?,
             shell,
-            libvirt: Libvirt::open(&uri)?,
         });
         *way = Some(open.clone());
         Ok(Some(open))
@@ -98,15 +100,16 @@ impl Host for LinuxHost {
             links,
             uplinks,
             sysctls,
-            seen,
+            mut seen,
         } = iproute::observe(way.shell.as_ref(), lab)?;
-        let (domains, volumes) = way.libvirt.observe(lab)?;
+        let guests = way.libvirt.observe(lab)?;
+        seen.domains = guests.seen;
         Ok(HostState {
             links,
             uplinks,
             sysctls,
-            volumes,
-            domains,
+            volumes: guests.volumes,
+            domains: guests.domains,
             seen,
             ..HostState::default()
         })
@@ -116,8 +119,12 @@ impl Host for LinuxHost {
         let mut survey = Survey::default();
         if let Some(way) = self.way()? {
             iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
-            way.libvirt.survey(lab, way.shell.as_ref(), &mut survey)?;
+            way.libvirt.survey(lab, &mut survey)?;
         } else {
+            Template::load(&self.folders.domain_template()).map_err(|error| HostError::Other {
+                doing: "reading the template of domains".to_owned(),
+                message: error.to_string(),
+            })?;
             // An emulated host that is still to be made will have this machine's programs, kernel and memory, and
             // none of its links.
             let mut machine = Survey::default();
@@ -144,9 +151,9 @@ impl Host for LinuxHost {
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
-                    .filter_map(|step| one(step, log, || apply_libvirt(&way, lab, step)))
+                    .filter_map(|step| one(step, log, || apply_libvirt(&way, step)))
                     .collect(),
-                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, lab, step))),
+                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, step))),
                 Batch::Guests => guests::run(
                     &way,
                     &self.folders.lab(lab).join("transcripts"),
@@ -209,12 +216,12 @@ fn apply_network(way: &Way, lab: &LabName, mut steps: &[Step], log: &dyn StepLog
 }
 
 /// Applies one step that is a libvirt call.
-fn apply_libvirt(way: &Way, lab: &LabName, step: &Step) -> Result<(), HostError> {
+fn apply_libvirt(way: &Way, step: &Step) -> Result<(), HostError> {
     let libvirt = &way.libvirt;
     match step {
         Step::CreateVolume(name, volume) => libvirt.create_volume(name, volume),
         Step::DeleteVolume(name) => libvirt.delete_volume(name),
-        Step::DefineDomain(name, domain) => libvirt.define(lab, name, domain),
+        Step::DefineDomain(name, domain) => libvirt.define(name, domain),
         Step::UndefineDomain { name, uuid } => libvirt.undefine(name, uuid),
         Step::StopDomain { name, uuid } => libvirt.stop(name, uuid),
         other => Err(HostError::Other {

@@ -252,10 +252,15 @@ fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
     }
 }
 
-/// The domain's UUID: the first bytes of SHA-256 over `lab/vm`, of version 8 (RFC 9562, 5.8) and its variant (4.1).
+/// The domain's UUID.
 fn uuid(name: &DomainName) -> String {
+    uuid_from(&format!("{}/{}", name.lab(), name.vm()))
+}
+
+/// A UUID derived from `text`: the first bytes of its SHA-256, of version 8 (RFC 9562, 5.8) and its variant (4.1).
+pub(crate) fn uuid_from(text: &str) -> String {
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&Sha256::digest(format!("{}/{}", name.lab(), name.vm()))[..16]);
+    bytes.copy_from_slice(&Sha256::digest(text)[..16]);
     bytes[6] = 0x80 | bytes[6] & 0x0f;
     bytes[8] = 0x80 | bytes[8] & 0x3f;
     let hex = format!("{:032x}", u128::from_be_bytes(bytes));

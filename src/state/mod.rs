@@ -5,6 +5,7 @@ mod desired;
 mod machine;
 mod services;
 
+pub(crate) use desired::uuid_from;
 pub use desired::{desired, vlan_device};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat};
@@ -65,7 +66,47 @@ pub struct HostState {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Identities {
     /// Interface index by name.
+    #[serde(default)]
     pub links: BTreeMap<IfName, u32>,
+    /// How domains were found, for whoever asks for the lab's status.
+    #[serde(default)]
+    pub domains: BTreeMap<DomainName, DomainSeen>,
+}
+
+/// What is seen of a domain and is never a wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSeen {
+    /// Whether it runs, and if not, why.
+    pub condition: Condition,
+    /// Where its screen can be seen on the host, e.g. `127.0.0.1:5900`; only while it runs.
+    pub screen: Option<String>,
+    /// The file on the host in which its console is logged.
+    pub console_log: Option<PathBuf>,
+}
+
+/// Whether a domain runs, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// It runs.
+    Running,
+    /// It is there and does not run: a start was cut short, or somebody paused it.
+    Paused,
+    /// It was shut down or stopped, or was never started.
+    ShutOff,
+    /// Its QEMU died, its guest panicked, or it failed to start.
+    Crashed,
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::ShutOff => "shut off",
+            Self::Crashed => "crashed",
+        })
+    }
 }
 
 impl PartialEq for Identities {
@@ -76,7 +117,7 @@ impl PartialEq for Identities {
 impl Eq for Identities {}
 impl Identities {
     fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.links.is_empty() && self.domains.is_empty()
     }
 }
 
