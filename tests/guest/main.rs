@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use netlab::guest::{
     Answer, ConfigureError, ConsoleError, ProbeOptions, Session, Transcript, Trouble, configure, probe,
 };
-use netlab::lab::{ConsoleKind, Dialect, ImageConsole};
-use netlab::state::GuestConfig;
+use netlab::lab::{ConsoleKind, Dialect, ImageConsole, MacAddr};
+use netlab::state::{GuestConfig, GuestNicConfig};
 use qemu::Guest;
 
 const MACS: [&str; 2] = ["52:54:00:aa:00:01", "52:54:00:aa:00:02"];
@@ -54,13 +55,23 @@ fn start(test: &str, kernel_arguments: &str) -> Option<Guest> {
     }
 }
 
+/// What a guest is told about a NIC with a fixed address.
+fn told(mac: MacAddr, address: Ipv4Net) -> GuestNicConfig {
+    GuestNicConfig {
+        mac,
+        address,
+        dhcp: false,
+        mtu: None,
+    }
+}
+
 fn config(dialect: Dialect, addresses: [&str; 2]) -> GuestConfig {
     // The other way round than the guest's own order: only the MAC address tells which NIC is meant.
     let nics = [1, 0].map(|number: usize| (MACS[number].parse().unwrap(), addresses[number].parse().unwrap()));
     GuestConfig {
         hostname: "vm1".parse().unwrap(),
         console: image(dialect),
-        nics: nics.into(),
+        nics: nics.map(|(mac, address)| told(mac, address)).into(),
         default_route: Some("10.0.2.2".parse().unwrap()),
         nameservers: vec!["10.0.2.3".parse().unwrap(), "10.0.3.3".parse().unwrap()],
     }
@@ -188,7 +199,7 @@ fn look_at_probes(session: &mut Session) {
 fn refuse_what_cannot_be_done(session: &mut Session, dialect: Dialect) {
     let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
     let stranger = "52:54:00:aa:00:99".parse().unwrap();
-    wrong.nics.push((stranger, "10.0.4.15/24".parse().unwrap()));
+    wrong.nics.push(told(stranger, "10.0.4.15/24".parse().unwrap()));
     match configure(session, &wrong).unwrap_err() {
         ConfigureError::NicMissing { mac, has } => {
             assert_eq!(mac, stranger);
