@@ -8,6 +8,7 @@ pub mod names;
 pub mod problem;
 mod read;
 pub mod size;
+mod write;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,6 +18,7 @@ use toml::de::DeTable;
 pub use model::*;
 pub use names::*;
 pub use problem::{LoadError, Problem, Problems};
+pub use write::write;
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog.
 pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError> {

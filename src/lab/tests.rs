@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ImageName, Lab, name_only, parse};
+use super::{ImageName, Lab, name_only, parse, write};
 use crate::topology::allocate;
 
 const QUICKSTART: &str = include_str!("../../labs/quickstart.toml");
@@ -323,4 +323,29 @@ fn pings_are_asked_of_vms_hosts_and_routers() {
     ));
     has(&found, "`a` is both a vm and a machine");
     has(&found, "there is no vm, host or router `c`");
+}
+
+#[test]
+fn a_lab_is_written_so_that_it_reads_back_the_same() {
+    let everything = cloud(
+        "[switches.sw.ports.p1]\ntrunk = [10, 20]\n[switches.sw.ports.p2]\naccess = 10\n\
+         [routers.home]\nnics.lan.address = \"192.168.99.1/24\"\noutside = \"203.0.113.1/24\"\n\
+         [[cables]]\nends = [\"a:eth0\", \"sw:p1\"]\n[[cables]]\nends = [\"b:eth0\", \"sw\"]\n\
+         [networks.m]\nclass = \"management\"\nsubnet = \"172.16.99.0/24\"\nuplink = \"eth0\"\n\
+         [networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = { a = \"eth0\" }\nvlan = 10\nbridge = \"br10\"\nstp = true\nmtu = 1400\n\
+         bridge_mac = { a = \"02:00:00:00:00:01\" }\naddresses = { b = \"10.0.0.9\" }\ndhcp = true\nnameservers = [\"9.9.9.9\"]\n\
+         gateway = { address = \"10.0.0.1\", on = \"a\" }\n\
+         [[nat]]\non = \"a\"\nfrom = [\"n\"]\nout = \"eth1\"\nsource = \"192.168.99.108\"\n\
+         [vms.v]\nhosts = [\"a\", \"b\"]\ncount = 2\nmemory = \"96MiB\"\ncpus = 2\n\
+         nics = [{ network = \"n\" }, { network = \"m\" }]\n\
+         [vms.w]\nhost = \"a\"\nfloating = \"192.168.99.50\"\nnics = [{ network = \"n\", address = \"10.0.0.7\", mac = \"52:54:00:00:00:07\" }]\n\
+         [verify]\noutside = [\"203.0.113.1\"]\n[[verify.ping]]\nfrom = [\"w\", \"b\", \"home\"]\nto = \"10.0.0.1\"\nreach = false\n",
+    );
+    for text in [QUICKSTART, &everything] {
+        let mut lab = good(text);
+        let mut again = good(&write(&lab));
+        lab.warnings.clear();
+        again.warnings.clear();
+        assert_eq!(again, lab, "{}", write(&lab));
+    }
 }
