@@ -5,23 +5,35 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::Failure;
+use super::output::complain;
 use crate::folders::Folders;
 use crate::host::emulated::Rig;
 use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
 use crate::host::{Host, HostError, NamedHosts, Survey};
 use crate::image;
-use crate::lab::{self, Connect, HostName, LabName};
+use crate::lab::{self, Connect, HostName, Lab, LabName};
 use crate::run::{chain, on_each};
 use crate::state::{HostState, MachineKind, Site, rig_host};
 use crate::topology::{Topology, allocate};
 
-/// Loads a lab file and makes every choice in it.
+/// Loads a lab file and makes every choice in it; what makes little sense is told on stderr.
 pub fn load(folders: &Folders, file: &Path) -> Result<Topology, Failure> {
     let images = image::catalog(folders).map_err(|error| failed(chain(&error)))?;
-    let known: BTreeSet<_> = images.keys().cloned().collect();
-    let lab = lab::load(file, &known).map_err(|error| Failure::Invalid(miette::Report::new(error)))?;
+    let lab = load_lab(folders, file)?;
+    for warning in &lab.warnings {
+        let help = warning.help.iter().map(|help| format!(" (help: {help})"));
+        let help = help.collect::<String>();
+        complain(&format!("warning: {}: {warning}{help}", file.display()));
+    }
     Ok(allocate(&lab, &images))
+}
+
+/// Loads a lab file, with every choice in it open.
+pub fn load_lab(folders: &Folders, file: &Path) -> Result<Lab, Failure> {
+    let images = image::catalog(folders).map_err(|error| failed(chain(&error)))?;
+    let known: BTreeSet<_> = images.into_keys().collect();
+    lab::load(file, &known).map_err(|error| Failure::Invalid(miette::Report::new(error)))
 }
 
 /// How the hosts of a topology are reached.

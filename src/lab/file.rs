@@ -28,6 +28,8 @@ pub(super) struct LabFile {
     pub vms: Vec<VmFile>,
     pub outside: Vec<IpAddr>,
     pub pings: Vec<PingFile>,
+    /// Until it is expanded into networks.
+    pub nova: Option<NovaFile>,
 }
 
 #[derive(Debug)]
@@ -114,7 +116,7 @@ pub(super) struct NatFile {
     pub source: Option<At<Ipv4Addr>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum NatFrom {
     Subnet(Ipv4Net),
     Network(NetworkName),
@@ -146,4 +148,32 @@ pub(super) struct PingFile {
     pub from: Vec<At<String>>,
     pub to: IpAddr,
     pub reach: bool,
+}
+
+/// The words of a `[nova]` table, by nova-network's own names.
+#[derive(Debug)]
+pub(super) struct NovaFile {
+    pub span: Range<usize>,
+    pub manager: Manager,
+    pub tenants: Vec<At<NetworkName>>,
+    pub fixed_range: Option<At<Ipv4Net>>,
+    pub network_size: Option<At<u32>>,
+    pub vlan_start: Option<At<VlanId>>,
+    pub vlan_interface: Option<At<IfName>>,
+    pub flat_interface: Option<At<IfName>>,
+    pub flat_network_bridge: Option<At<IfName>>,
+    pub public_interface: Option<At<IfName>>,
+    pub routing_source_ip: Option<At<Ipv4Addr>>,
+    pub network_host: Option<At<HostName>>,
+    /// Where `multi_host = true` stands.
+    pub multi_host: Option<Range<usize>>,
+    pub dns: Vec<IpAddr>,
+}
+
+/// nova-network's managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manager {
+    Flat,
+    FlatDhcp,
+    Vlan,
 }

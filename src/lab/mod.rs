@@ -3,8 +3,10 @@
 
 mod check;
 mod file;
+mod import;
 pub mod model;
 pub mod names;
+mod nova;
 pub mod problem;
 mod read;
 pub mod size;
@@ -15,6 +17,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use import::{ImportError, import};
 pub use model::*;
 pub use names::*;
 pub use problem::{LoadError, Problem, Problems};
@@ -40,7 +43,8 @@ pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab
             .problems
             .push(Problem::new(span, error.message(), "this is not TOML"));
     }
-    let read = reader.lab(root.get_ref());
+    let mut read = reader.lab(root.get_ref());
+    nova::expand(&mut read, &mut reader.problems);
     check::check(&read, images, reader.problems).map_err(|problems| Problems::new(file, text, problems))
 }
 

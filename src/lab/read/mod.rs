@@ -3,6 +3,7 @@
 
 mod hosts;
 mod networks;
+mod nova;
 mod vms;
 
 use std::fmt::Display;
@@ -217,7 +218,7 @@ impl Reader {
     /// Reads the whole file.
     pub(in crate::lab) fn lab(&mut self, root: &DeTable<'_>) -> LabFile {
         let keys = [
-            "name", "image", "hosts", "switches", "routers", "cables", "networks", "nat", "vms", "verify",
+            "name", "image", "hosts", "switches", "routers", "cables", "networks", "nat", "nova", "vms", "verify",
         ];
         self.known(root, "the lab", &keys);
         if get(root, "name").is_none() {
@@ -256,6 +257,7 @@ impl Reader {
             vms,
             outside,
             pings,
+            nova: get(root, "nova").and_then(|v| self.nova(v)),
         }
     }
 }
