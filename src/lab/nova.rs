@@ -93,10 +93,8 @@ impl Expansion<'_> {
             self.add(&size.span, message, "make the network smaller or the range wider");
             return Vec::new();
         };
-        let mut subnets = match range.value.trunc().subnets(prefix) {
-            Ok(subnets) => subnets,
-            Err(_) => return Vec::new(), // the prefix is not shorter than the range's, checked above
-        };
+        // The prefix is not shorter than the range's, so there are subnets.
+        let mut subnets = range.value.trunc().subnets(prefix).into_iter().flatten();
         let mut networks = Vec::new();
         for (number, tenant) in tenants.iter().enumerate() {
             let Some(subnet) = subnets.next() else {
@@ -169,18 +167,14 @@ impl Expansion<'_> {
             .as_ref()
             .map_or(VLAN_START, |at| i64::from(at.value.get()));
         let id = i64::try_from(number).ok().and_then(|number| first.checked_add(number));
-        match id.and_then(|id| VlanId::try_from(id).ok()) {
-            Some(value) => {
-                let span = self.nova.vlan_start.as_ref().map_or(&self.nova.span, |at| &at.span);
-                let span = span.clone();
-                Some(At { value, span })
-            }
-            None => {
-                let message = format!("no VLAN id is left for `{}`: the last one is 4094", tenant.value);
-                self.add(&tenant.span, message, "start at a lower `vlan_start`");
-                None
-            }
-        }
+        let Some(value) = id.and_then(|id| VlanId::try_from(id).ok()) else {
+            let message = format!("no VLAN id is left for `{}`: the last one is 4094", tenant.value);
+            self.add(&tenant.span, message, "start at a lower `vlan_start`");
+            return None;
+        };
+        let span = self.nova.vlan_start.as_ref().map_or(&self.nova.span, |at| &at.span);
+        let span = span.clone();
+        Some(At { value, span })
     }
 
     fn on(&mut self) -> OnFile {

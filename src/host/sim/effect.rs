@@ -229,7 +229,7 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
             }
             _ => Err(missing(format_args!("{address} on {name}"))),
         },
-        Step::TakeUplink(nic, _) if !has_nic(nic) => Err(missing(nic)),
+        Step::TakeUplink(nic, _) | Step::AddFloating(_, nic) if !has_nic(nic) => Err(missing(nic)),
         Step::TakeUplink(nic, uplink) => {
             bridge_exists(state, &uplink.bridge).and_then(|()| insert(&mut state.uplinks, nic.clone(), uplink.clone()))
         }
@@ -238,7 +238,6 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
             Some(taken) if taken != uplink => Err(SimError::Replaced(nic.to_string())),
             _ => remove(&mut state.uplinks, nic),
         },
-        Step::AddFloating(_, nic) if !has_nic(nic) => Err(missing(nic)),
         Step::AddFloating(address, nic) => insert(&mut state.floating, *address, nic.clone()),
         Step::DeleteFloating(address, _) => remove(&mut state.floating, address),
         Step::LoadRuleset(rules) => {
