@@ -53,7 +53,9 @@ impl Console for StreamConsole {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match self.stream.recv(&mut buffer) {
-                Ok(WOULD_BLOCK) => {}
+                // A stream whose connection broke would block for ever.
+                Ok(WOULD_BLOCK) if is_alive(&self.conn) => {}
+                Ok(WOULD_BLOCK) => return Err(self.ended()),
                 Ok(got) => match usize::try_from(got) {
                     Ok(got) if got > 0 => {
                         buffer.truncate(got);
@@ -79,7 +81,8 @@ impl Console for StreamConsole {
                 Ok(WOULD_BLOCK) if Instant::now() >= deadline => {
                     return Err(ConsoleError::Failed("the guest takes no input".to_owned()));
                 }
-                Ok(WOULD_BLOCK) => std::thread::sleep(PAUSE),
+                Ok(WOULD_BLOCK) if is_alive(&self.conn) => std::thread::sleep(PAUSE),
+                Ok(WOULD_BLOCK) => return Err(self.ended()),
                 Ok(sent) => {
                     let sent = usize::try_from(sent).map_err(|_| ConsoleError::Closed)?;
                     rest = rest.get(sent..).unwrap_or_default();
