@@ -24,11 +24,28 @@ impl Problem {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
         let help = help.into();
         Self {
-            message: message.into(),
+            message: readable(&message.into()),
             span: span.into(),
             help: (!help.is_empty()).then_some(help),
         }
     }
+}
+
+/// A message may quote what the user wrote: no control character of it gets to a terminal, and 10 KB are cut.
+fn readable(message: &str) -> String {
+    const MOST: usize = 300;
+    let mut text = String::new();
+    for c in message.chars().take(MOST) {
+        if c.is_control() {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    if message.chars().count() > MOST {
+        text.push('…');
+    }
+    text
 }
 
 /// Everything wrong with one lab file, in the order of the file; never empty.
