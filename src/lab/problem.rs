@@ -31,21 +31,25 @@ impl Problem {
     }
 }
 
-/// A message may quote what the user wrote: no control character of it gets to a terminal, and 10 KB are cut.
+/// A message quotes what the user wrote between backticks: no control character of it gets to a terminal, and
+/// ten kilobytes of it are cut.
 fn readable(message: &str) -> String {
-    const MOST: usize = 300;
-    let mut text = String::new();
-    for c in message.chars().take(MOST) {
-        if c.is_control() {
-            text.extend(c.escape_default());
-        } else {
-            text.push(c);
+    const MOST: usize = 80;
+    let pieces = message.split('`').map(|piece| {
+        let mut text = String::new();
+        for c in piece.chars().take(MOST) {
+            if c.is_control() {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
         }
-    }
-    if message.chars().count() > MOST {
-        text.push('…');
-    }
-    text
+        if piece.chars().nth(MOST).is_some() {
+            text.push('…');
+        }
+        text
+    });
+    pieces.collect::<Vec<_>>().join("`")
 }
 
 /// Everything wrong with one lab file, in the order of the file; never empty.

@@ -105,10 +105,7 @@ fn every_lab_gives_the_xml_of_its_domains() {
             }
         }
         // A release of netlab changes nothing here.
-        text.replace(
-            &format!("version>{}<", env!("CARGO_PKG_VERSION")),
-            "version>VERSION<",
-        )
+        text.replace(&format!("version>{}<", env!("CARGO_PKG_VERSION")), "version>VERSION<")
     });
     hold("domains", &answers);
 }
