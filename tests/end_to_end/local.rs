@@ -1,6 +1,7 @@
 //! A host as a user's own machine is one: `connect = "local"`, with NICs, links and domains that are not netlab's. It
 //! is made of an emulated host, inside which netlab then runs a second time.
 
+use std::collections::BTreeSet;
 use std::process::Output;
 
 use crate::bench::{Bench, said};
@@ -61,7 +62,7 @@ impl Local {
     /// Everything that netlab could change here, as text to compare.
     pub fn picture(&self) -> String {
         let looks: [&[&str]; 9] = [
-            &["ip", "-d", "-o", "link"],
+            &["ip", "-o", "link"],
             &["ip", "-o", "address"],
             &["ip", "route", "show", "table", "all"],
             &["ip", "rule"],
@@ -76,6 +77,15 @@ impl Local {
             String::from_utf8_lossy(&output.stdout).into_owned()
         });
         shown.concat()
+    }
+
+    /// Insists that the machine looks as it did in `before`; shows only what differs.
+    pub fn assert_looks(&self, before: &str, after: &str) {
+        let now = self.picture();
+        let (was, is): (BTreeSet<&str>, BTreeSet<&str>) = (before.lines().collect(), now.lines().collect());
+        let gone: Vec<_> = was.difference(&is).collect();
+        let new: Vec<_> = is.difference(&was).collect();
+        assert!(before == now, "gone: {gone:#?}\nnew: {new:#?}\nafter: {after}");
     }
 
     /// Takes the machine away; nothing is left of it.

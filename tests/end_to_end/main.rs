@@ -16,5 +16,7 @@ mod local;
 mod missing;
 mod removed;
 mod signals;
+mod status;
 mod straight;
+mod verify;
 mod wrong;
