@@ -9,12 +9,13 @@ use std::thread;
 use serde::Serialize;
 
 use super::error::Failure;
-use super::{Context, plan as plan_verb, sight};
+use super::{Context, sight};
 use crate::guest::{Answer, ProbeOptions, Session, Transcript, probe};
 use crate::host::NamedHosts;
 use crate::lab::{Asked, HostName, LabName, VmName};
-use crate::run::{Events, chain};
-use crate::state::{DomainName, Site};
+use crate::plan::plan;
+use crate::run::chain;
+use crate::state::{DomainName, Site, desired};
 use crate::topology::Topology;
 use crate::verify::{Expectation, Matrix, Replies, Reply, Sight, diagnose, expected, full_packet, html, junit, text};
 
@@ -56,7 +57,9 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             help: Some(format!("netlab up {}", args.file.display())),
         });
     }
-    let (to_do, _) = plan_verb::judge(&topology, &hosts, &observed, &Events::none())?;
+    // No preflight: the lab is up, and what stands in the way of making it anew is not asked here.
+    let wanted = desired(&topology, &sight::survey(&hosts, &topology.lab)?);
+    let to_do = plan(&observed, &wanted);
     let drift: Vec<String> = to_do.steps().map(|(host, step)| format!("{host}: {step}")).collect();
     let expectations = expected(&topology);
     let replies = ask(context, &topology, &hosts, &observed, &expectations);

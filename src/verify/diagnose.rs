@@ -186,6 +186,8 @@ impl<'a> Way<'a> {
         else {
             return Some(format!("{host}: there is no link {link} {of}"));
         };
+        // A bridge takes the MTU of its narrowest port, and forwards by those of the ports.
+        let is_bridge = ports.values().any(|port| port.master.as_deref() == Some(link));
         let trouble = if !up {
             "is down".to_owned()
         } else if bridge.is_some() && bridge != master.as_deref() {
@@ -195,7 +197,7 @@ impl<'a> Way<'a> {
             }
         } else if bridge.is_some() && !carrier {
             "has no carrier: nothing is at its other end".to_owned()
-        } else if self.small_only && *mtu < FULL {
+        } else if self.small_only && *mtu < FULL && !is_bridge {
             format!("takes packets of {mtu} bytes only")
         } else {
             return None;

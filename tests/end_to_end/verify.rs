@@ -43,7 +43,7 @@ fn loss_a_narrow_link_and_a_stranger_with_a_guests_mac_are_each_told_apart() {
 
     // FAULTS 46: every second request is lost on node1.
     let rules = "table bridge loss { chain forward { type filter hook forward priority 0; \
-                 meta protocol ip icmp type echo-request numgen inc mod 2 == 0 drop; } }";
+                 meta protocol ip icmp type echo-request numgen inc mod 2 == 0 drop; }; };";
     bench.inside("node1", &["nft", rules]);
     let (report, said) = verified(&bench);
     let lossy = cell(&report, "vm1", "vm3");
