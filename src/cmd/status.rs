@@ -189,10 +189,9 @@ fn look(context: &Context, lab: LabName) -> Result<Lab, Failure> {
     let vms: Vec<Vm> = site
         .iter()
         .flat_map(|(host, state)| {
-            state
-                .domains
-                .iter()
-                .map(move |(name, domain)| vm(host.as_str(), name, domain))
+            let seen = &state.seen.domains;
+            let domains = state.domains.iter();
+            domains.map(move |(name, domain)| vm(host.as_str(), name, domain, seen.get(name)))
         })
         .collect();
     let whole =

@@ -197,7 +197,7 @@ impl<'a> Way<'a> {
             }
         } else if bridge.is_some() && !carrier {
             "has no carrier: nothing is at its other end".to_owned()
-        } else if self.small_only && *mtu < FULL && !is_bridge {
+        } else if self.needed.is_some_and(|needed| *mtu < needed.into()) && !is_bridge {
             format!("takes packets of {mtu} bytes only")
         } else {
             return None;

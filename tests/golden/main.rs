@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use netlab::folders::Folders;
-use netlab::host::domain_xml;
+use netlab::host::domain_xml::{self, Files, Template};
 use netlab::image;
-use netlab::lab::{self, Boot, Image, ImageName};
+use netlab::lab::{self, Image, ImageName};
 use netlab::plan::plan;
 use netlab::state::{Site, desired};
 use netlab::topology::{Topology, allocate};
@@ -95,12 +95,16 @@ fn every_lab_gives_its_plan_for_empty_hosts() {
 
 #[test]
 fn every_lab_gives_the_xml_of_its_domains() {
+    let template = Template::built_in().unwrap();
     let answers = each_lab(|topology| {
         let mut text = String::new();
         for (host, state) in &desired(topology, &BTreeMap::new()) {
             for (name, domain) in &state.domains {
-                let disk = matches!(domain.boot, Boot::Disk { .. }).then_some("/disks/overlay.qcow2");
-                let xml = domain_xml::render(&topology.lab, name, domain, disk, "/logs/console.log").unwrap();
+                let files = Files {
+                    disk: "/disks/overlay.qcow2",
+                    console_log: "/logs/console.log",
+                };
+                let xml = domain_xml::render(&template, name, domain, files).unwrap();
                 let _ = writeln!(text, "<!-- {name} on {host} -->\n{}", xml.trim_end());
             }
         }
