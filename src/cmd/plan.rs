@@ -28,8 +28,10 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
     let topology = sight::load(&context.folders, &args.file)?;
     let past = Journal::read(&context.folders.lab(&topology.lab)).map_err(|error| sight::failed(error.to_string()))?;
+    let wanted_hosts = sight::connects(&topology);
+    sight::same_ways(&topology.lab, &past.hosts, &wanted_hosts)?;
     let mut connects = past.hosts;
-    connects.extend(sight::connects(&topology));
+    connects.extend(wanted_hosts);
     let hosts = sight::reach(&context.folders, &topology.lab, &connects)?;
     let observed = sight::observe(&hosts, &topology.lab)?;
     let (to_do, _) = judge(&topology, &hosts, &observed, &Events::none())?;

@@ -128,6 +128,49 @@ pub fn failed(message: String) -> Failure {
     Failure::Failed { message, help: None }
 }
 
+/// The hosts by the lab file that a user gave, as far as there is one that can be read.
+pub fn hint(folders: &Folders, text: &str) -> Option<BTreeMap<HostName, Connect>> {
+    let path = Path::new(text);
+    path.is_file()
+        .then(|| load(folders, path).ok())
+        .flatten()
+        .map(|topology| connects(&topology))
+}
+
+/// How a host is reached, as a word for the user.
+pub fn connect_word(connect: &Connect) -> String {
+    match serde_json::to_value(connect) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(value) => value.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// An error where a host of the journal is now reached another way: what is on it would be out of sight.
+pub fn same_ways(
+    lab: &LabName,
+    past: &BTreeMap<HostName, Connect>,
+    wanted: &BTreeMap<HostName, Connect>,
+) -> Result<(), Failure> {
+    let changed = wanted.iter().filter_map(|(host, now)| {
+        let was = past.get(host).filter(|was| *was != now)?;
+        let (was, now) = (connect_word(was), connect_word(now));
+        Some(format!(
+            "host {host} was `{was}` when the lab came up and is `{now}` in its file"
+        ))
+    });
+    let changed: Vec<String> = changed.collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed {
+        message: changed.join("\n"),
+        help: Some(format!(
+            "take away what is on it first: `netlab down {lab}`, then `netlab up`"
+        )),
+    })
+}
+
 /// The lab that a user means by `text`: a lab's name, or a file that names one.
 pub fn lab_name(text: &str) -> Result<LabName, Failure> {
     let path = Path::new(text);

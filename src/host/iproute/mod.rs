@@ -17,6 +17,7 @@ mod json;
 mod mark;
 mod nic;
 mod observe;
+mod ports;
 mod record;
 mod survey;
 mod uplink;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 
 pub use apply::apply;
 pub use observe::observe;
+pub use ports::ports;
 pub use survey::survey;
 
 use super::cmd::CmdError;
