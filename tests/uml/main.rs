@@ -5,7 +5,7 @@
 //! machine is touched: that kernel's network, mounts and processes are its own.
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stderr,
+    clippy::expect_used,
     reason = "clippy knows tests by their attribute, not their helpers"
 )]
 
