@@ -159,6 +159,12 @@ pub enum LinkKind {
         mac: Option<MacAddr>,
     },
     /// An 802.1Q device over another link.
+    ///
+    /// It has the MTU of its parent, 1500 as a rule: the tag's 4 bytes are not counted, and frames of 1518 bytes pass
+    /// (IEEE 802.3ac; the kernel's is_skb_forwardable() and every NIC with VLAN_HLEN to spare), so guests keep 1500
+    /// and full-size pings of 1472 bytes go through. Of a parent with a smaller MTU the device takes over the smaller
+    /// one, and the bridge the smallest of its ports': what the host itself sends or routes is then cut to size. A
+    /// guest is not told: its full frames vanish at the bridge until it is given that MTU.
     Vlan {
         /// The tagged link.
         parent: IfName,

@@ -325,6 +325,40 @@ fn a_vlan_device_is_observed_as_it_was_wanted() {
 }
 
 #[test]
+fn a_vlan_device_and_its_bridge_have_the_mtu_of_the_nic_which_the_tag_takes_nothing_of() {
+    let test = "a_vlan_device_and_its_bridge_have_the_mtu_of_the_nic";
+    let Some(host) = Namespace::new(test) else { return };
+    if host.survey().missing_modules.contains("8021q") {
+        skip(test, "this kernel has no 8021q");
+        return;
+    }
+    for mtu in [1500, 1400] {
+        host.ip(&format!(
+            "link add name eth0 mtu {mtu} type veth peer name eth1 mtu {mtu}\n\
+             link set dev eth0 up\nlink set dev eth1 up"
+        ));
+        let device = Link {
+            kind: LinkKind::Vlan {
+                parent: ifname("eth0"),
+                id: VlanId::try_from(1).unwrap(),
+            },
+            master: Some(ifname("br1")),
+            ..bridge("network service")
+        };
+        host.apply(&[create("br1"), Step::CreateLink(ifname("eth0.1"), device)])
+            .unwrap();
+        for link in ["eth0.1", "br1"] {
+            let text = host.check_fed(&["ip", "-j", "link", "show", "dev", link], "");
+            let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(links[0]["mtu"], mtu, "{link}");
+        }
+        host.apply(&[delete("eth0.1", &host.observe()), delete("br1", &host.observe())])
+            .unwrap();
+        host.ip("link del dev eth0");
+    }
+}
+
+#[test]
 fn a_missing_kernel_module_is_found_without_a_trace() {
     let Some(host) = Namespace::new("a_missing_kernel_module_is_found_without_a_trace") else {
         return;
