@@ -6,8 +6,8 @@ use std::sync::Arc;
 use netlab::host::domain_xml::{Definitions, Files, Template, XmlError, read, render};
 use netlab::host::libvirt::Libvirt;
 use netlab::host::{Cmd, CmdError, Output, Shell};
-use netlab::lab::{Boot, Dialect, ImageConsole, LabName};
-use netlab::state::{Accel, Condition, Domain, DomainName, DomainNic, GuestConfig, Volume};
+use netlab::lab::{Boot, ConsoleKind, Dialect, ImageConsole, LabName};
+use netlab::state::{Accel, Condition, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
 use virt::connect::Connect;
 
 const FILES: Files = Files {
@@ -300,12 +300,18 @@ fn a_domain_is_defined_started_seen_stopped_and_removed() {
     let told = GuestConfig {
         hostname: "life".parse().unwrap(),
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "~ # ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
-        nics: vec![(wanted.nics[0].mac, "10.0.0.2/24".parse().unwrap())],
+        nics: vec![GuestNicConfig {
+            mac: wanted.nics[0].mac,
+            address: "10.0.0.2/24".parse().unwrap(),
+            dhcp: false,
+            mtu: None,
+        }],
         default_route: None,
         nameservers: Vec::new(),
     };

@@ -8,8 +8,9 @@ use std::thread;
 
 use super::domain_xml::Template;
 use super::guests::{self, BootSlots};
-use super::libvirt::Libvirt;
+use super::libvirt::{self, Libvirt};
 use super::shell::{LocalShell, NamespaceShell};
+use super::survey::Ports;
 use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute};
 use crate::folders::Folders;
 use crate::guest::Console;
@@ -132,8 +133,16 @@ impl Host for LinuxHost {
             survey.programs = machine.programs;
             survey.missing_modules = machine.missing_modules;
             survey.memory_mib = machine.memory_mib;
+            survey.kvm = libvirt::kvm_to_come(&LocalShell)?;
         }
         Ok(survey)
+    }
+
+    fn ports(&self) -> Result<Ports, HostError> {
+        match self.way()? {
+            Some(way) => Ok(iproute::ports(way.shell.as_ref())?),
+            None => Ok(Ports::new()),
+        }
     }
 
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {

@@ -21,12 +21,8 @@ pub(super) fn kvm(capabilities: &Node, shell: &dyn Shell) -> Result<Kvm, HostErr
         .at(&["host", "cpu", "arch"])
         .map(|arch| arch.text.trim().to_owned())
         .unwrap_or_default();
-    if ["x86_64", "i686"].contains(&host.as_str()) {
-        let info = shell.check(&Cmd::new(["cat", "/proc/cpuinfo"]))?;
-        let info = String::from_utf8_lossy(&info);
-        if !info.split_whitespace().any(|word| word == "vmx" || word == "svm") {
-            return Ok(Kvm::Useless("the CPU has neither vmx nor svm".to_owned()));
-        }
+    if ["x86_64", "i686"].contains(&host.as_str()) && !has_flags(shell)? {
+        return Ok(Kvm::Useless(NO_FLAGS.to_owned()));
     }
     if !offers_kvm(capabilities, &host) {
         return Ok(Kvm::Useless("libvirt does not offer it".to_owned()));
@@ -49,6 +45,27 @@ pub(super) fn kvm(capabilities: &Node, shell: &dyn Shell) -> Result<Kvm, HostErr
     } else {
         Kvm::Useless(format!("user {user}, which libvirt runs QEMU as, may not open it"))
     })
+}
+
+/// The same of a libvirt that is yet to be started on this machine: that of an emulated host, which runs QEMU as root
+/// and offers what the processor can do.
+pub(in crate::host) fn kvm_to_come(shell: &dyn Shell) -> Result<Kvm, HostError> {
+    let x86 = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
+    if shell.run(&Cmd::new(["test", "-c", "/dev/kvm"]))?.status != 0 {
+        Ok(Kvm::Absent)
+    } else if x86 && !has_flags(shell)? {
+        Ok(Kvm::Useless(NO_FLAGS.to_owned()))
+    } else {
+        Ok(Kvm::Usable)
+    }
+}
+
+const NO_FLAGS: &str = "the CPU has neither vmx nor svm";
+
+fn has_flags(shell: &dyn Shell) -> Result<bool, HostError> {
+    let info = shell.check(&Cmd::new(["cat", "/proc/cpuinfo"]))?;
+    let info = String::from_utf8_lossy(&info);
+    Ok(info.split_whitespace().any(|word| word == "vmx" || word == "svm"))
 }
 
 fn offers_kvm(capabilities: &Node, host: &str) -> bool {

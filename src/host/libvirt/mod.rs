@@ -13,6 +13,8 @@ mod stream;
 mod volumes;
 mod words;
 
+pub(super) use kvm::kvm_to_come;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
