@@ -65,6 +65,23 @@ fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes() {
 }
 
 #[test]
+fn nothing_is_left_of_a_disk_that_somebody_deleted() {
+    let Some(daemon) = Daemon::new("nothing_is_left_of_a_disk_that_somebody_deleted") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
+    libvirt.create_volume(&name, &volume).unwrap();
+    let wanted = guest(&name, Some(boot(&volume)), &[]);
+    libvirt.define(&name, &wanted).unwrap();
+    daemon.sh("rm /var/lib/libvirt/images/netlab.demo/demo.a.qcow2");
+    // A run looks before it acts.
+    assert!(libvirt.observe(&daemon.lab).unwrap().volumes.is_empty());
+    libvirt.undefine(&name, &wanted.uuid).unwrap();
+    assert_nothing_is_left(&daemon);
+}
+
+#[test]
 fn a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into() {
     let Some(daemon) = Daemon::new("a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into") else {
         return;
