@@ -61,7 +61,7 @@ impl LabState {
 
 /// One lab in full.
 #[derive(Serialize)]
-struct Lab {
+struct Status {
     lab: LabName,
     state: LabState,
     hosts: Vec<Host>,
@@ -166,7 +166,7 @@ fn list(context: &Context) -> Result<(), Failure> {
 }
 
 /// Looks at one lab's hosts.
-fn look(context: &Context, lab: LabName) -> Result<Lab, Failure> {
+fn look(context: &Context, lab: LabName) -> Result<Status, Failure> {
     let past = Journal::read(&context.folders.lab(&lab)).map_err(|error| sight::failed(error.to_string()))?;
     let mut connects = past.hosts;
     connects.extend(sight::machines(&context.folders, &lab)?);
@@ -196,7 +196,7 @@ fn look(context: &Context, lab: LabName) -> Result<Lab, Failure> {
         .collect();
     let whole =
         !past.unfinished && hosts.iter().all(|host| host.state == "up") && vms.iter().all(|vm| vm.state == "running");
-    Ok(Lab {
+    Ok(Status {
         lab,
         state: match (site.is_empty(), whole) {
             (true, _) => LabState::Down,
@@ -268,7 +268,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).into()
 }
 
-fn text(lab: &Lab) -> String {
+fn text(lab: &Status) -> String {
     if lab.state == LabState::Down {
         return format!("lab {} is not up\n", lab.lab);
     }
