@@ -146,7 +146,8 @@ impl Host for Rig {
         }
         let mut errors = Vec::new();
         let makes = |step: &Step| matches!(step, Step::CreateMachine(_) | Step::CreateDevice(..));
-        let alike = |a: &Step, b: &Step| std::mem::discriminant(a) == std::mem::discriminant(b) || (makes(a) && makes(b));
+        let alike =
+            |a: &Step, b: &Step| std::mem::discriminant(a) == std::mem::discriminant(b) || (makes(a) && makes(b));
         for steps in steps.chunk_by(alike) {
             if log.cancelled() {
                 break;

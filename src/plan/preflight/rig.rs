@@ -29,7 +29,10 @@ pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> 
         .collect();
     let is_emulated = |host: &HostName| topology.hosts.get(host).is_some_and(|h| h.connect == Connect::Emulated);
     if !devices.is_empty() && !topology.hosts.keys().any(is_emulated) {
-        let what = format!("no host is emulated, so nothing can be plugged into {}", devices.join(", "));
+        let what = format!(
+            "no host is emulated, so nothing can be plugged into {}",
+            devices.join(", ")
+        );
         add(
             Severity::Error,
             what,

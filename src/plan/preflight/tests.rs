@@ -8,10 +8,12 @@ use crate::plan::example::{host, link, on, survey, topology, up, vm};
 use crate::state::{DomainName, NicConfig, RIG, Site};
 use crate::topology::Topology;
 
-/// The example lab's `node1` as this machine itself, which has NICs of its own.
+/// The example lab's `node1` as this machine itself, which has NICs of its own; nothing joins the two hosts.
 fn local() -> Topology {
     let mut topology = topology();
     topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
+    let node2 = topology.hosts.get_mut(&host("node2")).unwrap();
+    node2.segments.values_mut().for_each(|segment| segment.uplink = None);
     topology.cables.clear();
     topology
 }
@@ -255,7 +257,10 @@ fn a_switch_that_sorts_by_vlan_needs_a_kernel_that_can() {
 fn a_switch_without_an_emulated_host_has_nothing_to_be_plugged_into() {
     let mut topology = with_switch(topology(), PortMode::Open);
     topology.cables.clear();
-    topology.hosts.values_mut().for_each(|host| host.connect = Connect::Local);
+    topology
+        .hosts
+        .values_mut()
+        .for_each(|host| host.connect = Connect::Local);
     let found = of_the_rig(&topology, Survey::default());
     assert!(
         matches!(&found[..], [one] if one.severity == Severity::Error && one.what.contains("switch `rack`")),
@@ -265,7 +270,10 @@ fn a_switch_without_an_emulated_host_has_nothing_to_be_plugged_into() {
 
 #[test]
 fn a_network_between_an_emulated_and_a_real_host_is_worth_a_warning() {
-    let found = of_the_rig(&local(), Survey::default());
+    assert_eq!(of_the_rig(&local(), Survey::default()), []);
+    let mut mixed = topology();
+    mixed.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
+    let found = of_the_rig(&mixed, Survey::default());
     assert!(
         matches!(&found[..], [one] if one.severity == Severity::Warning
             && one.what.contains("`service`") && one.what.contains("node2") && one.what.contains("node1")),
