@@ -146,7 +146,9 @@ fn ask_host(
     let host = hosts.get(host).ok_or("no way to it is known")?;
     let targets: BTreeSet<IpAddr> = expectations.iter().map(|one| one.address).collect();
     let targets: Vec<IpAddr> = targets.into_iter().collect();
-    let answers = host.ping(&topology.lab, from, &targets).map_err(|error| chain(&error))?;
+    let answers = host
+        .ping(&topology.lab, from, &targets)
+        .map_err(|error| chain(&error))?;
     let replies = answers.into_iter().map(|(address, answer)| (address, answer.into()));
     Ok(replies.collect())
 }

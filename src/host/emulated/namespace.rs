@@ -297,7 +297,10 @@ pub(super) fn batch_of(
         .map_or(0, |number| number.saturating_sub(1).min(last));
     Err(Failed {
         at,
-        error: other(&format!("{program} {}", lines[at]), said.lines().next().unwrap_or_default()),
+        error: other(
+            &format!("{program} {}", lines[at]),
+            said.lines().next().unwrap_or_default(),
+        ),
     })
 }
 
