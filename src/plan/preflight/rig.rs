@@ -93,3 +93,72 @@ fn mixed(topology: &Topology) -> BTreeMap<&NetworkName, (&HostName, &HostName)> 
         .filter_map(|(network, [emulated, real])| Some((network, (emulated?, real?))))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::Switch;
+    use crate::plan::example::{host, link, topology};
+    use crate::plan::preflight;
+    use crate::state::{RIG, Site};
+
+    /// What is said of the machine that the rig is on.
+    fn of_the_rig(topology: &Topology, survey: Survey) -> Vec<Obstacle> {
+        let surveys = [(host(RIG), survey)].into();
+        let mut found = preflight(topology, &surveys, &Site::new());
+        found.retain(|obstacle| obstacle.host == host(RIG));
+        found
+    }
+
+    fn with_switch(mut topology: Topology, mode: PortMode) -> Topology {
+        let ports = [(link("p1"), mode)].into();
+        topology.switches.insert(host("rack"), Switch { ports });
+        topology
+    }
+
+    #[test]
+    fn a_switch_that_sorts_by_vlan_needs_a_kernel_that_can() {
+        let lacking = || Survey {
+            missing_modules: [VLAN_FILTERING.to_owned()].into(),
+            ..Survey::default()
+        };
+        let access = PortMode::Access(10.try_into().unwrap());
+        let found = of_the_rig(&with_switch(topology(), access.clone()), lacking());
+        let said: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert!(
+            matches!(&said[..], [said] if said.contains("switch `rack`") && said.contains("BRIDGE_VLAN_FILTERING")),
+            "{said:#?}"
+        );
+        assert_eq!(found[0].severity, Severity::Error);
+        assert_eq!(of_the_rig(&with_switch(topology(), PortMode::Open), lacking()), []);
+        assert_eq!(of_the_rig(&with_switch(topology(), access), Survey::default()), []);
+    }
+
+    #[test]
+    fn a_switch_without_an_emulated_host_has_nothing_to_be_plugged_into() {
+        let mut topology = with_switch(topology(), PortMode::Open);
+        topology.cables.clear();
+        topology
+            .hosts
+            .values_mut()
+            .for_each(|host| host.connect = Connect::Local);
+        let found = of_the_rig(&topology, Survey::default());
+        assert!(
+            matches!(&found[..], [one] if one.severity == Severity::Error && one.what.contains("switch `rack`")),
+            "{found:#?}"
+        );
+    }
+
+    #[test]
+    fn a_network_between_an_emulated_and_a_real_host_is_worth_a_warning() {
+        assert_eq!(of_the_rig(&topology(), Survey::default()), []);
+        let mut mixed = topology();
+        mixed.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
+        let found = of_the_rig(&mixed, Survey::default());
+        assert!(
+            matches!(&found[..], [one] if one.severity == Severity::Warning
+                && one.what.contains("`service`") && one.what.contains("node2") && one.what.contains("node1")),
+            "{found:#?}"
+        );
+    }
+}
