@@ -2,12 +2,15 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
+pub mod dnsmasq;
 pub mod domain_xml;
 pub mod emulated;
 pub mod guests;
 pub mod iproute;
 pub mod libvirt;
 pub mod linux;
+mod network;
+pub mod nftables;
 pub mod shell;
 pub mod sim;
 pub mod survey;
