@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -11,10 +12,10 @@ use super::guests::{self, BootSlots};
 use super::libvirt::{self, Libvirt};
 use super::shell::{LocalShell, NamespaceShell};
 use super::survey::Ports;
-use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute, network, nftables};
+use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute, network, nftables, ping_through};
 use crate::folders::Folders;
-use crate::guest::Console;
-use crate::lab::{HostName, LabName};
+use crate::guest::{Answer, Console};
+use crate::lab::{Asked, HostName, LabName};
 use crate::plan::{Stage, Step};
 use crate::state::{DomainName, HostState};
 
@@ -167,6 +168,10 @@ impl Host for LinuxHost {
 
     fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
         self.open_way()?.libvirt.open_console(domain)
+    }
+
+    fn ping(&self, _lab: &LabName, _from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        ping_through(self.open_way()?.shell.as_ref(), targets)
     }
 }
 

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::lab::{IfName, MacAddr};
 use crate::state::NicConfig;
 
+/// The kernel feature of bridges that sort frames by VLAN, as [`Survey::missing_modules`] calls it.
+pub const VLAN_FILTERING: &str = "bridge vlan_filtering";
+
 /// What a host is and has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {

@@ -1,5 +1,6 @@
 //! What stands in the way of a lab: judged from the hosts' surveys, all at once, before anything is changed.
 
+mod rig;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -86,6 +87,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
     }
     obstacles.extend(memory(topology, surveys, observed));
     obstacles.extend(kvm(topology, surveys, observed));
+    obstacles.extend(rig::rig(topology, surveys));
     obstacles
 }
 

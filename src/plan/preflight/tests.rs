@@ -8,10 +8,12 @@ use crate::plan::example::{host, link, on, survey, topology, up, vm};
 use crate::state::{DomainName, NicConfig, Site};
 use crate::topology::{GuestFloating, SegmentDhcp, Topology};
 
-/// The example lab's `node1` as this machine itself, which has NICs of its own.
+/// The example lab's `node1` as this machine itself, which has NICs of its own; nothing joins the two hosts.
 fn local() -> Topology {
     let mut topology = topology();
     topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
+    let node2 = topology.hosts.get_mut(&host("node2")).unwrap();
+    node2.segments.values_mut().for_each(|segment| segment.uplink = None);
     topology.cables.clear();
     topology
 }
