@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -11,10 +12,10 @@ use super::guests::{self, BootSlots};
 use super::libvirt::{self, Libvirt};
 use super::shell::{LocalShell, NamespaceShell};
 use super::survey::Ports;
-use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute};
+use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute, network, nftables, ping_through};
 use crate::folders::Folders;
-use crate::guest::Console;
-use crate::lab::{HostName, LabName};
+use crate::guest::{Answer, Console};
+use crate::lab::{Asked, HostName, LabName};
 use crate::plan::{Stage, Step};
 use crate::state::{DomainName, HostState};
 
@@ -97,29 +98,19 @@ impl Host for LinuxHost {
         let Some(way) = self.way()? else {
             return Ok(HostState::default());
         };
-        let iproute::Network {
-            links,
-            uplinks,
-            sysctls,
-            mut seen,
-        } = iproute::observe(way.shell.as_ref(), lab)?;
+        let mut state = network::observe(way.shell.as_ref(), lab)?;
         let guests = way.libvirt.observe(lab)?;
-        seen.domains = guests.seen;
-        Ok(HostState {
-            links,
-            uplinks,
-            sysctls,
-            volumes: guests.volumes,
-            domains: guests.domains,
-            seen,
-            ..HostState::default()
-        })
+        state.seen.domains = guests.seen;
+        state.volumes = guests.volumes;
+        state.domains = guests.domains;
+        Ok(state)
     }
 
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
         let mut survey = Survey::default();
         if let Some(way) = self.way()? {
             iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
+            nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
             way.libvirt.survey(lab, &mut survey)?;
         } else {
             Template::load(&self.folders.domain_template()).map_err(|error| HostError::Other {
@@ -156,7 +147,7 @@ impl Host for LinuxHost {
                 break;
             }
             errors.extend(match batch_kind(&batch[0]) {
-                Batch::Network => apply_network(&way, lab, batch, log),
+                Batch::Network => network::apply(way.shell.as_ref(), lab, batch, log),
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
@@ -178,9 +169,13 @@ impl Host for LinuxHost {
     fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
         self.open_way()?.libvirt.open_console(domain)
     }
+
+    fn ping(&self, _lab: &LabName, _from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        ping_through(self.open_way()?.shell.as_ref(), targets)
+    }
 }
 
-/// How a step is run: network steps as one `ip -batch`, libvirt calls of one kind side by side, guests one chain each.
+/// How a step is run: network steps in batches, libvirt calls of one kind side by side, guests one chain each.
 #[derive(PartialEq)]
 enum Batch {
     Network,
@@ -194,34 +189,6 @@ fn batch_kind(step: &Step) -> Batch {
         Stage::Guests => Batch::Guests,
         _ => Batch::Libvirt(std::mem::discriminant(step)),
     }
-}
-
-/// Applies network steps in one batch. One that takes away is tried again behind a failure, without the culprit.
-fn apply_network(way: &Way, lab: &LabName, mut steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
-    let mut errors = Vec::new();
-    while let Some(first) = steps.first() {
-        if let Err(error) = log.begin(steps) {
-            errors.push(failed(first, error));
-            break;
-        }
-        let Err(failure) = iproute::apply(way.shell.as_ref(), lab, steps) else {
-            log.end(steps, Ok(()));
-            break;
-        };
-        let (before, behind) = steps.split_at(failure.at);
-        let culprit = &behind[0];
-        let error = failed(culprit, failure.cause);
-        if !before.is_empty() {
-            log.end(before, Ok(()));
-        }
-        log.end(std::slice::from_ref(culprit), Err(&error));
-        errors.push(error);
-        if !culprit.is_removal() {
-            break;
-        }
-        steps = &behind[1..];
-    }
-    errors
 }
 
 /// Applies one step that is a libvirt call.
