@@ -11,6 +11,7 @@ pub mod libvirt;
 pub mod linux;
 mod network;
 pub mod nftables;
+pub mod script;
 pub mod shell;
 pub mod sim;
 pub mod survey;

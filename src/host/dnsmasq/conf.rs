@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::state::{Dhcp, Lease};
 
 /// The configuration of the server that `dhcp` describes.
-pub(super) fn conf(dhcp: &Dhcp) -> String {
+pub fn text(dhcp: &Dhcp) -> String {
     // Taken apart exhaustively, so that whoever adds a field comes by here.
     let Dhcp {
         bridge,

@@ -13,6 +13,8 @@ mod script;
 #[cfg(test)]
 mod tests;
 
+pub use conf::text;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -93,7 +95,7 @@ impl DhcpServers {
             let record = serde_json::to_string(dhcp).unwrap_or_default();
             // Writing to a `String` cannot fail.
             let _ = writeln!(input, "network {lab}.{network} {bridge} {gateway}\nrecord {record}");
-            for line in conf::conf(dhcp).lines() {
+            for line in text(dhcp).lines() {
                 let _ = writeln!(input, "conf {line}");
             }
         }

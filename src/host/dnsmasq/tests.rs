@@ -24,7 +24,7 @@ fn server() -> Dhcp {
 
 #[test]
 fn the_configuration_gives_fixed_leases_and_the_labs_names_and_nothing_else() {
-    insta::assert_snapshot!(conf::conf(&server()));
+    insta::assert_snapshot!(text(&server()));
 }
 
 /// A host whose scripts print this.
