@@ -3,9 +3,9 @@
 //! Every row carries the command's word, its number, its length and an end sign, so that a page counts only when it
 //! was seen whole; which rows a look at the screen missed, or a kernel message tore, does not matter.
 
+use super::LINE_LIMIT;
 use super::error::Trouble;
 use super::frame::fresh_word;
-use super::LINE_LIMIT;
 
 /// Rows of a page: fewer than a screen has, with room for what is typed.
 const ROWS: usize = 20;
@@ -228,14 +228,26 @@ mod tests {
     fn output_and_status_come_as_they_are() {
         in_each_shell("true", 0, "");
         in_each_shell("printf 'no end'; exit 42", 42, "no end");
-        in_each_shell("echo; echo ' a  b '; printf '%s\\n' '| \\t \\\\ %s $x `y` | '", 0, "\n a  b \n| \\t \\\\ %s $x `y` | \n");
-        in_each_shell("printf 'tab\\tgr\\303\\274n \\033[31m\\n'; (exit 7)", 7, "tab\tgrün \x1b[31m\n");
+        in_each_shell(
+            "echo; echo ' a  b '; printf '%s\\n' '| \\t \\\\ %s $x `y` | '",
+            0,
+            "\n a  b \n| \\t \\\\ %s $x `y` | \n",
+        );
+        in_each_shell(
+            "printf 'tab\\tgr\\303\\274n \\033[31m\\n'; (exit 7)",
+            7,
+            "tab\tgrün \x1b[31m\n",
+        );
     }
 
     #[test]
     fn many_and_long_lines_come_whole() {
         let lines: String = (1..=130).map(|number| format!("line {number}\n")).collect();
-        in_each_shell("i=0; while [ $i -lt 130 ]; do i=$((i+1)); echo line $i; done", 0, &lines);
+        in_each_shell(
+            "i=0; while [ $i -lt 130 ]; do i=$((i+1)); echo line $i; done",
+            0,
+            &lines,
+        );
         for length in [55, 56, 57, 112, 1200] {
             in_each_shell(&format!("printf '%{length}d\\n' 1"), 0, &format!("{:>length$}\n", 1));
         }
@@ -251,10 +263,24 @@ mod tests {
         let mut torn = 0;
         let garble = |text: String| {
             torn += 1;
-            if torn % 2 == 0 { text } else { text.replacen(" 7 ", "[  1.0] eth0: up\n 7 ", 1).replacen("|\n", "\n", 1) }
+            if torn % 2 == 0 {
+                text
+            } else {
+                text.replacen(" 7 ", "[  1.0] eth0: up\n 7 ", 1)
+                    .replacen("|\n", "\n", 1)
+            }
         };
         let lines: String = (1..=45).map(|number| format!("{number}\n")).collect();
-        assert_eq!(paged(&["sh"], "i=0; while [ $i -lt 45 ]; do i=$((i+1)); echo $i; done", garble).unwrap().1, lines);
+        assert_eq!(
+            paged(
+                &["sh"],
+                "i=0; while [ $i -lt 45 ]; do i=$((i+1)); echo $i; done",
+                garble
+            )
+            .unwrap()
+            .1,
+            lines
+        );
     }
 
     #[test]

@@ -180,7 +180,9 @@ impl<'c> Session<'c> {
         }
         let file = self.transcript.path().map(|path| path.with_extension("png"));
         let picture = self.console.screenshot().ok().flatten();
-        let saved = file.zip(picture).filter(|(file, png)| std::fs::write(file, png).is_ok());
+        let saved = file
+            .zip(picture)
+            .filter(|(file, png)| std::fs::write(file, png).is_ok());
         self.error(Trouble::Picture(saved.map(|(file, _)| file)))
     }
 
@@ -217,8 +219,8 @@ pub(super) fn first_line(script: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest::scripted::{PROMPT, Scripted, Shell, open};
     use crate::guest::LINE_LIMIT;
+    use crate::guest::scripted::{PROMPT, Scripted, Shell, open};
 
     const SECOND: Duration = Duration::from_secs(1);
     const PATIENCE: Duration = Duration::from_secs(30);

@@ -61,7 +61,10 @@ fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<File, ConsoleEr
         }
         Err(errno) => return Err(failed(errno.into())),
     }
-    let verb = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
+    let verb = std::env::args()
+        .skip(1)
+        .find(|word| !word.starts_with('-'))
+        .unwrap_or_default();
     file.set_len(0).map_err(failed)?;
     write!(file, "`netlab {verb}`, process {}", std::process::id()).map_err(failed)?;
     Ok(file)

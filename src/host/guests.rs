@@ -92,7 +92,10 @@ fn run_chain(way: &Way, folders: &Folders, steps: &[Step], log: &dyn StepLog) ->
         let error = match step {
             Step::StartDomain(name) => one(step, log, || -> Result<(), HostError> {
                 way.libvirt.start_paused(name)?;
-                console = Some((way.libvirt.age()?, console::open(&way.libvirt, folders, name, kind.unwrap_or_default())?));
+                console = Some((
+                    way.libvirt.age()?,
+                    console::open(&way.libvirt, folders, name, kind.unwrap_or_default())?,
+                ));
                 way.libvirt.resume(name)
             }),
             Step::ConfigureGuest(name, config) => {

@@ -12,7 +12,9 @@ use super::guests::{self, BootSlots};
 use super::libvirt::{self, Libvirt};
 use super::shell::{LocalShell, NamespaceShell};
 use super::survey::Ports;
-use super::{Host, HostError, Shell, StepError, StepLog, Survey, console, emulated, iproute, network, nftables, ping_through};
+use super::{
+    Host, HostError, Shell, StepError, StepLog, Survey, console, emulated, iproute, network, nftables, ping_through,
+};
 use crate::folders::Folders;
 use crate::guest::vga::Screen;
 use crate::guest::{Answer, Console};
@@ -155,13 +157,7 @@ impl Host for LinuxHost {
                     .filter_map(|step| one(step, log, || apply_libvirt(&way, step)))
                     .collect(),
                 Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, step))),
-                Batch::Guests => guests::run(
-                    &way,
-                    &self.folders,
-                    &self.slots,
-                    batch,
-                    log,
-                ),
+                Batch::Guests => guests::run(&way, &self.folders, &self.slots, batch, log),
             });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }

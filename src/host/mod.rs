@@ -49,11 +49,8 @@ pub trait Host: Send + Sync {
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>>;
 
     /// Opens the console of a running domain. The guest's output from now on is not lost.
-    fn open_console(
-        &self,
-        domain: &DomainName,
-        kind: ConsoleKind,
-    ) -> Result<Box<dyn crate::guest::Console>, HostError>;
+    fn open_console(&self, domain: &DomainName, kind: ConsoleKind)
+    -> Result<Box<dyn crate::guest::Console>, HostError>;
 
     /// The screen and the keyboard of a running domain, for a person. Nobody else types there meanwhile.
     fn open_screen(&self, domain: &DomainName) -> Result<Box<dyn Screen>, HostError> {

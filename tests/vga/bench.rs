@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use netlab::folders::Folders;
-use netlab::guest::{SessionError, Session, Transcript};
+use netlab::guest::{Session, SessionError, Transcript};
 use netlab::host::emulated::Rig;
 use netlab::host::guests::BootSlots;
 use netlab::host::linux::{LinuxHost, Place};
@@ -32,12 +32,18 @@ pub fn guest_files() -> Result<PathBuf, String> {
     let build = || {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-guest");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vga/build-guest");
-        let built = Command::new(script).arg(&folder).output().map_err(|error| error.to_string())?;
+        let built = Command::new(script)
+            .arg(&folder)
+            .output()
+            .map_err(|error| error.to_string())?;
         if built.status.success() {
             return Ok(folder);
         }
         let said = String::from_utf8_lossy(&built.stderr);
-        Err(format!("the guest cannot be built: {}", said.lines().last().unwrap_or_default()))
+        Err(format!(
+            "the guest cannot be built: {}",
+            said.lines().last().unwrap_or_default()
+        ))
     };
     BUILT.get_or_init(build).clone()
 }
@@ -108,7 +114,10 @@ impl Bench {
             running: true,
             configured: None,
         };
-        let steps = [Step::DefineDomain(name.clone(), Box::new(domain)), Step::StartDomain(name.clone())];
+        let steps = [
+            Step::DefineDomain(name.clone(), Box::new(domain)),
+            Step::StartDomain(name.clone()),
+        ];
         self.host.apply(&self.lab, &steps, &Quiet).unwrap();
         name
     }

@@ -46,7 +46,9 @@ fn twenty_commands_of_200_characters_arrive_unharmed_beside_a_busy_processor() {
     let keys: Vec<char> = (' '..='~').filter(|one| *one != '\'').collect();
     under_load(|| {
         for round in 0..20 {
-            let text: String = (0..193).map(|place| keys[(place * 7 + round * 31) % keys.len()]).collect();
+            let text: String = (0..193)
+                .map(|place| keys[(place * 7 + round * 31) % keys.len()])
+                .collect();
             let output = session.run(&format!("echo '{text}'"), PATIENCE).unwrap();
             assert_eq!((output.status, output.text), (0, format!("{text}\n")), "round {round}");
         }
@@ -61,7 +63,10 @@ fn output_that_scrolls_off_the_screen_comes_whole_with_its_status() {
     let guest = bench.start("scrolls", "");
     let mut session = bench.open(&guest, &image()).unwrap();
     let lines: String = (1..=300).map(|number| format!("line {number} of many\n")).collect();
-    assert_eq!(said(&mut session, "for n in $(seq 300); do echo line $n of many; done"), lines);
+    assert_eq!(
+        said(&mut session, "for n in $(seq 300); do echo line $n of many; done"),
+        lines
+    );
     assert_eq!(said(&mut session, "printf '%500s|' x"), format!("{:>500}|", "x"));
     for status in [1, 42, 255] {
         let output = session.run(&format!("echo {status}; exit {status}"), PATIENCE).unwrap();
@@ -75,7 +80,10 @@ fn output_that_scrolls_off_the_screen_comes_whole_with_its_status() {
     let Err(error) = bench.host.open_console(&guest, ConsoleKind::Vga) else {
         panic!("two keyboards");
     };
-    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    assert!(
+        error.to_string().contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
     drop(session);
     // What was left on the line, and a pager that somebody left waiting, are brought out of the way.
     for left in ["half a li", "{ { (\n", "echo 'a\nb\n"] {
@@ -87,7 +95,11 @@ fn output_that_scrolls_off_the_screen_comes_whole_with_its_status() {
     }
     let png = bench.host.screenshot(&guest).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
-    std::fs::write(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-screen.png"), png).unwrap();
+    std::fs::write(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-screen.png"),
+        png,
+    )
+    .unwrap();
 }
 
 #[test]
@@ -97,11 +109,20 @@ fn a_login_with_its_password_succeeds_and_with_another_is_refused() {
     };
     let guest = bench.start("login", "guest=login");
     let error = bench.open(&guest, &with_login("Wr0ng")).map(|_| ()).unwrap_err();
-    assert_eq!(error.trouble, Trouble::LoginRefused { user: "root".to_owned() }, "{error}");
+    assert_eq!(
+        error.trouble,
+        Trouble::LoginRefused {
+            user: "root".to_owned()
+        },
+        "{error}"
+    );
     let mut session = bench.open(&guest, &with_login("secret")).unwrap();
     assert_eq!(said(&mut session, "id -un; hostname"), "root\nvga\n");
     let transcript = std::fs::read_to_string(bench.transcript(&guest)).unwrap();
-    assert!(!transcript.contains("secret") && !transcript.contains("Wr0ng"), "{transcript}");
+    assert!(
+        !transcript.contains("secret") && !transcript.contains("Wr0ng"),
+        "{transcript}"
+    );
 }
 
 #[test]
@@ -111,14 +132,22 @@ fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
     };
     let guest = bench.start("dies", "");
     let mut session = bench.open(&guest, &image()).unwrap();
-    let error = session.run("sleep 1; echo c >/proc/sysrq-trigger", PATIENCE).unwrap_err();
-    assert!(matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")), "{error}");
+    let error = session
+        .run("sleep 1; echo c >/proc/sysrq-trigger", PATIENCE)
+        .unwrap_err();
+    assert!(
+        matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")),
+        "{error}"
+    );
     drop(session);
 
     let bench = Bench::new("rdinit").unwrap();
     let guest = bench.start("panics", "rdinit=/etc");
     let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
-    assert!(matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")), "{error}");
+    assert!(
+        matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")),
+        "{error}"
+    );
     assert!(error.screen.len() > 3, "{error}");
 
     let bench = Bench::new("reboots").unwrap();
@@ -141,7 +170,11 @@ fn a_guest_that_shows_a_picture_is_reported_with_a_screenshot() {
     assert!(png.starts_with(b"\x89PNG"));
     // 800 by 600.
     assert_eq!(&png[16..24], [0, 0, 3, 32, 0, 0, 2, 88]);
-    std::fs::write(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-picture.png"), png).unwrap();
+    std::fs::write(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-picture.png"),
+        png,
+    )
+    .unwrap();
 }
 
 #[test]

@@ -151,7 +151,10 @@ impl<S: Screen> VgaConsole<S> {
         let began = Instant::now();
         while began.elapsed() < PROMPT_WITHIN {
             let page = self.look()?;
-            let prompt = page.as_ref().and_then(Page::cursor).is_some_and(|(_, column)| column > 0);
+            let prompt = page
+                .as_ref()
+                .and_then(Page::cursor)
+                .is_some_and(|(_, column)| column > 0);
             if prompt && page != before {
                 break;
             }

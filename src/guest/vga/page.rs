@@ -86,7 +86,9 @@ impl Page {
 /// keeps its place.
 pub(super) fn stands_at(memory: &[u8], place: usize, text: &str) -> bool {
     let cell = |cell: usize| memory.get(cell % CELLS * 2).copied().map(glyph);
-    text.chars().enumerate().all(|(at, character)| cell(place + at) == Some(character))
+    text.chars()
+        .enumerate()
+        .all(|(at, character)| cell(place + at) == Some(character))
 }
 
 /// The characters of the card's own font (code page 437) below 32 and from 127 on.
@@ -122,7 +124,10 @@ mod tests {
     #[test]
     fn every_byte_is_one_character() {
         let glyphs: Vec<char> = (0..=255).map(glyph).collect();
-        assert_eq!((glyphs[0], glyphs[65], glyphs[0x81], glyphs[0xff]), (' ', 'A', 'ü', ' '));
+        assert_eq!(
+            (glyphs[0], glyphs[65], glyphs[0x81], glyphs[0xff]),
+            (' ', 'A', 'ü', ' ')
+        );
         assert_eq!(LOW.chars().count(), 32);
         assert_eq!(HIGH.chars().count(), 129);
         assert!(glyphs.iter().all(|glyph| !glyph.is_control()));

@@ -80,7 +80,13 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for picture in [&b""[..], b"P6", b"P5\n1 1\n255\nabc", b"P6\n2 2\n255\nabc", b"P6\n0 0\n255\n"] {
+        for picture in [
+            &b""[..],
+            b"P6",
+            b"P5\n1 1\n255\nabc",
+            b"P6\n2 2\n255\nabc",
+            b"P6\n0 0\n255\n",
+        ] {
             assert_eq!(to_png(picture.to_vec()), Err(PictureError));
         }
     }

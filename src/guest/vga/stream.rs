@@ -47,9 +47,8 @@ impl Follower {
         let goes_on = |row: isize| page.row(row).starts_with(self.shown.trim_end());
         let says_something = |from: isize| (from..cursor).any(|row| !last.row(row).trim().is_empty());
         let shown_says = !self.shown.trim().is_empty();
-        let found = (0..=cursor).find(|up| {
-            same_above(*up, *up) && goes_on(cursor - up) && (*up == 0 || shown_says || says_something(*up))
-        });
+        let found = (0..=cursor)
+            .find(|up| same_above(*up, *up) && goes_on(cursor - up) && (*up == 0 || shown_says || says_something(*up)));
         // The line itself was changed, e.g. erased.
         let erased = || (0..=cursor).find(|up| same_above(*up, *up) && says_something(*up));
         found.or_else(erased).map(|up| cursor - up)

@@ -75,7 +75,10 @@ impl DomainScreen {
     /// Reads a port, e.g. from `portb[0x03d5] = 0x0e`.
     fn read_port(&self, port: u16) -> Result<u8, ConsoleError> {
         let said = self.monitor(&format!("i /bx {port:#x}"))?;
-        let value = said.trim().rsplit_once("0x").map(|(_, digits)| u8::from_str_radix(digits, 16));
+        let value = said
+            .trim()
+            .rsplit_once("0x")
+            .map(|(_, digits)| u8::from_str_radix(digits, 16));
         match value {
             Some(Ok(value)) => Ok(value),
             _ => Err(ConsoleError::Failed(format!("QEMU's monitor says: {}", said.trim()))),
