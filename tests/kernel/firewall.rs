@@ -52,11 +52,14 @@ impl Namespace {
         self.shell.run(&ping).unwrap().status == 0
     }
 
-    /// Says whether bridged packets pass the rules for routed ones; None: this kernel has nothing that could do that.
-    fn bridged_packets_pass_the_rules(&self, pass: bool) -> Option<()> {
+    /// Says whether bridged packets pass the rules for routed ones; false where the kernel has nothing that could.
+    fn bridged_packets_pass_the_rules(&self, pass: bool) -> bool {
         let file = "/proc/sys/net/bridge/bridge-nf-call-iptables";
         let there = self.shell.run(&Cmd::new(["test", "-e", file])).unwrap().status == 0;
-        there.then(|| _ = self.check_fed(&["tee", file], if pass { "1" } else { "0" }))
+        if there {
+            self.check_fed(&["tee", file], if pass { "1" } else { "0" });
+        }
+        there
     }
 
     /// Routes, as a lab's host does.
@@ -218,6 +221,20 @@ fn a_foreign_table_of_the_labs_name_is_never_adopted_replaced_or_deleted() {
     assert_eq!(survey.foreign_tables, set(["bridge netlab-quickstart"]));
 }
 
+/// A shell in which the last rule is one that the kernel refuses.
+struct Spoiled<'a>(&'a Namespace);
+
+impl Shell for Spoiled<'_> {
+    fn run(&self, cmd: &Cmd) -> Result<netlab::host::Output, netlab::host::CmdError> {
+        let mut cmd = cmd.clone();
+        if !cmd.stdin.is_empty() {
+            cmd.stdin
+                .extend(b"add rule bridge netlab-quickstart postrouting jump nowhere\n");
+        }
+        self.0.shell.run(&cmd)
+    }
+}
+
 #[test]
 fn of_a_rule_set_that_fails_nothing_is_applied() {
     let Some(host) = with_nft("of_a_rule_set_that_fails_nothing_is_applied") else {
@@ -227,18 +244,6 @@ fn of_a_rule_set_that_fails_nothing_is_applied() {
     first.nat.clear();
     host.load(&first);
     let before = host.ruleset();
-    /// A shell in which the last rule is one that the kernel refuses.
-    struct Spoiled<'a>(&'a Namespace);
-    impl Shell for Spoiled<'_> {
-        fn run(&self, cmd: &Cmd) -> Result<netlab::host::Output, netlab::host::CmdError> {
-            let mut cmd = cmd.clone();
-            if !cmd.stdin.is_empty() {
-                cmd.stdin
-                    .extend(b"add rule bridge netlab-quickstart postrouting jump nowhere\n");
-            }
-            self.0.shell.run(&cmd)
-        }
-    }
     let error = nftables::load(&Spoiled(&host), &lab(), &everything()).unwrap_err();
     assert!(matches!(error, NftError::Rejected(_)), "{error}");
     assert_eq!(host.ruleset(), before);
@@ -450,7 +455,7 @@ fn a_chain_that_drops_what_is_forwarded_is_found_and_the_mend_that_is_named_work
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].chain, "ip filter FORWARD");
     assert!(found[0].by_iptables && found[0].accepts_from.is_empty());
-    let bridged = host.bridged_packets_pass_the_rules(true).is_some();
+    let bridged = host.bridged_packets_pass_the_rules(true);
     assert_eq!(one.pings("10.0.1.3"), !bridged, "even bridged packets");
     for way in ["iifname", "oifname"] {
         host.nft(&format!("insert rule ip filter FORWARD {way} br1 counter accept"));

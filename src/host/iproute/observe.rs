@@ -50,13 +50,13 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, CmdError> {
             .flat_map(|record| record.was.addresses.iter().map(|address| address.net))
             .collect();
         network.seen.links.insert(name.clone(), raw.ifindex);
-        network.links.insert(name, made(raw, purpose, &came)?);
+        network.links.insert(name, made(raw, &purpose, &came)?);
     }
     Ok(network)
 }
 
 /// A made link; `came` are the addresses on it that came with a NIC.
-fn made(raw: &RawLink, purpose: String, came: &BTreeSet<IpNet>) -> Result<Link, CmdError> {
+fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, CmdError> {
     let data = &raw.linkinfo.info_data;
     let kind = match raw.kind() {
         Some("vlan") => {
@@ -76,7 +76,7 @@ fn made(raw: &RawLink, purpose: String, came: &BTreeSet<IpNet>) -> Result<Link, 
                 .and_then(|address| address.parse().ok()),
         },
     };
-    let purpose = purpose.strip_suffix(mark::ADDRESS_GIVEN).unwrap_or(&purpose).to_owned();
+    let purpose = purpose.strip_suffix(mark::ADDRESS_GIVEN).unwrap_or(purpose);
     let delays = matches!(kind, LinkKind::Bridge { stp: false, .. }) && data.forward_delay != Some(0);
     Ok(Link {
         kind,
@@ -90,7 +90,11 @@ fn made(raw: &RawLink, purpose: String, came: &BTreeSet<IpNet>) -> Result<Link, 
             .filter(|address| !came.contains(address))
             .collect(),
         // Whatever is amiss with it and has no field of its own shows as an unfinished link.
-        purpose: if raw.is_up() && !delays { purpose } else { String::new() },
+        purpose: if raw.is_up() && !delays {
+            purpose.to_owned()
+        } else {
+            String::new()
+        },
     })
 }
 

@@ -86,7 +86,7 @@ fn drops(objects: &[Object]) -> Vec<ForwardDrop> {
             let statements: Vec<&Value> = statements.iter().filter(|each| each.get("counter").is_none()).collect();
             match &statements[..] {
                 [end] if word(rule, "chain") == name => {
-                    ends |= end.get("drop").is_some() || end.get("reject").is_some()
+                    ends |= end.get("drop").is_some() || end.get("reject").is_some();
                 }
                 // Also in a chain that this one jumps to, as docker's DOCKER-USER.
                 [each, accept] if accept.get("accept").is_some() => {

@@ -148,17 +148,11 @@ fn a_table_without_the_mark_is_not_ours_and_stays() {
 #[test]
 fn whatever_netlab_does_not_write_shows_as_altered() {
     let rules = rules(&sample());
-    let ours: String = rules
-        .iter()
-        .filter(|rule| rule.family == rule::Family::Bridge)
-        .map(|rule| {
-            format!(
-                r#", {{"rule": {{"chain": "{}", "handle": 9, "expr": {}}}}}"#,
-                rule.hook.word(),
-                rule.printed()
-            )
-        })
-        .collect();
+    let mut ours = String::new();
+    for rule in rules.iter().filter(|rule| rule.family == rule::Family::Bridge) {
+        let (chain, expr) = (rule.hook.word(), rule.printed());
+        ours += &format!(r#", {{"rule": {{"chain": "{chain}", "handle": 9, "expr": {expr}}}}}"#);
+    }
     let mut wanted = sample();
     wanted.nat.clear();
     wanted.floating.clear();

@@ -150,20 +150,16 @@ fn forwarding(host: &TopologyHost, survey: &Survey, chain: &ForwardDrop) -> Opti
     let mut help = "let them through there: ".to_owned();
     for (at, (_, segment)) in dropped.iter().enumerate() {
         let bridge = &segment.bridge;
-        // Writing to a `String` cannot fail.
-        let _ = match chain.by_iptables {
-            true => write!(
-                help,
-                "{}`iptables -I FORWARD -i {bridge} -j ACCEPT; iptables -I FORWARD -o {bridge} -j ACCEPT`",
-                if at == 0 { "" } else { ", " }
-            ),
-            false => write!(
-                help,
-                "{}`nft insert rule {1} iifname {bridge} accept; nft insert rule {1} oifname {bridge} accept`",
-                if at == 0 { "" } else { ", " },
-                chain.chain
-            ),
+        let comma = if at == 0 { "" } else { ", " };
+        let rule = |link: &str, way: &str| {
+            if chain.by_iptables {
+                format!("iptables -I FORWARD {link} {bridge} -j ACCEPT")
+            } else {
+                format!("nft insert rule {} {way} {bridge} accept", chain.chain)
+            }
         };
+        // Writing to a `String` cannot fail.
+        let _ = write!(help, "{comma}`{}; {}`", rule("-i", "iifname"), rule("-o", "oifname"));
     }
     Some(finding(
         format!(
