@@ -1,6 +1,7 @@
 //! The lab's rules: loaded, observed and deleted on the real kernel, beside those of others, and what they do to packets.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use netlab::host::Shell;
@@ -69,10 +70,14 @@ impl Namespace {
 
     /// Counts the echo requests that arrive, by the addresses they come from.
     fn counts(&self, sources: &[&str]) {
-        let rules: String = sources
-            .iter()
-            .map(|source| format!("ip saddr {source} icmp type echo-request counter comment \"{source}\"\n"))
-            .collect();
+        let mut rules = String::new();
+        for source in sources {
+            writeln!(
+                rules,
+                "ip saddr {source} icmp type echo-request counter comment \"{source}\""
+            )
+            .unwrap();
+        }
         self.nft(&format!(
             "table ip count {{}}\ndelete table ip count\n\
              table ip count {{ chain in {{ type filter hook input priority 0;\n{rules}}}\n}}"

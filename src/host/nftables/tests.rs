@@ -151,7 +151,11 @@ fn whatever_netlab_does_not_write_shows_as_altered() {
     let mut ours = String::new();
     for rule in rules.iter().filter(|rule| rule.family == rule::Family::Bridge) {
         let (chain, expr) = (rule.hook.word(), rule.printed());
-        ours += &format!(r#", {{"rule": {{"chain": "{chain}", "handle": 9, "expr": {expr}}}}}"#);
+        write!(
+            ours,
+            r#", {{"rule": {{"chain": "{chain}", "handle": 9, "expr": {expr}}}}}"#
+        )
+        .unwrap();
     }
     let mut wanted = sample();
     wanted.nat.clear();
