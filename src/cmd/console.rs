@@ -1,5 +1,6 @@
 //! `netlab console`: a VM's console for a person.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read as _, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use super::error::Failure;
 use super::{Context, sight, signals, vm};
-use crate::guest::vga::{COLUMNS, Look, Page, ROWS, Screen, chord, named, with_alt};
+use crate::guest::vga::{COLUMNS, Chord, Look, Page, ROWS, Screen, chord, named, with_alt};
 use crate::guest::{Console, ConsoleError};
 use crate::lab::ConsoleKind;
 
@@ -176,7 +177,7 @@ fn keys(bytes: &[u8]) -> Vec<Vec<u32>> {
             keys.extend(chord(next).map(with_alt));
             rest = &rest[next.len_utf8()..];
         } else {
-            keys.extend(chord(first).map(|chord| chord.codes()));
+            keys.extend(chord(first).map(Chord::codes));
         }
     }
     keys
@@ -200,10 +201,11 @@ fn draw(look: &Look) -> String {
     let room = tcgetwinsize(io::stdout()).is_ok_and(|size| usize::from(size.ws_row) > ROWS);
     if room {
         let help = "Ctrl-] leaves";
-        text.push_str(&format!("\x1b[7m{help:COLUMNS$}\x1b[0m"));
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "\x1b[7m{help:COLUMNS$}\x1b[0m");
     }
     if let Some((row, column)) = cursor {
-        text.push_str(&format!("\x1b[{};{}H\x1b[?25h", row + 1, column + 1));
+        let _ = write!(text, "\x1b[{};{}H\x1b[?25h", row + 1, column + 1);
     }
     text
 }

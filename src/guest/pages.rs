@@ -194,7 +194,7 @@ mod tests {
         let done = loop {
             match shown.recv_timeout(std::time::Duration::from_millis(100)) {
                 Ok(text) => pages.hear(&garble(text)),
-                Err(_) if quiet == 100 => panic!("nothing more comes: {pages:?}"),
+                Err(error) if quiet == 100 => panic!("nothing more comes: {error}; {pages:?}"),
                 Err(_) => {
                     quiet += 1;
                     pages.ask_again();

@@ -107,10 +107,13 @@ const BYTES_A_KEY: usize = 2;
 /// PS2_QUEUE_SIZE). Ten in one go, with the five releases of the go before, always fit.
 const BYTES_A_GO: usize = 10;
 
-/// Cuts `text` into goes: after each the guest must have shown it, so that no key is ever lost. A go is the number of
-/// characters and the chords to press. The character that cannot be typed is the error.
-pub(super) fn goes(text: &str) -> Result<Vec<(usize, Vec<Vec<u32>>)>, char> {
-    let mut goes: Vec<(usize, Vec<Vec<u32>>)> = Vec::new();
+/// What is pressed in one go: how many characters that gives, and the chords.
+pub(super) type Go = (usize, Vec<Vec<u32>>);
+
+/// Cuts `text` into goes: after each the guest must have shown it, so that no key is ever lost. The character that
+/// cannot be typed is the error.
+pub(super) fn goes(text: &str) -> Result<Vec<Go>, char> {
+    let mut goes: Vec<Go> = Vec::new();
     let mut bytes = BYTES_A_GO;
     let mut held_before = None;
     for character in text.chars() {
