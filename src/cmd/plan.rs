@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::error::Failure;
 use super::{Context, sight};
-use crate::lab::{self, HostName};
+use crate::lab::{self, HostName, ImageName};
 use crate::plan::{Plan, Severity, plan, preflight};
 use crate::run::{Event, Events, Journal};
 use crate::state::{Site, desired};
@@ -19,14 +19,17 @@ pub struct Args {
     /// Print the plain lab file instead: counts, defaults and `[nova]` written out as what they stand for.
     #[arg(long)]
     expand: bool,
+    /// As if the lab's `image` were this one.
+    #[arg(long)]
+    image: Option<ImageName>,
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     if args.expand {
-        let text = lab::write(&sight::load_lab(&context.folders, &args.file)?);
+        let text = lab::write(&sight::load_lab(&args.file, args.image.as_ref())?.0);
         return context.answer(&text, &text);
     }
-    let topology = sight::load(&context.folders, &args.file)?;
+    let (topology, _) = sight::load(&context.folders, &args.file, args.image.as_ref())?;
     let past = Journal::read(&context.folders.lab(&topology.lab)).map_err(|error| sight::failed(error.to_string()))?;
     let wanted_hosts = sight::connects(&topology);
     sight::same_ways(&topology.lab, &past.hosts, &wanted_hosts)?;

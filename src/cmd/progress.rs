@@ -284,6 +284,20 @@ impl Bars {
         })
     }
 
+    fn bytes(&mut self, what: &str, done: u64, total: Option<u64>) {
+        let bar = self.spinner(what, what);
+        if let (None, Some(total)) = (bar.length(), total) {
+            bar.set_style(style(
+                "{prefix:>12} [{bar:20}] {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}",
+            ));
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+        if total.is_none() {
+            bar.set_message(indicatif::HumanBytes(done).to_string());
+        }
+    }
+
     fn stop_spinner(&mut self, key: &str) {
         if let Some(spinner) = self.spinners.remove(key) {
             spinner.finish_and_clear();
@@ -318,6 +332,7 @@ impl Bars {
                 self.host(host).inc(1);
             }
             Event::Busy { what, text } => self.spinner(what, what).set_message(one_line(text)),
+            Event::Bytes { what, done, total } => self.bytes(what, *done, *total),
             Event::Done { what } => self.stop_spinner(what),
             Event::Stage(_) | Event::Warning(_) => {}
         }

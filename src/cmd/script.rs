@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let topology = sight::load(&context.folders, &args.file)?;
+    let (topology, _) = sight::load(&context.folders, &args.file, None)?;
     let Some(host) = topology.hosts.get(&args.host) else {
         let known: Vec<&str> = topology.hosts.keys().map(HostName::as_str).collect();
         return Err(Failure::Usage(format!(

@@ -11,29 +11,55 @@ use crate::host::emulated::Rig;
 use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
 use crate::host::{Host, HostError, NamedHosts, Survey};
-use crate::image;
-use crate::lab::{self, Connect, HostName, Lab, LabName};
+use crate::image::{self, Used};
+use crate::lab::{self, Connect, HostName, ImageEntry, ImageName, Lab, LabName};
 use crate::run::{chain, on_each};
 use crate::state::{HostState, MachineKind, Site, rig_host};
 use crate::topology::{Topology, allocate};
 
+/// Images by name, those of the catalog and a lab's own.
+pub type Entries = BTreeMap<ImageName, ImageEntry>;
+
 /// Loads a lab file and makes every choice in it; what makes little sense is told on stderr.
-pub fn load(folders: &Folders, file: &Path) -> Result<Topology, Failure> {
-    let images = image::catalog(folders).map_err(|error| failed(chain(&error)))?;
-    let lab = load_lab(folders, file)?;
+/// `instead` stands in the place of the lab's own `image`.
+pub fn load(folders: &Folders, file: &Path, instead: Option<&ImageName>) -> Result<(Topology, Entries), Failure> {
+    let (lab, entries) = load_lab(file, instead)?;
     for warning in &lab.warnings {
         let help = warning.help.iter().map(|help| format!(" (help: {help})"));
         let help = help.collect::<String>();
         complain(&format!("warning: {}: {warning}{help}", file.display()));
     }
-    Ok(allocate(&lab, &images))
+    let topology = allocate(&lab, &image::resolve(&entries, folders));
+    Ok((topology, entries))
 }
 
-/// Loads a lab file, with every choice in it open.
-pub fn load_lab(folders: &Folders, file: &Path) -> Result<Lab, Failure> {
-    let images = image::catalog(folders).map_err(|error| failed(chain(&error)))?;
-    let known: BTreeSet<_> = images.into_keys().collect();
-    lab::load(file, &known).map_err(|error| Failure::Invalid(miette::Report::new(error)))
+/// The lab as the last `up` made it: that may have run with another image than the file's.
+pub fn as_made(folders: &Folders, file: &Path, instead: Option<&ImageName>) -> Result<Topology, Failure> {
+    let lab = std::fs::read_to_string(file)
+        .ok()
+        .and_then(|text| lab::name_only(&text));
+    let used = lab.map(|lab| Used::read(folders, &lab)).transpose();
+    let used = used.map_err(|error| failed(format!("cannot read which image was used: {error}")))?;
+    let used = used.and_then(|used| used.image);
+    Ok(load(folders, file, instead.or(used.as_ref()))?.0)
+}
+
+/// Loads a lab file, with every choice in it open, and the images it knows.
+pub fn load_lab(file: &Path, instead: Option<&ImageName>) -> Result<(Lab, Entries), Failure> {
+    let mut entries = image::entries().map_err(|error| failed(chain(&error)))?;
+    let known: BTreeSet<_> = entries.keys().cloned().collect();
+    let lab = lab::load(file, &known, instead).map_err(|error| Failure::Invalid(miette::Report::new(error)))?;
+    entries.extend(lab.images.clone());
+    if let Some(name) = instead
+        && !lab.vms.is_empty()
+        && lab.vms.values().all(|vm| vm.image != *name)
+    {
+        return Err(Failure::Usage(format!(
+            "--image {name} changes nothing: every vm of lab {} names its own image",
+            lab.name
+        )));
+    }
+    Ok((lab, entries))
 }
 
 /// How the hosts of a topology are reached.
@@ -127,9 +153,9 @@ pub fn failed(message: String) -> Failure {
 pub fn hint(folders: &Folders, text: &str) -> Option<BTreeMap<HostName, Connect>> {
     let path = Path::new(text);
     path.is_file()
-        .then(|| load(folders, path).ok())
+        .then(|| load(folders, path, None).ok())
         .flatten()
-        .map(|topology| connects(&topology))
+        .map(|(topology, _)| connects(&topology))
 }
 
 /// How a host is reached, as a word for the user.

@@ -8,8 +8,10 @@ use serde::Serialize;
 use super::error::Failure;
 use super::output::{table, without_empty_columns};
 use super::progress::Progress;
+use super::sight::Entries;
 use super::{Context, plan as plan_verb, sight, signals};
-use crate::image;
+use crate::image::{self, Used};
+use crate::lab::ImageName;
 use crate::plan::plan;
 use crate::run::{Events, Journal, Lock, Record, Report, Run, chain};
 use crate::state::Site;
@@ -23,6 +25,12 @@ pub struct Args {
     /// After a failure leave everything as it is, instead of going back to where the run began.
     #[arg(long)]
     keep: bool,
+    /// Run with this image in the place of the lab's `image`; VMs that name their own keep it. `verify` remembers it.
+    #[arg(long)]
+    image: Option<ImageName>,
+    /// Use images that have no checksum, as the server sends them.
+    #[arg(long)]
+    allow_unverified: bool,
     /// Say where the time went.
     #[arg(long)]
     timings: bool,
@@ -43,11 +51,11 @@ struct Vm {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let topology = sight::load(&context.folders, &args.file)?;
+    let (topology, entries) = sight::load(&context.folders, &args.file, args.image.as_ref())?;
     signals::listen()?;
     let _lock = Lock::take(&context.folders, &topology.lab, "up").map_err(|error| sight::failed(error.to_string()))?;
     let (events, progress) = Progress::start(context.quiet);
-    let result = bring_up(context, args, &topology, &events);
+    let result = bring_up(context, args, &topology, &entries, &events);
     drop(events);
     let timings = progress.finish();
     if args.timings {
@@ -87,7 +95,13 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
 }
 
 /// Everything between the lock and the answer; gives the number of steps done.
-fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events) -> Result<usize, Failure> {
+fn bring_up(
+    context: &Context,
+    args: &Args,
+    topology: &Topology,
+    entries: &Entries,
+    events: &Events,
+) -> Result<usize, Failure> {
     let (folders, lab) = (&context.folders, &topology.lab);
     let folder = folders.lab(lab);
     let past = Journal::read(&folder).map_err(|error| sight::failed(error.to_string()))?;
@@ -99,11 +113,24 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
     let before = sight::observe(&hosts, lab)?;
     let (to_do, _) = plan_verb::judge(topology, &hosts, &before, events)?;
     if to_do.is_empty() && !past.unfinished {
+        note_images(context, args, topology, entries, false)?;
         return Ok(0);
     }
-    for name in topology.images.keys() {
-        image::ensure(name, folders, events).map_err(|error| sight::failed(chain(&error)))?;
+    let options = image::Options {
+        allow_unverified: args.allow_unverified,
+        cancel: Some(&signals::CANCEL),
+        ..image::Options::default()
+    };
+    for (name, entry) in entries.iter().filter(|(name, _)| topology.images.contains_key(*name)) {
+        if let Err(error) = image::obtain(name, entry, folders, &options, events) {
+            return Err(if error.is_stop() {
+                signals::interrupted(lab, 0, to_do.steps().count())
+            } else {
+                sight::failed(chain(&error))
+            });
+        }
     }
+    note_images(context, args, topology, entries, true)?;
     let journal = Journal::begin(&folder, "up", &connects).map_err(|error| sight::failed(error.to_string()))?;
     let run = Run {
         lab,
@@ -124,6 +151,7 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
         return Err(roll_back(&run, &before, &report));
     }
     finish(&run, &wanted_hosts)?;
+    note_images(context, args, topology, entries, false)?;
     if report.is_complete() {
         return Ok(report.done);
     }
@@ -135,6 +163,32 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
             folder.join("transcripts").display()
         )),
     })
+}
+
+/// Notes which images the lab uses; `also` those it used before, whose guests may still be there.
+fn note_images(
+    context: &Context,
+    args: &Args,
+    topology: &Topology,
+    entries: &Entries,
+    also: bool,
+) -> Result<(), Failure> {
+    let lab = &topology.lab;
+    let wrong = |error: std::io::Error| sight::failed(format!("cannot note the images of lab {lab}: {error}"));
+    let before = Used::read(&context.folders, lab).map_err(wrong)?;
+    let in_use = entries.iter().filter(|(name, _)| topology.images.contains_key(*name));
+    let mut used = Used {
+        image: args.image.clone(),
+        folders: image::keys(in_use),
+    };
+    if also {
+        used.folders.extend(before.folders.iter().cloned());
+        used.image.clone_from(&before.image);
+    }
+    if used == before {
+        return Ok(());
+    }
+    used.write(&context.folders, lab).map_err(wrong)
 }
 
 /// Notes in the journal that the run is over and which hosts hold something.

@@ -12,7 +12,7 @@ use super::error::Failure;
 use super::{Context, sight};
 use crate::guest::{Answer, ProbeOptions, Session, Transcript, probe};
 use crate::host::NamedHosts;
-use crate::lab::{Asked, HostName, LabName, VmName};
+use crate::lab::{Asked, HostName, ImageName, LabName, VmName};
 use crate::plan::plan;
 use crate::run::chain;
 use crate::state::{DomainName, Site, desired, rig_host};
@@ -35,6 +35,9 @@ pub struct Args {
     /// Also write the result as one HTML page that needs no other file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// The image that `up --image` ran with; left out, the one of the last `up`.
+    #[arg(long)]
+    image: Option<ImageName>,
 }
 
 #[derive(Serialize)]
@@ -48,7 +51,7 @@ struct Report<'a> {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let topology = sight::load(&context.folders, &args.file)?;
+    let topology = sight::as_made(&context.folders, &args.file, args.image.as_ref())?;
     let hosts = sight::reach(&context.folders, &topology.lab, &sight::connects(&topology))?;
     let observed = sight::observe(&hosts, &topology.lab)?;
     if observed.is_empty() {

@@ -81,7 +81,9 @@ pub fn find(context: &Context, args: &Args) -> Result<Vm, Failure> {
 /// What the lab's file says of the VM's image, where a file was given.
 fn by_file(context: &Context, args: &Args) -> Option<ImageConsole> {
     let file = Path::new(&args.lab);
-    let topology = file.is_file().then(|| sight::load(&context.folders, file).ok())??;
+    let topology = file
+        .is_file()
+        .then(|| sight::as_made(&context.folders, file, None).ok())??;
     let guest = topology.guests.iter().find(|(name, _)| name.as_str() == args.vm)?.1;
     Some(topology.images.get(&guest.image)?.console.clone())
 }

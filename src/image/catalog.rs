@@ -2,72 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-use super::ImageError;
+use super::{ImageError, cache};
 use crate::folders::Folders;
-use crate::lab::{Boot, ConsoleKind, Dialect, Image, ImageConsole, ImageMachine, ImageName, Login};
+use crate::lab::{Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
 
 /// The entries: a file's stem is the image's name.
-const ENTRIES: [(&str, &str); 1] = [("mini", include_str!("../../images/mini.toml"))];
+const ENTRIES: [(&str, &str); 6] = [
+    ("cirros", include_str!("../../images/cirros.toml")),
+    ("debian-12", include_str!("../../images/debian-12.toml")),
+    ("linux-0.2", include_str!("../../images/linux-0.2.toml")),
+    ("mini", include_str!("../../images/mini.toml")),
+    ("mini-e1000", include_str!("../../images/mini-e1000.toml")),
+    ("ubuntu-24.04", include_str!("../../images/ubuntu-24.04.toml")),
+];
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    description: String,
-    machine: Machine,
-    boot: Start,
-    console: Console,
-    #[serde(default)]
-    cloud_init: bool,
-}
-
-#[allow(clippy::struct_field_names)] // libvirt's word for the machine type is `machine`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Machine {
-    arch: String,
-    machine: String,
-    disk_bus: String,
-    nic_model: String,
-    memory_mib: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-enum Start {
-    Kernel {
-        kernel: String,
-        initrd: String,
-        cmdline: String,
-    },
-    Disk {
-        base: String,
-        format: String,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Console {
-    #[serde(default)]
-    kind: ConsoleKind,
-    prompt: String,
-    login: Option<Access>,
-    dialect: Dialect,
-    boot_seconds: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Access {
-    prompt: String,
-    user: String,
-    password: Option<String>,
-}
-
-/// Every image, with paths in `folders`.
-pub fn catalog(folders: &Folders) -> Result<BTreeMap<ImageName, Image>, ImageError> {
+/// Every entry.
+pub fn entries() -> Result<BTreeMap<ImageName, ImageEntry>, ImageError> {
     ENTRIES
         .into_iter()
         .map(|(name, text)| {
@@ -75,53 +25,79 @@ pub fn catalog(folders: &Folders) -> Result<BTreeMap<ImageName, Image>, ImageErr
                 name: name.to_owned(),
                 message,
             };
+            let entry = parse_image(name, text).map_err(|problems| {
+                let all: Vec<_> = problems.problems.iter().map(ToString::to_string).collect();
+                wrong(all.join("; "))
+            })?;
             let name = ImageName::new(name).map_err(|error| wrong(error.to_string()))?;
-            let entry: Entry = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
-            Ok((name.clone(), entry.image(name, folders)))
+            Ok((name, entry))
         })
         .collect()
 }
 
-impl Entry {
-    fn image(self, name: ImageName, folders: &Folders) -> Image {
-        let folder = folders.image(&name);
-        Image {
-            name,
-            description: self.description,
-            machine: ImageMachine {
-                arch: self.machine.arch,
-                machine: self.machine.machine,
-                disk_bus: self.machine.disk_bus,
-                nic_model: self.machine.nic_model,
-                memory_mib: self.machine.memory_mib,
+/// Every image of the catalog, with paths in `folders`.
+pub fn catalog(folders: &Folders) -> Result<BTreeMap<ImageName, Image>, ImageError> {
+    Ok(resolve(&entries()?, folders))
+}
+
+/// Images with their paths in the cache of `folders`, whether they are there or not.
+pub fn resolve(entries: &BTreeMap<ImageName, ImageEntry>, folders: &Folders) -> BTreeMap<ImageName, Image> {
+    let image = |(name, entry): (&ImageName, &ImageEntry)| {
+        let folder = cache::folder(name, entry, folders);
+        let boot = match &entry.source {
+            ImageSource::Recipe { cmdline, .. } => Boot::Kernel {
+                kernel: folder.join(cache::KERNEL),
+                initrd: folder.join(cache::INITRD),
+                cmdline: cmdline.clone(),
             },
-            boot: match self.boot {
-                Start::Kernel {
-                    kernel,
-                    initrd,
-                    cmdline,
-                } => Boot::Kernel {
-                    kernel: folder.join(kernel),
-                    initrd: folder.join(initrd),
-                    cmdline,
-                },
-                Start::Disk { base, format } => Boot::Disk {
-                    base: folder.join(base),
-                    format,
-                },
+            ImageSource::Download(download) => Boot::Disk {
+                base: folder.join(cache::DISK),
+                format: download.format.word().to_owned(),
             },
-            console: ImageConsole {
-                kind: self.console.kind,
-                prompt: self.console.prompt,
-                login: self.console.login.map(|login| Login {
-                    prompt: login.prompt,
-                    user: login.user,
-                    password: login.password,
-                }),
-                dialect: self.console.dialect,
-                boot_seconds: self.console.boot_seconds,
-            },
-            cloud_init: self.cloud_init,
+        };
+        let image = Image {
+            name: name.clone(),
+            description: entry.description.clone(),
+            machine: entry.machine.clone(),
+            boot,
+            console: entry.console.clone(),
+            cloud_init: entry.cloud_init,
+        };
+        (name.clone(), image)
+    };
+    entries.iter().map(image).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{ConsoleKind, Dialect};
+
+    #[test]
+    fn every_entry_can_be_read_and_what_is_fetched_has_a_digest() {
+        let entries = entries().unwrap();
+        assert_eq!(entries.len(), ENTRIES.len());
+        for (name, entry) in &entries {
+            if let ImageSource::Download(download) = &entry.source {
+                assert!(download.is_pinned(), "{name}");
+            }
         }
+    }
+
+    #[test]
+    fn linux_0_2_is_talked_to_over_its_screen() {
+        let entries = entries().unwrap();
+        let entry = &entries[&"linux-0.2".parse().unwrap()];
+        assert_eq!(
+            (entry.console.kind, entry.console.dialect),
+            (ConsoleKind::Vga, Dialect::Ifconfig)
+        );
+        let ImageSource::Download(download) = &entry.source else {
+            panic!("{entry:?}")
+        };
+        assert_eq!(
+            download.unpacked.as_ref().unwrap().to_string(),
+            "git_blob:e441fdf5a99ee25cd56720e37a6e334116dfdecb"
+        );
     }
 }

@@ -5,7 +5,22 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 dmesg -n 1
-for module in $(cat /modules/order); do insmod /modules/$module.ko; done
+# Drivers of the devices that are there and no others: loading takes time. virtio devices appear behind PCI ones.
+for bus in pci virtio; do
+	for device in /sys/bus/$bus/devices/*/modalias; do
+		[ -e "$device" ] || continue
+		read -r alias <"$device"
+		while read -r pattern driver; do
+			case $alias in
+			$pattern)
+				while read -r module; do
+					[ -e "/sys/module/$module" ] || insmod "/modules/$module.ko"
+				done <"/modules/$driver.order"
+				;;
+			esac
+		done </modules/aliases
+	done
+done
 ip link set lo up
 cd /root
 exec </dev/ttyS0 >/dev/ttyS0 2>&1

@@ -1,6 +1,7 @@
-//! Kernel modules: which files a driver needs, in the order in which they must be loaded.
+//! Kernel modules: which files a driver needs, in the order in which they must be loaded, and for which devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,16 +10,49 @@ use super::{ImageError, at, build};
 /// A module's name and its bytes, not compressed.
 pub type Module = (String, Vec<u8>);
 
-/// `wanted` and all they depend on, dependencies first. A wanted module that the kernel has built in or lacks is
-/// left out; a dependency that is not there is an error.
-pub fn load_order(folder: &Path, package: &str, wanted: &[&str]) -> Result<Vec<Module>, ImageError> {
+/// Drivers as the first root has them.
+#[derive(Debug, Default)]
+pub struct Drivers {
+    /// A line per device that a driver takes: a shell pattern of the device's modalias and the driver.
+    pub aliases: String,
+    /// Per driver the modules to load for it, a line each, in that order.
+    pub orders: BTreeMap<String, String>,
+    /// All modules.
+    pub modules: BTreeMap<String, Vec<u8>>,
+}
+
+/// `wanted` and all they depend on, from the kernel modules in `folder`. A wanted module that the kernel has built in
+/// or lacks is left out; a dependency that is not there is an error.
+pub fn drivers(folder: &Path, package: &str, wanted: &[&str]) -> Result<Drivers, ImageError> {
     let mut files = BTreeMap::new();
     collect(folder, &mut files)?;
-    let mut order = Vec::new();
-    for name in wanted.iter().filter(|name| files.contains_key(**name)) {
-        visit(name, &files, package, &mut Vec::new(), &mut order)?;
+    let mut drivers = Drivers::default();
+    for driver in wanted.iter().filter(|name| files.contains_key(**name)) {
+        let mut order = Vec::new();
+        visit(driver, &files, package, &mut Vec::new(), &mut order)?;
+        for (name, bytes) in order {
+            let modules = drivers.orders.entry((*driver).to_owned()).or_default();
+            modules.push_str(&name);
+            modules.push('\n');
+            if name == *driver {
+                for alias in aliases(&bytes) {
+                    let _ = writeln!(drivers.aliases, "{alias} {driver}");
+                }
+            }
+            drivers.modules.insert(name, bytes);
+        }
     }
-    Ok(order)
+    Ok(drivers)
+}
+
+/// The PCI and virtio devices that a module takes, from its `.modinfo` section.
+fn aliases(module: &[u8]) -> BTreeSet<String> {
+    let texts = module.split(|byte| *byte == 0);
+    texts
+        .filter_map(|text| text.strip_prefix(b"alias="))
+        .filter(|alias| alias.starts_with(b"pci:") || alias.starts_with(b"virtio:"))
+        .map(|alias| String::from_utf8_lossy(alias).into_owned())
+        .collect()
 }
 
 fn visit(

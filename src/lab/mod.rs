@@ -3,6 +3,9 @@
 
 mod check;
 mod file;
+pub mod image;
+mod image_file;
+mod image_write;
 mod import;
 pub mod model;
 pub mod names;
@@ -17,6 +20,8 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use image::*;
+pub use image_file::parse_image;
 pub use import::{ImportError, import};
 pub use model::*;
 pub use names::*;
@@ -24,18 +29,30 @@ pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
 pub use write::write;
 
-/// Reads and checks the lab file at `path`; `images` are the names in the catalog.
-pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError> {
+/// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` stands in the place of the
+/// lab's own `image`.
+pub fn load(path: &Path, images: &BTreeSet<ImageName>, image: Option<&ImageName>) -> Result<Lab, LoadError> {
     let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
         path: path.to_owned(),
         source,
     })?;
-    parse(&path.display().to_string(), &text, images).map_err(|problems| LoadError::Invalid(Box::new(problems)))
+    parse_with(&path.display().to_string(), &text, images, image)
+        .map_err(|problems| LoadError::Invalid(Box::new(problems)))
 }
 
 /// Checks the text of a lab file; `file` is its name in messages, `images` are the names in the catalog.
 #[allow(clippy::result_large_err)] // once per run
 pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab, Problems> {
+    parse_with(file, text, images, None)
+}
+
+#[allow(clippy::result_large_err)] // once per run
+fn parse_with(
+    file: &str,
+    text: &str,
+    catalog: &BTreeSet<ImageName>,
+    image: Option<&ImageName>,
+) -> Result<Lab, Problems> {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = read::Reader::default();
     for error in &errors {
@@ -46,7 +63,23 @@ pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab
     }
     let mut read = reader.lab(root.get_ref());
     nova::expand(&mut read, &mut reader.problems);
-    check::check(&read, images, reader.problems).map_err(|problems| Problems::new(file, text, problems))
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    let own = reader.images(root.get_ref(), catalog, folder);
+    if let Some(image) = image {
+        read.image = Some(file::At {
+            value: image.clone(),
+            span: 0..0,
+        });
+    }
+    let known = catalog
+        .iter()
+        .cloned()
+        .chain(image_file::names(root.get_ref()))
+        .collect();
+    match check::check(&read, &known, reader.problems) {
+        Ok(lab) => Ok(Lab { images: own, ..lab }),
+        Err(problems) => Err(Problems::new(file, text, problems)),
+    }
 }
 
 /// The lab's name alone, also from a file that is wrong elsewhere: `down` needs no more.

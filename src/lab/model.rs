@@ -32,6 +32,8 @@ pub struct Lab {
     pub vms: BTreeMap<VmName, Vm>,
     /// What `netlab verify` asks besides guest to guest and guest to gateway.
     pub verify: Verify,
+    /// Images that the lab describes itself.
+    pub images: BTreeMap<ImageName, super::ImageEntry>,
     /// What makes little sense and is done all the same.
     pub warnings: Vec<Problem>,
 }

@@ -55,16 +55,26 @@ pub enum NameError {
     },
 }
 
-/// Letters, digits and inner `-`, starting with a letter: the alphabet of every name that a user gives.
-fn check_plain(text: &str, kind: &'static str, limit: usize) -> Result<(), NameError> {
+/// Letters, digits and inner `-`, starting with a letter: the alphabet of every name that a user gives. `dots`: inner
+/// single `.`, too.
+fn check_plain(text: &str, kind: &'static str, limit: usize, dots: bool) -> Result<(), NameError> {
     let Some(first) = text.chars().next() else {
         return Err(NameError::Empty { kind });
     };
-    if let Some(found) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '-')) {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || (dots && c == '.');
+    if let Some(found) = text.chars().find(|c| !legal(*c)) {
+        let rule = if dots {
+            "holds only letters, digits, '-' and '.'"
+        } else {
+            "holds only letters, digits and '-'"
+        };
+        return Err(NameError::Alphabet { kind, rule, found });
+    }
+    if text.contains("..") {
         return Err(NameError::Alphabet {
             kind,
-            rule: "holds only letters, digits and '-'",
-            found,
+            rule: "has no two dots in a row",
+            found: '.',
         });
     }
     if !first.is_ascii_alphabetic() {
@@ -74,11 +84,11 @@ fn check_plain(text: &str, kind: &'static str, limit: usize) -> Result<(), NameE
             found: first,
         });
     }
-    if text.ends_with('-') {
+    if let Some(found) = text.chars().last().filter(|c| !c.is_ascii_alphanumeric()) {
         return Err(NameError::Alphabet {
             kind,
             rule: "ends with a letter or a digit",
-            found: '-',
+            found,
         });
     }
     if text.len() > limit {
@@ -107,12 +117,14 @@ pub trait Kind {
     const WORD: &'static str;
     /// Most bytes such a name may have.
     const LIMIT: usize;
+    /// Whether it may have dots inside, as in `linux-0.2`.
+    const DOTS: bool = false;
 }
 
 impl<K: Kind> Name<K> {
     /// Checks `text` and makes it a name.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        check_plain(text, K::WORD, K::LIMIT)?;
+        check_plain(text, K::WORD, K::LIMIT, K::DOTS)?;
         Ok(Self {
             text: text.to_owned(),
             kind: std::marker::PhantomData,
@@ -224,8 +236,9 @@ pub enum ImageKind {}
 impl Kind for ImageKind {
     const WORD: &'static str = "image name";
     const LIMIT: usize = 48;
+    const DOTS: bool = true;
 }
-/// The name of an entry in the image catalog. At most 48 bytes.
+/// The name of an image, e.g. `linux-0.2`: inner dots, too. At most 48 bytes.
 pub type ImageName = Name<ImageKind>;
 
 /// The name of a network interface on a host, e.g. `eth0`, `enp3s0`, `br1`, `bond0.10`.

@@ -1,5 +1,5 @@
 //! Writes a [`Lab`] as the plain lab file that reads back as the same lab: what `netlab plan --expand` prints.
-//! Everything written is a checked name, number or address, so nothing needs an escape.
+//! Everything written here is a checked name, number or address, so nothing needs an escape.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -43,6 +43,9 @@ pub fn write(lab: &Lab) -> String {
             .iter()
             .map(|end| quoted(format_args!("{}:{}", end.host, end.nic)));
         out.entry("ends", list(ends));
+    }
+    for (name, entry) in &lab.images {
+        out.0.push_str(&super::image_write::table(name, entry));
     }
     for (name, network) in &lab.networks {
         out.table(format_args!("[networks.{name}]"));

@@ -47,6 +47,15 @@ pub enum Event {
         /// What it is doing.
         text: String,
     },
+    /// How far something slow is that is counted in bytes.
+    Bytes {
+        /// What it is about.
+        what: String,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all, where that is known.
+        total: Option<u64>,
+    },
     /// That ended.
     Done {
         /// What it was about.

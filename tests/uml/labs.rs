@@ -31,7 +31,10 @@ const HOSTS_PING: &str = "on() { host=$1; shift; ip netns exec \"netlab.$lab.$ho
 fn topology(file: &str) -> Topology {
     let images = image::catalog(&Folders::from_env()).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    allocate(&lab::load(&path, &images.keys().cloned().collect()).unwrap(), &images)
+    allocate(
+        &lab::load(&path, &images.keys().cloned().collect(), None).unwrap(),
+        &images,
+    )
 }
 
 /// A guest whose processor was away for a second calls a late answer a lost one, which is how busy machines are, not

@@ -70,6 +70,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
                 outside: file.outside.clone(),
                 pings,
             },
+            images: BTreeMap::new(), // `parse` has them
             warnings: check.warnings,
         }),
         _ => Err(check.problems),

@@ -218,7 +218,8 @@ impl Reader {
     /// Reads the whole file.
     pub(in crate::lab) fn lab(&mut self, root: &DeTable<'_>) -> LabFile {
         let keys = [
-            "name", "image", "hosts", "switches", "routers", "cables", "networks", "nat", "nova", "vms", "verify",
+            "name", "image", "images", "hosts", "switches", "routers", "cables", "networks", "nat", "nova", "vms",
+            "verify",
         ];
         self.known(root, "the lab", &keys);
         if get(root, "name").is_none() {

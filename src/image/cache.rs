@@ -1,0 +1,381 @@
+//! The cache: a folder per image, whole or not there. Of several runs one makes an image and the others wait.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::fetch::{Fetched, Job, Limits, fetch, pin};
+use super::{ImageError, Used, at, build, catalog, digest};
+use crate::folders::Folders;
+use crate::lab::{Compression, Download, ImageEntry, ImageName, ImageSource, Location, Recipe};
+use crate::run::event::{Event, Events};
+
+/// The file that says an image is whole.
+const BUILT: &str = "built.toml";
+/// The files of an image that is built here.
+pub(super) const KERNEL: &str = "kernel";
+pub(super) const INITRD: &str = "initrd";
+/// The file of an image that is fetched.
+pub(super) const DISK: &str = "disk";
+/// How often a waiting run looks whether it is its turn.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What an image in the cache was made of: `built.toml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// The recipe's number, of an image built here.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub recipe: u32,
+    /// Where a fetched image came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// SHA-256 of a fetched image's download.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// SHA-256 of a fetched image's disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+    /// Package versions by package.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packages: BTreeMap<String, String>,
+    /// Sizes in bytes by file.
+    pub sizes: BTreeMap<String, u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's way of asking")]
+fn is_none(number: &u32) -> bool {
+    *number == 0
+}
+
+/// How an image may be had.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Take what comes where an entry has no digest.
+    pub allow_unverified: bool,
+    /// Set when the run is to stop.
+    pub cancel: Option<&'static AtomicBool>,
+    /// How patient a fetch is.
+    pub limits: Limits,
+}
+
+/// The folder of an image. Of a fetched one it tells what must be in it: another digest is another folder, so no
+/// base changes under its overlays, and two labs may have an image of the same name.
+pub fn folder(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> PathBuf {
+    folders.images().join(key(name, entry))
+}
+
+fn key(name: &ImageName, entry: &ImageEntry) -> String {
+    match &entry.source {
+        ImageSource::Recipe {
+            recipe: Recipe::Mini, ..
+        } => "mini".to_owned(),
+        ImageSource::Download(download) => {
+            let Download {
+                mirrors,
+                digest,
+                compression,
+                format,
+                unpacked,
+                at_most: _,
+            } = download;
+            let what = match (digest, unpacked) {
+                (None, None) => format!("{mirrors:?}"),
+                (digest, unpacked) => format!("{digest:?} {unpacked:?}"),
+            };
+            let hex = digest::hex(&Sha256::digest(format!("{what} {compression:?} {format:?}")));
+            format!("{name}@{}", hex.get(..12).unwrap_or_default())
+        }
+    }
+}
+
+/// What the cache has of an image, if all of it is there.
+pub fn built(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Option<Built> {
+    let folder = folder(name, entry, folders);
+    let built: Built = toml::from_str(&std::fs::read_to_string(folder.join(BUILT)).ok()?).ok()?;
+    let whole = |(file, size): (&String, &u64)| folder.join(file).metadata().is_ok_and(|data| data.len() == *size);
+    let right = match entry.source {
+        ImageSource::Recipe { .. } => built.recipe == build::RECIPE,
+        ImageSource::Download(_) => built.sizes.contains_key(DISK),
+    };
+    (right && built.sizes.iter().all(whole)).then_some(built)
+}
+
+/// Makes sure that an image of the catalog is in the cache.
+pub fn ensure(image: &ImageName, folders: &Folders, events: &Events) -> Result<(), ImageError> {
+    let entries = catalog::entries()?;
+    let entry = entries.get(image).ok_or_else(|| unknown(image, &entries))?;
+    obtain(image, entry, folders, &Options::default(), events).map(|_| ())
+}
+
+/// The error for a name that is not among `entries`.
+pub fn unknown(image: &ImageName, entries: &BTreeMap<ImageName, ImageEntry>) -> ImageError {
+    ImageError::Unknown {
+        name: image.to_string(),
+        known: entries.keys().map(ImageName::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Makes sure that an image is in the cache, building or fetching it if it is not.
+pub fn obtain(
+    name: &ImageName,
+    entry: &ImageEntry,
+    folders: &Folders,
+    options: &Options,
+    events: &Events,
+) -> Result<Built, ImageError> {
+    if let Some(built) = built(name, entry, folders) {
+        return Ok(built);
+    }
+    let work = Work::begin(name, entry, folders, options, events)?;
+    let made = work.make(name, entry, folders, options);
+    events.send(Event::Done {
+        what: work.what.clone(),
+    });
+    made
+}
+
+/// Puts the file at `path` into the cache as an image that entry describes: packed as its mirrors have it, or unpacked
+/// where a digest tells. It replaces what is there.
+pub fn import(
+    path: &Path,
+    name: &ImageName,
+    entry: &ImageEntry,
+    folders: &Folders,
+    options: &Options,
+    events: &Events,
+) -> Result<Built, ImageError> {
+    let ImageSource::Download(download) = &entry.source else {
+        return Err(ImageError::Missing {
+            package: name.to_string(),
+            what: "place for a file: netlab makes it itself".to_owned(),
+        });
+    };
+    if let Some(built) = built(name, entry, folders) {
+        return Ok(built);
+    }
+    let mut here = Download {
+        mirrors: vec![Location::File(path.to_owned())],
+        ..download.clone()
+    };
+    if let Some(wanted) = &download.unpacked
+        && digest::of_file(wanted.kind(), path).map_err(at(path))? == *wanted
+    {
+        (here.compression, here.digest) = (Compression::None, None);
+    }
+    let work = Work::begin(name, entry, folders, options, events)?;
+    let made = work.fetch(name, &here, &folder(name, entry, folders), options);
+    events.send(Event::Done {
+        what: work.what.clone(),
+    });
+    made
+}
+
+/// Takes an image out of the cache; false where there is none. Refused while a lab uses it.
+pub fn forget(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Result<bool, ImageError> {
+    let key = key(name, entry);
+    let labs = Used::by(folders, &key).map_err(at(&folders.state))?;
+    if !labs.is_empty() {
+        let labs: Vec<_> = labs.iter().map(ToString::to_string).collect();
+        return Err(ImageError::InUse {
+            name: name.to_string(),
+            labs: labs.join(", "),
+        });
+    }
+    let images = folders.images();
+    let left = std::fs::read_dir(&images).into_iter().flatten().flatten();
+    let parts = left.filter(|file| {
+        let name = file.file_name();
+        let name = name.to_string_lossy();
+        name.strip_prefix('.')
+            .and_then(|name| name.strip_prefix(&key))
+            .is_some_and(|rest| rest.starts_with('.'))
+    });
+    for file in parts.filter(|file| file.path().is_file()) {
+        std::fs::remove_file(file.path()).map_err(at(&file.path()))?;
+    }
+    let folder = images.join(&key);
+    let was = folder.exists();
+    remove(&folder)?;
+    Ok(was)
+}
+
+/// The names of cache folders that images of a lab are in.
+pub fn keys<'a>(
+    images: impl IntoIterator<Item = (&'a ImageName, &'a ImageEntry)>,
+) -> std::collections::BTreeSet<String> {
+    images.into_iter().map(|(name, entry)| key(name, entry)).collect()
+}
+
+/// An image being made, under its lock.
+struct Work {
+    what: String,
+    key: String,
+    images: PathBuf,
+    events: Events,
+    lock: File,
+}
+
+impl Work {
+    fn begin(
+        name: &ImageName,
+        entry: &ImageEntry,
+        folders: &Folders,
+        options: &Options,
+        events: &Events,
+    ) -> Result<Self, ImageError> {
+        let (images, key) = (folders.images(), key(name, entry));
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(0o755)
+            .create(&images)
+            .map_err(at(&images))?;
+        let path = images.join(format!(".{key}.lock"));
+        let mut open = OpenOptions::new();
+        open.create(true).truncate(false).write(true).mode(0o644);
+        let lock = open.open(&path).map_err(at(&path))?;
+        let work = Self {
+            what: format!("image {name}"),
+            key,
+            images,
+            events: events.clone(),
+            lock,
+        };
+        let mut told = false;
+        while let Err(error) = flock(&work.lock, FlockOperation::NonBlockingLockExclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK {
+                return Err(at(&path)(error.into()));
+            }
+            if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                return Err(ImageError::Stopped { name: name.to_string() });
+            }
+            if !told {
+                told = true;
+                work.busy("waiting for another run that makes it");
+            }
+            std::thread::sleep(TICK);
+        }
+        Ok(work)
+    }
+
+    fn busy(&self, text: &str) {
+        self.events.send(Event::Busy {
+            what: self.what.clone(),
+            text: text.to_owned(),
+        });
+    }
+
+    fn make(
+        &self,
+        name: &ImageName,
+        entry: &ImageEntry,
+        folders: &Folders,
+        options: &Options,
+    ) -> Result<Built, ImageError> {
+        if let Some(built) = built(name, entry, folders) {
+            return Ok(built); // by the run that held the lock before
+        }
+        let folder = folder(name, entry, folders);
+        match &entry.source {
+            ImageSource::Recipe {
+                recipe: Recipe::Mini, ..
+            } => self.replace(&folder, |work, ready| {
+                build::assemble(work, ready, &|text| self.busy(text))
+            }),
+            ImageSource::Download(download) => self.fetch(name, download, &folder, options),
+        }
+    }
+
+    fn fetch(
+        &self,
+        name: &ImageName,
+        download: &Download,
+        folder: &Path,
+        options: &Options,
+    ) -> Result<Built, ImageError> {
+        if !download.is_pinned() && !options.allow_unverified {
+            return Err(ImageError::Unverified { name: name.to_string() });
+        }
+        self.busy("fetching");
+        self.replace(folder, |_, ready| {
+            let job = Job {
+                what: self.what.clone(),
+                download,
+                target: ready.join(DISK),
+                parts: self.images.join(format!(".{}", self.key)),
+                attempts_left: AtomicI64::from(i64::from(options.limits.requests)),
+                limits: options.limits.clone(),
+                cancel: options.cancel,
+                events: self.events.clone(),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let fetched = runtime.map_err(at(ready))?.block_on(fetch(&job));
+            let fetched = fetched.map_err(|failed| ImageError::NoMirror {
+                name: name.to_string(),
+                failed,
+            })?;
+            if !download.is_pinned() {
+                let text = format!("image {name} was not verified; pin it: {}", pin(&fetched));
+                self.events.send(Event::Warning(text));
+            }
+            build::publish(&job.target)?;
+            Ok(record(&fetched))
+        })
+    }
+
+    /// Has `make` fill a folder, and puts that in the place of `folder`. Held under the lock, so what an ended run
+    /// left there is garbage.
+    fn replace(
+        &self,
+        folder: &Path,
+        make: impl FnOnce(&Path, &Path) -> Result<Built, ImageError>,
+    ) -> Result<Built, ImageError> {
+        let temporary = Temporary(self.images.join(format!(".{}.new", self.key)));
+        remove(&temporary.0)?;
+        build::make(&temporary.0)?;
+        let ready = temporary.0.join("image");
+        build::make(&ready)?;
+        let built = make(&temporary.0, &ready)?;
+        let text = toml::to_string(&built).map_err(|error| at(&ready)(std::io::Error::other(error)))?;
+        build::write(&ready.join(BUILT), text.as_bytes())?;
+        remove(folder)?;
+        std::fs::rename(&ready, folder).map_err(at(folder))?;
+        File::open(&self.images)
+            .and_then(|images| images.sync_all())
+            .map_err(at(folder))?;
+        Ok(built)
+    }
+}
+
+fn record(fetched: &Fetched) -> Built {
+    Built {
+        source: Some(fetched.source.to_string()),
+        sha256: Some(fetched.download.clone()),
+        disk: Some(fetched.content.clone()),
+        sizes: BTreeMap::from([(DISK.to_owned(), fetched.size)]),
+        ..Built::default()
+    }
+}
+
+/// A folder that goes with its owner.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn remove(folder: &Path) -> Result<(), ImageError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(folder)(error)),
+        _ => Ok(()),
+    }
+}

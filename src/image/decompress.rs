@@ -1,0 +1,281 @@
+//! Unpacks what a follower reads into a file, within a limit: at most so many bytes, and never the disk's last ones.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use liblzma::stream::{CONCATENATED, Stream};
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use super::digest::Sums;
+use super::follow::Follower;
+use crate::lab::Compression;
+
+/// Bytes read from the download and written to the disk at a time.
+const CHUNK: usize = 64 * 1024;
+/// Most memory that an xz stream may ask for, in bytes: `xz -9` asks for 65 MiB.
+const XZ_MEMORY: u64 = 256 << 20;
+/// Bytes written between two looks at the free space.
+const LOOK: u64 = 16 << 20;
+/// Free bytes that are left alone, or a twentieth of the file system if that is less.
+const RESERVE: u64 = 64 << 20;
+
+/// What was unpacked.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// Sums of the download.
+    pub download: (String, Option<String>),
+    /// Sums of the unpacked file.
+    pub content: (String, Option<String>),
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Why nothing was unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The download was begun anew or given up.
+    #[error("given up")]
+    Abandoned,
+    /// The content cannot be unpacked.
+    #[error("it cannot be unpacked: {0}")]
+    Corrupt(std::io::Error),
+    /// It does not end where it must.
+    #[error("it unpacks to more than {at_most} bytes")]
+    TooBig {
+        /// The limit.
+        at_most: u64,
+    },
+    /// The disk is full, or would be.
+    #[error("no space left for {}", path.display())]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Where unpacked bytes go.
+#[derive(Debug)]
+pub struct Sink {
+    path: PathBuf,
+    /// Absent: the bytes are hashed only.
+    file: Option<File>,
+    sums: Sums,
+    size: u64,
+    at_most: u64,
+    looked: u64,
+}
+
+impl Sink {
+    /// A file at `path`, or with `keep` nothing but its sums; `sums` take what passes.
+    pub fn new(path: &Path, keep: bool, sums: Sums, at_most: u64) -> Result<Self, UnpackError> {
+        let file = if keep {
+            Some(File::create(path).map_err(|source| trouble(path, source))?)
+        } else {
+            None
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            sums,
+            size: 0,
+            at_most,
+            looked: 0,
+        })
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), UnpackError> {
+        self.size += bytes.len() as u64;
+        if self.size > self.at_most {
+            return Err(UnpackError::TooBig { at_most: self.at_most });
+        }
+        self.sums.update(bytes);
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        if self.size - self.looked > LOOK {
+            self.looked = self.size;
+            if !has_room(&self.path) {
+                return Err(UnpackError::NoSpace {
+                    path: self.path.clone(),
+                });
+            }
+        }
+        // Disk images are zeros for the most part: those become holes.
+        let written = if bytes.iter().all(|byte| *byte == 0) {
+            i64::try_from(bytes.len())
+                .map_err(std::io::Error::other)
+                .and_then(|length| file.seek(SeekFrom::Current(length)).map(|_| ()))
+        } else {
+            file.write_all(bytes)
+        };
+        written.map_err(|source| trouble(&self.path, source))
+    }
+
+    fn finish(mut self) -> Result<((String, Option<String>), u64), UnpackError> {
+        if let Some(file) = &mut self.file {
+            let done = file.set_len(self.size).and_then(|()| file.sync_all());
+            done.map_err(|source| trouble(&self.path, source))?;
+        }
+        Ok((self.sums.finish(), self.size))
+    }
+}
+
+fn trouble(path: &Path, source: std::io::Error) -> UnpackError {
+    let path = path.to_owned();
+    if source.kind() == std::io::ErrorKind::StorageFull {
+        UnpackError::NoSpace { path }
+    } else {
+        UnpackError::Io { path, source }
+    }
+}
+
+/// Whether the file system of `path` has more free space than is to be left alone. Where that cannot be told it has.
+pub(super) fn has_room(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    rustix::fs::statvfs(folder).map_or(true, |found| {
+        let reserve = RESERVE.min(found.f_blocks.saturating_mul(found.f_frsize) / 20);
+        found.f_bavail.saturating_mul(found.f_frsize) > reserve
+    })
+}
+
+/// Unpacks all that `follower` reads into `sink`.
+pub fn unpack(follower: Follower, compression: Compression, mut sink: Sink) -> Result<Unpacked, UnpackError> {
+    let source = BufReader::with_capacity(CHUNK, follower);
+    let follower = match compression {
+        Compression::None => drain(source, &mut sink, |source| source)?,
+        Compression::Bzip2 => {
+            let decoder = bzip2::bufread::MultiBzDecoder::new(source);
+            drain(decoder, &mut sink, bzip2::bufread::MultiBzDecoder::into_inner)?
+        }
+        Compression::Gzip => {
+            let decoder = flate2::bufread::MultiGzDecoder::new(source);
+            drain(decoder, &mut sink, flate2::bufread::MultiGzDecoder::into_inner)?
+        }
+        Compression::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
+                .map_err(|error| UnpackError::Corrupt(error.into()))?;
+            let decoder = liblzma::bufread::XzDecoder::new_stream(source, stream);
+            drain(decoder, &mut sink, liblzma::bufread::XzDecoder::into_inner)?
+        }
+        Compression::Zstd => drain(Frames::new(source), &mut sink, |frames| frames.source)?,
+    };
+    let (content, size) = sink.finish()?;
+    Ok(Unpacked {
+        download: follower.sums.finish(),
+        content,
+        size,
+    })
+}
+
+fn drain<D: Read>(
+    mut decoder: D,
+    sink: &mut Sink,
+    inner: impl FnOnce(D) -> BufReader<Follower>,
+) -> Result<Follower, UnpackError> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        // Filled to the end, so that holes are found at the same places whatever a decoder gives at a time.
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match decoder.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(if inner(decoder).get_ref().abandoned {
+                        UnpackError::Abandoned
+                    } else {
+                        UnpackError::Corrupt(error)
+                    });
+                }
+            }
+        }
+        sink.take(&buffer[..filled])?;
+        if filled < buffer.len() {
+            break;
+        }
+    }
+    let mut source = inner(decoder);
+    match source.fill_buf().map(<[u8]>::is_empty) {
+        Ok(true) => Ok(source.into_inner()),
+        Ok(false) => Err(UnpackError::Corrupt(std::io::Error::other(
+            "something follows the compressed data",
+        ))),
+        Err(_) if source.get_ref().abandoned => Err(UnpackError::Abandoned),
+        Err(error) => Err(UnpackError::Corrupt(error)),
+    }
+}
+
+/// zstd frames one after the other; ruzstd's own reader knows one.
+struct Frames<R: BufRead> {
+    source: R,
+    decoder: FrameDecoder,
+    open: bool,
+}
+
+impl<R: BufRead> Frames<R> {
+    fn new(source: R) -> Self {
+        Self {
+            source,
+            decoder: FrameDecoder::new(),
+            open: false,
+        }
+    }
+
+    /// Opens the next frame; false at the end.
+    fn next(&mut self) -> std::io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.reset(&mut self.source) {
+                Ok(()) => return Ok(true),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    let length = u64::from(length);
+                    let skipped = std::io::copy(&mut (&mut self.source).take(length), &mut std::io::sink())?;
+                    if skipped < length {
+                        return Err(std::io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(std::io::Error::other(error)),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<R: BufRead> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            if !self.open && !self.next()? {
+                return Ok(0);
+            }
+            self.open = true;
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                self.decoder
+                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
+                    .map_err(std::io::Error::other)?;
+            }
+            let length = self.decoder.read(buffer)?;
+            if length > 0 {
+                return Ok(length);
+            }
+            let (stated, found) = (
+                self.decoder.get_checksum_from_data(),
+                self.decoder.get_calculated_checksum(),
+            );
+            if stated.is_some() && stated != found {
+                return Err(std::io::Error::other("the checksum of a frame differs"));
+            }
+            self.open = false;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a user or the catalog says of an image: where its file comes from and how it is recognised. Paths of the
+//! cache are not known here; [`crate::image`] adds them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ImageConsole, ImageMachine};
+
+/// An image as an entry of the catalog or a lab file describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageEntry {
+    /// One line for `netlab image list`.
+    pub description: String,
+    /// Where its files come from.
+    pub source: ImageSource,
+    /// How the virtual machine must be built.
+    pub machine: ImageMachine,
+    /// How the guest is talked to.
+    pub console: ImageConsole,
+    /// Whether the guest takes its settings from a NoCloud seed disk at its first boot.
+    pub cloud_init: bool,
+}
+
+/// Where the files of an image come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageSource {
+    /// Kernel and first root made on this machine.
+    Recipe {
+        /// What to make.
+        recipe: Recipe,
+        /// Kernel command line.
+        cmdline: String,
+    },
+    /// A disk image that others have made.
+    Download(Download),
+}
+
+/// What netlab can make by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recipe {
+    /// The distribution's kernel and busybox.
+    Mini,
+}
+
+/// A disk image to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// Where it is, in the order in which the places are tried; at least one.
+    pub mirrors: Vec<Location>,
+    /// Digest of what the mirrors hold.
+    pub digest: Option<Digest>,
+    /// How that is compressed.
+    pub compression: Compression,
+    /// What it is once unpacked; always stated, never probed.
+    pub format: Format,
+    /// Digest of the unpacked file.
+    pub unpacked: Option<Digest>,
+    /// Most bytes of the unpacked file.
+    pub at_most: u64,
+}
+
+impl Download {
+    /// Whether a digest tells the right file from any other.
+    pub fn is_pinned(&self) -> bool {
+        self.digest.is_some() || self.unpacked.is_some()
+    }
+}
+
+/// A place that has an image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Location {
+    /// `https://…` or `http://…`.
+    Url(String),
+    /// A file of this machine.
+    File(PathBuf),
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => f.write_str(url),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// How a download is compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// bzip2, several streams in a row allowed.
+    Bzip2,
+    /// gzip, several members in a row allowed.
+    Gzip,
+    /// xz, several streams in a row allowed.
+    Xz,
+    /// zstd, several frames in a row allowed.
+    Zstd,
+}
+
+/// What a disk image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// Sector after sector.
+    Raw,
+    /// QEMU's own.
+    Qcow2,
+}
+
+impl Format {
+    /// libvirt's and QEMU's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// A digest and its kind, written `sha256:<hex>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest {
+    kind: DigestKind,
+    hex: String,
+}
+
+/// Which digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DigestKind {
+    /// SHA-256.
+    Sha256,
+    /// SHA-512: Debian publishes this.
+    Sha512,
+    /// The id that git gives a file of this content: SHA-1 over `blob <length>`, a zero byte and the content.
+    GitBlob,
+}
+
+impl DigestKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha512, Self::GitBlob];
+
+    /// Its name as a key of an image's entry.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+            Self::GitBlob => "git_blob",
+        }
+    }
+
+    /// Hex digits of such a digest.
+    pub fn digits(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+            Self::GitBlob => 40,
+        }
+    }
+}
+
+impl Digest {
+    /// Takes `hex` as a digest of `kind`; the error is the line a user reads.
+    pub fn new(kind: DigestKind, hex: &str) -> Result<Self, String> {
+        let hex = hex.to_ascii_lowercase();
+        if hex.len() == kind.digits() && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Self { kind, hex });
+        }
+        let (word, digits) = (kind.word(), kind.digits());
+        Err(format!("a {word} is {digits} hex digits"))
+    }
+
+    /// Which digest it is.
+    pub fn kind(&self) -> DigestKind {
+        self.kind
+    }
+
+    /// Its hex digits, small letters.
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.word(), self.hex)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (word, hex) = text.split_once(':').unwrap_or(("sha256", text));
+        let kind = DigestKind::ALL.into_iter().find(|kind| kind.word() == word);
+        Self::new(kind.ok_or_else(|| format!("`{word}` is no digest"))?, hex)
+    }
+}

@@ -1,0 +1,456 @@
+//! Reads an image's entry, word for word the same in the catalog and in a lab's `[images.X]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::file::At;
+use super::image::{Compression, Digest, DigestKind, Download, Format, ImageEntry, ImageSource, Location, Recipe};
+use super::read::{Reader, Value, get};
+use super::{ConsoleKind, Dialect, ImageConsole, ImageMachine, ImageName, Login, Problems, size};
+
+const KEYS: [&str; 14] = [
+    "description",
+    "recipe",
+    "cmdline",
+    "mirrors",
+    "sha256",
+    "sha512",
+    "git_blob",
+    "compression",
+    "format",
+    "unpacked",
+    "machine",
+    "console",
+    "cloud_init",
+    "dialect",
+];
+/// libvirt's words that make sense for a guest's disk and NIC.
+const DISK_BUSES: [&str; 4] = ["virtio", "ide", "sata", "scsi"];
+const NIC_MODELS: [&str; 7] = ["virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet", "vmxnet3"];
+/// Most bytes of an unpacked image where the entry does not say: 64 GiB.
+const AT_MOST: u64 = 64 << 30;
+/// Memory of a guest where the entry does not say, in MiB.
+const MEMORY_MIB: u64 = 256;
+/// Seconds that a guest may take to its prompt where the entry does not say.
+const BOOT_SECONDS: u32 = 300;
+/// Most seconds that an entry may allow.
+const MOST_SECONDS: u32 = 3600;
+
+/// The entry in `text`, a file of the catalog; `name` is the file's name in messages.
+#[allow(clippy::result_large_err)] // once per entry
+pub fn parse_image(name: &str, text: &str) -> Result<ImageEntry, Problems> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader::default();
+    for error in &errors {
+        reader.add(error.span().unwrap_or(0..0), error.message(), "this is not TOML");
+    }
+    let entry = reader.image(root.get_ref(), &(0..0), Path::new("/"));
+    match entry {
+        Some(entry) if reader.problems.is_empty() => Ok(entry),
+        _ => Err(Problems::new(name, text, reader.problems)),
+    }
+}
+
+/// The names of a lab's images, also of those that are wrong: one mistake is reported once.
+pub(super) fn names(root: &DeTable<'_>) -> Vec<ImageName> {
+    match get(root, "images").map(Spanned::get_ref) {
+        Some(DeValue::Table(table)) => table.keys().filter_map(|key| key.get_ref().parse().ok()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl Reader {
+    /// Every `[images.X]` of a lab file in `folder`; `catalog` holds the names that are taken.
+    pub(super) fn images(
+        &mut self,
+        root: &DeTable<'_>,
+        catalog: &BTreeSet<ImageName>,
+        folder: &Path,
+    ) -> BTreeMap<ImageName, ImageEntry> {
+        let mut entries = BTreeMap::new();
+        for (At { value: name, span }, table) in self.named::<ImageName>(root, "images") {
+            if catalog.contains(&name) {
+                self.add(
+                    span.clone(),
+                    format!("the catalog has an image `{name}` already"),
+                    "choose another name",
+                );
+            }
+            if let Some(entry) = self.image(table, &span, folder) {
+                entries.insert(name, entry);
+            }
+        }
+        entries
+    }
+
+    /// One entry; `span` is where it begins, `folder` what relative paths start from.
+    fn image(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageEntry> {
+        self.known(table, "an image", &KEYS);
+        let source = self.image_source(table, span, folder);
+        let machine = self.image_machine(get(table, "machine"));
+        let console = self.image_console(get(table, "console"), get(table, "dialect"), span);
+        Some(ImageEntry {
+            description: self.text(get(table, "description")).unwrap_or_default(),
+            source: source?,
+            machine: machine?,
+            console: console?,
+            cloud_init: self.boolean(get(table, "cloud_init")),
+        })
+    }
+
+    fn image_source(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageSource> {
+        if let Some(value) = get(table, "recipe") {
+            let recipe = self.choice(Some(value), "recipe", &[("mini", Recipe::Mini)]);
+            let others = [
+                "mirrors",
+                "sha256",
+                "sha512",
+                "git_blob",
+                "compression",
+                "format",
+                "unpacked",
+            ];
+            for (key, _) in table.iter().filter(|(key, _)| others.contains(&key.get_ref().as_ref())) {
+                let message = format!("an image with a `recipe` has no `{}`", key.get_ref());
+                self.add(key.span(), message, "remove one of them");
+            }
+            let cmdline = self.text(get(table, "cmdline")).unwrap_or_default();
+            return Some(ImageSource::Recipe {
+                recipe: recipe?,
+                cmdline,
+            });
+        }
+        if let Some((key, _)) = table.iter().find(|(key, _)| key.get_ref() == "cmdline") {
+            self.add(
+                key.span(),
+                "`cmdline` needs a `recipe`",
+                "a disk image has its own boot loader",
+            );
+        }
+        let mirrors = self.mirrors(get(table, "mirrors"), span, folder);
+        let compression = {
+            let words = [
+                ("none", Compression::None),
+                ("bzip2", Compression::Bzip2),
+                ("gzip", Compression::Gzip),
+                ("xz", Compression::Xz),
+                ("zstd", Compression::Zstd),
+            ];
+            self.choice(get(table, "compression"), "compression", &words)
+        };
+        let format = get(table, "format");
+        if format.is_none() {
+            let help = "write `format = \"raw\"` or `\"qcow2\"`: it is never guessed from the content";
+            self.add(span.clone(), "the image has no `format`", help);
+        }
+        let format = self.choice(format, "format", &[("raw", Format::Raw), ("qcow2", Format::Qcow2)]);
+        let digest = self.digest(table);
+        let (unpacked, at_most) = self.unpacked(get(table, "unpacked"));
+        Some(ImageSource::Download(Download {
+            mirrors: mirrors?,
+            digest,
+            compression: compression?,
+            format: format?,
+            unpacked,
+            at_most,
+        }))
+    }
+
+    fn mirrors(&mut self, value: Option<&Value<'_>>, span: &Range<usize>, folder: &Path) -> Option<Vec<Location>> {
+        let list = self.list(value);
+        if list.is_empty() {
+            let place = value.map_or(span.clone(), Spanned::span);
+            let help = "write `mirrors = [\"https://...\"]`; a path or `file:///...` will do, too";
+            self.add(place, "the image has no `mirrors`", help);
+            return None;
+        }
+        let read: Vec<_> = list.iter().map(|value| self.location(value, folder)).collect();
+        read.into_iter().collect()
+    }
+
+    fn location(&mut self, value: &Value<'_>, folder: &Path) -> Option<Location> {
+        let text = self.string(value)?;
+        if text.is_empty() || text.chars().any(char::is_control) {
+            self.add(value.span(), "this is neither an address nor a path", "");
+            return None;
+        }
+        if let Some(path) = text.strip_prefix("file://") {
+            if path.starts_with('/') {
+                return Some(Location::File(PathBuf::from(path)));
+            }
+            self.add(value.span(), "a `file://` address is absolute", "write `file:///path`");
+            return None;
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Some(Location::File(folder.join(text)));
+        };
+        if !["https", "http"].contains(&scheme) {
+            let help = "there are https, http, file and plain paths";
+            self.add(value.span(), format!("`{scheme}` is no way to fetch an image"), help);
+            return None;
+        }
+        if rest.is_empty() || rest.starts_with('/') || text.contains(char::is_whitespace) {
+            self.add(value.span(), format!("`{text}` is not an address"), "");
+            return None;
+        }
+        Some(Location::Url(text.to_owned()))
+    }
+
+    /// The digest that `table` gives, at most one.
+    fn digest(&mut self, table: &DeTable<'_>) -> Option<Digest> {
+        let mut found = None;
+        for kind in DigestKind::ALL {
+            let Some(value) = get(table, kind.word()) else {
+                continue;
+            };
+            if found.is_some() {
+                self.add(value.span(), "one digest is enough", "remove one of them");
+                continue;
+            }
+            match self.string(value).map(|hex| Digest::new(kind, hex)) {
+                Some(Ok(digest)) => found = Some(digest),
+                Some(Err(message)) => self.add(value.span(), message, ""),
+                None => {}
+            }
+        }
+        found
+    }
+
+    fn unpacked(&mut self, value: Option<&Value<'_>>) -> (Option<Digest>, u64) {
+        let Some(table) = value.and_then(|value| self.table(value)) else {
+            return (None, AT_MOST);
+        };
+        self.known(table, "`unpacked`", &["sha256", "sha512", "git_blob", "at_most"]);
+        let digest = self.digest(table);
+        let at_most = self.mib(get(table, "at_most")).map_or(AT_MOST, |mib| mib << 20);
+        (digest, at_most)
+    }
+
+    fn image_machine(&mut self, value: Option<&Value<'_>>) -> Option<ImageMachine> {
+        let table = match value {
+            Some(value) => Some(self.table(value)?),
+            None => None,
+        };
+        if let Some(table) = table {
+            let keys = ["arch", "machine", "disk_bus", "nic_model", "memory"];
+            self.known(table, "an image's machine", &keys);
+        }
+        let field = |key| table.and_then(|table| get(table, key));
+        let arch = self.machine_word(field("arch"), "x86_64");
+        let machine = self.machine_word(field("machine"), "pc");
+        let disk_bus = self.one_of(field("disk_bus"), "disk bus", &DISK_BUSES);
+        let nic_model = self.one_of(field("nic_model"), "NIC model", &NIC_MODELS);
+        let memory_mib = self.mib(field("memory")).unwrap_or(MEMORY_MIB);
+        Some(ImageMachine {
+            arch: arch?,
+            machine: machine?,
+            disk_bus: disk_bus?,
+            nic_model: nic_model?,
+            memory_mib,
+        })
+    }
+
+    fn image_console(
+        &mut self,
+        value: Option<&Value<'_>>,
+        dialect: Option<&Value<'_>>,
+        span: &Range<usize>,
+    ) -> Option<ImageConsole> {
+        let dialect = dialect.map_or(Some(Dialect::Ip), |value| {
+            self.choice(
+                Some(value),
+                "dialect",
+                &[("ip", Dialect::Ip), ("ifconfig", Dialect::Ifconfig)],
+            )
+        });
+        let help = "write `[images.X.console]` with the `prompt` that a waiting shell shows, e.g. `prompt = \"# \"`";
+        let Some(value) = value else {
+            self.add(span.clone(), "the image has no `console`", help);
+            return None;
+        };
+        let table = self.table(value)?;
+        self.known(
+            table,
+            "an image's console",
+            &["kind", "prompt", "login", "boot_seconds"],
+        );
+        let kind = get(table, "kind").map_or(Some(ConsoleKind::Serial), |value| {
+            let words = [("serial", ConsoleKind::Serial), ("vga", ConsoleKind::Vga)];
+            self.choice(Some(value), "kind of console", &words)
+        });
+        let prompt = self.text(get(table, "prompt"));
+        if get(table, "prompt").is_none() || prompt.as_deref() == Some("") {
+            self.add(value.span(), "the console has no `prompt`", help);
+        }
+        let login = match get(table, "login") {
+            Some(value) => Some(self.login(value)?),
+            None => None,
+        };
+        let boot_seconds = get(table, "boot_seconds")
+            .map_or(Some(BOOT_SECONDS), |value| {
+                let read = self.ranged(Some(value), "boot_seconds", MOST_SECONDS);
+                read.map(|at| at.value)
+            })
+            .map(u64::from);
+        Some(ImageConsole {
+            kind: kind?,
+            prompt: prompt?,
+            login,
+            dialect: dialect?,
+            boot_seconds: boot_seconds?,
+        })
+    }
+
+    fn login(&mut self, value: &Value<'_>) -> Option<Login> {
+        let table = self.table(value)?;
+        self.known(table, "a login", &["prompt", "user", "password"]);
+        let prompt = get(table, "prompt").map_or(Some("login: ".to_owned()), |value| self.text(Some(value)));
+        if get(table, "user").is_none() {
+            self.add(value.span(), "a login needs a `user`", "");
+        }
+        let user = self.text(get(table, "user"));
+        let password = self.text(get(table, "password"));
+        Some(Login {
+            prompt: prompt?,
+            user: user?,
+            password,
+        })
+    }
+
+    fn text(&mut self, value: Option<&Value<'_>>) -> Option<String> {
+        self.string(value?).map(str::to_owned)
+    }
+
+    /// A word of libvirt's: small letters, digits, `_`, `-` and `.`.
+    fn machine_word(&mut self, value: Option<&Value<'_>>, default: &str) -> Option<String> {
+        let Some(value) = value else {
+            return Some(default.to_owned());
+        };
+        let text = self.string(value)?;
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.".contains(c);
+        if text.is_empty() || !text.chars().all(legal) {
+            self.add(value.span(), format!("`{text}` is no machine that libvirt knows"), "");
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
+    /// A word out of `words`, of which the first is the default.
+    fn one_of(&mut self, value: Option<&Value<'_>>, what: &str, words: &[&str]) -> Option<String> {
+        let Some(value) = value else {
+            return words.first().map(|word| (*word).to_owned());
+        };
+        let pairs: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
+        self.choice(Some(value), what, &pairs).map(str::to_owned)
+    }
+
+    fn mib(&mut self, value: Option<&Value<'_>>) -> Option<u64> {
+        let value = value?;
+        let text = self.string(value)?;
+        match size::parse_mib(text) {
+            Ok(mib) => Some(mib),
+            Err(message) => {
+                self.add(value.span(), message, "write e.g. `128MiB` or `1GiB`");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{Lab, parse};
+
+    const HEAD: &str = "name = \"a\"\nimage = \"mine\"\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n";
+
+    fn read(images: &str) -> Result<Lab, Vec<String>> {
+        let text = format!("{HEAD}{images}");
+        parse("labs/lab.toml", &text, &BTreeSet::from(["mini".parse().unwrap()])).map_err(|problems| {
+            let line = |problem: super::super::Problem| {
+                let at = problem.span.offset()..problem.span.offset() + problem.span.len();
+                format!("{} | {}", problem.message, text[at].trim())
+            };
+            problems.problems.into_iter().map(line).collect()
+        })
+    }
+
+    #[test]
+    fn a_lab_has_images_of_its_own() {
+        let sum = "ab".repeat(32);
+        let lab = read(&format!(
+            "[images.mine]\nmirrors = [\"https://a.example/x.bz2\", \"file:///srv/x.bz2\", \"x.bz2\"]\n\
+             sha256 = \"{sum}\"\ncompression = \"bzip2\"\nformat = \"raw\"\ndialect = \"ifconfig\"\n\
+             unpacked = {{ git_blob = \"{}\", at_most = \"64MiB\" }}\n\
+             machine = {{ arch = \"i686\", disk_bus = \"ide\", nic_model = \"ne2k_pci\", memory = \"128MiB\" }}\n\
+             console = {{ kind = \"vga\", prompt = \"# \", login = {{ user = \"root\" }} }}\n",
+            "0c".repeat(20)
+        ))
+        .unwrap();
+        let entry = &lab.images[&"mine".parse().unwrap()];
+        let ImageSource::Download(download) = &entry.source else {
+            panic!("{entry:?}")
+        };
+        assert_eq!(
+            download.mirrors,
+            [
+                Location::Url("https://a.example/x.bz2".to_owned()),
+                Location::File("/srv/x.bz2".into()),
+                Location::File("labs/x.bz2".into())
+            ]
+        );
+        assert_eq!(download.digest.as_ref().unwrap().to_string(), format!("sha256:{sum}"));
+        assert_eq!(download.unpacked.as_ref().unwrap().kind(), DigestKind::GitBlob);
+        assert_eq!((download.at_most, download.format), (64 << 20, Format::Raw));
+        assert_eq!(
+            (entry.console.kind, entry.console.dialect),
+            (ConsoleKind::Vga, Dialect::Ifconfig)
+        );
+        assert_eq!(entry.console.login.as_ref().unwrap().prompt, "login: ");
+        assert_eq!((entry.machine.arch.as_str(), entry.machine.memory_mib), ("i686", 128));
+        // Written and read again it is the same.
+        let written = crate::lab::write(&lab);
+        let again = parse("lab.toml", &written, &BTreeSet::from(["mini".parse().unwrap()]));
+        assert_eq!(
+            again.unwrap_or_else(|problems| panic!("{written}{problems:?}")).images,
+            lab.images
+        );
+    }
+
+    #[test]
+    fn everything_wrong_with_an_image_is_said_at_once() {
+        let found = read(
+            "[images.mine]\nmirrors = [\"ftp://a/x\", \"https:///x\", \"file://x\"]\nsha256 = \"12\"\n\
+             compression = \"rar\"\nmachine = { disk_bus = \"floppy\", arch = \"<x/>\", nic = 1 }\n\
+             console = { kind = \"paper\" }\nsize = 1\n\
+             [images.mini]\nrecipe = \"mini\"\nformat = \"raw\"\nconsole = { prompt = \"# \" }\n",
+        )
+        .unwrap_err();
+        for wanted in [
+            "`ftp` is no way to fetch an image",
+            "`https:///x` is not an address",
+            "a `file://` address is absolute",
+            "a sha256 is 64 hex digits | \"12\"",
+            "`rar` is no compression",
+            "`floppy` is no disk bus",
+            "`<x/>` is no machine",
+            "unknown key `nic`",
+            "`paper` is no kind of console",
+            "the console has no `prompt`",
+            "unknown key `size`",
+            "the image has no `format`",
+            "the catalog has an image `mini` already | mini",
+            "an image with a `recipe` has no `format`",
+        ] {
+            assert!(
+                found.iter().any(|line| line.contains(wanted)),
+                "{wanted} not in {found:#?}"
+            );
+        }
+        assert!(!found.iter().any(|line| line.contains("no image `mine`")), "{found:#?}");
+    }
+}

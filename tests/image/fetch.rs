@@ -1,0 +1,546 @@
+//! What is fetched is the right file, whole, or nothing.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use netlab::folders::Folders;
+use netlab::image::digest::of_file;
+use netlab::image::fetch::Limits;
+use netlab::image::{Built, ImageError, Options, built, folder, import, obtain};
+use netlab::lab::{
+    Compression, ConsoleKind, Dialect, Digest, DigestKind, Download, Format, ImageConsole, ImageEntry, ImageMachine,
+    ImageName, ImageSource, Location,
+};
+use netlab::run::event::{Event, Events};
+use sha2::Digest as _;
+
+use crate::server::{Act, Asked, Server};
+
+/// A megabyte that does not compress to nothing.
+pub fn content() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut state = 1_u32;
+    while bytes.len() < 1 << 20 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        bytes.extend([
+            (state >> 24).to_be_bytes()[3] & 0x3f,
+            0,
+            (state >> 16).to_be_bytes()[3] & 0x0f,
+        ]);
+    }
+    bytes
+}
+
+pub fn sha256(bytes: &[u8]) -> Digest {
+    let hex: String = sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Digest::new(DigestKind::Sha256, &hex).unwrap()
+}
+
+/// A cache of its own, an image and its entry.
+struct Case {
+    folder: tempfile::TempDir,
+    folders: Folders,
+    name: ImageName,
+    download: Download,
+    options: Options,
+}
+
+impl Case {
+    fn new(servers: &[&Server], digest: Option<Digest>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut case = Self::at(folder.path(), servers, digest);
+        case.folder = folder;
+        case
+    }
+
+    fn at(path: &Path, servers: &[&Server], digest: Option<Digest>) -> Self {
+        Self {
+            folders: Folders {
+                state: path.join("state"),
+                cache: path.join("cache"),
+            },
+            folder: tempfile::tempdir().unwrap(),
+            name: "mine".parse().unwrap(),
+            download: Download {
+                mirrors: servers.iter().map(|server| Location::Url(server.url())).collect(),
+                digest,
+                compression: Compression::None,
+                format: Format::Raw,
+                unpacked: None,
+                at_most: 1 << 30,
+            },
+            options: Options {
+                limits: Limits {
+                    stall: Duration::from_secs(60),
+                    attempts: 3,
+                    requests: 20,
+                    pause: Duration::from_millis(1),
+                },
+                ..Options::default()
+            },
+        }
+    }
+
+    fn entry(&self) -> ImageEntry {
+        ImageEntry {
+            description: String::new(),
+            source: ImageSource::Download(self.download.clone()),
+            machine: ImageMachine {
+                arch: "x86_64".to_owned(),
+                machine: "pc".to_owned(),
+                disk_bus: "virtio".to_owned(),
+                nic_model: "virtio".to_owned(),
+                memory_mib: 128,
+            },
+            console: ImageConsole {
+                kind: ConsoleKind::Serial,
+                prompt: "# ".to_owned(),
+                login: None,
+                dialect: Dialect::Ip,
+                boot_seconds: 60,
+            },
+            cloud_init: false,
+        }
+    }
+
+    fn obtain(&self) -> Result<Built, ImageError> {
+        obtain(&self.name, &self.entry(), &self.folders, &self.options, &Events::none())
+    }
+
+    fn refused(&self) -> String {
+        let error = self.obtain().unwrap_err().to_string();
+        assert_eq!(built(&self.name, &self.entry(), &self.folders), None);
+        assert!(!folder(&self.name, &self.entry(), &self.folders).exists());
+        error
+    }
+
+    fn disk(&self) -> Vec<u8> {
+        std::fs::read(folder(&self.name, &self.entry(), &self.folders).join("disk")).unwrap()
+    }
+
+    /// What is in the cache's folder, locks left out.
+    fn left(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.folders.images()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.ends_with(".lock")).collect()
+    }
+}
+
+#[test]
+fn a_file_comes_whole_and_only_once() {
+    let file = content();
+    let server = Server::start(&file, &[Act::Give]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
+    let made = case.obtain().unwrap();
+    assert_eq!(case.disk(), file);
+    assert_eq!(made.sha256.as_deref(), Some(sha256(&file).hex()));
+    assert_eq!(case.obtain().unwrap(), made);
+    assert_eq!(server.asked().len(), 1);
+    assert_eq!(case.left().len(), 1, "{:?}", case.left());
+}
+
+#[test]
+fn a_cut_download_is_resumed_and_checked_whole() {
+    let file = content();
+    let server = Server::start(&file, &[Act::Cut(300_000), Act::Give]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), file);
+    let again = Asked {
+        range: Some("bytes=300000-".to_owned()),
+        if_range: Some("\"1\"".to_owned()),
+    };
+    assert_eq!(server.asked(), [Asked::default(), again]);
+}
+
+#[test]
+fn what_a_killed_run_left_is_resumed_by_the_next() {
+    let file = content();
+    let server = Server::start(
+        &file,
+        &[
+            Act::Cut(300_000),
+            Act::Status(503),
+            Act::Status(503),
+            Act::Status(503),
+            Act::Give,
+        ],
+    );
+    let mut case = Case::new(&[&server], Some(sha256(&file)));
+    case.options.limits.attempts = 2;
+    let error = case.refused();
+    assert!(error.contains("status 503"), "{error}");
+    let part = case.left().into_iter().find(|name| name.ends_with(".part")).unwrap();
+    assert_eq!(case.folders.images().join(part).metadata().unwrap().len(), 300_000);
+    case.options.limits.attempts = 3;
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), file);
+    assert_eq!(server.asked().last().unwrap().range.as_deref(), Some("bytes=300000-"));
+    assert_eq!(case.left().len(), 1, "{:?}", case.left());
+}
+
+#[test]
+fn a_file_that_changes_in_between_is_fetched_from_its_beginning() {
+    let (old, new) = (content(), content().into_iter().rev().collect::<Vec<u8>>());
+    let server = Server::start(&old, &[Act::Cut(300_000), Act::Change(new.clone())]);
+    let case = Case::new(&[&server], Some(sha256(&new)));
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), new);
+    // Where nothing but the server's word tells: no half of the old file either.
+    let server = Server::start(&old, &[Act::Cut(300_000), Act::Change(new.clone())]);
+    let mut case = Case::new(&[&server], None);
+    case.options.allow_unverified = true;
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), new);
+}
+
+#[test]
+fn a_server_without_ranges_starts_again() {
+    let file = content();
+    let server = Server::start(&file, &[Act::Cut(300_000), Act::GiveWhole]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), file);
+}
+
+#[test]
+fn a_part_that_is_of_another_file_is_thrown_away() {
+    let (file, other) = (content(), vec![7; 300_000]);
+    let server = Server::start(&file, &[Act::Cut(300_000), Act::Status(404), Act::Give]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
+    case.refused();
+    let part = case.left().into_iter().find(|name| name.ends_with(".part")).unwrap();
+    std::fs::write(case.folders.images().join(part), &other).unwrap();
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), file);
+}
+
+#[test]
+fn a_stalled_server_is_left_for_the_next() {
+    let file = content();
+    let (bad, good) = (
+        Server::start(&file, &[Act::Stall(1000)]),
+        Server::start(&file, &[Act::Give]),
+    );
+    let mut case = Case::new(&[&bad, &good], Some(sha256(&file)));
+    case.options.limits.stall = Duration::from_millis(400);
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), file);
+    assert_eq!(bad.asked().len(), 4, "one that got somewhere and three that did not");
+    let mut alone = Case::new(&[&bad], Some(sha256(&file)));
+    alone.options.limits.stall = Duration::from_millis(400);
+    let error = alone.refused();
+    assert!(error.contains("nothing came for 0.4 seconds"), "{error}");
+}
+
+#[test]
+fn wrong_content_shows_both_sums_and_the_next_mirror_is_tried() {
+    let (file, wrong) = (content(), b"something else".to_vec());
+    let bad = Server::start(&file, &[Act::Instead(wrong.clone())]);
+    let good = Server::start(&file, &[Act::Give]);
+    let alone = Case::new(&[&bad], Some(sha256(&file)));
+    let error = alone.refused();
+    assert!(error.contains(sha256(&file).hex()), "{error}");
+    assert!(error.contains(sha256(&wrong).hex()), "{error}");
+    assert_eq!(alone.left(), Vec::<String>::new(), "wrong bytes are not kept");
+    let both = Case::new(&[&bad, &good], Some(sha256(&file)));
+    both.obtain().unwrap();
+    assert_eq!(both.disk(), file);
+}
+
+#[test]
+fn a_lie_about_the_length_a_page_and_an_endless_redirect_are_each_refused() {
+    let file = content();
+    let liar = Server::start(&file, &[Act::Overstate(10)]);
+    let short = Server::start(&file, &[Act::Understate(1000)]);
+    let page = Server::start(&file, &[Act::Page]);
+    let round = Server::start(&file, &[Act::Loop]);
+    let gone = Server::start(&file, &[Act::Status(404)]);
+    let case = Case::new(&[&liar, &short, &page, &round, &gone], Some(sha256(&file)));
+    let error = case.refused();
+    for wanted in [
+        "the download was cut after 1048578 bytes of 1048588",
+        "should be sha256:",
+        "a web page",
+        "too many redirects",
+        "status 404",
+    ] {
+        assert!(error.contains(wanted), "{wanted} not in {error}");
+    }
+    assert_eq!((page.asked().len(), gone.asked().len()), (1, 1), "no use asking again");
+    let unverified = Case::new(&[&page], None);
+    let error = Case {
+        options: Options {
+            allow_unverified: true,
+            ..unverified.options.clone()
+        },
+        ..unverified
+    }
+    .refused();
+    assert!(error.contains("a web page"), "{error}");
+}
+
+#[test]
+fn a_redirect_is_followed() {
+    let file = content();
+    let target = Server::start(&file, &[Act::Give]);
+    let server = Server::start(&file, &[Act::Redirect(target.url())]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), file);
+}
+
+#[test]
+fn without_a_checksum_a_flag_is_needed_and_the_sum_is_told() {
+    let file = content();
+    let server = Server::start(&file, &[Act::Give]);
+    let mut case = Case::new(&[&server], None);
+    let error = case.refused();
+    assert!(error.contains("--allow-unverified"), "{error}");
+    assert!(server.asked().is_empty());
+    case.options.allow_unverified = true;
+    let (sender, events) = mpsc::channel();
+    obtain(
+        &case.name,
+        &case.entry(),
+        &case.folders,
+        &case.options,
+        &Events::to(sender),
+    )
+    .unwrap();
+    let pinned = events.try_iter().any(
+        |event| matches!(event, Event::Warning(text) if text.contains(&format!("sha256 = \"{}\"", sha256(&file).hex()))),
+    );
+    assert!(pinned);
+}
+
+#[test]
+fn progress_is_told_in_bytes() {
+    let file = content().repeat(3);
+    let server = Server::start(&file, &[Act::Give]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
+    let (sender, events) = mpsc::channel();
+    obtain(
+        &case.name,
+        &case.entry(),
+        &case.folders,
+        &case.options,
+        &Events::to(sender),
+    )
+    .unwrap();
+    let bytes = events.try_iter().filter_map(|event| match event {
+        Event::Bytes { done, total, .. } => Some((done, total)),
+        _ => None,
+    });
+    let bytes: Vec<_> = bytes.collect();
+    let all = file.len() as u64;
+    assert!(bytes.len() > 2, "{bytes:?}");
+    assert!(bytes.is_sorted(), "{bytes:?}");
+    assert_eq!(bytes.last(), Some(&(all, Some(all))));
+}
+
+/// `bytes` as a program packs it.
+fn packed(program: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut child = std::process::Command::new(program)
+        .arg("-c")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let bytes = bytes.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+const PACKERS: [(&str, Compression); 4] = [
+    ("bzip2", Compression::Bzip2),
+    ("gzip", Compression::Gzip),
+    ("xz", Compression::Xz),
+    ("zstd", Compression::Zstd),
+];
+
+#[test]
+fn every_compression_is_unpacked_while_it_comes_and_a_truncated_one_is_refused() {
+    // Two streams in a row, as parallel packers write them; zeros become holes and are read back as zeros.
+    let (first, second) = (content(), vec![0; 3 << 20]);
+    let whole = [first.clone(), second.clone(), first.clone()].concat();
+    for (program, compression) in PACKERS {
+        let file = [
+            packed(program, &first),
+            packed(program, &[second.clone(), first.clone()].concat()),
+        ]
+        .concat();
+        let server = Server::start(&file, &[Act::Cut(file.len() / 2), Act::Give]);
+        let mut case = Case::new(&[&server], Some(sha256(&file)));
+        case.download.compression = compression;
+        case.download.unpacked = Some(sha256(&whole));
+        case.obtain().unwrap_or_else(|error| panic!("{program}: {error}"));
+        assert!(case.disk() == whole, "{program}");
+
+        let short = &file[..file.len() - 50];
+        let server = Server::start(short, &[Act::GiveWhole]);
+        let mut case = Case::new(&[&server], Some(sha256(short)));
+        case.download.compression = compression;
+        let error = case.refused();
+        assert!(error.contains("cannot be unpacked"), "{program}: {error}");
+
+        let long = [&file[..], b"and more"].concat();
+        let server = Server::start(&long, &[Act::GiveWhole]);
+        let mut case = Case::new(&[&server], Some(sha256(&long)));
+        case.download.compression = compression;
+        if compression != Compression::Gzip {
+            case.refused();
+        }
+    }
+}
+
+#[test]
+fn the_unpacked_file_is_checked_by_its_git_id_too() {
+    let whole = content();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("disk"), &whole).unwrap();
+    let id = of_file(DigestKind::GitBlob, &folder.path().join("disk")).unwrap();
+    let file = packed("bzip2", &whole);
+    let server = Server::start(&file, &[Act::Give]);
+    let mut case = Case::new(&[&server], None);
+    case.download.compression = Compression::Bzip2;
+    case.download.unpacked = Some(id);
+    case.obtain().unwrap();
+    case.download.unpacked = Some(Digest::new(DigestKind::GitBlob, &"0".repeat(40)).unwrap());
+    let error = case.refused();
+    assert!(error.contains("the unpacked file should be git_blob:0000"), "{error}");
+}
+
+#[test]
+fn a_decompression_bomb_stops_at_the_limit() {
+    let file = packed("bzip2", &vec![0; 64 << 20]);
+    let server = Server::start(&file, &[Act::Give]);
+    let mut case = Case::new(&[&server], Some(sha256(&file)));
+    case.download.compression = Compression::Bzip2;
+    case.download.at_most = 1 << 20;
+    let error = case.refused();
+    assert!(error.contains("more than 1048576 bytes"), "{error}");
+    assert_eq!(case.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_qcow2_that_names_other_files_is_refused_and_a_raw_image_is_not_looked_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("evil");
+    let made = std::process::Command::new("qemu-img")
+        .args(["create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/hostname"])
+        .arg(&path)
+        .arg("1M")
+        .status();
+    assert!(made.unwrap().success());
+    let file = std::fs::read(&path).unwrap();
+    let server = Server::start(&file, &[Act::Give]);
+    let mut case = Case::new(&[&server], Some(sha256(&file)));
+    case.download.format = Format::Qcow2;
+    let error = case.refused();
+    assert!(error.contains("backing file (`/etc/hostname`)"), "{error}");
+    case.download.format = Format::Raw;
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), file, "bytes of a disk like any others");
+}
+
+#[test]
+fn two_runs_at_a_time_fetch_once() {
+    let file = content();
+    let server = Server::start(&file, &[Act::Give]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4).map(|_| scope.spawn(|| case.obtain().unwrap())).collect();
+        runs.into_iter().for_each(|run| {
+            run.join().unwrap();
+        });
+    });
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn a_file_of_this_machine_is_a_mirror_and_can_be_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, path) = (content(), folder.path().join("image.bz2"));
+    let file = packed("bzip2", &whole);
+    std::fs::write(&path, &file).unwrap();
+    let mut case = Case::new(&[], Some(sha256(&file)));
+    case.download.compression = Compression::Bzip2;
+    case.download.mirrors = vec![Location::File(folder.path().join("none")), Location::File(path.clone())];
+    case.obtain().unwrap();
+    assert_eq!(case.disk(), whole);
+    assert!(path.exists());
+
+    // Imported: packed, or unpacked where a digest knows it; anything else is refused.
+    for (file, known) in [(&file, true), (&whole, true), (&b"x".to_vec(), false)] {
+        let mut case = Case::new(&[], Some(sha256(&packed("bzip2", &whole))));
+        case.download.compression = Compression::Bzip2;
+        case.download.unpacked = Some(sha256(&whole));
+        std::fs::write(&path, file).unwrap();
+        let done = import(
+            &path,
+            &case.name,
+            &case.entry(),
+            &case.folders,
+            &case.options,
+            &Events::none(),
+        );
+        assert_eq!(done.is_ok(), known, "{done:?}");
+        assert!(!known || case.disk() == whole);
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let whole = content().repeat(24);
+    let file = packed("gzip", &whole);
+    assert!(file.len() < 15 << 20, "{}", file.len());
+    let server = Server::start(&file, &[Act::Give]);
+    let other = Server::start(&file, &[Act::Give]);
+    let mut case = Case::at(disk.0.path(), &[&server, &other], Some(sha256(&file)));
+    case.download.compression = Compression::Gzip;
+    let error = case.refused();
+    assert!(error.contains("no space left"), "{error}");
+    assert_eq!(case.left(), Vec::<String>::new());
+    assert_eq!(other.asked().len(), 0, "no mirror makes room");
+
+    let server = Server::start(&whole, &[Act::Give]);
+    let case = Case::at(disk.0.path(), &[&server], Some(sha256(&whole)));
+    let error = case.refused();
+    assert!(error.contains("no space left"), "{error}");
+    assert_eq!(case.left(), Vec::<String>::new());
+}
+
+/// A file system of 20 MB.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=20m", "tmpfs"])
+            .arg(folder.path())
+            .output();
+        if mount.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        println!("SKIPPED: a_full_disk_leaves_nothing_half_written: a tmpfs cannot be mounted here");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+    }
+}
