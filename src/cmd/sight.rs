@@ -44,11 +44,14 @@ pub fn reach(folders: &Folders, lab: &LabName, connects: &BTreeMap<HostName, Con
         let place = match connect {
             Connect::Emulated => Place::Emulated(lab.clone(), name.clone()),
             Connect::Local => Place::Local,
+            Connect::Ssh(target) => Place::Ssh(target.clone()),
         };
-        hosts.insert(
-            name.clone(),
-            Arc::new(LinuxHost::new(place, folders.clone(), slots.clone())),
-        );
+        let slots = match connect {
+            Connect::Emulated | Connect::Local => slots.clone(),
+            // It has processors of its own.
+            Connect::Ssh(_) => Arc::default(),
+        };
+        hosts.insert(name.clone(), Arc::new(LinuxHost::new(place, folders.clone(), slots)));
     }
     Ok(hosts)
 }

@@ -1,4 +1,4 @@
-//! A Linux host with libvirt: this machine, or an emulated one. Hands each step to the room that knows it and keeps
+//! A Linux host with libvirt: this machine, an emulated one, or one behind ssh. Hands each step to the room that knows it and keeps
 //! the rule of the house: told to the log first, then done.
 
 use std::collections::BTreeMap;
@@ -9,10 +9,11 @@ use std::thread;
 use super::guests::{self, BootSlots};
 use super::libvirt::Libvirt;
 use super::shell::{LocalShell, NamespaceShell};
+use super::ssh::{self, SshShell};
 use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute};
 use crate::folders::Folders;
 use crate::guest::Console;
-use crate::lab::{HostName, LabName};
+use crate::lab::{HostName, LabName, SshTarget};
 use crate::plan::{Stage, Step};
 use crate::state::{DomainName, HostState};
 
@@ -23,6 +24,8 @@ pub enum Place {
     Local,
     /// An emulated host of this lab, once the rig has made it.
     Emulated(LabName, HostName),
+    /// A machine behind ssh and its `qemu:///system`.
+    Ssh(SshTarget),
 }
 
 /// A Linux host with libvirt.
@@ -56,13 +59,13 @@ impl LinuxHost {
     fn way(&self) -> Result<Option<Arc<Way>>, HostError> {
         let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = match &self.place {
-            Place::Local => None,
+            Place::Local | Place::Ssh(_) => None,
             Place::Emulated(lab, host) => match emulated::init_pid(lab, host) {
                 Some(pid) => Some(pid),
                 None => return Ok(None),
             },
         };
-        if let Some(open) = way.as_ref().filter(|open| open.pid == pid) {
+        if let Some(open) = way.as_ref().filter(|open| open.pid == pid && open.libvirt.is_alive()) {
             return Ok(Some(open.clone()));
         }
         let (shell, uri): (Box<dyn Shell>, _) = match (&self.place, pid) {
@@ -70,6 +73,11 @@ impl LinuxHost {
                 Box::new(NamespaceShell::of_process(pid)),
                 emulated::libvirt_uri(&self.folders, lab, host)?,
             ),
+            (Place::Ssh(target), _) => {
+                let settings = ssh::Settings::read(target)?;
+                let shell = SshShell::open(settings.clone())?;
+                (Box::new(shell), ssh::tunnel(ssh::Session::open(&settings)?)?)
+            }
             _ => (Box::new(LocalShell), "qemu:///system".to_owned()),
         };
         let open = Arc::new(Way {

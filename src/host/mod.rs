@@ -10,6 +10,7 @@ pub mod libvirt;
 pub mod linux;
 pub mod shell;
 pub mod sim;
+pub mod ssh;
 pub mod survey;
 pub mod sysctl;
 
@@ -65,6 +66,9 @@ pub enum HostError {
         /// libvirt's error code (virErrorNumber).
         code: u32,
     },
+    /// ssh did not get there.
+    #[error(transparent)]
+    Ssh(#[from] ssh::SshError),
     /// Something else: what was being done and what came of it.
     #[error("{doing}: {message}")]
     Other {

@@ -108,6 +108,7 @@ impl Check<'_> {
                 let checked = LabHostNic {
                     address: address.map(|a| a.value),
                     gateway: gateway.map(|g| g.value),
+                    takeover: nic.takeover,
                 };
                 nics.insert(nic.name.value.clone(), checked);
             }
@@ -148,6 +149,12 @@ impl Check<'_> {
         let mut used = BTreeSet::new();
         let mut cables = Vec::new();
         for ends in &file.cables {
+            // Between two real hosts a cable says how the lab is wired where it is emulated (`--emulate`).
+            let real = ends.each_ref().map(|At { value: (host, _), .. }| {
+                self.hosts
+                    .get(host)
+                    .is_some_and(|found| found.connect != Connect::Emulated)
+            });
             for At {
                 value: (host, nic),
                 span,
@@ -156,11 +163,11 @@ impl Check<'_> {
                 if !self.host_nic(host, nic, span) {
                     continue;
                 }
-                if self.hosts.get(host).is_some_and(|h| h.connect != Connect::Emulated) {
+                if real[0] != real[1] && self.hosts.get(host).is_some_and(|h| h.connect != Connect::Emulated) {
                     self.add(
                         span,
                         format!("host `{host}` is not emulated: netlab cannot plug its cables"),
-                        "",
+                        "a cable joins two emulated hosts, or two real ones to say how they are wired",
                     );
                 }
                 if !used.insert((host, nic)) {

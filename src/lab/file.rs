@@ -44,6 +44,7 @@ pub(super) struct HostNicFile {
     pub name: At<IfName>,
     pub address: Option<At<Ipv4Net>>,
     pub gateway: Option<At<Ipv4Addr>>,
+    pub takeover: bool,
 }
 
 #[derive(Debug)]
@@ -310,26 +311,25 @@ impl Reader {
             match self.string(value) {
                 None | Some("emulated") => {}
                 Some("local") => connect = Connect::Local,
-                Some(text) if text.starts_with("ssh://") => {
-                    self.add(
-                        value.span(),
-                        "hosts over ssh are not supported yet",
-                        "use `emulated` or `local`",
-                    );
+                Some(text) if text.starts_with("ssh:") => {
+                    if let Some(At { value, .. }) = self.word(text, value.span()) {
+                        connect = Connect::Ssh(value);
+                    }
                 }
                 Some(text) => {
-                    let help = suggest(text, ["emulated", "local"]);
+                    let help = suggest(text, ["emulated", "local", "ssh://user@host"]);
                     self.add(value.span(), format!("`{text}` is no way to reach a host"), help);
                 }
             }
         }
         let mut nics = Vec::new();
         for (name, table) in self.named(table, "nics") {
-            self.known(table, "a host's NIC", &["address", "gateway"]);
+            self.known(table, "a host's NIC", &["address", "gateway", "takeover"]);
             nics.push(HostNicFile {
                 name,
                 address: self.parsed(get(table, "address")),
                 gateway: self.parsed(get(table, "gateway")),
+                takeover: self.boolean(get(table, "takeover")),
             });
         }
         HostFile { name, connect, nics }

@@ -7,6 +7,7 @@ pub mod model;
 pub mod names;
 pub mod problem;
 pub mod size;
+mod ssh_target;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,6 +17,7 @@ use toml::de::DeTable;
 pub use model::*;
 pub use names::*;
 pub use problem::{LoadError, Problem, Problems};
+pub use ssh_target::{SshTarget, SshTargetError};
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog.
 pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError> {

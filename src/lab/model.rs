@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::SshTarget;
 use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
 
 /// One lab, as written and checked.
@@ -17,7 +18,7 @@ pub struct Lab {
     pub name: LabName,
     /// Hosts by name.
     pub hosts: BTreeMap<HostName, LabHost>,
-    /// Direct cables between NICs of emulated hosts.
+    /// Direct cables between NICs of emulated hosts; between real ones, what they would be if emulated.
     pub cables: Vec<Cable>,
     /// Networks by name.
     pub networks: BTreeMap<NetworkName, Network>,
@@ -44,6 +45,8 @@ pub enum Connect {
     Emulated,
     /// This machine and its `qemu:///system`.
     Local,
+    /// A machine behind ssh, and its `qemu:///system`.
+    Ssh(SshTarget),
 }
 
 /// A NIC of a host.
@@ -53,6 +56,8 @@ pub struct LabHostNic {
     pub address: Option<Ipv4Net>,
     /// Default gateway reached through this NIC.
     pub gateway: Option<Ipv4Addr>,
+    /// A real host's NIC may be taken into a bridge although the host itself is reached through it.
+    pub takeover: bool,
 }
 
 /// A direct cable between two NICs of emulated hosts; `ends` is in sorted order.

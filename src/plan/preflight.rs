@@ -105,7 +105,7 @@ fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Op
                 "give the host such a NIC under `nics`, or plug a cable into it",
             )
         }
-        Connect::Local => match survey {
+        Connect::Local | Connect::Ssh(_) => match survey {
             Some(survey) => (
                 survey.nics.keys().collect(),
                 "name one of these as the network's uplink",
@@ -253,9 +253,10 @@ fn equipment(topology: &Topology, host: &TopologyHost, guests: &[(&VmName, &Gues
 }
 
 /// The machine whose memory and CPU a host's guests use.
-fn machine_below(connect: &Connect) -> HostName {
+fn machine_below(name: &HostName, connect: &Connect) -> HostName {
     match connect {
         Connect::Emulated | Connect::Local => rig_host(),
+        Connect::Ssh(_) => name.clone(),
     }
 }
 
@@ -271,7 +272,7 @@ fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &
     let mut budgets: BTreeMap<HostName, Budget> = BTreeMap::new();
     let known = |host: &HostName| surveys.get(host).map(|survey| survey.memory_mib).filter(|mib| *mib > 0);
     for (name, host) in &topology.hosts {
-        let machine = machine_below(&host.connect);
+        let machine = machine_below(name, &host.connect);
         let available = known(name).into_iter().chain(known(&machine));
         let budget = budgets.entry(machine.clone()).or_default();
         // Several surveys of one machine tell of slightly different moments.
@@ -285,7 +286,7 @@ fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &
             .get(&guest.host)
             .and_then(|state| state.domains.get(&DomainName::new(&topology.lab, vm)))
             .filter(|domain| domain.running);
-        let budget = budgets.entry(machine_below(&host.connect)).or_default();
+        let budget = budgets.entry(machine_below(&guest.host, &host.connect)).or_default();
         budget.guests += usize::from(domain.is_none());
         // A running guest has its memory already.
         budget.needed += guest
@@ -316,7 +317,7 @@ fn kvm(
     let mut useless: BTreeSet<(HostName, &str)> = BTreeSet::new();
     for (name, host) in topology.hosts.iter().filter(|(name, _)| guests.contains_key(name)) {
         if let Some(Kvm::Useless(why)) = surveys.get(name).map(|survey| &survey.kvm) {
-            useless.insert((machine_below(&host.connect), why));
+            useless.insert((machine_below(name, &host.connect), why));
         }
     }
     let warnings = useless.into_iter().map(|(host, why)| Obstacle {

@@ -1,6 +1,7 @@
 //! libvirt: domains, their disks and their consoles, over one connection.
 
 mod stream;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,11 @@
+//! Hosts over ssh: sshd(8) for real, and machines of their own behind it. Needs root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests too"
+)]
+
+mod keys;
+mod shell;
+mod sshd;
