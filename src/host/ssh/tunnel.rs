@@ -134,7 +134,8 @@ fn pump(session: &Session, mut far: ssh2::Channel, mut near: UnixStream) -> Resu
         if out.ended || far.eof() && back.is_empty() {
             return Ok(());
         }
-        if moved {
+        // Writing, libssh2 may have taken in something to read: then the socket has nothing more.
+        if moved || back.is_empty() && (far.eof() || far.read_window().available > 0) {
             continue;
         }
         let mut flags = PollFlags::empty();
