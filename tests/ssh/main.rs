@@ -7,5 +7,7 @@
 )]
 
 mod keys;
+mod labs;
+mod machines;
 mod shell;
 mod sshd;
