@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::Failure;
 use crate::folders::Folders;
+use crate::host::confirm::CONFIRM_WITHIN;
 use crate::host::emulated::Rig;
 use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
@@ -35,6 +37,16 @@ pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
 
 /// The ways to `hosts`, and to this machine as the owner of the emulated ones. Nothing is opened yet.
 pub fn reach(folders: &Folders, lab: &LabName, connects: &BTreeMap<HostName, Connect>) -> Result<NamedHosts, Failure> {
+    reach_confirming(folders, lab, connects, CONFIRM_WITHIN)
+}
+
+/// The same; a change that may cut the way to a host behind ssh has to be confirmed within `within`.
+pub fn reach_confirming(
+    folders: &Folders,
+    lab: &LabName,
+    connects: &BTreeMap<HostName, Connect>,
+    within: Duration,
+) -> Result<NamedHosts, Failure> {
     let slots = Arc::new(BootSlots::default());
     let program = std::env::current_exe().map_err(|error| failed(format!("where is netlab itself? {error}")))?;
     let rig = Rig::new(folders, &program).map_err(|error| failed(error.to_string()))?;
@@ -51,7 +63,10 @@ pub fn reach(folders: &Folders, lab: &LabName, connects: &BTreeMap<HostName, Con
             // It has processors of its own.
             Connect::Ssh(_) => Arc::default(),
         };
-        hosts.insert(name.clone(), Arc::new(LinuxHost::new(place, folders.clone(), slots)));
+        hosts.insert(
+            name.clone(),
+            Arc::new(LinuxHost::new(place, folders.clone(), slots).confirmed_within(within)),
+        );
     }
     Ok(hosts)
 }

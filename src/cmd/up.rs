@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -23,6 +24,10 @@ pub struct Args {
     /// After a failure leave everything as it is, instead of going back to where the run began.
     #[arg(long)]
     keep: bool,
+    /// How many seconds a host behind ssh waits to be reached again after one of its NICs was taken, before it puts
+    /// that NIC back by itself.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=600))]
+    confirm_timeout: u16,
     /// Say where the time went.
     #[arg(long)]
     timings: bool,
@@ -91,7 +96,8 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
     let wanted_hosts = sight::connects(topology);
     let mut connects = past.hosts;
     connects.extend(wanted_hosts.clone());
-    let hosts = sight::reach(folders, lab, &connects)?;
+    let within = Duration::from_secs(args.confirm_timeout.into());
+    let hosts = sight::reach_confirming(folders, lab, &connects, within)?;
     let before = sight::observe(&hosts, lab)?;
     let (to_do, _) = plan_verb::judge(topology, &hosts, &before, events)?;
     if to_do.is_empty() && !past.unfinished {

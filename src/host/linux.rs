@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
+use super::confirm::{CONFIRM_WITHIN, Outcome, Watch};
 use super::guests::{self, BootSlots};
 use super::libvirt::Libvirt;
 use super::shell::{LocalShell, NamespaceShell};
 use super::ssh::{self, SshShell};
-use super::{Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute};
+use super::{Cmd, CmdError, Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute};
 use crate::folders::Folders;
 use crate::guest::Console;
 use crate::lab::{HostName, LabName, SshTarget};
@@ -34,6 +37,7 @@ pub struct LinuxHost {
     folders: Folders,
     slots: Arc<BootSlots>,
     way: Mutex<Option<Arc<Way>>>,
+    confirm_within: Duration,
 }
 
 /// An open way to a host: one shell and one libvirt connection for a whole run.
@@ -42,6 +46,8 @@ pub(super) struct Way {
     pid: Option<u32>,
     pub(super) shell: Box<dyn Shell>,
     pub(super) libvirt: Libvirt,
+    /// How it was reached, for a host behind ssh.
+    ssh: Option<ssh::Settings>,
 }
 
 impl LinuxHost {
@@ -52,6 +58,16 @@ impl LinuxHost {
             folders,
             slots,
             way: Mutex::new(None),
+            confirm_within: CONFIRM_WITHIN,
+        }
+    }
+
+    /// The same, but a change that may cut the way has to be confirmed within `within`.
+    #[must_use]
+    pub fn confirmed_within(self, within: Duration) -> Self {
+        Self {
+            confirm_within: within,
+            ..self
         }
     }
 
@@ -68,6 +84,7 @@ impl LinuxHost {
         if let Some(open) = way.as_ref().filter(|open| open.pid == pid && open.libvirt.is_alive()) {
             return Ok(Some(open.clone()));
         }
+        let mut ssh = None;
         let (shell, uri): (Box<dyn Shell>, _) = match (&self.place, pid) {
             (Place::Emulated(lab, host), Some(pid)) => (
                 Box::new(NamespaceShell::of_process(pid)),
@@ -76,7 +93,9 @@ impl LinuxHost {
             (Place::Ssh(target), _) => {
                 let settings = ssh::Settings::read(target)?;
                 let shell = SshShell::open(settings.clone())?;
-                (Box::new(shell), ssh::tunnel(ssh::Session::open(&settings)?)?)
+                let uri = ssh::tunnel(ssh::Session::open(&settings)?)?;
+                ssh = Some(settings);
+                (Box::new(shell), uri)
             }
             _ => (Box::new(LocalShell), "qemu:///system".to_owned()),
         };
@@ -84,6 +103,7 @@ impl LinuxHost {
             pid,
             shell,
             libvirt: Libvirt::open(&uri)?,
+            ssh,
         });
         *way = Some(open.clone());
         Ok(Some(open))
@@ -95,6 +115,44 @@ impl LinuxHost {
             message: "it is not running".to_owned(),
         })
     }
+}
+
+impl LinuxHost {
+    /// Applies network steps. A NIC of a host behind ssh is taken only with the way back assured: what looks like
+    /// any NIC from here may carry the session.
+    fn change_network(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), iproute::Failed> {
+        let shell = way.shell.as_ref();
+        let take = steps.iter().position(|step| matches!(step, Step::TakeUplink(..)));
+        let (Some(settings), Some(at)) = (&way.ssh, take) else {
+            return iproute::apply(shell, lab, steps);
+        };
+        let unsafe_yet = |error: CmdError| iproute::Failed {
+            at: 0,
+            cause: error.into(),
+        };
+        let way_back = iproute::way_back(shell, lab, steps).map_err(unsafe_yet)?;
+        let watch = Watch::start(shell, settings, lab, way_back, self.confirm_within).map_err(unsafe_yet)?;
+        let done = iproute::apply(shell, lab, steps);
+        let cut = |what| iproute::Failed {
+            at,
+            cause: iproute::NetworkError::CutOff(what),
+        };
+        match watch.confirm() {
+            Outcome::Kept => done,
+            Outcome::WentBack => Err(cut("the host has put its NIC back by itself and is reached again")),
+            Outcome::Lost => Err(cut(
+                "it should have put its NIC back by itself, but is not reached again yet; look at it, then run netlab \
+                 again",
+            )),
+        }
+    }
+}
+
+/// The address of this host that its ssh session came to: the third word of what sshd(8) says about it.
+fn reached_at(shell: &dyn Shell) -> Result<Option<IpAddr>, HostError> {
+    let output = shell.run(&Cmd::new(["printenv", "SSH_CONNECTION"]))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split_whitespace().nth(2).and_then(|address| address.parse().ok()))
 }
 
 impl Host for LinuxHost {
@@ -125,6 +183,9 @@ impl Host for LinuxHost {
         if let Some(way) = self.way()? {
             iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
             way.libvirt.survey(lab, way.shell.as_ref(), &mut survey)?;
+            if !matches!(self.place, Place::Emulated(..)) {
+                survey.reached_at = reached_at(way.shell.as_ref())?;
+            }
         } else {
             // An emulated host that is still to be made will have this machine's programs, kernel and memory, and
             // none of its links.
@@ -148,7 +209,7 @@ impl Host for LinuxHost {
                 break;
             }
             errors.extend(match batch_kind(&batch[0]) {
-                Batch::Network => apply_network(&way, lab, batch, log),
+                Batch::Network => apply_network(batch, log, |steps| self.change_network(&way, lab, steps)),
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
@@ -189,14 +250,18 @@ fn batch_kind(step: &Step) -> Batch {
 }
 
 /// Applies network steps in one batch. One that takes away is tried again behind a failure, without the culprit.
-fn apply_network(way: &Way, lab: &LabName, mut steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
+fn apply_network(
+    mut steps: &[Step],
+    log: &dyn StepLog,
+    change: impl Fn(&[Step]) -> Result<(), iproute::Failed>,
+) -> Vec<StepError> {
     let mut errors = Vec::new();
     while let Some(first) = steps.first() {
         if let Err(error) = log.begin(steps) {
             errors.push(failed(first, error));
             break;
         }
-        let Err(failure) = iproute::apply(way.shell.as_ref(), lab, steps) else {
+        let Err(failure) = change(steps) else {
             log.end(steps, Ok(()));
             break;
         };

@@ -2,6 +2,7 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
+pub mod confirm;
 pub mod domain_xml;
 pub mod emulated;
 pub mod guests;

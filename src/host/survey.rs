@@ -2,6 +2,7 @@
 //! [`crate::plan`]'s preflight, before anything is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct Survey {
     pub arches: BTreeSet<String>,
     /// Whether KVM really works.
     pub kvm: Kvm,
+    /// The host's own address of the ssh session that it is reached by, if it is.
+    pub reached_at: Option<IpAddr>,
 }
 
 /// Whether hardware virtualization can be used. An openable /dev/kvm proves nothing.

@@ -65,6 +65,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         if let Some(survey) = survey {
             let guests = guests.get(name).map_or(&[][..], Vec::as_slice);
             findings.extend(names(host, guests, survey));
+            findings.extend(ways(name, host, survey, observed));
             findings.extend(subnets(host, survey));
             findings.extend(domains(topology, guests, &macs, survey));
             findings.extend(equipment(topology, host, guests, survey));
@@ -131,6 +132,39 @@ fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Op
         )
     });
     missing.collect()
+}
+
+/// NICs to be taken by which a real host is reached, without the lab's word that they may be.
+fn ways(name: &HostName, host: &TopologyHost, survey: &Survey, observed: &Site) -> Vec<Finding> {
+    if host.connect == Connect::Emulated {
+        return Vec::new();
+    }
+    let is_taken = |nic: &IfName| observed.get(name).is_some_and(|state| state.uplinks.contains_key(nic));
+    let mut findings = Vec::new();
+    for (network, segment) in &host.segments {
+        // Behind a VLAN device the NIC itself stays as it is.
+        let Some(nic) = segment.uplink.as_ref().filter(|_| segment.vlan.is_none()) else {
+            continue;
+        };
+        let Some(config) = survey.nics.get(nic) else { continue };
+        if is_taken(nic) || host.nics.get(nic).is_some_and(|written| written.takeover) {
+            continue;
+        }
+        let reached = config.addresses.iter().any(|net| Some(net.addr()) == survey.reached_at);
+        let carries = match (reached, config.routes.iter().any(|route| route.to.prefix_len() == 0)) {
+            (true, _) => "the ssh session",
+            (false, true) => "the default route",
+            (false, false) => continue,
+        };
+        findings.push(finding(
+            format!("NIC {nic}, the uplink of network `{network}`, carries {carries}: taking it could cut the way to the host"),
+            format!(
+                "choose another uplink, give the network a `vlan`, or write `nics.{nic}.takeover = true` under the host: \
+                 a host behind ssh then puts the NIC back by itself unless netlab reaches it again"
+            ),
+        ));
+    }
+    findings
 }
 
 /// Names of links that somebody else has.

@@ -19,6 +19,7 @@ mod nic;
 mod observe;
 mod record;
 mod survey;
+mod undo;
 mod uplink;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 pub use apply::apply;
 pub use observe::observe;
 pub use survey::survey;
+pub use undo::way_back;
 
 use super::cmd::CmdError;
 use crate::lab::IfName;
@@ -99,6 +101,9 @@ pub enum NetworkError {
     /// Something else that stands in the way.
     #[error("{0}")]
     Refused(String),
+    /// The change cut the way to the host.
+    #[error("this cut the way to the host; {0}")]
+    CutOff(&'static str),
 }
 
 /// Whether [`apply`] carries out this step.
