@@ -11,3 +11,4 @@ mod labs;
 mod machines;
 mod shell;
 mod sshd;
+mod takeover;
