@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::confirm::{CONFIRM_WITHIN, Outcome, Watch};
 use super::guests::{self, BootSlots};
+use super::images::Copies;
 use super::libvirt::Libvirt;
 use super::shell::{LocalShell, NamespaceShell};
 use super::ssh::{self, SshShell};
@@ -18,7 +19,7 @@ use crate::folders::Folders;
 use crate::guest::Console;
 use crate::lab::{HostName, LabName, SshTarget};
 use crate::plan::{Stage, Step};
-use crate::state::{DomainName, HostState};
+use crate::state::{DomainName, HostState, Volume};
 
 /// Where a host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(super) struct Way {
     pub(super) libvirt: Libvirt,
     /// How it was reached, for a host behind ssh.
     ssh: Option<ssh::Settings>,
+    /// Where the files of images are not this machine's own.
+    copies: Option<Copies>,
 }
 
 impl LinuxHost {
@@ -103,6 +106,7 @@ impl LinuxHost {
             pid,
             shell,
             libvirt: Libvirt::open(&uri)?,
+            copies: ssh.is_some().then(|| Copies::of(self.folders.images())),
             ssh,
         });
         *way = Some(open.clone());
@@ -167,7 +171,7 @@ impl Host for LinuxHost {
             seen,
         } = iproute::observe(way.shell.as_ref(), lab)?;
         let (domains, volumes) = way.libvirt.observe(lab)?;
-        Ok(HostState {
+        let mut state = HostState {
             links,
             uplinks,
             sysctls,
@@ -175,7 +179,11 @@ impl Host for LinuxHost {
             domains,
             seen,
             ..HostState::default()
-        })
+        };
+        if let Some(copies) = &way.copies {
+            copies.read_back(&mut state);
+        }
+        Ok(state)
     }
 
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
@@ -213,9 +221,9 @@ impl Host for LinuxHost {
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
-                    .filter_map(|step| one(step, log, || apply_libvirt(&way, lab, step)))
+                    .filter_map(|step| one(step, log, || apply_libvirt(&way, lab, step, log)))
                     .collect(),
-                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, lab, step))),
+                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, lab, step, log))),
                 Batch::Guests => guests::run(
                     &way,
                     &self.folders.lab(lab).join("transcripts"),
@@ -282,8 +290,22 @@ fn apply_network(
 }
 
 /// Applies one step that is a libvirt call.
-fn apply_libvirt(way: &Way, lab: &LabName, step: &Step) -> Result<(), HostError> {
-    let libvirt = &way.libvirt;
+fn apply_libvirt(way: &Way, lab: &LabName, step: &Step, log: &dyn StepLog) -> Result<(), HostError> {
+    let (libvirt, shell) = (&way.libvirt, way.shell.as_ref());
+    let tell = |text: &str| log.note(step, text);
+    match (step, &way.copies) {
+        (Step::CreateVolume(name, volume), Some(copies)) => {
+            let volume = Volume {
+                base: copies.bring(libvirt, shell, &volume.base, &tell)?,
+                ..volume.clone()
+            };
+            return libvirt.create_volume(name, &volume);
+        }
+        (Step::DefineDomain(name, domain), Some(copies)) => {
+            return libvirt.define(lab, name, &copies.domain(libvirt, shell, domain, &tell)?);
+        }
+        _ => {}
+    }
     match step {
         Step::CreateVolume(name, volume) => libvirt.create_volume(name, volume),
         Step::DeleteVolume(name) => libvirt.delete_volume(name),

@@ -6,6 +6,7 @@ pub mod confirm;
 pub mod domain_xml;
 pub mod emulated;
 pub mod guests;
+mod images;
 pub mod iproute;
 pub mod libvirt;
 pub mod linux;

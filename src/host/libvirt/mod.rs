@@ -3,6 +3,8 @@
 mod stream;
 mod upload;
 
+pub use upload::label;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
