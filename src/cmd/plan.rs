@@ -16,11 +16,15 @@ pub struct Args {
     /// The lab file.
     #[arg(default_value = "lab.toml")]
     file: PathBuf,
+    /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
+    #[arg(long)]
+    emulate: bool,
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let topology = sight::load(&context.folders, &args.file)?;
+    let topology = sight::load_as(&context.folders, &args.file, args.emulate)?;
     let past = Journal::read(&context.folders.lab(&topology.lab)).map_err(|error| sight::failed(error.to_string()))?;
+    sight::same_hosts(&topology.lab, &past.hosts, &sight::connects(&topology))?;
     let mut connects = past.hosts;
     connects.extend(sight::connects(&topology));
     let hosts = sight::reach(&context.folders, &topology.lab, &connects)?;

@@ -26,6 +26,34 @@ pub fn load(folders: &Folders, file: &Path) -> Result<Topology, Failure> {
     Ok(allocate(&lab, &images))
 }
 
+/// The same; with `emulate`, every host is an emulated one, wired by the lab's cables.
+pub fn load_as(folders: &Folders, file: &Path, emulate: bool) -> Result<Topology, Failure> {
+    let mut topology = load(folders, file)?;
+    if emulate {
+        for host in topology.hosts.values_mut() {
+            host.connect = Connect::Emulated;
+        }
+    }
+    Ok(topology)
+}
+
+/// An error where the lab is up on other hosts than the ones of the same name now: those would be forgotten.
+pub fn same_hosts(
+    lab: &LabName,
+    past: &BTreeMap<HostName, Connect>,
+    wanted: &BTreeMap<HostName, Connect>,
+) -> Result<(), Failure> {
+    let moved = wanted
+        .iter()
+        .find(|(name, connect)| past.get(*name).is_some_and(|was| was != *connect));
+    moved.map_or(Ok(()), |(name, _)| {
+        Err(Failure::Failed {
+            message: format!("lab {lab} is up where {name} was reached in another way than it would be now"),
+            help: Some(format!("`netlab down {lab}` takes it away there")),
+        })
+    })
+}
+
 /// How the hosts of a topology are reached.
 pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
     topology

@@ -21,6 +21,9 @@ pub struct Args {
     /// The lab file.
     #[arg(default_value = "lab.toml")]
     file: PathBuf,
+    /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
+    #[arg(long)]
+    emulate: bool,
     /// After a failure leave everything as it is, instead of going back to where the run began.
     #[arg(long)]
     keep: bool,
@@ -48,7 +51,7 @@ struct Vm {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let topology = sight::load(&context.folders, &args.file)?;
+    let topology = sight::load_as(&context.folders, &args.file, args.emulate)?;
     signals::listen()?;
     let _lock = Lock::take(&context.folders, &topology.lab, "up").map_err(|error| sight::failed(error.to_string()))?;
     let (events, progress) = Progress::start(context.quiet);
@@ -94,6 +97,7 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
     let folder = folders.lab(lab);
     let past = Journal::read(&folder).map_err(|error| sight::failed(error.to_string()))?;
     let wanted_hosts = sight::connects(topology);
+    sight::same_hosts(lab, &past.hosts, &wanted_hosts)?;
     let mut connects = past.hosts;
     connects.extend(wanted_hosts.clone());
     let within = Duration::from_secs(args.confirm_timeout.into());

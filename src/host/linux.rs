@@ -14,7 +14,7 @@ use super::images::Copies;
 use super::libvirt::Libvirt;
 use super::shell::{LocalShell, NamespaceShell};
 use super::ssh::{self, SshShell};
-use super::{Cmd, CmdError, Host, HostError, Shell, StepError, StepLog, Survey, emulated, iproute};
+use super::{Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, emulated, iproute};
 use crate::folders::Folders;
 use crate::guest::Console;
 use crate::lab::{HostName, LabName, SshTarget};
@@ -234,6 +234,10 @@ impl Host for LinuxHost {
             });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
+        Ok(self.open_way()?.shell.run(cmd)?)
     }
 
     fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {

@@ -35,6 +35,14 @@ pub trait Host: Send + Sync {
     /// on and returns all of them. Guests of one call run side by side.
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>>;
 
+    /// Runs a command there that changes nothing, for a question that is none of the above.
+    fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
+        Err(HostError::Other {
+            doing: cmd.to_string(),
+            message: "this host runs no commands".to_owned(),
+        })
+    }
+
     /// Opens the console of a running domain. The guest's output from now on is not lost.
     fn open_console(&self, domain: &DomainName) -> Result<Box<dyn crate::guest::Console>, HostError>;
 }

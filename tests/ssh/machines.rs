@@ -77,6 +77,9 @@ impl Machines {
                 .keyring
                 .know(&format!("{} {}", address(node), machines.keyring.public("host")));
             machines.start_sshd(node);
+            // Their own files: nothing of netlab's cache is seen there.
+            fs::create_dir_all(cache()).unwrap();
+            machines.run(node, &["mount", "-t", "tmpfs", "tmpfs", cache().to_str().unwrap()]);
         }
         machines.write_lab("");
         Some(machines)
