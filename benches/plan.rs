@@ -9,8 +9,8 @@ use divan::{AllocProfiler, Bencher};
 use ipnet::Ipv4Net;
 use netlab::host::Survey;
 use netlab::lab::{
-    Boot, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr,
-    NetworkName, VmName,
+    Boot, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
+    LabHostNic, MacAddr, NetworkName, VmName,
 };
 use netlab::plan::{plan, preflight};
 use netlab::state::{Site, desired};
@@ -81,22 +81,30 @@ fn topology() -> Topology {
     Topology {
         lab: "bench".parse().unwrap(),
         hosts: hosts.collect(),
+        switches: BTreeMap::new(),
+        routers: BTreeMap::new(),
         cables: Vec::new(),
         guests: guests.collect(),
         images: [(image.name.clone(), image)].into(),
         outside: Vec::new(),
+        pings: Vec::new(),
     }
 }
 
 fn host(at: u16) -> TopologyHost {
     let segments = (0..NETWORKS).map(|number| {
         let segment = Segment {
+            class: Class::Service,
             bridge: bridge(number),
+            mac: None,
             stp: false,
             uplink: Some(IfName::new("eth0").unwrap()),
             vlan: Some(i64::from(number + 1).try_into().unwrap()),
             subnet: subnet(number),
             gateway: (at == number % HOSTS).then(|| Ipv4Addr::from(u32::from(subnet(number).network()) + 1)),
+            gateway_everywhere: false,
+            address: None,
+            dhcp: None,
         };
         (network_name(number), segment)
     });
@@ -104,6 +112,7 @@ fn host(at: u16) -> TopologyHost {
         connect: Connect::Emulated,
         nics: [(IfName::new("eth0").unwrap(), LabHostNic::default())].into(),
         segments: segments.collect(),
+        nat: Vec::new(),
     }
 }
 
@@ -125,6 +134,8 @@ fn guest(at: u16, image: &ImageName) -> Guest {
                 mac: MacAddr::new([0x52, 0x54, 0, u8::from(place == 1), high, low]).unwrap(),
                 address: Ipv4Net::new(address, 16).unwrap(),
                 gateway: None,
+                dhcp: false,
+                mtu: None,
             }
         });
     Guest {
@@ -135,6 +146,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         nics: nics.collect(),
         default_route: None,
         nameservers: Vec::new(),
+        floating: None,
     }
 }
 
@@ -154,10 +166,12 @@ fn image() -> Image {
             format: "qcow2".to_owned(),
         },
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "~ # ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
+        cloud_init: false,
     }
 }

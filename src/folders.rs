@@ -51,6 +51,18 @@ impl Folders {
         self.cache.join("capabilities")
     }
 
+    /// The user's template of domains, in the place of the built-in one.
+    pub fn domain_template(&self) -> PathBuf {
+        self.state.join("templates").join("domain.xml")
+    }
+
+    /// Makes `folder` and what is above it, for all to enter and read: what libvirt starts guests from must be in reach
+    /// of the user that it runs QEMU as.
+    pub fn make_open(folder: &Path) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
+    }
+
     /// Makes `folder` and what is above it, for the owner's eyes only where it did not exist.
     pub fn make(folder: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;

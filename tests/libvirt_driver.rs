@@ -1,13 +1,51 @@
 //! The libvirt driver against libvirt's own test driver: no daemon, no root.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use netlab::host::domain_xml::{XmlError, read, render};
+use std::sync::Arc;
+
+use netlab::host::domain_xml::{Definitions, Files, Template, XmlError, read, render};
 use netlab::host::libvirt::Libvirt;
-use netlab::lab::{Boot, Dialect, ImageConsole, LabName};
-use netlab::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
+use netlab::host::{Cmd, CmdError, Output, Shell};
+use netlab::lab::{Boot, ConsoleKind, Dialect, ImageConsole, LabName};
+use netlab::state::{Accel, Condition, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
 use virt::connect::Connect;
 
-const LOG: &str = "/var/log/libvirt/qemu/x.console.log";
+const FILES: Files = Files {
+    disk: "/pool/netlab.demo/demo.a.qcow2",
+    console_log: "/var/log/libvirt/netlab.demo/a.console.log",
+};
+
+/// The test driver has no host: no folder of logs is made, no note beside a disk.
+struct NoFiles;
+
+impl Shell for NoFiles {
+    fn run(&self, _: &Cmd) -> Result<Output, CmdError> {
+        Ok(Output {
+            status: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        })
+    }
+}
+
+fn driver() -> Libvirt {
+    Libvirt::open("test:///default", Arc::new(NoFiles), Template::built_in()).unwrap()
+}
+
+fn xml(name: &DomainName, domain: &Domain) -> String {
+    let disk = format!("/pool/netlab.demo/{name}.qcow2");
+    let files = Files { disk: &disk, ..FILES };
+    render(&Template::built_in().unwrap(), name, domain, files).unwrap()
+}
+
+/// A domain that does not run, read back.
+fn defined(xml: &str) -> Option<(DomainName, Domain)> {
+    read(Definitions {
+        inactive: xml,
+        live: None,
+    })
+    .unwrap()
+}
 
 fn lab() -> LabName {
     "demo".parse().unwrap()
@@ -47,7 +85,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         cpus: 2,
         boot,
         nics: (0..nics).map(nic).collect(),
-        running: true,
+        running: false,
         configured: None,
     }
 }
@@ -62,99 +100,232 @@ fn through_libvirt(xml: &str) -> String {
 
 #[test]
 fn a_domain_comes_back_as_it_was() {
-    Libvirt::open("test:///default").unwrap();
+    driver();
     let odd = "console=ttyS0 a=\"<&>'\" ]]> ü $(x) `y` %s ;|\\";
     let disk = Boot::Disk {
-        base: "/img/base.qcow2".into(),
-        format: "qcow2".to_owned(),
+        base: "/img/a & b/base.img".into(),
+        format: "raw".to_owned(),
     };
     for (at, boot) in [kernel("console=ttyS0"), kernel(odd), disk].into_iter().enumerate() {
         for nics in 0..=3 {
             let name = name(&format!("vm{at}-{nics}"));
             let wanted = domain(boot.clone(), nics);
-            let path = matches!(boot, Boot::Disk { .. }).then_some("/pool/x.qcow2");
-            let xml = render(&lab(), &name, &wanted, path, LOG).unwrap();
-            assert_eq!(read(&xml).unwrap(), Some((name.clone(), wanted.clone())), "{xml}");
+            let xml = xml(&name, &wanted);
+            assert_eq!(defined(&xml), Some((name.clone(), wanted.clone())), "{xml}");
             let back = through_libvirt(&xml);
-            assert_eq!(read(&back).unwrap(), Some((name, wanted)), "{back}");
+            assert_eq!(defined(&back), Some((name, wanted)), "{back}");
         }
     }
 }
 
 #[test]
-fn drift_is_seen() {
-    let xml = render(&lab(), &name("a"), &domain(kernel("x"), 2), None, LOG).unwrap();
-    let xml = xml
-        .replace(">96<", ">128<")
-        .replace("<source bridge=\"br1\"/>", "<source bridge=\"virbr0\"/>");
-    let (_, seen) = read(&xml).unwrap().unwrap();
-    assert_eq!(seen.memory_mib, 128);
-    assert_eq!(seen.nics[1].bridge.as_str(), "virbr0");
+fn every_part_of_a_definition_is_read_from_the_xml_itself() {
+    let disk = Boot::Disk {
+        base: "/img/base.img".into(),
+        format: "raw".to_owned(),
+    };
+    let (by_kernel, by_disk) = (domain(kernel("quiet"), 2), domain(disk, 0));
+    for (domain, from, to) in [
+        (&by_kernel, ">96<", ">128<"),
+        (&by_kernel, "<vcpu>2<", "<vcpu>3<"),
+        (&by_kernel, "type=\"qemu\"", "type=\"kvm\""),
+        (&by_kernel, "arch=\"i686\"", "arch=\"x86_64\""),
+        (&by_kernel, "machine=\"pc\"", "machine=\"pc-q35-7.2\""),
+        (&by_kernel, "/vmlinuz<", "/vmlinuz.old<"),
+        (&by_kernel, "/img/initrd<", "/img/other<"),
+        (&by_kernel, ">quiet<", ">loud<"),
+        (&by_kernel, "bridge=\"br1\"", "bridge=\"virbr0\""),
+        (&by_kernel, "dev=\"nl-tap0\"", "dev=\"nl-tap9\""),
+        (&by_kernel, "52:54:00:00:00:01", "52:54:00:00:00:99"),
+        (&by_kernel, "type=\"e1000\"", "type=\"rtl8139\""),
+        (&by_disk, "bus=\"virtio\"", "bus=\"scsi\""),
+        (&by_disk, "/img/base.img", "/img/other.img"),
+        (&by_disk, "<format type=\"raw\"/>", "<format type=\"qcow2\"/>"),
+        (
+            &by_disk,
+            "<driver name=\"qemu\" type=\"qcow2\"/>",
+            "<driver name=\"qemu\" type=\"raw\"/>",
+        ),
+        (&by_disk, "/pool/netlab.demo/demo.a.qcow2", "/pool/other.qcow2"),
+    ] {
+        let xml = xml(&name("a"), domain);
+        assert!(xml.contains(from), "{from} in {xml}");
+        let (_, seen) = defined(&xml.replace(from, to)).unwrap();
+        assert_ne!(seen, *domain, "{from} became {to}");
+    }
+}
+
+#[test]
+fn a_change_of_what_runs_is_seen_as_well_as_one_of_what_is_defined() {
+    let wanted = domain(kernel("x"), 2);
+    let written = xml(&name("a"), &wanted);
+    let changed = written.replace("br1", "virbr0");
+    let seen = |inactive: &str, live: &str| {
+        let live = Some(live);
+        read(Definitions { inactive, live }).unwrap().unwrap().1
+    };
+    assert_eq!(seen(&written, &written), wanted);
+    assert_eq!(seen(&changed, &written).nics[1].bridge.as_str(), "virbr0");
+    assert_eq!(seen(&written, &changed).nics[1].bridge.as_str(), "virbr0");
+}
+
+#[test]
+fn what_libvirt_calls_a_machine_is_what_was_asked_for() {
+    let wanted = domain(kernel("x"), 0);
+    let expanded = xml(&name("a"), &wanted).replace("machine=\"pc\"", "machine=\"pc-i440fx-7.2\"");
+    assert_eq!(defined(&expanded).unwrap().1, wanted);
+}
+
+#[test]
+fn every_format_down_to_the_base_is_stated() {
+    let disk = Boot::Disk {
+        base: "/img/base.img".into(),
+        format: "raw".to_owned(),
+    };
+    let xml = xml(&name("a"), &domain(disk, 0));
+    let chain = "<backingStore type=\"file\"><format type=\"raw\"/><source file=\"/img/base.img\"/><backingStore/>\
+                 </backingStore>";
+    assert!(
+        xml.contains("<driver name=\"qemu\" type=\"qcow2\"/>") && xml.contains(chain),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_template_of_the_users_keeps_what_it_adds() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("domain.xml");
+    let own = include_str!("../templates/domain.xml")
+        .replace(
+            "<domain>",
+            "<domain xmlns:qemu=\"http://libvirt.org/schemas/domain/qemu/1.0\">",
+        )
+        .replace("<vcpu/>", "<vcpu placement=\"static\" cpuset=\"0\"/>")
+        .replace(
+            "<disk/>",
+            "<disk type=\"file\" device=\"cdrom\"><target dev=\"sdb\" bus=\"sata\"/></disk><disk/>",
+        )
+        .replace(
+            "</devices>",
+            "<rng model=\"virtio\"><backend model=\"random\">/dev/urandom</backend></rng></devices>",
+        );
+    std::fs::write(&file, own).unwrap();
+    let wanted = domain(kernel("x"), 1);
+    let xml = render(&Template::load(&file).unwrap(), &name("a"), &wanted, FILES).unwrap();
+    let back = through_libvirt(&xml);
+    for addition in ["/dev/urandom", "device='cdrom'", "cpuset='0'"] {
+        assert!(back.contains(addition), "{addition} in {back}");
+    }
+    assert_eq!(defined(&back).unwrap().1, wanted);
+
+    std::fs::write(&file, "<domain>\n  <name/>\n  <uuid>\n</domain>").unwrap();
+    let error = Template::load(&file).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}:3:3: ", file.display())), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    Template::load(&file).unwrap();
 }
 
 #[test]
 fn foreign_domains_and_copies_are_not_ours() {
     let plain = "<domain type='test'><name>demo.a</name><memory>8192</memory><os><type>hvm</type></os></domain>";
-    assert_eq!(read(plain).unwrap(), None);
-    let xml = render(&lab(), &name("a"), &domain(kernel("x"), 0), None, LOG).unwrap();
-    assert_eq!(read(&xml.replace("<name>demo.a<", "<name>demo.b<")).unwrap(), None);
+    assert_eq!(defined(plain), None);
+    let xml = xml(&name("a"), &domain(kernel("x"), 0));
+    assert_eq!(defined(&xml.replace("<name>demo.a<", "<name>demo.b<")), None);
 }
 
 #[test]
 fn what_xml_cannot_carry_is_refused() {
-    let result = render(&lab(), &name("a"), &domain(kernel("a\u{1}b"), 0), None, LOG);
-    assert!(matches!(result, Err(XmlError::Illegal(_))), "{result:?}");
+    let template = Template::built_in().unwrap();
+    for bad in ["a\u{1}b", "a\nb", "a\u{fffe}b"] {
+        let result = render(&template, &name("a"), &domain(kernel(bad), 0), FILES);
+        assert!(matches!(result, Err(XmlError::Illegal(_))), "{result:?}");
+    }
 }
 
 #[test]
 fn a_foreign_domain_is_not_defined_over() {
-    let libvirt = Libvirt::open("test:///default").unwrap();
+    let libvirt = driver();
     let conn = Connect::open(Some("test:///default")).unwrap();
     let foreign = "<domain type='test'><name>demo.taken</name><memory>8192</memory><os><type>hvm</type></os></domain>";
     let made = conn.define_domain_xml(foreign).unwrap();
-    let result = libvirt.define(&lab(), &name("taken"), &domain(kernel("x"), 0));
+    let result = libvirt.define(&name("taken"), &domain(kernel("x"), 0));
     assert!(result.unwrap_err().to_string().contains("netlab did not make"));
     assert!(libvirt.undefine(&name("taken"), &made.uuid_string().unwrap()).is_err());
     made.undefine().unwrap();
 }
 
 #[test]
+fn a_foreign_pool_is_not_adopted_and_not_deleted() {
+    let libvirt = driver();
+    let conn = Connect::open(Some("test:///default")).unwrap();
+    let foreign = "<pool type='dir'><name>netlab.demo</name><target><path>/elsewhere</path></target></pool>";
+    let made = conn.define_storage_pool_xml(foreign, 0).unwrap();
+    let volume = Volume {
+        base: "/img/base.img".into(),
+        base_format: "raw".to_owned(),
+    };
+    let error = libvirt.create_volume(&name("a"), &volume).unwrap_err().to_string();
+    let uuid = made.uuid_string().unwrap();
+    assert!(
+        error.contains("netlab.demo that netlab did not make") && error.contains(&uuid),
+        "{error}"
+    );
+    assert!(libvirt.observe(&lab()).unwrap().volumes.is_empty());
+    libvirt.delete_volume(&name("a")).unwrap();
+    let left = conn.lookup_storage_pool_by_name("netlab.demo").unwrap();
+    assert_eq!(left.uuid_string().unwrap(), uuid);
+    assert!(!left.is_active().unwrap(), "it was not even started");
+    made.undefine().unwrap();
+}
+
+#[test]
 fn a_domain_is_defined_started_seen_stopped_and_removed() {
-    let libvirt = Libvirt::open("test:///default").unwrap();
+    let libvirt = driver();
     let (life, mut wanted) = (name("life"), domain(kernel("x"), 1));
     wanted.uuid = "6f1d0f3e-8f8c-5a57-9a35-0d4b0a5f1c02".to_owned();
-    libvirt.define(&lab(), &life, &wanted).unwrap();
-    assert!(!libvirt.observe(&lab()).unwrap().0[&life].running);
+    libvirt.define(&life, &wanted).unwrap();
+    assert!(!libvirt.observe(&lab()).unwrap().domains[&life].running);
     // The test driver cannot start a domain paused; its connections share their domains.
     let conn = Connect::open(Some("test:///default")).unwrap();
     let handle = conn.lookup_domain_by_name("demo.life").unwrap();
     handle.create().unwrap();
     handle.suspend().unwrap();
     libvirt.start_paused(&life).unwrap();
-    assert!(!libvirt.observe(&lab()).unwrap().0[&life].running);
+    assert!(!libvirt.observe(&lab()).unwrap().domains[&life].running);
+    assert_eq!(
+        libvirt.observe(&lab()).unwrap().seen[&life].condition,
+        Condition::Paused
+    );
     libvirt.resume(&life).unwrap();
     let told = GuestConfig {
         hostname: "life".parse().unwrap(),
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "~ # ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
-        nics: vec![(wanted.nics[0].mac, "10.0.0.2/24".parse().unwrap())],
+        nics: vec![GuestNicConfig {
+            mac: wanted.nics[0].mac,
+            address: "10.0.0.2/24".parse().unwrap(),
+            dhcp: false,
+            mtu: None,
+        }],
         default_route: None,
         nameservers: Vec::new(),
     };
     libvirt.set_configured(&life, &told).unwrap();
-    assert_eq!(libvirt.observe(&lab()).unwrap().0[&life].configured, Some(told));
+    assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(told));
     handle.destroy().unwrap();
-    assert_eq!(libvirt.observe(&lab()).unwrap().0[&life].configured, None);
+    assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, None);
     handle.create().unwrap();
-    assert_eq!(libvirt.observe(&lab()).unwrap().0[&life], wanted);
+    wanted.running = true;
+    assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life], wanted);
     assert!(libvirt.stop(&life, "6f1d0f3e-8f8c-5a57-9a35-0d4b0a5f1cff").is_err());
     libvirt.stop(&life, &wanted.uuid).unwrap();
     libvirt.stop(&life, &wanted.uuid).unwrap();
     libvirt.undefine(&life, &wanted.uuid).unwrap();
     libvirt.undefine(&life, &wanted.uuid).unwrap();
-    assert!(!libvirt.observe(&lab()).unwrap().0.contains_key(&life));
+    assert!(!libvirt.observe(&lab()).unwrap().domains.contains_key(&life));
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::error::Failure;
 use super::progress::Progress;
 use super::{Context, sight, signals, up};
-use crate::lab::LabName;
+use crate::lab::{Connect, HostName, LabName};
 use crate::plan::plan;
-use crate::run::{Events, Journal, Lock, Run};
+use crate::run::{Event, Events, Journal, Lock, Run};
 use crate::state::Site;
 
 #[derive(clap::Args)]
@@ -28,10 +28,11 @@ struct Answer<'a> {
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let lab = sight::lab_name(&args.lab)?;
+    let hint = sight::hint(&context.folders, &args.lab);
     signals::listen()?;
     let _lock = Lock::take(&context.folders, &lab, "down").map_err(|error| sight::failed(error.to_string()))?;
     let (events, progress) = Progress::start(context.quiet);
-    let result = take_away(context, &lab, &events);
+    let result = take_away(context, &lab, hint.as_ref(), &events);
     drop(events);
     progress.finish();
     let steps = result?;
@@ -43,11 +44,29 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     context.answer(&text, &Answer { lab: &lab, steps })
 }
 
-fn take_away(context: &Context, lab: &LabName, events: &Events) -> Result<usize, Failure> {
+/// `hint`: the hosts by the lab file, where one was given.
+fn take_away(
+    context: &Context,
+    lab: &LabName,
+    hint: Option<&BTreeMap<HostName, Connect>>,
+    events: &Events,
+) -> Result<usize, Failure> {
     let folder = context.folders.lab(lab);
     let past = Journal::read(&folder).map_err(|error| sight::failed(error.to_string()))?;
     let mut connects = past.hosts;
-    connects.extend(sight::machines(&context.folders, lab)?);
+    let machines = sight::machines(&context.folders, lab)?;
+    // Emulated hosts are found by their marks. Of others only the journal tells, or the file.
+    match hint {
+        Some(hint) => hint.iter().for_each(|(host, connect)| {
+            connects.entry(host.clone()).or_insert_with(|| connect.clone());
+        }),
+        None if past.damaged || connects.is_empty() => events.send(Event::Warning(format!(
+            "there is no whole record of lab {lab}: only emulated hosts were looked for. If it was on other hosts, \
+             too, give its lab file: netlab down FILE"
+        ))),
+        None => {}
+    }
+    connects.extend(machines);
     let hosts = sight::reach(&context.folders, lab, &connects)?;
     let observed = sight::observe(&hosts, lab)?;
     let to_do = plan(&observed, &Site::new());

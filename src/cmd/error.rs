@@ -46,6 +46,16 @@ impl Failure {
     }
 }
 
+/// What went wrong, without the help.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Invalid(report) => write!(f, "{report}"),
+            Self::Usage(message) | Self::Failed { message, .. } | Self::Interrupted(_, message) => f.write_str(message),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

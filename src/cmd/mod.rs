@@ -4,6 +4,7 @@ mod doctor;
 mod down;
 pub mod error;
 mod image;
+mod import;
 pub mod output;
 mod plan;
 pub mod progress;
@@ -56,6 +57,8 @@ enum Verb {
     Plan(plan::Args),
     /// Show hosts, networks and VMs of a lab; without a lab, the labs there are.
     Status(status::Args),
+    /// Write a lab file that builds the networks of a nova.conf.
+    Import(import::Args),
     /// Guest images.
     #[command(subcommand)]
     Image(image::Verb),
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Plan(args) => plan::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
+        Verb::Import(args) => import::run(&context, &args),
         Verb::Image(verb) => image::run(&context, &verb),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "netlab", &mut std::io::stdout());

@@ -20,6 +20,24 @@ pub fn table(rows: &[Vec<String>]) -> String {
     out
 }
 
+/// Rows whose first one is the head, without the columns that have nothing below it.
+pub fn without_empty_columns(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let full = |at: usize| {
+        rows.iter()
+            .skip(1)
+            .any(|row| row.get(at).is_some_and(|cell| !cell.is_empty()))
+    };
+    let width = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let keep: Vec<bool> = (0..width).map(full).collect();
+    let kept = |row: Vec<String>| {
+        row.into_iter()
+            .zip(&keep)
+            .filter(|(_, keep)| **keep)
+            .map(|(cell, _)| cell)
+    };
+    rows.into_iter().map(|row| kept(row).collect()).collect()
+}
+
 /// One line on stderr.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -51,6 +69,12 @@ mod tests {
             vec!["long".to_owned(), "c".to_owned()],
         ];
         assert_eq!(table(&rows), "a     b\nlong  c\n");
+    }
+
+    #[test]
+    fn a_column_with_nothing_but_a_head_is_left_out() {
+        let rows = [["A", "B", "C"], ["1", "", "3"], ["4", "", ""]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&without_empty_columns(rows.to_vec())), "A  C\n1  3\n4\n");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::error::Failure;
 use super::{Context, sight};
-use crate::lab::HostName;
+use crate::lab::{self, HostName};
 use crate::plan::{Plan, Severity, plan, preflight};
 use crate::run::{Event, Events, Journal};
 use crate::state::{Site, desired};
@@ -19,14 +19,22 @@ pub struct Args {
     /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
     #[arg(long)]
     emulate: bool,
+    /// Print the plain lab file instead: counts, defaults and `[nova]` written out as what they stand for.
+    #[arg(long)]
+    expand: bool,
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    if args.expand {
+        let text = lab::write(&sight::load_lab(&context.folders, &args.file)?);
+        return context.answer(&text, &text);
+    }
     let topology = sight::load_as(&context.folders, &args.file, args.emulate)?;
     let past = Journal::read(&context.folders.lab(&topology.lab)).map_err(|error| sight::failed(error.to_string()))?;
-    sight::same_hosts(&topology.lab, &past.hosts, &sight::connects(&topology))?;
+    let wanted_hosts = sight::connects(&topology);
+    sight::same_ways(&topology.lab, &past.hosts, &wanted_hosts)?;
     let mut connects = past.hosts;
-    connects.extend(sight::connects(&topology));
+    connects.extend(wanted_hosts);
     let hosts = sight::reach(&context.folders, &topology.lab, &connects)?;
     let observed = sight::observe(&hosts, &topology.lab)?;
     let (to_do, _) = judge(&topology, &hosts, &observed, &Events::none())?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Failure;
+use super::output::complain;
 use crate::folders::Folders;
 use crate::host::confirm::CONFIRM_WITHIN;
 use crate::host::emulated::Rig;
@@ -13,16 +14,20 @@ use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
 use crate::host::{Host, HostError, NamedHosts, Survey};
 use crate::image;
-use crate::lab::{self, Connect, HostName, LabName};
+use crate::lab::{self, Connect, HostName, Lab, LabName};
 use crate::run::{chain, on_each};
-use crate::state::{HostState, Site, rig_host};
+use crate::state::{HostState, MachineKind, Site, rig_host};
 use crate::topology::{Topology, allocate};
 
-/// Loads a lab file and makes every choice in it.
+/// Loads a lab file and makes every choice in it; what makes little sense is told on stderr.
 pub fn load(folders: &Folders, file: &Path) -> Result<Topology, Failure> {
     let images = image::catalog(folders).map_err(|error| failed(chain(&error)))?;
-    let known: BTreeSet<_> = images.keys().cloned().collect();
-    let lab = lab::load(file, &known).map_err(|error| Failure::Invalid(miette::Report::new(error)))?;
+    let lab = load_lab(folders, file)?;
+    for warning in &lab.warnings {
+        let help = warning.help.iter().map(|help| format!(" (help: {help})"));
+        let help = help.collect::<String>();
+        complain(&format!("warning: {}: {warning}{help}", file.display()));
+    }
     Ok(allocate(&lab, &images))
 }
 
@@ -37,21 +42,11 @@ pub fn load_as(folders: &Folders, file: &Path, emulate: bool) -> Result<Topology
     Ok(topology)
 }
 
-/// An error where the lab is up on other hosts than the ones of the same name now: those would be forgotten.
-pub fn same_hosts(
-    lab: &LabName,
-    past: &BTreeMap<HostName, Connect>,
-    wanted: &BTreeMap<HostName, Connect>,
-) -> Result<(), Failure> {
-    let moved = wanted
-        .iter()
-        .find(|(name, connect)| past.get(*name).is_some_and(|was| was != *connect));
-    moved.map_or(Ok(()), |(name, _)| {
-        Err(Failure::Failed {
-            message: format!("lab {lab} is up where {name} was reached in another way than it would be now"),
-            help: Some(format!("`netlab down {lab}` takes it away there")),
-        })
-    })
+/// Loads a lab file, with every choice in it open.
+pub fn load_lab(folders: &Folders, file: &Path) -> Result<Lab, Failure> {
+    let images = image::catalog(folders).map_err(|error| failed(chain(&error)))?;
+    let known: BTreeSet<_> = images.into_keys().collect();
+    lab::load(file, &known).map_err(|error| Failure::Invalid(miette::Report::new(error)))
 }
 
 /// How the hosts of a topology are reached.
@@ -105,8 +100,9 @@ pub fn machines(folders: &Folders, lab: &LabName) -> Result<BTreeMap<HostName, C
     let site = on_each(&hosts, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?;
     Ok(site
         .into_values()
-        .flat_map(|state| state.machines.into_keys())
-        .map(|name| (name, Connect::Emulated))
+        .flat_map(|state| state.machines)
+        .filter(|(_, machine)| machine.kind == MachineKind::Host)
+        .map(|(name, _)| (name, Connect::Emulated))
         .collect())
 }
 
@@ -159,6 +155,52 @@ fn unreachable(errors: &[(HostName, HostError)]) -> Failure {
 /// A failure without further help.
 pub fn failed(message: String) -> Failure {
     Failure::Failed { message, help: None }
+}
+
+/// The hosts by the lab file that a user gave, as far as there is one that can be read.
+pub fn hint(folders: &Folders, text: &str) -> Option<BTreeMap<HostName, Connect>> {
+    let path = Path::new(text);
+    path.is_file()
+        .then(|| load(folders, path).ok())
+        .flatten()
+        .map(|topology| connects(&topology))
+}
+
+/// How a host is reached, as a word for the user.
+pub fn connect_word(connect: &Connect) -> String {
+    if let Connect::Ssh(target) = connect {
+        return target.to_string();
+    }
+    match serde_json::to_value(connect) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(value) => value.to_string(),
+        Err(_) => String::new(),
+    }
+}
+
+/// An error where a host of the journal is now reached another way: what is on it would be out of sight.
+pub fn same_ways(
+    lab: &LabName,
+    past: &BTreeMap<HostName, Connect>,
+    wanted: &BTreeMap<HostName, Connect>,
+) -> Result<(), Failure> {
+    let changed = wanted.iter().filter_map(|(host, now)| {
+        let was = past.get(host).filter(|was| *was != now)?;
+        let (was, now) = (connect_word(was), connect_word(now));
+        Some(format!(
+            "host {host} was `{was}` when the lab came up and is `{now}` in its file"
+        ))
+    });
+    let changed: Vec<String> = changed.collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed {
+        message: changed.join("\n"),
+        help: Some(format!(
+            "take away what is on it first: `netlab down {lab}`, then `netlab up`"
+        )),
+    })
 }
 
 /// The lab that a user means by `text`: a lab's name, or a file that names one.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::error::Failure;
-use super::output::table;
+use super::output::{table, without_empty_columns};
 use super::progress::Progress;
 use super::{Context, plan as plan_verb, sight, signals};
 use crate::image;
@@ -76,13 +76,16 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         vms.iter()
             .map(|vm| vec![vm.name.clone(), vm.host.clone(), vm.addresses.join(" ")]),
     );
-    let head = if steps == 0 {
-        format!("lab {} is up as described: nothing to do\n", topology.lab)
-    } else {
-        format!("lab {} is up: {steps} steps\n", topology.lab)
+    let mut text = match steps {
+        0 => format!("lab {} is up as described: nothing to do\n", topology.lab),
+        1 => format!("lab {} is up: 1 step\n", topology.lab),
+        _ => format!("lab {} is up: {steps} steps\n", topology.lab),
     };
+    if !vms.is_empty() {
+        text.push_str(&table(&without_empty_columns(rows)));
+    }
     context.answer(
-        &format!("{head}{}", table(&rows)),
+        &text,
         &Answer {
             lab: &topology.lab,
             steps,
@@ -97,7 +100,7 @@ fn bring_up(context: &Context, args: &Args, topology: &Topology, events: &Events
     let folder = folders.lab(lab);
     let past = Journal::read(&folder).map_err(|error| sight::failed(error.to_string()))?;
     let wanted_hosts = sight::connects(topology);
-    sight::same_hosts(lab, &past.hosts, &wanted_hosts)?;
+    sight::same_ways(lab, &past.hosts, &wanted_hosts)?;
     let mut connects = past.hosts;
     connects.extend(wanted_hosts.clone());
     let within = Duration::from_secs(args.confirm_timeout.into());

@@ -1,20 +1,28 @@
 //! `netlab verify`: nothing to do, and every guest reaches whom it must and nobody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
+use serde::Serialize;
+
 use super::error::Failure;
-use super::{Context, plan as plan_verb, sight};
+use super::{Context, sight};
 use crate::guest::{Answer, ProbeOptions, Session, Transcript, probe};
 use crate::host::NamedHosts;
-use crate::lab::VmName;
-use crate::run::{Events, chain};
-use crate::state::DomainName;
+use crate::lab::{Asked, HostName, LabName, VmName};
+use crate::plan::plan;
+use crate::run::chain;
+use crate::state::{DomainName, Site, desired};
 use crate::topology::Topology;
-use crate::verify::{Expectation, Matrix, expected, text};
+use crate::verify::{Expectation, Matrix, Replies, Reply, Sight, diagnose, expected, full_packet, html, junit, text};
+
+/// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
+const HEADERS: u16 = 28;
+/// Full packets take three times the room of small ones in a guest's receive buffer: see [`ProbeOptions::at_once`].
+const FULL_AT_ONCE: usize = 4;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -24,9 +32,23 @@ pub struct Args {
     /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
     #[arg(long)]
     emulate: bool,
+    /// Also write the result as JUnit XML, for CI.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Also write the result as one HTML page that needs no other file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
-type Answers = BTreeMap<VmName, Result<BTreeMap<IpAddr, Answer>, String>>;
+#[derive(Serialize)]
+struct Report<'a> {
+    lab: &'a LabName,
+    as_expected: bool,
+    /// What `up` would do, a line a step; none: nothing differs from the file.
+    drift: &'a [String],
+    #[serde(flatten)]
+    matrix: &'a Matrix,
+}
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let topology = sight::load_as(&context.folders, &args.file, args.emulate)?;
@@ -38,66 +60,102 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
             help: Some(format!("netlab up {}", args.file.display())),
         });
     }
-    let (drift, _) = plan_verb::judge(&topology, &hosts, &observed, &Events::none())?;
+    // No preflight: the lab is up, and what stands in the way of making it anew is not asked here.
+    let wanted = desired(&topology, &sight::survey(&hosts, &topology.lab)?);
+    let to_do = plan(&observed, &wanted);
+    let drift: Vec<String> = to_do.steps().map(|(host, step)| format!("{host}: {step}")).collect();
+    let expectations = expected(&topology);
+    let replies = ask(context, &topology, &hosts, &observed, &expectations);
+    let mut matrix = Matrix::new(expectations, &replies);
+    explain(&topology, &hosts, &observed, &mut matrix);
+
+    if let Some(path) = &args.junit {
+        let report = junit::junit(topology.lab.as_str(), &drift, &matrix);
+        write(path, &report.map_err(|error| sight::failed(error.to_string()))?)?;
+    }
+    if let Some(path) = &args.html {
+        write(path, &html::html(topology.lab.as_str(), &drift, &matrix))?;
+    }
+    let as_expected = drift.is_empty() && matrix.is_as_expected();
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let report = Report {
+        lab: &topology.lab,
+        as_expected,
+        drift: &drift,
+        matrix: &matrix,
+    };
+    context.answer(&text(&matrix, colour), &report)?;
     if !drift.is_empty() {
         return Err(Failure::Failed {
-            message: format!(
-                "the lab is not as described; `up` would do:\n{}",
-                plan_verb::text(&drift).trim_end()
-            ),
+            message: format!("the lab is not as described; `up` would do:\n{}", drift.join("\n")),
             help: Some(format!("netlab up {}", args.file.display())),
         });
     }
-    let expectations = expected(&topology);
-    let answers = ask(context, &topology, &hosts, &expectations);
-    let matrix = Matrix::new(expectations, &answers);
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    context.answer(&text(&matrix, colour), &matrix)?;
-    if matrix.is_as_expected() {
+    if as_expected {
         return Ok(());
     }
     Err(sight::failed("not every answer is as it should be".to_owned()))
 }
 
-/// Asks every guest at the same time, each in one console exchange.
-fn ask(context: &Context, topology: &Topology, hosts: &NamedHosts, expectations: &[Expectation]) -> Answers {
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| sight::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+/// Asks every guest at the same time.
+fn ask(
+    context: &Context,
+    topology: &Topology,
+    hosts: &NamedHosts,
+    observed: &Site,
+    expectations: &[Expectation],
+) -> Replies {
     thread::scope(|scope| {
         let asked: Vec<_> = topology
             .guests
             .keys()
             .map(|vm| {
-                let mut targets: Vec<IpAddr> = expectations
+                let mine: Vec<&Expectation> = expectations
                     .iter()
-                    .filter(|one| one.from == *vm)
-                    .map(|one| one.address)
+                    .filter(|one| one.from == Asked::Vm(vm.clone()))
                     .collect();
-                targets.sort();
-                targets.dedup();
-                (
-                    vm.clone(),
-                    scope.spawn(move || ask_one(context, topology, hosts, vm, &targets)),
-                )
+                let ask = move || {
+                    can_be_asked(topology, observed, vm)?;
+                    ask_one(context, topology, hosts, vm, &mine)
+                };
+                (vm.clone(), scope.spawn(ask))
             })
             .collect();
         asked
             .into_iter()
-            .map(|(vm, answer)| {
-                (
-                    vm,
-                    answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                )
+            .map(|(vm, replies)| {
+                let replies = replies.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                (Asked::Vm(vm), replies)
             })
             .collect()
     })
 }
 
+/// A guest that does not run, or was told nothing yet, is not waited for.
+fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(), String> {
+    let name = DomainName::new(&topology.lab, vm);
+    let host = topology.guests.get(vm).and_then(|guest| observed.get(&guest.host));
+    match host.and_then(|state| state.domains.get(&name)) {
+        None => Err("the guest is not there".to_owned()),
+        Some(domain) if !domain.running => Err("the guest is not running".to_owned()),
+        Some(domain) if domain.configured.is_none() => Err("the guest was not told its addresses".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Asks one guest: whom it must reach inside the lab by full packets, and by small ones where those do not all come
+/// back; all others, for whom a lost full packet proves nothing, by small ones only. What is inside has a name.
 fn ask_one(
     context: &Context,
     topology: &Topology,
     hosts: &NamedHosts,
     vm: &VmName,
-    targets: &[IpAddr],
-) -> Result<BTreeMap<IpAddr, Answer>, String> {
+    expectations: &[&Expectation],
+) -> Result<BTreeMap<IpAddr, Reply>, String> {
     let guest = topology.guests.get(vm).ok_or("no such guest")?;
     let image = topology
         .images
@@ -113,5 +171,62 @@ fn ask_one(
         .join(format!("{vm}.log"));
     let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
     let mut session = Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| chain(&error))?;
-    probe(&mut session, targets, &ProbeOptions::default()).map_err(|error| chain(&error))
+
+    let is_full = |one: &Expectation| one.reach && one.to != one.address.to_string();
+    let mut full: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut small: BTreeSet<IpAddr> = BTreeSet::new();
+    for one in expectations {
+        if is_full(one) {
+            let size = full_packet(topology, vm, one.address) - HEADERS;
+            full.entry(size).or_default().insert(one.address);
+        } else {
+            small.insert(one.address);
+        }
+    }
+    let mut pings = |targets: Vec<IpAddr>, options: &ProbeOptions| {
+        probe(&mut session, &targets, options).map_err(|error| chain(&error))
+    };
+    let mut replies: BTreeMap<IpAddr, Reply> = BTreeMap::new();
+    for (size, targets) in full {
+        let options = ProbeOptions {
+            size: Some(size),
+            at_once: FULL_AT_ONCE,
+            ..ProbeOptions::default()
+        };
+        let answers = pings(targets.into_iter().collect(), &options)?;
+        replies.extend(answers.into_iter().map(|(address, answer)| (address, answer.into())));
+    }
+    let lost = |answer: &Answer| matches!(answer, Answer::Counted { sent, received, .. } if received < sent);
+    let again = replies
+        .iter()
+        .filter(|(_, reply)| lost(&reply.answer))
+        .map(|(address, _)| *address);
+    let again: Vec<IpAddr> = again.chain(small).collect();
+    for (address, answer) in pings(again, &ProbeOptions::default())? {
+        match replies.get_mut(&address) {
+            Some(reply) => reply.small = Some(answer),
+            None => _ = replies.insert(address, answer.into()),
+        }
+    }
+    Ok(replies)
+}
+
+/// Adds to each failed cell where its packets stop, as far as the hosts show it.
+fn explain(topology: &Topology, hosts: &NamedHosts, observed: &Site, matrix: &mut Matrix) {
+    if matrix.is_as_expected() {
+        return;
+    }
+    // One host that cannot be looked at says nothing; the others do.
+    let looked = hosts.iter().filter(|(name, _)| topology.hosts.contains_key(*name));
+    let ports: BTreeMap<HostName, _> = looked
+        .filter_map(|(name, host)| Some((name.clone(), host.ports().ok().filter(|ports| !ports.is_empty())?)))
+        .collect();
+    let sight = Sight {
+        topology,
+        observed,
+        ports: &ports,
+    };
+    for cell in &mut matrix.cells {
+        cell.cause = diagnose(&sight, cell);
+    }
 }

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use super::error::SessionError;
 use super::session::Session;
 use crate::lab::{Dialect, MacAddr};
-use crate::state::GuestConfig;
+use crate::state::{GuestConfig, GuestNicConfig};
 
 /// Far more than the few dozen processes of the script need, even in a guest that shares its CPU with many.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ pub fn configure(session: &mut Session<'_>, config: &GuestConfig) -> Result<(), 
 fn explain(text: &str, config: &GuestConfig) -> ConfigureError {
     let marked = |mark: &'static str| text.lines().filter_map(move |line| line.strip_prefix(mark));
     let missing = marked("netlab-missing ").find_map(|mac| mac.trim().parse::<MacAddr>().ok());
-    if let Some(mac) = missing.filter(|mac| config.nics.iter().any(|(wanted, _)| wanted == mac)) {
+    if let Some(mac) = missing.filter(|mac| config.nics.iter().any(|nic| nic.mac == *mac)) {
         let has: BTreeSet<String> = marked("netlab-has ").map(|nic| nic.trim().to_owned()).collect();
         let has = has.into_iter().collect();
         return ConfigureError::NicMissing { mac, has };
@@ -127,7 +127,7 @@ fn speak_ip(script: &mut String, config: &GuestConfig) {
     script.push_str(FIND_BY_SYSFS);
     script.push_str("c() { n $1 || return; t ip link set dev $d up; t ip -4 addr flush dev $d; ");
     script.push_str("t ip addr add $2 ${3:+broadcast $3} dev $d; }\nt ip link set dev lo up\n");
-    for (mac, address) in &config.nics {
+    for GuestNicConfig { mac, address, .. } in &config.nics {
         let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
         let _ = writeln!(script, "c {mac} {address} {broadcast}");
     }
@@ -140,7 +140,7 @@ fn speak_ifconfig(script: &mut String, config: &GuestConfig) {
     script.push_str(FIND_BY_IFCONFIG);
     script.push_str("c() { n $1 $2 || return; t ifconfig $d $3 netmask $4 ${5:+broadcast $5} up; }\n");
     script.push_str("t ifconfig lo 127.0.0.1 up\nwhile route del default 2>/dev/null; do :; done\n");
-    for (mac, address) in &config.nics {
+    for GuestNicConfig { mac, address, .. } in &config.nics {
         let upper = mac.to_string().to_uppercase();
         let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
         let _ = writeln!(
@@ -166,6 +166,15 @@ mod tests {
     use crate::guest::scripted::{Scripted, Shell, image, open};
     use crate::guest::{LINE_LIMIT, Trouble};
 
+    fn nic(mac: &str, address: &str) -> GuestNicConfig {
+        GuestNicConfig {
+            mac: mac.parse().unwrap(),
+            address: address.parse().unwrap(),
+            dhcp: false,
+            mtu: None,
+        }
+    }
+
     fn config(dialect: Dialect) -> GuestConfig {
         let mut console = image();
         console.dialect = dialect;
@@ -173,8 +182,8 @@ mod tests {
             hostname: "vm1".parse().unwrap(),
             console,
             nics: vec![
-                ("52:54:00:aa:00:01".parse().unwrap(), "10.0.1.2/24".parse().unwrap()),
-                ("52:54:00:aa:00:02".parse().unwrap(), "10.0.2.2/31".parse().unwrap()),
+                nic("52:54:00:aa:00:01", "10.0.1.2/24"),
+                nic("52:54:00:aa:00:02", "10.0.2.2/31"),
             ],
             default_route: Some("10.0.1.1".parse().unwrap()),
             nameservers: vec!["10.0.1.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],

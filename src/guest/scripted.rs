@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Console, ConsoleError, Session, Transcript};
-use crate::lab::{Dialect, ImageConsole};
+use crate::lab::{ConsoleKind, Dialect, ImageConsole};
 
 /// What a scripted guest does.
 pub(super) trait Guest: Send {
@@ -166,6 +166,7 @@ impl Guest for Shell {
 /// The image that scripted guests are made of.
 pub(super) fn image() -> ImageConsole {
     ImageConsole {
+        kind: ConsoleKind::Serial,
         prompt: "~ # ".into(),
         login: None,
         dialect: Dialect::Ip,

@@ -7,11 +7,15 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::libvirt::Age;
 use super::linux::{Way, failed, one};
 use super::{HostError, StepError, StepLog};
 use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig};
+
+/// How often a guest is told again whose console was closed by a restart of libvirt's daemon.
+const RETRIES: u32 = 3;
 
 /// Places for booting guests on one machine.
 pub struct BootSlots {
@@ -84,7 +88,7 @@ fn run_chain(way: &Way, transcripts: &Path, steps: &[Step], log: &dyn StepLog) -
         let error = match step {
             Step::StartDomain(name) => one(step, log, || -> Result<(), HostError> {
                 way.libvirt.start_paused(name)?;
-                console = Some(way.libvirt.open_console(name)?);
+                console = Some((way.libvirt.age()?, way.libvirt.open_console(name)?));
                 way.libvirt.resume(name)
             }),
             Step::ConfigureGuest(name, config) => {
@@ -103,6 +107,30 @@ fn run_chain(way: &Way, transcripts: &Path, steps: &[Step], log: &dyn StepLog) -
 }
 
 fn configure_guest(
+    way: &Way,
+    transcripts: &Path,
+    name: &DomainName,
+    config: &GuestConfig,
+    mut opened: Option<(Age, Box<dyn Console>)>,
+    step: &Step,
+    log: &dyn StepLog,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    for _ in 0..RETRIES {
+        let (age, console) = match opened.take() {
+            Some((age, console)) => (age, Some(console)),
+            None => (way.libvirt.age()?, None),
+        };
+        let result = tell(way, transcripts, name, config, console, step, log);
+        // A daemon that was restarted has closed all consoles and left the guests alone.
+        if result.is_ok() || log.cancelled() || way.libvirt.age()? == age {
+            return result;
+        }
+        log.note(step, "libvirt's daemon was restarted: asking again");
+    }
+    tell(way, transcripts, name, config, None, step, log)
+}
+
+fn tell(
     way: &Way,
     transcripts: &Path,
     name: &DomainName,

@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use super::HostError;
 use super::libvirt::{self, Libvirt};
-use crate::host::cmd::Shell;
 use crate::lab::Boot;
 use crate::state::{Domain, HostState};
 
@@ -28,20 +27,14 @@ impl Copies {
     }
 
     /// The path there of `local`, which is brought there if it has to be.
-    pub fn bring(
-        &self,
-        libvirt: &Libvirt,
-        shell: &dyn Shell,
-        local: &Path,
-        tell: &dyn Fn(&str),
-    ) -> Result<PathBuf, HostError> {
+    pub fn bring(&self, libvirt: &Libvirt, local: &Path, tell: &dyn Fn(&str)) -> Result<PathBuf, HostError> {
         // Held meanwhile: what several guests need is sent once.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(there) = known.get(local) {
             return Ok(there.clone());
         }
         let label = local.strip_prefix(&self.images).unwrap_or(local).display().to_string();
-        let there = libvirt.bring(shell, local, &label, &|percent| {
+        let there = libvirt.bring(local, &label, &|percent| {
             tell(&format!("bringing {label} to the host: {percent} %"));
         })?;
         known.insert(local.to_owned(), there.clone());
@@ -49,25 +42,21 @@ impl Copies {
     }
 
     /// The domain as it is there.
-    pub fn domain(
-        &self,
-        libvirt: &Libvirt,
-        shell: &dyn Shell,
-        domain: &Domain,
-        tell: &dyn Fn(&str),
-    ) -> Result<Domain, HostError> {
+    pub fn domain(&self, libvirt: &Libvirt, domain: &Domain, tell: &dyn Fn(&str)) -> Result<Domain, HostError> {
         let boot = match &domain.boot {
             Boot::Kernel {
                 kernel,
                 initrd,
                 cmdline,
             } => Boot::Kernel {
-                kernel: self.bring(libvirt, shell, kernel, tell)?,
-                initrd: self.bring(libvirt, shell, initrd, tell)?,
+                kernel: self.bring(libvirt, kernel, tell)?,
+                initrd: self.bring(libvirt, initrd, tell)?,
                 cmdline: cmdline.clone(),
             },
-            // Its volume has it.
-            disk @ Boot::Disk { .. } => disk.clone(),
+            Boot::Disk { base, format } => Boot::Disk {
+                base: self.bring(libvirt, base, tell)?,
+                format: format.clone(),
+            },
         };
         Ok(Domain { boot, ..domain.clone() })
     }
@@ -78,9 +67,12 @@ impl Copies {
             self.home(&mut volume.base);
         }
         for domain in state.domains.values_mut() {
-            if let Boot::Kernel { kernel, initrd, .. } = &mut domain.boot {
-                self.home(kernel);
-                self.home(initrd);
+            match &mut domain.boot {
+                Boot::Kernel { kernel, initrd, .. } => {
+                    self.home(kernel);
+                    self.home(initrd);
+                }
+                Boot::Disk { base, .. } => self.home(base),
             }
         }
     }

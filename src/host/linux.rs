@@ -9,11 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use super::confirm::{CONFIRM_WITHIN, Outcome, Watch};
+use super::domain_xml::Template;
 use super::guests::{self, BootSlots};
 use super::images::Copies;
-use super::libvirt::Libvirt;
+use super::libvirt::{self, Libvirt};
 use super::shell::{LocalShell, NamespaceShell};
-use super::ssh::{self, SshShell};
+use super::ssh::{self, SshShell, Tunnel};
+use super::survey::Ports;
 use super::{Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, emulated, iproute};
 use crate::folders::Folders;
 use crate::guest::Console;
@@ -45,12 +47,17 @@ pub struct LinuxHost {
 pub(super) struct Way {
     /// Init's process id, for an emulated host.
     pid: Option<u32>,
-    pub(super) shell: Box<dyn Shell>,
+    pub(super) shell: Arc<dyn Shell>,
     pub(super) libvirt: Libvirt,
-    /// How it was reached, for a host behind ssh.
-    ssh: Option<ssh::Settings>,
-    /// Where the files of images are not this machine's own.
-    copies: Option<Copies>,
+    /// For a host behind ssh.
+    far: Option<Far>,
+}
+
+/// What a host behind ssh has besides.
+struct Far {
+    settings: ssh::Settings,
+    copies: Copies,
+    _tunnel: Tunnel,
 }
 
 impl LinuxHost {
@@ -84,30 +91,35 @@ impl LinuxHost {
                 None => return Ok(None),
             },
         };
-        if let Some(open) = way.as_ref().filter(|open| open.pid == pid && open.libvirt.is_alive()) {
+        if let Some(open) = way.as_ref().filter(|open| open.pid == pid) {
             return Ok(Some(open.clone()));
         }
-        let mut ssh = None;
-        let (shell, uri): (Box<dyn Shell>, _) = match (&self.place, pid) {
+        let mut far = None;
+        let (shell, uri): (Arc<dyn Shell>, _) = match (&self.place, pid) {
             (Place::Emulated(lab, host), Some(pid)) => (
-                Box::new(NamespaceShell::of_process(pid)),
+                Arc::new(NamespaceShell::of_process(pid)),
                 emulated::libvirt_uri(&self.folders, lab, host)?,
             ),
             (Place::Ssh(target), _) => {
                 let settings = ssh::Settings::read(target)?;
                 let shell = SshShell::open(settings.clone())?;
-                let uri = ssh::tunnel(ssh::Session::open(&settings)?)?;
-                ssh = Some(settings);
-                (Box::new(shell), uri)
+                let tunnel = Tunnel::open(settings.clone())?;
+                let uri = tunnel.uri();
+                far = Some(Far {
+                    settings,
+                    copies: Copies::of(self.folders.images()),
+                    _tunnel: tunnel,
+                });
+                (Arc::new(shell), uri)
             }
-            _ => (Box::new(LocalShell), "qemu:///system".to_owned()),
+            _ => (Arc::new(LocalShell), "qemu:///system".to_owned()),
         };
+        let template = Template::load(&self.folders.domain_template());
         let open = Arc::new(Way {
             pid,
+            libvirt: Libvirt::open(&uri, shell.clone(), template)?,
             shell,
-            libvirt: Libvirt::open(&uri)?,
-            copies: ssh.is_some().then(|| Copies::of(self.folders.images())),
-            ssh,
+            far,
         });
         *way = Some(open.clone());
         Ok(Some(open))
@@ -127,7 +139,7 @@ impl LinuxHost {
     fn change_network(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), iproute::Failed> {
         let shell = way.shell.as_ref();
         let take = steps.iter().position(|step| matches!(step, Step::TakeUplink(..)));
-        let (Some(settings), Some(at)) = (&way.ssh, take) else {
+        let (Some(Far { settings, .. }), Some(at)) = (&way.far, take) else {
             return iproute::apply(shell, lab, steps);
         };
         let unsafe_yet = |error: CmdError| iproute::Failed {
@@ -168,20 +180,21 @@ impl Host for LinuxHost {
             links,
             uplinks,
             sysctls,
-            seen,
+            mut seen,
         } = iproute::observe(way.shell.as_ref(), lab)?;
-        let (domains, volumes) = way.libvirt.observe(lab)?;
+        let guests = way.libvirt.observe(lab)?;
+        seen.domains = guests.seen;
         let mut state = HostState {
             links,
             uplinks,
             sysctls,
-            volumes,
-            domains,
+            volumes: guests.volumes,
+            domains: guests.domains,
             seen,
             ..HostState::default()
         };
-        if let Some(copies) = &way.copies {
-            copies.read_back(&mut state);
+        if let Some(far) = &way.far {
+            far.copies.read_back(&mut state);
         }
         Ok(state)
     }
@@ -190,11 +203,15 @@ impl Host for LinuxHost {
         let mut survey = Survey::default();
         if let Some(way) = self.way()? {
             iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
-            way.libvirt.survey(lab, way.shell.as_ref(), &mut survey)?;
+            way.libvirt.survey(lab, &mut survey)?;
             if !matches!(self.place, Place::Emulated(..)) {
                 survey.reached_at = reached_at(way.shell.as_ref())?;
             }
         } else {
+            Template::load(&self.folders.domain_template()).map_err(|error| HostError::Other {
+                doing: "reading the template of domains".to_owned(),
+                message: error.to_string(),
+            })?;
             // An emulated host that is still to be made will have this machine's programs, kernel and memory, and
             // none of its links.
             let mut machine = Survey::default();
@@ -202,8 +219,16 @@ impl Host for LinuxHost {
             survey.programs = machine.programs;
             survey.missing_modules = machine.missing_modules;
             survey.memory_mib = machine.memory_mib;
+            survey.kvm = libvirt::kvm_to_come(&LocalShell)?;
         }
         Ok(survey)
+    }
+
+    fn ports(&self) -> Result<Ports, HostError> {
+        match self.way()? {
+            Some(way) => Ok(iproute::ports(way.shell.as_ref())?),
+            None => Ok(Ports::new()),
+        }
     }
 
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
@@ -221,9 +246,9 @@ impl Host for LinuxHost {
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
-                    .filter_map(|step| one(step, log, || apply_libvirt(&way, lab, step, log)))
+                    .filter_map(|step| one(step, log, || apply_libvirt(&way, step, log)))
                     .collect(),
-                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, lab, step, log))),
+                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, step, log))),
                 Batch::Guests => guests::run(
                     &way,
                     &self.folders.lab(lab).join("transcripts"),
@@ -294,26 +319,25 @@ fn apply_network(
 }
 
 /// Applies one step that is a libvirt call.
-fn apply_libvirt(way: &Way, lab: &LabName, step: &Step, log: &dyn StepLog) -> Result<(), HostError> {
-    let (libvirt, shell) = (&way.libvirt, way.shell.as_ref());
-    let tell = |text: &str| log.note(step, text);
-    match (step, &way.copies) {
-        (Step::CreateVolume(name, volume), Some(copies)) => {
-            let volume = Volume {
-                base: copies.bring(libvirt, shell, &volume.base, &tell)?,
-                ..volume.clone()
-            };
-            return libvirt.create_volume(name, &volume);
+fn apply_libvirt(way: &Way, step: &Step, log: &dyn StepLog) -> Result<(), HostError> {
+    let libvirt = &way.libvirt;
+    if let Some(Far { copies, .. }) = &way.far {
+        let tell = |text: &str| log.note(step, text);
+        match step {
+            Step::CreateVolume(name, volume) => {
+                let base = copies.bring(libvirt, &volume.base, &tell)?;
+                return libvirt.create_volume(name, &Volume { base, ..volume.clone() });
+            }
+            Step::DefineDomain(name, domain) => {
+                return libvirt.define(name, &copies.domain(libvirt, domain, &tell)?);
+            }
+            _ => {}
         }
-        (Step::DefineDomain(name, domain), Some(copies)) => {
-            return libvirt.define(lab, name, &copies.domain(libvirt, shell, domain, &tell)?);
-        }
-        _ => {}
     }
     match step {
         Step::CreateVolume(name, volume) => libvirt.create_volume(name, volume),
         Step::DeleteVolume(name) => libvirt.delete_volume(name),
-        Step::DefineDomain(name, domain) => libvirt.define(lab, name, domain),
+        Step::DefineDomain(name, domain) => libvirt.define(name, domain),
         Step::UndefineDomain { name, uuid } => libvirt.undefine(name, uuid),
         Step::StopDomain { name, uuid } => libvirt.stop(name, uuid),
         other => Err(HostError::Other {

@@ -31,6 +31,12 @@ pub trait Host: Send + Sync {
     /// What the host is and has, apart from the lab: for preflight and for what the desired state must keep.
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError>;
 
+    /// How the host's links stand, its own and the lab's: for finding out where packets stop. None where that cannot
+    /// be seen.
+    fn ports(&self) -> Result<survey::Ports, HostError> {
+        Ok(survey::Ports::new())
+    }
+
     /// Applies steps in order, telling `log` before and after each. Creation stops at the first error; removal goes
     /// on and returns all of them. Guests of one call run side by side.
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>>;

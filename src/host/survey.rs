@@ -37,6 +37,22 @@ pub struct Survey {
     pub reached_at: Option<IpAddr>,
 }
 
+/// How every link of a host stands at one moment, by name.
+pub type Ports = BTreeMap<String, Port>;
+
+/// How a link stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Administratively up.
+    pub up: bool,
+    /// Something is at its other end.
+    pub carrier: bool,
+    /// The bridge it is plugged into.
+    pub master: Option<String>,
+    /// Largest packet it takes, in bytes.
+    pub mtu: u32,
+}
+
 /// Whether hardware virtualization can be used. An openable /dev/kvm proves nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

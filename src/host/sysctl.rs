@@ -15,9 +15,16 @@ use crate::state::Sysctl;
 const ALL: [Sysctl; 1] = [Sysctl::Ipv4Forward];
 
 /// Sets `$4` as lab `$3` wants it; `$1` folder, `$2` key, `$5` the setting's file. The old value is in place, whole,
-/// before the lab's mark, and the mark before the deed: a run killed anywhere in between can be undone.
+/// before the lab's mark, and the mark before the deed: a run killed anywhere in between can be undone. The lock is on
+/// the folder itself, which the last lab removes: whoever waited for a folder that has gone makes it anew.
 const SET: &str = r#"set -eu
-umask 077; mkdir -p "$1"; exec 9>"$1/.lock"; flock 9
+umask 077
+while :; do
+    mkdir -p "$1" || mkdir -p "$1"
+    command exec 9<"$1" || continue
+    flock 9
+    if [ "$1" -ef /proc/self/fd/9 ]; then break; fi
+done
 if ! [ -e "$1/$2" ]; then cat "$5" >"$1/.new"; mv "$1/.new" "$1/$2"; fi
 printf '%s\n' "$4" >"$1/.new"; mv "$1/.new" "$1/$2.$3"
 printf '%s\n' "$4" >"$5"
@@ -26,13 +33,16 @@ printf '%s\n' "$4" >"$5"
 /// Gives up lab `$3`'s claim; the last one puts the old value back. The lab's mark goes last, for the same reason.
 const RESTORE: &str = r#"set -eu
 [ -d "$1" ] || exit 0
-exec 9>"$1/.lock"; flock 9
+command exec 9<"$1" || exit 0
+flock 9
 [ -e "$1/$2.$3" ] || exit 0
 for mark in "$1/$2".*; do
     if [ "$mark" != "$1/$2.$3" ]; then rm "$1/$2.$3"; exit 0; fi
 done
 if [ -s "$1/$2" ]; then cat "$1/$2" >"$5"; fi
-rm -f "$1/$2" "$1/$2.$3"
+rm -f "$1/$2" "$1/$2.$3" "$1/.new"
+rmdir "$1" 2>/dev/null || exit 0
+case $1 in */netlab/*) rmdir "${1%/*}" 2>/dev/null || : ;; esac
 "#;
 
 /// The folder of a host that holds the marks.

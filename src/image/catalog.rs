@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::ImageError;
 use crate::folders::Folders;
-use crate::lab::{Boot, Dialect, Image, ImageConsole, ImageMachine, ImageName, Login};
+use crate::lab::{Boot, ConsoleKind, Dialect, Image, ImageConsole, ImageMachine, ImageName, Login};
 
 /// The entries: a file's stem is the image's name.
 const ENTRIES: [(&str, &str); 1] = [("mini", include_str!("../../images/mini.toml"))];
@@ -18,6 +18,8 @@ struct Entry {
     machine: Machine,
     boot: Start,
     console: Console,
+    #[serde(default)]
+    cloud_init: bool,
 }
 
 #[allow(clippy::struct_field_names)] // libvirt's word for the machine type is `machine`
@@ -48,6 +50,8 @@ enum Start {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Console {
+    #[serde(default)]
+    kind: ConsoleKind,
     prompt: String,
     login: Option<Access>,
     dialect: Dialect,
@@ -107,6 +111,7 @@ impl Entry {
                 },
             },
             console: ImageConsole {
+                kind: self.console.kind,
                 prompt: self.console.prompt,
                 login: self.console.login.map(|login| Login {
                     prompt: login.prompt,
@@ -116,6 +121,7 @@ impl Entry {
                 dialect: self.console.dialect,
                 boot_seconds: self.console.boot_seconds,
             },
+            cloud_init: self.cloud_init,
         }
     }
 }

@@ -3,21 +3,27 @@
 
 mod check;
 mod file;
+mod import;
 pub mod model;
 pub mod names;
+mod nova;
 pub mod problem;
+mod read;
 pub mod size;
 mod ssh_target;
+mod write;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use import::{ImportError, import};
 pub use model::*;
 pub use names::*;
 pub use problem::{LoadError, Problem, Problems};
 pub use ssh_target::{SshTarget, SshTargetError};
+pub use write::write;
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog.
 pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError> {
@@ -32,21 +38,22 @@ pub fn load(path: &Path, images: &BTreeSet<ImageName>) -> Result<Lab, LoadError>
 #[allow(clippy::result_large_err)] // once per run
 pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab, Problems> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = file::Reader::default();
+    let mut reader = read::Reader::default();
     for error in &errors {
         let span = error.span().unwrap_or(0..0);
         reader
             .problems
             .push(Problem::new(span, error.message(), "this is not TOML"));
     }
-    let read = reader.lab(root.get_ref());
+    let mut read = reader.lab(root.get_ref());
+    nova::expand(&mut read, &mut reader.problems);
     check::check(&read, images, reader.problems).map_err(|problems| Problems::new(file, text, problems))
 }
 
 /// The lab's name alone, also from a file that is wrong elsewhere: `down` needs no more.
 pub fn name_only(text: &str) -> Option<LabName> {
     let (root, _) = DeTable::parse_recoverable(text);
-    match file::get(root.get_ref(), "name")?.get_ref() {
+    match read::get(root.get_ref(), "name")?.get_ref() {
         toml::de::DeValue::String(name) => name.parse().ok(),
         _ => None,
     }

@@ -1,7 +1,7 @@
 //! The checked lab: plain data, references resolved, counts expanded. Nothing here has been chosen yet; what the
 //! user left open is `None` and is decided in [`crate::topology`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SshTarget;
 use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
+use super::problem::Problem;
 
 /// One lab, as written and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +19,23 @@ pub struct Lab {
     pub name: LabName,
     /// Hosts by name.
     pub hosts: BTreeMap<HostName, LabHost>,
-    /// Direct cables between NICs of emulated hosts; between real ones, what they would be if emulated.
+    /// Emulated switches by name; names of hosts, switches and routers are all different.
+    pub switches: BTreeMap<HostName, Switch>,
+    /// Emulated routers by name.
+    pub routers: BTreeMap<HostName, Router>,
+    /// Direct cables between NICs of emulated hosts, switches and routers; between real hosts, what they would be if
+    /// those were emulated.
     pub cables: Vec<Cable>,
     /// Networks by name.
     pub networks: BTreeMap<NetworkName, Network>,
+    /// Source address translation on hosts.
+    pub nat: Vec<NatRule>,
     /// Virtual machines by name, `count` already expanded (`web` × 2 = `web-1`, `web-2`).
     pub vms: BTreeMap<VmName, Vm>,
     /// What `netlab verify` asks besides guest to guest and guest to gateway.
     pub verify: Verify,
+    /// What makes little sense and is done all the same.
+    pub warnings: Vec<Problem>,
 }
 
 /// A host of the lab.
@@ -60,6 +70,48 @@ pub struct LabHostNic {
     pub takeover: bool,
 }
 
+/// An emulated switch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Switch {
+    /// Its ports by name: those written and those that a cable made.
+    pub ports: BTreeMap<IfName, PortMode>,
+}
+
+/// Which frames pass a switch's port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortMode {
+    /// All, tagged or not, as they are: a switch that knows no VLANs.
+    #[default]
+    Open,
+    /// Untagged frames, which belong to this VLAN inside the switch.
+    Access(VlanId),
+    /// Frames tagged with one of these.
+    Trunk(BTreeSet<VlanId>),
+}
+
+/// An emulated router: what stands for the way to the world.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Router {
+    /// Its NICs on the lab's side.
+    pub nics: BTreeMap<IfName, LabHostNic>,
+    /// Addresses on its other side, which answer pings.
+    pub outside: BTreeSet<Ipv4Net>,
+}
+
+/// Packets from these subnets that leave `on` by `out` get another source address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatRule {
+    /// The host.
+    pub on: HostName,
+    /// Where the packets come from.
+    pub from: Vec<Ipv4Net>,
+    /// The host NIC they leave by.
+    pub out: IfName,
+    /// The address they get (SNAT); absent: the one of the link they leave by (masquerade).
+    pub source: Option<Ipv4Addr>,
+}
+
 /// A direct cable between two NICs of emulated hosts; `ends` is in sorted order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cable {
@@ -70,7 +122,7 @@ pub struct Cable {
 /// One end of a cable, written `node1:eth0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CableEnd {
-    /// The host.
+    /// The host, switch or router.
     pub host: HostName,
     /// The NIC on it.
     pub nic: IfName,
@@ -79,6 +131,8 @@ pub struct CableEnd {
 /// One L2 segment with one IPv4 subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
+    /// What it is for.
+    pub class: Class,
     /// The subnet guests' addresses come from.
     pub subnet: Ipv4Net,
     /// Per host: the NIC that carries this network to other hosts. Absent: the network stays inside each host.
@@ -87,12 +141,35 @@ pub struct Network {
     pub vlan: Option<VlanId>,
     /// The bridge's name on every host; absent: derived.
     pub bridge: Option<IfName>,
+    /// The bridge's MAC address, host by host; elsewhere derived.
+    pub bridge_mac: BTreeMap<HostName, MacAddr>,
     /// Spanning tree on the bridge (default off).
     pub stp: bool,
+    /// MTU that guests are told, in bytes; absent: Ethernet's 1500.
+    pub mtu: Option<u16>,
+    /// Addresses that hosts have on the bridge besides the gateway's.
+    pub addresses: BTreeMap<HostName, Ipv4Addr>,
     /// The address hosts route this network with.
     pub gateway: Option<Gateway>,
-    /// Name servers given to guests.
+    /// The gateway hosts serve DHCP and names; guests ask for their address instead of being told.
+    pub dhcp: bool,
+    /// Name servers given to guests, or asked by the DHCP server on their behalf.
     pub nameservers: Vec<IpAddr>,
+}
+
+/// What a network is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The way to the outside.
+    Public,
+    /// The hosts' own: no place for guests.
+    Management,
+    /// The hosts' disks.
+    Storage,
+    /// Guests.
+    #[default]
+    Service,
 }
 
 /// The router of a network.
@@ -100,8 +177,17 @@ pub struct Network {
 pub struct Gateway {
     /// Its address, inside the network's subnet.
     pub address: Ipv4Addr,
-    /// The host that has it.
-    pub on: HostName,
+    /// Who has it.
+    pub on: GatewayHosts,
+}
+
+/// The hosts that have a network's gateway address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GatewayHosts {
+    /// This one.
+    One(HostName),
+    /// Each host with a guest of the network, for its own guests.
+    Every,
 }
 
 /// A virtual machine.
@@ -117,6 +203,8 @@ pub struct Vm {
     pub cpus: u32,
     /// Its NICs, in the order the guest sees them.
     pub nics: Vec<Nic>,
+    /// An outside address that stands for it.
+    pub floating: Option<Ipv4Addr>,
 }
 
 /// A guest's NIC.
@@ -135,6 +223,40 @@ pub struct Nic {
 pub struct Verify {
     /// Addresses outside the lab that every guest must reach.
     pub outside: Vec<IpAddr>,
+    /// Further pings, each with its answer.
+    pub pings: Vec<Ping>,
+}
+
+/// Who must reach what, or must not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ping {
+    /// Who is asked: guests, hosts, routers.
+    pub from: Vec<Asked>,
+    /// What is pinged.
+    pub to: IpAddr,
+    /// Whether it must answer; false: it must not.
+    pub reach: bool,
+}
+
+/// Who can be asked to ping.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asked {
+    /// A guest, over its console.
+    Vm(VmName),
+    /// A host, by its own ping program.
+    Host(HostName),
+    /// An emulated router.
+    Router(HostName),
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Vm(name) => name.fmt(f),
+            Self::Host(name) | Self::Router(name) => name.fmt(f),
+        }
+    }
 }
 
 /// A catalog entry: what a guest image is and how to talk to a guest made of it.
@@ -150,6 +272,8 @@ pub struct Image {
     pub boot: Boot,
     /// How the guest is talked to.
     pub console: ImageConsole,
+    /// Whether the guest takes its settings from a NoCloud seed disk at its first boot.
+    pub cloud_init: bool,
 }
 
 /// The virtual hardware an image wants; the words are libvirt's.
@@ -192,6 +316,9 @@ pub enum Boot {
 /// How a guest's console behaves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageConsole {
+    /// What the guest has for a console.
+    #[serde(default)]
+    pub kind: ConsoleKind,
     /// The text that a waiting shell ends its line with, e.g. `~ # `.
     pub prompt: String,
     /// Login, where the image asks for one.
@@ -200,6 +327,17 @@ pub struct ImageConsole {
     pub dialect: Dialect,
     /// Seconds a guest may take to its prompt before it counts as hung.
     pub boot_seconds: u64,
+}
+
+/// What a guest reads commands from and writes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsoleKind {
+    /// A serial port.
+    #[default]
+    Serial,
+    /// A keyboard and a VGA screen in text mode.
+    Vga,
 }
 
 /// A login dialogue.

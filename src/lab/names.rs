@@ -243,7 +243,7 @@ impl IfName {
 
     /// Checks `text` and makes it an interface name.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        let kind = "interface name";
+        let kind = "NIC or bridge name";
         let Some(first) = text.chars().next() else {
             return Err(NameError::Empty { kind });
         };

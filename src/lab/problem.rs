@@ -24,11 +24,32 @@ impl Problem {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
         let help = help.into();
         Self {
-            message: message.into(),
+            message: readable(&message.into()),
             span: span.into(),
             help: (!help.is_empty()).then_some(help),
         }
     }
+}
+
+/// A message quotes what the user wrote between backticks: no control character of it gets to a terminal, and
+/// ten kilobytes of it are cut.
+fn readable(message: &str) -> String {
+    const MOST: usize = 80;
+    let pieces = message.split('`').map(|piece| {
+        let mut text = String::new();
+        for c in piece.chars().take(MOST) {
+            if c.is_control() {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
+        }
+        if piece.chars().nth(MOST).is_some() {
+            text.push('…');
+        }
+        text
+    });
+    pieces.collect::<Vec<_>>().join("`")
 }
 
 /// Everything wrong with one lab file, in the order of the file; never empty.

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ImageName, Lab, name_only, parse};
+use super::{ImageName, Lab, name_only, parse, write};
 use crate::topology::allocate;
 
 const QUICKSTART: &str = include_str!("../../labs/quickstart.toml");
@@ -157,10 +157,9 @@ fn names_made_by_count_do_not_clash() {
 fn what_is_not_supported_yet_says_so() {
     let found = wrong(
         "name = \"t\"\n[hosts.this-machine]\nconnect = \"ssh://x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
-         gateway = { address = \"10.0.0.1\", on = \"every-host\" }\n",
+         stp = true\n",
     );
     has(&found, "ssh are not supported yet");
-    has(&found, "every host is not supported yet");
     has(&found, "reserved host name");
 }
 
@@ -185,4 +184,266 @@ fn broken_toml_is_problems_and_never_a_panic() {
         assert!(!wrong(text).is_empty(), "{text}");
     }
     assert_eq!(name_only("name = \"t\"\n[hosts").unwrap().as_str(), "t");
+}
+
+/// Two hosts with a management NIC and, on `a`, a public one.
+fn cloud(more: &str) -> String {
+    format!(
+        "name = \"t\"\n[hosts.a]\nnics.eth0.address = \"172.16.99.108/24\"\nnics.eth1.address = \"192.168.99.108/24\"\n\
+         [hosts.b]\nnics.eth0.address = \"172.16.99.109/24\"\n{more}"
+    )
+}
+
+#[test]
+fn switches_and_routers_are_machines_with_ports_and_nics() {
+    let lab = good(&cloud(
+        "[switches.sw.ports.p1]\ntrunk = [10, 20]\n[routers.home]\nnics.lan.address = \"192.168.99.1/24\"\n\
+         outside = \"203.0.113.1/24\"\n[[cables]]\nends = [\"a:eth0\", \"sw:p1\"]\n\
+         [[cables]]\nends = [\"b:eth0\", \"sw\"]\n[[cables]]\nends = [\"a:eth1\", \"home:lan\"]\n",
+    ));
+    let ports: Vec<_> = lab.switches.values().flat_map(|switch| &switch.ports).collect();
+    let trunk = [10, 20].map(|id| super::VlanId::try_from(id).unwrap());
+    assert_eq!(ports.len(), 2);
+    assert_eq!(*ports[0].1, super::PortMode::Trunk(trunk.into()));
+    assert_eq!((ports[1].0.as_str(), ports[1].1), ("p2", &super::PortMode::Open));
+    assert_eq!(lab.cables.len(), 3);
+}
+
+#[test]
+fn a_machine_of_the_wrong_name_or_port_is_told() {
+    let found = wrong(&cloud(
+        "[switches.a]\n[switches.sw.ports.p1]\naccess = 4095\n[switches.sw.ports.p2]\naccess = 1\ntrunk = []\n\
+         [routers.home]\nnics.lan = {}\n[[cables]]\nends = [\"home:wan\", \"b\"]\n",
+    ));
+    has(&found, "two machines are called `a`");
+    has(&found, "4095");
+    has(&found, "a port has either `access` or `trunk`");
+    has(&found, "router `home` has no NIC `wan` | did you mean `lan`?");
+    has(&found, "`b` is no cable end | write `host:nic`");
+}
+
+#[test]
+fn a_gateway_on_every_host_is_on_those_that_have_a_guest() {
+    let text = cloud(
+        "[hosts.c]\nnics.eth0.address = \"172.16.99.110/24\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = \"eth0\"\n\
+         vlan = 10\ndhcp = true\ngateway = { address = \"10.0.0.1\", on = \"every-host\" }\n\
+         [vms.v]\nhosts = [\"a\", \"b\"]\nnics = [{ network = \"n\" }]\n",
+    );
+    let topology = allocate(&good(&text), &BTreeMap::new());
+    let gateways: Vec<_> = topology.hosts.values().map(|host| host.segments.len()).collect();
+    assert_eq!(gateways, [1, 1, 0]);
+    for host in topology.hosts.values() {
+        for segment in host.segments.values() {
+            assert!(segment.gateway_everywhere && segment.gateway.is_some());
+            assert_eq!(
+                segment.dhcp.as_ref().unwrap().leases.len(),
+                2,
+                "all guests, for their names"
+            );
+        }
+    }
+}
+
+#[test]
+fn dhcp_needs_a_gateway_and_an_mtu_is_in_range() {
+    let found = wrong(&two("[networks.n]\nsubnet = \"10.0.0.0/24\"\ndhcp = true\nmtu = 100\n"));
+    has(&found, "network `n` has DHCP and no gateway");
+    has(
+        &found,
+        "mtu is out of range | an MTU is a number of bytes from 576 to 9216 | 100",
+    );
+}
+
+#[test]
+fn a_nat_rule_names_networks_or_subnets_and_a_nic() {
+    let network = "[networks.n]\nsubnet = \"10.0.0.0/24\"\n";
+    let lab = good(&cloud(&format!(
+        "{network}[[nat]]\non = \"a\"\nfrom = [\"172.16.99.0/24\", \"n\"]\nout = \"eth1\"\nsource = \"192.168.99.108\"\n"
+    )));
+    assert_eq!(lab.nat[0].from.len(), 2);
+    let found = wrong(&cloud(&format!(
+        "{network}[[nat]]\non = \"a\"\nfrom = \"m\"\nout = \"eth7\"\n[[nat]]\nfrom = \"n\"\nout = \"eth1\"\n\
+         [[nat]]\non = \"a\"\nfrom = \"n\"\nout = \"eth1\"\nsource = \"10.9.9.9\"\n[[nat]]\non = \"a\"\n"
+    )));
+    has(&found, "there is no network `m`");
+    has(&found, "host `a` has no NIC `eth7`");
+    has(&found, "a nat rule needs a host");
+    has(
+        &found,
+        "source 10.9.9.9 is outside `192.168.99.0/24`, where `a:eth1` leads",
+    );
+    has(&found, "a nat rule needs `from`");
+}
+
+#[test]
+fn a_floating_address_is_had_by_the_host_that_routes_for_its_vm() {
+    let lab = |on: &str, floating: &str| {
+        cloud(&format!(
+            "[networks.n]\nsubnet = \"10.0.0.0/24\"\ngateway = {{ address = \"10.0.0.1\", on = \"{on}\" }}\n\
+             [vms.v]\nhost = \"a\"\nnics = [{{ network = \"n\" }}]\nfloating = \"{floating}\"\n"
+        ))
+    };
+    let topology = allocate(&good(&lab("a", "192.168.99.50")), &BTreeMap::new());
+    let floating = topology.guests.values().next().unwrap().floating.clone().unwrap();
+    assert_eq!((floating.host.as_str(), floating.nic.as_str()), ("a", "eth1"));
+    has(
+        &wrong(&lab("b", "192.168.99.50")),
+        "no NIC of host `b`, which routes for vm `v`, leads to 192.168.99.50",
+    );
+    has(
+        &wrong(&lab("a", "192.168.99.108")),
+        "address 192.168.99.108 is used twice: `a:eth1` and vm `v`",
+    );
+}
+
+#[test]
+fn a_guest_on_a_network_of_the_hosts_own_is_a_warning() {
+    let lab = good(&cloud(
+        "[networks.m]\nclass = \"management\"\nsubnet = \"10.0.0.0/24\"\n[vms.v]\nhost = \"a\"\nnics = [{ network = \"m\" }]\n",
+    ));
+    assert_eq!(lab.warnings.len(), 1);
+    assert!(lab.warnings[0].message.contains("management"), "{:?}", lab.warnings);
+    let found = wrong(&cloud(
+        "[networks.m]\nclass = \"managment\"\nsubnet = \"10.0.0.0/24\"\n",
+    ));
+    has(
+        &found,
+        "`managment` is no class of network | did you mean `management`?",
+    );
+}
+
+#[test]
+fn pings_are_asked_of_vms_hosts_and_routers() {
+    let lab = good(&cloud(
+        "[routers.home]\n[vms.v]\nhost = \"a\"\n[[verify.ping]]\nfrom = [\"v\", \"b\", \"home\"]\nto = \"192.0.2.1\"\nreach = false\n",
+    ));
+    assert_eq!(lab.verify.pings[0].from.len(), 3);
+    let found = wrong(&cloud(
+        "[vms.a]\nhost = \"a\"\n[[verify.ping]]\nfrom = [\"a\", \"c\"]\nto = \"192.0.2.1\"\n",
+    ));
+    has(&found, "`a` is both a vm and a machine");
+    has(&found, "there is no vm, host or router `c`");
+}
+
+#[test]
+fn a_lab_is_written_so_that_it_reads_back_the_same() {
+    let everything = cloud(
+        "[switches.sw.ports.p1]\ntrunk = [10, 20]\n[switches.sw.ports.p2]\naccess = 10\n\
+         [routers.home]\nnics.lan.address = \"192.168.99.1/24\"\noutside = \"203.0.113.1/24\"\n\
+         [[cables]]\nends = [\"a:eth0\", \"sw:p1\"]\n[[cables]]\nends = [\"b:eth0\", \"sw\"]\n\
+         [networks.m]\nclass = \"management\"\nsubnet = \"172.16.99.0/24\"\nuplink = \"eth0\"\n\
+         [networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = { a = \"eth0\" }\nvlan = 10\nbridge = \"br10\"\nstp = true\nmtu = 1400\n\
+         bridge_mac = { a = \"02:00:00:00:00:01\" }\naddresses = { b = \"10.0.0.9\" }\ndhcp = true\nnameservers = [\"9.9.9.9\"]\n\
+         gateway = { address = \"10.0.0.1\", on = \"a\" }\n\
+         [[nat]]\non = \"a\"\nfrom = [\"n\"]\nout = \"eth1\"\nsource = \"192.168.99.108\"\n\
+         [vms.v]\nhosts = [\"a\", \"b\"]\ncount = 2\nmemory = \"96MiB\"\ncpus = 2\n\
+         nics = [{ network = \"n\" }, { network = \"m\" }]\n\
+         [vms.w]\nhost = \"a\"\nfloating = \"192.168.99.50\"\nnics = [{ network = \"n\", address = \"10.0.0.7\", mac = \"52:54:00:00:00:07\" }]\n\
+         [verify]\noutside = [\"203.0.113.1\"]\n[[verify.ping]]\nfrom = [\"w\", \"b\", \"home\"]\nto = \"10.0.0.1\"\nreach = false\n",
+    );
+    for text in [QUICKSTART, &everything] {
+        let mut lab = good(text);
+        let mut again = good(&write(&lab));
+        lab.warnings.clear();
+        again.warnings.clear();
+        assert_eq!(again, lab, "{}", write(&lab));
+    }
+}
+
+/// The plain lab that a `[nova]` table stands for, by what matters.
+fn expanded(nova: &str) -> Lab {
+    good(&cloud(&format!("[nova]\n{nova}\n")))
+}
+
+#[test]
+fn novas_flat_manager_is_one_bridge_without_a_gateway() {
+    let lab = expanded(
+        "manager = \"flat\"\nflat_interface = \"eth0\"\nfixed_range = \"10.1.0.0/16\"\npublic_interface = \"eth1\"",
+    );
+    let (name, network) = lab.networks.first_key_value().unwrap();
+    assert_eq!(
+        (name.as_str(), network.subnet.to_string().as_str()),
+        ("private", "10.1.0.0/24")
+    );
+    assert_eq!(
+        (network.bridge.as_ref().unwrap().as_str(), network.uplinks.len()),
+        ("br100", 2)
+    );
+    assert!(network.gateway.is_none() && !network.dhcp && network.vlan.is_none() && lab.nat.is_empty());
+}
+
+#[test]
+fn novas_flat_dhcp_manager_has_a_network_host_that_serves_and_translates() {
+    let lab = expanded(
+        "manager = \"flat-dhcp\"\nflat_interface = \"eth0\"\nnetwork_host = \"a\"\npublic_interface = \"eth1\"\n\
+         routing_source_ip = \"192.168.99.108\"\ndns = [\"9.9.9.9\"]",
+    );
+    let network = lab.networks.values().next().unwrap();
+    let gateway = network.gateway.as_ref().unwrap();
+    assert_eq!(gateway.on, super::GatewayHosts::One("a".parse().unwrap()));
+    assert_eq!((gateway.address.to_string().as_str(), network.dhcp), ("10.0.0.1", true));
+    assert_eq!(
+        (lab.nat[0].on.as_str(), lab.nat[0].source.unwrap().to_string().as_str()),
+        ("a", "192.168.99.108")
+    );
+}
+
+#[test]
+fn novas_vlan_manager_gives_each_tenant_a_subnet_a_vlan_and_a_bridge() {
+    let lab = expanded(
+        "manager = \"vlan\"\ntenants = [\"red\", \"blue\"]\nvlan_interface = \"eth0\"\nnetwork_size = 64\nmulti_host = true",
+    );
+    let made: Vec<_> = lab
+        .networks
+        .iter()
+        .map(|(name, network)| {
+            let bridge = network.bridge.as_ref().unwrap();
+            (
+                name.as_str(),
+                network.subnet.to_string(),
+                network.vlan.unwrap().get(),
+                bridge.as_str(),
+            )
+        })
+        .collect();
+    let wanted = [
+        ("blue", "10.0.0.64/26".to_owned(), 101, "br101"),
+        ("red", "10.0.0.0/26".to_owned(), 100, "br100"),
+    ];
+    assert_eq!(made, wanted);
+    let every = |network: &super::Network| network.gateway.as_ref().unwrap().on == super::GatewayHosts::Every;
+    assert!(lab.networks.values().all(every));
+    assert_eq!(good(&write(&lab)), lab);
+}
+
+#[test]
+fn what_nova_cannot_have_built_is_told() {
+    let nova = |text: &str| wrong(&cloud(&format!("[nova]\n{text}\n")));
+    has(&nova("tenants = \"red\""), "nova needs a `manager`");
+    has(
+        &nova("manager = \"vlann\""),
+        "`vlann` is no network manager | did you mean `vlan`?",
+    );
+    has(
+        &nova("manager = \"vlan\"\nmulti_host = true"),
+        "needs a `vlan_interface`",
+    );
+    has(&nova("manager = \"flat-dhcp\""), "nova needs a `network_host`");
+    has(
+        &nova("manager = \"flat\"\ntenants = [\"red\", \"blue\"]"),
+        "one network for all tenants",
+    );
+    has(
+        &nova("manager = \"flat\"\nnetwork_size = 100"),
+        "network_size 100 is no size of a subnet",
+    );
+    let small = "manager = \"vlan\"\nmulti_host = true\nvlan_interface = \"eth0\"\nfixed_range = \"10.0.0.0/24\"\ntenants = [\"r\", \"b\"]";
+    has(&nova(small), "fixed_range `10.0.0.0/24` has no room for `b`");
+    has(
+        &nova(&format!("{small}\nnetwork_size = 512")),
+        "network_size 512 is larger than fixed_range",
+    );
+    let last =
+        "manager = \"vlan\"\nmulti_host = true\nvlan_interface = \"eth0\"\nvlan_start = 4094\ntenants = [\"r\", \"b\"]";
+    has(&nova(last), "no VLAN id is left for `b`");
 }

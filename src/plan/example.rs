@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::host::Survey;
 use crate::lab::{
-    Boot, Cable, CableEnd, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, LabHostNic, MacAddr,
-    VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
+    LabHostNic, MacAddr, VmName,
 };
 use crate::state::{HostState, Site, desired};
 use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
@@ -35,6 +35,8 @@ pub(crate) fn topology() -> Topology {
             (host("node1"), node(1, Some([10, 0, 1, 1].into()))),
             (host("node2"), node(2, None)),
         ]),
+        switches: BTreeMap::new(),
+        routers: BTreeMap::new(),
         cables: vec![Cable {
             ends: [end("node1"), end("node2")],
         }],
@@ -44,6 +46,7 @@ pub(crate) fn topology() -> Topology {
         ]),
         images: BTreeMap::from([image("mini"), image("disk")].map(|image| (image.name.clone(), image))),
         outside: Vec::new(),
+        pings: Vec::new(),
     }
 }
 
@@ -54,17 +57,23 @@ fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
         takeover: false,
     };
     let segment = Segment {
+        class: Class::Service,
         bridge: link("br1"),
+        mac: None,
         stp: false,
         uplink: Some(link("eth0")),
         vlan: None,
         subnet: "10.0.1.0/24".parse().unwrap(),
         gateway,
+        gateway_everywhere: false,
+        address: None,
+        dhcp: None,
     };
     TopologyHost {
         connect: Connect::Emulated,
         nics: BTreeMap::from([(link("eth0"), nic)]),
         segments: BTreeMap::from([("service".parse().unwrap(), segment)]),
+        nat: Vec::new(),
     }
 }
 
@@ -76,6 +85,8 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         mac: MacAddr::new([0x52, 0x54, 0, 0, 0, number]).unwrap(),
         address: format!("10.0.1.{}/24", number + 1).parse().unwrap(),
         gateway: Some([10, 0, 1, 1].into()),
+        dhcp: false,
+        mtu: None,
     };
     Guest {
         host: host(host_name),
@@ -85,6 +96,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         nics: vec![nic],
         default_route: Some([10, 0, 1, 1].into()),
         nameservers: vec![IpAddr::from([9, 9, 9, 9])],
+        floating: None,
     }
 }
 
@@ -112,11 +124,13 @@ fn image(name: &str) -> Image {
         },
         boot,
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "~ # ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
+        cloud_init: false,
     }
 }
 

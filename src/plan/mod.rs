@@ -8,6 +8,7 @@ pub(crate) mod example;
 mod network;
 mod preflight;
 mod rig;
+mod services;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -89,11 +90,18 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
 
 /// The steps on one host. `replugged`: its NICs are unplugged and plugged again between removal and creation.
 fn changes(from: &HostState, to: &HostState, replugged: bool) -> Vec<Step> {
-    let (network_from, guests_from) = parts(from);
-    let (network_to, guests_to) = parts(to);
+    let (network_from, services_from, guests_from) = parts(from);
+    let (network_to, services_to, guests_to) = parts(to);
     let network = network::Change::between(network_from, network_to, replugged);
-    let mut steps = network.removal();
+    let services = services::Change {
+        from: services_from,
+        to: services_to,
+        network: &network,
+    };
+    let mut steps = services.removal();
+    steps.extend(network.removal());
     steps.extend(network.creation());
+    steps.extend(services.creation());
     steps.extend(domains::changes(&guests_from, &guests_to, |bridge| {
         network.stands(bridge)
     }));
@@ -101,14 +109,17 @@ fn changes(from: &HostState, to: &HostState, replugged: bool) -> Vec<Step> {
 }
 
 /// A host's state by the files that plan it.
-fn parts(state: &HostState) -> (network::Network<'_>, domains::Guests<'_>) {
+fn parts(state: &HostState) -> (network::Network<'_>, services::Services<'_>, domains::Guests<'_>) {
     // Taken apart exhaustively, so that whoever adds a field comes by here.
     let HostState {
         machines: _, // `rig.rs`
         cables: _,
         links,
         uplinks,
+        floating,
         sysctls,
+        firewall,
+        dhcp,
         volumes,
         domains,
         seen,
@@ -119,5 +130,10 @@ fn parts(state: &HostState) -> (network::Network<'_>, domains::Guests<'_>) {
         sysctls,
         seen,
     };
-    (network, domains::Guests { volumes, domains })
+    let services = services::Services {
+        floating,
+        firewall: firewall.as_ref(),
+        dhcp,
+    };
+    (network, services, domains::Guests { volumes, domains })
 }

@@ -54,7 +54,7 @@ impl<'a> Change<'a> {
     /// `link` can be made `wanted` without deleting it. What it depends on has been decided already.
     fn can_become(&self, link: &Link, wanted: &Link) -> bool {
         let same_object = match (&link.kind, &wanted.kind) {
-            (LinkKind::Bridge { stp: _ }, LinkKind::Bridge { stp: _ }) => true,
+            (LinkKind::Bridge { .. }, LinkKind::Bridge { .. }) => true,
             (LinkKind::Vlan { parent, .. }, LinkKind::Vlan { .. }) => {
                 let parent_is_nic = !self.from.links.contains_key(parent);
                 link.kind == wanted.kind && self.stands(parent) && !(self.replugged && parent_is_nic)
@@ -63,6 +63,11 @@ impl<'a> Change<'a> {
         };
         // The port of a bridge that goes could be moved in place, but no step lets go of a bridge without a new one.
         same_object && link.master.as_ref().is_none_or(|bridge| self.stands(bridge))
+    }
+
+    /// The host's own NICs go away and come back between removal and creation.
+    pub(super) fn is_replugged(&self) -> bool {
+        self.replugged
     }
 
     /// The link `name` is there now and this plan neither deletes nor creates it. Links that are not ours stand.

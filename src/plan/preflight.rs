@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::host::Survey;
 use crate::host::survey::Kvm;
 use crate::lab::{Connect, HostName, IfName, MacAddr, VmName};
-use crate::state::{DomainName, Site, rig_host, vlan_device};
+use crate::state::{Domain, DomainName, Site, rig_host, vlan_device};
 use crate::topology::{Guest, Segment, Topology, TopologyHost};
 
 /// Something that stands in the way.
@@ -78,7 +78,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         }));
     }
     obstacles.extend(memory(topology, surveys, observed));
-    obstacles.extend(kvm(topology, surveys, &guests));
+    obstacles.extend(kvm(topology, surveys, observed));
     obstacles
 }
 
@@ -94,7 +94,7 @@ fn finding(what: impl Into<String>, help: impl Into<String>) -> Finding {
     }
 }
 
-/// NICs that carry a network and are not there.
+/// NICs that are to carry a network and are not there, or are somebody else's.
 fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Option<&Survey>) -> Vec<Finding> {
     let (nics, help): (BTreeSet<&IfName>, _) = match host.connect {
         // It will have what the lab gives it, whatever it has now.
@@ -120,6 +120,15 @@ fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Op
             missing.entry(nic).or_default().push(format!("`{network}`"));
         }
     }
+    let taken = host.segments.iter().filter_map(|(network, segment)| {
+        // A tagged network leaves the NIC where it is.
+        let nic = segment.uplink.as_ref().filter(|_| segment.vlan.is_none())?;
+        let owner = survey?.foreign_links.get(nic.as_str())?;
+        Some(finding(
+            format!("the NIC {nic} that is to carry network `{network}` is in other hands ({owner})"),
+            "name another NIC as the network's uplink, or free that one",
+        ))
+    });
     let there = match nics.len() {
         0 => "none".to_owned(),
         _ => nics.iter().map(|nic| nic.as_str()).collect::<Vec<_>>().join(", "),
@@ -131,7 +140,7 @@ fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Op
             help,
         )
     });
-    missing.collect()
+    missing.chain(taken).collect()
 }
 
 /// NICs to be taken by which a real host is reached, without the lab's word that they may be.
@@ -294,6 +303,13 @@ fn machine_below(name: &HostName, connect: &Connect) -> HostName {
     }
 }
 
+/// A guest's domain, if it runs already.
+fn running<'a>(topology: &Topology, observed: &'a Site, vm: &VmName, guest: &Guest) -> Option<&'a Domain> {
+    let state = observed.get(&guest.host)?;
+    let domain = state.domains.get(&DomainName::new(&topology.lab, vm));
+    domain.filter(|domain| domain.running)
+}
+
 /// Machines that have less memory than the guests that are yet to be started.
 fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {
     /// Per machine: guests to be started, what they need and what there is, in MiB.
@@ -316,10 +332,7 @@ fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &
         let Some(host) = topology.hosts.get(&guest.host) else {
             continue;
         };
-        let domain = observed
-            .get(&guest.host)
-            .and_then(|state| state.domains.get(&DomainName::new(&topology.lab, vm)))
-            .filter(|domain| domain.running);
+        let domain = running(topology, observed, vm, guest);
         let budget = budgets.entry(machine_below(&guest.host, &host.connect)).or_default();
         budget.guests += usize::from(domain.is_none());
         // A running guest has its memory already.
@@ -334,7 +347,9 @@ fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &
             severity: Severity::Error,
             host,
             what: format!(
-                "{guests} guests yet to be started need {needed} MiB of memory, {available} MiB are available"
+                "{guests} guest{} yet to be started need{} {needed} MiB of memory, {available} MiB are available",
+                if guests == 1 { "" } else { "s" },
+                if guests == 1 { "s" } else { "" },
             ),
             help: "give the guests less `memory`, or run fewer of them".to_owned(),
         })
@@ -342,14 +357,15 @@ fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &
     short.collect()
 }
 
-/// Machines whose /dev/kvm promises what it does not hold; once per machine, not per emulated host.
-fn kvm(
-    topology: &Topology,
-    surveys: &BTreeMap<HostName, Survey>,
-    guests: &BTreeMap<&HostName, Vec<(&VmName, &Guest)>>,
-) -> Vec<Obstacle> {
+/// Machines whose /dev/kvm promises what it does not hold, where guests are yet to be started; once per machine, not
+/// per emulated host.
+fn kvm(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {
     let mut useless: BTreeSet<(HostName, &str)> = BTreeSet::new();
-    for (name, host) in topology.hosts.iter().filter(|(name, _)| guests.contains_key(name)) {
+    let to_start = topology
+        .guests
+        .iter()
+        .filter(|(vm, guest)| running(topology, observed, vm, guest).is_none());
+    for (name, host) in to_start.filter_map(|(_, guest)| topology.hosts.get_key_value(&guest.host)) {
         if let Some(Kvm::Useless(why)) = surveys.get(name).map(|survey| &survey.kvm) {
             useless.insert((machine_below(name, &host.connect), why));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Step;
 use crate::lab::{Cable, HostName};
-use crate::state::{HostState, Machine};
+use crate::state::{HostState, Machine, MachineKind};
 
 /// From one rig to another.
 pub(super) struct Change<'a> {
@@ -94,7 +94,10 @@ impl<'a> Change<'a> {
 
         let unplug = self.unplugged.iter().map(|&cable| Step::UnplugCable(cable.clone()));
         let remove = removed.map(|host| Step::RemoveMachine(host.clone()));
-        let create = new().map(|(&host, _)| Step::CreateMachine(host.clone()));
+        let create = new().map(|(&name, machine)| match machine.kind {
+            MachineKind::Host => Step::CreateMachine(name.clone()),
+            kind @ (MachineKind::Switch | MachineKind::Router) => Step::CreateDevice(name.clone(), kind),
+        });
         let plug = self.plugged.iter().map(|&cable| Step::PlugCable(cable.clone()));
         let configure = configured.map(|(&host, &machine)| Step::ConfigureMachine(host.clone(), machine.clone()));
         unplug

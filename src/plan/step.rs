@@ -1,12 +1,15 @@
 //! One change to one host: plain data, so that a journal can be read back; `Display` is the line that a user reads.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Cable, HostName, IfName};
-use crate::state::{Domain, DomainName, GuestConfig, Link, LinkKind, Machine, Sysctl, Uplink, Volume};
+use crate::lab::{Cable, HostName, IfName, NetworkName};
+use crate::state::{
+    Dhcp, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, Sysctl, Uplink, Volume,
+};
 
 /// When a step runs: stages are barriers across all hosts. Removal runs in the opposite order, before creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,13 +19,13 @@ pub enum Stage {
     RemoveGuests,
     /// Volumes deleted.
     RemoveVolumes,
-    /// Uplinks given back, links deleted, settings put back.
+    /// Servers stopped, rules deleted, uplinks given back, links deleted, settings put back.
     RemoveNetwork,
     /// Emulated hosts and their cables removed.
     RemoveRig,
     /// Emulated hosts and their cables made.
     Rig,
-    /// Links, addresses, uplinks, settings.
+    /// Links, addresses, uplinks, settings, rules, servers.
     Network,
     /// Overlays made.
     Volumes,
@@ -38,13 +41,15 @@ pub enum Stage {
 pub enum Step {
     /// Make an emulated host: namespaces, init, libvirt daemon; no NIC yet.
     CreateMachine(HostName),
-    /// Remove an emulated host with all that is in it.
+    /// Make an emulated switch or router: a network namespace; no NIC yet.
+    CreateDevice(HostName, MachineKind),
+    /// Remove an emulated machine with all that is in it.
     RemoveMachine(HostName),
     /// Plug a cable: makes both NICs.
     PlugCable(Cable),
     /// Unplug a cable: removes both NICs.
     UnplugCable(Cable),
-    /// Give an emulated host's NICs their addresses and routes; makes those that have no cable.
+    /// Give an emulated machine's NICs their addresses, routes and port modes; makes those that have no cable.
     ConfigureMachine(HostName, Machine),
     /// Create a link with its mark, bring it up; its master exists already.
     CreateLink(IfName, Link),
@@ -65,6 +70,18 @@ pub enum Step {
     TakeUplink(IfName, Uplink),
     /// Free a host NIC and put everything back on it.
     ReleaseUplink(IfName, Uplink),
+    /// Put a floating address on a NIC that netlab did not make.
+    AddFloating(Ipv4Addr, IfName),
+    /// Take a floating address off such a NIC.
+    DeleteFloating(Ipv4Addr, IfName),
+    /// Load the lab's rules in place of what it has, as one transaction.
+    LoadRuleset(Box<Firewall>),
+    /// Delete the lab's rules.
+    DeleteRuleset,
+    /// Start a network's DHCP and DNS server.
+    StartDhcp(NetworkName, Box<Dhcp>),
+    /// Stop a network's DHCP and DNS server and forget its leases.
+    StopDhcp(NetworkName),
     /// Change a kernel setting, keeping the old value.
     SetSysctl(Sysctl, String),
     /// Put a kernel setting back, unless another lab still needs it.
@@ -99,16 +116,25 @@ impl Step {
     /// The stage the step belongs to.
     pub fn stage(&self) -> Stage {
         match self {
-            Self::CreateMachine(..) | Self::PlugCable(..) | Self::ConfigureMachine(..) => Stage::Rig,
+            Self::CreateMachine(..) | Self::CreateDevice(..) | Self::PlugCable(..) | Self::ConfigureMachine(..) => {
+                Stage::Rig
+            }
             Self::RemoveMachine(..) | Self::UnplugCable(..) => Stage::RemoveRig,
             Self::CreateLink(..)
             | Self::ChangeLink(..)
             | Self::AddAddress(..)
             | Self::TakeUplink(..)
+            | Self::AddFloating(..)
+            | Self::LoadRuleset(..)
+            | Self::StartDhcp(..)
             | Self::SetSysctl(..) => Stage::Network,
-            Self::DeleteLink { .. } | Self::DeleteAddress(..) | Self::ReleaseUplink(..) | Self::RestoreSysctl(..) => {
-                Stage::RemoveNetwork
-            }
+            Self::DeleteLink { .. }
+            | Self::DeleteAddress(..)
+            | Self::ReleaseUplink(..)
+            | Self::DeleteFloating(..)
+            | Self::DeleteRuleset
+            | Self::StopDhcp(..)
+            | Self::RestoreSysctl(..) => Stage::RemoveNetwork,
             Self::CreateVolume(..) => Stage::Volumes,
             Self::DeleteVolume(..) => Stage::RemoveVolumes,
             Self::DefineDomain(..) => Stage::Define,
@@ -127,14 +153,17 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateMachine(host) => write!(f, "create emulated host {host}"),
-            Self::RemoveMachine(host) => write!(f, "remove emulated host {host}"),
+            Self::CreateDevice(name, kind) => write!(f, "create emulated {kind} {name}"),
+            Self::RemoveMachine(name) => write!(f, "remove emulated machine {name}"),
             Self::PlugCable(Cable { ends: [a, b] }) => {
                 write!(f, "plug a cable from {}:{} to {}:{}", a.host, a.nic, b.host, b.nic)
             }
             Self::UnplugCable(Cable { ends: [a, b] }) => {
                 write!(f, "unplug the cable from {}:{} to {}:{}", a.host, a.nic, b.host, b.nic)
             }
-            Self::ConfigureMachine(host, _) => write!(f, "configure the NICs of emulated host {host}"),
+            Self::ConfigureMachine(name, Machine { kind, .. }) => {
+                write!(f, "configure the NICs of emulated {kind} {name}")
+            }
             Self::CreateLink(
                 name,
                 Link {
@@ -145,12 +174,14 @@ impl fmt::Display for Step {
                 },
             ) => {
                 match kind {
-                    LinkKind::Bridge { stp } => {
-                        write!(
-                            f,
-                            "create bridge {name}{}",
-                            if *stp { " with spanning tree" } else { "" }
-                        )?;
+                    LinkKind::Bridge { stp, mac } => {
+                        write!(f, "create bridge {name}")?;
+                        if *stp {
+                            write!(f, " with spanning tree")?;
+                        }
+                        if let Some(mac) = mac {
+                            write!(f, " with MAC {mac}")?;
+                        }
                     }
                     LinkKind::Vlan { parent, id } => write!(f, "create VLAN device {name} (id {id} on {parent})")?,
                 }
@@ -178,6 +209,20 @@ impl fmt::Display for Step {
                 }
                 list(f, ", with ", was.addresses.iter())
             }
+            Self::AddFloating(address, nic) => write!(f, "add floating address {address} to {nic}"),
+            Self::DeleteFloating(address, nic) => write!(f, "delete floating address {address} from {nic}"),
+            Self::LoadRuleset(rules) => load(f, rules),
+            Self::DeleteRuleset => write!(f, "delete the firewall rules"),
+            Self::StartDhcp(network, server) => {
+                let Dhcp { bridge, leases, .. } = server.as_ref();
+                let count = leases.len();
+                let plural = if count == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "serve DHCP and names of network {network} on {bridge} ({count} lease{plural})"
+                )
+            }
+            Self::StopDhcp(network) => write!(f, "stop DHCP of network {network}"),
             Self::SetSysctl(key, value) => write!(f, "set {key} to {value}"),
             Self::RestoreSysctl(key) => write!(f, "put {key} back"),
             Self::CreateVolume(name, Volume { base, .. }) => {
@@ -196,10 +241,28 @@ impl fmt::Display for Step {
             Self::StopDomain { name, .. } => write!(f, "stop {name}"),
             Self::ConfigureGuest(name, config) => {
                 write!(f, "configure {} over its console", name.vm())?;
-                list(f, ": ", config.nics.iter().map(|(_, address)| address))
+                list(f, ": ", config.nics.iter().map(|nic| &nic.address))
             }
         }
     }
+}
+
+/// The rules in words.
+fn load(f: &mut fmt::Formatter<'_>, rules: &Firewall) -> fmt::Result {
+    let nat = rules.nat.iter().map(|nat| match nat.source {
+        Some(source) => format!("{} leaves {} as {source}", nat.from, nat.out),
+        None => format!("{} masquerades out of {}", nat.from, nat.out),
+    });
+    let floating = rules
+        .floating
+        .iter()
+        .map(|floating| format!("{} stands for {}", floating.public, floating.private));
+    let gateways = rules
+        .local_gateways
+        .iter()
+        .map(|gateway| format!("gateway {} stays off {}", gateway.address, gateway.port));
+    write!(f, "load firewall rules")?;
+    list(f, ": ", nat.chain(floating).chain(gateways))
 }
 
 /// Writes `lead` and the items with commas between, or nothing.

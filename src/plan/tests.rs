@@ -33,7 +33,7 @@ fn vlan(parent: &str, id: i64, master: Option<&str>) -> Link {
 
 fn bridge() -> Link {
     Link {
-        kind: LinkKind::Bridge { stp: false },
+        kind: LinkKind::Bridge { stp: false, mac: None },
         master: None,
         addresses: BTreeSet::new(),
         purpose: "test".to_owned(),
@@ -91,8 +91,8 @@ fn a_lab_goes_down_in_the_opposite_order_and_hosts_are_emptied_before_they_are_r
             "node2: give eth0 back from bridge br1, with 172.16.99.2/24",
             "node2: delete link br1",
             "this-machine: unplug the cable from node1:eth0 to node2:eth0",
-            "this-machine: remove emulated host node1",
-            "this-machine: remove emulated host node2",
+            "this-machine: remove emulated machine node1",
+            "this-machine: remove emulated machine node2",
         ]
     );
 }
@@ -194,8 +194,8 @@ fn after_a_reboot_dead_machines_are_made_anew_and_down_just_removes_them() {
     let again = lines(&plan(&rebooted, &up()));
     let removal = [
         "this-machine: unplug the cable from node1:eth0 to node2:eth0",
-        "this-machine: remove emulated host node1",
-        "this-machine: remove emulated host node2",
+        "this-machine: remove emulated machine node1",
+        "this-machine: remove emulated machine node2",
     ];
     assert_eq!(again[..3], removal);
     assert_eq!(again[3..], from_nothing);
@@ -281,7 +281,7 @@ fn a_machine_with_other_nics_is_replaced_with_everything_inside() {
     edited.hosts.get_mut(&host("node2")).unwrap().nics.clear();
     let lines = lines(&plan(&up(), &desired(&edited, &[].into())));
     assert!(!lines.contains(&"node2: stop quick.vm2".to_owned()), "{lines:#?}");
-    let removed = place(&lines, "this-machine: remove emulated host node2");
+    let removed = place(&lines, "this-machine: remove emulated machine node2");
     assert!(removed < place(&lines, "this-machine: create emulated host node2"));
     place(&lines, "node2: create the disk of vm2 over /images/disk/base.img");
 }
@@ -315,7 +315,7 @@ fn an_uplink_that_moves_takes_along_what_was_found_on_it_first() {
 #[test]
 fn settings_of_a_link_change_in_place() {
     let mut stp = up();
-    on(&mut stp, "node1").links.get_mut(&link("br1")).unwrap().kind = LinkKind::Bridge { stp: true };
+    on(&mut stp, "node1").links.get_mut(&link("br1")).unwrap().kind = LinkKind::Bridge { stp: true, mac: None };
     assert_eq!(lines(&plan(&stp, &up())), ["node1: change link br1"]);
 }
 

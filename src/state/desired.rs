@@ -1,17 +1,19 @@
 //! What a lab wants to own on every host.
 
+mod services;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Accel, Domain, DomainName, DomainNic, GuestConfig, HostState, Link, LinkKind, Machine, MachineNic, NicConfig,
-    Route, Site, Sysctl, Uplink, Volume, rig_host,
+    Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, HostState, Link, LinkKind, Machine, MachineKind,
+    MachineNic, NicConfig, Route, Site, Sysctl, Uplink, Volume, rig_host,
 };
 use crate::host::Survey;
 use crate::host::survey::Kvm;
-use crate::lab::{Boot, Connect, HostName, IfName, Image, VlanId, VmName};
+use crate::lab::{Boot, Connect, HostName, IfName, Image, LabHostNic, VlanId, VmName};
 use crate::topology::{Guest, Topology, TopologyHost};
 
 /// What `topology` wants to own, in the shape in which it will be observed once it is there.
@@ -34,7 +36,9 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
             None => survey(name).and_then(|survey| survey.nics.get(nic).cloned()),
         };
         // A NIC that is not there is refused in preflight.
-        site.insert(name.clone(), network(host, |nic| was(nic).unwrap_or_default()));
+        let mut state = network(host, |nic| was(nic).unwrap_or_default());
+        services::add(&mut state, topology, name, host);
+        site.insert(name.clone(), state);
     }
     for (vm, guest) in &topology.guests {
         let image = &topology.images[&guest.image];
@@ -65,34 +69,60 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
     site
 }
 
-/// The emulated hosts, with the NICs that the lab gives them and those that only a cable makes.
+/// The emulated hosts, with the NICs that the lab gives them and those that only a cable makes, and the switches and
+/// routers between them.
 fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
     let emulated = topology
         .hosts
         .iter()
         .filter(|(_, host)| host.connect == Connect::Emulated);
     let mut machines: BTreeMap<_, _> = emulated
-        .map(|(name, host)| {
-            let nics = host.nics.iter().map(|(nic, wanted)| {
-                let nic_config = MachineNic {
-                    address: wanted.address,
-                    gateway: wanted.gateway,
-                };
-                (nic.clone(), nic_config)
-            });
-            let machine = Machine {
-                nics: nics.collect(),
-                alive: true,
-            };
-            (name.clone(), machine)
-        })
+        .map(|(name, host)| (name.clone(), machine(MachineKind::Host, machine_nics(&host.nics))))
         .collect();
+    machines.extend(topology.switches.iter().map(|(name, switch)| {
+        let ports = switch.ports.iter().map(|(port, mode)| {
+            let nic = MachineNic {
+                port: mode.clone(),
+                ..MachineNic::default()
+            };
+            (port.clone(), nic)
+        });
+        (name.clone(), machine(MachineKind::Switch, ports.collect()))
+    }));
+    machines.extend(topology.routers.iter().map(|(name, router)| {
+        let machine = Machine {
+            outside: router.outside.clone(),
+            ..machine(MachineKind::Router, machine_nics(&router.nics))
+        };
+        (name.clone(), machine)
+    }));
     for end in topology.cables.iter().flat_map(|cable| &cable.ends) {
         if let Some(machine) = machines.get_mut(&end.host) {
             machine.nics.entry(end.nic.clone()).or_default();
         }
     }
     machines
+}
+
+fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
+    Machine {
+        kind,
+        nics,
+        outside: BTreeSet::new(),
+        alive: true,
+    }
+}
+
+fn machine_nics(nics: &BTreeMap<IfName, LabHostNic>) -> BTreeMap<IfName, MachineNic> {
+    let made = nics.iter().map(|(name, wanted)| {
+        let nic = MachineNic {
+            address: wanted.address,
+            gateway: wanted.gateway,
+            ..MachineNic::default()
+        };
+        (name.clone(), nic)
+    });
+    made.collect()
 }
 
 /// What stands on an emulated host's NIC after the machine was configured.
@@ -116,17 +146,18 @@ fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState
     let mut state = HostState::default();
     for (network, segment) in &host.segments {
         let purpose = format!("network {network}");
-        let gateway = segment
-            .gateway
-            .and_then(|address| Ipv4Net::new(address, segment.subnet.prefix_len()).ok())
-            .map(IpNet::from);
-        if gateway.is_some() {
+        let own = segment.gateway.into_iter().chain(segment.address);
+        let own = own.filter_map(|address| Ipv4Net::new(address, segment.subnet.prefix_len()).ok());
+        if segment.gateway.is_some() {
             state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
         }
         let bridge = Link {
-            kind: LinkKind::Bridge { stp: segment.stp },
+            kind: LinkKind::Bridge {
+                stp: segment.stp,
+                mac: segment.mac,
+            },
             master: None,
-            addresses: gateway.into_iter().collect(),
+            addresses: own.map(IpNet::from).collect(),
             purpose: purpose.clone(),
         };
         state.links.insert(segment.bridge.clone(), bridge);
@@ -208,19 +239,30 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
 }
 
 fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
+    let nics = guest.nics.iter().map(|nic| GuestNicConfig {
+        mac: nic.mac,
+        address: nic.address,
+        dhcp: nic.dhcp,
+        mtu: nic.mtu,
+    });
     GuestConfig {
         hostname: vm.clone(),
         console: image.console.clone(),
-        nics: guest.nics.iter().map(|nic| (nic.mac, nic.address)).collect(),
+        nics: nics.collect(),
         default_route: guest.default_route,
         nameservers: guest.nameservers.clone(),
     }
 }
 
-/// The domain's UUID: the first bytes of SHA-256 over `lab/vm`, of version 8 (RFC 9562, 5.8) and its variant (4.1).
+/// The domain's UUID.
 fn uuid(name: &DomainName) -> String {
+    uuid_from(&format!("{}/{}", name.lab(), name.vm()))
+}
+
+/// A UUID derived from `text`: the first bytes of its SHA-256, of version 8 (RFC 9562, 5.8) and its variant (4.1).
+pub(crate) fn uuid_from(text: &str) -> String {
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&Sha256::digest(format!("{}/{}", name.lab(), name.vm()))[..16]);
+    bytes.copy_from_slice(&Sha256::digest(text)[..16]);
     bytes[6] = 0x80 | bytes[6] & 0x0f;
     bytes[8] = 0x80 | bytes[8] & 0x3f;
     let hex = format!("{:032x}", u128::from_be_bytes(bytes));
@@ -359,7 +401,8 @@ mod tests {
         let config = domain(&site, "node1", "vm1").configured.clone().unwrap();
         let nic = &topology().guests[&vm("vm1")].nics[0];
         assert_eq!(config.hostname, vm("vm1"));
-        assert_eq!(config.nics, [(nic.mac, nic.address)]);
+        assert_eq!((config.nics[0].mac, config.nics[0].address), (nic.mac, nic.address));
+        assert!(!config.nics[0].dhcp);
         assert_eq!(config.default_route, Some([10, 0, 1, 1].into()));
     }
 

@@ -2,8 +2,13 @@
 //! one value for one meaning, so that `==` is "nothing to do". Knows no host, no libvirt, no clock.
 
 mod desired;
+mod machine;
+mod services;
 
+pub(crate) use desired::uuid_from;
 pub use desired::{desired, vlan_device};
+pub use machine::{Machine, MachineKind, MachineNic};
+pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +17,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Boot, Cable, HostName, IfName, ImageConsole, LabName, MacAddr, VlanId, VmName};
+use crate::lab::{Boot, Cable, HostName, IfName, ImageConsole, LabName, MacAddr, NetworkName, VlanId, VmName};
 
 /// Everything that is owned, host by host. A host without an entry has nothing of ours.
 pub type Site = BTreeMap<HostName, HostState>;
@@ -20,10 +25,10 @@ pub type Site = BTreeMap<HostName, HostState>;
 /// What netlab owns on one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostState {
-    /// Emulated hosts; only on the machine that netlab runs on ([`rig_host`]).
+    /// Emulated hosts, switches and routers; only on the machine that netlab runs on ([`rig_host`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub machines: BTreeMap<HostName, Machine>,
-    /// Cables between emulated hosts; only on [`rig_host`].
+    /// Cables between them; only on [`rig_host`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub cables: BTreeSet<Cable>,
     /// Bridges and VLAN devices.
@@ -32,9 +37,19 @@ pub struct HostState {
     /// Host NICs taken into a bridge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub uplinks: BTreeMap<IfName, Uplink>,
+    /// Floating addresses on NICs that netlab did not make, each as a /32; known by their label. (One on a bridge of
+    /// ours is among that link's addresses.)
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub floating: BTreeMap<Ipv4Addr, IfName>,
     /// Kernel settings changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// The lab's nftables rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<Firewall>,
+    /// DHCP and DNS servers, by the network they serve.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dhcp: BTreeMap<NetworkName, Dhcp>,
     /// Disks of guests, by domain.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<DomainName, Volume>,
@@ -51,7 +66,47 @@ pub struct HostState {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Identities {
     /// Interface index by name.
+    #[serde(default)]
     pub links: BTreeMap<IfName, u32>,
+    /// How domains were found, for whoever asks for the lab's status.
+    #[serde(default)]
+    pub domains: BTreeMap<DomainName, DomainSeen>,
+}
+
+/// What is seen of a domain and is never a wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSeen {
+    /// Whether it runs, and if not, why.
+    pub condition: Condition,
+    /// Where its screen can be seen on the host, e.g. `127.0.0.1:5900`; only while it runs.
+    pub screen: Option<String>,
+    /// The file on the host in which its console is logged.
+    pub console_log: Option<PathBuf>,
+}
+
+/// Whether a domain runs, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// It runs.
+    Running,
+    /// It is there and does not run: a start was cut short, or somebody paused it.
+    Paused,
+    /// It was shut down or stopped, or was never started.
+    ShutOff,
+    /// Its QEMU died, its guest panicked, or it failed to start.
+    Crashed,
+}
+
+impl std::fmt::Display for Condition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::ShutOff => "shut off",
+            Self::Crashed => "crashed",
+        })
+    }
 }
 
 impl PartialEq for Identities {
@@ -62,7 +117,7 @@ impl PartialEq for Identities {
 impl Eq for Identities {}
 impl Identities {
     fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.links.is_empty() && self.domains.is_empty()
     }
 }
 
@@ -77,24 +132,6 @@ pub const RIG: &str = "this-machine";
 pub fn rig_host() -> HostName {
     #[expect(clippy::expect_used, reason = "a constant that a test checks")]
     HostName::new(RIG).expect("a legal name")
-}
-
-/// An emulated host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// Its NICs with the addresses it "boots" with.
-    pub nics: BTreeMap<IfName, MachineNic>,
-    /// Its init and libvirt daemon are alive. `false` is only ever observed: such a machine is removed and made anew.
-    pub alive: bool,
-}
-
-/// A NIC of an emulated host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineNic {
-    /// Address with prefix length.
-    pub address: Option<Ipv4Net>,
-    /// Default gateway through this NIC.
-    pub gateway: Option<Ipv4Addr>,
 }
 
 /// A link that netlab made.
@@ -118,8 +155,16 @@ pub enum LinkKind {
     Bridge {
         /// Spanning tree.
         stp: bool,
+        /// The address the lab asks for; absent: the one that netlab derives.
+        mac: Option<MacAddr>,
     },
     /// An 802.1Q device over another link.
+    ///
+    /// It has the MTU of its parent, 1500 as a rule: the tag's 4 bytes are not counted, and frames of 1518 bytes pass
+    /// (IEEE 802.3ac; the kernel's is_skb_forwardable() and every NIC with VLAN_HLEN to spare), so guests keep 1500
+    /// and full-size pings of 1472 bytes go through. Of a parent with a smaller MTU the device takes over the smaller
+    /// one, and the bridge the smallest of its ports': what the host itself sends or routes is then cut to size. A
+    /// guest is not told: its full frames vanish at the bridge until it is given that MTU.
     Vlan {
         /// The tagged link.
         parent: IfName,
@@ -284,10 +329,25 @@ pub struct GuestConfig {
     pub hostname: VmName,
     /// How its console behaves.
     pub console: ImageConsole,
-    /// Addresses, by MAC, in the guest's order.
-    pub nics: Vec<(MacAddr, Ipv4Net)>,
+    /// NICs in the guest's order.
+    pub nics: Vec<GuestNicConfig>,
     /// Default route.
     pub default_route: Option<Ipv4Addr>,
-    /// Name servers.
+    /// Name servers; those of a NIC's DHCP server are not among them.
     pub nameservers: Vec<IpAddr>,
+}
+
+/// What a guest is told about one NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestNicConfig {
+    /// By which the guest finds the NIC.
+    pub mac: MacAddr,
+    /// The address it must have in the end.
+    pub address: Ipv4Net,
+    /// It asks the network's DHCP server for the address, instead of being told.
+    #[serde(default)]
+    pub dhcp: bool,
+    /// Its MTU in bytes; absent: Ethernet's 1500.
+    #[serde(default)]
+    pub mtu: Option<u16>,
 }

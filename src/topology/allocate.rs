@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Guest, GuestNic, Segment, Topology, TopologyHost, ifname};
-use crate::lab::{HostName, IfName, Image, ImageName, Lab, MacAddr, Network, NetworkName, VmName};
+use super::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, ifname};
+use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, MacAddr, Network, NetworkName, Vm, VmName};
 
 /// Memory of a guest whose lab and image both say nothing, in MiB.
 const MEMORY_MIB: u64 = 128;
@@ -39,7 +39,7 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
             let tap = ifname::tap(&lab.name, name, place, |tap| !names.contains(tap));
             names.insert(tap.clone());
             let address = nic.address.unwrap_or_else(|| pool.take());
-            for server in &network.nameservers {
+            for server in network.nameservers.iter().filter(|_| !network.dhcp) {
                 if !nameservers.contains(server) {
                     nameservers.push(*server);
                 }
@@ -51,6 +51,8 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
                 mac: nic.mac.unwrap_or_else(|| derive_mac(lab, name, place, &mut macs)),
                 address: Ipv4Net::new_assert(address, network.subnet.prefix_len()),
                 gateway: network.gateway.as_ref().map(|gateway| gateway.address),
+                dhcp: network.dhcp,
+                mtu: network.mtu,
             });
         }
         let guest = Guest {
@@ -63,6 +65,7 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
             cpus: vm.cpus,
             default_route: nics.iter().find_map(|nic| nic.gateway),
             nameservers,
+            floating: floating(lab, vm),
             nics,
         };
         guests.insert(name.clone(), guest);
@@ -73,8 +76,10 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
         hosts: lab
             .hosts
             .keys()
-            .filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges)?)))
+            .filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges, &guests)?)))
             .collect(),
+        switches: lab.switches.clone(),
+        routers: lab.routers.clone(),
         cables: lab.cables.clone(),
         guests,
         images: images
@@ -83,6 +88,7 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
             .map(|(name, image)| (name.clone(), image.clone()))
             .collect(),
         outside: lab.verify.outside.clone(),
+        pings: lab.verify.pings.clone(),
     }
 }
 
@@ -134,6 +140,7 @@ fn pools(lab: &Lab) -> BTreeMap<&NetworkName, Pool> {
             .filter_map(|nic| nic.address)
             .collect();
         taken.extend(network.gateway.as_ref().map(|gateway| gateway.address));
+        taken.extend(network.addresses.values());
         let next = u32::from(network.subnet.network()).saturating_add(1);
         Pool {
             subnet: network.subnet,
@@ -158,28 +165,58 @@ fn derive_mac(lab: &Lab, vm: &VmName, place: usize, taken: &mut BTreeSet<MacAddr
     }
 }
 
-fn topology_host(lab: &Lab, host: &HostName, bridges: &BTreeMap<NetworkName, IfName>) -> Option<TopologyHost> {
+/// The host that routes for a vm, and its NIC towards the floating address; a checked lab has both.
+fn floating(lab: &Lab, vm: &Vm) -> Option<GuestFloating> {
+    let address = vm.floating?;
+    let network = lab.networks.get(&vm.nics.first()?.network)?;
+    let host = match &network.gateway.as_ref()?.on {
+        GatewayHosts::One(host) => host,
+        GatewayHosts::Every => &vm.host,
+    };
+    let mut nics = lab.hosts.get(host)?.nics.iter();
+    let (nic, _) = nics.find(|(_, nic)| nic.address.is_some_and(|subnet| subnet.contains(&address)))?;
+    Some(GuestFloating {
+        address,
+        host: host.clone(),
+        nic: nic.clone(),
+    })
+}
+
+fn topology_host(
+    lab: &Lab,
+    host: &HostName,
+    bridges: &BTreeMap<NetworkName, IfName>,
+    guests: &BTreeMap<VmName, Guest>,
+) -> Option<TopologyHost> {
     let described = lab.hosts.get(host)?;
     let mut segments = BTreeMap::new();
     for (name, network) in &lab.networks {
-        let here = lab.vms.values().filter(|vm| vm.host == *host);
-        let has_vm = here.flat_map(|vm| &vm.nics).any(|nic| nic.network == *name);
-        let gateway = network
-            .gateway
-            .as_ref()
-            .filter(|gateway| gateway.on == *host)
-            .map(|gateway| gateway.address);
-        if !has_vm && gateway.is_none() {
+        let here = guests.values().filter(|guest| guest.host == *host);
+        let has_guest = here.flat_map(|guest| &guest.nics).any(|nic| nic.network == *name);
+        let (gateway, gateway_everywhere) = match network.gateway.as_ref().map(|gateway| (gateway.address, &gateway.on))
+        {
+            Some((address, GatewayHosts::One(on))) => (Some(address).filter(|_| on == host), false),
+            Some((address, GatewayHosts::Every)) => (Some(address).filter(|_| has_guest), true),
+            None => (None, false),
+        };
+        let address = network.addresses.get(host).copied();
+        if !has_guest && gateway.is_none() && address.is_none() {
             continue;
         }
         let uplink = network.uplinks.get(host).cloned();
+        let dhcp = network.dhcp && gateway.is_some();
         let segment = Segment {
+            class: network.class,
             bridge: bridges.get(name)?.clone(),
+            mac: network.bridge_mac.get(host).copied(),
             stp: network.stp,
             vlan: network.vlan.filter(|_| uplink.is_some()),
             uplink,
             subnet: network.subnet,
             gateway,
+            gateway_everywhere,
+            address,
+            dhcp: dhcp.then(|| segment_dhcp(name, network, guests)),
         };
         segments.insert(name.clone(), segment);
     }
@@ -187,5 +224,20 @@ fn topology_host(lab: &Lab, host: &HostName, bridges: &BTreeMap<NetworkName, IfN
         connect: described.connect.clone(),
         nics: described.nics.clone(),
         segments,
+        nat: lab.nat.iter().filter(|rule| rule.on == *host).cloned().collect(),
     })
+}
+
+fn segment_dhcp(name: &NetworkName, network: &Network, guests: &BTreeMap<VmName, Guest>) -> SegmentDhcp {
+    let nics = guests
+        .iter()
+        .flat_map(|(vm, guest)| guest.nics.iter().map(move |nic| (vm, nic)));
+    let leases = nics
+        .filter(|(_, nic)| nic.network == *name)
+        .map(|(vm, nic)| (nic.mac, (vm.clone(), nic.address.addr())));
+    SegmentDhcp {
+        leases: leases.collect(),
+        nameservers: network.nameservers.clone(),
+        mtu: network.mtu,
+    }
 }

@@ -13,7 +13,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 
 use crate::lab::{
-    Cable, Connect, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NetworkName, VlanId, VmName,
+    Cable, Class, Connect, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NatRule, NetworkName,
+    Ping, Router, Switch, VlanId, VmName,
 };
 
 /// A lab with nothing left open.
@@ -23,7 +24,11 @@ pub struct Topology {
     pub lab: LabName,
     /// Hosts, as the lab describes them.
     pub hosts: BTreeMap<HostName, TopologyHost>,
-    /// Cables between emulated hosts.
+    /// Emulated switches.
+    pub switches: BTreeMap<HostName, Switch>,
+    /// Emulated routers.
+    pub routers: BTreeMap<HostName, Router>,
+    /// Cables between emulated machines.
     pub cables: Vec<Cable>,
     /// Guests by name.
     pub guests: BTreeMap<VmName, Guest>,
@@ -31,6 +36,8 @@ pub struct Topology {
     pub images: BTreeMap<ImageName, Image>,
     /// Addresses outside the lab that every guest must reach.
     pub outside: Vec<IpAddr>,
+    /// Further pings, each with its answer.
+    pub pings: Vec<Ping>,
 }
 
 /// A host and the segments it takes part in.
@@ -40,15 +47,21 @@ pub struct TopologyHost {
     pub connect: Connect,
     /// Its NICs by the lab file.
     pub nics: BTreeMap<IfName, LabHostNic>,
-    /// The networks present on it: those with a VM or the gateway there.
+    /// The networks present on it: those with a VM, the gateway or an address of the host there.
     pub segments: BTreeMap<NetworkName, Segment>,
+    /// Its source address translation.
+    pub nat: Vec<NatRule>,
 }
 
 /// One network's part on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
+    /// What the network is for.
+    pub class: Class,
     /// The bridge's name.
     pub bridge: IfName,
+    /// The bridge's MAC address; absent: derived.
+    pub mac: Option<MacAddr>,
     /// Spanning tree.
     pub stp: bool,
     /// The NIC that carries the network off the host.
@@ -59,6 +72,23 @@ pub struct Segment {
     pub subnet: Ipv4Net,
     /// The gateway address, where this host has it.
     pub gateway: Option<Ipv4Addr>,
+    /// Other hosts on the wire have that gateway address, too.
+    pub gateway_everywhere: bool,
+    /// The host's own address besides the gateway's.
+    pub address: Option<Ipv4Addr>,
+    /// What this host serves the network's guests, where it does.
+    pub dhcp: Option<SegmentDhcp>,
+}
+
+/// A network's DHCP and DNS server on one of its gateway hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentDhcp {
+    /// Every guest of the network, wherever it runs: its name and address by MAC.
+    pub leases: BTreeMap<MacAddr, (VmName, Ipv4Addr)>,
+    /// Name servers asked for other names.
+    pub nameservers: Vec<IpAddr>,
+    /// MTU that guests are told, in bytes.
+    pub mtu: Option<u16>,
 }
 
 /// A virtual machine with all its choices.
@@ -76,8 +106,21 @@ pub struct Guest {
     pub nics: Vec<GuestNic>,
     /// Its default route: the gateway of its first NIC whose network has one.
     pub default_route: Option<Ipv4Addr>,
-    /// Name servers it is given.
+    /// Name servers it is given; those that it gets by DHCP are not among them.
     pub nameservers: Vec<IpAddr>,
+    /// The outside address that stands for it.
+    pub floating: Option<GuestFloating>,
+}
+
+/// How a guest has a floating address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestFloating {
+    /// The outside address.
+    pub address: Ipv4Addr,
+    /// The host that has it on behalf of the guest: the guest's router.
+    pub host: HostName,
+    /// The NIC of that host that leads outside.
+    pub nic: IfName,
 }
 
 /// A guest's NIC with all its choices.
@@ -95,4 +138,8 @@ pub struct GuestNic {
     pub address: Ipv4Net,
     /// The network's gateway address, if it has one.
     pub gateway: Option<Ipv4Addr>,
+    /// It asks a DHCP server for its address.
+    pub dhcp: bool,
+    /// Its MTU in bytes; absent: 1500.
+    pub mtu: Option<u16>,
 }

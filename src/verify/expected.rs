@@ -2,14 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::lab::{HostName, NetworkName, VmName};
-use crate::topology::{Guest, GuestNic, Topology};
+use crate::lab::{Asked, HostName, NetworkName};
+use crate::topology::{Guest, GuestNic, Segment, Topology};
 
-/// One question to a guest and the answer it should give.
+/// One question and the answer it should have.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Expectation {
-    /// The guest that is asked.
-    pub from: VmName,
+    /// Who is asked; in JSON its name, which in a checked lab is unambiguous.
+    #[serde(serialize_with = "name")]
+    pub from: Asked,
     /// What the address stands for: a guest, `guest/network` where it has several NICs, `gw network`, or the address.
     pub to: String,
     /// The address to be pinged.
@@ -18,13 +19,18 @@ pub struct Expectation {
     pub reach: bool,
 }
 
-/// Every guest to every other guest's every address, to its own gateways, and to the addresses outside.
+fn name<S: serde::Serializer>(asked: &Asked, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(asked)
+}
+
+/// Every guest to every other guest's every address, to its own gateways and to the addresses outside; then what the
+/// lab asks besides.
 pub fn expected(topology: &Topology) -> Vec<Expectation> {
     let mut all = Vec::new();
     for (from, guest) in &topology.guests {
         let mut add = |to: String, address: IpAddr, reach: bool| {
             all.push(Expectation {
-                from: from.clone(),
+                from: Asked::Vm(from.clone()),
                 to,
                 address,
                 reach,
@@ -42,14 +48,21 @@ pub fn expected(topology: &Topology) -> Vec<Expectation> {
         }
         for nic in &guest.nics {
             if let Some(gateway) = nic.gateway {
-                let reach = gateway_host(topology, &nic.network, gateway)
-                    .is_some_and(|host| linked(topology, &nic.network, &guest.host, host));
+                let reach = router(topology, &nic.network, gateway, &guest.host).is_some();
                 add(format!("gw {}", nic.network), gateway.into(), reach);
             }
         }
         for &address in &topology.outside {
             add(address.to_string(), address, true);
         }
+    }
+    for ping in &topology.pings {
+        all.extend(ping.from.iter().map(|from| Expectation {
+            from: from.clone(),
+            to: ping.to.to_string(),
+            address: ping.to,
+            reach: ping.reach,
+        }));
     }
     all
 }
@@ -71,27 +84,42 @@ fn leaves_by<'a>(topology: &Topology, from: &'a Guest, to: &Guest, nic: &GuestNi
     }
     let gateway = from.default_route?;
     let own = from.nics.iter().find(|own| own.gateway == Some(gateway))?;
-    let router = gateway_host(topology, &own.network, gateway)?;
-    let routed = linked(topology, &own.network, &from.host, router)
-        && gateway_host(topology, &nic.network, nic.gateway?) == Some(router)
-        && linked(topology, &nic.network, router, &to.host);
-    routed.then_some(own)
+    let router = router(topology, &own.network, gateway, &from.host)?;
+    let target = segment(topology, &nic.network, router)?;
+    if target.gateway_everywhere {
+        // A host asks for the target's MAC address as that gateway, and such ARP stays on the host.
+        return (*router == to.host && target.gateway.is_some()).then_some(own);
+    }
+    let has_address = target.gateway.is_some() || target.address.is_some();
+    // The reply looks for its own router again; here only the way there counts.
+    (has_address && linked(topology, &nic.network, router, &to.host)).then_some(own)
 }
 
-/// The host that has the network's gateway address.
-fn gateway_host<'a>(topology: &'a Topology, network: &NetworkName, gateway: Ipv4Addr) -> Option<&'a HostName> {
-    topology.hosts.iter().find_map(|(name, host)| {
-        let segment = host.segments.get(network)?;
-        (segment.gateway == Some(gateway)).then_some(name)
+/// The host that answers to a network's gateway address for guests on `near`: their own, where every host has it.
+fn router<'a>(
+    topology: &'a Topology,
+    network: &NetworkName,
+    gateway: Ipv4Addr,
+    near: &HostName,
+) -> Option<&'a HostName> {
+    let mut having = topology.hosts.iter().filter(|(_, host)| {
+        let segment = host.segments.get(network);
+        segment.is_some_and(|segment| segment.gateway == Some(gateway))
+    });
+    having.find_map(|(name, host)| {
+        let shared = host.segments.get(network)?.gateway_everywhere;
+        let answers = name == near || (!shared && linked(topology, network, near, name));
+        answers.then_some(name)
     })
+}
+
+fn segment<'a>(topology: &'a Topology, network: &NetworkName, host: &HostName) -> Option<&'a Segment> {
+    topology.hosts.get(host)?.segments.get(network)
 }
 
 /// Whether the network's parts on two hosts are one: the same host, or an uplink on both.
 fn linked(topology: &Topology, network: &NetworkName, a: &HostName, b: &HostName) -> bool {
-    let uplink = |host: &HostName| {
-        let segment = topology.hosts.get(host).and_then(|host| host.segments.get(network));
-        segment.is_some_and(|segment| segment.uplink.is_some())
-    };
+    let uplink = |host| segment(topology, network, host).is_some_and(|segment| segment.uplink.is_some());
     a == b || (uplink(a) && uplink(b))
 }
 
@@ -100,7 +128,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::lab::{Connect, MacAddr};
+    use crate::lab::{Class, Connect, MacAddr, Ping, VmName};
     use crate::topology::{Segment, TopologyHost};
 
     /// Guests as (name, host, network, address); segments as (host, network, uplink, gateway).
@@ -119,14 +147,20 @@ mod tests {
                 connect: Connect::Emulated,
                 nics: BTreeMap::new(),
                 segments: BTreeMap::new(),
+                nat: Vec::new(),
             });
             let segment = Segment {
+                class: Class::Service,
                 bridge: "br0".parse().unwrap(),
+                mac: None,
                 stp: false,
                 uplink: uplink.then(|| "eth0".parse().unwrap()),
                 vlan: None,
                 subnet: "10.0.0.0/24".parse().unwrap(),
                 gateway: gateway.map(|text| text.parse().unwrap()),
+                gateway_everywhere: false,
+                address: None,
+                dhcp: None,
             };
             host.segments.insert(network.parse().unwrap(), segment);
         }
@@ -138,6 +172,8 @@ mod tests {
                 mac: "52:54:00:00:00:01".parse::<MacAddr>().unwrap(),
                 address: address.parse().unwrap(),
                 gateway: gateway_of(network),
+                dhcp: false,
+                mtu: None,
             };
             let guest = Guest {
                 host: host.parse().unwrap(),
@@ -147,6 +183,7 @@ mod tests {
                 default_route: nic.gateway,
                 nics: vec![nic],
                 nameservers: Vec::new(),
+                floating: None,
             };
             (name.parse().unwrap(), guest)
         });
@@ -154,16 +191,19 @@ mod tests {
             lab: "lab".parse().unwrap(),
             guests: guests.collect(),
             hosts,
+            switches: BTreeMap::new(),
+            routers: BTreeMap::new(),
             cables: Vec::new(),
             images: BTreeMap::new(),
             outside: Vec::new(),
+            pings: Vec::new(),
         }
     }
 
     fn reach(topology: &Topology, from: &str, to: &str) -> bool {
         let all = expected(topology);
         all.iter()
-            .find(|one| one.from.as_str() == from && one.to == to)
+            .find(|one| one.from == Asked::Vm(from.parse().unwrap()) && one.to == to)
             .unwrap()
             .reach
     }
@@ -255,5 +295,54 @@ mod tests {
         let mut topology = topology(&ACROSS, &[("n1", "red", true, None), ("n2", "red", true, None)]);
         topology.outside.push("192.0.2.1".parse().unwrap());
         assert!(reach(&topology, "a", "192.0.2.1") && reach(&topology, "b", "192.0.2.1"));
+    }
+
+    /// `red` and `blue` on two hosts with the same gateway address on each; a guest of each network on each host.
+    fn multi_host() -> Topology {
+        let guests = [
+            ("a1", "n1", "red", "10.0.0.1/24"),
+            ("a2", "n2", "red", "10.0.0.2/24"),
+            ("b1", "n1", "blue", "10.0.1.1/24"),
+            ("b2", "n2", "blue", "10.0.1.2/24"),
+        ];
+        let segments = ["n1", "n2"].map(|host| {
+            [
+                (host, "red", true, Some("10.0.0.254")),
+                (host, "blue", true, Some("10.0.1.254")),
+            ]
+        });
+        let mut topology = topology(&guests, segments.as_flattened());
+        for host in topology.hosts.values_mut() {
+            for segment in host.segments.values_mut() {
+                segment.gateway_everywhere = true;
+            }
+        }
+        topology
+    }
+
+    #[test]
+    fn with_a_gateway_on_every_host_each_host_routes_between_its_own_guests_only() {
+        let topology = multi_host();
+        assert!(reach(&topology, "a1", "a2"), "one network is one wire");
+        assert!(reach(&topology, "a1", "b1") && reach(&topology, "b2", "a2"));
+        assert!(!reach(&topology, "a1", "b2") && !reach(&topology, "b2", "a1"));
+        assert!(reach(&topology, "a1", "gw red") && reach(&topology, "a2", "gw red"));
+    }
+
+    #[test]
+    fn a_host_and_a_router_are_asked_what_the_lab_says() {
+        let mut topology = topology(&ACROSS, &[("n1", "red", true, None), ("n2", "red", true, None)]);
+        topology.pings.push(Ping {
+            from: vec![
+                Asked::Host("n2".parse().unwrap()),
+                Asked::Router("home".parse().unwrap()),
+            ],
+            to: "192.0.2.1".parse().unwrap(),
+            reach: false,
+        });
+        let asked = expected(&topology);
+        let last: Vec<_> = asked.iter().rev().take(2).map(|one| (&one.from, one.reach)).collect();
+        assert_eq!(last.len(), 2);
+        assert!(last.iter().all(|(from, reach)| !matches!(from, Asked::Vm(_)) && !reach));
     }
 }

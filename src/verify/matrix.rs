@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Expectation;
 use crate::guest::Answer;
-use crate::lab::VmName;
+use crate::lab::Asked;
 
 /// What a cell came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -22,6 +22,24 @@ pub enum Verdict {
     /// Nothing can be said.
     Unknown,
 }
+
+/// What came of asking for one address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// What came of the pings that were sent first.
+    pub answer: Answer,
+    /// Where those filled their packets and did not all come back: what came of small ones.
+    pub small: Option<Answer>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, small: None }
+    }
+}
+
+/// The replies of each guest that was asked; of one that could not be asked, why.
+pub type Replies = BTreeMap<Asked, Result<BTreeMap<IpAddr, Reply>, String>>;
 
 /// One question, what was expected and what came.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +57,10 @@ pub struct Cell {
     pub rtt_ms: Option<f64>,
     /// Why it is not a pass.
     pub reason: Option<String>,
+    /// Small packets pass and full ones do not.
+    pub small_only: bool,
+    /// Where the packets stop, as far as it can be seen on the hosts.
+    pub cause: Option<String>,
 }
 
 /// The connectivity matrix, in the order of the expectations.
@@ -49,21 +71,19 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Holds `expectations` against `answers`; a guest that failed or did not answer gives unknown cells.
-    pub fn new(
-        expectations: Vec<Expectation>,
-        answers: &BTreeMap<VmName, Result<BTreeMap<IpAddr, Answer>, String>>,
-    ) -> Self {
+    /// Holds `expectations` against `replies`; a guest that failed or did not answer gives unknown cells.
+    pub fn new(expectations: Vec<Expectation>, replies: &Replies) -> Self {
+        let unknown = |why: &str| Reply::from(Answer::Unknown(why.to_owned()));
         let cells = expectations.into_iter().map(|expectation| {
-            let answer = match answers.get(&expectation.from) {
-                None => Answer::Unknown("the guest was not asked".to_owned()),
-                Some(Err(error)) => Answer::Unknown(error.clone()),
+            let reply = match replies.get(&expectation.from) {
+                None => unknown("the guest was not asked"),
+                Some(Err(error)) => unknown(error),
                 Some(Ok(given)) => given
                     .get(&expectation.address)
                     .cloned()
-                    .unwrap_or_else(|| Answer::Unknown("the guest gave no answer for this address".to_owned())),
+                    .unwrap_or_else(|| unknown("the guest gave no answer for this address")),
             };
-            cell(expectation, answer)
+            cell(expectation, reply)
         });
         Self { cells: cells.collect() }
     }
@@ -79,8 +99,26 @@ impl Matrix {
     }
 }
 
+/// Judges one reply.
+fn cell(expectation: Expectation, Reply { answer, small }: Reply) -> Cell {
+    let nothing = |answer: &Answer| matches!(answer, Answer::Counted { received: 0, sent, .. } if *sent > 0);
+    let something = |answer: &Answer| matches!(answer, Answer::Counted { received, .. } if *received > 0);
+    let (answer, small_only) = match small {
+        Some(small) if nothing(&answer) && something(&small) => (small, true),
+        _ => (answer, false),
+    };
+    let mut cell = judge(expectation, answer);
+    // Lost small packets are another trouble, which has to be seen to first.
+    if small_only && cell.verdict == Verdict::Pass && cell.expectation.reach {
+        cell.verdict = Verdict::Fail;
+        cell.small_only = true;
+        cell.reason = Some("small packets pass, full ones do not: an MTU on the way is too small".to_owned());
+    }
+    cell
+}
+
 /// Judges one answer.
-fn cell(expectation: Expectation, answer: Answer) -> Cell {
+fn judge(expectation: Expectation, answer: Answer) -> Cell {
     let (sent, received, rtt_ms) = match answer {
         Answer::Counted { sent, received, rtt_ms } => (sent, received, rtt_ms),
         Answer::Unknown(reason) => {
@@ -91,6 +129,8 @@ fn cell(expectation: Expectation, answer: Answer) -> Cell {
                 received: None,
                 rtt_ms: None,
                 reason: Some(reason),
+                small_only: false,
+                cause: None,
             };
         }
     };
@@ -120,6 +160,8 @@ fn cell(expectation: Expectation, answer: Answer) -> Cell {
         received: Some(received),
         rtt_ms,
         reason,
+        small_only: false,
+        cause: None,
     }
 }
 
@@ -130,9 +172,9 @@ pub(super) mod tests {
     /// A matrix of `a` asking `b`, with one answer.
     pub fn one(reach: bool, answer: Option<Result<Answer, &str>>) -> Matrix {
         let address: IpAddr = "10.0.0.2".parse().unwrap();
-        let from: VmName = "a".parse().unwrap();
+        let from = Asked::Vm("a".parse().unwrap());
         let answers = answer.map(|answer| {
-            let given = answer.map(|answer| BTreeMap::from([(address, answer)]));
+            let given = answer.map(|answer| BTreeMap::from([(address, Reply::from(answer))]));
             (from.clone(), given.map_err(str::to_owned))
         });
         let expectation = Expectation {
@@ -186,6 +228,32 @@ pub(super) mod tests {
             assert_eq!(verdict(reach, counted(0, 0)), Verdict::Unknown);
             assert_eq!(verdict(reach, counted(1, 2)), Verdict::Unknown);
         }
+    }
+
+    fn both_sizes(full: u32, small: u32) -> Cell {
+        let answer = |received| counted(2, received).unwrap().unwrap();
+        let expectation = one(true, None).cells.remove(0).expectation;
+        let reply = Reply {
+            answer: answer(full),
+            small: Some(answer(small)),
+        };
+        cell(expectation, reply)
+    }
+
+    #[test]
+    fn small_packets_that_pass_where_full_ones_do_not_are_a_failure_with_its_reason() {
+        let cell = both_sizes(0, 2);
+        assert_eq!((cell.verdict, cell.small_only), (Verdict::Fail, true));
+        assert!(cell.reason.unwrap().contains("MTU"));
+    }
+
+    #[test]
+    fn loss_at_both_sizes_is_loss_and_silence_at_both_is_silence() {
+        assert_eq!(both_sizes(1, 2).verdict, Verdict::Lossy);
+        assert_eq!(both_sizes(1, 1).verdict, Verdict::Lossy);
+        assert_eq!(both_sizes(0, 1).verdict, Verdict::Lossy);
+        assert_eq!(both_sizes(0, 0).verdict, Verdict::Fail);
+        assert!(!both_sizes(0, 0).small_only);
     }
 
     #[test]

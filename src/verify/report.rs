@@ -1,35 +1,54 @@
 //! The matrix as text: rows ask, columns are asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::{Cell, Matrix, Verdict};
 
+/// The matrix as rows and columns.
+pub(super) struct Square<'a> {
+    /// Who asks.
+    pub rows: Vec<String>,
+    /// Who is asked: guests in the order of the rows, then the rest.
+    pub columns: Vec<&'a str>,
+    /// What came of it.
+    pub cells: BTreeMap<(String, &'a str), &'a Cell>,
+}
+
+impl<'a> Square<'a> {
+    /// Sorts the cells of `matrix` into rows and columns.
+    pub fn of(matrix: &'a Matrix) -> Self {
+        let (mut rows, mut columns) = (Vec::new(), Vec::new());
+        let mut cells = BTreeMap::new();
+        let (mut in_rows, mut in_columns) = (BTreeMap::new(), BTreeSet::new());
+        for cell in &matrix.cells {
+            let (from, to) = (cell.expectation.from.to_string(), cell.expectation.to.as_str());
+            in_rows.entry(from.clone()).or_insert_with(|| {
+                rows.push(from.clone());
+                rows.len()
+            });
+            if in_columns.insert(to) {
+                columns.push(to);
+            }
+            // Where a guest has two addresses in one network, the worse one is shown; each has its line below.
+            let shown = cells.entry((from, to)).or_insert(cell);
+            if shown.verdict == Verdict::Pass {
+                *shown = cell;
+            }
+        }
+        columns.sort_by_key(|to| in_rows.get(*to).copied().unwrap_or(usize::MAX));
+        Self { rows, columns, cells }
+    }
+}
+
 /// The matrix, its legend, a line per bad cell and the summary.
 pub fn text(matrix: &Matrix, colour: bool) -> String {
-    let (mut rows, mut columns) = (Vec::new(), Vec::new());
-    let mut cells = BTreeMap::new();
-    for cell in &matrix.cells {
-        let (from, to) = (cell.expectation.from.as_str(), cell.expectation.to.as_str());
-        if !rows.contains(&from) {
-            rows.push(from);
-        }
-        if !columns.contains(&to) {
-            columns.push(to);
-        }
-        // Where a guest has two addresses in one network, the worse one is shown; each has its line below.
-        let shown = cells.entry((from, to)).or_insert(cell);
-        if shown.verdict == Verdict::Pass {
-            *shown = cell;
-        }
-    }
-    columns.sort_by_key(|to| rows.iter().position(|from| from == to).unwrap_or(rows.len()));
-
+    let Square { rows, columns, cells } = Square::of(matrix);
     let mut lines = vec![vec![("from \\ to".to_owned(), None)]];
     lines[0].extend(columns.iter().map(|to| ((*to).to_owned(), None)));
     for from in &rows {
-        let mut line = vec![((*from).to_owned(), None)];
-        line.extend(columns.iter().map(|to| match cells.get(&(*from, *to)) {
+        let mut line = vec![(from.clone(), None)];
+        line.extend(columns.iter().map(|to| match cells.get(&(from.clone(), *to)) {
             Some(cell) => (word(cell), Some(cell.verdict)),
             None => ("-".to_owned(), None),
         }));
@@ -39,7 +58,8 @@ pub fn text(matrix: &Matrix, colour: bool) -> String {
     if !rows.is_empty() {
         grid(&mut out, &lines, colour);
         out.push_str("\nok: reached, round trip in ms; apart: not reached, as expected; FAIL: the opposite of ");
-        out.push_str("what is expected;\nlossy: replies/pings; ?: nothing can be said; -: not asked\n\n");
+        out.push_str("what is expected;\nMTU: only small packets pass; lossy: replies/pings; ?: nothing can be said; ");
+        out.push_str("-: not asked\n\n");
     }
     for cell in &matrix.cells {
         if let Some(reason) = &cell.reason {
@@ -52,15 +72,19 @@ pub fn text(matrix: &Matrix, colour: bool) -> String {
                 format!(" ({address})")
             };
             let state = paint(name(cell.verdict), Some(cell.verdict), colour);
-            let _ = writeln!(
-                out,
-                "{state} {label}{at}: {}",
-                reason.replace(|c: char| c.is_control(), " ")
-            );
+            let _ = writeln!(out, "{state} {label}{at}: {}", plain(reason));
+            if let Some(cause) = &cell.cause {
+                let _ = writeln!(out, "    {}", plain(cause));
+            }
         }
     }
     let _ = writeln!(out, "{} of {} as expected", matrix.passed(), matrix.cells.len());
     out
+}
+
+/// Text that came from a guest or a host, without control characters.
+pub(super) fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
 }
 
 /// Aligned columns; colour is added after padding, for it has no width.
@@ -79,11 +103,12 @@ fn grid(out: &mut String, lines: &[Vec<(String, Option<Verdict>)>], colour: bool
 }
 
 /// What stands in a cell.
-fn word(cell: &Cell) -> String {
+pub(super) fn word(cell: &Cell) -> String {
     match (cell.verdict, cell.rtt_ms, cell.sent, cell.received) {
         (Verdict::Pass, ..) if !cell.expectation.reach => "apart".to_owned(),
         (Verdict::Pass, Some(rtt), ..) => format!("ok {rtt:.1}"),
         (Verdict::Pass, None, ..) => "ok".to_owned(),
+        (Verdict::Fail, ..) if cell.small_only => "MTU".to_owned(),
         (Verdict::Lossy, _, Some(sent), Some(received)) => format!("lossy {received}/{sent}"),
         (verdict, ..) => name(verdict).to_owned(),
     }

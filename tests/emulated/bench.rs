@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use netlab::host::shell::LocalShell;
 use netlab::host::{Cmd, Host, Shell, StepError, StepLog};
 use netlab::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use netlab::plan::Step;
-use netlab::state::{HostState, Machine, MachineNic};
+use netlab::state::{HostState, Machine, MachineKind, MachineNic};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use virt::connect::Connect;
@@ -43,7 +44,11 @@ impl Bench {
                 .any(|folder| Path::new(folder).join(daemon).is_file())
         });
         if !rustix::process::geteuid().is_root() || !daemon {
-            eprintln!("SKIPPED: {test}: needs root and libvirtd or virtqemud");
+            // Past the capture of test output, which would hide it in a test that passes.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: {test}: needs root and libvirtd or virtqemud"
+            );
             return None;
         }
         // Below /var, as a state folder usually is: an emulated host has a /var of its own.
@@ -170,9 +175,11 @@ pub fn cable() -> Cable {
 pub fn with_address(address: &str) -> Machine {
     let eth0 = MachineNic {
         address: Some(address.parse().unwrap()),
-        gateway: None,
+        ..MachineNic::default()
     };
     Machine {
+        kind: MachineKind::Host,
+        outside: BTreeSet::new(),
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         alive: true,
     }
@@ -184,6 +191,7 @@ pub fn desired() -> HostState {
     let eth1 = MachineNic {
         address: Some("192.168.7.2/24".parse().unwrap()),
         gateway: Some("192.168.7.1".parse().unwrap()),
+        ..MachineNic::default()
     };
     first.nics.insert(nic("eth1"), eth1);
     HostState {

@@ -19,7 +19,7 @@ fn a_created_bridge_is_observed_as_it_was_wanted() {
     };
     let before = host.snapshot();
     let wanted = Link {
-        kind: LinkKind::Bridge { stp: true },
+        kind: LinkKind::Bridge { stp: true, mac: None },
         addresses: BTreeSet::from(["10.0.1.1/24", "10.7.7.7/32", "2001:db8::1/64"].map(|a| a.parse().unwrap())),
         ..bridge("network 'service' and more")
     };
@@ -61,7 +61,7 @@ fn a_link_changes_in_place_and_its_addresses_come_and_go() {
     let index = host.observe().seen.links[&ifname("br1")];
     for stp in [true, false] {
         let wanted = Link {
-            kind: LinkKind::Bridge { stp },
+            kind: LinkKind::Bridge { stp, mac: None },
             ..bridge("another purpose")
         };
         host.apply(&[Step::ChangeLink(ifname("br1"), wanted.clone())]).unwrap();
@@ -322,6 +322,40 @@ fn a_vlan_device_is_observed_as_it_was_wanted() {
     );
     host.apply(&[delete("eth0.10", &seen), delete("br1", &seen)]).unwrap();
     assert_same(&host.snapshot(), &before, "afterwards");
+}
+
+#[test]
+fn a_vlan_device_and_its_bridge_have_the_mtu_of_the_nic_which_the_tag_takes_nothing_of() {
+    let test = "a_vlan_device_and_its_bridge_have_the_mtu_of_the_nic";
+    let Some(host) = Namespace::new(test) else { return };
+    if host.survey().missing_modules.contains("8021q") {
+        skip(test, "this kernel has no 8021q");
+        return;
+    }
+    for mtu in [1500, 1400] {
+        host.ip(&format!(
+            "link add name eth0 mtu {mtu} type veth peer name eth1 mtu {mtu}\n\
+             link set dev eth0 up\nlink set dev eth1 up"
+        ));
+        let device = Link {
+            kind: LinkKind::Vlan {
+                parent: ifname("eth0"),
+                id: VlanId::try_from(1).unwrap(),
+            },
+            master: Some(ifname("br1")),
+            ..bridge("network service")
+        };
+        host.apply(&[create("br1"), Step::CreateLink(ifname("eth0.1"), device)])
+            .unwrap();
+        for link in ["eth0.1", "br1"] {
+            let text = host.check_fed(&["ip", "-j", "link", "show", "dev", link], "");
+            let links: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(links[0]["mtu"], mtu, "{link}");
+        }
+        host.apply(&[delete("eth0.1", &host.observe()), delete("br1", &host.observe())])
+            .unwrap();
+        host.ip("link del dev eth0");
+    }
 }
 
 #[test]

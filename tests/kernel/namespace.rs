@@ -188,7 +188,7 @@ pub fn ifname(name: &str) -> IfName {
 
 pub fn bridge(purpose: &str) -> Link {
     Link {
-        kind: LinkKind::Bridge { stp: false },
+        kind: LinkKind::Bridge { stp: false, mac: None },
         master: None,
         addresses: BTreeSet::new(),
         purpose: purpose.to_owned(),

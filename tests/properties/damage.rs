@@ -22,6 +22,11 @@ enum What {
     ChangeLink,
     LoseUplink,
     LoseSysctl,
+    LoseRules,
+    AlterRules,
+    LoseServer,
+    KillServer,
+    LoseFloating,
     StopGuest,
     ForgetGuest,
     LoseDomain,
@@ -40,6 +45,11 @@ pub fn damage() -> impl Strategy<Value = Vec<Damage>> {
         What::ChangeLink,
         What::LoseUplink,
         What::LoseSysctl,
+        What::LoseRules,
+        What::AlterRules,
+        What::LoseServer,
+        What::KillServer,
+        What::LoseFloating,
         What::StopGuest,
         What::ForgetGuest,
         What::LoseDomain,
@@ -84,7 +94,7 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
                 let link = links.get_mut(&name)?;
                 link.purpose.push('!');
                 link.addresses = ["198.51.100.1/24".parse().unwrap()].into();
-                if let LinkKind::Bridge { stp } = &mut link.kind {
+                if let LinkKind::Bridge { stp, .. } = &mut link.kind {
                     *stp = !*stp;
                 }
                 link.master = None;
@@ -97,6 +107,27 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
         What::LoseSysctl => {
             let (host, key) = pick(site, *to, |state| state.sysctls.keys().copied().collect())?;
             site.get_mut(&host)?.sysctls.remove(&key);
+        }
+        What::LoseRules | What::AlterRules => {
+            let (host, ()) = pick(site, *to, |state| state.firewall.iter().map(|_| ()).collect())?;
+            let firewall = &mut site.get_mut(&host)?.firewall;
+            if matches!(what, What::LoseRules) {
+                *firewall = None;
+            } else {
+                firewall.as_mut()?.altered = true;
+            }
+        }
+        What::LoseServer | What::KillServer => {
+            let (host, name) = pick(site, *to, |state| state.dhcp.keys().cloned().collect())?;
+            let dhcp = &mut site.get_mut(&host)?.dhcp;
+            dhcp.get_mut(&name)?.running = false;
+            if matches!(what, What::LoseServer) {
+                dhcp.remove(&name);
+            }
+        }
+        What::LoseFloating => {
+            let (host, address) = pick(site, *to, |state| state.floating.keys().copied().collect())?;
+            site.get_mut(&host)?.floating.remove(&address);
         }
         What::StopGuest | What::ForgetGuest | What::LoseDomain | What::ChangeDomain => {
             let (host, name) = pick(site, *to, |state| state.domains.keys().cloned().collect())?;
@@ -172,6 +203,11 @@ pub fn possible(mut site: Site) -> Site {
         state
             .uplinks
             .retain(|nic, uplink| has_nic(nic) && links.contains(&uplink.bridge));
+        state.floating.retain(|_, nic| has_nic(nic));
+        state.dhcp.retain(|_, dhcp| links.contains(&dhcp.bridge));
+        for dhcp in state.dhcp.values_mut() {
+            dhcp.running = true;
+        }
         for (name, domain) in &mut state.domains {
             let has_disk = matches!(domain.boot, Boot::Kernel { .. }) || state.volumes.contains_key(name);
             if !has_disk || !domain.nics.iter().all(|nic| links.contains(&nic.bridge)) {

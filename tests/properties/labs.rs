@@ -6,11 +6,11 @@ use std::net::Ipv4Addr;
 use netlab::host::Survey;
 use netlab::host::survey::Kvm;
 use netlab::lab::{
-    Boot, Cable, CableEnd, Connect, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
-    LabHostNic, MacAddr, NetworkName, VlanId, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
+    ImageName, LabHostNic, MacAddr, NatRule, NetworkName, VlanId, VmName,
 };
 use netlab::state::{NicConfig, Site, desired, vlan_device};
-use netlab::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
+use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost};
 use proptest::prelude::*;
 
 const EMULATED: [&str; 3] = ["a", "b", "c"];
@@ -39,6 +39,12 @@ struct Network {
     gateway: Option<usize>,
     /// Present on these hosts, whether or not a guest is.
     on: [bool; 4],
+    /// Served DHCP on its gateway host.
+    dhcp: bool,
+    /// All hosts that have it have its gateway.
+    everywhere: bool,
+    /// Translated on its gateway host, out of `eth1`, with a floating address for its first guest.
+    nat: bool,
     /// Its bridge has the name that is a VLAN device's in another lab.
     odd_name: bool,
 }
@@ -54,13 +60,16 @@ struct Vm {
 fn network() -> impl Strategy<Value = Network> {
     let uplink = prop::option::of(0..NICS.len());
     let gateway = prop::option::of(0..4_usize);
-    (uplink, any::<[bool; 2]>(), gateway, any::<[bool; 4]>(), any::<bool>()).prop_map(
-        |(uplink, [tagged, stp], gateway, on, odd_name)| Network {
+    (uplink, any::<[bool; 6]>(), gateway, any::<[bool; 4]>()).prop_map(
+        |(uplink, [tagged, stp, dhcp, everywhere, nat, odd_name], gateway, on)| Network {
             uplink,
             tagged,
             stp,
             gateway,
             on,
+            dhcp,
+            everywhere,
+            nat,
             odd_name,
         },
     )
@@ -129,27 +138,48 @@ fn topology(
             BTreeMap::new()
         };
         let segments = segments(networks, at, here);
+        let nat = networks
+            .iter()
+            .enumerate()
+            .filter(|(_, network)| network.nat && network.gateway == Some(at));
+        let nat = nat.map(|(number, _)| NatRule {
+            on: host(at),
+            from: vec![format!("10.0.{number}.0/24").parse().unwrap()],
+            out: nic(1),
+            source: None,
+        });
         let new = TopologyHost {
             connect,
             nics,
             segments,
+            nat: nat.collect(),
         };
         hosts.insert(host(at), new);
     }
     let guests = guests.iter().enumerate().map(|(number, vm)| {
-        let guest = placed(number, vm, &hosts[&host(vm.host)]);
+        let mut guest = placed(number, vm, &hosts[&host(vm.host)]);
+        if vm.memory_mib > 64 && !guest.nics.is_empty() {
+            guest.floating = Some(GuestFloating {
+                address: Ipv4Addr::new(192, 168, 99, u8::try_from(number).unwrap()),
+                host: guest.host.clone(),
+                nic: nic(1),
+            });
+        }
         (VmName::new(&format!("vm{number}")).unwrap(), guest)
     });
     Topology {
         lab: "lab".parse().unwrap(),
         guests: guests.collect(),
         hosts: hosts.clone(),
+        switches: BTreeMap::new(),
+        routers: BTreeMap::new(),
         cables: plugged(cables, present),
         images: IMAGES
             .iter()
             .map(|name| (ImageName::new(name).unwrap(), image(name)))
             .collect(),
         outside: Vec::new(),
+        pings: Vec::new(),
     }
 }
 
@@ -183,13 +213,25 @@ fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> b
         if let Some((uplink, id)) = uplink.as_ref().zip(vlan) {
             names.insert(vlan_device(uplink, id));
         }
+        let has_gateway = network.gateway == Some(at) || network.everywhere;
         let segment = Segment {
+            class: Class::Service,
             bridge: IfName::new(&format!("br{number}")).unwrap(),
+            mac: network
+                .stp
+                .then(|| MacAddr::new([2, 0, 0, 0, 0, at.try_into().unwrap()]).unwrap()),
             stp: network.stp,
             uplink,
             vlan,
             subnet: format!("10.0.{number}.0/24").parse().unwrap(),
-            gateway: (network.gateway == Some(at)).then(|| format!("10.0.{number}.1").parse().unwrap()),
+            gateway: has_gateway.then(|| format!("10.0.{number}.1").parse().unwrap()),
+            gateway_everywhere: network.everywhere,
+            address: network.on[at].then(|| format!("10.0.{number}.{}", 200 + at).parse().unwrap()),
+            dhcp: (has_gateway && network.dhcp).then(|| SegmentDhcp {
+                leases: BTreeMap::new(),
+                nameservers: Vec::new(),
+                mtu: None,
+            }),
         };
         segments.insert(NetworkName::new(&format!("net{number}")).unwrap(), segment);
     }
@@ -220,6 +262,8 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
             mac: MacAddr::new([0x52, 0x54, 0, 0, 0, low]).unwrap(),
             address: address.parse().unwrap(),
             gateway: None,
+            dhcp: false,
+            mtu: None,
         }
     });
     Guest {
@@ -230,6 +274,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         nics: nics.collect(),
         default_route: None,
         nameservers: Vec::new(),
+        floating: None,
     }
 }
 
@@ -276,10 +321,12 @@ fn image(name: &str) -> Image {
         },
         boot,
         console: ImageConsole {
+            kind: ConsoleKind::Serial,
             prompt: "# ".to_owned(),
             login: None,
             dialect: Dialect::Ip,
             boot_seconds: 60,
         },
+        cloud_init: false,
     }
 }

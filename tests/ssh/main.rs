@@ -12,3 +12,4 @@ mod machines;
 mod shell;
 mod sshd;
 mod takeover;
+mod trips;

@@ -38,7 +38,7 @@ impl Rig {
     fn start(&self, lab: &LabName, host: &HostName, uri: &str) -> io::Result<()> {
         let machine = self.folders.machine(lab, host);
         furniture::furnish(&machine, host)?;
-        Folders::make(&self.folders.cache)?;
+        Folders::make_open(&self.folders.cache)?;
         capabilities::seed(&self.folders, &machine)?;
         let mut init = self.spawn_init(lab, host)?;
         daemon::wait_until_it_answers(uri, &machine, &mut init)

@@ -168,7 +168,12 @@ pub(super) fn create(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resul
         }
     }
     let (mark, name) = (mark(lab, host), name(lab, host));
-    shell.check(&Cmd::new(["unshare", "--net", "sh", "-c", MAKE, "sh", &mark, &name]))?;
+    // Dies with netlab, so that no namespace gets its name after a run that comes next has looked.
+    let dying = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net"];
+    let mut cmd = Cmd::new(dying);
+    cmd.argv
+        .extend(["sh", "-c", MAKE, "sh", &mark, &name].map(str::to_owned));
+    shell.check(&cmd)?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::namespace::{self, Found, Link};
 use super::{Rig, cables, daemon, doing, init_pid, nics};
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
-use crate::state::{HostState, Machine};
+use crate::state::{HostState, Machine, MachineKind};
 
 /// How long a daemon whose init lives may be away before the machine counts as dead: init starts it again.
 const RESTART_WITHIN: Duration = Duration::from_secs(10);
@@ -56,6 +56,8 @@ impl Rig {
         let record = nics::read(&folder).map_err(doing(format!("reading what {host}'s NICs have")))?;
         let there = |nic: &str| links.iter().any(|link| link.ifname == nic);
         Ok(Machine {
+            kind: MachineKind::Host,
+            outside: BTreeSet::new(),
             nics: record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect(),
             alive: self.is_alive(lab, host),
         })

@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
         let mut lines = vec![match &link.kind {
             // Multicast goes to every port: with snooping on, a stray querier on the uplink's side would cut off the
             // guests that rely on multicast without reporting it.
-            LinkKind::Bridge { stp } => format!(
+            LinkKind::Bridge { stp, mac: _ } => format!(
                 "link add name {name} group {group} address {} type bridge stp_state {} {}mcast_snooping 0",
                 bridge_address(look, self.lab, name),
                 u8::from(*stp),
@@ -219,10 +219,10 @@ impl<'a> Run<'a> {
         // The kernel checks the delay against the state it has (net/bridge/br_stp.c, br_set_forward_delay): 0 is
         // legal only without spanning tree, so the two are set one after the other. 15 s is IEEE 802.1D's own.
         match link.kind {
-            LinkKind::Bridge { stp: true } => lines.push(format!(
+            LinkKind::Bridge { stp: true, .. } => lines.push(format!(
                 "link set dev {name} type bridge forward_delay 1500 stp_state 1"
             )),
-            LinkKind::Bridge { stp: false } => lines.extend([
+            LinkKind::Bridge { stp: false, .. } => lines.extend([
                 format!("link set dev {name} type bridge stp_state 0 mcast_snooping 0"),
                 format!("link set dev {name} type bridge forward_delay 0"),
             ]),

@@ -65,6 +65,7 @@ pub(super) struct RawLink {
     pub link: Option<String>,
     #[serde(default)]
     pub flags: Vec<String>,
+    pub mtu: Option<u32>,
     pub master: Option<String>,
     /// A name of /etc/iproute2/group, or a number.
     pub group: Option<String>,
@@ -103,6 +104,11 @@ pub(super) struct RawData {
 }
 
 impl RawLink {
+    /// Something is at its other end.
+    pub fn has_carrier(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "LOWER_UP")
+    }
+
     /// Administratively up.
     pub fn is_up(&self) -> bool {
         self.flags.iter().any(|flag| flag == "UP")

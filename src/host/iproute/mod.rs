@@ -17,6 +17,7 @@ mod json;
 mod mark;
 mod nic;
 mod observe;
+mod ports;
 mod record;
 mod survey;
 mod undo;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 
 pub use apply::apply;
 pub use observe::observe;
+pub use ports::ports;
 pub use survey::survey;
 pub use undo::way_back;
 
@@ -116,13 +118,20 @@ pub fn is_network(step: &Step) -> bool {
         | Step::DeleteAddress(..)
         | Step::TakeUplink(..)
         | Step::ReleaseUplink(..)
+        | Step::AddFloating(..)
+        | Step::DeleteFloating(..)
         | Step::SetSysctl(..)
         | Step::RestoreSysctl(..) => true,
         Step::CreateMachine(..)
         | Step::RemoveMachine(..)
         | Step::PlugCable(..)
         | Step::UnplugCable(..)
+        | Step::CreateDevice(..)
         | Step::ConfigureMachine(..)
+        | Step::LoadRuleset(..)
+        | Step::DeleteRuleset
+        | Step::StartDhcp(..)
+        | Step::StopDhcp(..)
         | Step::CreateVolume(..)
         | Step::DeleteVolume(..)
         | Step::DefineDomain(..)

@@ -66,9 +66,10 @@ fn made(raw: &RawLink, purpose: String, came: &BTreeSet<IpNet>) -> Result<Link, 
         }
         _ => LinkKind::Bridge {
             stp: data.stp_state != Some(0),
+            mac: None,
         },
     };
-    let delays = kind == LinkKind::Bridge { stp: false } && data.forward_delay != Some(0);
+    let delays = matches!(kind, LinkKind::Bridge { stp: false, .. }) && data.forward_delay != Some(0);
     Ok(Link {
         kind,
         master: raw.master.as_deref().and_then(|master| IfName::new(master).ok()),

@@ -4,8 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+use virt::connect::Connect;
 use virt::stream::Stream;
 
+use super::line::is_alive;
 use crate::guest::{Console, ConsoleError};
 
 /// What libvirt's stream calls give for "it would block".
@@ -18,12 +20,23 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// A console over a stream; closing it is dropping it.
 pub(super) struct StreamConsole {
     stream: Stream,
+    conn: Connect,
 }
 
 impl StreamConsole {
-    /// Takes a stream made with `VIR_STREAM_NONBLOCK` on which a console was opened.
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream }
+    /// Takes a stream of `conn` made with `VIR_STREAM_NONBLOCK` on which a console was opened.
+    pub(super) fn new(stream: Stream, conn: Connect) -> Self {
+        Self { stream, conn }
+    }
+
+    /// Why the stream ended: the guest has, or only the way to it.
+    fn ended(&self) -> ConsoleError {
+        if is_alive(&self.conn) {
+            return ConsoleError::Closed;
+        }
+        ConsoleError::Failed(
+            "the connection to libvirt broke (was its daemon restarted?); the guest runs on".to_owned(),
+        )
     }
 }
 
@@ -40,15 +53,17 @@ impl Console for StreamConsole {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match self.stream.recv(&mut buffer) {
-                Ok(WOULD_BLOCK) => {}
+                // A stream whose connection broke would block for ever.
+                Ok(WOULD_BLOCK) if is_alive(&self.conn) => {}
+                Ok(WOULD_BLOCK) => return Err(self.ended()),
                 Ok(got) => match usize::try_from(got) {
                     Ok(got) if got > 0 => {
                         buffer.truncate(got);
                         return Ok(buffer);
                     }
-                    _ => return Err(ConsoleError::Closed),
+                    _ => return Err(self.ended()),
                 },
-                Err(_) => return Err(ConsoleError::Closed),
+                Err(_) => return Err(self.ended()),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -66,13 +81,14 @@ impl Console for StreamConsole {
                 Ok(WOULD_BLOCK) if Instant::now() >= deadline => {
                     return Err(ConsoleError::Failed("the guest takes no input".to_owned()));
                 }
-                Ok(WOULD_BLOCK) => std::thread::sleep(PAUSE),
+                Ok(WOULD_BLOCK) if is_alive(&self.conn) => std::thread::sleep(PAUSE),
+                Ok(WOULD_BLOCK) => return Err(self.ended()),
                 Ok(sent) => {
                     let sent = usize::try_from(sent).map_err(|_| ConsoleError::Closed)?;
                     rest = rest.get(sent..).unwrap_or_default();
                     deadline = Instant::now() + SEND_LIMIT;
                 }
-                Err(error) => return Err(ConsoleError::Failed(error.message().to_owned())),
+                Err(_) => return Err(self.ended()),
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! that name only once it has arrived whole.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -10,13 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
+use virt::connect::Connect;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 use virt::stream::Stream;
 use virt::sys;
 
-use super::{HostError, Libvirt, NO_POOL, NO_VOLUME, Pen, XmlError, code, failed, other, xml_failed};
+use super::{HostError, Libvirt, NO_POOL, NO_VOLUME, XmlError, code, failed, other, xml_failed};
 use crate::host::cmd::{Cmd, Shell};
+use crate::host::domain_xml::Pen;
 
 /// The pool that a host's copies lie in. It is there only while something is brought; the files stay, as in the
 /// cache here, and can be deleted while no lab is up.
@@ -29,61 +32,40 @@ const CHUNK: usize = 128 * 1024;
 const SETTLE: &str = r#"echo "$1  $2" | sha256sum -c --status && { sync "$2" 2>/dev/null || sync; } && mv "$2" "$3""#;
 
 impl Libvirt {
-    /// The connection still stands; asks nobody.
-    pub fn is_alive(&self) -> bool {
-        self.conn.is_alive().unwrap_or(false)
-    }
-
     /// Brings the file `local`, known there as `label`, and gives its path there. Nothing is sent where it is there
     /// already. `tell` is told how far it is, in percent.
-    pub fn bring(
-        &self,
-        shell: &dyn Shell,
-        local: &Path,
-        label: &str,
-        tell: &dyn Fn(u64),
-    ) -> Result<PathBuf, HostError> {
+    pub fn bring(&self, local: &Path, label: &str, tell: &dyn Fn(u64)) -> Result<PathBuf, HostError> {
+        let doing = format!("bringing {} to the host", local.display());
         let digest = digest(local)?;
-        let once = || self.bring_once(shell, local, &digest, &format!("{digest}.{}", escaped(label)), tell);
+        let copy = Copy {
+            shell: self.shell.as_ref(),
+            local,
+            name: format!("{digest}.{}", escaped(label)),
+            digest,
+            doing: &doing,
+            tell,
+        };
+        let once = || self.line.with(|conn| copy.ensure(conn));
         match once() {
             // Another run on another lab has just put the pool away.
             Err(HostError::Libvirt { code, .. }) if code == NO_POOL => once(),
             done => done,
         }
     }
+}
 
-    fn bring_once(
-        &self,
-        shell: &dyn Shell,
-        local: &Path,
-        digest: &str,
-        name: &str,
-        tell: &dyn Fn(u64),
-    ) -> Result<PathBuf, HostError> {
-        let doing = format!("bringing {} to the host", local.display());
-        let pool = self.images(&doing)?;
-        let path = match find(&pool, name, &doing)? {
-            Some(volume) => volume.path().map_err(failed(&doing)),
-            None => send(self, &pool, shell, local, digest, name, &doing, tell),
-        };
-        // The files stay; a pool would be something of ours that a user sees.
-        let _ = pool.destroy();
-        path.map(PathBuf::from)
-    }
-
-    fn images(&self, doing: &str) -> Result<StoragePool, HostError> {
-        match self.conn.lookup_storage_pool_by_name(POOL) {
-            Ok(pool) => {
-                pool.refresh(0).map_err(failed(doing))?;
-                Ok(pool)
-            }
-            Err(error) if code(&error) == NO_POOL => {
-                let xml = pool_xml().map_err(xml_failed(doing))?;
-                let flags = sys::VIR_STORAGE_POOL_CREATE_WITH_BUILD;
-                self.conn.create_storage_pool_xml(&xml, flags).map_err(failed(doing))
-            }
-            Err(error) => Err(failed(doing)(error)),
+fn images(conn: &Connect, doing: &str) -> Result<StoragePool, HostError> {
+    match conn.lookup_storage_pool_by_name(POOL) {
+        Ok(pool) => {
+            pool.refresh(0).map_err(failed(doing))?;
+            Ok(pool)
         }
+        Err(error) if code(&error) == NO_POOL => {
+            let xml = pool_xml().map_err(xml_failed(doing))?;
+            let flags = sys::VIR_STORAGE_POOL_CREATE_WITH_BUILD;
+            conn.create_storage_pool_xml(&xml, flags).map_err(failed(doing))
+        }
+        Err(error) => Err(failed(doing)(error)),
     }
 }
 
@@ -95,92 +77,96 @@ fn find(pool: &StoragePool, name: &str, doing: &str) -> Result<Option<StorageVol
     }
 }
 
-/// Sends the file under another name and renames it when its digest has been checked there.
-#[expect(clippy::too_many_arguments, reason = "one call, and no two of them belong together")]
-fn send(
-    libvirt: &Libvirt,
-    pool: &StoragePool,
-    shell: &dyn Shell,
-    local: &Path,
-    digest: &str,
-    name: &str,
-    doing: &str,
-    tell: &dyn Fn(u64),
-) -> Result<String, HostError> {
-    let size = local.metadata().map_err(|error| other(doing, error))?.len();
-    let available = pool.info().map_err(failed(doing))?.available;
-    if available < size {
-        let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
-        return Err(other(
-            doing,
-            format!(
-                "it needs {} MiB, and {FOLDER} there has {} MiB free",
-                mib(size),
-                mib(available)
-            ),
-        ));
-    }
-    let part = format!("{name}.part");
-    // Left by a run that was cut off: begun anew.
-    if let Some(left) = find(pool, &part, doing)? {
-        left.delete(0).map_err(failed(doing))?;
-    }
-    let xml = volume_xml(&part, size).map_err(xml_failed(doing))?;
-    let volume = StorageVol::create_xml(pool, &xml, 0).map_err(failed(doing))?;
-    let arrived = stream(libvirt, &volume, local, size, doing, tell).and_then(|()| {
-        let from = volume.path().map_err(failed(doing))?;
-        let Some(to) = from.strip_suffix(".part") else {
-            return Err(other(doing, format!("libvirt calls it {from}")));
-        };
-        let settle = Cmd::new(["sh", "-c", SETTLE, "sh", digest, &from, to]);
-        if shell.run(&settle)?.status != 0 {
-            return Err(other(doing, "what arrived is not what was sent"));
-        }
-        Ok(to.to_owned())
-    });
-    match arrived {
-        Ok(_) => {
-            pool.refresh(0).map_err(failed(doing))?;
-            let volume = find(pool, name, doing)?.ok_or_else(|| other(doing, "it has arrived and is gone again"))?;
-            volume.path().map_err(failed(doing))
-        }
-        Err(error) => {
-            let _ = volume.delete(0);
-            Err(error)
-        }
-    }
+/// A file and what it is to be there.
+struct Copy<'a> {
+    shell: &'a dyn Shell,
+    local: &'a Path,
+    digest: String,
+    name: String,
+    doing: &'a str,
+    tell: &'a dyn Fn(u64),
 }
 
-fn stream(
-    libvirt: &Libvirt,
-    volume: &StorageVol,
-    local: &Path,
-    size: u64,
-    doing: &str,
-    tell: &dyn Fn(u64),
-) -> Result<(), HostError> {
-    let mut file = File::open(local).map_err(|error| other(doing, error))?;
-    let stream = Stream::new(&libvirt.conn, 0).map_err(failed(doing))?;
-    volume.upload(&stream, 0, size, 0).map_err(failed(doing))?;
-    let (mut buffer, mut sent, mut told) = (vec![0; CHUNK], 0_u64, 0);
-    loop {
-        let got = file.read(&mut buffer).map_err(|error| other(doing, error))?;
-        if got == 0 {
-            break;
+impl Copy<'_> {
+    fn ensure(&self, conn: &Connect) -> Result<PathBuf, HostError> {
+        let doing = self.doing;
+        let pool = images(conn, doing)?;
+        let path = match find(&pool, &self.name, doing)? {
+            Some(volume) => volume.path().map_err(failed(doing)),
+            None => self.send(conn, &pool),
+        };
+        // The files stay; a pool would be something of ours that a user sees.
+        let _ = pool.destroy();
+        path.map(PathBuf::from)
+    }
+
+    /// Sends the file under another name and renames it when its digest has been checked there.
+    fn send(&self, conn: &Connect, pool: &StoragePool) -> Result<String, HostError> {
+        let doing = self.doing;
+        let size = self.local.metadata().map_err(|error| other(doing, error))?.len();
+        let available = pool.info().map_err(failed(doing))?.available;
+        if available < size {
+            let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
+            let (size, available) = (mib(size), mib(available));
+            return Err(other(
+                doing,
+                format!("it needs {size} MiB, and {FOLDER} there has {available} MiB free"),
+            ));
         }
-        let mut rest = &buffer[..got];
-        while !rest.is_empty() {
-            let taken = stream.send(rest).map_err(failed(doing))?;
-            rest = &rest[usize::try_from(taken).unwrap_or_default().min(rest.len())..];
+        let part = format!("{}.part", self.name);
+        // Left by a run that was cut off: begun anew.
+        if let Some(left) = find(pool, &part, doing)? {
+            left.delete(0).map_err(failed(doing))?;
         }
-        sent += got as u64;
-        let percent = sent * 100 / size.max(1);
-        if percent >= told + 5 {
-            told = percent;
-            tell(percent);
+        let xml = volume_xml(&part, size).map_err(xml_failed(doing))?;
+        let volume = StorageVol::create_xml(pool, &xml, 0).map_err(failed(doing))?;
+        let arrived = self.stream(conn, &volume, size).and_then(|()| self.settle(&volume));
+        if let Err(error) = arrived {
+            let _ = volume.delete(0);
+            return Err(error);
+        }
+        pool.refresh(0).map_err(failed(doing))?;
+        let volume = find(pool, &self.name, doing)?.ok_or_else(|| other(doing, "it has arrived and is gone again"))?;
+        volume.path().map_err(failed(doing))
+    }
+
+    fn stream(&self, conn: &Connect, volume: &StorageVol, size: u64) -> Result<(), HostError> {
+        let doing = self.doing;
+        let mut file = File::open(self.local).map_err(|error| other(doing, error))?;
+        let stream = Stream::new(conn, 0).map_err(failed(doing))?;
+        volume.upload(&stream, 0, size, 0).map_err(failed(doing))?;
+        let (mut buffer, mut sent, mut told) = (vec![0; CHUNK], 0_u64, 0);
+        loop {
+            let got = file.read(&mut buffer).map_err(|error| other(doing, error))?;
+            if got == 0 {
+                break;
+            }
+            let mut rest = &buffer[..got];
+            while !rest.is_empty() {
+                let taken = stream.send(rest).map_err(failed(doing))?;
+                rest = &rest[usize::try_from(taken).unwrap_or_default().min(rest.len())..];
+            }
+            sent += got as u64;
+            let percent = sent * 100 / size.max(1);
+            if percent >= told + 5 {
+                told = percent;
+                (self.tell)(percent);
+            }
+        }
+        stream.finish().map_err(failed(doing))
+    }
+
+    fn settle(&self, volume: &StorageVol) -> Result<(), HostError> {
+        let from = volume.path().map_err(failed(self.doing))?;
+        let Some(to) = from.strip_suffix(".part") else {
+            return Err(other(self.doing, format!("libvirt calls it {from}")));
+        };
+        let settle = Cmd::new(["sh", "-c", SETTLE, "sh", &self.digest, &from, to]);
+        match self.shell.run(&settle)?.status {
+            0 => Ok(()),
+            _ => Err(other(self.doing, "what arrived is not what was sent")),
         }
     }
-    stream.finish().map_err(failed(doing))
 }
 
 /// What is sent, by the digest that names it there. Files are read once per run, however many hosts they go to.
@@ -204,7 +190,11 @@ fn digest(local: &Path) -> Result<String, HostError> {
             got => hasher.update(&buffer[..got]),
         }
     }
-    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut digest = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        // Writing to a string cannot fail.
+        let _ = write!(digest, "{byte:02x}");
+    }
     known.insert(identity, digest.clone());
     Ok(digest)
 }

@@ -1,12 +1,12 @@
 //! What each step does to the world, and when it is impossible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::World;
 use crate::lab::{Boot, Cable, HostName, IfName};
 use crate::plan::Step;
-use crate::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineNic, rig_host};
+use crate::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, rig_host};
 
 /// Why a simulated step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,7 @@ impl World {
         let on_the_rig = matches!(
             step,
             Step::CreateMachine(..)
+                | Step::CreateDevice(..)
                 | Step::RemoveMachine(..)
                 | Step::PlugCable(..)
                 | Step::UnplugCable(..)
@@ -68,7 +69,8 @@ impl World {
             return Err(SimError::Refused(format!("`{step}` is no step for {host}")));
         }
         match step {
-            Step::CreateMachine(name) => self.create_machine(name),
+            Step::CreateMachine(name) => self.create_machine(name, MachineKind::Host),
+            Step::CreateDevice(name, kind) => self.create_machine(name, *kind),
             Step::RemoveMachine(name) => self.remove_machine(name),
             Step::PlugCable(cable) => self.plug(cable),
             Step::UnplugCable(cable) => self.unplug(cable),
@@ -94,9 +96,11 @@ impl World {
         machine.ok_or_else(|| missing(format_args!("machine {name}")))
     }
 
-    fn create_machine(&mut self, name: &HostName) -> Done {
+    fn create_machine(&mut self, name: &HostName, kind: MachineKind) -> Done {
         let machine = Machine {
+            kind,
             nics: BTreeMap::new(),
+            outside: BTreeSet::new(),
             alive: true,
         };
         insert(&mut self.rig().machines, name.clone(), machine)
@@ -146,6 +150,7 @@ impl World {
             }
             if let Some(inside) = self.site.get_mut(&end.host) {
                 inside.links.retain(|_, link| parent(link) != Some(&end.nic));
+                inside.floating.retain(|_, nic| *nic != end.nic);
             }
         }
         Ok(())
@@ -193,6 +198,9 @@ fn unused(state: &HostState, name: &IfName) -> Done {
     if let Some((nic, _)) = state.uplinks.iter().find(|(_, uplink)| uplink.bridge == *name) {
         return in_use(nic);
     }
+    if let Some((network, _)) = state.dhcp.iter().find(|(_, dhcp)| dhcp.bridge == *name) {
+        return in_use(&format_args!("the DHCP server of {network}"));
+    }
     let on_it = |domain: &Domain| domain.running && domain.nics.iter().any(|nic| nic.bridge == *name);
     if let Some((domain, _)) = state.domains.iter().find(|(_, domain)| on_it(domain)) {
         return in_use(domain);
@@ -200,7 +208,7 @@ fn unused(state: &HostState, name: &IfName) -> Done {
     Ok(())
 }
 
-/// Steps on links, uplinks and settings; `None` for any other. A new link gets `index`.
+/// Steps on links, uplinks, settings and services; `None` for any other. A new link gets `index`.
 fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool, index: u32) -> Option<Done> {
     let result = match step {
         Step::CreateLink(name, link) => create_link(state, name, link, has_nic, index),
@@ -221,7 +229,7 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
             }
             _ => Err(missing(format_args!("{address} on {name}"))),
         },
-        Step::TakeUplink(nic, _) if !has_nic(nic) => Err(missing(nic)),
+        Step::TakeUplink(nic, _) | Step::AddFloating(_, nic) if !has_nic(nic) => Err(missing(nic)),
         Step::TakeUplink(nic, uplink) => {
             bridge_exists(state, &uplink.bridge).and_then(|()| insert(&mut state.uplinks, nic.clone(), uplink.clone()))
         }
@@ -230,6 +238,16 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
             Some(taken) if taken != uplink => Err(SimError::Replaced(nic.to_string())),
             _ => remove(&mut state.uplinks, nic),
         },
+        Step::AddFloating(address, nic) => insert(&mut state.floating, *address, nic.clone()),
+        Step::DeleteFloating(address, _) => remove(&mut state.floating, address),
+        Step::LoadRuleset(rules) => {
+            state.firewall = Some(rules.as_ref().clone());
+            Ok(())
+        }
+        Step::DeleteRuleset => state.firewall.take().map(drop).ok_or_else(|| missing("the ruleset")),
+        Step::StartDhcp(network, dhcp) => bridge_exists(state, &dhcp.bridge)
+            .and_then(|()| insert(&mut state.dhcp, network.clone(), dhcp.as_ref().clone())),
+        Step::StopDhcp(network) => remove(&mut state.dhcp, network),
         Step::SetSysctl(key, value) => {
             state.sysctls.insert(*key, value.clone());
             Ok(())

@@ -47,7 +47,7 @@ impl StepLog for Log {
 
 fn bridge() -> Link {
     Link {
-        kind: LinkKind::Bridge { stp: false },
+        kind: LinkKind::Bridge { stp: false, mac: None },
         master: None,
         addresses: [].into(),
         purpose: "test".to_owned(),

@@ -6,8 +6,8 @@
 //! - A host key that is not known, or another one than is known, ends it: [`SshError`] then shows the fingerprint and
 //!   what to run. There is no setting that turns this off, and none in `~/.ssh/config` counts for it.
 //! - Authentication is by agent and key files; nobody is ever asked for a password.
-//! - One session for all commands and one for libvirt, each used by one worker at a time: two connections of a host,
-//!   one channel each.
+//! - One session for all commands and one for libvirt, each used by one worker at a time: two connections of a host
+//!   with a channel each, and a second channel while a command is fed more than fits on a line.
 //! - A peer that says nothing for [`SILENCE`] although it was asked counts as dead.
 
 mod auth;
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use config::Settings;
 pub use session::Session;
 pub use shell::{SshShell, quote};
-pub use tunnel::tunnel;
+pub use tunnel::Tunnel;
 
 use crate::lab::SshTarget;
 

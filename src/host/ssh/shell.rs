@@ -25,7 +25,7 @@ const LINE_LIMIT: usize = 64 * 1024;
 const LOOP: &str = "exec sh -c 'while IFS= read -r line; do eval \"$line\"; done'";
 /// What every line relies on: paths and language as for commands here, and a newline by name.
 const PRELUDE: &str =
-    r#"PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH; LC_ALL=C; export LC_ALL; n=$(printf '\nx'); n=${n%x}"#;
+    r"PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH; LC_ALL=C; export LC_ALL; n=$(printf '\nx'); n=${n%x}";
 
 /// Runs commands on a host behind ssh, one after the other. A session that broke under a command fails that command,
 /// and is made anew for the next one.
@@ -155,7 +155,7 @@ impl Open {
                     String::from_utf8_lossy(&exchange.stderr).trim()
                 ))));
             }
-            exchange.wait(&self.session, &mut self.channel, moved)?;
+            pause(&self.session, &self.channel, moved)?;
         }
     }
 
@@ -176,7 +176,7 @@ impl Open {
                 // That it cannot be sent because the command has gone is said by its exit status.
                 ended = !matches!(channel.send_eof(), Err(error) if error.code() == ssh2::ErrorCode::Session(AGAIN));
             }
-            exchange.wait(session, &mut channel, moved)?;
+            pause(session, &channel, moved)?;
         }
         session.finish(|| channel.close())?;
         session.finish(|| channel.wait_close())?;
@@ -238,14 +238,6 @@ impl<'a> Exchange<'a> {
         Ok(moved)
     }
 
-    fn wait(&self, session: &Session, channel: &mut ssh2::Channel, moved: bool) -> Result<(), SshError> {
-        // Reading one of the two, libssh2 may have taken in something for the other: the socket then has nothing more.
-        if moved || channel.eof() || channel.read_window().available > 0 {
-            return Ok(());
-        }
-        session.wait(None)
-    }
-
     /// The command's output, once the shell has said `end` on both ways.
     fn ended_by(&mut self, end: &str) -> Option<Output> {
         let stderr = self.stderr.strip_suffix(end.as_bytes())?;
@@ -261,13 +253,25 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// Waits where nothing can be moved.
+fn pause(session: &Session, channel: &ssh2::Channel, moved: bool) -> Result<(), SshError> {
+    // Reading one of the two ways, libssh2 may have taken in something for the other: the socket has nothing more then.
+    if moved || channel.eof() || channel.read_window().available > 0 {
+        return Ok(());
+    }
+    session.wait(None)
+}
+
 /// A word that no command prints by chance or after looking at an earlier one.
 fn nonce() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::SeqCst);
-    let now = std::time::SystemTime::now();
+    let now = std::time::Instant::now();
     let digest = Sha256::digest(format!("{count} {} {now:?}", std::process::id()));
-    digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    let number = digest[..16]
+        .iter()
+        .fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("{number:032x}")
 }
 
 /// The number of a signal that RFC 4254, 6.10 knows by name, as Linux counts.

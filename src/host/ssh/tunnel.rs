@@ -9,41 +9,65 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{Session, SshError};
+use super::{Session, Settings, SshError};
 
 /// Where libvirt listens: the daemon of all drivers, or that of QEMU alone (libvirt.org/daemons.html).
 const SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
-/// libvirt connects at once or not at all.
-const ACCEPT_WITHIN: Duration = Duration::from_secs(10);
 const CHUNK: usize = 64 * 1024;
 
-/// Makes the socket, and gives the URI by which libvirt's client gets there. It takes one connection, which lasts
-/// until either side closes it.
-pub fn tunnel(session: Session) -> Result<String, SshError> {
-    let channel = open(&session)?;
-    let failed = |error: io::Error| SshError::NoLibvirt {
-        place: session.place().to_owned(),
-        message: format!("making a socket here: {error}"),
-    };
-    let door = Door::new().map_err(failed)?;
-    let uri = format!("qemu+unix:///system?socket={}", door.socket().display());
-    thread::Builder::new()
-        .name("ssh-tunnel".to_owned())
-        .spawn(move || {
-            if let Ok(near) = door.answer() {
-                let _ = pump(&session, channel, near);
+/// The socket here. It goes with this value; connections that it led to end by themselves.
+pub struct Tunnel {
+    socket: PathBuf,
+    /// Dropped, it ends the thread that answers.
+    _end: UnixStream,
+}
+
+/// What a connection goes through; the first one is made before anybody asks, so that what is wrong is said at once.
+type Way = (Session, ssh2::Channel);
+
+impl Tunnel {
+    /// Makes the socket, once libvirt there was reached.
+    pub fn open(settings: Settings) -> Result<Self, SshError> {
+        let mut first = Some(way(&settings)?);
+        let place = settings.place();
+        let failed = |error: io::Error| SshError::NoLibvirt {
+            place: place.clone(),
+            message: format!("making a socket here: {error}"),
+        };
+        let door = Door::new().map_err(failed)?;
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let socket = door.socket();
+        let answer = move || {
+            while let Ok(near) = door.answer(&theirs) {
+                let (first, settings) = (first.take(), settings.clone());
+                // A daemon that was restarted is reached by a new session; until it is back, that is refused.
+                thread::spawn(move || {
+                    let Ok((session, channel)) = first.map_or_else(|| way(&settings), Ok) else {
+                        return;
+                    };
+                    let _ = pump(&session, channel, near);
+                    let _ = session.ssh.disconnect(None, "done", None);
+                });
             }
-            let _ = session.ssh.disconnect(None, "done", None);
-        })
-        .map_err(|error| SshError::NoLibvirt {
-            place: String::new(),
-            message: error.to_string(),
-        })?;
-    Ok(uri)
+        };
+        let thread = thread::Builder::new().name("ssh-tunnel".to_owned()).spawn(answer);
+        thread.map_err(failed)?;
+        Ok(Self { socket, _end: ours })
+    }
+
+    /// How libvirt's client gets there.
+    pub fn uri(&self) -> String {
+        format!("qemu+unix:///system?socket={}", self.socket.display())
+    }
+}
+
+fn way(settings: &Settings) -> Result<Way, SshError> {
+    let session = Session::open(settings)?;
+    let channel = open(&session)?;
+    Ok((session, channel))
 }
 
 /// The channel to libvirt's socket.
@@ -67,7 +91,7 @@ fn open(session: &Session) -> Result<ssh2::Channel, SshError> {
     })
 }
 
-/// A socket in a folder that only its owner can enter, there until the one connection has come.
+/// A socket in a folder that only its owner can enter.
 struct Door {
     folder: PathBuf,
     listener: UnixListener,
@@ -99,14 +123,17 @@ impl Door {
         socket_in(&self.folder)
     }
 
-    /// Waits for the connection.
-    fn answer(self) -> io::Result<UnixStream> {
-        let timeout = Timespec::try_from(ACCEPT_WITHIN).map_err(io::Error::other)?;
-        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
-        match rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout)))? {
-            0 => Err(ErrorKind::TimedOut.into()),
-            _ => self.listener.accept().map(|(stream, _)| stream),
+    /// Waits for a connection; an error once `end` is closed.
+    fn answer(&self, end: &UnixStream) -> io::Result<UnixStream> {
+        let mut fds = [
+            PollFd::new(&self.listener, PollFlags::IN),
+            PollFd::new(end, PollFlags::IN),
+        ];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+        if !fds[1].revents().is_empty() {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
+        self.listener.accept().map(|(stream, _)| stream)
     }
 }
 

@@ -47,6 +47,19 @@ fn a_missing_nic_is_reported_with_the_nics_that_are_there() {
 }
 
 #[test]
+fn a_nic_that_another_lab_has_taken_is_reported_with_its_owner_unless_the_network_is_tagged() {
+    let mut survey = survey();
+    survey.foreign_links = [("eth0".to_owned(), "lab other".to_owned())].into();
+    let mut topology = local();
+    let said = said(&topology, survey.clone());
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("the NIC eth0 that is to carry network `service` is in other hands (lab other)"));
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    assert_eq!(preflight(&topology, &on_node1(survey), &Site::new()), []);
+}
+
+#[test]
 fn an_emulated_host_has_the_nics_that_the_lab_gives_it_and_no_other() {
     let mut topology = topology();
     topology.hosts.get_mut(&host("node1")).unwrap().nics.clear();
@@ -186,7 +199,7 @@ fn guests_that_run_already_need_no_more_memory_but_those_that_stopped_do() {
     let obstacles = preflight(&local(), &on_node1(survey), &observed);
     assert_eq!(obstacles.len(), 1, "{obstacles:#?}");
     assert!(
-        obstacles[0].what.contains("1 guests yet to be started need 128 MiB"),
+        obstacles[0].what.contains("1 guest yet to be started needs 128 MiB"),
         "{obstacles:#?}"
     );
 }
@@ -202,5 +215,46 @@ fn a_kvm_that_cannot_work_is_one_warning_per_machine_and_no_error() {
     assert!(
         matches!(&obstacles[..], [Obstacle { severity: Severity::Warning, what, .. }] if what.contains("vmx")),
         "{obstacles:#?}"
+    );
+    assert_eq!(preflight(&topology(), &surveys, &up()), [], "no guest is to be started");
+}
+
+#[test]
+fn the_nic_that_a_real_host_is_reached_by_is_taken_only_where_the_lab_says_so() {
+    let mut topology = local();
+    let target = "ssh://root@192.0.2.7".parse().unwrap();
+    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Ssh(target);
+    let mut survey = survey();
+    let config = survey.nics.get_mut(&link("eth0")).unwrap();
+    config.addresses = vec!["192.0.2.7/24".parse().unwrap()];
+    config.routes.clear();
+    assert_eq!(said(&topology, survey.clone()), [""; 0], "reached another way");
+    survey.reached_at = Some("192.0.2.7".parse().unwrap());
+    let refused = said(&topology, survey.clone());
+    assert!(
+        refused[0].contains("carries the ssh session") && refused[0].contains("takeover"),
+        "{refused:?}"
+    );
+    // What is taken already is no question any more.
+    assert_eq!(preflight(&topology, &on_node1(survey.clone()), &up()), []);
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.nics.entry(link("eth0")).or_default().takeover = true;
+    assert_eq!(said(&topology, survey), [""; 0]);
+}
+
+#[test]
+fn a_host_behind_ssh_has_memory_of_its_own() {
+    let mut topology = local();
+    let target = "ssh://root@192.0.2.7".parse().unwrap();
+    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Ssh(target);
+    let little = Survey {
+        memory_mib: 1,
+        ..survey()
+    };
+    let said = said(&topology, little);
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("node1: ") && line.contains("MiB")),
+        "{said:?}"
     );
 }

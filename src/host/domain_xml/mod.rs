@@ -1,0 +1,62 @@
+//! A [`Domain`](crate::state::Domain) as libvirt's XML and back. Takes the shape from a template ([`template`]) whose
+//! blanks it fills in ([`render`]), and gives what a domain really has, read from its XML ([`read`]). Never asks libvirt.
+
+mod node;
+mod pen;
+mod read;
+mod render;
+mod template;
+
+pub(crate) use node::Node;
+pub(crate) use pen::Pen;
+pub use read::{Definitions, read};
+pub(crate) use read::{mark_of, name_of};
+pub use render::{Files, render};
+pub use template::Template;
+
+/// The namespace of the metadata that makes a domain ours.
+pub const METADATA_URI: &str = "urn:netlab:1";
+/// The namespace of what a running guest was told; live only, gone when the domain stops.
+pub const CONFIGURED_URI: &str = "urn:netlab:configured:1";
+
+/// A domain's XML could not be written or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum XmlError {
+    /// It is not XML.
+    #[error("broken XML: {0}")]
+    Broken(String),
+    /// It has our mark but not the form netlab writes.
+    #[error("{what} cannot be read: {message}")]
+    Unreadable {
+        /// Which part.
+        what: String,
+        /// Why.
+        message: String,
+    },
+    /// A text that XML cannot carry.
+    #[error("{0:?} holds a character that XML cannot carry")]
+    Illegal(String),
+    /// A template cannot be used.
+    #[error("{template}:{line}:{column}: {message}")]
+    Template {
+        /// The template's file.
+        template: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What is wrong there, and what should be.
+        message: String,
+    },
+}
+
+fn broken(error: impl std::fmt::Display) -> XmlError {
+    XmlError::Broken(error.to_string())
+}
+
+fn unreadable(what: &str, message: impl std::fmt::Display) -> XmlError {
+    XmlError::Unreadable {
+        what: format!("the XML's {what}"),
+        message: message.to_string(),
+    }
+}

@@ -1,0 +1,192 @@
+//! What a domain really is, read from its XML. Of our metadata only what the XML cannot tell is believed: whose the
+//! domain is, and by which name its machine type was asked for.
+
+use std::path::PathBuf;
+
+use super::render::fingerprint;
+use super::{METADATA_URI, Node, XmlError, unreadable};
+use crate::lab::Boot;
+use crate::state::{Accel, Domain, DomainName, DomainNic};
+
+/// A domain's definition, and what runs of it. They differ when one of them was changed by hand: `virsh edit`
+/// changes the first, `virsh detach-interface --live` the second.
+#[derive(Debug, Clone, Copy)]
+pub struct Definitions<'a> {
+    /// What the next start takes.
+    pub inactive: &'a str,
+    /// What runs; none where nothing does.
+    pub live: Option<&'a str>,
+}
+
+/// Reads a domain back; `None` when it is not netlab's (no metadata of ours, or a copy under another name). The
+/// guest's state is not in the XML: `running` is false and `configured` absent.
+pub fn read(xml: Definitions<'_>) -> Result<Option<(DomainName, Domain)>, XmlError> {
+    let root = Node::parse(xml.inactive)?;
+    let Some(name) = name_of(&root)? else {
+        return Ok(None);
+    };
+    let defined = domain(&root, &name)?;
+    let as_written = mark_of(&root)
+        .and_then(|mark| mark.child("definition"))
+        .map(|note| note.text.clone());
+    // Where the definition is the one that netlab wrote, only the running guest can differ from it.
+    let domain = match xml.live {
+        Some(live) if as_written == Some(fingerprint(&defined)?) => domain(&Node::parse(live)?, &name)?,
+        _ => defined,
+    };
+    Ok(Some((name, domain)))
+}
+
+/// Our element in a domain's metadata.
+pub(crate) fn mark_of(root: &Node) -> Option<&Node> {
+    root.metadata(METADATA_URI)
+}
+
+/// The name of a domain of netlab's; none for that of anybody else.
+pub(crate) fn name_of(root: &Node) -> Result<Option<DomainName>, XmlError> {
+    let Some(mark) = mark_of(root) else {
+        return Ok(None);
+    };
+    let real = text(root, "name");
+    if real != format!("{}.{}", text(mark, "lab"), text(mark, "vm")) {
+        return Ok(None);
+    }
+    DomainName::try_from(real).map(Some).map_err(|e| unreadable("name", e))
+}
+
+fn text(node: &Node, name: &str) -> String {
+    node.child(name).map(|child| child.text.clone()).unwrap_or_default()
+}
+
+fn attr(node: &Node, path: &[&str], name: &str) -> String {
+    let value = node.at(path).and_then(|found| found.attr(name));
+    value.unwrap_or_default().to_owned()
+}
+
+fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
+    let devices = root
+        .child("devices")
+        .ok_or_else(|| unreadable("devices", "there are none"))?;
+    let number = |what: &str| text(root, what).trim().parse().map_err(|e| unreadable(what, e));
+    let (disk_bus, boot) = boot(root, devices, name);
+    let asked = mark_of(root).map(|mark| text(mark, "machine")).unwrap_or_default();
+    Ok(Domain {
+        uuid: text(root, "uuid"),
+        accel: if root.attr("type") == Some("kvm") {
+            Accel::Kvm
+        } else {
+            Accel::Qemu
+        },
+        arch: attr(root, &["os", "type"], "arch"),
+        machine: machine(&asked, attr(root, &["os", "type"], "machine")),
+        disk_bus,
+        memory_mib: mebibytes(
+            root.child("memory")
+                .ok_or_else(|| unreadable("memory", "there is none"))?,
+        )?,
+        cpus: number("vcpu")?,
+        boot,
+        // An interface that is not on a bridge cannot be said in our words; without it the domain differs all the same.
+        nics: devices.all("interface").filter_map(nic).collect(),
+        running: false,
+        configured: None,
+    })
+}
+
+/// The machine type as it was asked for, if what libvirt made of it is still of that name: `pc` becomes
+/// `pc-i440fx-7.2`, `q35` `pc-q35-7.2`, `virt` `virt-7.2`.
+fn machine(asked: &str, real: String) -> String {
+    let expanded = match asked {
+        "" => return real,
+        "pc" => "pc-i440fx",
+        "q35" => "pc-q35",
+        other => other,
+    };
+    let is_expansion = real
+        .strip_prefix(expanded)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()));
+    if is_expansion { asked.to_owned() } else { real }
+}
+
+/// Disk bus and boot. A disk that the template or somebody else added is not looked at, if the guest's own is there.
+fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
+    if let Some(kernel) = root.at(&["os", "kernel"]) {
+        let boot = Boot::Kernel {
+            kernel: PathBuf::from(&kernel.text),
+            initrd: root
+                .at(&["os", "initrd"])
+                .map(|i| i.text.clone())
+                .unwrap_or_default()
+                .into(),
+            cmdline: root.at(&["os", "cmdline"]).map(|c| c.text.clone()).unwrap_or_default(),
+        };
+        return (String::new(), boot);
+    }
+    let disks = || {
+        devices
+            .all("disk")
+            .filter(|disk| disk.attr("device").unwrap_or("disk") == "disk")
+    };
+    let file = |disk: &Node| attr(disk, &["source"], "file");
+    let overlay = format!("/{name}.qcow2");
+    let own = disks().find(|disk| file(disk).ends_with(&overlay));
+    let (bus, base, format) = match own.or_else(|| disks().next()) {
+        None => Default::default(),
+        Some(disk) => {
+            let (bus, driver) = (attr(disk, &["target"], "bus"), attr(disk, &["driver"], "type"));
+            if own.is_some() && driver == "qcow2" {
+                let base = attr(disk, &["backingStore", "source"], "file");
+                (bus, base, attr(disk, &["backingStore", "format"], "type"))
+            } else {
+                // Not an overlay: it boots from this very file.
+                (bus, file(disk), driver)
+            }
+        }
+    };
+    let base = PathBuf::from(base);
+    (bus, Boot::Disk { base, format })
+}
+
+fn mebibytes(memory: &Node) -> Result<u64, XmlError> {
+    let number: u64 = memory.text.trim().parse().map_err(|e| unreadable("memory", e))?;
+    match memory.attr("unit").unwrap_or("KiB") {
+        "KiB" | "k" => Ok(number / 1024),
+        "MiB" | "M" => Ok(number),
+        "GiB" | "G" => Ok(number.saturating_mul(1024)),
+        "b" | "bytes" => Ok(number / 1024 / 1024),
+        unit => Err(unreadable("memory", format!("unit {unit}"))),
+    }
+}
+
+fn nic(interface: &Node) -> Option<DomainNic> {
+    let attr = |element: &str, name: &str| interface.child(element).and_then(|e| e.attr(name));
+    Some(DomainNic {
+        bridge: attr("source", "bridge")?.parse().ok()?,
+        tap: attr("target", "dev")?.parse().ok()?,
+        mac: attr("mac", "address")?.parse().ok()?,
+        model: attr("model", "type").unwrap_or_default().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::machine;
+
+    #[test]
+    fn a_machine_type_is_read_as_it_was_asked_for_unless_it_is_another_one() {
+        for (asked, real, read) in [
+            ("pc", "pc-i440fx-7.2", "pc"),
+            ("q35", "pc-q35-7.2", "q35"),
+            ("virt", "virt-8.0", "virt"),
+            ("pc", "pc", "pc"),
+            ("pc", "pc-q35-7.2", "pc-q35-7.2"),
+            ("q35", "pc-i440fx-7.2", "pc-i440fx-7.2"),
+            ("pc-i440fx-7.2", "pc-i440fx-7.2", "pc-i440fx-7.2"),
+            ("pc-i440fx-7.2", "pc-i440fx-6.2", "pc-i440fx-6.2"),
+            ("", "pc-i440fx-7.2", "pc-i440fx-7.2"),
+        ] {
+            assert_eq!(machine(asked, real.to_owned()), read, "{asked} {real}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Opening a guest's console, and whom to blame where somebody else has it.
+
+use std::fs;
+
+use virt::connect::Connect;
+use virt::domain::Domain as VirDomain;
+use virt::stream::Stream;
+use virt::sys;
+
+use super::stream::StreamConsole;
+use super::{failed, other};
+use crate::guest::{Console, ConsoleError};
+use crate::host::HostError;
+use crate::state::DomainName;
+
+/// Opens the console of a running or paused domain, unless it is open already: nobody is thrown out.
+pub(super) fn open(
+    conn: &Connect,
+    domain: &VirDomain,
+    name: &DomainName,
+    doing: &str,
+) -> Result<Box<dyn Console>, HostError> {
+    let stream = Stream::new(conn, sys::VIR_STREAM_NONBLOCK).map_err(failed(doing))?;
+    match domain.open_console(None, &stream, 0) {
+        Ok(()) => Ok(Box::new(StreamConsole::new(stream, conn.clone()))),
+        Err(error) if error.message().contains("Active console session exists") => {
+            let uuid = domain.uuid_string().unwrap_or_default();
+            let me = std::process::id();
+            let holder = processes()
+                .filter(|(pid, _)| *pid != me)
+                .find_map(|(pid, arguments)| holds(&arguments, name, &uuid).map(|who| format!("{who}, process {pid}")));
+            let holder = holder.unwrap_or_else(|| {
+                "by a program that cannot be told from here; `virsh console` and virt-manager are the usual ones"
+                    .to_owned()
+            });
+            Err(other(doing, ConsoleError::Busy(holder)))
+        }
+        Err(error) => Err(failed(doing)(error)),
+    }
+}
+
+/// Processes of this machine with their arguments (proc_pid_cmdline(5)). libvirt does not tell who has a console.
+fn processes() -> impl Iterator<Item = (u32, Vec<String>)> {
+    let all = fs::read_dir("/proc").into_iter().flatten();
+    all.filter_map(|process| {
+        let process = process.ok()?;
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let arguments = fs::read(process.path().join("cmdline")).ok()?;
+        let arguments = arguments
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned());
+        Some((pid, arguments.filter(|word| !word.is_empty()).collect()))
+    })
+}
+
+/// The command line, if it is one that has the console of this domain.
+fn holds(arguments: &[String], name: &DomainName, uuid: &str) -> Option<String> {
+    let (program, words) = arguments.split_first()?;
+    let program = program.rsplit('/').next().unwrap_or(program);
+    let names = |wanted: &str| words.iter().any(|word| word == wanted);
+    let virsh = program == "virsh" && names("console") && (names(&name.to_string()) || names(uuid));
+    // A run on the lab holds its guests' consoles while it configures or asks them; it is given a file, not a lab.
+    let netlab = program == "netlab" && ["up", "verify", "console"].into_iter().any(names);
+    (virsh || netlab).then(|| format!("by `{program} {}`", words.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_program_that_can_have_the_console_is_blamed() {
+        let name = DomainName::try_from("demo.vm1".to_owned()).unwrap();
+        let holds = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            holds(&words, &name, "6f1d")
+        };
+        assert_eq!(
+            holds("/usr/bin/virsh -c qemu:///system console demo.vm1").unwrap(),
+            "by `virsh -c qemu:///system console demo.vm1`"
+        );
+        assert!(holds("virsh console 6f1d").is_some());
+        assert!(holds("./netlab verify labs/demo.toml").is_some());
+        for other in [
+            "virsh console demo.vm10",
+            "virsh start demo.vm1",
+            "vi console demo.vm1",
+            "netlab status demo",
+        ] {
+            assert_eq!(holds(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What there is of domains on a host: a lab's own, and those of others, which must be known to keep away from them.
+
+use std::collections::BTreeMap;
+
+use virt::connect::Connect;
+use virt::domain::{Domain as VirDomain, DomainStateReason, DomainStateReasonEnum};
+use virt::enumutil::Enum;
+use virt::error::Error;
+use virt::sys;
+
+use super::{NO_DOMAIN, code, failed, kvm, xml_failed};
+use crate::host::cmd::Shell;
+use crate::host::domain_xml::{CONFIGURED_URI, Definitions, Node, name_of, read};
+use crate::host::{HostError, Survey};
+use crate::lab::LabName;
+use crate::state::{Condition, Domain, DomainName, DomainSeen};
+
+/// A lab's domains, and how they were found.
+pub(super) type Domains = (BTreeMap<DomainName, Domain>, BTreeMap<DomainName, DomainSeen>);
+
+/// The domains of `lab`.
+pub(super) fn domains(conn: &Connect, lab: &LabName) -> Result<Domains, HostError> {
+    let doing = "reading a domain";
+    let (mut domains, mut seen) = Domains::default();
+    for (handle, live, root) in all(conn)? {
+        if !matches!(name_of(&root), Ok(Some(name)) if name.lab() == lab) {
+            continue;
+        }
+        let Some((state, reason)) = unless_gone(handle.state(), doing)? else {
+            continue;
+        };
+        let state = state.to_raw();
+        let Some(inactive) = unless_gone(handle.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE), doing)? else {
+            continue;
+        };
+        let runs = matches!(state, sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_PAUSED);
+        let definitions = Definitions {
+            inactive: &inactive,
+            live: runs.then_some(live.as_str()),
+        };
+        let Some((name, mut domain)) = read(definitions).map_err(xml_failed(doing))? else {
+            continue;
+        };
+        domain.running = state == sys::VIR_DOMAIN_RUNNING;
+        // An unreadable note counts as none: the guest is then told again.
+        let told = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
+        domain.configured = told.and_then(|note| serde_json::from_str(&note.text).ok());
+        seen.insert(name.clone(), details(&root, condition(state, &reason)));
+        domains.insert(name, domain);
+    }
+    Ok((domains, seen))
+}
+
+/// Every domain of the host with the XML of what runs, or of what is defined where nothing runs.
+fn all(conn: &Connect) -> Result<Vec<(VirDomain, String, Node)>, HostError> {
+    let doing = "listing domains";
+    let mut all = Vec::new();
+    for handle in conn.list_all_domains(0).map_err(failed(doing))? {
+        if let Some(xml) = unless_gone(handle.xml_desc(0), doing)? {
+            let root = Node::parse(&xml).map_err(xml_failed(doing))?;
+            all.push((handle, xml, root));
+        }
+    }
+    Ok(all)
+}
+
+/// None for a domain that has gone since it was listed.
+fn unless_gone<T>(result: Result<T, Error>, doing: &str) -> Result<Option<T>, HostError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if code(&error) == NO_DOMAIN => Ok(None),
+        Err(error) => Err(failed(doing)(error)),
+    }
+}
+
+/// libvirt's state and its reason in our words.
+fn condition(state: u32, reason: &DomainStateReasonEnum) -> Condition {
+    let crashed = match reason {
+        Enum::Known(DomainStateReason::Shutoff(reason)) => {
+            [sys::VIR_DOMAIN_SHUTOFF_CRASHED, sys::VIR_DOMAIN_SHUTOFF_FAILED].contains(&reason.to_raw())
+        }
+        _ => false,
+    };
+    match state {
+        sys::VIR_DOMAIN_RUNNING => Condition::Running,
+        sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_PMSUSPENDED => Condition::Paused,
+        sys::VIR_DOMAIN_CRASHED => Condition::Crashed,
+        sys::VIR_DOMAIN_SHUTOFF if crashed => Condition::Crashed,
+        _ => Condition::ShutOff,
+    }
+}
+
+fn details(root: &Node, condition: Condition) -> DomainSeen {
+    let devices = || root.child("devices").into_iter();
+    let screen = devices().flat_map(|d| d.all("graphics")).find_map(|graphics| {
+        let port = graphics.attr("port").filter(|port| *port != "-1")?;
+        Some(format!("{}:{port}", graphics.attr("listen").unwrap_or("127.0.0.1")))
+    });
+    let log = devices()
+        .flat_map(|d| d.all("serial"))
+        .find_map(|serial| serial.child("log")?.attr("file"));
+    DomainSeen {
+        condition,
+        screen,
+        console_log: log.map(Into::into),
+    }
+}
+
+/// Adds to `survey` what libvirt knows: domains and MAC addresses that are not `lab`'s, architectures and KVM.
+pub(super) fn survey(conn: &Connect, lab: &LabName, shell: &dyn Shell, survey: &mut Survey) -> Result<(), HostError> {
+    for (_, _, root) in all(conn)? {
+        let owner = match name_of(&root) {
+            Ok(Some(name)) if name.lab() == lab => continue,
+            Ok(Some(name)) => format!("lab {}", name.lab()),
+            _ => "someone else".to_owned(),
+        };
+        let name = root.child("name").map(|n| n.text.clone()).unwrap_or_default();
+        for nic in root.child("devices").iter().flat_map(|d| d.all("interface")) {
+            if let Some(Ok(mac)) = nic.child("mac").and_then(|m| m.attr("address")).map(str::parse) {
+                survey.foreign_macs.insert(mac, name.clone());
+            }
+        }
+        survey.foreign_domains.insert(name, owner);
+    }
+    let doing = "reading libvirt's capabilities";
+    let xml = conn.capabilities().map_err(failed(doing))?;
+    let capabilities = Node::parse(&xml).map_err(xml_failed(doing))?;
+    for arch in capabilities.all("guest").filter_map(|guest| guest.child("arch")) {
+        survey.arches.insert(arch.attr("name").unwrap_or_default().to_owned());
+    }
+    survey.kvm = kvm::kvm(&capabilities, shell)?;
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Hosts, switches and routers, and the cables between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::{Check, is_edge};
+use crate::lab::file::{At, CableEndFile, HostNicFile, LabFile};
+use crate::lab::problem::suggest;
+use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Switch};
+
+/// The name that netlab keeps for the machine it runs on.
+const THIS_MACHINE: &str = "this-machine";
+
+impl Check<'_> {
+    pub(super) fn all_hosts(&mut self, file: &LabFile) {
+        if file.hosts.is_empty() && self.problems.is_empty() {
+            self.add(&(0..0), "the lab has no hosts", "write `[hosts.node1]`");
+        }
+        let mut names = BTreeSet::new();
+        for host in &file.hosts {
+            self.machine_name(&host.name, &mut names);
+            let made = LabHost {
+                connect: host.connect.clone(),
+                nics: self.nics_of(&host.name.value, &host.nics),
+            };
+            self.hosts.insert(host.name.value.clone(), made);
+        }
+        for switch in &file.switches {
+            self.machine_name(&switch.name, &mut names);
+            let ports = switch
+                .ports
+                .iter()
+                .map(|(name, mode)| (name.value.clone(), mode.clone()));
+            let made = Switch { ports: ports.collect() };
+            self.switches.insert(switch.name.value.clone(), made);
+        }
+        for router in &file.routers {
+            self.machine_name(&router.name, &mut names);
+            let nics = self.nics_of(&router.name.value, &router.nics);
+            for At { value, span } in &router.outside {
+                self.outer_address(
+                    value.addr(),
+                    span,
+                    format!("the outside of router `{}`", router.name.value),
+                );
+            }
+            let outside = router.outside.iter().map(|at| at.value).collect();
+            self.routers.insert(router.name.value.clone(), Router { nics, outside });
+        }
+    }
+
+    /// A name that hosts, switches and routers share.
+    fn machine_name(&mut self, name: &At<HostName>, names: &mut BTreeSet<HostName>) {
+        let At { value, span } = name;
+        if value.as_str() == THIS_MACHINE {
+            let message = format!("`{THIS_MACHINE}` is a reserved host name");
+            self.add(span, message, "choose another name");
+        }
+        if !names.insert(value.clone()) {
+            let message = format!("two machines are called `{value}`");
+            self.add(span, message, "hosts, switches and routers share their names");
+        }
+    }
+
+    fn nics_of(&mut self, whose: &HostName, nics: &[HostNicFile]) -> BTreeMap<IfName, LabHostNic> {
+        let mut made = BTreeMap::new();
+        for nic in nics {
+            if let Some(At { value: subnet, span }) = &nic.address {
+                if is_edge(subnet.addr(), *subnet) {
+                    self.add(span, format!("`{subnet}` is not an address for a host"), "");
+                }
+                self.outer_address(subnet.addr(), span, format!("`{whose}:{}`", nic.name.value));
+            }
+            if let Some(gateway) = &nic.gateway
+                && !nic.address.as_ref().is_some_and(|a| a.value.contains(&gateway.value))
+            {
+                let message = format!("gateway {} is not reachable through this NIC", gateway.value);
+                let help = "it must be inside the NIC's own address and prefix";
+                self.add(&gateway.span, message, help);
+            }
+            let checked = LabHostNic {
+                address: nic.address.as_ref().map(|at| at.value),
+                gateway: nic.gateway.as_ref().map(|at| at.value),
+                takeover: nic.takeover,
+            };
+            made.insert(nic.name.value.clone(), checked);
+        }
+        made
+    }
+
+    pub(super) fn all_cables(&mut self, file: &LabFile) -> Vec<Cable> {
+        let mut used = BTreeSet::new();
+        // Ports that are named somewhere are not given to cables that name none.
+        let mut named: BTreeSet<(HostName, IfName)> = BTreeSet::new();
+        for At { value, .. } in file.cables.iter().flatten() {
+            named.extend(value.nic.iter().map(|nic| (value.machine.clone(), nic.clone())));
+        }
+        let mut cables = Vec::new();
+        for ends in &file.cables {
+            let [a, b] = ends.each_ref().map(|end| self.cable_end(end, &mut named));
+            for (end, At { span, .. }) in [&a, &b].into_iter().zip(ends) {
+                if let Some(end) = end
+                    && !used.insert(end.clone())
+                {
+                    let message = format!("`{}:{}` already has a cable", end.host, end.nic);
+                    self.add(span, message, "a NIC takes one cable");
+                }
+            }
+            let (Some(a), Some(b)) = (a, b) else { continue };
+            // Between two real hosts a cable says how they are wired where the lab is emulated.
+            if self.is_real(&a.host) != self.is_real(&b.host) {
+                let (end, At { span, .. }) = if self.is_real(&a.host) {
+                    (&a, &ends[0])
+                } else {
+                    (&b, &ends[1])
+                };
+                let message = format!("host `{}` is not emulated: netlab cannot plug its cables", end.host);
+                let help = "a cable joins two emulated machines, or two real hosts to say how they are wired";
+                self.add(span, message, help);
+            }
+            cables.push(Cable {
+                ends: if a <= b { [a, b] } else { [b, a] },
+            });
+        }
+        cables.sort();
+        cables
+    }
+
+    /// An end that exists; a switch's port is made by the cable that names it, or names none.
+    fn cable_end(&mut self, end: &At<CableEndFile>, named: &mut BTreeSet<(HostName, IfName)>) -> Option<CableEnd> {
+        let At {
+            value: CableEndFile { machine, nic },
+            span,
+        } = end;
+        if let Some(switch) = self.switches.get_mut(machine) {
+            let nic = nic.clone().or_else(|| free_port(machine, switch, named))?;
+            switch.ports.entry(nic.clone()).or_insert(PortMode::Open);
+            named.insert((machine.clone(), nic.clone()));
+            let host = machine.clone();
+            return Some(CableEnd { host, nic });
+        }
+        let Some(nic) = nic else {
+            let help = "write `host:nic`, e.g. `node1:eth0`; only a switch can be named alone";
+            self.add(span, format!("`{machine}` is no cable end"), help);
+            return None;
+        };
+        let there = match self.routers.get(machine) {
+            Some(router) if router.nics.contains_key(nic) => true,
+            Some(router) => {
+                let help = suggest(nic.as_str(), router.nics.keys().map(IfName::as_str));
+                self.add(span, format!("router `{machine}` has no NIC `{nic}`"), help);
+                false
+            }
+            None => self.host_end(machine, nic, span),
+        };
+        there.then(|| CableEnd {
+            host: machine.clone(),
+            nic: nic.clone(),
+        })
+    }
+
+    fn host_end(&mut self, host: &HostName, nic: &IfName, span: &Range<usize>) -> bool {
+        self.host_nic(host, nic, span)
+    }
+
+    fn is_real(&self, host: &HostName) -> bool {
+        self.hosts
+            .get(host)
+            .is_some_and(|host| host.connect != Connect::Emulated)
+    }
+}
+
+/// The first of `p1`, `p2`, … that no cable has been given; one that is written under `ports` counts as free.
+fn free_port(name: &HostName, switch: &Switch, named: &BTreeSet<(HostName, IfName)>) -> Option<IfName> {
+    let most = switch.ports.len() + named.len() + 1;
+    let ports = (1..=most).filter_map(|number| IfName::new(&format!("p{number}")).ok());
+    ports
+        .into_iter()
+        .find(|port| !named.contains(&(name.clone(), port.clone())))
+}

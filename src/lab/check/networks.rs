@@ -1,0 +1,195 @@
+//! Networks: their subnets, what carries them, and their gateways.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use ipnet::Ipv4Net;
+
+use super::{Check, usable};
+use crate::lab::file::{At, NetworkFile, OnFile, UplinkFile};
+use crate::lab::problem::suggest;
+use crate::lab::{Gateway, GatewayHosts, HostName, IfName, MacAddr, Network, NetworkName, VlanId};
+
+impl Check<'_> {
+    pub(super) fn all_networks(&mut self, networks: &[NetworkFile]) {
+        let mut subnets: Vec<(Ipv4Net, &NetworkName)> = Vec::new();
+        let mut bridges = BTreeSet::new();
+        let mut carried: BTreeMap<(HostName, IfName, Option<VlanId>), NetworkName> = BTreeMap::new();
+        for network in networks {
+            let name = &network.name.value;
+            if let Some(At { value: subnet, span }) = &network.subnet {
+                if *subnet != subnet.trunc() {
+                    let help = format!("write `{}`", subnet.trunc());
+                    self.add(span, format!("`{subnet}` has host bits set"), help);
+                }
+                if usable(*subnet) < 1 {
+                    self.add(
+                        span,
+                        format!("subnet `{subnet}` is too small"),
+                        "a network needs /30 or wider",
+                    );
+                }
+                for (other, whose) in &subnets {
+                    if other.contains(subnet) || subnet.contains(other) {
+                        let message = format!("subnet `{subnet}` overlaps `{other}` of network `{whose}`");
+                        self.add(span, message, "give each network a subnet of its own");
+                    }
+                }
+                subnets.push((*subnet, name));
+            }
+            if let Some(At { value: bridge, span }) = &network.bridge {
+                if !bridges.insert(bridge.clone()) {
+                    self.add(span, format!("bridge `{bridge}` is used by two networks"), "");
+                }
+                if self.hosts.values().any(|host| host.nics.contains_key(bridge)) {
+                    self.add(
+                        span,
+                        format!("bridge `{bridge}` has the name of a host's NIC"),
+                        "choose another name",
+                    );
+                }
+            }
+            let (uplinks, span) = self.uplinks(network);
+            if let (Some(vlan), None) = (&network.vlan, &network.uplink) {
+                self.add(
+                    &vlan.span,
+                    format!("network `{name}` has a vlan and no uplink"),
+                    "add `uplink`",
+                );
+            }
+            let vlan = network.vlan.as_ref().map(|at| at.value);
+            let mut told = BTreeSet::new();
+            for (host, nic) in &uplinks {
+                let Some(other) = carried.insert((host.clone(), nic.clone(), vlan), name.clone()) else {
+                    continue;
+                };
+                if !told.insert(other.clone()) {
+                    continue;
+                }
+                let message = match vlan {
+                    Some(vlan) => format!("vlan {vlan} on `{host}:{nic}` is already network `{other}`"),
+                    None => format!("`{host}:{nic}` already carries network `{other}` untagged"),
+                };
+                let span = network.vlan.as_ref().map_or(&span, |at| &at.span);
+                self.add(span, message, "give each network on an uplink a `vlan` of its own");
+            }
+            let gateway = self.gateway(network);
+            let addresses = self.host_addresses(network);
+            let bridge_mac = self.bridge_macs(network);
+            if let (Some(span), None) = (&network.dhcp, &network.gateway) {
+                let message = format!("network `{name}` has DHCP and no gateway");
+                self.add(
+                    span,
+                    message,
+                    "the gateway's host serves it: add `gateway = { address = \"...\" }`",
+                );
+            }
+            if let Some(subnet) = &network.subnet {
+                self.networks.insert(
+                    name.clone(),
+                    Network {
+                        class: network.class,
+                        subnet: subnet.value,
+                        uplinks,
+                        vlan,
+                        bridge: network.bridge.as_ref().map(|at| at.value.clone()),
+                        bridge_mac,
+                        stp: network.stp,
+                        mtu: network.mtu,
+                        addresses,
+                        gateway,
+                        dhcp: network.dhcp.is_some(),
+                        nameservers: network.nameservers.clone(),
+                    },
+                );
+            }
+        }
+    }
+
+    fn uplinks(&mut self, network: &NetworkFile) -> (BTreeMap<HostName, IfName>, Range<usize>) {
+        match &network.uplink {
+            None => (BTreeMap::new(), network.name.span.clone()),
+            Some(UplinkFile::Everywhere(At { value: nic, span })) => {
+                let having = self.hosts.iter().filter(|(_, host)| host.nics.contains_key(nic));
+                let found: BTreeMap<_, _> = having.map(|(name, _)| (name.clone(), nic.clone())).collect();
+                if found.is_empty() {
+                    let all: BTreeSet<&str> = self
+                        .hosts
+                        .values()
+                        .flat_map(|host| host.nics.keys().map(IfName::as_str))
+                        .collect();
+                    let help = suggest(nic.as_str(), all);
+                    self.add(span, format!("no host has a NIC `{nic}`"), help);
+                }
+                (found, span.clone())
+            }
+            Some(UplinkFile::PerHost(ends)) => {
+                let mut found = BTreeMap::new();
+                let mut place = network.name.span.clone();
+                for (host, nic) in ends {
+                    place = nic.span.clone();
+                    if self.host(&host.value, &host.span) && self.host_nic(&host.value, &nic.value, &nic.span) {
+                        found.insert(host.value.clone(), nic.value.clone());
+                    }
+                }
+                (found, place)
+            }
+        }
+    }
+
+    /// Addresses that hosts have besides the gateway's.
+    fn host_addresses(&mut self, network: &NetworkFile) -> BTreeMap<HostName, Ipv4Addr> {
+        let mut found = BTreeMap::new();
+        for (host, address) in &network.addresses {
+            if let Some(subnet) = &network.subnet {
+                let whom = format!("host `{}`", host.value);
+                self.address(&network.name.value, subnet.value, address, &whom);
+            }
+            if self.host(&host.value, &host.span) {
+                found.insert(host.value.clone(), address.value);
+            }
+        }
+        found
+    }
+
+    fn bridge_macs(&mut self, network: &NetworkFile) -> BTreeMap<HostName, MacAddr> {
+        let mut found = BTreeMap::new();
+        for (host, mac) in &network.bridge_mac {
+            if !self.macs.insert(mac.value) {
+                let message = format!("MAC address {} is used twice", mac.value);
+                self.add(&mac.span, message, "leave it out to have one derived");
+            }
+            if self.host(&host.value, &host.span) {
+                found.insert(host.value.clone(), mac.value);
+            }
+        }
+        found
+    }
+
+    fn gateway(&mut self, network: &NetworkFile) -> Option<Gateway> {
+        let gateway = network.gateway.as_ref()?;
+        if let Some(subnet) = &network.subnet {
+            self.address(&network.name.value, subnet.value, &gateway.address, "the gateway");
+        }
+        let on = match &gateway.on {
+            OnFile::Wrong => return None,
+            OnFile::Every => GatewayHosts::Every,
+            OnFile::One(At { value, span }) => GatewayHosts::One(self.host(value, span).then(|| value.clone())?),
+            OnFile::Absent if self.hosts.len() == 1 => GatewayHosts::One(self.hosts.keys().next()?.clone()),
+            OnFile::Absent => {
+                let message = format!("the gateway of `{}` needs a host", network.name.value);
+                self.add(
+                    &gateway.address.span,
+                    message,
+                    "add `on = \"<host>\"` or `on = \"every-host\"`",
+                );
+                return None;
+            }
+        };
+        Some(Gateway {
+            address: gateway.address.value,
+            on,
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! What crosses the networks' borders: address translation, floating addresses, classes, and further pings.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::Check;
+use crate::lab::file::{At, NatFile, NatFrom, PingFile, VmFile};
+use crate::lab::problem::suggest;
+use crate::lab::{Asked, Class, GatewayHosts, HostName, IfName, NatRule, NetworkName, Ping, Vm, VmName};
+
+impl Check<'_> {
+    pub(super) fn all_nat(&mut self, rules: &[NatFile]) -> Vec<NatRule> {
+        rules.iter().filter_map(|rule| self.nat(rule)).collect()
+    }
+
+    fn nat(&mut self, rule: &NatFile) -> Option<NatRule> {
+        let mut from = Vec::new();
+        for At { value, span } in &rule.from {
+            match value {
+                NatFrom::Subnet(subnet) => from.push(subnet.trunc()),
+                NatFrom::Network(name) => match self.networks.get(name) {
+                    Some(network) => from.push(network.subnet),
+                    None if self.network_names.contains(name) => {}
+                    None => {
+                        let help = suggest(name.as_str(), self.network_names.iter().map(NetworkName::as_str));
+                        self.add(span, format!("there is no network `{name}`"), help);
+                    }
+                },
+            }
+        }
+        let on = match &rule.on {
+            Some(At { value, span }) => self.host(value, span).then(|| value.clone())?,
+            None if self.hosts.len() == 1 => self.hosts.keys().next()?.clone(),
+            None => {
+                self.add(&rule.span, "a nat rule needs a host", "add `on = \"<host>\"`");
+                return None;
+            }
+        };
+        let out = rule.out.as_ref()?;
+        if !self.host_nic(&on, &out.value, &out.span) {
+            return None;
+        }
+        if let Some(At { value: source, span }) = &rule.source
+            && let Some(own) = self.nic_subnet(&on, &out.value)
+            && !own.contains(source)
+        {
+            let message = format!(
+                "source {source} is outside `{}`, where `{on}:{}` leads",
+                own.trunc(),
+                out.value
+            );
+            self.add(span, message, "answers to it would find no way back");
+        }
+        Some(NatRule {
+            on,
+            from,
+            out: out.value.clone(),
+            source: rule.source.as_ref().map(|at| at.value),
+        })
+    }
+
+    fn nic_subnet(&self, host: &HostName, nic: &IfName) -> Option<Ipv4Net> {
+        self.hosts.get(host)?.nics.get(nic)?.address
+    }
+
+    /// A vm's floating address: some host that routes its first network must have a NIC towards it.
+    pub(super) fn floating(&mut self, vm: &VmFile, hosts: &[HostName], count: u32) -> Option<Ipv4Addr> {
+        let At { value: address, span } = vm.floating.as_ref()?;
+        self.outer_address(*address, span, format!("vm `{}`", vm.name.value));
+        if count > 1 {
+            let message = format!("one floating address for {count} vms");
+            self.add(span, message, "give each vm a table of its own");
+            return None;
+        }
+        let network = vm.nics.first().and_then(|nic| self.networks.get(&nic.network.value));
+        let Some(gateway) = network.and_then(|network| network.gateway.as_ref()) else {
+            let message = format!("vm `{}` has a floating address and no gateway", vm.name.value);
+            self.add(span, message, "give the network of its first NIC a `gateway`");
+            return None;
+        };
+        let routers: Vec<&HostName> = match &gateway.on {
+            GatewayHosts::One(host) => vec![host],
+            GatewayHosts::Every => hosts.iter().collect(),
+        };
+        let leads = |host: &HostName| {
+            let nics = self.hosts.get(host).map(|host| host.nics.values());
+            let mut subnets = nics.into_iter().flatten().filter_map(|nic| nic.address);
+            subnets.any(|subnet| subnet.contains(address))
+        };
+        if let Some(host) = routers.into_iter().find(|host| !leads(host)) {
+            let message = format!(
+                "no NIC of host `{host}`, which routes for vm `{}`, leads to {address}",
+                vm.name.value
+            );
+            let help = format!("give it one, e.g. `hosts.{host}.nics.eth1.address = \"...\"` around that address");
+            self.add(span, message, help);
+        }
+        Some(*address)
+    }
+
+    /// A guest on a network of the hosts' own is allowed and worth a word.
+    pub(super) fn guest_on(&mut self, network: &At<NetworkName>, vm: &VmName) {
+        let class = self.networks.get(&network.value).map(|network| network.class);
+        let word = match class {
+            Some(Class::Management) => "management",
+            Some(Class::Storage) => "storage",
+            Some(Class::Public | Class::Service) | None => return,
+        };
+        let message = format!(
+            "vm `{vm}` is on `{}`, a {word} network: it can reach the hosts there",
+            network.value
+        );
+        self.warn(&network.span, message, "guests belong on a network of class `service`");
+    }
+
+    pub(super) fn all_pings(&mut self, pings: &[PingFile], vms: &BTreeMap<VmName, Vm>) -> Vec<Ping> {
+        let mut made = Vec::new();
+        for ping in pings {
+            let from = ping.from.iter().filter_map(|at| self.asked(at, vms)).collect();
+            made.push(Ping {
+                from,
+                to: ping.to,
+                reach: ping.reach,
+            });
+        }
+        made
+    }
+
+    /// The vm, host or router of this name.
+    fn asked(&mut self, at: &At<String>, vms: &BTreeMap<VmName, Vm>) -> Option<Asked> {
+        let At { value: text, span } = at;
+        let vm = VmName::new(text).ok().filter(|name| vms.contains_key(name));
+        let host = HostName::new(text).ok();
+        let router = host.clone().filter(|name| self.routers.contains_key(name));
+        let host = host.filter(|name| self.hosts.contains_key(name));
+        let found = [vm.map(Asked::Vm), host.map(Asked::Host), router.map(Asked::Router)];
+        let mut found = found.into_iter().flatten();
+        match (found.next(), found.next()) {
+            (Some(only), None) => Some(only),
+            (Some(_), Some(_)) => {
+                self.add(
+                    span,
+                    format!("`{text}` is both a vm and a machine"),
+                    "rename one of the two",
+                );
+                None
+            }
+            (None, _) => {
+                let names = vms.keys().map(VmName::as_str);
+                let machines = self.hosts.keys().chain(self.routers.keys()).map(HostName::as_str);
+                let help = suggest(text, names.chain(machines));
+                self.add(span, format!("there is no vm, host or router `{text}`"), help);
+                None
+            }
+        }
+    }
+}

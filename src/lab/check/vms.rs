@@ -1,0 +1,154 @@
+//! Virtual machines: placed, counted, and plugged into networks.
+
+use std::collections::BTreeMap;
+
+use super::{Check, usable};
+use crate::lab::file::{At, LabFile, VmFile};
+use crate::lab::problem::suggest;
+use crate::lab::{HostName, ImageName, NetworkName, Nic, Vm, VmName};
+
+impl Check<'_> {
+    pub(super) fn all_vms(&mut self, file: &LabFile) -> BTreeMap<VmName, Vm> {
+        let mut vms: BTreeMap<VmName, Vm> = BTreeMap::new();
+        let default = file.image.clone().or_else(|| {
+            let value = ImageName::new("mini").ok()?;
+            Some(At { value, span: 0..0 })
+        });
+        if let Some(image) = &file.image {
+            self.image(image);
+        }
+        for vm in &file.vms {
+            if let Some(image) = &vm.image {
+                self.image(image);
+            } else if file.image.is_none()
+                && let Some(image) = &default
+                && !self.images.contains(&image.value)
+            {
+                self.image(&At {
+                    value: image.value.clone(),
+                    span: vm.name.span.clone(),
+                });
+            }
+            let Some(image) = vm.image.as_ref().or(default.as_ref()) else {
+                continue;
+            };
+            self.vm(vm, &image.value, &mut vms);
+        }
+        vms
+    }
+
+    fn image(&mut self, image: &At<ImageName>) {
+        if !self.images.contains(&image.value) {
+            let help = suggest(image.value.as_str(), self.images.iter().map(ImageName::as_str));
+            self.add(&image.span, format!("there is no image `{}`", image.value), help);
+        }
+    }
+
+    fn vm(&mut self, vm: &VmFile, image: &ImageName, vms: &mut BTreeMap<VmName, Vm>) {
+        let mut hosts: Vec<HostName> = Vec::new();
+        for At { value, span } in &vm.hosts {
+            if self.host(value, span) {
+                hosts.push(value.clone());
+            }
+        }
+        if !vm.placed {
+            if self.hosts.len() == 1 {
+                hosts.extend(self.hosts.keys().cloned());
+            } else {
+                self.add(
+                    &vm.name.span,
+                    format!("vm `{}` has no host", vm.name.value),
+                    "write `host = \"<host>\"`",
+                );
+            }
+        }
+        // `hosts` without `count` is one vm on each; one host without `count` is one vm with the name as it is.
+        let several = u32::try_from(vm.hosts.len()).unwrap_or(u32::MAX);
+        let count = vm
+            .count
+            .as_ref()
+            .map(|at| at.value)
+            .or((several > 1).then_some(several));
+        let floating = self.floating(vm, &hosts, count.unwrap_or(1));
+        for place in 1..=count.unwrap_or(1) {
+            let text = match count {
+                Some(_) => format!("{}-{place}", vm.name.value),
+                None => vm.name.value.to_string(),
+            };
+            let name = match VmName::new(&text) {
+                Ok(name) => name,
+                Err(error) => {
+                    self.add(&vm.name.span, format!("`{text}`: {error}"), "choose a shorter name");
+                    break;
+                }
+            };
+            let nics = self.nics(vm, &name);
+            let Some(host) = hosts.get((place as usize - 1) % hosts.len().max(1)) else {
+                continue;
+            };
+            let made = Vm {
+                host: host.clone(),
+                image: image.clone(),
+                memory_mib: vm.memory_mib,
+                cpus: vm.cpus,
+                nics,
+                floating,
+            };
+            if vms.insert(name.clone(), made).is_some() {
+                let message = format!("two vms are called `{name}`");
+                self.add(
+                    &vm.name.span,
+                    message,
+                    "`count` makes names like `web-1`; rename one of the two",
+                );
+            }
+        }
+    }
+
+    fn nics(&mut self, vm: &VmFile, name: &VmName) -> Vec<Nic> {
+        let mut nics = Vec::new();
+        for nic in &vm.nics {
+            let network = &nic.network.value;
+            if !self.network_names.contains(network) {
+                let help = suggest(network.as_str(), self.network_names.iter().map(NetworkName::as_str));
+                self.add(&nic.network.span, format!("there is no network `{network}`"), help);
+            }
+            self.guest_on(&nic.network, name);
+            if let (Some(address), Some(subnet)) = (&nic.address, self.networks.get(network).map(|n| n.subnet)) {
+                self.address(network, subnet, address, &format!("vm `{name}`"));
+            }
+            if let Some(At { value, span }) = &nic.mac
+                && !self.macs.insert(*value)
+            {
+                self.add(
+                    span,
+                    format!("MAC address {value} is used twice"),
+                    "leave it out to have one derived",
+                );
+            }
+            nics.push(Nic {
+                network: network.clone(),
+                address: nic.address.as_ref().map(|at| at.value),
+                mac: nic.mac.as_ref().map(|at| at.value),
+            });
+        }
+        nics
+    }
+
+    /// Whether every subnet has room for its guests.
+    pub(super) fn room(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
+        for network in &file.networks {
+            let Some(At { value: subnet, span }) = &network.subnet else {
+                continue;
+            };
+            let all = vms.values().flat_map(|vm| &vm.nics);
+            let nics = all.filter(|nic| nic.network == network.name.value).count();
+            let hosts = usize::from(network.gateway.is_some()) + network.addresses.len();
+            let (wanted, there) = ((nics + hosts) as u64, usable(*subnet));
+            if there > 0 && wanted > there {
+                let message = format!("subnet `{subnet}` is too small: {wanted} of {there} addresses");
+                self.add(span, message, "use a shorter prefix");
+            }
+        }
+    }
+}

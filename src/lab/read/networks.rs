@@ -1,0 +1,135 @@
+//! Networks and address translation.
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Reader, Value, get};
+use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, UplinkFile};
+use crate::lab::{Class, NetworkName};
+
+/// The smallest MTU that every IPv4 host must be able to take, and the largest of common hardware (RFC 791, "jumbo").
+const MTU: std::ops::RangeInclusive<u16> = 576..=9216;
+
+impl Reader {
+    pub(super) fn network(&mut self, name: At<NetworkName>, table: &DeTable<'_>) -> NetworkFile {
+        let keys = [
+            "class",
+            "subnet",
+            "uplink",
+            "vlan",
+            "bridge",
+            "bridge_mac",
+            "stp",
+            "mtu",
+            "addresses",
+            "gateway",
+            "dhcp",
+            "nameservers",
+        ];
+        self.known(table, "a network", &keys);
+        if get(table, "subnet").is_none() {
+            self.add(
+                name.span.clone(),
+                format!("network `{}` has no subnet", name.value),
+                "write `subnet = \"10.0.1.0/24\"`",
+            );
+        }
+        let classes = [
+            ("service", Class::Service),
+            ("public", Class::Public),
+            ("management", Class::Management),
+            ("storage", Class::Storage),
+        ];
+        NetworkFile {
+            class: self
+                .choice(get(table, "class"), "class of network", &classes)
+                .unwrap_or_default(),
+            subnet: self.parsed(get(table, "subnet")),
+            uplink: get(table, "uplink").and_then(|v| self.uplink(v)),
+            vlan: get(table, "vlan").and_then(|v| self.vlan(v)),
+            bridge: self.parsed(get(table, "bridge")),
+            bridge_mac: self.per_host(get(table, "bridge_mac")),
+            stp: self.boolean(get(table, "stp")),
+            mtu: get(table, "mtu").and_then(|v| self.mtu(v)),
+            addresses: self.per_host(get(table, "addresses")),
+            gateway: get(table, "gateway").and_then(|v| self.gateway(v)),
+            dhcp: get(table, "dhcp")
+                .filter(|value| self.boolean(Some(value)))
+                .map(Value::span),
+            nameservers: self.addresses(get(table, "nameservers")),
+            name,
+        }
+    }
+
+    fn uplink(&mut self, value: &Value<'_>) -> Option<UplinkFile> {
+        match value.get_ref() {
+            DeValue::Table(_) => Some(UplinkFile::PerHost(self.per_host(Some(value)))),
+            DeValue::String(_) => self.parsed(Some(value)).map(UplinkFile::Everywhere),
+            _ => {
+                self.wrong_type(value, "a NIC's name or a table of host to NIC");
+                None
+            }
+        }
+    }
+
+    fn mtu(&mut self, value: &Value<'_>) -> Option<u16> {
+        let At { value, span } = self.integer(Some(value))?;
+        let mtu = u16::try_from(value).ok().filter(|mtu| MTU.contains(mtu));
+        if mtu.is_none() {
+            let help = format!("an MTU is a number of bytes from {} to {}", MTU.start(), MTU.end());
+            self.add(span, "mtu is out of range", help);
+        }
+        mtu
+    }
+
+    fn gateway(&mut self, value: &Value<'_>) -> Option<GatewayFile> {
+        let table = self.table(value)?;
+        self.known(table, "a gateway", &["address", "on"]);
+        if get(table, "address").is_none() {
+            self.add(value.span(), "a gateway needs an `address`", "");
+        }
+        let on = match get(table, "on") {
+            None => OnFile::Absent,
+            Some(on) if matches!(on.get_ref(), DeValue::String(text) if text == "every-host") => OnFile::Every,
+            Some(on) => self.parsed(Some(on)).map_or(OnFile::Wrong, OnFile::One),
+        };
+        let address = self.parsed(get(table, "address"))?;
+        Some(GatewayFile { address, on })
+    }
+
+    pub(super) fn nat(&mut self, value: &Value<'_>) -> Option<NatFile> {
+        let table = self.table(value)?;
+        self.known(table, "a nat rule", &["on", "from", "out", "source"]);
+        for (key, example) in [
+            ("from", "from = [\"172.16.99.0/24\", \"service\"]"),
+            ("out", "out = \"eth1\""),
+        ] {
+            if get(table, key).is_none() {
+                self.add(
+                    value.span(),
+                    format!("a nat rule needs `{key}`"),
+                    format!("write `{example}`"),
+                );
+            }
+        }
+        let from = self.one_or_more(get(table, "from"));
+        Some(NatFile {
+            span: value.span(),
+            on: self.parsed(get(table, "on")),
+            from: from.into_iter().filter_map(|v| self.nat_from(v)).collect(),
+            out: self.parsed(get(table, "out")),
+            source: self.parsed(get(table, "source")),
+        })
+    }
+
+    /// A subnet, or a network's name.
+    fn nat_from(&mut self, value: &Value<'_>) -> Option<At<NatFrom>> {
+        let text = self.string(value)?;
+        let span = value.span();
+        let value = if text.contains('/') {
+            NatFrom::Subnet(self.word(text, span.clone())?.value)
+        } else {
+            NatFrom::Network(self.word(text, span.clone())?.value)
+        };
+        Some(At { value, span })
+    }
+}

@@ -1,0 +1,270 @@
+//! Writes a [`Lab`] as the plain lab file that reads back as the same lab: what `netlab plan --expand` prints.
+//! Everything written is a checked name, number or address, so nothing needs an escape.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+
+use super::{
+    Asked, Class, Connect, GatewayHosts, HostName, IfName, Lab, LabHostNic, NatRule, Network, Nic, Ping, PortMode, Vm,
+};
+
+/// The image that a vm gets where nothing is written.
+const DEFAULT_IMAGE: &str = "mini";
+
+/// The lab's file. Writing and reading again gives the same lab, warnings apart.
+pub fn write(lab: &Lab) -> String {
+    let mut out = Out::default();
+    out.entry("name", quoted(&lab.name));
+    for (name, host) in &lab.hosts {
+        out.table(format_args!("[hosts.{name}]"));
+        match &host.connect {
+            Connect::Emulated => {}
+            Connect::Local => out.entry("connect", quoted("local")),
+            Connect::Ssh(target) => out.entry("connect", quoted(target)),
+        }
+        out.nics(&host.nics);
+    }
+    for (name, switch) in &lab.switches {
+        out.table(format_args!("[switches.{name}.ports]"));
+        for (port, mode) in &switch.ports {
+            out.entry(port, port_mode(mode));
+        }
+    }
+    for (name, router) in &lab.routers {
+        out.table(format_args!("[routers.{name}]"));
+        out.nics(&router.nics);
+        if !router.outside.is_empty() {
+            out.entry("outside", list(router.outside.iter().map(quoted)));
+        }
+    }
+    for cable in &lab.cables {
+        out.table("[[cables]]");
+        let ends = cable
+            .ends
+            .iter()
+            .map(|end| quoted(format_args!("{}:{}", end.host, end.nic)));
+        out.entry("ends", list(ends));
+    }
+    for (name, network) in &lab.networks {
+        out.table(format_args!("[networks.{name}]"));
+        out.network(lab, network);
+    }
+    for rule in &lab.nat {
+        out.table("[[nat]]");
+        out.nat(rule);
+    }
+    for (name, vm) in &lab.vms {
+        out.table(format_args!("[vms.{name}]"));
+        out.vm(vm);
+    }
+    if !lab.verify.outside.is_empty() {
+        out.table("[verify]");
+        out.entry("outside", list(lab.verify.outside.iter().map(quoted)));
+    }
+    for ping in &lab.verify.pings {
+        out.table("[[verify.ping]]");
+        out.ping(ping);
+    }
+    out.0
+}
+
+#[derive(Default)]
+struct Out(String);
+
+impl Out {
+    fn table(&mut self, head: impl Display) {
+        // Writing to a `String` cannot fail; here and below.
+        let _ = writeln!(self.0, "\n{head}");
+    }
+
+    fn entry(&mut self, key: impl Display, value: impl Display) {
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn maybe(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.entry(key, value);
+        }
+    }
+
+    fn nics(&mut self, nics: &BTreeMap<IfName, LabHostNic>) {
+        for (name, nic) in nics {
+            let address = nic.address.map(|address| format!("address = {}", quoted(address)));
+            let gateway = nic.gateway.map(|gateway| format!("gateway = {}", quoted(gateway)));
+            let takeover = nic.takeover.then(|| "takeover = true".to_owned());
+            self.entry(
+                format_args!("nics.{}", key(name)),
+                table(address.into_iter().chain(gateway).chain(takeover)),
+            );
+        }
+    }
+
+    fn network(&mut self, lab: &Lab, network: &Network) {
+        let Network {
+            class,
+            subnet,
+            uplinks,
+            vlan,
+            bridge,
+            bridge_mac,
+            stp,
+            mtu,
+            addresses,
+            gateway,
+            dhcp,
+            nameservers,
+        } = network;
+        if *class != Class::default() {
+            self.entry("class", quoted(class));
+        }
+        self.entry("subnet", quoted(subnet));
+        if !uplinks.is_empty() {
+            self.entry("uplink", uplink(lab, uplinks));
+        }
+        self.maybe("vlan", vlan.as_ref());
+        self.maybe("bridge", bridge.as_ref().map(quoted));
+        if !bridge_mac.is_empty() {
+            self.entry("bridge_mac", per_host(bridge_mac));
+        }
+        if *stp {
+            self.entry("stp", true);
+        }
+        self.maybe("mtu", mtu.as_ref());
+        if !addresses.is_empty() {
+            self.entry("addresses", per_host(addresses));
+        }
+        if let Some(gateway) = gateway {
+            let on = match &gateway.on {
+                GatewayHosts::One(host) => quoted(host),
+                GatewayHosts::Every => quoted("every-host"),
+            };
+            let address = format!("address = {}", quoted(gateway.address));
+            self.entry("gateway", table([address, format!("on = {on}")]));
+        }
+        if *dhcp {
+            self.entry("dhcp", true);
+        }
+        if !nameservers.is_empty() {
+            self.entry("nameservers", list(nameservers.iter().map(quoted)));
+        }
+    }
+
+    fn nat(&mut self, rule: &NatRule) {
+        let NatRule { on, from, out, source } = rule;
+        self.entry("on", quoted(on));
+        self.entry("from", list(from.iter().map(quoted)));
+        self.entry("out", quoted(out));
+        self.maybe("source", source.map(quoted));
+    }
+
+    fn vm(&mut self, vm: &Vm) {
+        let Vm {
+            host,
+            image,
+            memory_mib,
+            cpus,
+            nics,
+            floating,
+        } = vm;
+        self.entry("host", quoted(host));
+        if image.as_str() != DEFAULT_IMAGE {
+            self.entry("image", quoted(image));
+        }
+        self.maybe("memory", memory_mib.map(|mib| quoted(format_args!("{mib}MiB"))));
+        if *cpus != 1 {
+            self.entry("cpus", cpus);
+        }
+        if !nics.is_empty() {
+            self.entry("nics", list(nics.iter().map(nic)));
+        }
+        self.maybe("floating", floating.map(quoted));
+    }
+
+    fn ping(&mut self, ping: &Ping) {
+        let Ping { from, to, reach } = ping;
+        let names = from.iter().map(|asked| match asked {
+            Asked::Vm(name) => quoted(name),
+            Asked::Host(name) | Asked::Router(name) => quoted(name),
+        });
+        self.entry("from", list(names));
+        self.entry("to", quoted(to));
+        if !reach {
+            self.entry("reach", false);
+        }
+    }
+}
+
+fn quoted(text: impl Display) -> String {
+    format!("\"{text}\"")
+}
+
+/// A key; an interface name can hold a dot, which TOML would take for a table in a table.
+fn key(name: &IfName) -> String {
+    if name.as_str().contains('.') {
+        quoted(name)
+    } else {
+        name.to_string()
+    }
+}
+
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn table(entries: impl IntoIterator<Item = String>) -> String {
+    let entries: Vec<String> = entries.into_iter().collect();
+    if entries.is_empty() {
+        "{}".to_owned()
+    } else {
+        format!("{{ {} }}", entries.join(", "))
+    }
+}
+
+fn per_host(values: &BTreeMap<HostName, impl Display>) -> String {
+    table(values.iter().map(|(host, value)| format!("{host} = {}", quoted(value))))
+}
+
+/// One name where that means the same: every host that has such a NIC.
+fn uplink(lab: &Lab, uplinks: &BTreeMap<HostName, IfName>) -> String {
+    let first = uplinks.values().next();
+    let having = lab
+        .hosts
+        .iter()
+        .filter(|(_, host)| first.is_some_and(|nic| host.nics.contains_key(nic)));
+    let everywhere: Vec<&HostName> = having.map(|(name, _)| name).collect();
+    match first {
+        Some(nic) if uplinks.values().all(|other| other == nic) && uplinks.keys().eq(everywhere) => quoted(nic),
+        _ => per_host(uplinks),
+    }
+}
+
+fn port_mode(mode: &PortMode) -> String {
+    match mode {
+        PortMode::Open => table([]),
+        PortMode::Access(vlan) => table([format!("access = {vlan}")]),
+        PortMode::Trunk(vlans) => table([format!("trunk = {}", list(vlans.iter().map(ToString::to_string)))]),
+    }
+}
+
+fn nic(nic: &Nic) -> String {
+    let Nic { network, address, mac } = nic;
+    let address = address.map(|address| format!("address = {}", quoted(address)));
+    let mac = mac.map(|mac| format!("mac = {}", quoted(mac)));
+    table(
+        [format!("network = {}", quoted(network))]
+            .into_iter()
+            .chain(address)
+            .chain(mac),
+    )
+}
+
+impl Display for Class {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Public => "public",
+            Self::Management => "management",
+            Self::Storage => "storage",
+            Self::Service => "service",
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Rules, servers and floating addresses of one host.
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::lab::{HostName, IfName};
+use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LocalGateway, Nat, Sysctl, vlan_device};
+use crate::topology::{Segment, Topology, TopologyHost};
+
+/// Adds to `state`, which has the links already, what `host` does for its networks besides bridging.
+pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, host: &TopologyHost) {
+    let mut firewall = Firewall::default();
+    for rule in &host.nat {
+        let out = stand_in(state, &rule.out);
+        let rules = rule.from.iter().map(|from| Nat {
+            from: *from,
+            out: out.clone(),
+            source: rule.source,
+        });
+        firewall.nat.extend(rules);
+    }
+    for guest in topology.guests.values() {
+        let floating = guest.floating.as_ref().filter(|floating| floating.host == *name);
+        let (Some(floating), Some(nic)) = (floating, guest.nics.first()) else {
+            continue;
+        };
+        let out = stand_in(state, &floating.nic);
+        firewall.floating.insert(Floating {
+            public: floating.address,
+            private: nic.address.addr(),
+            out: out.clone(),
+        });
+        match state.links.get_mut(&out) {
+            Some(bridge) => _ = bridge.addresses.insert(IpNet::from(Ipv4Net::from(floating.address))),
+            None => _ = state.floating.insert(floating.address, out),
+        }
+    }
+    for (network, segment) in &host.segments {
+        if let (Some(address), true, Some(port)) = (segment.gateway, segment.gateway_everywhere, port(segment)) {
+            firewall.local_gateways.insert(LocalGateway { port, address });
+        }
+        if let (Some(gateway), Some(dhcp)) = (segment.gateway, &segment.dhcp) {
+            let leases = dhcp.leases.iter().map(|(mac, (vm, address))| {
+                let lease = Lease {
+                    vm: vm.clone(),
+                    address: *address,
+                };
+                (*mac, lease)
+            });
+            let served = Dhcp {
+                bridge: segment.bridge.clone(),
+                subnet: segment.subnet,
+                gateway,
+                domain: topology.lab.clone(),
+                leases: leases.collect(),
+                nameservers: dhcp.nameservers.clone(),
+                mtu: dhcp.mtu,
+                running: true,
+            };
+            state.dhcp.insert(network.clone(), served);
+        }
+    }
+    // Who translates addresses forwards packets.
+    if !firewall.nat.is_empty() || !firewall.floating.is_empty() {
+        state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
+    }
+    state.firewall = (firewall != Firewall::default()).then_some(firewall);
+}
+
+/// What stands in a NIC's place for the host's own traffic: the bridge that has taken it, else the NIC itself.
+fn stand_in(state: &HostState, nic: &IfName) -> IfName {
+    state.uplinks.get(nic).map_or(nic, |uplink| &uplink.bridge).clone()
+}
+
+/// The bridge port that leads to other hosts.
+fn port(segment: &Segment) -> Option<IfName> {
+    let nic = segment.uplink.as_ref()?;
+    Some(segment.vlan.map_or_else(|| nic.clone(), |id| vlan_device(nic, id)))
+}

@@ -1,0 +1,60 @@
+//! What the rig is made of: emulated hosts, and the switches and routers between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{IfName, PortMode};
+
+/// An emulated machine: a host, a switch or a router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// What it is.
+    #[serde(default)]
+    pub kind: MachineKind,
+    /// Its NICs with the addresses it "boots" with; of a switch, its ports.
+    pub nics: BTreeMap<IfName, MachineNic>,
+    /// Addresses behind a router, on its loopback device: what stands for the world outside.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub outside: BTreeSet<Ipv4Net>,
+    /// It is alive: a host's init and libvirt daemon, a switch's bridge. `false` is only ever observed: such a
+    /// machine is removed and made anew.
+    pub alive: bool,
+}
+
+/// What an emulated machine is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineKind {
+    /// A host: network, mount and PID namespace, init, libvirt daemon.
+    #[default]
+    Host,
+    /// A switch: a network namespace with one bridge that has all NICs as its ports.
+    Switch,
+    /// A router: a network namespace that forwards between its NICs and answers for the outside.
+    Router,
+}
+
+/// A NIC of an emulated machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineNic {
+    /// Address with prefix length.
+    pub address: Option<Ipv4Net>,
+    /// Default gateway through this NIC.
+    pub gateway: Option<Ipv4Addr>,
+    /// Which frames pass; only of a switch's port anything but [`PortMode::Open`].
+    #[serde(default)]
+    pub port: PortMode,
+}
+
+impl std::fmt::Display for MachineKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Host => "host",
+            Self::Switch => "switch",
+            Self::Router => "router",
+        })
+    }
+}

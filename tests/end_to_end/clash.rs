@@ -1,0 +1,175 @@
+//! FAULTS 4, 11, 12, 32 and 40: what others have on a host, and what stood there before.
+
+use crate::local::Local;
+
+const NETWORK: &str = r#"
+[networks.service]
+subnet = "10.0.1.0/24"
+bridge = "br1"
+uplink = "eth0"
+gateway = { address = "10.0.1.1", on = "here" }
+"#;
+
+/// Has netlab refuse `up`, with each of `words` in its reasons, and insists that nothing was changed.
+fn refused(machine: &Local, file: &str, words: &[&str]) {
+    let before = machine.picture();
+    let said = machine.bad(&["up", file]);
+    assert!(said.contains("nothing was changed"), "{said}");
+    for word in words {
+        assert!(said.contains(word), "no word of {word}: {said}");
+    }
+    machine.assert_looks(&before, &said);
+}
+
+/// FAULTS 4 and 32.
+#[test]
+fn a_lab_that_clashes_with_another_is_refused_and_both_owners_are_named() {
+    let test = "a_lab_that_clashes_with_another_is_refused_and_both_owners_are_named";
+    let Some(machine) = Local::new(test, "cl") else {
+        return;
+    };
+    let before = machine.picture();
+    let vm = "[vms.vm1]\nmemory = \"96MiB\"\nnics = [{ network = \"service\", mac = \"52:54:00:00:00:07\" }]\n";
+    let first = machine.lab("first", &format!("{NETWORK}{vm}"));
+    machine.good(&["up", &first]);
+    let with_first = machine.picture();
+    assert_ne!(with_first, before);
+
+    let names = machine.lab(
+        "names",
+        &NETWORK.replace("10.0.1.", "10.0.7.").replace("uplink = \"eth0\"\n", ""),
+    );
+    refused(&machine, &names, &["bridge of network `service`", "br1", "lab first"]);
+    let subnet = machine.lab(
+        "subnet",
+        "[networks.wide]\nsubnet = \"10.0.0.0/16\"\ngateway = { address = \"10.0.0.1\" }\n",
+    );
+    refused(
+        &machine,
+        &subnet,
+        &["network `wide`", "10.0.1.0/24", "br1", "lab first"],
+    );
+    let mac = machine.lab("mac", &format!("[networks.service]\nsubnet = \"10.9.9.0/24\"\n{vm}"));
+    refused(&machine, &mac, &["52:54:00:00:00:07", "vm `vm1`", "first.vm1"]);
+    let uplink = machine.lab(
+        "uplink",
+        "[networks.n]\nsubnet = \"10.9.9.0/24\"\nuplink = \"eth0\"\ngateway = { address = \"10.9.9.1\" }\n",
+    );
+    refused(&machine, &uplink, &["eth0", "network `n`", "lab first"]);
+
+    // What does not clash may stand beside it, and both go by themselves.
+    let beside = machine.lab(
+        "beside",
+        "[networks.n]\nsubnet = \"10.9.9.0/24\"\nuplink = \"eth1\"\ngateway = { address = \"10.9.9.1\" }\n",
+    );
+    machine.good(&["up", &beside]);
+    machine.good(&["verify", &first]);
+    machine.good(&["down", "beside"]);
+    machine.assert_looks(&with_first, "");
+    machine.good(&["down", "first"]);
+    machine.assert_looks(&before, "");
+    machine.end();
+}
+
+/// FAULTS 11.
+#[test]
+fn a_strangers_bridge_domain_and_subnet_are_named_and_never_touched() {
+    let test = "a_strangers_bridge_domain_and_subnet_are_named_and_never_touched";
+    let Some(machine) = Local::new(test, "fo") else {
+        return;
+    };
+    machine.do_(&["ip", "link", "add", "name", "br1", "type", "bridge"]);
+    machine.do_(&["ip", "link", "add", "name", "other0", "type", "bridge"]);
+    // No IPv6 address that comes by itself a second later.
+    machine.do_(&["ip", "link", "set", "dev", "other0", "addrgenmode", "none"]);
+    machine.do_(&["ip", "address", "add", "10.0.0.9/16", "dev", "other0"]);
+    machine.do_(&["ip", "link", "set", "dev", "other0", "up"]);
+    let domain = machine.0.path("domain.xml");
+    let xml =
+        "<domain type='qemu'><name>mine.vm1</name><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>";
+    std::fs::write(&domain, xml).unwrap();
+    machine.do_(&["virsh", "-q", "define", domain.to_str().unwrap()]);
+    let file = machine.lab(
+        "mine",
+        &format!("{NETWORK}[vms.vm1]\nnics = [{{ network = \"service\" }}]\n"),
+    );
+    refused(
+        &machine,
+        &file,
+        &["the name br1", "someone else", "mine.vm1", "not this lab's", "other0"],
+    );
+    let before = machine.picture();
+    let said = machine.good(&["down", "mine"]);
+    assert!(said.contains("nothing to do"), "{said}");
+    machine.assert_looks(&before, "");
+    machine.end();
+}
+
+/// FAULTS 11: also after netlab has lost its state.
+#[test]
+fn a_lab_that_lost_its_state_is_found_with_its_file_at_hand_and_nothing_else_is_taken() {
+    let test = "a_lab_that_lost_its_state_is_found_with_its_file_at_hand_and_nothing_else_is_taken";
+    let Some(machine) = Local::new(test, "ls") else {
+        return;
+    };
+    machine.do_(&["ip", "link", "add", "name", "other0", "type", "bridge"]);
+    let before = machine.picture();
+    let file = machine.lab("mine", NETWORK);
+    machine.good(&["up", &file]);
+    std::fs::remove_dir_all(machine.0.path("local")).unwrap();
+
+    let up = machine.picture();
+    let said = machine.good(&["down", "mine"]);
+    assert!(
+        said.contains("give its lab file"),
+        "what only the file can tell is said: {said}"
+    );
+    machine.assert_looks(&up, "");
+    machine.good(&["down", &file]);
+    machine.assert_looks(&before, "");
+    machine.end();
+}
+
+/// FAULTS 12, seen from the command line: between two runs. (Between look and act: tests/kernel.)
+#[test]
+fn a_bridge_that_was_replaced_by_a_stranger_is_left_to_him() {
+    let test = "a_bridge_that_was_replaced_by_a_stranger_is_left_to_him";
+    let Some(machine) = Local::new(test, "sw") else {
+        return;
+    };
+    let file = machine.lab("mine", &NETWORK.replace("uplink = \"eth0\"\n", ""));
+    machine.good(&["up", &file]);
+    machine.do_(&["ip", "link", "delete", "dev", "br1"]);
+    machine.do_(&["ip", "link", "add", "name", "br1", "type", "bridge"]);
+    let stranger = machine.do_(&["ip", "-o", "link", "show", "dev", "br1"]);
+    refused(&machine, &file, &["br1", "someone else"]);
+    machine.good(&["down", "mine"]);
+    assert_eq!(machine.do_(&["ip", "-o", "link", "show", "dev", "br1"]), stranger);
+    machine.end();
+}
+
+/// FAULTS 40.
+#[test]
+fn ip_forward_is_put_back_to_what_it_was_whether_off_or_on() {
+    let Some(machine) = Local::new("ip_forward_is_put_back_to_what_it_was_whether_off_or_on", "fw") else {
+        return;
+    };
+    let file = machine.lab("mine", NETWORK);
+    let second = NETWORK
+        .replace("br1", "br2")
+        .replace("10.0.1.", "10.0.2.")
+        .replace("eth0", "eth1");
+    let second = machine.lab("second", &second);
+    for value in ["0", "1"] {
+        machine.do_(&["sysctl", "-q", "-w", &format!("net.ipv4.ip_forward={value}")]);
+        let before = machine.picture();
+        machine.good(&["up", &file]);
+        machine.good(&["up", &second]);
+        // The first to go does not take it from the other.
+        machine.good(&["down", "mine"]);
+        assert_eq!(machine.do_(&["cat", "/proc/sys/net/ipv4/ip_forward"]), "1\n");
+        machine.good(&["down", "second"]);
+        machine.assert_looks(&before, value);
+    }
+    machine.end();
+}

@@ -1,0 +1,159 @@
+//! FAULTS 5, 15, 16, 19 and 20: guests that are killed, cannot start, panic, or whose console is taken.
+
+use std::path::Path;
+
+use crate::bench::{Bench, EMPTY, GUEST};
+
+const SECOND: &str = "[vms.vm2]\nmemory = \"96MiB\"\nnics = [{ network = \"service\" }]\n";
+
+/// QEMU's process id, as the host counts.
+fn qemu(bench: &Bench, vm: &str) -> String {
+    let domain = format!("guest={}.{vm},", bench.name);
+    let found = bench.inside("node1", &["pgrep", "-f", &domain]);
+    assert_eq!(found.lines().count(), 1, "{found}");
+    found.trim().to_owned()
+}
+
+/// FAULTS 15.
+#[test]
+fn a_guest_that_was_killed_is_shown_and_only_it_is_started_again() {
+    let test = "a_guest_that_was_killed_is_shown_and_only_it_is_started_again";
+    let Some(bench) = Bench::new(test, "crash", &format!("{EMPTY}{GUEST}{SECOND}")) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    let other = qemu(&bench, "vm2");
+    bench.inside("node1", &["kill", "-KILL", &qemu(&bench, "vm1")]);
+    // libvirt notices at its own pace; until then the guest seems to run.
+    let mut status = String::new();
+    for _ in 0..200 {
+        status = bench.good(&["status", &bench.name]);
+        if status.contains("crashed") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(
+        status
+            .lines()
+            .any(|line| line.starts_with("vm1") && line.contains("crashed")),
+        "{status}"
+    );
+    let said = bench.bad(&["verify", bench.file()], 1);
+    assert!(said.contains("vm1"), "{said}");
+    let plan = bench.good(&["plan", bench.file()]);
+    assert_eq!(plan.lines().count(), 2, "start and configure:\n{plan}");
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(qemu(&bench, "vm2"), other, "the other guest was left alone");
+    bench.good(&["-q", "verify", bench.file()]);
+
+    // FAULTS 5: a domain that was undefined by hand.
+    bench.inside("node1", &["virsh", "-q", "destroy", &format!("{}.vm1", bench.name)]);
+    bench.inside("node1", &["virsh", "-q", "undefine", &format!("{}.vm1", bench.name)]);
+    bench.good(&["-q", "up", bench.file()]);
+    bench.good(&["-q", "verify", bench.file()]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+/// The emulated host sees `content` in the place of one of the image's files.
+fn spoil(bench: &Bench, file: &str, content: Option<&str>) {
+    let image = Bench::cache().join("images/mini").join(file);
+    let fake = bench.path(&format!("fake-{file}"));
+    std::fs::write(&fake, content.unwrap_or_default()).unwrap();
+    let (fake, image) = (fake.to_str().unwrap(), image.to_str().unwrap());
+    bench.inside("node1", &["mount", "--bind", fake, image]);
+}
+
+/// An emulated host without guests, whose lab file then gets one.
+fn with_a_guest_to_come(test: &str, tag: &str) -> Option<Bench> {
+    let bench = Bench::new(test, tag, EMPTY)?;
+    // The image is made here, so that it is there to be spoilt.
+    bench.good(&["-q", "image", "build", "mini"]);
+    bench.good(&["-q", "up", bench.file()]);
+    bench.write(&format!("{EMPTY}{GUEST}"));
+    Some(bench)
+}
+
+/// FAULTS 16.
+#[test]
+fn a_guest_that_is_defined_and_does_not_start_is_undefined_again() {
+    let Some(bench) = with_a_guest_to_come("a_guest_that_is_defined_and_does_not_start_is_undefined_again", "nst")
+    else {
+        return;
+    };
+    spoil(&bench, "kernel", None);
+    let said = bench.bad(&["up", bench.file()], 1);
+    assert!(said.contains("start") && said.contains("vm1"), "{said}");
+    assert!(said.contains("as it was before this run"), "{said}");
+    let domains = bench.inside("node1", &["virsh", "-q", "list", "--all", "--name"]);
+    assert_eq!(domains.trim(), "", "its definition is gone");
+    // The host itself was there before, and still is.
+    bench.inside("node1", &["ip", "link", "show", "dev", "br1"]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+/// FAULTS 19.
+#[test]
+fn a_guest_that_panics_is_reported_with_its_last_lines() {
+    let Some(bench) = with_a_guest_to_come("a_guest_that_panics_is_reported_with_its_last_lines", "pan") else {
+        return;
+    };
+    spoil(&bench, "initrd", Some("this is no initramfs\n"));
+    let said = bench.bad(&["up", bench.file()], 1);
+    assert!(said.contains("vm1") && said.contains("Kernel panic"), "{said}");
+    assert!(said.contains("last lines") && said.contains("transcripts"), "{said}");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+/// FAULTS 20.
+#[test]
+fn a_console_that_is_open_elsewhere_is_not_stolen() {
+    let Some(bench) = Bench::new(
+        "a_console_that_is_open_elsewhere_is_not_stolen",
+        "con",
+        &format!("{EMPTY}{GUEST}"),
+    ) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    // `virsh console` wants a terminal: script(1) is one.
+    let virsh = format!("virsh console {}.vm1", bench.name);
+    let mut user = bench
+        .enter("node1")
+        .args(["script", "-qfec", &virsh, "/dev/null"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut screen = std::io::BufReader::new(user.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("Escape character") {
+        line.clear();
+        assert_ne!(
+            std::io::BufRead::read_line(&mut screen, &mut line).unwrap(),
+            0,
+            "virsh console ended"
+        );
+    }
+    let said = bench.bad(&["verify", bench.file()], 1);
+    assert!(said.contains("open elsewhere"), "{said}");
+    assert!(user.try_wait().unwrap().is_none(), "the user still has the console");
+    // The way virsh is left; the shell in the guest never knew.
+    std::io::Write::write_all(&mut user.stdin.take().unwrap(), b"\x1d").unwrap();
+    user.wait().unwrap();
+    bench.good(&["-q", "verify", bench.file()]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+/// FAULTS 49: netlab measures time by the monotonic clock only. That a wall clock is nowhere read in its sources is
+/// checked by clippy (`disallowed-methods` in clippy.toml), for every build and every path; setting this machine's
+/// clock in a test would hit all that runs on it, and a time namespace cannot shift the wall clock.
+#[test]
+fn the_wall_clock_is_forbidden_in_clippy_toml() {
+    let rules = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("clippy.toml")).unwrap();
+    assert!(rules.contains("std::time::SystemTime::now"), "{rules}");
+}

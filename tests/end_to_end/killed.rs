@@ -1,0 +1,115 @@
+//! FAULTS 1: kill -9 at every step boundary; `up` converges, `down` restores everything.
+
+use crate::bench::{Bench, EMPTY, GUEST, quickstart};
+
+/// The quickstart's hosts, cable and network without its guests, for whose boot each round would wait.
+fn hosts_of_the_quickstart() -> String {
+    let text = quickstart();
+    let guests = text.find("[vms.").unwrap();
+    text[..guests].to_owned()
+}
+
+/// Kills `up` at each boundary; `then` copes with what is left.
+fn each_boundary_of_up(bench: &Bench, then: impl Fn()) -> u32 {
+    for at in 1..200 {
+        if !bench.killed(&["-q", "up", bench.file()], at) {
+            bench.good(&["-q", "down", &bench.name]);
+            return at - 1;
+        }
+        then();
+        bench.good(&["-q", "down", &bench.name]);
+        bench.assert_as_before();
+    }
+    panic!("up does not end");
+}
+
+#[test]
+fn an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_finished_by_up() {
+    let test = "an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_finished_by_up";
+    let Some(bench) = Bench::new(test, "ku", &hosts_of_the_quickstart()) else {
+        return;
+    };
+    let boundaries = each_boundary_of_up(&bench, || {
+        bench.good(&["-q", "up", bench.file()]);
+        let left = bench.good(&["plan", bench.file()]);
+        assert!(left.contains("nothing to do"), "{left}");
+    });
+    assert!(boundaries >= 12, "only {boundaries} boundaries were met");
+}
+
+#[test]
+fn an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_cleaned_by_down() {
+    let test = "an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_cleaned_by_down";
+    let Some(bench) = Bench::new(test, "kd", &hosts_of_the_quickstart()) else {
+        return;
+    };
+    let boundaries = each_boundary_of_up(&bench, || ());
+    assert!(boundaries >= 12, "only {boundaries} boundaries were met");
+}
+
+#[test]
+fn an_up_killed_anywhere_around_a_guest_is_finished_by_up() {
+    let test = "an_up_killed_anywhere_around_a_guest_is_finished_by_up";
+    let Some(bench) = Bench::new(test, "kg", &format!("{EMPTY}{GUEST}")) else {
+        return;
+    };
+    let boundaries = each_boundary_of_up(&bench, || {
+        bench.good(&["-q", "up", bench.file()]);
+        bench.good(&["-q", "verify", bench.file()]);
+    });
+    assert!(boundaries >= 10, "only {boundaries} boundaries were met");
+}
+
+#[test]
+fn a_down_killed_anywhere_is_finished_by_down() {
+    let test = "a_down_killed_anywhere_is_finished_by_down";
+    let Some(bench) = Bench::new(test, "dn", &hosts_of_the_quickstart()) else {
+        return;
+    };
+    for at in 1..200 {
+        bench.good(&["-q", "up", bench.file()]);
+        let killed = bench.killed(&["-q", "down", &bench.name], at);
+        bench.good(&["-q", "down", &bench.name]);
+        bench.assert_as_before();
+        if !killed {
+            assert!(at > 8, "only {at} boundaries were met");
+            return;
+        }
+    }
+    panic!("down does not end");
+}
+
+#[test]
+fn a_down_killed_anywhere_around_a_guest_can_be_taken_back_by_up() {
+    let test = "a_down_killed_anywhere_around_a_guest_can_be_taken_back_by_up";
+    let Some(bench) = Bench::new(test, "db", &format!("{EMPTY}{GUEST}")) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    for at in 1..200 {
+        if !bench.killed(&["-q", "down", &bench.name], at) {
+            assert!(at > 8, "only {at} boundaries were met");
+            bench.assert_as_before();
+            return;
+        }
+        bench.good(&["-q", "up", bench.file()]);
+        bench.good(&["-q", "verify", bench.file()]);
+    }
+    panic!("down does not end");
+}
+
+#[test]
+fn the_quickstart_gets_up_and_down_by_runs_that_are_all_killed_but_the_last() {
+    let test = "the_quickstart_gets_up_and_down_by_runs_that_are_all_killed_but_the_last";
+    let Some(bench) = Bench::new(test, "kq", &quickstart()) else {
+        return;
+    };
+    // Each run gets one boundary further than the one before could, from wherever that one left the lab.
+    let killed = |arguments: &[&str]| (1..200).take_while(|at| bench.killed(arguments, *at)).count();
+    let ups = killed(&["-q", "up", bench.file()]);
+    assert!(ups >= 6, "only {ups} runs were killed");
+    bench.good(&["-q", "verify", bench.file()]);
+    let downs = killed(&["-q", "down", &bench.name]);
+    assert!(downs >= 3, "only {downs} runs were killed");
+    bench.assert_as_before();
+}

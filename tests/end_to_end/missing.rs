@@ -1,0 +1,94 @@
+//! FAULTS 33, 34 and 50: what a host has not got, said before anything is changed.
+
+use std::process::Command;
+
+use crate::bench::{Bench, EMPTY};
+use crate::local::Local;
+
+/// FAULTS 33.
+#[test]
+fn a_nic_that_is_not_there_is_refused_with_those_that_are() {
+    let Some(machine) = Local::new("a_nic_that_is_not_there_is_refused_with_those_that_are", "nn") else {
+        return;
+    };
+    let before = machine.picture();
+    let path = machine.lab("mine", "");
+    let text = "name = \"mine\"\n[hosts.here]\nconnect = \"local\"\nnics.eth7 = {}\n[networks.n]\n\
+                subnet = \"10.0.1.0/24\"\nuplink = \"eth7\"\ngateway = { address = \"10.0.1.1\" }\n";
+    std::fs::write(&path, text).unwrap();
+    let said = machine.bad(&["up", &path]);
+    assert!(said.contains("no NIC eth7") && said.contains("eth0, eth1"), "{said}");
+    assert!(said.contains("here:"), "the host is named: {said}");
+    machine.assert_looks(&before, "");
+    machine.end();
+}
+
+/// FAULTS 34: a program.
+#[test]
+fn a_program_that_is_missing_on_one_host_is_said_of_that_host_before_any_change() {
+    let test = "a_program_that_is_missing_on_one_host_is_said_of_that_host_before_any_change";
+    let two = format!("{EMPTY}[hosts.node2]\nnics.eth0.address = \"172.16.99.109/24\"\n");
+    let Some(bench) = Bench::new(test, "np", &two) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    // Its own programs without `ip`: a layer over them in which that one is gone.
+    let script = "set -e; mkdir /run/layer; mount -t tmpfs tmpfs /run/layer; mkdir /run/layer/up /run/layer/work; \
+                  mount -t overlay overlay -o lowerdir=/usr,upperdir=/run/layer/up,workdir=/run/layer/work /usr; \
+                  rm -f /usr/bin/ip /usr/sbin/ip";
+    let layer = bench.enter("node1").args(["sh", "-c", script]).output().unwrap();
+    if !layer.status.success() {
+        eprintln!(
+            "SKIPPED: {test}: no overlay here: {}",
+            String::from_utf8_lossy(&layer.stderr).trim()
+        );
+        return;
+    }
+    bench.write(&two.replace("10.0.1.", "10.0.2."));
+    let said = bench.bad(&["up", bench.file()], 1);
+    assert!(said.contains("node1:") && said.contains("`ip`"), "{said}");
+    assert!(!said.contains("node2:"), "the other host has it: {said}");
+    bench.inside("node1", &["umount", "--lazy", "/usr"]);
+    bench.good(&["-q", "up", bench.file()]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+/// FAULTS 34: a part of the kernel.
+#[test]
+fn a_kernel_without_vlans_is_refused_with_the_modules_name() {
+    let test = "a_kernel_without_vlans_is_refused_with_the_modules_name";
+    let tagged = EMPTY.replace("uplink = \"eth0\"", "uplink = \"eth0\"\nvlan = 10");
+    let Some(bench) = Bench::new(test, "nv", &tagged) else {
+        return;
+    };
+    let there = Command::new("modprobe").args(["-n", "8021q"]).output();
+    if std::path::Path::new("/proc/net/vlan").exists() || there.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: {test}: this kernel has 802.1Q");
+        return;
+    }
+    let said = bench.bad(&["up", bench.file()], 1);
+    assert!(said.contains("node1:") && said.contains("8021q"), "{said}");
+    assert!(said.contains("nothing was changed"), "{said}");
+    bench.assert_as_before();
+}
+
+/// FAULTS 50.
+#[test]
+fn five_hundred_guests_on_a_host_with_room_for_fifty_are_refused_with_the_sum() {
+    let test = "five_hundred_guests_on_a_host_with_room_for_fifty_are_refused_with_the_sum";
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total = meminfo.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024;
+    let each = total / 50;
+    let vms = format!(
+        "[networks.n]\nsubnet = \"10.8.0.0/16\"\n[vms.v]\ncount = 500\nmemory = \"{each}MiB\"\nnics = [{{ network = \"n\" }}]\n"
+    );
+    let Some(bench) = Bench::new(test, "big", &format!("{EMPTY}{vms}")) else {
+        return;
+    };
+    let said = bench.bad(&["up", bench.file()], 1);
+    assert!(said.contains("500 guests"), "{said}");
+    assert!(said.contains(&format!("{} MiB", 500 * each)), "{said}");
+    assert!(said.contains("nothing was changed"), "{said}");
+    bench.assert_as_before();
+}

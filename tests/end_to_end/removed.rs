@@ -1,0 +1,83 @@
+//! FAULTS 5: things removed by hand, as by a reboot; `up` rebuilds them and `down` does not stumble.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{Bench, EMPTY};
+
+/// Does the damage twice: once mended by `up`, once cleaned by `down`.
+fn mended_and_cleaned(test: &str, tag: &str, text: &str, damage: impl Fn(&Bench)) {
+    let Some(bench) = Bench::new(test, tag, text) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    damage(&bench);
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(!plan.contains("nothing to do"), "the damage is seen: {plan}");
+    bench.good(&["-q", "up", bench.file()]);
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(plan.contains("nothing to do"), "{plan}");
+    damage(&bench);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+#[test]
+fn a_bridge_that_was_deleted_is_made_again() {
+    mended_and_cleaned("a_bridge_that_was_deleted_is_made_again", "rb", EMPTY, |bench| {
+        bench.inside("node1", &["ip", "link", "delete", "dev", "br1"]);
+    });
+}
+
+#[test]
+fn an_address_and_a_setting_that_were_taken_away_are_given_again() {
+    let test = "an_address_and_a_setting_that_were_taken_away_are_given_again";
+    mended_and_cleaned(test, "ra", EMPTY, |bench| {
+        bench.inside("node1", &["ip", "address", "delete", "10.0.1.1/24", "dev", "br1"]);
+        bench.inside("node1", &["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
+    });
+}
+
+#[test]
+fn an_uplink_that_was_taken_out_of_its_bridge_is_put_back() {
+    let test = "an_uplink_that_was_taken_out_of_its_bridge_is_put_back";
+    mended_and_cleaned(test, "ru", EMPTY, |bench| {
+        bench.inside("node1", &["ip", "link", "set", "dev", "eth0", "nomaster"]);
+    });
+}
+
+/// What a reboot is to an emulated host.
+#[test]
+fn an_emulated_host_that_died_is_made_anew() {
+    mended_and_cleaned("an_emulated_host_that_died_is_made_anew", "rh", EMPTY, |bench| {
+        let init = i32::try_from(bench.init("node1")).unwrap();
+        kill_process(Pid::from_raw(init).unwrap(), Signal::KILL).unwrap();
+        // Its death is the kernel's doing and takes a moment.
+        while bench.state().exists() && std::path::Path::new(&format!("/proc/{init}/ns/net")).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+}
+
+/// As an impatient user does it.
+#[test]
+fn a_namespace_that_was_deleted_by_hand_is_no_obstacle() {
+    let test = "a_namespace_that_was_deleted_by_hand_is_no_obstacle";
+    let Some(bench) = Bench::new(test, "rn", EMPTY) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.contains(&bench.name) {
+            let deleted = std::process::Command::new("ip")
+                .args(["netns", "delete", &name])
+                .status();
+            assert!(deleted.unwrap().success());
+        }
+    }
+    bench.good(&["-q", "up", bench.file()]);
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(plan.contains("nothing to do"), "{plan}");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}

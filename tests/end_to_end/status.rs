@@ -1,0 +1,65 @@
+//! What `status` shows of one lab and of all.
+
+use serde_json::Value;
+
+use crate::bench::{Bench, EMPTY};
+use crate::local::Local;
+
+#[test]
+fn all_labs_are_listed_with_how_much_of_them_is_there() {
+    let Some(bench) = Bench::new("all_labs_are_listed_with_how_much_of_them_is_there", "st", EMPTY) else {
+        return;
+    };
+    assert_eq!(bench.good(&["status"]), "no lab is up\n");
+    bench.good(&["-q", "up", bench.file()]);
+    let state = || {
+        let list: Value = serde_json::from_str(&bench.good(&["status", "--json"])).unwrap();
+        assert_eq!(list["labs"][0]["lab"], bench.name.as_str(), "{list:#}");
+        list["labs"][0]["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state(), "up");
+    let text = bench.good(&["status"]);
+    assert!(text.starts_with("LAB") && text.contains(&bench.name), "{text}");
+
+    let one: Value = serde_json::from_str(&bench.good(&["status", "--json", &bench.name])).unwrap();
+    assert_eq!(one["hosts"][0]["connect"], "emulated");
+    assert_eq!(one["networks"][0]["name"], "service");
+    assert_eq!(one["networks"][0]["uplink"], "eth0");
+    let text = bench.good(&["status", &bench.name]);
+    assert!(
+        !text.contains("VM") && text.contains("10.0.1.1/24"),
+        "no table without rows: {text}"
+    );
+
+    assert!(bench.killed(&["-q", "down", &bench.name], 3));
+    assert_eq!(state(), "partly");
+    bench.good(&["-q", "down", &bench.name]);
+    assert_eq!(
+        bench.good(&["status", &bench.name]),
+        format!("lab {} is not up\n", bench.name)
+    );
+    bench.assert_as_before();
+}
+
+#[test]
+fn a_host_that_is_to_be_reached_another_way_is_refused_until_it_was_cleared() {
+    let test = "a_host_that_is_to_be_reached_another_way_is_refused_until_it_was_cleared";
+    let Some(machine) = Local::new(test, "way") else {
+        return;
+    };
+    let before = machine.picture();
+    let network = "[networks.n]\nsubnet = \"10.0.1.0/24\"\ngateway = { address = \"10.0.1.1\" }\n";
+    let file = machine.lab("mine", network);
+    machine.good(&["up", &file]);
+    let text = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("connect = \"local\"\n", "");
+    std::fs::write(&file, text).unwrap();
+    let said = machine.bad(&["up", &file]);
+    assert!(said.contains("`local`") && said.contains("`emulated`"), "{said}");
+    assert!(said.contains("netlab down mine"), "{said}");
+    // The journal knows better than the file where the lab is.
+    machine.good(&["down", &file]);
+    machine.assert_looks(&before, "");
+    machine.end();
+}

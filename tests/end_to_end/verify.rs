@@ -1,0 +1,141 @@
+//! FAULTS 42, 44 and 46: networks that work badly, and what `verify` says of them.
+
+use serde_json::Value;
+
+use crate::bench::{Bench, quickstart};
+
+/// The quickstart with one guest on each of its hosts.
+fn two_guests() -> String {
+    let text = quickstart();
+    text[..text.find("# `count`").unwrap()].to_owned()
+}
+
+/// Verifies a lab that is not as it should be; gives the report and all that was said.
+fn verified(bench: &Bench) -> (Value, String) {
+    let output = bench.run(&["verify", "--json", bench.file()]);
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let json = serde_json::from_slice(&output.stdout).unwrap();
+    (json, bench.bad(&["verify", bench.file()], 1))
+}
+
+/// The cell of `from` asking `to`.
+fn cell<'a>(report: &'a Value, from: &str, to: &str) -> &'a Value {
+    let cells = report["cells"].as_array().unwrap();
+    cells
+        .iter()
+        .find(|cell| cell["from"] == from && cell["to"] == to)
+        .unwrap()
+}
+
+#[test]
+fn loss_a_narrow_link_and_a_stranger_with_a_guests_mac_are_each_told_apart() {
+    let test = "loss_a_narrow_link_and_a_stranger_with_a_guests_mac_are_each_told_apart";
+    let Some(bench) = Bench::new(test, "bad", &two_guests()) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    bench.good(&["-q", "verify", bench.file()]);
+
+    // FAULTS 46: every second request is lost on node1.
+    let rules = "table bridge loss { chain forward { type filter hook forward priority 0; \
+                 meta protocol ip icmp type echo-request numgen inc mod 2 == 0 drop; }; };";
+    bench.inside("node1", &["nft", rules]);
+    let (report, said) = verified(&bench);
+    let lossy = cell(&report, "vm1", "vm3");
+    assert_eq!(
+        (&lossy["verdict"], &lossy["received"]),
+        (&"lossy".into(), &1.into()),
+        "{report:#}"
+    );
+    assert!(said.contains("lossy 1/2"), "{said}");
+    bench.inside("node1", &["nft", "delete table bridge loss"]);
+
+    // FAULTS 42: small packets pass, full ones vanish without a word.
+    bench.inside("node2", &["ip", "link", "set", "dev", "eth0", "mtu", "1400"]);
+    let (report, said) = verified(&bench);
+    for (from, to) in [("vm1", "vm3"), ("vm3", "vm1")] {
+        let narrow = cell(&report, from, to);
+        assert_eq!(narrow["verdict"], "fail", "{report:#}");
+        assert_eq!(narrow["small_only"], true, "{report:#}");
+        let cause = narrow["cause"].as_str().unwrap();
+        assert!(cause.contains("node2: link eth0") && cause.contains("1400"), "{cause}");
+    }
+    assert_eq!(
+        cell(&report, "vm1", "gw service")["verdict"],
+        "pass",
+        "that way is wide enough: {report:#}"
+    );
+    assert!(said.contains("MTU"), "{said}");
+    bench.inside("node2", &["ip", "link", "set", "dev", "eth0", "mtu", "1500"]);
+
+    // FAULTS 44: a stranger on node2 with vm1's MAC address, who talks all the time.
+    let mac = bench.inside("node1", &["virsh", "-q", "domiflist", &format!("{}.vm1", bench.name)]);
+    let mac = mac.split_whitespace().last().unwrap();
+    let script = "set -e; ip netns add stranger; ip link add name st0 type veth peer name st1 netns stranger; \
+                  ip link set dev st0 master br1 up; ip -n stranger link set dev st1 address $0 up; \
+                  ip -n stranger address add 10.0.1.99/24 dev st1";
+    bench.inside("node2", &["sh", "-c", script, mac]);
+    let mut talk = bench
+        .enter("node2")
+        .args([
+            "ip", "netns", "exec", "stranger", "ping", "-q", "-i", "0.002", "10.0.1.3",
+        ])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let (report, _) = verified(&bench);
+    assert_ne!(cell(&report, "vm3", "vm1")["verdict"], "pass", "{report:#}");
+    talk.kill().unwrap();
+    talk.wait().unwrap();
+    bench.inside("node2", &["ip", "netns", "delete", "stranger"]);
+
+    bench.good(&["-q", "verify", bench.file()]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+#[test]
+fn a_port_pulled_by_hand_is_named_in_every_kind_of_report() {
+    let test = "a_port_pulled_by_hand_is_named_in_every_kind_of_report";
+    let Some(bench) = Bench::new(test, "rep", &two_guests()) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    let taps = bench.inside("node1", &["virsh", "-q", "domiflist", &format!("{}.vm1", bench.name)]);
+    let tap = taps.split_whitespace().next().unwrap();
+    bench.inside("node1", &["ip", "link", "set", "dev", tap, "nomaster"]);
+    let (xml, page) = (bench.path("report.xml"), bench.path("report.html"));
+    let (xml_arg, page_arg) = (xml.to_str().unwrap(), page.to_str().unwrap());
+    let said = bench.bad(&["verify", "--junit", xml_arg, "--html", page_arg, bench.file()], 1);
+    let cause = format!("node1: link {tap} of guest vm1 is not plugged into bridge br1");
+    let (xml, page) = (
+        std::fs::read_to_string(xml).unwrap(),
+        std::fs::read_to_string(page).unwrap(),
+    );
+    for report in [&said, &xml, &page] {
+        assert!(report.contains(&cause), "{report}");
+    }
+    assert!(xml.contains("<testsuite ") && page.starts_with("<!DOCTYPE html>"));
+    // vm3 and its gateway are on the other side of the pulled port.
+    assert!(said.contains("1 of 4 as expected"), "{said}");
+
+    // What differs from the file and what the guests say stand in one report.
+    bench.inside("node1", &["virsh", "-q", "destroy", &format!("{}.vm1", bench.name)]);
+    let (report, said) = verified(&bench);
+    assert_eq!(
+        report["drift"].as_array().unwrap().len(),
+        2,
+        "start and configure: {report:#}"
+    );
+    assert_eq!(cell(&report, "vm3", "gw service")["verdict"], "pass", "{report:#}");
+    assert!(said.contains("guest vm1 is not running"), "{said}");
+    bench.good(&["-q", "up", bench.file()]);
+    bench.good(&["-q", "verify", bench.file()]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}

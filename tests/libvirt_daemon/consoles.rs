@@ -1,0 +1,122 @@
+//! Consoles of real guests: nothing hangs, nothing is lost, nobody is thrown out.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use netlab::guest::{Console, ConsoleError, Session, Transcript};
+use netlab::host::libvirt::Libvirt;
+use netlab::state::DomainName;
+
+use super::daemon::{Daemon, PATIENCE, console, guest, until};
+
+fn boot(libvirt: &Libvirt, name: &DomainName) -> Box<dyn Console> {
+    libvirt.define(name, &guest(name, None, &[])).unwrap();
+    libvirt.start_paused(name).unwrap();
+    let console = libvirt.open_console(name).unwrap();
+    libvirt.resume(name).unwrap();
+    console
+}
+
+#[test]
+fn two_thousand_round_trips_over_two_guests_consoles_neither_hang_nor_lose_a_byte() {
+    let test = "two_thousand_round_trips_over_two_guests_consoles_neither_hang_nor_lose_a_byte";
+    let Some(daemon) = Daemon::new(test) else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    // Side by side on one connection, as in a run.
+    std::thread::scope(|scope| {
+        for vm in ["a", "b"] {
+            let (libvirt, daemon) = (&libvirt, &daemon);
+            scope.spawn(move || {
+                let name = daemon.name(vm);
+                let console = boot(libvirt, &name);
+                let image = super::daemon::console();
+                let mut session = Session::open(console, &image, Transcript::unwritten(), &mut |_| {}).unwrap();
+                let began = Instant::now();
+                for trip in 0..1000 {
+                    let output = session.run(&format!("echo {vm}{trip}"), PATIENCE).unwrap();
+                    assert_eq!((output.status, output.text.trim()), (0, format!("{vm}{trip}").as_str()));
+                }
+                eprintln!("{vm}: {:?} for a round trip", began.elapsed() / 1000);
+                // Much at once: every byte of 100 kB.
+                let many = session.run(
+                    "i=0; while [ $i -lt 5000 ]; do echo line-of-text-$i; i=$((i+1)); done",
+                    PATIENCE,
+                );
+                let many = many.unwrap().text;
+                let wanted: String = (0..5000).map(|line| format!("line-of-text-{line}\n")).collect();
+                assert!(many.trim() == wanted.trim(), "{} bytes of {}", many.len(), wanted.len());
+            });
+        }
+    });
+}
+
+#[test]
+fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
+    let Some(daemon) = Daemon::new("a_second_opener_is_told_who_has_the_console_and_takes_nothing_away") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let name = daemon.name("a");
+    drop(boot(&libvirt, &name));
+    let virsh = format!("virsh -c '{}' console demo.a", daemon.uri());
+    // virsh wants a terminal.
+    let mut other = Command::new("script")
+        .args(["-qec", &virsh, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let error = until("virsh to have the console", || libvirt.open_console(&name).err());
+    let error = error.to_string();
+    assert!(error.contains("console demo.a`, process "), "{error}");
+    assert!(
+        error.contains("open elsewhere") && error.contains("close that one first"),
+        "{error}"
+    );
+    // Asked again and again, it still has it.
+    for _ in 0..5 {
+        assert!(libvirt.open_console(&name).is_err());
+    }
+    assert!(other.try_wait().unwrap().is_none(), "virsh was thrown out");
+    drop(other.stdin.take());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    until("virsh's console to close", || libvirt.open_console(&name).ok());
+}
+
+#[test]
+fn a_console_whose_daemon_dies_says_so_and_can_be_opened_again() {
+    let Some(daemon) = Daemon::new("a_console_whose_daemon_dies_says_so_and_can_be_opened_again") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let name = daemon.name("a");
+    let mut opened = boot(&libvirt, &name);
+    let age = libvirt.age().unwrap();
+    daemon.kill_libvirtd();
+    let end = |console: &mut Box<dyn Console>| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match console.read(Duration::from_millis(100)) {
+                Ok(_) => assert!(Instant::now() < deadline, "the end is not noticed"),
+                Err(end) => return end,
+            }
+        }
+    };
+    match end(&mut opened) {
+        ConsoleError::Failed(why) => assert!(why.contains("the guest runs on"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_ne!(libvirt.age().unwrap(), age);
+    let again = libvirt.open_console(&name).unwrap();
+    let mut session = Session::open(again, &console(), Transcript::unwritten(), &mut |_| {}).unwrap();
+    assert_eq!(session.run("echo alive", PATIENCE).unwrap().text.trim(), "alive");
+    drop(session);
+
+    // A guest that stops is another matter.
+    let mut last = libvirt.open_console(&name).unwrap();
+    libvirt.stop(&name, &guest(&name, None, &[]).uuid).unwrap();
+    assert_eq!(end(&mut last), ConsoleError::Closed);
+}

@@ -1,0 +1,163 @@
+//! Guests' disks: overlays over a base that is never written and never guessed at.
+
+use std::path::PathBuf;
+
+use netlab::lab::Boot;
+use netlab::state::Volume;
+
+use super::daemon::{Daemon, guest};
+
+/// A base image inside the daemon's /var/lib/libvirt.
+fn base(daemon: &Daemon, format: &str) -> Volume {
+    let file = format!("/var/lib/libvirt/base.{format}");
+    daemon.sh(&format!(
+        "qemu-img create -q -f {format} {file} 32M && touch -d 2020-01-01 {file}"
+    ));
+    Volume {
+        base: PathBuf::from(file),
+        base_format: format.to_owned(),
+    }
+}
+
+fn boot(volume: &Volume) -> Option<Boot> {
+    Some(Boot::Disk {
+        base: volume.base.clone(),
+        format: volume.base_format.clone(),
+    })
+}
+
+/// No pool, no folder, no file.
+fn assert_nothing_is_left(daemon: &Daemon) {
+    assert_eq!(daemon.sh("virsh pool-list --all --name").trim(), "");
+    assert_eq!(
+        daemon.sh("ls -A /var/lib/libvirt/images /etc/libvirt/storage 2>/dev/null | grep netlab || true"),
+        ""
+    );
+}
+
+#[test]
+fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes() {
+    let Some(daemon) = Daemon::new("a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    for (vm, format) in [("a", "raw"), ("b", "qcow2")] {
+        let (name, volume) = (daemon.name(vm), base(&daemon, format));
+        let before = daemon.sh(&format!("sha256sum {}", volume.base.display()));
+        libvirt.create_volume(&name, &volume).unwrap();
+        let wanted = guest(&name, boot(&volume), &[]);
+        libvirt.define(&name, &wanted).unwrap();
+        libvirt.start_paused(&name).unwrap();
+        libvirt.resume(&name).unwrap();
+        let seen = libvirt.observe(&daemon.lab).unwrap();
+        assert_eq!(seen.volumes[&name], volume);
+        assert!(seen.domains[&name].running);
+        assert_eq!(seen.domains[&name].boot, wanted.boot);
+        assert_eq!(seen.domains[&name].disk_bus, "virtio");
+        libvirt.stop(&name, &wanted.uuid).unwrap();
+        assert_eq!(libvirt.observe(&daemon.lab).unwrap().domains[&name], wanted);
+        libvirt.undefine(&name, &wanted.uuid).unwrap();
+        libvirt.delete_volume(&name).unwrap();
+        libvirt.delete_volume(&name).unwrap();
+        assert_eq!(daemon.sh(&format!("sha256sum {}", volume.base.display())), before);
+        assert_nothing_is_left(&daemon);
+    }
+}
+
+#[test]
+fn a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into() {
+    let Some(daemon) = Daemon::new("a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (name, mut volume) = (daemon.name("a"), base(&daemon, "raw"));
+    // A disk whose first bytes are those of an overlay over somebody's secret.
+    daemon.sh("echo secret > /var/lib/libvirt/secret; truncate -s 32M /var/lib/libvirt/secret");
+    volume.base = "/var/lib/libvirt/trap".into();
+    daemon.sh("cd /var/lib/libvirt && qemu-img create -q -f qcow2 -b secret -F raw trap");
+    libvirt.create_volume(&name, &volume).unwrap();
+    libvirt.define(&name, &guest(&name, boot(&volume), &[])).unwrap();
+    libvirt.start_paused(&name).unwrap();
+    let live = daemon.sh("virsh dumpxml demo.a");
+    assert!(!live.contains("/secret"), "{live}");
+    let opened = daemon.sh("ls -l /proc/$(cat /run/libvirt/qemu/demo.a.pid)/fd");
+    assert!(opened.contains("/trap") && !opened.contains("/secret"), "{opened}");
+}
+
+#[test]
+fn a_base_that_names_other_files_or_is_none_is_refused() {
+    let Some(daemon) = Daemon::new("a_base_that_names_other_files_or_is_none_is_refused") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let name = daemon.name("a");
+    let raw = base(&daemon, "raw");
+    daemon.sh("cd /var/lib/libvirt && qemu-img create -q -f qcow2 -b base.raw -F raw backed");
+    daemon.sh("cd /var/lib/libvirt && qemu-img create -q -f qcow2 -o data_file=there.raw split 32M");
+    for (file, format, wanted) in [
+        ("/var/lib/libvirt/backed", "qcow2", "names another file"),
+        ("/var/lib/libvirt/split", "qcow2", "names another file"),
+        ("/var/lib/libvirt/base.raw", "qcow2", "not a qcow2 file"),
+        ("/var/lib/libvirt/base.raw", "vmdk", "raw or qcow2, not vmdk"),
+        ("/var/lib/libvirt/nothing", "raw", "no such file"),
+        ("/var/lib/libvirt/nothing", "qcow2", "nothing"),
+        ("json:{\"file\":1}", "raw", "not an absolute path"),
+    ] {
+        let volume = Volume {
+            base: file.into(),
+            base_format: format.to_owned(),
+        };
+        let error = libvirt.create_volume(&name, &volume).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{file}: {error}");
+        assert_nothing_is_left(&daemon);
+    }
+    libvirt.create_volume(&name, &raw).unwrap();
+}
+
+#[test]
+fn a_base_that_was_changed_under_its_overlay_is_not_started_from() {
+    let Some(daemon) = Daemon::new("a_base_that_was_changed_under_its_overlay_is_not_started_from") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
+    libvirt.create_volume(&name, &volume).unwrap();
+    libvirt.define(&name, &guest(&name, boot(&volume), &[])).unwrap();
+    daemon.sh("printf x | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
+    let error = libvirt.start_paused(&name).unwrap_err().to_string();
+    assert!(
+        error.contains("base.raw was changed after") && error.contains("netlab down demo"),
+        "{error}"
+    );
+    assert!(!libvirt.observe(&daemon.lab).unwrap().domains[&name].running);
+    // The file that it was, put back.
+    daemon.sh("printf '\\0' | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
+    daemon.sh("touch -d 2020-01-01 /var/lib/libvirt/base.raw");
+    libvirt.start_paused(&name).unwrap();
+}
+
+#[test]
+fn nothing_half_made_is_left_where_a_disk_could_not_be_made() {
+    let Some(daemon) = Daemon::new("nothing_half_made_is_left_where_a_disk_could_not_be_made") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
+    // Room for a folder and a note, not for the tables of an overlay.
+    daemon.sh("mkdir -p /var/lib/libvirt/images && mount -t tmpfs -o size=24k tmpfs /var/lib/libvirt/images");
+    let error = libvirt.create_volume(&name, &volume).unwrap_err().to_string();
+    assert!(error.contains("making the disk of demo.a"), "{error}");
+    assert_nothing_is_left(&daemon);
+    // A disk that is there stays, with all that belongs to it.
+    let room = |size: &str| daemon.sh(&format!("mount -o remount,size={size} /var/lib/libvirt/images"));
+    room("4M");
+    libvirt.create_volume(&name, &volume).unwrap();
+    room("$(df -k --output=used /var/lib/libvirt/images | tail -1 | tr -d ' ')k");
+    assert!(libvirt.create_volume(&daemon.name("b"), &volume).is_err());
+    assert_eq!(
+        daemon.sh("ls /var/lib/libvirt/images/netlab.demo"),
+        "demo.a.base\ndemo.a.qcow2\n"
+    );
+    libvirt.define(&name, &guest(&name, boot(&volume), &[])).unwrap();
+    libvirt.start_paused(&name).unwrap();
+}

@@ -1,0 +1,245 @@
+//! A domain's life as the daemon tells it: drift, crashes, starts that fail, a daemon that is killed.
+
+use netlab::state::Condition;
+
+use super::daemon::{Daemon, guest, until};
+
+#[test]
+fn what_somebody_changes_with_virsh_is_seen_whether_it_runs_or_not() {
+    let Some(daemon) = Daemon::new("what_somebody_changes_with_virsh_is_seen_whether_it_runs_or_not") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    daemon.sh("ip link add name br1 type bridge; ip link set br1 up; ip link add name br2 type bridge");
+    let name = daemon.name("a");
+    let wanted = guest(&name, None, &["br1"]);
+    let seen = || libvirt.observe(&daemon.lab).unwrap().domains[&name].clone();
+    libvirt.define(&name, &wanted).unwrap();
+    // libvirt has made much of it: a versioned machine type, addresses, controllers.
+    assert_eq!(seen(), wanted);
+    let edits = [
+        "s/<vcpu.*vcpu>/<vcpu>2<\\/vcpu>/",
+        "s/pc-i440fx-[0-9.]*/pc-q35-7.2/; s/<controller type='pci'.*model='pci-root'\\/>//",
+        "s/quiet/quiet debug/",
+        "s/<kernel>.*kernel>/<kernel>\\/boot\\/other<\\/kernel>/",
+        "s/bridge='br1'/bridge='br2'/",
+        "s/model type='virtio'/model type='e1000'/",
+        "s/x86_64'/i686'/; s/qemu-system-x86_64/qemu-system-i386/",
+        "s/<memory.*memory>/<memory unit='MiB'>128<\\/memory>/",
+    ];
+    for running in [false, true] {
+        if running {
+            libvirt.start_paused(&name).unwrap();
+            libvirt.resume(&name).unwrap();
+            assert!(seen().running);
+        }
+        for edit in edits {
+            // What `virsh edit` does, without an editor.
+            daemon.sh(&format!(
+                "virsh dumpxml --inactive demo.a | sed \"{edit}\" | grep -v '<address' > /run/edited && \
+                 virsh define /run/edited"
+            ));
+            let mut now = seen();
+            now.running = false;
+            assert_ne!(now, wanted, "{edit}, running: {running}");
+            libvirt.define(&name, &wanted).unwrap();
+            now = seen();
+            now.running = false;
+            assert_eq!(now, wanted, "put back after {edit}");
+        }
+    }
+    // A change of the running guest alone.
+    daemon.sh(
+        "virsh dumpxml demo.a | sed -n '/<interface/,/<.interface/p' | sed 's/br1/br2/' > /run/nic && \
+         virsh update-device demo.a /run/nic --live",
+    );
+    assert_eq!(seen().nics[0].bridge.as_str(), "br2");
+}
+
+#[test]
+fn a_guest_whose_qemu_was_killed_is_told_from_one_that_was_shut_off() {
+    let Some(daemon) = Daemon::new("a_guest_whose_qemu_was_killed_is_told_from_one_that_was_shut_off") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (killed, stopped) = (daemon.name("a"), daemon.name("b"));
+    for name in [&killed, &stopped] {
+        libvirt.define(name, &guest(name, None, &[])).unwrap();
+        assert_eq!(
+            libvirt.observe(&daemon.lab).unwrap().seen[name].condition,
+            Condition::ShutOff
+        );
+        libvirt.start_paused(name).unwrap();
+        assert_eq!(
+            libvirt.observe(&daemon.lab).unwrap().seen[name].condition,
+            Condition::Paused
+        );
+        libvirt.resume(name).unwrap();
+    }
+    let running = libvirt.observe(&daemon.lab).unwrap().seen[&killed].clone();
+    assert_eq!(running.condition, Condition::Running);
+    let screen = running.screen.unwrap();
+    assert!(screen.starts_with("127.0.0.1:59"), "{screen}");
+    daemon.sh("kill -9 $(cat /run/libvirt/qemu/demo.a.pid)");
+    libvirt.stop(&stopped, &guest(&stopped, None, &[]).uuid).unwrap();
+    let condition = |name| libvirt.observe(&daemon.lab).unwrap().seen[name].condition;
+    until("the crash to be seen", || {
+        (condition(&killed) == Condition::Crashed).then_some(())
+    });
+    assert_eq!(condition(&stopped), Condition::ShutOff);
+    // Only what runs has a screen.
+    assert_eq!(libvirt.observe(&daemon.lab).unwrap().seen[&killed].screen, None);
+    libvirt.start_paused(&killed).unwrap();
+    libvirt.resume(&killed).unwrap();
+    assert_eq!(condition(&killed), Condition::Running);
+}
+
+#[test]
+fn a_start_that_fails_says_why_in_plain_words_and_the_definition_can_be_taken_back() {
+    let Some(daemon) = Daemon::new("a_start_that_fails_says_why_in_plain_words_and_the_definition_can_be_taken_back")
+    else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let name = daemon.name("a");
+    let good = guest(&name, None, &["br1"]);
+    let mut no_kernel = guest(&name, None, &[]);
+    if let netlab::lab::Boot::Kernel { kernel, .. } = &mut no_kernel.boot {
+        *kernel = "/nowhere/vmlinuz".into();
+    }
+    let mut too_big = guest(&name, None, &[]);
+    too_big.memory_mib = 1 << 30;
+    for (domain, wanted) in [
+        (&good, "the bridge of one of its NICs is not there"),
+        (&no_kernel, "a file that it starts from is"),
+        (&too_big, "too little free memory"),
+    ] {
+        libvirt.define(&name, domain).unwrap();
+        let error = libvirt.start_paused(&name).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+        assert!(
+            error.contains("starting demo.a") && error.contains('('),
+            "libvirt's own words too: {error}"
+        );
+        libvirt.undefine(&name, &domain.uuid).unwrap();
+        assert_eq!(daemon.sh("virsh list --all --name").trim(), "");
+        assert_eq!(daemon.sh("find /var/log/libvirt -name '*demo*'"), "");
+    }
+    let mut old = guest(&name, None, &[]);
+    old.machine = "pc-1.2".to_owned();
+    let error = libvirt.define(&name, &old).unwrap_err().to_string();
+    assert!(error.contains("QEMU does not have this machine type"), "{error}");
+}
+
+#[test]
+fn a_domain_that_took_the_place_of_the_one_that_was_seen_is_left_alone() {
+    let Some(daemon) = Daemon::new("a_domain_that_took_the_place_of_the_one_that_was_seen_is_left_alone") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let name = daemon.name("a");
+    let wanted = guest(&name, None, &[]);
+    libvirt.define(&name, &wanted).unwrap();
+    libvirt.start_paused(&name).unwrap();
+    // Even a copy with our mark is another domain.
+    daemon.sh(
+        "virsh destroy demo.a && virsh dumpxml --inactive demo.a | sed '/<uuid>/d' > /run/copy && \
+         virsh undefine demo.a && virsh create --paused /run/copy",
+    );
+    for result in [libvirt.stop(&name, &wanted.uuid), libvirt.undefine(&name, &wanted.uuid)] {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("it is another domain now"), "{error}");
+    }
+    assert_eq!(daemon.sh("virsh domstate demo.a").trim(), "paused");
+}
+
+#[test]
+fn a_killed_daemon_is_found_again_with_its_guests() {
+    let Some(daemon) = Daemon::new("a_killed_daemon_is_found_again_with_its_guests") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (one, two) = (daemon.name("a"), daemon.name("b"));
+    let wanted = guest(&one, None, &[]);
+    libvirt.define(&one, &wanted).unwrap();
+    libvirt.start_paused(&one).unwrap();
+    libvirt.resume(&one).unwrap();
+    let qemu = daemon.sh("cat /run/libvirt/qemu/demo.a.pid");
+    let age = libvirt.age().unwrap();
+    for _ in 0..3 {
+        daemon.kill_libvirtd();
+        // At once, while nobody listens.
+        let seen = libvirt.observe(&daemon.lab).unwrap();
+        assert!(seen.domains[&one].running);
+        libvirt.define(&two, &guest(&two, None, &[])).unwrap();
+        libvirt.undefine(&two, &guest(&two, None, &[]).uuid).unwrap();
+    }
+    assert_ne!(libvirt.age().unwrap(), age);
+    assert_eq!(daemon.sh("cat /run/libvirt/qemu/demo.a.pid"), qemu);
+    libvirt.stop(&one, &wanted.uuid).unwrap();
+}
+
+#[test]
+fn a_daemon_that_stays_away_is_an_error_in_bounded_time() {
+    let Some(daemon) = Daemon::new("a_daemon_that_stays_away_is_an_error_in_bounded_time") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    std::fs::write(daemon.folder.path().join("no-libvirtd"), "").unwrap();
+    daemon.kill_libvirtd();
+    let error = libvirt.observe(&daemon.lab).unwrap_err().to_string();
+    assert!(error.contains("does not come back"), "{error}");
+    std::fs::remove_file(daemon.folder.path().join("no-libvirtd")).unwrap();
+    libvirt.observe(&daemon.lab).unwrap();
+}
+
+#[test]
+fn consoles_are_logged_for_root_alone_and_screens_are_for_this_machine_alone() {
+    let Some(daemon) = Daemon::new("consoles_are_logged_for_root_alone_and_screens_are_for_this_machine_alone") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (one, two) = (daemon.name("a"), daemon.name("b"));
+    for name in [&one, &two] {
+        libvirt.define(name, &guest(name, None, &[])).unwrap();
+        libvirt.start_paused(name).unwrap();
+        libvirt.resume(name).unwrap();
+    }
+    let log = libvirt.observe(&daemon.lab).unwrap().seen[&one]
+        .console_log
+        .clone()
+        .unwrap();
+    let log = log.display();
+    until("the guest to print", || {
+        (daemon.sh(&format!("stat -c %s {log}")) != "0\n").then_some(())
+    });
+    assert_eq!(
+        daemon.sh(&format!("stat -c '%a %U' {log} $(dirname {log})")),
+        "600 root\n700 root\n"
+    );
+    let listeners = daemon.sh("ss -Hltn | awk '{print $4}'");
+    assert_eq!(listeners.lines().count(), 2, "{listeners}");
+    assert!(
+        listeners.lines().all(|address| address.starts_with("127.0.0.1:")),
+        "{listeners}"
+    );
+    let metadata = daemon.sh("virsh metadata demo.a urn:netlab:1");
+    for wanted in ["<lab>demo<", "<vm>a<", concat!("<version>", env!("CARGO_PKG_VERSION"))] {
+        assert!(metadata.contains(wanted), "{wanted} in {metadata}");
+    }
+    assert!(
+        daemon
+            .sh("virsh dumpxml demo.a")
+            .contains("<memballoon model='virtio'>")
+    );
+
+    libvirt.stop(&one, &guest(&one, None, &[]).uuid).unwrap();
+    libvirt.undefine(&one, &guest(&one, None, &[]).uuid).unwrap();
+    let left = daemon.sh("find /var/log/libvirt -name '*demo*' -o -name '*.console.log' | sort");
+    assert_eq!(
+        left,
+        "/var/log/libvirt/netlab.demo\n/var/log/libvirt/netlab.demo/b.console.log\n/var/log/libvirt/qemu/demo.b.log\n"
+    );
+    libvirt.undefine(&two, &guest(&two, None, &[]).uuid).unwrap();
+    assert_eq!(daemon.sh("find /var/log/libvirt -name '*demo*'"), "");
+}
