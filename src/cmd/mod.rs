@@ -8,6 +8,7 @@ mod import;
 pub mod output;
 mod plan;
 pub mod progress;
+mod script;
 mod sight;
 mod signals;
 mod status;
@@ -57,6 +58,8 @@ enum Verb {
     Plan(plan::Args),
     /// Show hosts, networks and VMs of a lab; without a lab, the labs there are.
     Status(status::Args),
+    /// Print what `up` does on one host as a shell script: to read, and to run by hand.
+    Script(script::Args),
     /// Write a lab file that builds the networks of a nova.conf.
     Import(import::Args),
     /// Guest images.
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Plan(args) => plan::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
+        Verb::Script(args) => script::run(&context, &args),
         Verb::Import(args) => import::run(&context, &args),
         Verb::Image(verb) => image::run(&context, &verb),
         Verb::Completions { shell } => {

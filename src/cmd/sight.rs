@@ -130,14 +130,9 @@ pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
     Ok(site)
 }
 
-/// What the hosts of a topology are and have.
+/// What the hosts of a topology are and have, and this machine as the owner of the emulated ones.
 pub fn survey(hosts: &NamedHosts, lab: &LabName) -> Result<BTreeMap<HostName, Survey>, Failure> {
-    let inside: NamedHosts = hosts
-        .iter()
-        .filter(|(name, _)| **name != rig_host())
-        .map(pair)
-        .collect();
-    on_each(&inside, |host| host.survey(lab)).map_err(|errors| unreachable(&errors))
+    on_each(hosts, |host| host.survey(lab)).map_err(|errors| unreachable(&errors))
 }
 
 fn pair((name, host): (&HostName, &Arc<dyn Host>)) -> (HostName, Arc<dyn Host>) {

@@ -9,7 +9,7 @@ use super::output::{table, without_empty_columns};
 use super::{Context, sight};
 use crate::lab::LabName;
 use crate::run::Journal;
-use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, Site};
+use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, MachineKind, Site};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -61,7 +61,7 @@ impl LabState {
 
 /// One lab in full.
 #[derive(Serialize)]
-struct Lab {
+struct Status {
     lab: LabName,
     state: LabState,
     hosts: Vec<Host>,
@@ -72,9 +72,9 @@ struct Lab {
 #[derive(Serialize)]
 struct Host {
     name: String,
-    /// How it is reached, as in lab.toml.
+    /// How it is reached, as in lab.toml; `emulated switch` and `emulated router` are reached through this machine.
     connect: String,
-    /// `up`, or `dead` for an emulated host that died.
+    /// `up`, or `dead` for an emulated machine that died.
     state: &'static str,
 }
 
@@ -166,7 +166,7 @@ fn list(context: &Context) -> Result<(), Failure> {
 }
 
 /// Looks at one lab's hosts.
-fn look(context: &Context, lab: LabName) -> Result<Lab, Failure> {
+fn look(context: &Context, lab: LabName) -> Result<Status, Failure> {
     let past = Journal::read(&context.folders.lab(&lab)).map_err(|error| sight::failed(error.to_string()))?;
     let mut connects = past.hosts;
     connects.extend(sight::machines(&context.folders, &lab)?);
@@ -177,15 +177,23 @@ fn look(context: &Context, lab: LabName) -> Result<Lab, Failure> {
         let mut machines = site.values().flat_map(|state| &state.machines);
         machines.any(|(machine, made)| machine == name && !made.alive)
     };
-    let hosts: Vec<Host> = connects
+    let state = |name: &_| if dead(name) { "dead" } else { "up" };
+    let mut hosts: Vec<Host> = connects
         .iter()
         .filter(|(name, _)| site.contains_key(*name) || site.values().any(|state| state.machines.contains_key(*name)))
         .map(|(name, connect)| Host {
             name: name.to_string(),
             connect: sight::connect_word(connect),
-            state: if dead(name) { "dead" } else { "up" },
+            state: state(name),
         })
         .collect();
+    let machines = site.values().flat_map(|state| &state.machines);
+    let devices = machines.filter(|(_, machine)| machine.kind != MachineKind::Host);
+    hosts.extend(devices.map(|(name, machine)| Host {
+        name: name.to_string(),
+        connect: format!("emulated {}", machine.kind),
+        state: state(name),
+    }));
     let vms: Vec<Vm> = site
         .iter()
         .flat_map(|(host, state)| {
@@ -196,7 +204,7 @@ fn look(context: &Context, lab: LabName) -> Result<Lab, Failure> {
         .collect();
     let whole =
         !past.unfinished && hosts.iter().all(|host| host.state == "up") && vms.iter().all(|vm| vm.state == "running");
-    Ok(Lab {
+    Ok(Status {
         lab,
         state: match (site.is_empty(), whole) {
             (true, _) => LabState::Down,
@@ -268,7 +276,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).into()
 }
 
-fn text(lab: &Lab) -> String {
+fn text(lab: &Status) -> String {
     if lab.state == LabState::Down {
         return format!("lab {} is not up\n", lab.lab);
     }

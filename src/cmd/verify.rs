@@ -1,4 +1,4 @@
-//! `netlab verify`: nothing to do, and every guest reaches whom it must and nobody else.
+//! `netlab verify`: nothing to do, and guests, hosts and routers reach whom they must and nobody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
@@ -15,7 +15,7 @@ use crate::host::NamedHosts;
 use crate::lab::{Asked, HostName, LabName, VmName};
 use crate::plan::plan;
 use crate::run::chain;
-use crate::state::{DomainName, Site, desired};
+use crate::state::{DomainName, Site, desired, rig_host};
 use crate::topology::Topology;
 use crate::verify::{Expectation, Matrix, Replies, Reply, Sight, diagnose, expected, full_packet, html, junit, text};
 
@@ -101,7 +101,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|error| sight::failed(format!("cannot write {}: {error}", path.display())))
 }
 
-/// Asks every guest at the same time.
+/// Asks everybody at the same time.
 fn ask(
     context: &Context,
     topology: &Topology,
@@ -109,30 +109,51 @@ fn ask(
     observed: &Site,
     expectations: &[Expectation],
 ) -> Replies {
+    let mut questions: BTreeMap<&Asked, Vec<&Expectation>> = BTreeMap::new();
+    for expectation in expectations {
+        questions.entry(&expectation.from).or_default().push(expectation);
+    }
     thread::scope(|scope| {
-        let asked: Vec<_> = topology
-            .guests
-            .keys()
-            .map(|vm| {
-                let mine: Vec<&Expectation> = expectations
-                    .iter()
-                    .filter(|one| one.from == Asked::Vm(vm.clone()))
-                    .collect();
-                let ask = move || {
-                    can_be_asked(topology, observed, vm)?;
-                    ask_one(context, topology, hosts, vm, &mine)
+        let asked: Vec<_> = questions
+            .into_iter()
+            .map(|(from, mine)| {
+                let ask = move || match from {
+                    Asked::Vm(vm) => {
+                        can_be_asked(topology, observed, vm)?;
+                        ask_guest(context, topology, hosts, vm, &mine)
+                    }
+                    Asked::Host(host) => ask_host(topology, hosts, host, from, &mine),
+                    Asked::Router(_) => ask_host(topology, hosts, &rig_host(), from, &mine),
                 };
-                (vm.clone(), scope.spawn(ask))
+                (from, scope.spawn(ask))
             })
             .collect();
         asked
             .into_iter()
-            .map(|(vm, replies)| {
+            .map(|(from, replies)| {
                 let replies = replies.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                (Asked::Vm(vm), replies)
+                (from.clone(), replies)
             })
             .collect()
     })
+}
+
+/// Asks a host, or a router that lives on it, in one command and by small packets.
+fn ask_host(
+    topology: &Topology,
+    hosts: &NamedHosts,
+    host: &HostName,
+    from: &Asked,
+    expectations: &[&Expectation],
+) -> Result<BTreeMap<IpAddr, Reply>, String> {
+    let host = hosts.get(host).ok_or("no way to it is known")?;
+    let targets: BTreeSet<IpAddr> = expectations.iter().map(|one| one.address).collect();
+    let targets: Vec<IpAddr> = targets.into_iter().collect();
+    let answers = host
+        .ping(&topology.lab, from, &targets)
+        .map_err(|error| chain(&error))?;
+    let replies = answers.into_iter().map(|(address, answer)| (address, answer.into()));
+    Ok(replies.collect())
 }
 
 /// A guest that does not run, or was told nothing yet, is not waited for.
@@ -149,7 +170,7 @@ fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(),
 
 /// Asks one guest: whom it must reach inside the lab by full packets, and by small ones where those do not all come
 /// back; all others, for whom a lost full packet proves nothing, by small ones only. What is inside has a name.
-fn ask_one(
+fn ask_guest(
     context: &Context,
     topology: &Topology,
     hosts: &NamedHosts,

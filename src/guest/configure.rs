@@ -1,5 +1,8 @@
 //! Tells a guest its addresses, default route, name servers and host name: one script, one exchange.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -14,6 +17,9 @@ use crate::state::{GuestConfig, GuestNicConfig};
 
 /// Far more than the few dozen processes of the script need, even in a guest that shares its CPU with many.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Ethernet's MTU in bytes (RFC 894).
+const USUAL_MTU: u16 = 1500;
 
 /// Why a guest could not be configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,9 +88,20 @@ fn explain(text: &str, config: &GuestConfig) -> ConfigureError {
 /// MAC address `$1` (lower case) or `$2` (upper case) and puts its name into `$d`, `h` lists what there is and `m` says
 /// what is missing. Short names spare the console bytes; the subshell keeps them out of the user's shell.
 const TRY: &str = "( bad=0
-t() { s=$(\"$@\" 2>&1) || { bad=1; echo \"netlab-failed $* netlab-said\" $s; }; }
+t() { s=$(\"$@\" 2>&1) || { bad=1; echo \"netlab-failed $* netlab-said\" $s; return 1; }; }
 m() { bad=1; echo \"netlab-missing $1\"; h; }
 write_resolv_conf() { for a; do echo nameserver $a; done > /etc/resolv.conf; }
+";
+
+/// Asks the DHCP server on NIC `$1`, with the client that the guest has. Each of them gives up by itself; those that
+/// stay behind to renew a lease let go of the console. A name server that it was told it writes down itself.
+const ASK_DHCP: &str = "has() { type $1 >/dev/null 2>&1; }
+ask_dhcp() { if has udhcpc; then udhcpc -i $1 -n -q -f -t 5 -T 2; \
+elif has dhclient; then dhclient -1 -v $1; elif has dhcpcd; then dhcpcd -4 -w -t 20 $1; \
+else echo the guest has neither udhcpc nor dhclient nor dhcpcd; return 1; fi; }
+add_nameserver() { grep -qx \"nameserver $1\" /etc/resolv.conf 2>/dev/null || \
+echo nameserver $1 >> /etc/resolv.conf; }
+has_address() { case \" $(echo $(addresses $1)) \" in *\" $2 \"*) ;; *) echo it has $(addresses $1); return 1;; esac; }
 ";
 
 /// `/sys/class/net/*/device` are the NICs with a device behind them: a bridge or a VLAN device on top of one has its
@@ -115,21 +132,52 @@ fn script(config: &GuestConfig) -> String {
     }
     // Writing to a `String` cannot fail.
     let _ = writeln!(script, "t hostname {}", config.hostname);
-    script.push_str("t write_resolv_conf");
-    for server in &config.nameservers {
-        let _ = write!(script, " {server}");
+    if asks(config) {
+        // What the DHCP client has written stays.
+        for server in &config.nameservers {
+            let _ = writeln!(script, "t add_nameserver {server}");
+        }
+    } else {
+        script.push_str("t write_resolv_conf");
+        for server in &config.nameservers {
+            let _ = write!(script, " {server}");
+        }
+        script.push('\n');
     }
-    script.push_str("\n[ $bad = 0 ] )\n");
+    script.push_str("[ $bad = 0 ] )\n");
     script
+}
+
+/// A NIC of the guest asks a DHCP server.
+fn asks(config: &GuestConfig) -> bool {
+    config.nics.iter().any(|nic| nic.dhcp)
 }
 
 fn speak_ip(script: &mut String, config: &GuestConfig) {
     script.push_str(FIND_BY_SYSFS);
-    script.push_str("c() { n $1 || return; t ip link set dev $d up; t ip -4 addr flush dev $d; ");
-    script.push_str("t ip addr add $2 ${3:+broadcast $3} dev $d; }\nt ip link set dev lo up\n");
-    for GuestNicConfig { mac, address, .. } in &config.nics {
-        let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
-        let _ = writeln!(script, "c {mac} {address} {broadcast}");
+    script.push_str("u() { n $1 || return; t ip link set dev $d mtu $2 up; t ip -4 addr flush dev $d; }\n");
+    script.push_str("c() { u $1 $2 && t ip addr add $3 ${4:+broadcast $4} dev $d; }\n");
+    if asks(config) {
+        script.push_str("addresses() { ip -4 addr show dev $1 | sed -n 's/^ *inet \\([^ ]*\\).*/\\1/p'; }\n");
+        script.push_str(ASK_DHCP);
+        // Once more: the server may have told an MTU, and whatever the client did about it, this is the lab's.
+        script.push_str("l() { u $1 $2 && t ask_dhcp $d && t has_address $d $3 && t ip link set dev $d mtu $2; }\n");
+    }
+    script.push_str("t ip link set dev lo up\n");
+    for nic in &config.nics {
+        let GuestNicConfig {
+            mac,
+            address,
+            dhcp,
+            mtu,
+        } = nic;
+        let mtu = mtu.unwrap_or(USUAL_MTU);
+        if *dhcp {
+            let _ = writeln!(script, "l {mac} {mtu} {address}");
+        } else {
+            let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
+            let _ = writeln!(script, "c {mac} {mtu} {address} {broadcast}");
+        }
     }
     if let Some(gateway) = config.default_route {
         let _ = writeln!(script, "[ $bad = 1 ] || t ip route replace default via {gateway}");
@@ -138,17 +186,37 @@ fn speak_ip(script: &mut String, config: &GuestConfig) {
 
 fn speak_ifconfig(script: &mut String, config: &GuestConfig) {
     script.push_str(FIND_BY_IFCONFIG);
-    script.push_str("c() { n $1 $2 || return; t ifconfig $d $3 netmask $4 ${5:+broadcast $5} up; }\n");
+    script.push_str("u() { n $1 $2 || return; t ifconfig $d mtu $3 up; }\n");
+    script.push_str("c() { u $1 $2 $3 && t ifconfig $d $4 netmask $5 ${6:+broadcast $6} up; }\n");
+    if asks(config) {
+        // `inet addr:10.0.1.2` or, in net-tools 2, `inet 10.0.1.2`.
+        script.push_str("addresses() { ifconfig $1 | sed -n 's/^ *inet \\(addr:\\)*\\([^ ]*\\).*/\\2/p'; }\n");
+        script.push_str(ASK_DHCP);
+        script.push_str("l() { u $1 $2 $3 && t ifconfig $d 0.0.0.0 && t ask_dhcp $d && t has_address $d $4 && ");
+        script.push_str("t ifconfig $d mtu $3; }\n");
+    }
     script.push_str("t ifconfig lo 127.0.0.1 up\nwhile route del default 2>/dev/null; do :; done\n");
-    for GuestNicConfig { mac, address, .. } in &config.nics {
+    for nic in &config.nics {
+        let GuestNicConfig {
+            mac,
+            address,
+            dhcp,
+            mtu,
+        } = nic;
         let upper = mac.to_string().to_uppercase();
-        let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
-        let _ = writeln!(
-            script,
-            "c {mac} {upper} {} {} {broadcast}",
-            address.addr(),
-            address.netmask()
-        );
+        let mtu = mtu.unwrap_or(USUAL_MTU);
+        let own = address.addr();
+        if *dhcp {
+            let _ = writeln!(script, "l {mac} {upper} {mtu} {own}");
+        } else {
+            let mask = address.netmask();
+            let broadcast = broadcast(*address).map_or_else(String::new, |address| address.to_string());
+            let _ = writeln!(script, "c {mac} {upper} {mtu} {own} {mask} {broadcast}");
+        }
+    }
+    if asks(config) {
+        // The lab decides which way is the guest's, not the server that answered last.
+        script.push_str("while route del default 2>/dev/null; do :; done\n");
     }
     if let Some(gateway) = config.default_route {
         let _ = writeln!(script, "[ $bad = 1 ] || t route add default gw {gateway}");
@@ -158,120 +226,4 @@ fn speak_ifconfig(script: &mut String, config: &GuestConfig) {
 /// The broadcast address, where the subnet has one: not in /31 (RFC 3021) and /32.
 fn broadcast(address: Ipv4Net) -> Option<Ipv4Addr> {
     (address.prefix_len() <= 30).then(|| address.broadcast())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guest::scripted::{Scripted, Shell, image, open};
-    use crate::guest::{LINE_LIMIT, Trouble};
-
-    fn nic(mac: &str, address: &str) -> GuestNicConfig {
-        GuestNicConfig {
-            mac: mac.parse().unwrap(),
-            address: address.parse().unwrap(),
-            dhcp: false,
-            mtu: None,
-        }
-    }
-
-    fn config(dialect: Dialect) -> GuestConfig {
-        let mut console = image();
-        console.dialect = dialect;
-        GuestConfig {
-            hostname: "vm1".parse().unwrap(),
-            console,
-            nics: vec![
-                nic("52:54:00:aa:00:01", "10.0.1.2/24"),
-                nic("52:54:00:aa:00:02", "10.0.2.2/31"),
-            ],
-            default_route: Some("10.0.1.1".parse().unwrap()),
-            nameservers: vec!["10.0.1.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],
-        }
-    }
-
-    /// What `configure` says about a guest in which the script prints `text` and ends with `status`.
-    fn told(text: &'static str, status: i32) -> Result<(), ConfigureError> {
-        let shell = Shell::running(move |script| {
-            let is_ours = script.starts_with("( bad=0");
-            if is_ours {
-                (text.into(), status)
-            } else {
-                (String::new(), 0)
-            }
-        });
-        configure(&mut open(Scripted::new(shell)), &config(Dialect::Ip))
-    }
-
-    #[test]
-    fn everything_is_said_once_in_the_words_of_the_dialect() {
-        let ip = script(&config(Dialect::Ip));
-        for line in [
-            "c 52:54:00:aa:00:01 10.0.1.2/24 10.0.1.255\n",
-            "c 52:54:00:aa:00:02 10.0.2.2/31 \n",
-            "t ip route replace default via 10.0.1.1\n",
-            "t hostname vm1\n",
-            "t write_resolv_conf 10.0.1.53 2001:db8::53\n",
-        ] {
-            assert_eq!(ip.matches(line).count(), 1, "{line} in {ip}");
-        }
-        let ifconfig = script(&config(Dialect::Ifconfig));
-        for line in [
-            "c 52:54:00:aa:00:01 52:54:00:AA:00:01 10.0.1.2 255.255.255.0 10.0.1.255\n",
-            "c 52:54:00:aa:00:02 52:54:00:AA:00:02 10.0.2.2 255.255.255.254 \n",
-            "t route add default gw 10.0.1.1\n",
-        ] {
-            assert_eq!(ifconfig.matches(line).count(), 1, "{line} in {ifconfig}");
-        }
-    }
-
-    #[test]
-    fn a_hundred_nics_fit_into_lines_that_a_terminal_takes() {
-        for dialect in [Dialect::Ip, Dialect::Ifconfig] {
-            let mut config = config(dialect);
-            config.nics = config.nics.repeat(50);
-            assert!(script(&config).lines().all(|line| line.len() <= LINE_LIMIT));
-        }
-    }
-
-    #[test]
-    fn a_missing_nic_is_reported_with_those_that_are_there() {
-        let text = "netlab-missing 52:54:00:aa:00:02\r\nnetlab-has eth0 52:54:00:aa:00:01\r\n";
-        let error = told(text, 1).unwrap_err();
-        assert_eq!(
-            error.to_string().lines().next().unwrap(),
-            "the guest has no NIC with the MAC address 52:54:00:aa:00:02; it has eth0 52:54:00:aa:00:01"
-        );
-    }
-
-    #[test]
-    fn the_command_that_failed_is_named() {
-        let text = "netlab-failed ip route replace default via 10.0.1.1 netlab-said ip: Network is unreachable\r\n";
-        let error = told(text, 1).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "`ip route replace default via 10.0.1.1` failed in the guest: ip: Network is unreachable"
-        );
-    }
-
-    #[test]
-    fn a_failure_without_a_readable_reason_is_still_one() {
-        for text in [
-            "",
-            "netlab-miss[   3.1] eth0: link up\r\ning 52:54:00:aa:00:02\r\n",
-            "netlab-missing 52:54:00:aa:00:99",
-        ] {
-            assert!(matches!(told(text, 1), Err(ConfigureError::Command { .. })), "{text}");
-        }
-        assert_eq!(told("netlab-failed is only a word", 0), Ok(()));
-    }
-
-    #[test]
-    fn a_broken_conversation_is_reported_as_such() {
-        let mut session = open(Scripted::new(Shell::simple()));
-        let mut config = config(Dialect::Ip);
-        config.nameservers = config.nameservers.repeat(100);
-        let error = configure(&mut session, &config).unwrap_err();
-        assert!(matches!(error, ConfigureError::Session(error) if matches!(error.trouble, Trouble::LineTooLong(_))));
-    }
 }

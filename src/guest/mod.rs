@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use configure::{ConfigureError, configure};
 pub use error::{SessionError, Trouble};
-pub use probe::{ProbeOptions, probe};
+pub use probe::{ProbeOptions, probe, probe_by};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;
 pub use transcript::Transcript;

@@ -1,4 +1,5 @@
-//! Has a guest ping many addresses at once, in one exchange, and reads what came of each.
+//! Has a guest, or whatever else runs a shell, ping many addresses at once, in one exchange, and reads what came of
+//! each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -56,6 +57,17 @@ pub fn probe(
     targets: &[IpAddr],
     options: &ProbeOptions,
 ) -> Result<BTreeMap<IpAddr, Answer>, SessionError> {
+    probe_by(targets, options, |script, within| {
+        session.run_idempotent(script, within).map(|output| output.text)
+    })
+}
+
+/// The same by whatever runs a script of sh(1) within a time and gives what it printed.
+pub fn probe_by<E>(
+    targets: &[IpAddr],
+    options: &ProbeOptions,
+    mut run: impl FnMut(&str, Duration) -> Result<String, E>,
+) -> Result<BTreeMap<IpAddr, Answer>, E> {
     let mut answers = BTreeMap::new();
     let mut open: BTreeSet<IpAddr> = targets.iter().copied().collect();
     for _ in 0..TRIES {
@@ -65,14 +77,14 @@ pub fn probe(
         let in_a_row = u32::try_from(open.len().div_ceil(options.at_once.max(1))).unwrap_or(u32::MAX);
         let within = LIMIT.saturating_add(LIMIT_EACH.saturating_mul(in_a_row));
         let word = fresh_word();
-        let output = session.run_idempotent(&script(&word, &open, options), within)?;
-        for (target, report) in output.text.lines().filter_map(|line| unwrap_line(line, &word)) {
+        let text = run(&script(&word, &open, options), within)?;
+        for (target, report) in text.lines().filter_map(|line| unwrap_line(line, &word)) {
             if open.remove(&target) {
                 answers.insert(target, read_report(report, options.count));
             }
         }
     }
-    let why = "the guest's line about it did not come whole";
+    let why = "the line about it did not come whole";
     answers.extend(open.into_iter().map(|target| (target, Answer::Unknown(why.into()))));
     Ok(answers)
 }

@@ -16,10 +16,13 @@ use super::libvirt::{self, Libvirt};
 use super::shell::{LocalShell, NamespaceShell};
 use super::ssh::{self, SshShell, Tunnel};
 use super::survey::Ports;
-use super::{Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, emulated, iproute};
+use super::{
+    Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, emulated, iproute, network, nftables,
+    ping_through,
+};
 use crate::folders::Folders;
-use crate::guest::Console;
-use crate::lab::{HostName, LabName, SshTarget};
+use crate::guest::{Answer, Console};
+use crate::lab::{Asked, HostName, LabName, SshTarget};
 use crate::plan::{Stage, Step};
 use crate::state::{DomainName, HostState, Volume};
 
@@ -134,9 +137,9 @@ impl LinuxHost {
 }
 
 impl LinuxHost {
-    /// Applies network steps. A NIC of a host behind ssh is taken only with the way back assured: what looks like
+    /// Applies steps on links. A NIC of a host behind ssh is taken only with the way back assured: what looks like
     /// any NIC from here may carry the session.
-    fn change_network(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), iproute::Failed> {
+    fn change_links(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), iproute::Failed> {
         let shell = way.shell.as_ref();
         let take = steps.iter().position(|step| matches!(step, Step::TakeUplink(..)));
         let (Some(Far { settings, .. }), Some(at)) = (&way.far, take) else {
@@ -176,23 +179,11 @@ impl Host for LinuxHost {
         let Some(way) = self.way()? else {
             return Ok(HostState::default());
         };
-        let iproute::Network {
-            links,
-            uplinks,
-            sysctls,
-            mut seen,
-        } = iproute::observe(way.shell.as_ref(), lab)?;
+        let mut state = network::observe(way.shell.as_ref(), lab)?;
         let guests = way.libvirt.observe(lab)?;
-        seen.domains = guests.seen;
-        let mut state = HostState {
-            links,
-            uplinks,
-            sysctls,
-            volumes: guests.volumes,
-            domains: guests.domains,
-            seen,
-            ..HostState::default()
-        };
+        state.seen.domains = guests.seen;
+        state.volumes = guests.volumes;
+        state.domains = guests.domains;
         if let Some(far) = &way.far {
             far.copies.read_back(&mut state);
         }
@@ -203,6 +194,7 @@ impl Host for LinuxHost {
         let mut survey = Survey::default();
         if let Some(way) = self.way()? {
             iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
+            nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
             way.libvirt.survey(lab, &mut survey)?;
             if !matches!(self.place, Place::Emulated(..)) {
                 survey.reached_at = reached_at(way.shell.as_ref())?;
@@ -242,7 +234,9 @@ impl Host for LinuxHost {
                 break;
             }
             errors.extend(match batch_kind(&batch[0]) {
-                Batch::Network => apply_network(batch, log, |steps| self.change_network(&way, lab, steps)),
+                Batch::Network => network::apply(way.shell.as_ref(), lab, batch, log, &|steps| {
+                    self.change_links(&way, lab, steps)
+                }),
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
@@ -268,9 +262,13 @@ impl Host for LinuxHost {
     fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
         self.open_way()?.libvirt.open_console(domain)
     }
+
+    fn ping(&self, _lab: &LabName, _from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        ping_through(self.open_way()?.shell.as_ref(), targets)
+    }
 }
 
-/// How a step is run: network steps as one `ip -batch`, libvirt calls of one kind side by side, guests one chain each.
+/// How a step is run: network steps in batches, libvirt calls of one kind side by side, guests one chain each.
 #[derive(PartialEq)]
 enum Batch {
     Network,
@@ -284,38 +282,6 @@ fn batch_kind(step: &Step) -> Batch {
         Stage::Guests => Batch::Guests,
         _ => Batch::Libvirt(std::mem::discriminant(step)),
     }
-}
-
-/// Applies network steps in one batch. One that takes away is tried again behind a failure, without the culprit.
-fn apply_network(
-    mut steps: &[Step],
-    log: &dyn StepLog,
-    change: impl Fn(&[Step]) -> Result<(), iproute::Failed>,
-) -> Vec<StepError> {
-    let mut errors = Vec::new();
-    while let Some(first) = steps.first() {
-        if let Err(error) = log.begin(steps) {
-            errors.push(failed(first, error));
-            break;
-        }
-        let Err(failure) = change(steps) else {
-            log.end(steps, Ok(()));
-            break;
-        };
-        let (before, behind) = steps.split_at(failure.at);
-        let culprit = &behind[0];
-        let error = failed(culprit, failure.cause);
-        if !before.is_empty() {
-            log.end(before, Ok(()));
-        }
-        log.end(std::slice::from_ref(culprit), Err(&error));
-        errors.push(error);
-        if !culprit.is_removal() {
-            break;
-        }
-        steps = &behind[1..];
-    }
-    errors
 }
 
 /// Applies one step that is a libvirt call.

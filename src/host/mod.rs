@@ -3,6 +3,7 @@
 
 pub mod cmd;
 pub mod confirm;
+pub mod dnsmasq;
 pub mod domain_xml;
 pub mod emulated;
 pub mod guests;
@@ -10,13 +11,20 @@ mod images;
 pub mod iproute;
 pub mod libvirt;
 pub mod linux;
+mod network;
+pub mod nftables;
+pub mod script;
 pub mod shell;
 pub mod sim;
 pub mod ssh;
 pub mod survey;
 pub mod sysctl;
 
-use crate::lab::{HostName, LabName};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::guest::{ProbeOptions, probe_by};
+use crate::lab::{Asked, HostName, LabName};
 use crate::plan::Step;
 use crate::state::{DomainName, HostState};
 
@@ -51,6 +59,25 @@ pub trait Host: Send + Sync {
 
     /// Opens the console of a running domain. The guest's output from now on is not lost.
     fn open_console(&self, domain: &DomainName) -> Result<Box<dyn crate::guest::Console>, HostError>;
+
+    /// Has `from`, which is this host itself or a router that lives on it, ping all of `targets` at once; what came of
+    /// each.
+    fn ping(
+        &self,
+        lab: &LabName,
+        from: &Asked,
+        targets: &[IpAddr],
+    ) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError>;
+}
+
+/// Has a shell's `ping` ask all of `targets`.
+fn ping_through(shell: &dyn Shell, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError> {
+    // No address takes longer than the script itself lets it, so nothing has to watch the time.
+    let answers = probe_by(targets, &ProbeOptions::default(), |script, _within| {
+        let output = shell.check(&Cmd::new(["sh", "-c", script]))?;
+        Ok::<_, CmdError>(String::from_utf8_lossy(&output).into_owned())
+    });
+    Ok(answers?)
 }
 
 /// Who is told about steps while they run: the journal (which must have them on disk before they happen) and the
@@ -107,4 +134,4 @@ pub struct StepError {
 }
 
 /// A host with its name, for messages.
-pub type NamedHosts = std::collections::BTreeMap<HostName, std::sync::Arc<dyn Host>>;
+pub type NamedHosts = BTreeMap<HostName, std::sync::Arc<dyn Host>>;

@@ -6,11 +6,12 @@ mod effect;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Host, HostError, StepError, StepLog, Survey};
-use crate::guest::Console;
-use crate::lab::{HostName, LabName};
+use crate::guest::{Answer, Console};
+use crate::lab::{Asked, HostName, LabName};
 use crate::plan::Step;
 use crate::state::{DomainName, HostState, Site, rig_host};
 
@@ -165,6 +166,13 @@ impl Host for SimHost {
         Err(HostError::Other {
             doing: format!("opening the console of {domain}"),
             message: "a simulated host has no guests".to_owned(),
+        })
+    }
+
+    fn ping(&self, _lab: &LabName, from: &Asked, _targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        Err(HostError::Other {
+            doing: format!("having {from} ping"),
+            message: "a simulated host sends nothing".to_owned(),
         })
     }
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::lab::{IfName, MacAddr};
 use crate::state::NicConfig;
 
+/// The kernel feature of bridges that sort frames by VLAN, as [`Survey::missing_modules`] calls it.
+pub const VLAN_FILTERING: &str = "bridge vlan_filtering";
+
 /// What a host is and has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
@@ -19,6 +22,16 @@ pub struct Survey {
     pub foreign_links: BTreeMap<String, String>,
     /// Subnets that the host reaches by links which are not this lab's, with the link's name.
     pub subnets: Vec<(IpNet, String)>,
+    /// Addresses that the host has and not from this lab, with the link's name.
+    pub addresses: BTreeMap<IpAddr, String>,
+    /// The MTU of each NIC, in bytes.
+    pub mtus: BTreeMap<IfName, u32>,
+    /// nftables tables of this lab's name that are not this lab's, e.g. `ip netlab-quick`.
+    pub foreign_tables: BTreeSet<String>,
+    /// Chains of others that drop what the host forwards.
+    pub forward_drops: Vec<ForwardDrop>,
+    /// Bridged packets pass such chains, too: br_netfilter is there and told to.
+    pub bridge_nf: bool,
     /// Domain names that are not this lab's, with their owner.
     pub foreign_domains: BTreeMap<String, String>,
     /// MAC addresses of domains that are not this lab's, with the domain's name.
@@ -51,6 +64,19 @@ pub struct Port {
     pub master: Option<String>,
     /// Largest packet it takes, in bytes.
     pub mtu: u32,
+}
+
+/// A chain of somebody else that drops forwarded packets unless a rule accepts them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardDrop {
+    /// Its family, table and name, as in `nft add rule`.
+    pub chain: String,
+    /// It is iptables' own.
+    pub by_iptables: bool,
+    /// Links from which it accepts everything.
+    pub accepts_from: BTreeSet<String>,
+    /// Links to which it accepts everything.
+    pub accepts_to: BTreeSet<String>,
 }
 
 /// Whether hardware virtualization can be used. An openable /dev/kvm proves nothing.

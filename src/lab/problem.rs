@@ -34,17 +34,17 @@ impl Problem {
 /// A message quotes what the user wrote between backticks: no control character of it gets to a terminal, and
 /// ten kilobytes of it are cut.
 fn readable(message: &str) -> String {
-    const MOST: usize = 80;
-    let pieces = message.split('`').map(|piece| {
+    let pieces = message.split('`').enumerate().map(|(at, piece)| {
+        let most = if at % 2 == 1 { 80 } else { usize::MAX };
         let mut text = String::new();
-        for c in piece.chars().take(MOST) {
+        for c in piece.chars().take(most) {
             if c.is_control() {
                 text.extend(c.escape_default());
             } else {
                 text.push(c);
             }
         }
-        if piece.chars().nth(MOST).is_some() {
+        if piece.chars().nth(most).is_some() {
             text.push('…');
         }
         text

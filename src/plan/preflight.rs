@@ -1,5 +1,7 @@
 //! What stands in the way of a lab: judged from the hosts' surveys, all at once, before anything is changed.
 
+mod rig;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -69,16 +71,24 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
             findings.extend(subnets(host, survey));
             findings.extend(domains(topology, guests, &macs, survey));
             findings.extend(equipment(topology, host, guests, survey));
+            findings.extend(services::errors(topology, name, host, survey));
         }
-        obstacles.extend(findings.into_iter().map(|Finding { what, help }| Obstacle {
-            severity: Severity::Error,
-            host: name.clone(),
-            what,
-            help,
-        }));
+        let warnings = survey.map(|survey| services::warnings(topology, host, survey));
+        for (severity, findings) in [
+            (Severity::Error, findings),
+            (Severity::Warning, warnings.unwrap_or_default()),
+        ] {
+            obstacles.extend(findings.into_iter().map(|Finding { what, help }| Obstacle {
+                severity,
+                host: name.clone(),
+                what,
+                help,
+            }));
+        }
     }
     obstacles.extend(memory(topology, surveys, observed));
     obstacles.extend(kvm(topology, surveys, observed));
+    obstacles.extend(rig::rig(topology, surveys));
     obstacles
 }
 
@@ -133,14 +143,23 @@ fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Op
         0 => "none".to_owned(),
         _ => nics.iter().map(|nic| nic.as_str()).collect::<Vec<_>>().join(", "),
     };
-    let missing = missing.iter().map(|(nic, networks)| {
+    let carrying = missing.iter().map(|(nic, networks)| {
         let networks = networks.join(", ");
         finding(
             format!("there is no NIC {nic} to carry network {networks}; the host's NICs: {there}"),
             help,
         )
     });
-    missing.chain(taken).collect()
+    let outside: BTreeSet<&IfName> = services::outside(topology, name, host)
+        .filter(|nic| !nics.contains(nic) && !missing.contains_key(nic))
+        .collect();
+    let leading = outside.into_iter().map(|nic| {
+        finding(
+            format!("there is no NIC {nic} to lead outside; the host's NICs: {there}"),
+            "name one of these where the lab says what leads outside",
+        )
+    });
+    carrying.chain(taken).chain(leading).collect()
 }
 
 /// NICs to be taken by which a real host is reached, without the lab's word that they may be.

@@ -37,7 +37,7 @@ pub struct HostState {
     /// Host NICs taken into a bridge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub uplinks: BTreeMap<IfName, Uplink>,
-    /// Floating addresses on NICs that netlab did not make, each as a /32; known by their label. (One on a bridge of
+    /// Floating addresses on NICs that netlab did not make, each as a /32; known by their metric. (One on a bridge of
     /// ours is among that link's addresses.)
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floating: BTreeMap<Ipv4Addr, IfName>,

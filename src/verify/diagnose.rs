@@ -312,7 +312,7 @@ mod tests {
             "node1: link tap1 of guest vm1 takes packets of 1400 bytes only"
         );
         let gone = said("vm1", |_, ports| {
-            _ = ports.get_mut(&host("node1")).unwrap().remove("eth0")
+            ports.get_mut(&host("node1")).unwrap().remove("eth0");
         });
         assert_eq!(gone.unwrap(), "node1: there is no link eth0 of network service");
     }

@@ -38,7 +38,7 @@ impl From<Answer> for Reply {
     }
 }
 
-/// The replies of each guest that was asked; of one that could not be asked, why.
+/// The replies of everybody who was asked; of one who could not be asked, why.
 pub type Replies = BTreeMap<Asked, Result<BTreeMap<IpAddr, Reply>, String>>;
 
 /// One question, what was expected and what came.
@@ -71,17 +71,17 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Holds `expectations` against `replies`; a guest that failed or did not answer gives unknown cells.
+    /// Holds `expectations` against `replies`; whoever failed or did not answer has unknown cells.
     pub fn new(expectations: Vec<Expectation>, replies: &Replies) -> Self {
         let unknown = |why: &str| Reply::from(Answer::Unknown(why.to_owned()));
         let cells = expectations.into_iter().map(|expectation| {
             let reply = match replies.get(&expectation.from) {
-                None => unknown("the guest was not asked"),
+                None => unknown("nobody asked it"),
                 Some(Err(error)) => unknown(error),
                 Some(Ok(given)) => given
                     .get(&expectation.address)
                     .cloned()
-                    .unwrap_or_else(|| unknown("the guest gave no answer for this address")),
+                    .unwrap_or_else(|| unknown("it gave no answer for this address")),
             };
             cell(expectation, reply)
         });

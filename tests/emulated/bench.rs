@@ -123,11 +123,16 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        for host in ["node1", "node2"] {
+        let namespaces = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        let mine = namespaces.filter_map(|namespace| {
+            let name = namespace.file_name().into_string().ok()?;
+            Some(name.strip_prefix(&self.namespace(""))?.to_owned())
+        });
+        for host in mine.chain(["node1", "node2"].map(str::to_owned)) {
             let _ = self
                 .rig
-                .apply(&self.lab, &[Step::RemoveMachine(name(host))], &Log::default());
-            let _ = LocalShell.run(&Cmd::new(["ip", "netns", "delete", &self.namespace(host)]));
+                .apply(&self.lab, &[Step::RemoveMachine(name(&host))], &Log::default());
+            let _ = LocalShell.run(&Cmd::new(["ip", "netns", "delete", &self.namespace(&host)]));
         }
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod devices;
 mod inside;
 mod life;
 mod network;

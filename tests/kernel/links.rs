@@ -326,7 +326,7 @@ fn a_vlan_device_is_observed_as_it_was_wanted() {
 
 #[test]
 fn a_vlan_device_and_its_bridge_have_the_mtu_of_the_nic_which_the_tag_takes_nothing_of() {
-    let test = "a_vlan_device_and_its_bridge_have_the_mtu_of_the_nic";
+    let test = "a_vlan_device_and_its_bridge_have_the_mtu_of_the_nic_which_the_tag_takes_nothing_of";
     let Some(host) = Namespace::new(test) else { return };
     if host.survey().missing_modules.contains("8021q") {
         skip(test, "this kernel has no 8021q");

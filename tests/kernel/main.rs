@@ -7,6 +7,9 @@
     reason = "clippy knows tests by their attribute, not their helpers"
 )]
 
+mod dhcp;
+mod firewall;
+mod floating;
 mod links;
 mod namespace;
 mod settings;

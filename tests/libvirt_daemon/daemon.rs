@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What runs as the first process of the daemon's namespaces. `$1` is the private folder. libvirtd is started again
 /// when it dies, as a service manager would. All ends with standard input.
-const INIT: &str = r#"
+const INIT: &str = r"
 set -e
 mount --bind $1/run /run
 mkdir -p /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /etc/libvirt
@@ -42,7 +42,7 @@ ip link set lo up
 virtlogd -d
 (while [ ! -e $1/no-libvirtd ] || sleep 0.02; do [ -e $1/no-libvirtd ] || libvirtd || true; sleep 0.02; done) &
 read -r _ || exit 0
-"#;
+";
 
 /// qemu.conf, as an emulated host has it.
 const AS_ROOT: &str = "user = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\nremember_owner = 0\n\

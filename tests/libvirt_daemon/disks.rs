@@ -19,11 +19,11 @@ fn base(daemon: &Daemon, format: &str) -> Volume {
     }
 }
 
-fn boot(volume: &Volume) -> Option<Boot> {
-    Some(Boot::Disk {
+fn boot(volume: &Volume) -> Boot {
+    Boot::Disk {
         base: volume.base.clone(),
         format: volume.base_format.clone(),
-    })
+    }
 }
 
 /// No pool, no folder, no file.
@@ -45,7 +45,7 @@ fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes() {
         let (name, volume) = (daemon.name(vm), base(&daemon, format));
         let before = daemon.sh(&format!("sha256sum {}", volume.base.display()));
         libvirt.create_volume(&name, &volume).unwrap();
-        let wanted = guest(&name, boot(&volume), &[]);
+        let wanted = guest(&name, Some(boot(&volume)), &[]);
         libvirt.define(&name, &wanted).unwrap();
         libvirt.start_paused(&name).unwrap();
         libvirt.resume(&name).unwrap();
@@ -65,6 +65,23 @@ fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes() {
 }
 
 #[test]
+fn nothing_is_left_of_a_disk_that_somebody_deleted() {
+    let Some(daemon) = Daemon::new("nothing_is_left_of_a_disk_that_somebody_deleted") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
+    libvirt.create_volume(&name, &volume).unwrap();
+    let wanted = guest(&name, Some(boot(&volume)), &[]);
+    libvirt.define(&name, &wanted).unwrap();
+    daemon.sh("rm /var/lib/libvirt/images/netlab.demo/demo.a.qcow2");
+    // A run looks before it acts.
+    assert!(libvirt.observe(&daemon.lab).unwrap().volumes.is_empty());
+    libvirt.undefine(&name, &wanted.uuid).unwrap();
+    assert_nothing_is_left(&daemon);
+}
+
+#[test]
 fn a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into() {
     let Some(daemon) = Daemon::new("a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into") else {
         return;
@@ -76,7 +93,7 @@ fn a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into() {
     volume.base = "/var/lib/libvirt/trap".into();
     daemon.sh("cd /var/lib/libvirt && qemu-img create -q -f qcow2 -b secret -F raw trap");
     libvirt.create_volume(&name, &volume).unwrap();
-    libvirt.define(&name, &guest(&name, boot(&volume), &[])).unwrap();
+    libvirt.define(&name, &guest(&name, Some(boot(&volume)), &[])).unwrap();
     libvirt.start_paused(&name).unwrap();
     let live = daemon.sh("virsh dumpxml demo.a");
     assert!(!live.contains("/secret"), "{live}");
@@ -122,7 +139,7 @@ fn a_base_that_was_changed_under_its_overlay_is_not_started_from() {
     let libvirt = daemon.libvirt();
     let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
     libvirt.create_volume(&name, &volume).unwrap();
-    libvirt.define(&name, &guest(&name, boot(&volume), &[])).unwrap();
+    libvirt.define(&name, &guest(&name, Some(boot(&volume)), &[])).unwrap();
     daemon.sh("printf x | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
     let error = libvirt.start_paused(&name).unwrap_err().to_string();
     assert!(
@@ -158,6 +175,6 @@ fn nothing_half_made_is_left_where_a_disk_could_not_be_made() {
         daemon.sh("ls /var/lib/libvirt/images/netlab.demo"),
         "demo.a.base\ndemo.a.qcow2\n"
     );
-    libvirt.define(&name, &guest(&name, boot(&volume), &[])).unwrap();
+    libvirt.define(&name, &guest(&name, Some(boot(&volume)), &[])).unwrap();
     libvirt.start_paused(&name).unwrap();
 }

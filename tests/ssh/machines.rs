@@ -17,7 +17,7 @@ use netlab::host::shell::NamespaceShell;
 use netlab::host::{Cmd, Host, Shell, StepError, StepLog};
 use netlab::lab::{Cable, CableEnd, HostName, LabName};
 use netlab::plan::Step;
-use netlab::state::{Machine, MachineNic};
+use netlab::state::{Machine, MachineKind, MachineNic};
 
 use crate::sshd::{Keyring, sshd_config, wait_until};
 
@@ -93,7 +93,7 @@ impl Machines {
         ];
         let nic = |address: &str| MachineNic {
             address: Some(address.parse().unwrap()),
-            gateway: None,
+            ..MachineNic::default()
         };
         let machine = |nics: &[(&str, &str)]| Machine {
             nics: nics
@@ -107,6 +107,8 @@ impl Machines {
                     (name.parse().unwrap(), config)
                 })
                 .collect::<BTreeMap<_, _>>(),
+            kind: MachineKind::Host,
+            outside: BTreeSet::new(),
             alive: true,
         };
         let all = [

@@ -1,13 +1,12 @@
 //! The blanks of a template filled in.
 
 use quick_xml::events::{BytesStart, Event};
-use sha2::{Digest, Sha256};
 
 use super::pen::{legal, path_text};
 use super::template::{Blank, Piece, Template};
 use super::{METADATA_URI, Pen, XmlError, broken};
 use crate::lab::Boot;
-use crate::state::{Accel, Domain, DomainName, DomainNic};
+use crate::state::{Accel, Domain, DomainName, DomainNic, uuid_from};
 
 /// Files of a domain on its host.
 #[derive(Debug, Clone, Copy)]
@@ -109,8 +108,7 @@ pub(super) fn fingerprint(domain: &Domain) -> Result<String, XmlError> {
         ..domain.clone()
     };
     let json = serde_json::to_string(&definition).map_err(broken)?;
-    let digest = <[u8; 32]>::from(Sha256::digest(json));
-    Ok(digest[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(uuid_from(&json))
 }
 
 fn os(pen: &mut Pen, domain: &Domain) -> Result<(), XmlError> {

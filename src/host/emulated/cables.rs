@@ -9,7 +9,7 @@ use crate::host::HostError;
 use crate::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use crate::plan::Step;
 
-/// The links of several hosts.
+/// The links of several machines.
 pub(super) type Links = BTreeMap<HostName, Vec<Link>>;
 
 /// The cables that `links` of one lab's hosts belong to: both ends are there, each the other's peer to the kernel.
@@ -90,7 +90,7 @@ impl Rig {
         for CableEnd { host, nic } in &cable.ends {
             let machine = self.folders.machine(lab, host);
             nics::forget(&machine, nic).map_err(doing(format!("forgetting {host}:{nic}")))?;
-            if let Found::Ours(own) = look(&self.shell, lab, host)? {
+            if let Found::Ours(_, own) = look(&self.shell, lab, host)? {
                 links.insert(host.clone(), own);
             }
         }

@@ -1,4 +1,4 @@
-//! Emulated hosts made and removed.
+//! Emulated machines made and removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -11,6 +11,7 @@ use super::{Rig, capabilities, daemon, doing, furniture, namespace, other, proce
 use crate::folders::Folders;
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
+use crate::state::MachineKind;
 
 /// The first arguments of the init of an emulated host, by which it is known.
 pub(super) fn init_arguments(lab: &LabName, host: &HostName) -> [String; 5] {
@@ -27,7 +28,7 @@ impl Rig {
     pub(super) fn create(&self, lab: &LabName, host: &HostName) -> Result<(), HostError> {
         let uri = daemon::libvirt_uri(&self.folders, lab, host)?;
         daemon::programs()?;
-        namespace::create(&self.shell, lab, host)?;
+        namespace::create(&self.shell, lab, host, MachineKind::Host)?;
         self.start(lab, host, &uri).map_err(|error| {
             let left = self.remove(lab, host).err();
             let left = left.map(|left| format!("; clearing up: {left}")).unwrap_or_default();
@@ -89,9 +90,9 @@ impl Rig {
             .spawn()
     }
 
-    /// Removes an emulated host with all that is in it, dead or alive, as far as it is there.
+    /// Removes an emulated machine with all that is in it, dead or alive, as far as it is there.
     pub(super) fn remove(&self, lab: &LabName, host: &HostName) -> Result<(), HostError> {
-        process::end(lab, host).map_err(doing(format!("ending emulated host {host}")))?;
+        process::end(lab, host).map_err(doing(format!("ending emulated machine {host}")))?;
         namespace::remove(&self.shell, lab, host)?;
         let machine = self.folders.machine(lab, host);
         drop(capabilities::keep_new(&self.folders, &machine));

@@ -1,10 +1,11 @@
-//! The rig: emulated hosts and the cables between them, on the machine that netlab runs on. Takes the steps of
-//! [`rig_host`](crate::state::rig_host) and gives that host's state: machines and cables, nothing else.
+//! The rig: emulated hosts, switches and routers and the cables between them, on the machine that netlab runs on. Takes
+//! the steps of [`rig_host`](crate::state::rig_host) and gives that host's state: machines and cables, nothing else.
 //!
 //! An emulated host is a network, a mount, a PID and a UTS namespace whose PID 1 is netlab itself ([`init_main`]),
 //! with a private /run, /var and /etc/libvirt and a libvirt daemon of its own; everything else it sees is this
 //! machine's. What is inside it (bridges, domains) is observed and changed like on any other host, through
-//! [`libvirt_uri`] and [`init_pid`]. The rig never touches a link of this machine's own network namespace, and never
+//! [`libvirt_uri`] and [`init_pid`]. A switch or a router is a network namespace and nothing else: no process, no file;
+//! all that it is can be read back from the kernel. The rig never touches a link of this machine's own network namespace, and never
 //! a namespace that does not bear the lab's mark, whatever it is called.
 
 mod cables;
@@ -17,17 +18,22 @@ mod namespace;
 mod nics;
 mod observe;
 mod process;
+mod router;
+mod switch;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use crate::folders::Folders;
-use crate::guest::Console;
+use crate::guest::{Answer, Console};
 use crate::host::shell::LocalShell;
-use crate::host::{Host, HostError, StepError, StepLog, Survey};
-use crate::lab::LabName;
+use crate::host::survey::VLAN_FILTERING;
+use crate::host::{Host, HostError, StepError, StepLog, Survey, ping_through};
+use crate::lab::{Asked, LabName};
 use crate::plan::Step;
-use crate::state::{DomainName, HostState};
+use crate::state::{DomainName, HostState, MachineKind};
 
 use namespace::Failed;
 
@@ -59,27 +65,32 @@ impl Rig {
 
     /// Steps of one kind that stand next to each other, applied as is best for the kind.
     fn apply_alike(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
-        match steps {
-            // The first of all probes QEMU; the others then find what it learned.
-            [first @ Step::CreateMachine(_), rest @ ..] if capabilities::are_cold(&self.folders) => {
-                match self.apply_one(lab, first, log) {
-                    Some(error) => vec![error],
-                    None if log.cancelled() => Vec::new(),
-                    None => self.apply_side_by_side(lab, rest, log),
-                }
-            }
-            [Step::PlugCable(_), ..] => logged(steps, log, || self.plug(lab, steps)).into_iter().collect(),
-            _ => self.apply_side_by_side(lab, steps, log),
+        if matches!(steps, [Step::PlugCable(_), ..]) {
+            return logged(steps, log, || self.plug(lab, steps)).into_iter().collect();
         }
+        let mut steps: Vec<&Step> = steps.iter().collect();
+        // The first host of all probes QEMU; the others then find what it learned.
+        let host = steps.iter().position(|step| matches!(step, Step::CreateMachine(_)));
+        if let Some(host) = host
+            && capabilities::are_cold(&self.folders)
+        {
+            if let Some(error) = self.apply_one(lab, steps.remove(host), log) {
+                return vec![error];
+            }
+            if log.cancelled() {
+                return Vec::new();
+            }
+        }
+        self.apply_side_by_side(lab, &steps, log)
     }
 
     /// Steps that have nothing to do with one another, each in a thread of its own.
-    fn apply_side_by_side(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
+    fn apply_side_by_side(&self, lab: &LabName, steps: &[&Step], log: &dyn StepLog) -> Vec<StepError> {
         let panicked = |step| failed(step, other("applying the step", "netlab's thread panicked"));
         thread::scope(|scope| {
             let threads: Vec<_> = steps
                 .iter()
-                .map(|step| (step, scope.spawn(move || self.apply_one(lab, step, log))))
+                .map(|&step| (step, scope.spawn(move || self.apply_one(lab, step, log))))
                 .collect();
             threads
                 .into_iter()
@@ -91,9 +102,14 @@ impl Rig {
     fn apply_one(&self, lab: &LabName, step: &Step, log: &dyn StepLog) -> Option<StepError> {
         logged(std::slice::from_ref(step), log, || match step {
             Step::CreateMachine(host) => Ok(self.create(lab, host)?),
-            Step::RemoveMachine(host) => Ok(self.remove(lab, host)?),
+            Step::CreateDevice(name, kind) => Ok(namespace::create(&self.shell, lab, name, *kind)?),
+            Step::RemoveMachine(name) => Ok(self.remove(lab, name)?),
             Step::UnplugCable(cable) => Ok(self.unplug(lab, cable)?),
-            Step::ConfigureMachine(host, machine) => Ok(self.configure(lab, host, machine)?),
+            Step::ConfigureMachine(name, machine) => Ok(match machine.kind {
+                MachineKind::Host => self.configure(lab, name, machine),
+                MachineKind::Switch => self.configure_switch(lab, name, machine),
+                MachineKind::Router => self.configure_router(lab, name, machine),
+            }?),
             _ => Err(other("applying the step", "it is not one of the rig's").into()),
         })
     }
@@ -101,11 +117,10 @@ impl Rig {
 
 impl Host for Rig {
     fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
-        need_root()?;
         self.observe_rig(lab)
     }
 
-    /// Only which of the programs that the rig runs are there.
+    /// Only which of the programs that the rig runs are there, and whether switches can sort frames by VLAN.
     fn survey(&self, _lab: &LabName) -> Result<Survey, HostError> {
         let wanted = [
             "ip",
@@ -117,8 +132,10 @@ impl Host for Rig {
             "virtlogd",
         ];
         let found = wanted.iter().filter(|program| daemon::find(program).is_some());
+        let missing = (!switch::can_filter(&self.shell)?).then(|| VLAN_FILTERING.to_owned());
         Ok(Survey {
             programs: found.map(ToString::to_string).collect(),
+            missing_modules: missing.into_iter().collect(),
             ..Survey::default()
         })
     }
@@ -128,7 +145,9 @@ impl Host for Rig {
             return Err(vec![failed(step, error)]);
         }
         let mut errors = Vec::new();
-        let alike = |a: &Step, b: &Step| std::mem::discriminant(a) == std::mem::discriminant(b);
+        let makes = |step: &Step| matches!(step, Step::CreateMachine(_) | Step::CreateDevice(..));
+        let alike =
+            |a: &Step, b: &Step| std::mem::discriminant(a) == std::mem::discriminant(b) || (makes(a) && makes(b));
         for steps in steps.chunk_by(alike) {
             if log.cancelled() {
                 break;
@@ -146,6 +165,13 @@ impl Host for Rig {
             &format!("opening the console of {domain}"),
             "this machine has the emulated hosts, and they have the guests",
         ))
+    }
+
+    fn ping(&self, lab: &LabName, from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        match from {
+            Asked::Router(router) => ping_through(&self.inside_router(lab, router)?, targets),
+            Asked::Vm(_) | Asked::Host(_) => Err(other(&format!("having {from} ping"), "it is no router of this lab")),
+        }
     }
 }
 

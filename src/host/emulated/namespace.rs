@@ -1,18 +1,22 @@
-//! Named network namespaces: one per emulated host, under /run/netns so that `ip netns exec` finds them.
+//! Named network namespaces: one per emulated machine, under /run/netns so that `ip netns exec` finds them.
 //!
 //! The owner's mark is on the object itself: the alias of the namespace's loopback device, set before the namespace
-//! gets its name. A namespace of the right name without the mark is somebody else's.
+//! gets its name. A namespace of the right name without the mark is somebody else's. A switch or a router is nothing
+//! but such a namespace, and its mark says which of the two it is.
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::Ipv4Net;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{doing, other};
+use super::{doing, other, switch};
 use crate::host::{Cmd, CmdError, HostError, Shell};
 use crate::lab::{HostName, LabName};
+use crate::state::MachineKind;
 
 /// Where iproute2 keeps names of network namespaces (ip-netns(8)).
 const FOLDER: &str = "/run/netns";
@@ -20,11 +24,23 @@ const FOLDER: &str = "/run/netns";
 /// `f_type` of a file that is a namespace: NSFS_MAGIC, include/uapi/linux/magic.h.
 const NSFS: u64 = 0x6e73_6673;
 
-/// Makes a namespace with mark `$1` and name `$2`. It lives in this one process until it has both, so that nobody ever
-/// sees it without the mark, not even after a kill -9 in between.
-const MAKE: &str = r#"ip link set dev lo up alias "$1" && exec ip netns attach "$2" $$"#;
+/// Makes a namespace with mark `$1` and name `$2` for a machine of kind `$3`, a switch with its bridge `$4`. It lives in
+/// this one process until it has all of that, so that nobody ever sees it without, not even after a kill -9 in between.
+const MAKE: &str = r#"set -e
+ip link set dev lo up alias "$1"
+case $3 in
+switch)
+    ip link add name "$4" type bridge stp_state 0 forward_delay 0
+    ip link set dev "$4" up alias "$1"
+    ;;
+router)
+    echo 1 >/proc/sys/net/ipv4/ip_forward
+    ;;
+esac
+exec ip netns attach "$2" $$
+"#;
 
-/// The namespace of an emulated host, as `ip netns` knows it.
+/// The namespace of an emulated machine, as `ip netns` knows it.
 pub(super) fn name(lab: &LabName, host: &HostName) -> String {
     format!("netlab.{lab}.{host}")
 }
@@ -34,8 +50,11 @@ pub(super) fn path(lab: &LabName, host: &HostName) -> PathBuf {
     Path::new(FOLDER).join(name(lab, host))
 }
 
-fn mark(lab: &LabName, host: &HostName) -> String {
-    format!("netlab:{lab}:{host}")
+fn mark(lab: &LabName, host: &HostName, kind: MachineKind) -> String {
+    match kind {
+        MachineKind::Host => format!("netlab:{lab}:{host}"),
+        MachineKind::Switch | MachineKind::Router => format!("netlab:{lab}:{host}:{kind}"),
+    }
 }
 
 /// What stands under a namespace's name.
@@ -48,10 +67,10 @@ pub(super) enum Found {
     /// A namespace without the lab's mark.
     Foreign,
     /// The lab's, with the links in it.
-    Ours(Vec<Link>),
+    Ours(MachineKind, Vec<Link>),
 }
 
-/// A link as `ip -details -json link` shows it; only what the rig asks for.
+/// A link as `ip -details -json address` shows it; only what the rig asks for.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the names are those of ip(8)")]
 pub(super) struct Link {
@@ -60,6 +79,10 @@ pub(super) struct Link {
     /// Its index.
     pub ifindex: u32,
     ifalias: Option<String>,
+    #[serde(default)]
+    flags: Vec<String>,
+    #[serde(default)]
+    addr_info: Vec<Address>,
     /// The bridge it is a port of.
     pub master: Option<String>,
     /// Of a veth whose peer is in another namespace: the peer's index there.
@@ -77,6 +100,21 @@ pub(super) struct Link {
 #[derive(Debug, Clone, Deserialize)]
 struct LinkInfo {
     info_kind: Option<String>,
+    info_data: Option<LinkDetails>,
+}
+
+/// What only links of some kinds have.
+#[derive(Debug, Clone, Deserialize)]
+struct LinkDetails {
+    /// Of a bridge: 1 where it looks at VLAN tags.
+    vlan_filtering: Option<u8>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Address {
+    local: Option<IpAddr>,
+    prefixlen: u8,
+    scope: String,
 }
 
 impl Link {
@@ -84,6 +122,26 @@ impl Link {
     pub fn kind(&self) -> &str {
         let info = self.linkinfo.as_ref();
         info.and_then(|info| info.info_kind.as_deref()).unwrap_or_default()
+    }
+
+    /// Administratively up.
+    pub fn is_up(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "UP")
+    }
+
+    /// A bridge that looks at VLAN tags.
+    pub fn filters_vlans(&self) -> bool {
+        let details = self.linkinfo.as_ref().and_then(|info| info.info_data.as_ref());
+        details.and_then(|details| details.vlan_filtering) == Some(1)
+    }
+
+    /// Its global IPv4 addresses, in the kernel's order.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Net> {
+        let global = self.addr_info.iter().filter(|address| address.scope == "global");
+        global.filter_map(|address| match address.local {
+            Some(IpAddr::V4(local)) => Ipv4Net::new(local, address.prefixlen).ok(),
+            Some(IpAddr::V6(_)) | None => None,
+        })
     }
 }
 
@@ -94,9 +152,9 @@ struct Number {
     name: Option<String>,
 }
 
-/// What `ip` prints as JSON.
-fn json<T: DeserializeOwned>(shell: &dyn Shell, arguments: &[&str]) -> Result<T, CmdError> {
-    let cmd = Cmd::new(["ip"].iter().chain(arguments).copied());
+/// What a command of iproute2 prints as JSON.
+pub(super) fn json<T: DeserializeOwned>(shell: &dyn Shell, argv: &[&str]) -> Result<T, CmdError> {
+    let cmd = Cmd::new(argv.iter().copied());
     serde_json::from_slice(&shell.check(&cmd)?).map_err(|error| CmdError::Unreadable {
         command: cmd.to_string(),
         message: error.to_string(),
@@ -115,28 +173,29 @@ pub(super) fn look(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Result<
         return Ok(Found::Stale);
     }
     let name = name(lab, host);
-    let mut links: Vec<Link> = json(shell, &["-n", &name, "-details", "-json", "link", "show"])?;
+    let mut links: Vec<Link> = json(shell, &["ip", "-n", &name, "-details", "-json", "address", "show"])?;
     if links.iter().any(|link| link.link_netnsid.is_some()) {
-        let numbers: Vec<Number> = json(shell, &["-n", &name, "-json", "netns", "list-id"])?;
+        let numbers: Vec<Number> = json(shell, &["ip", "-n", &name, "-json", "netns", "list-id"])?;
         for link in &mut links {
             let named = |number: &&Number| Some(number.nsid) == link.link_netnsid;
             link.peer_namespace = numbers.iter().find(named).and_then(|number| number.name.clone());
         }
     }
-    let mark = mark(lab, host);
-    let ours = links
-        .iter()
-        .any(|link| link.ifname == "lo" && link.ifalias.as_deref() == Some(&mark));
-    Ok(if ours { Found::Ours(links) } else { Found::Foreign })
+    let found = links.iter().find(|link| link.ifname == "lo");
+    let found = found.and_then(|lo| lo.ifalias.as_deref()).unwrap_or_default();
+    let kind = [MachineKind::Host, MachineKind::Switch, MachineKind::Router]
+        .into_iter()
+        .find(|kind| found == mark(lab, host, *kind));
+    Ok(kind.map_or(Found::Foreign, |kind| Found::Ours(kind, links)))
 }
 
 /// The links of a namespace that must be the lab's.
 pub(super) fn links(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Result<Vec<Link>, HostError> {
     match look(shell, lab, host)? {
-        Found::Ours(links) => Ok(links),
+        Found::Ours(_, links) => Ok(links),
         Found::Foreign => Err(foreign(lab, host)),
         Found::Absent | Found::Stale => Err(other(
-            &format!("looking at emulated host {host}"),
+            &format!("looking at emulated machine {host}"),
             "its network namespace is not there",
         )),
     }
@@ -155,25 +214,24 @@ pub(super) fn named(lab: &LabName) -> Result<Vec<HostName>, HostError> {
         .collect())
 }
 
-/// Makes the namespace, its loopback device up. Whatever has the name already is left alone.
-pub(super) fn create(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Result<(), HostError> {
+/// Makes the namespace, its loopback device up; of a switch with its bridge, of a router one that forwards. Whatever
+/// has the name already is left alone.
+pub(super) fn create(shell: &dyn Shell, lab: &LabName, host: &HostName, kind: MachineKind) -> Result<(), HostError> {
     match look(shell, lab, host)? {
         Found::Absent => {}
         Found::Foreign => return Err(foreign(lab, host)),
-        Found::Stale | Found::Ours(_) => {
+        Found::Stale | Found::Ours(..) => {
             return Err(other(
                 &format!("making network namespace {}", name(lab, host)),
                 "it is there already",
             ));
         }
     }
-    let (mark, name) = (mark(lab, host), name(lab, host));
+    let (mark, name, kind) = (mark(lab, host, kind), name(lab, host), kind.to_string());
     // Dies with netlab, so that no namespace gets its name after a run that comes next has looked.
     let dying = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net"];
-    let mut cmd = Cmd::new(dying);
-    cmd.argv
-        .extend(["sh", "-c", MAKE, "sh", &mark, &name].map(str::to_owned));
-    shell.check(&cmd)?;
+    let script = ["sh", "-c", MAKE, "sh", &mark, &name, &kind, switch::BRIDGE];
+    shell.check(&Cmd::new(dying.into_iter().chain(script)))?;
     Ok(())
 }
 
@@ -185,7 +243,7 @@ pub(super) fn remove(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resul
             let path = path(lab, host);
             fs::remove_file(&path).map_err(doing(format!("deleting {}", path.display())))
         }
-        Found::Ours(links) => {
+        Found::Ours(_, links) => {
             // The kernel clears a namespace some time after its name is gone; until then the far end of a cable
             // would stand in the way of a new one.
             let cables = links.iter().filter(|link| link.kind() == "veth");
@@ -201,18 +259,28 @@ pub(super) fn remove(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resul
 fn foreign(lab: &LabName, host: &HostName) -> HostError {
     let name = name(lab, host);
     other(
-        &format!("making emulated host {host}"),
+        &format!("making emulated machine {host}"),
         &format!("network namespace {name} is there and not netlab's: `ip netns delete {name}` if it is not needed"),
     )
 }
 
 /// `ip -batch` with `lines`, inside `namespace` if one is given.
 pub(super) fn batch(shell: &dyn Shell, namespace: Option<&str>, lines: &[String]) -> Result<(), Failed> {
+    batch_of("ip", shell, namespace, lines)
+}
+
+/// The same with another `program` of iproute2.
+pub(super) fn batch_of(
+    program: &str,
+    shell: &dyn Shell,
+    namespace: Option<&str>,
+    lines: &[String],
+) -> Result<(), Failed> {
     let Some(last) = lines.len().checked_sub(1) else {
         return Ok(());
     };
     let place = namespace.into_iter().flat_map(|name| ["-n", name]);
-    let argv = ["ip"].into_iter().chain(place).chain(["-batch", "-"]);
+    let argv = [program].into_iter().chain(place).chain(["-batch", "-"]);
     let output = shell
         .run(&Cmd::new(argv).fed(lines.join("\n") + "\n"))
         .map_err(|error| Failed {
@@ -229,7 +297,10 @@ pub(super) fn batch(shell: &dyn Shell, namespace: Option<&str>, lines: &[String]
         .map_or(0, |number| number.saturating_sub(1).min(last));
     Err(Failed {
         at,
-        error: other(&format!("ip {}", lines[at]), said.lines().next().unwrap_or_default()),
+        error: other(
+            &format!("{program} {}", lines[at]),
+            said.lines().next().unwrap_or_default(),
+        ),
     })
 }
 

@@ -93,12 +93,19 @@ impl Rig {
     }
 }
 
+/// What makes a NIC without a cable.
+pub(super) fn lines_to_make(lab: &LabName, host: &HostName, nic: &IfName) -> [String; 2] {
+    [
+        format!("tuntap add dev {nic} mode tap"),
+        format!("link set dev {nic} address {}", mac(lab, host, nic)),
+    ]
+}
+
 /// What makes a NIC what it should be, whatever it was.
-fn lines_for(lab: &LabName, host: &HostName, nic: &IfName, config: &MachineNic, make: bool) -> Vec<String> {
+pub(super) fn lines_for(lab: &LabName, host: &HostName, nic: &IfName, config: &MachineNic, make: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if make {
-        lines.push(format!("tuntap add dev {nic} mode tap"));
-        lines.push(format!("link set dev {nic} address {}", mac(lab, host, nic)));
+        lines.extend(lines_to_make(lab, host, nic));
     }
     // Routes go with their addresses.
     lines.push(format!("address flush dev {nic} scope global"));

@@ -1,4 +1,4 @@
-//! What there is of a lab's emulated hosts and cables.
+//! What there is of a lab's emulated machines and cables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::namespace::{self, Found, Link};
-use super::{Rig, cables, daemon, doing, init_pid, nics};
+use super::{Rig, cables, daemon, doing, init_pid, need_root, nics};
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
 use crate::state::{HostState, Machine, MachineKind};
@@ -20,6 +20,11 @@ impl Rig {
     pub(super) fn observe_rig(&self, lab: &LabName) -> Result<HostState, HostError> {
         let mut hosts: BTreeSet<_> = namespace::named(lab)?.into_iter().collect();
         hosts.extend(self.furnished(lab)?);
+        if hosts.is_empty() {
+            // Anybody can see that there is nothing, and ask what would be done.
+            return Ok(HostState::default());
+        }
+        need_root()?;
 
         let mut machines = BTreeMap::new();
         let mut links = cables::Links::new();
@@ -28,8 +33,12 @@ impl Rig {
             if matches!(found, Found::Foreign | Found::Absent) && !self.folders.machine(lab, &host).exists() {
                 continue;
             }
-            let own = if let Found::Ours(own) = found { own } else { Vec::new() };
-            machines.insert(host.clone(), self.machine(lab, &host, &own)?);
+            let (kind, own) = match found {
+                Found::Ours(kind, own) => (kind, own),
+                // A folder alone: only hosts have one.
+                Found::Foreign | Found::Absent | Found::Stale => (MachineKind::Host, Vec::new()),
+            };
+            machines.insert(host.clone(), self.machine(lab, &host, kind, &own)?);
             links.insert(host, own);
         }
         Ok(HostState {
@@ -47,19 +56,31 @@ impl Rig {
                 .filter_map(|machine| machine.ok()?.file_name().to_str()?.parse().ok())
                 .collect()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => need_root().map(|()| Vec::new()),
             Err(error) => Err(doing(format!("listing {}", folder.display()))(error)),
         }
     }
 
-    fn machine(&self, lab: &LabName, host: &HostName, links: &[Link]) -> Result<Machine, HostError> {
-        let folder = self.folders.machine(lab, host);
-        let record = nics::read(&folder).map_err(doing(format!("reading what {host}'s NICs have")))?;
-        let there = |nic: &str| links.iter().any(|link| link.ifname == nic);
+    fn machine(&self, lab: &LabName, name: &HostName, kind: MachineKind, links: &[Link]) -> Result<Machine, HostError> {
+        let (nics, outside, alive) = match kind {
+            MachineKind::Host => {
+                let record = nics::read(&self.folders.machine(lab, name));
+                let record = record.map_err(doing(format!("reading what {name}'s NICs have")))?;
+                let there = |nic: &str| links.iter().any(|link| link.ifname == nic);
+                let nics = record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect();
+                (nics, BTreeSet::new(), self.is_alive(lab, name))
+            }
+            MachineKind::Switch => {
+                let (nics, whole) = self.observe_switch(lab, name, links)?;
+                (nics, BTreeSet::new(), whole)
+            }
+            MachineKind::Router => self.observe_router(lab, name, links)?,
+        };
         Ok(Machine {
-            kind: MachineKind::Host,
-            outside: BTreeSet::new(),
-            nics: record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect(),
-            alive: self.is_alive(lab, host),
+            kind,
+            nics,
+            outside,
+            alive,
         })
     }
 

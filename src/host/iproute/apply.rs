@@ -1,13 +1,13 @@
 //! Carries out network steps: a run of them becomes one look and one `ip -batch`, however long it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
 use super::json::Look;
 use super::mark::{self, ALIAS_LIMIT, Mark, bridge_address, in_group, owner, quoted};
 use super::nic::Address;
-use super::{Failed, NetworkError, uplink};
+use super::{Failed, NetworkError, floating, uplink};
 use crate::host::cmd::{Cmd, Shell};
 use crate::host::sysctl::SysctlMarks;
 use crate::lab::{IfName, LabName};
@@ -56,6 +56,8 @@ struct Run<'a> {
     lines: Vec<Line>,
     /// Links that the batch makes.
     made: BTreeSet<IfName>,
+    /// Bridges that the batch makes or changes: the lab asks for their Ethernet address.
+    given: BTreeMap<IfName, bool>,
     /// Links that the batch leaves otherwise than the look says, as far as another step's lines depend on that.
     stale: BTreeSet<IfName>,
 }
@@ -68,6 +70,7 @@ impl<'a> Run<'a> {
             look: None,
             lines: Vec::new(),
             made: BTreeSet::new(),
+            given: BTreeMap::new(),
             stale: BTreeSet::new(),
         }
     }
@@ -98,6 +101,10 @@ impl<'a> Run<'a> {
             Ok(lines) => lines,
             Err(cause) => return Ok(Err(cause)),
         };
+        if let Step::CreateLink(name, link) | Step::ChangeLink(name, link) = step {
+            let given = matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. });
+            self.given.insert(name.clone(), given);
+        }
         match step {
             Step::CreateLink(name, _) => _ = self.made.insert(name.clone()),
             Step::DeleteLink { name, .. } => _ = self.stale.insert(name.clone()),
@@ -142,9 +149,16 @@ impl<'a> Run<'a> {
             }
             Step::TakeUplink(nic, wanted) => {
                 self.own(look, &wanted.bridge)?;
-                uplink::take(look, self.lab, nic, wanted)
+                let given = self.given.get(&wanted.bridge).copied();
+                let stands = || look.link(wanted.bridge.as_str()).is_some_and(mark::address_is_given);
+                uplink::take(look, self.lab, nic, wanted, given.unwrap_or_else(stands))
             }
             Step::ReleaseUplink(nic, _) => uplink::release(look, self.lab, nic),
+            Step::AddFloating(address, nic) => {
+                self.exists(look, nic)?;
+                Ok(Vec::from_iter(floating::add(look, self.lab, *address, nic)?))
+            }
+            Step::DeleteFloating(address, nic) => Ok(Vec::from_iter(floating::delete(look, self.lab, *address, nic))),
             other => Err(NetworkError::Refused(format!("not a network step: {other}"))),
         }
     }
@@ -188,9 +202,9 @@ impl<'a> Run<'a> {
         let mut lines = vec![match &link.kind {
             // Multicast goes to every port: with snooping on, a stray querier on the uplink's side would cut off the
             // guests that rely on multicast without reporting it.
-            LinkKind::Bridge { stp, mac: _ } => format!(
+            LinkKind::Bridge { stp, mac } => format!(
                 "link add name {name} group {group} address {} type bridge stp_state {} {}mcast_snooping 0",
-                bridge_address(look, self.lab, name),
+                mac.map_or_else(|| bridge_address(look, self.lab, name), |mac| mac.to_string()),
                 u8::from(*stp),
                 // Without spanning tree a new port's delay only loses its first packets.
                 if *stp { "" } else { "forward_delay 0 " },
@@ -209,7 +223,7 @@ impl<'a> Run<'a> {
         lines.extend(enslave(name, link.master.as_ref()));
         lines.push(format!("link set dev {name} up"));
         lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
-        lines.push(self.alias(name, &link.purpose)?);
+        lines.push(self.alias(name, link)?);
         Ok(lines)
     }
 
@@ -229,6 +243,15 @@ impl<'a> Run<'a> {
             LinkKind::Vlan { .. } => {}
         }
         let before = look.link(name.as_str());
+        match link.kind {
+            LinkKind::Bridge { mac: Some(mac), .. } => lines.push(format!("link set dev {name} address {mac}")),
+            LinkKind::Bridge { mac: None, .. } if before.is_some_and(mark::address_is_given) => {
+                let address = uplink::address(look, self.lab, name);
+                let address = address.unwrap_or_else(|| bridge_address(look, self.lab, name));
+                lines.push(format!("link set dev {name} address {address}"));
+            }
+            LinkKind::Bridge { .. } | LinkKind::Vlan { .. } => {}
+        }
         if before.is_some_and(|before| before.ifalias.is_none()) {
             lines.extend(quiet(look, name));
         }
@@ -239,7 +262,7 @@ impl<'a> Run<'a> {
             lines.push(format!("link set dev {name} nomaster"));
         }
         lines.push(format!("link set dev {name} up"));
-        lines.push(self.alias(name, &link.purpose)?);
+        lines.push(self.alias(name, link)?);
         Ok(lines)
     }
 
@@ -259,8 +282,9 @@ impl<'a> Run<'a> {
     }
 
     /// The line that finishes a link: its mark in full.
-    fn alias(&self, name: &IfName, purpose: &str) -> Result<String, NetworkError> {
-        let alias = mark::alias(self.lab, purpose);
+    fn alias(&self, name: &IfName, link: &Link) -> Result<String, NetworkError> {
+        let purpose = &link.purpose;
+        let alias = mark::alias(self.lab, purpose, &link.kind);
         let quoted = quoted(&alias)
             .filter(|_| alias.len() <= ALIAS_LIMIT)
             .ok_or_else(|| NetworkError::Refused(format!("the purpose of {name} cannot be an alias: {purpose:?}")))?;
@@ -277,6 +301,7 @@ impl<'a> Run<'a> {
             delete_at_once(&mut lines, &look, self.lab);
         }
         self.made.clear();
+        self.given.clear();
         self.stale.clear();
         let Some(first) = lines.first() else {
             return Ok(());

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::json::{Look, RawLink};
 use crate::lab::{IfName, LabName};
+use crate::state::LinkKind;
 
 /// Most bytes of an alias: IFALIASZ - 1 (linux/if.h).
 pub(super) const ALIAS_LIMIT: usize = 255;
@@ -89,14 +90,30 @@ pub(super) fn group(lab: &str) -> u32 {
     u32::from_be_bytes([a, b, c, d]) & 0x3fff_ffff | 0x4000_0000
 }
 
+/// The number can be a lab's link group.
+pub(super) fn can_be_group(number: u32) -> bool {
+    (0x4000_0000..0x8000_0000).contains(&number)
+}
+
 /// Whether the link is in the group of the lab.
 pub(super) fn in_group(link: &RawLink, lab: &str) -> bool {
     link.group.as_deref() == Some(group(lab).to_string().as_str())
 }
 
+/// What stands behind the purpose of a bridge whose Ethernet address the lab asks for. The address itself does not tell:
+/// it may be that of the NIC in the bridge either way.
+pub(super) const ADDRESS_GIVEN: &str = " (address given)";
+
 /// The alias of a finished link.
-pub(super) fn alias(lab: &LabName, purpose: &str) -> String {
-    format!("netlab:{lab}:{purpose}")
+pub(super) fn alias(lab: &LabName, purpose: &str, kind: &LinkKind) -> String {
+    let given = matches!(kind, LinkKind::Bridge { mac: Some(_), .. });
+    format!("netlab:{lab}:{purpose}{}", if given { ADDRESS_GIVEN } else { "" })
+}
+
+/// The lab asks for this bridge's Ethernet address.
+pub(super) fn address_is_given(link: &RawLink) -> bool {
+    let alias = link.ifalias.as_deref().unwrap_or_default();
+    alias.ends_with(ADDRESS_GIVEN)
 }
 
 /// The Ethernet address that a bridge of ours has by itself, locally administered.

@@ -13,6 +13,7 @@
 //! - A setting's old value is on disk before the lab's mark, the mark before the change.
 
 mod apply;
+mod floating;
 mod json;
 mod mark;
 mod nic;
@@ -24,8 +25,10 @@ mod undo;
 mod uplink;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 pub use apply::apply;
+pub use floating::announce;
 pub use observe::observe;
 pub use ports::ports;
 pub use survey::survey;
@@ -43,6 +46,8 @@ pub struct Network {
     pub links: BTreeMap<IfName, Link>,
     /// Host NICs taken into a bridge; one whose bridge is the NIC itself is only half taken.
     pub uplinks: BTreeMap<IfName, Uplink>,
+    /// Floating addresses on NICs that netlab did not make.
+    pub floating: BTreeMap<Ipv4Addr, IfName>,
     /// Kernel settings changed.
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Interface indexes of the links.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::floating;
 use super::json::{Look, RawAddress, RawLink, RawRoute};
 use crate::state::{NicConfig, Route};
 
@@ -147,10 +148,11 @@ impl Standing {
     }
 }
 
-/// Whether an address moves with its NIC's traffic. Temporary ones (RFC 8981) do not: the kernel makes new ones.
+/// Whether an address moves with its NIC's traffic. Temporary ones (RFC 8981) do not: the kernel makes new ones. Nor do
+/// floating ones, which are a lab's.
 fn moves(raw: &RawAddress) -> bool {
     match raw.local {
-        Some(IpAddr::V4(_)) => true,
+        Some(IpAddr::V4(_)) => !floating::is_any(raw),
         Some(IpAddr::V6(_)) => raw.scope != "link" && !raw.temporary,
         None => false,
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::Network;
 use super::json::{Look, RawLink};
-use super::mark::Mark;
+use super::mark::{self, Mark};
 use super::nic::Standing;
 use super::record::Record;
+use super::{Network, floating};
 use crate::host::cmd::{CmdError, Shell};
 use crate::host::sysctl::SysctlMarks;
 use crate::lab::{IfName, LabName, VlanId};
@@ -35,6 +35,9 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, CmdError> {
         }
     }
     for raw in &look.links {
+        for address in raw.addr_info.iter().filter_map(|raw| floating::of(raw, lab)) {
+            network.floating.insert(address, name(&raw.ifname)?);
+        }
         let Mark::Made { by, purpose } = Mark::read(raw, lab) else {
             continue;
         };
@@ -66,9 +69,14 @@ fn made(raw: &RawLink, purpose: String, came: &BTreeSet<IpNet>) -> Result<Link, 
         }
         _ => LinkKind::Bridge {
             stp: data.stp_state != Some(0),
-            mac: None,
+            mac: raw
+                .address
+                .as_deref()
+                .filter(|_| mark::address_is_given(raw))
+                .and_then(|address| address.parse().ok()),
         },
     };
+    let purpose = purpose.strip_suffix(mark::ADDRESS_GIVEN).unwrap_or(&purpose).to_owned();
     let delays = matches!(kind, LinkKind::Bridge { stp: false, .. }) && data.forward_delay != Some(0);
     Ok(Link {
         kind,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::floating;
 use super::json::{Look, RawRoute};
 use super::mark::{Mark, owner};
 use super::nic::{Standing, destination};
@@ -28,7 +29,7 @@ const PROGRAMS: [&str; 8] = [
 
 /// Prints `program <name>` for each argument that is one, `missing <module>` for a missing kernel feature, and
 /// `memory <kB>`. A module counts as present when it is loaded or built in, when it could be loaded, or when a link
-/// of its kind can be made in a network namespace that ends with the attempt.
+/// of its kind, or a rule, can be made in a network namespace that ends with the attempt.
 const SCRIPT: &str = r#"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 for program; do
@@ -43,6 +44,13 @@ probe() {
 for module in bridge 8021q; do
     [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || probe "$module" || echo "missing $module"
 done
+load() {
+    command -v nft >/dev/null && unshare -n true 2>/dev/null || return 0
+    unshare -n nft "$1" >/dev/null 2>&1
+}
+load 'table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }' || echo "missing nft_masq"
+load 'table bridge t { chain c { type filter hook prerouting priority -300; arp daddr ip 10.0.0.1 drop; }; }' ||
+    echo "missing nft_bridge"
 sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo
 "#;
 
@@ -78,10 +86,20 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
                     .filter(|net| net.prefix_len() > 0)
                     .map(|net| (net, name.clone())),
             );
+            let addresses = config.addresses.iter().map(IpNet::addr);
+            survey
+                .addresses
+                .extend(addresses.map(|address| (address, name.clone())));
+            survey.mtus.extend(link.mtu.map(|mtu| (nic.clone(), mtu)));
             survey.nics.insert(nic, config);
         }
         let owner = owner(&look, link, lab);
         is_ours |= owner == format!("lab {lab}");
+        for raw in link.addr_info.iter().filter(|raw| floating::of(raw, lab).is_none()) {
+            if let Some(address) = raw.local.filter(|_| !mark.is_made_by(lab)) {
+                survey.addresses.insert(address, name.clone());
+            }
+        }
         if is_ours {
             ours.insert(name);
         } else if !is_free {

@@ -6,7 +6,7 @@
 
 use super::NetworkError;
 use super::json::{Look, RawLink};
-use super::mark::{Mark, bridge_address, owner, quoted};
+use super::mark::{Mark, address_is_given, bridge_address, owner, quoted};
 use super::nic::Standing;
 use super::observe::parse;
 use super::record::Record;
@@ -14,7 +14,15 @@ use crate::lab::{IfName, LabName};
 use crate::state::Uplink;
 
 /// The lines that enslave `nic` and move what stands on it to the bridge.
-pub(super) fn take(look: &Look, lab: &LabName, nic: &IfName, wanted: &Uplink) -> Result<Vec<String>, NetworkError> {
+///
+/// `given`: the lab asks for the bridge's Ethernet address itself.
+pub(super) fn take(
+    look: &Look,
+    lab: &LabName,
+    nic: &IfName,
+    wanted: &Uplink,
+    given: bool,
+) -> Result<Vec<String>, NetworkError> {
     let bridge = &wanted.bridge;
     let refuse = |why: String| NetworkError::NotTakeable { nic: nic.clone(), why };
     let link = look
@@ -56,7 +64,7 @@ pub(super) fn take(look: &Look, lab: &LabName, nic: &IfName, wanted: &Uplink) ->
     let was = record.was.with_times_of(&there).with_times_of(&now);
 
     let mut lines = vec![format!("link set dev {nic} alias {alias}")];
-    if let Some(address) = &link.address {
+    if let Some(address) = link.address.as_ref().filter(|_| !given) {
         // Neighbours know the host's addresses by the NIC's Ethernet address: it moves along.
         lines.push(format!("link set dev {bridge} address {address}"));
     }
@@ -114,10 +122,12 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
     move_routes(&mut lines, &was, ours.map(|_| (&bridge, &there)), (nic, &now));
     if ours.is_some() {
         clear(&mut lines, &was, &there, &bridge);
-        lines.push(format!(
-            "link set dev {bridge} address {}",
-            bridge_address(look, lab, &bridge)
-        ));
+        if !ours.is_some_and(address_is_given) {
+            lines.push(format!(
+                "link set dev {bridge} address {}",
+                bridge_address(look, lab, &bridge)
+            ));
+        }
         if was.has_ipv6() {
             lines.push(format!("link set dev {bridge} addrgenmode none"));
             lines.push(format!("address flush dev {bridge} scope link"));
@@ -126,6 +136,15 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
     let alias = quoted(&was.alias).unwrap_or_else(|| "\"\"".to_owned());
     lines.push(format!("link set dev {nic} alias {alias}"));
     Ok(lines)
+}
+
+/// The Ethernet address of a NIC that `bridge` has taken, which it has then too.
+pub(super) fn address(look: &Look, lab: &LabName, bridge: &IfName) -> Option<String> {
+    let nic = look.links.iter().find(|link| {
+        let taken = matches!(Mark::read(link, lab), Mark::Taken { by, .. } if by == lab.as_str());
+        taken && link.master.as_deref() == Some(bridge.as_str())
+    });
+    nic.and_then(|nic| nic.address.clone())
 }
 
 /// What stands on a link that may not be there.

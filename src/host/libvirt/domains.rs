@@ -93,6 +93,7 @@ pub(super) fn undefine(conn: &Connect, name: &DomainName, uuid: &str, shell: &dy
             _ => {}
         }
     }
+    volumes::tidy(conn, name, shell);
     Ok(logs::delete(name, shell)?)
 }
 

@@ -173,6 +173,17 @@ pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Re
     drop_if_empty(&pool, &doing)
 }
 
+/// What is left of a disk that was deleted by hand: its note, and the pool if it was the last.
+pub(super) fn tidy(conn: &Connect, name: &DomainName, shell: &dyn Shell) {
+    if let Ok(Pool::Ours(pool)) = pool(conn, name.lab())
+        && matches!(pool.lookup_storage_vol_by_name(&file(name)), Err(error) if code(&error) == NO_VOLUME)
+    {
+        // That something is left of what somebody else has broken is no failure of ours.
+        drop(base::forget(&folder(name.lab()), name, shell));
+        drop(drop_if_empty(&pool, ""));
+    }
+}
+
 /// Removes the pool if nothing is in it.
 fn drop_if_empty(pool: &StoragePool, doing: &str) -> Result<(), HostError> {
     pool.refresh(0).map_err(failed(doing))?;

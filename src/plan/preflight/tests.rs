@@ -2,16 +2,18 @@ use std::collections::BTreeMap;
 
 use super::{Obstacle, Severity, preflight};
 use crate::host::Survey;
-use crate::host::survey::Kvm;
-use crate::lab::{Connect, HostName};
+use crate::host::survey::{ForwardDrop, Kvm};
+use crate::lab::{Class, Connect, HostName, NatRule};
 use crate::plan::example::{host, link, on, survey, topology, up, vm};
 use crate::state::{DomainName, NicConfig, Site};
-use crate::topology::Topology;
+use crate::topology::{GuestFloating, SegmentDhcp, Topology};
 
-/// The example lab's `node1` as this machine itself, which has NICs of its own.
+/// The example lab's `node1` as this machine itself, which has NICs of its own; nothing joins the two hosts.
 fn local() -> Topology {
     let mut topology = topology();
     topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
+    let node2 = topology.hosts.get_mut(&host("node2")).unwrap();
+    node2.segments.values_mut().for_each(|segment| segment.uplink = None);
     topology.cables.clear();
     topology
 }
@@ -217,6 +219,167 @@ fn a_kvm_that_cannot_work_is_one_warning_per_machine_and_no_error() {
         "{obstacles:#?}"
     );
     assert_eq!(preflight(&topology(), &surveys, &up()), [], "no guest is to be started");
+}
+
+/// The example lab's `node1` as a router: translates, serves DHCP and has a floating address, all by `eth1`.
+fn router() -> Topology {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.nat = vec![NatRule {
+        on: host("node1"),
+        from: vec!["10.0.1.0/24".parse().unwrap()],
+        out: link("eth1"),
+        source: None,
+    }];
+    node1.segments.values_mut().next().unwrap().dhcp = Some(SegmentDhcp {
+        leases: BTreeMap::new(),
+        nameservers: Vec::new(),
+        mtu: None,
+    });
+    topology.guests.get_mut(&vm("vm1")).unwrap().floating = Some(GuestFloating {
+        address: [192, 168, 99, 50].into(),
+        host: host("node1"),
+        nic: link("eth1"),
+    });
+    topology
+}
+
+#[test]
+fn nft_and_dnsmasq_may_be_missing_only_where_they_are_not_needed() {
+    assert_eq!(said(&local(), survey()), [""; 0]);
+    let missing = Survey {
+        missing_modules: ["nft_masq", "nft_bridge"].map(str::to_owned).into(),
+        ..survey()
+    };
+    assert_eq!(said(&local(), missing.clone()), [""; 0]);
+    let said = said(&router(), missing);
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[0].contains("`nft` is missing, which address translation needs"));
+    assert!(said[1].contains("`dnsmasq` is missing") && said[1].contains("dnsmasq-base"));
+    assert!(said[2].contains("module nft_masq is missing"));
+}
+
+/// Has what a router needs.
+fn equipped() -> Survey {
+    let mut survey = survey();
+    survey.programs.extend(["nft", "dnsmasq"].map(str::to_owned));
+    survey
+}
+
+#[test]
+fn a_gateway_on_every_host_needs_nft_and_rules_for_bridges() {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().gateway_everywhere = true;
+    let bare = Survey {
+        missing_modules: ["nft_masq", "nft_bridge"].map(str::to_owned).into(),
+        ..survey()
+    };
+    let said = said(&topology, bare);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("`nft` is missing, which a gateway on every host needs"));
+    assert!(said[1].contains("CONFIG_NF_TABLES_BRIDGE"));
+}
+
+#[test]
+fn a_foreign_table_of_the_labs_name_and_a_floating_address_in_use_are_reported() {
+    assert_eq!(said(&router(), equipped()), [""; 0]);
+    let survey = Survey {
+        foreign_tables: ["ip netlab-quick".to_owned()].into(),
+        addresses: [([192, 168, 99, 50].into(), "eth1".to_owned())].into(),
+        ..equipped()
+    };
+    let said = said(&router(), survey);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("nftables table `ip netlab-quick`, which netlab did not make"));
+    assert!(said[1].contains("floating address 192.168.99.50 of vm `vm1` is already on eth1"));
+}
+
+#[test]
+fn a_nic_that_leads_outside_must_be_there() {
+    let mut survey = equipped();
+    survey.nics.remove(&link("eth1"));
+    let said = said(&router(), survey);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].starts_with("node1: there is no NIC eth1 to lead outside; the host's NICs: eth0"));
+}
+
+#[test]
+fn a_chain_that_drops_what_is_forwarded_is_a_warning_that_names_it_and_the_mend() {
+    let chain = |chain: &str, by_iptables| ForwardDrop {
+        chain: chain.to_owned(),
+        by_iptables,
+        ..ForwardDrop::default()
+    };
+    let warned = |topology: &Topology, drop: ForwardDrop, bridge_nf| {
+        let survey = Survey {
+            forward_drops: vec![drop],
+            bridge_nf,
+            ..equipped()
+        };
+        let obstacles = preflight(topology, &on_node1(survey), &Site::new());
+        assert!(obstacles.iter().all(|obstacle| obstacle.severity == Severity::Warning));
+        obstacles.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let said = warned(&router(), chain("ip filter FORWARD", true), true);
+    assert_eq!(
+        said,
+        [
+            "node1: the firewall chain `ip filter FORWARD` drops packets that the host forwards, even bridged ones \
+             (net.bridge.bridge-nf-call-iptables is 1); it will drop those of network `service` (help: let them \
+             through there: `iptables -I FORWARD -i br1 -j ACCEPT; iptables -I FORWARD -o br1 -j ACCEPT`)"
+        ]
+    );
+    let said = warned(&router(), chain("inet f x", false), false);
+    assert!(said[0].contains("`nft insert rule inet f x iifname br1 accept; nft insert rule inet f x oifname br1"));
+
+    // Let through already; or neither routed nor handed to it.
+    let mut mended = chain("ip filter FORWARD", true);
+    mended.accepts_from.insert("br1".to_owned());
+    assert_eq!(warned(&router(), mended.clone(), true).len(), 1, "one way only");
+    mended.accepts_to.insert("br1".to_owned());
+    assert_eq!(warned(&router(), mended, true), [""; 0]);
+    let mut bridged = local();
+    let node1 = bridged.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().gateway = None;
+    assert_eq!(warned(&bridged, chain("inet f x", false), false), [""; 0]);
+    assert_eq!(warned(&bridged, chain("inet f x", false), true).len(), 1);
+}
+
+#[test]
+fn an_uplink_with_a_smaller_mtu_than_the_network_is_a_warning_that_says_what_to_write() {
+    let with = |mtu: u32| Survey {
+        mtus: [(link("eth0"), mtu)].into(),
+        ..survey()
+    };
+    assert_eq!(said(&local(), with(1500)), [""; 0]);
+    let small = said(&local(), with(1400));
+    assert_eq!(small.len(), 1, "{small:#?}");
+    assert!(
+        small[0].contains("eth0") && small[0].contains("write `mtu = 1400` for the network"),
+        "{small:#?}"
+    );
+    let mut adapted = local();
+    for guest in adapted.guests.values_mut() {
+        guest.nics[0].mtu = Some(1400);
+    }
+    assert_eq!(said(&adapted, with(1400)), [""; 0]);
+}
+
+#[test]
+fn a_network_of_the_hosts_own_may_have_the_subnet_of_the_nic_that_it_rides_on() {
+    for class in [Class::Public, Class::Management, Class::Storage] {
+        let mut topology = local();
+        let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+        let segment = node1.segments.values_mut().next().unwrap();
+        (segment.class, segment.subnet) = (class, "192.168.99.0/24".parse().unwrap());
+        let on = |link: &str| Survey {
+            subnets: vec![("192.168.99.0/24".parse().unwrap(), link.to_owned())],
+            ..survey()
+        };
+        assert_eq!(said(&topology, on("eth0")), [""; 0]);
+        assert_eq!(said(&topology, on("eth1")).len(), 1, "by another NIC it is a rival");
+    }
 }
 
 #[test]

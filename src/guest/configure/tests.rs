@@ -1,0 +1,190 @@
+use super::*;
+use crate::guest::scripted::{Scripted, Shell, image, open};
+use crate::guest::{LINE_LIMIT, Trouble};
+
+fn nic(mac: &str, address: &str) -> GuestNicConfig {
+    GuestNicConfig {
+        mac: mac.parse().unwrap(),
+        address: address.parse().unwrap(),
+        dhcp: false,
+        mtu: None,
+    }
+}
+
+fn config(dialect: Dialect) -> GuestConfig {
+    let mut console = image();
+    console.dialect = dialect;
+    GuestConfig {
+        hostname: "vm1".parse().unwrap(),
+        console,
+        nics: vec![
+            nic("52:54:00:aa:00:01", "10.0.1.2/24"),
+            nic("52:54:00:aa:00:02", "10.0.2.2/31"),
+        ],
+        default_route: Some("10.0.1.1".parse().unwrap()),
+        nameservers: vec!["10.0.1.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],
+    }
+}
+
+/// What `configure` says about a guest in which the script prints `text` and ends with `status`.
+fn told(text: &'static str, status: i32) -> Result<(), ConfigureError> {
+    let shell = Shell::running(move |script| {
+        let is_ours = script.starts_with("( bad=0");
+        if is_ours {
+            (text.into(), status)
+        } else {
+            (String::new(), 0)
+        }
+    });
+    configure(&mut open(Scripted::new(shell)), &config(Dialect::Ip))
+}
+
+#[test]
+fn everything_is_said_once_in_the_words_of_the_dialect() {
+    let ip = script(&config(Dialect::Ip));
+    for line in [
+        "c 52:54:00:aa:00:01 1500 10.0.1.2/24 10.0.1.255\n",
+        "c 52:54:00:aa:00:02 1500 10.0.2.2/31 \n",
+        "t ip route replace default via 10.0.1.1\n",
+        "t hostname vm1\n",
+        "t write_resolv_conf 10.0.1.53 2001:db8::53\n",
+    ] {
+        assert_eq!(ip.matches(line).count(), 1, "{line} in {ip}");
+    }
+    let ifconfig = script(&config(Dialect::Ifconfig));
+    for line in [
+        "c 52:54:00:aa:00:01 52:54:00:AA:00:01 1500 10.0.1.2 255.255.255.0 10.0.1.255\n",
+        "c 52:54:00:aa:00:02 52:54:00:AA:00:02 1500 10.0.2.2 255.255.255.254 \n",
+        "t route add default gw 10.0.1.1\n",
+    ] {
+        assert_eq!(ifconfig.matches(line).count(), 1, "{line} in {ifconfig}");
+    }
+}
+
+/// The second NIC asks, with an MTU of its own.
+fn asking(dialect: Dialect) -> GuestConfig {
+    let mut config = config(dialect);
+    config.nics[1].dhcp = true;
+    config.nics[1].mtu = Some(1400);
+    config
+}
+
+#[test]
+fn a_nic_that_asks_is_told_no_address_and_checked_for_the_leased_one() {
+    let ip = script(&asking(Dialect::Ip));
+    assert!(ip.contains("l 52:54:00:aa:00:02 1400 10.0.2.2/31\n"), "{ip}");
+    assert!(ip.contains("t add_nameserver 10.0.1.53\n"), "{ip}");
+    assert!(
+        !ip.contains("t write_resolv_conf"),
+        "what the server said must stay: {ip}"
+    );
+    let ifconfig = script(&asking(Dialect::Ifconfig));
+    assert!(
+        ifconfig.contains("l 52:54:00:aa:00:02 52:54:00:AA:00:02 1400 10.0.2.2\n"),
+        "{ifconfig}"
+    );
+    for dialect in [Dialect::Ip, Dialect::Ifconfig] {
+        assert!(!script(&config(dialect)).contains("udhcpc"), "nobody asks");
+    }
+}
+
+/// What the script for `asking` says in a shell of this machine, whose commands are those in `stubs`.
+fn played(dialect: Dialect, stubs: &str) -> (String, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let nic = |mac: &str| format!("{stubs}\nn() {{ d=eth${{1##*0}}; }}\n{mac}");
+    // The script's own look for NICs is replaced: this machine's are not to be touched.
+    let script = script(&asking(dialect)).replacen("t ip link set dev lo up", &nic("t ip link set dev lo up"), 1);
+    let script = script.replacen("t ifconfig lo 127", &nic("t ifconfig lo 127"), 1);
+    let resolv = folder.path().join("resolv.conf");
+    let script = script.replace("/etc/resolv.conf", resolv.to_str().unwrap());
+    let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let resolv = std::fs::read_to_string(resolv).unwrap_or_default();
+    (
+        String::from_utf8(output.stdout).unwrap() + &resolv,
+        output.status.success(),
+    )
+}
+
+const STUBS: &str = "ip() { case $* in '-4 addr show dev eth2') echo '    inet 10.0.2.2/31 scope global eth2';; esac; }
+ifconfig() { case $* in eth2) echo '          inet addr:10.0.2.2  Mask:255.255.255.254';; esac; }
+route() { [ $1 != del ]; }
+hostname() { :; }
+has() { [ $1 = udhcpc ]; }
+udhcpc() { :; }";
+
+#[test]
+fn a_lease_is_taken_and_the_nameservers_are_added_to_what_the_client_wrote() {
+    for dialect in [Dialect::Ip, Dialect::Ifconfig] {
+        let (said, well) = played(dialect, STUBS);
+        assert!(well, "{said}");
+        assert_eq!(said, "nameserver 10.0.1.53\nnameserver 2001:db8::53\n");
+    }
+}
+
+#[test]
+fn no_lease_another_lease_and_no_client_are_failures_that_are_named() {
+    let told = |from: &str, to: &str, wanted: &str| {
+        for dialect in [Dialect::Ip, Dialect::Ifconfig] {
+            let (said, well) = played(dialect, &STUBS.replace(from, to));
+            assert!(!well && said.contains(wanted), "{wanted} is not in {said}");
+        }
+    };
+    let no_lease = "udhcpc() { echo no lease, failing; return 1; }";
+    told(
+        "udhcpc() { :; }",
+        no_lease,
+        "netlab-failed ask_dhcp eth2 netlab-said no lease, failing",
+    );
+    told("10.0.2.2", "10.0.2.22", "netlab-failed has_address eth2 10.0.2.2");
+    told("[ $1 = udhcpc ]", "false", "the guest has neither udhcpc");
+}
+
+#[test]
+fn a_hundred_nics_fit_into_lines_that_a_terminal_takes() {
+    for dialect in [Dialect::Ip, Dialect::Ifconfig] {
+        let mut config = asking(dialect);
+        config.nics = config.nics.repeat(50);
+        assert!(script(&config).lines().all(|line| line.len() <= LINE_LIMIT));
+    }
+}
+
+#[test]
+fn a_missing_nic_is_reported_with_those_that_are_there() {
+    let text = "netlab-missing 52:54:00:aa:00:02\r\nnetlab-has eth0 52:54:00:aa:00:01\r\n";
+    let error = told(text, 1).unwrap_err();
+    assert_eq!(
+        error.to_string().lines().next().unwrap(),
+        "the guest has no NIC with the MAC address 52:54:00:aa:00:02; it has eth0 52:54:00:aa:00:01"
+    );
+}
+
+#[test]
+fn the_command_that_failed_is_named() {
+    let text = "netlab-failed ip route replace default via 10.0.1.1 netlab-said ip: Network is unreachable\r\n";
+    let error = told(text, 1).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "`ip route replace default via 10.0.1.1` failed in the guest: ip: Network is unreachable"
+    );
+}
+
+#[test]
+fn a_failure_without_a_readable_reason_is_still_one() {
+    for text in [
+        "",
+        "netlab-miss[   3.1] eth0: link up\r\ning 52:54:00:aa:00:02\r\n",
+        "netlab-missing 52:54:00:aa:00:99",
+    ] {
+        assert!(matches!(told(text, 1), Err(ConfigureError::Command { .. })), "{text}");
+    }
+    assert_eq!(told("netlab-failed is only a word", 0), Ok(()));
+}
+
+#[test]
+fn a_broken_conversation_is_reported_as_such() {
+    let mut session = open(Scripted::new(Shell::simple()));
+    let mut config = config(Dialect::Ip);
+    config.nameservers = config.nameservers.repeat(100);
+    let error = configure(&mut session, &config).unwrap_err();
+    assert!(matches!(error, ConfigureError::Session(error) if matches!(error.trouble, Trouble::LineTooLong(_))));
+}

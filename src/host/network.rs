@@ -1,0 +1,149 @@
+//! The network of one host: what the lab has of it, and its steps, each run of which goes to the room that knows it as
+//! one batch: links and addresses ([`iproute`]), rules ([`nftables`]), servers ([`dnsmasq`](super::dnsmasq)).
+
+use super::dnsmasq::DhcpServers;
+use super::linux::failed;
+use super::{HostError, Shell, StepError, StepLog, iproute, nftables};
+use crate::lab::LabName;
+use crate::plan::Step;
+use crate::state::HostState;
+
+/// What `lab` has of the host's network; the rest of the state is empty.
+pub(super) fn observe(shell: &dyn Shell, lab: &LabName) -> Result<HostState, HostError> {
+    let iproute::Network {
+        links,
+        uplinks,
+        floating,
+        sysctls,
+        seen,
+    } = iproute::observe(shell, lab)?;
+    Ok(HostState {
+        links,
+        uplinks,
+        floating,
+        sysctls,
+        seen,
+        firewall: nftables::observe(shell, lab)?,
+        dhcp: DhcpServers::default().observe(shell, lab)?,
+        ..HostState::default()
+    })
+}
+
+/// Whose business a step is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    Ip,
+    Nft,
+    Dnsmasq,
+}
+
+fn tool(step: &Step) -> Tool {
+    match step {
+        Step::LoadRuleset(_) | Step::DeleteRuleset => Tool::Nft,
+        Step::StartDhcp(..) | Step::StopDhcp(_) => Tool::Dnsmasq,
+        _ => Tool::Ip,
+    }
+}
+
+/// Which of the steps failed, and why. Those before it are done, those behind it not begun.
+type Failure = (usize, Box<dyn std::error::Error + Send + Sync>);
+
+/// Carries out steps on links and addresses.
+type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), iproute::Failed>;
+
+/// Carries out the steps, each batch told to the log before and after; those on links and addresses by `links`.
+pub(super) fn apply(
+    shell: &dyn Shell,
+    lab: &LabName,
+    steps: &[Step],
+    log: &dyn StepLog,
+    links: Links<'_>,
+) -> Vec<StepError> {
+    let mut errors = Vec::new();
+    let kind = |step: &Step| (tool(step), step.is_removal());
+    for batch in steps.chunk_by(|a, b| kind(a) == kind(b)) {
+        if log.cancelled() || errors.iter().any(|error: &StepError| !error.step.is_removal()) {
+            break;
+        }
+        errors.extend(apply_batch(shell, lab, batch, log, links));
+    }
+    errors
+}
+
+/// Applies steps of one tool. One that takes away is tried again behind a failure, without the culprit.
+fn apply_batch(
+    shell: &dyn Shell,
+    lab: &LabName,
+    mut steps: &[Step],
+    log: &dyn StepLog,
+    links: Links<'_>,
+) -> Vec<StepError> {
+    let mut errors = Vec::new();
+    while let Some(first) = steps.first() {
+        if let Err(error) = log.begin(steps) {
+            errors.push(failed(first, error));
+            break;
+        }
+        let Err((at, cause)) = carry_out(shell, lab, steps, links) else {
+            log.end(steps, Ok(()));
+            break;
+        };
+        let (before, behind) = steps.split_at(at);
+        let culprit = &behind[0];
+        let error = failed(culprit, cause);
+        if !before.is_empty() {
+            log.end(before, Ok(()));
+        }
+        log.end(std::slice::from_ref(culprit), Err(&error));
+        errors.push(error);
+        if !culprit.is_removal() {
+            break;
+        }
+        steps = &behind[1..];
+    }
+    errors
+}
+
+fn carry_out(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) -> Result<(), Failure> {
+    match steps.first().map(tool) {
+        None => Ok(()),
+        Some(Tool::Ip) => {
+            links(steps).map_err(|failed| (failed.at, failed.cause.into()))?;
+            let added = steps.iter().filter_map(|step| match step {
+                Step::AddFloating(address, nic) => Some((*address, nic)),
+                _ => None,
+            });
+            iproute::announce(shell, &added.collect::<Vec<_>>());
+            Ok(())
+        }
+        Some(Tool::Nft) => {
+            for (at, step) in steps.iter().enumerate() {
+                let done = match step {
+                    Step::LoadRuleset(rules) => nftables::load(shell, lab, rules),
+                    _ => nftables::delete(shell, lab),
+                };
+                done.map_err(|error| (at, error.into()))?;
+            }
+            Ok(())
+        }
+        Some(Tool::Dnsmasq) => {
+            let started = steps.iter().filter_map(|step| match step {
+                Step::StartDhcp(network, dhcp) => Some((network, dhcp.as_ref())),
+                _ => None,
+            });
+            let stopped = steps.iter().filter_map(|step| match step {
+                Step::StopDhcp(network) => Some(network),
+                _ => None,
+            });
+            let (started, stopped): (Vec<_>, Vec<_>) = (started.collect(), stopped.collect());
+            // A batch holds steps of one kind only: the place in it is the place among these.
+            let servers = DhcpServers::default();
+            let done = if started.is_empty() {
+                servers.stop(shell, lab, &stopped)
+            } else {
+                servers.start(shell, lab, &started)
+            };
+            done.map_err(|failed| (failed.at, failed.cause.into()))
+        }
+    }
+}

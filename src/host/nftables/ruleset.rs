@@ -1,0 +1,179 @@
+//! A [`Firewall`] as rules, and rules as a [`Firewall`].
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use ipnet::Ipv4Net;
+
+use super::rule::{Family, Hook, Match, Rule, Verdict};
+use super::{MARK, table};
+use crate::lab::LabName;
+use crate::state::{Firewall, Floating, LocalGateway, Nat};
+
+/// A family's chains: hook, type and priority. The priorities are those that nft(8) calls `dstnat` and `srcnat`.
+pub(super) fn chains(family: Family) -> &'static [(Hook, &'static str, i64)] {
+    match family {
+        Family::Ip => &[
+            (Hook::Prerouting, "nat", -100),
+            (Hook::Output, "nat", -100),
+            (Hook::Postrouting, "nat", 100),
+        ],
+        Family::Bridge => &[(Hook::Prerouting, "filter", -300), (Hook::Postrouting, "filter", 300)],
+    }
+}
+
+/// The rules, in the order in which they stand in their chains: of several that fit, the first translates.
+pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
+    // Taken apart exhaustively, so that whoever adds a field comes by here.
+    let Firewall {
+        nat,
+        floating,
+        local_gateways,
+        altered: _,
+    } = firewall;
+    let mut rules = Vec::new();
+    let mut ip = |hook, matches, verdict| {
+        rules.push(Rule {
+            family: Family::Ip,
+            hook,
+            matches,
+            verdict,
+        });
+    };
+    for hook in [Hook::Prerouting, Hook::Output] {
+        for Floating { public, private, .. } in floating {
+            ip(hook, vec![Match::To((*public).into())], Verdict::Dnat(*private));
+        }
+    }
+    for Floating { public, private, out } in floating {
+        let translated = [Match::To((*private).into()), Match::SentTo(*public)];
+        // Who asks from behind, perhaps from the guest's own network, must have its answer by way of this host.
+        let behind = [Match::EntersNot(out.clone())].into_iter().chain(translated.clone());
+        ip(Hook::Postrouting, behind.collect(), Verdict::Masquerade);
+        // The guest's own network may be that of the outside: then the link does not tell.
+        let own = nat.iter().map(|nat| nat.from).filter(|from| from.contains(private));
+        for from in own.collect::<BTreeSet<_>>() {
+            let own = [Match::From(from)].into_iter().chain(translated.clone());
+            ip(Hook::Postrouting, own.collect(), Verdict::Masquerade);
+        }
+    }
+    for Floating { public, private, out } in floating {
+        let leaving = vec![Match::From((*private).into()), Match::Leaves(out.clone())];
+        ip(Hook::Postrouting, leaving, Verdict::Snat(*public));
+    }
+    for Nat { from, out, source } in nat {
+        let mut leaving = Vec::new();
+        // 0.0.0.0/0 is whatever leaves; nothing is outside of it.
+        if from.prefix_len() > 0 {
+            leaving.extend([Match::From(*from), Match::NotTo(*from)]);
+        }
+        leaving.push(Match::Leaves(out.clone()));
+        ip(
+            Hook::Postrouting,
+            leaving,
+            source.map_or(Verdict::Masquerade, Verdict::Snat),
+        );
+    }
+    let mut bridge = |hook, matches| {
+        rules.push(Rule {
+            family: Family::Bridge,
+            hook,
+            matches,
+            verdict: Verdict::Drop,
+        });
+    };
+    let ports: BTreeSet<_> = local_gateways.iter().map(|gateway| &gateway.port).collect();
+    for (hook, passes) in [
+        (Hook::Prerouting, Match::Enters as fn(_) -> _),
+        (Hook::Postrouting, Match::Leaves),
+    ] {
+        for LocalGateway { port, address } in local_gateways {
+            bridge(hook, vec![passes(port.clone()), Match::ArpTo(*address)]);
+            bridge(hook, vec![passes(port.clone()), Match::ArpFrom(*address)]);
+        }
+        for port in &ports {
+            bridge(hook, vec![passes((*port).clone()), Match::Udp, Match::DhcpPort]);
+        }
+    }
+    rules
+}
+
+/// The firewall that has these rules; `altered` where no firewall has just these.
+pub(super) fn firewall(found: &[Rule]) -> Firewall {
+    let mut firewall = Firewall::default();
+    for rule in found {
+        match (rule.family, rule.hook, &rule.matches[..], &rule.verdict) {
+            (Family::Ip, Hook::Postrouting, [Match::From(private), Match::Leaves(out)], Verdict::Snat(public))
+                if private.prefix_len() == 32 =>
+            {
+                firewall.floating.insert(Floating {
+                    public: *public,
+                    private: private.addr(),
+                    out: out.clone(),
+                });
+            }
+            (Family::Ip, Hook::Postrouting, matches, verdict) => {
+                let (from, out) = match matches {
+                    [Match::From(from), Match::NotTo(_), Match::Leaves(out)] => (*from, out),
+                    [Match::Leaves(out)] => (Ipv4Net::default(), out),
+                    _ => continue,
+                };
+                let source = match verdict {
+                    Verdict::Masquerade => None,
+                    Verdict::Snat(source) => Some(*source),
+                    Verdict::Dnat(_) | Verdict::Drop => continue,
+                };
+                let out = out.clone();
+                firewall.nat.insert(Nat { from, out, source });
+            }
+            (Family::Bridge, Hook::Prerouting, [Match::Enters(port), Match::ArpTo(address)], _) => {
+                firewall.local_gateways.insert(LocalGateway {
+                    port: port.clone(),
+                    address: *address,
+                });
+            }
+            _ => {}
+        }
+    }
+    // Within a chain the order counts; that of the chains does not.
+    let of = |rules: &[Rule], family: Family, hook: Hook| -> Vec<Rule> {
+        let there = rules.iter().filter(|rule| rule.family == family && rule.hook == hook);
+        there.cloned().collect()
+    };
+    let wanted = rules(&firewall);
+    let mut chains = Family::ALL.into_iter().flat_map(|family| {
+        let hooks = chains(family).iter().map(|(hook, ..)| *hook);
+        hooks.map(move |hook| (family, hook))
+    });
+    firewall.altered = chains.any(|(family, hook)| of(found, family, hook) != of(&wanted, family, hook));
+    firewall
+}
+
+/// The families in which the firewall has rules.
+pub(super) fn families(rules: &[Rule]) -> impl Iterator<Item = Family> {
+    let has = |family| move |rule: &Rule| rule.family == family;
+    Family::ALL
+        .into_iter()
+        .filter(move |family| rules.iter().any(has(*family)))
+}
+
+/// The lab's tables as nft(8) reads them.
+pub(super) fn text(lab: &LabName, rules: &[Rule]) -> String {
+    let mut text = String::new();
+    for family in families(rules) {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "table {} {} {{", family.word(), table(lab));
+        let _ = writeln!(text, "\tchain {MARK} {{\n\t}}");
+        for (hook, kind, priority) in chains(family) {
+            let name = hook.word();
+            let _ = writeln!(text, "\n\tchain {name} {{");
+            let _ = writeln!(text, "\t\ttype {kind} hook {name} priority {priority}; policy accept;");
+            for rule in rules.iter().filter(|rule| rule.family == family && rule.hook == *hook) {
+                let _ = writeln!(text, "\t\t{rule}");
+            }
+            text.push_str("\t}\n");
+        }
+        text.push_str("}\n");
+    }
+    text
+}

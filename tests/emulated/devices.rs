@@ -1,0 +1,248 @@
+//! Switches and routers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use netlab::host::Host;
+use netlab::lab::{Asked, Cable, CableEnd, PortMode};
+use netlab::plan::{Step, plan};
+use netlab::state::{HostState, Machine, MachineKind, MachineNic, Site, rig_host};
+
+use crate::bench::{Bench, ip, name, nic};
+
+fn end(machine: &str, port: &str) -> CableEnd {
+    CableEnd {
+        host: name(machine),
+        nic: nic(port),
+    }
+}
+
+/// A cable from a router's eth0 to a port of the switch `rack`.
+fn to_rack(router: &str, port: &str) -> Cable {
+    let mut ends = [end(router, "eth0"), end("rack", port)];
+    ends.sort();
+    Cable { ends }
+}
+
+fn router(address: &str, gateway: Option<&str>, outside: &[&str]) -> Machine {
+    let eth0 = MachineNic {
+        address: Some(address.parse().unwrap()),
+        gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+        ..MachineNic::default()
+    };
+    Machine {
+        kind: MachineKind::Router,
+        nics: BTreeMap::from([(nic("eth0"), eth0)]),
+        outside: outside.iter().map(|address| address.parse().unwrap()).collect(),
+        alive: true,
+    }
+}
+
+fn switch(ports: &[(&str, PortMode)]) -> Machine {
+    let nics = ports.iter().map(|(port, mode)| {
+        let config = MachineNic {
+            port: mode.clone(),
+            ..MachineNic::default()
+        };
+        (nic(port), config)
+    });
+    Machine {
+        kind: MachineKind::Switch,
+        nics: nics.collect(),
+        outside: BTreeSet::new(),
+        alive: true,
+    }
+}
+
+/// Two routers at a switch of open ports; the first has an address outside and is the second's way there. A third port
+/// has no cable.
+fn desired() -> HostState {
+    HostState {
+        machines: BTreeMap::from([
+            (name("home"), router("192.168.99.1/24", None, &["203.0.113.1/32"])),
+            (name("shed"), router("192.168.99.2/24", Some("192.168.99.1"), &[])),
+            (
+                name("rack"),
+                switch(&[
+                    ("p1", PortMode::Open),
+                    ("p2", PortMode::Open),
+                    ("spare", PortMode::Open),
+                ]),
+            ),
+        ]),
+        cables: BTreeSet::from([to_rack("home", "p1"), to_rack("shed", "p2")]),
+        ..HostState::default()
+    }
+}
+
+fn site(rig: HostState) -> Site {
+    [(rig_host(), rig)].into()
+}
+
+/// Brings the rig to `wanted`, from whatever it is.
+fn converge(bench: &Bench, wanted: HostState) {
+    let steps: Vec<Step> = plan(&site(bench.observe()), &site(wanted))
+        .steps()
+        .map(|(_, step)| step.clone())
+        .collect();
+    bench.apply(&steps).unwrap();
+}
+
+/// What `from` hears from `to`: echo requests sent and replies received.
+fn ping(bench: &Bench, from: &str, to: &str) -> netlab::guest::Answer {
+    let to = to.parse().unwrap();
+    bench.rig.ping(&bench.lab, &Asked::Router(name(from)), &[to]).unwrap()[&to].clone()
+}
+
+fn answers(bench: &Bench, from: &str, to: &str) -> bool {
+    match ping(bench, from, to) {
+        netlab::guest::Answer::Counted { sent: 2, received, .. } => received == 2,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn routers_at_a_switch_are_made_used_observed_and_removed_without_a_trace() {
+    let Some(bench) = Bench::new("routers_at_a_switch") else {
+        return;
+    };
+    let before = bench.traces();
+    converge(&bench, desired());
+    assert_eq!(bench.observe(), desired());
+    assert!(
+        !bench.machine(&name("home")).exists(),
+        "it is a namespace and nothing else"
+    );
+
+    assert!(answers(&bench, "shed", "192.168.99.1") && answers(&bench, "home", "192.168.99.2"));
+    assert!(answers(&bench, "shed", "203.0.113.1"), "the address outside");
+    assert!(!answers(&bench, "shed", "203.0.113.2") && !answers(&bench, "home", "10.0.1.1"));
+    assert!(bench.rig.ping(&bench.lab, &Asked::Router(name("nobody")), &[]).is_err());
+
+    converge(&bench, HostState::default());
+    assert_eq!(bench.traces(), before);
+}
+
+#[test]
+fn whatever_is_changed_on_a_device_by_hand_is_seen_and_mended() {
+    let Some(bench) = Bench::new("changed_by_hand") else {
+        return;
+    };
+    converge(&bench, desired());
+    let [home, shed, rack] = ["home", "shed", "rack"].map(|machine| bench.namespace(machine));
+    let changes: [&[&str]; 8] = [
+        &["-n", &home, "address", "del", "203.0.113.1/32", "dev", "lo"],
+        &["-n", &home, "address", "flush", "dev", "eth0"],
+        &["-n", &home, "link", "set", "dev", "eth0", "down"],
+        &["-n", &shed, "route", "del", "default"],
+        &["netns", "exec", &home, "sysctl", "-qw", "net.ipv4.ip_forward=0"],
+        &["-n", &rack, "link", "set", "dev", "p1", "nomaster"],
+        &["-n", &rack, "link", "set", "dev", "_bridge", "down"],
+        &["-n", &rack, "link", "del", "dev", "_bridge"],
+    ];
+    for change in changes {
+        ip(change);
+        assert_ne!(bench.observe(), desired(), "{change:?}");
+        converge(&bench, desired());
+        assert_eq!(bench.observe(), desired(), "{change:?}");
+    }
+}
+
+#[test]
+fn a_run_that_stopped_after_any_step_is_finished_by_the_next_and_can_be_taken_away() {
+    let Some(bench) = Bench::new("stopped_after_any") else {
+        return;
+    };
+    let before = bench.traces();
+    let steps: Vec<Step> = plan(&Site::new(), &site(desired()))
+        .steps()
+        .map(|(_, step)| step.clone())
+        .collect();
+    for length in 1..steps.len() {
+        bench.apply(&steps[..length]).unwrap();
+        assert_ne!(bench.observe(), desired(), "after {length} steps");
+        converge(&bench, desired());
+        assert_eq!(bench.observe(), desired(), "after {length} steps");
+        converge(&bench, HostState::default());
+        bench.apply(&steps[..length]).unwrap();
+        converge(&bench, HostState::default());
+        assert_eq!(bench.traces(), before, "after {length} steps");
+    }
+}
+
+#[test]
+fn a_foreign_namespace_of_a_devices_name_is_neither_adopted_nor_deleted() {
+    let Some(bench) = Bench::new("foreign_device") else {
+        return;
+    };
+    let namespace = bench.namespace("rack");
+    ip(&["netns", "add", &namespace]);
+    let errors = bench
+        .apply(&[Step::CreateDevice(name("rack"), MachineKind::Switch)])
+        .unwrap_err();
+    assert!(format!("{} {}", errors[0], errors[0].source).contains(&namespace));
+    assert_eq!(bench.observe(), HostState::default());
+    bench.apply(&[Step::RemoveMachine(name("rack"))]).unwrap();
+    assert!(Path::new("/run/netns").join(&namespace).exists());
+}
+
+#[test]
+fn a_switch_with_vlans_lets_pass_what_its_ports_say() {
+    let Some(bench) = Bench::new("a_switch_with_vlans") else {
+        return;
+    };
+    let survey = bench.rig.survey(&bench.lab).unwrap();
+    if survey.missing_modules.contains(netlab::host::survey::VLAN_FILTERING) {
+        eprintln!("SKIPPED: a_switch_with_vlans: this kernel has no BRIDGE_VLAN_FILTERING");
+        return;
+    }
+    let id = |id: i64| id.try_into().unwrap();
+    let access = |vlan| PortMode::Access(id(vlan));
+    let hosts = ["a", "b", "c", "d"];
+    let mut machines: BTreeMap<_, _> = hosts
+        .iter()
+        .zip(1..)
+        .map(|(host, number)| (name(host), router(&format!("10.9.0.{number}/24"), None, &[])))
+        .collect();
+    let ports = [
+        ("p1", access(10)),
+        ("p2", access(10)),
+        ("p3", PortMode::Open),
+        ("p4", PortMode::Open),
+        ("other", access(20)),
+        ("trunk", PortMode::Trunk([id(1), id(10)].into())),
+    ];
+    machines.insert(name("rack"), switch(&ports));
+    let wanted = HostState {
+        machines,
+        cables: hosts
+            .iter()
+            .zip(&ports)
+            .map(|(host, (port, _))| to_rack(host, port))
+            .collect(),
+        ..HostState::default()
+    };
+    converge(&bench, wanted.clone());
+    assert_eq!(bench.observe(), wanted);
+    assert!(answers(&bench, "a", "10.9.0.2"), "one VLAN");
+    assert!(
+        !answers(&bench, "a", "10.9.0.3"),
+        "untagged frames of an open port are in no port's VLAN"
+    );
+    assert!(answers(&bench, "c", "10.9.0.4"), "open ports");
+    ip(&[
+        "netns",
+        "exec",
+        &bench.namespace("rack"),
+        "bridge",
+        "vlan",
+        "del",
+        "dev",
+        "p1",
+        "vid",
+        "10",
+    ]);
+    assert_ne!(bench.observe(), wanted);
+    converge(&bench, wanted.clone());
+    assert_eq!(bench.observe(), wanted);
+}

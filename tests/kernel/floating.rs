@@ -1,0 +1,170 @@
+//! Floating addresses on NICs of the host, and the Ethernet address of a bridge.
+
+use std::net::Ipv4Addr;
+
+use netlab::host::Survey;
+use netlab::plan::Step;
+use netlab::state::{Link, LinkKind, NicConfig};
+
+use crate::namespace::{Namespace, assert_same, bridge, ifname, lab, links, uplink};
+
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 99, 50);
+
+fn host(test: &str, nic: &str) -> Option<Namespace> {
+    let host = Namespace::new(test)?;
+    host.ip(&format!(
+        "link add name {nic} type veth peer name far\nlink set dev {nic} up\nlink set dev far up\n\
+         address add 192.168.99.108/24 dev {nic}\nroute add default via 192.168.99.1 dev {nic}"
+    ));
+    Some(host)
+}
+
+#[test]
+fn a_floating_address_comes_is_observed_and_goes_however_long_the_nics_name_is() {
+    for nic in ["eth1", "enx001122334455"] {
+        let Some(host) = host("a_floating_address_comes_is_observed_and_goes", nic) else {
+            return;
+        };
+        let (before, survey) = (host.snapshot(), host.survey());
+        let add = Step::AddFloating(ADDRESS, ifname(nic));
+        host.apply(&[add.clone()]).unwrap();
+        host.apply(&[add]).unwrap();
+        assert_eq!(host.observe().floating, [(ADDRESS, ifname(nic))].into());
+        let shown = host.check_fed(&["ip", "address", "show", "dev", nic], "");
+        assert!(shown.contains("192.168.99.50/32"), "{shown}");
+        // It is the lab's, and no part of what the NIC has.
+        assert_eq!(
+            host.survey(),
+            Survey {
+                memory_mib: host.survey().memory_mib,
+                ..survey
+            }
+        );
+        let delete = Step::DeleteFloating(ADDRESS, ifname(nic));
+        host.apply(&[delete.clone()]).unwrap();
+        host.apply(&[delete]).unwrap();
+        assert_same(&host.snapshot(), &before, "afterwards");
+    }
+}
+
+#[test]
+fn an_address_that_the_host_has_is_neither_adopted_nor_deleted() {
+    let Some(host) = host("an_address_that_the_host_has_is_neither_adopted_nor_deleted", "eth1") else {
+        return;
+    };
+    host.ip("address add 192.168.99.50/32 dev eth1");
+    let before = host.snapshot();
+    assert!(host.observe().floating.is_empty());
+    let said = host.apply(&[Step::AddFloating(ADDRESS, ifname("eth1"))]).unwrap_err();
+    assert!(said.to_string().contains("192.168.99.50 already, on eth1"), "{said}");
+    host.apply(&[Step::DeleteFloating(ADDRESS, ifname("eth1"))]).unwrap();
+    assert_same(&host.snapshot(), &before, "afterwards");
+    assert_eq!(host.survey().addresses[&ADDRESS.into()], "eth1");
+    let missing = host.apply(&[Step::AddFloating([192, 168, 99, 51].into(), ifname("eth9"))]);
+    assert!(missing.unwrap_err().to_string().contains("there is no link eth9"));
+}
+
+#[test]
+fn a_floating_address_is_no_part_of_what_stood_on_a_taken_nic() {
+    let Some(host) = host("a_floating_address_is_no_part_of_what_stood_on_a_taken_nic", "eth1") else {
+        return;
+    };
+    let (before, was) = (host.snapshot(), host.survey().nics[&ifname("eth1")].clone());
+    host.apply(&[Step::AddFloating(ADDRESS, ifname("eth1"))]).unwrap();
+    let taken = uplink("br1", &was);
+    host.apply(&[
+        Step::CreateLink(ifname("br1"), bridge("network public")),
+        Step::TakeUplink(ifname("eth1"), taken.clone()),
+    ])
+    .unwrap();
+    let seen = host.observe();
+    assert_eq!(seen.uplinks, [(ifname("eth1"), taken.clone())].into());
+    assert_eq!(seen.links, links([("br1", bridge("network public"))]));
+    let index = seen.seen.links[&ifname("br1")];
+    host.apply(&[
+        Step::DeleteFloating(ADDRESS, ifname("eth1")),
+        Step::ReleaseUplink(ifname("eth1"), taken),
+        Step::DeleteLink {
+            name: ifname("br1"),
+            index: Some(index),
+        },
+    ])
+    .unwrap();
+    assert_same(&host.snapshot(), &before, "afterwards");
+    assert!(lab().as_str() == "quickstart" && host.observe().floating.is_empty());
+}
+
+/// A bridge with this Ethernet address.
+fn with_mac(mac: Option<&str>) -> Link {
+    Link {
+        kind: LinkKind::Bridge {
+            stp: false,
+            mac: mac.map(|mac| mac.parse().unwrap()),
+        },
+        ..bridge("network service")
+    }
+}
+
+fn mac(host: &Namespace, link: &str) -> String {
+    let shown = host.check_fed(&["ip", "-j", "link", "show", "dev", link], "");
+    let links: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    links[0]["address"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_bridges_ethernet_address_is_the_labs_where_it_asks_for_one_and_changes_in_place() {
+    let Some(host) = Namespace::new("a_bridges_ethernet_address_is_the_labs_where_it_asks_for_one") else {
+        return;
+    };
+    host.apply(&[Step::CreateLink(ifname("br1"), with_mac(None))]).unwrap();
+    let derived = mac(&host, "br1");
+    let index = host.observe().seen.links[&ifname("br1")];
+    for wanted in [Some("52:54:00:12:34:56"), Some("52:54:00:12:34:57"), None] {
+        let link = with_mac(wanted);
+        host.apply(&[Step::ChangeLink(ifname("br1"), link.clone())]).unwrap();
+        assert_eq!(host.observe().links, links([("br1", link)]));
+        assert_eq!(mac(&host, "br1"), wanted.unwrap_or(&derived));
+    }
+    assert_eq!(host.observe().seen.links[&ifname("br1")], index);
+    let asked = with_mac(Some("52:54:00:12:34:58"));
+    host.apply(&[Step::CreateLink(ifname("br2"), asked.clone())]).unwrap();
+    assert_eq!(host.observe().links[&ifname("br2")], asked);
+    host.ip("link set dev br2 address 52:54:00:12:34:59");
+    assert_ne!(host.observe().links[&ifname("br2")], asked, "somebody changed it");
+}
+
+#[test]
+fn a_bridge_with_an_uplink_has_the_labs_ethernet_address_else_that_of_the_nic() {
+    let Some(host) = host("a_bridge_with_an_uplink_has_the_labs_ethernet_address", "eth1") else {
+        return;
+    };
+    let (before, nic) = (host.snapshot(), mac(&host, "eth1"));
+    let was: NicConfig = host.survey().nics[&ifname("eth1")].clone();
+    let taken = uplink("br1", &was);
+    // The NIC's own address may be what the lab asks for.
+    for wanted in [Some("52:54:00:12:34:56"), Some(nic.as_str()), None] {
+        let link = with_mac(wanted);
+        host.apply(&[
+            Step::CreateLink(ifname("br1"), link.clone()),
+            Step::TakeUplink(ifname("eth1"), taken.clone()),
+        ])
+        .unwrap();
+        assert_eq!(mac(&host, "br1"), wanted.unwrap_or(&nic));
+        let seen = host.observe();
+        assert_eq!(seen.links, links([("br1", link)]));
+        for changed in [None, Some("52:54:00:12:34:57"), None] {
+            host.apply(&[Step::ChangeLink(ifname("br1"), with_mac(changed))])
+                .unwrap();
+            assert_eq!(mac(&host, "br1"), changed.unwrap_or(&nic));
+        }
+        host.apply(&[
+            Step::ReleaseUplink(ifname("eth1"), taken.clone()),
+            Step::DeleteLink {
+                name: ifname("br1"),
+                index: seen.seen.links.get(&ifname("br1")).copied(),
+            },
+        ])
+        .unwrap();
+        assert_same(&host.snapshot(), &before, "afterwards");
+    }
+}

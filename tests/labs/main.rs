@@ -1,0 +1,17 @@
+//! Tier 5: every lab in `labs/` that comes up on any kernel, from `up` to `down`, and each cell of its matrix, also those
+//! that must not answer. Labs with VLANs are brought up in tier 6.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests too"
+)]
+
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+#[path = "../end_to_end/bench.rs"]
+mod bench;
+mod killed;
+mod live;
+mod outside;
+mod plans;
+mod wires;
