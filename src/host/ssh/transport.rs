@@ -16,6 +16,8 @@ use super::{ASK_EVERY, SILENCE, Settings, SshError};
 
 /// What a proxy has to say is kept up to this many bytes.
 const LAST_WORDS: usize = 4096;
+/// How long is waited for the last of it.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// A socket to the host, and the process behind it where there is one. Dropping it ends both.
 #[derive(Debug)]
@@ -88,9 +90,14 @@ impl Transport {
         self.socket.try_clone().map(Socket)
     }
 
-    /// What the proxy said last, if there is one and it said something.
+    /// What the proxy said last, if there is one and it said something. One that is about to end may do so first.
     pub fn last_words(&self) -> Option<String> {
         let proxy = self.proxy.as_ref()?;
+        let deadline = Instant::now() + LAST_WORDS_WITHIN;
+        // The other one is held by the thread that listens, until there is nothing more to hear.
+        while Arc::strong_count(&proxy.said) > 1 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
         let said = proxy.said.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&said).trim().to_owned();
         (!text.is_empty()).then_some(text)
