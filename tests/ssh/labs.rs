@@ -65,7 +65,7 @@ fn until(up: &mut Child, text: &str) -> JoinHandle<String> {
 }
 
 #[test]
-fn a_connection_that_drops_in_the_middle_stops_the_run_and_up_or_down_sets_it_right() {
+fn a_connection_that_drops_in_the_middle_heals_or_stops_the_run_and_up_or_down_sets_it_right() {
     let Some(machines) = Machines::new("dropped") else {
         return;
     };
@@ -84,7 +84,8 @@ fn a_connection_that_drops_in_the_middle_stops_the_run_and_up_or_down_sets_it_ri
         }
         let status = up.wait().unwrap();
         let said = said.join().unwrap();
-        assert_eq!(status.code(), Some(1), "{said}");
+        // libvirt's connection is made again through a new session; a console or a command under way is not.
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}: {said}");
         assert!(said.contains("node1"), "{said}");
         if sets_right == "up" {
             machines.good(&["up", lab]);
