@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::lab::{HostName, LabName};
+use crate::lab::{HostName, LabName, VmName};
 
 /// The two roots of netlab's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,11 @@ impl Folders {
     /// One lab's folder: `journal`, `lock`, `transcripts/`, `hosts/`.
     pub fn lab(&self, lab: &LabName) -> PathBuf {
         self.state.join("labs").join(lab.as_str())
+    }
+
+    /// What was said on a guest's console.
+    pub fn transcript(&self, lab: &LabName, vm: &VmName) -> PathBuf {
+        self.lab(lab).join("transcripts").join(format!("{vm}.log"))
     }
 
     /// The private folders of one emulated host: `run`, `var` and `etc` (seen inside as /run, /var and /etc/libvirt),

@@ -1,7 +1,7 @@
 //! The libvirt driver against libvirt's own test driver: no daemon, no root.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use netlab::host::domain_xml::{Definitions, Files, Template, XmlError, read, render};
 use netlab::host::libvirt::Libvirt;
@@ -91,6 +91,9 @@ fn domain(boot: Boot, nics: u8) -> Domain {
 }
 
 fn through_libvirt(xml: &str) -> String {
+    // The test driver is one for the whole process, and these domains have one UUID.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap();
     let conn = Connect::open(Some("test:///default")).unwrap();
     let made = conn.define_domain_xml(xml).unwrap();
     let back = made.xml_desc(0).unwrap();

@@ -1,19 +1,23 @@
 //! One file per verb; the only place that prints. stdout carries the answer, stderr the progress.
 
+mod console;
 mod doctor;
 mod down;
 pub mod error;
+mod exec;
 mod image;
 mod import;
 pub mod output;
 mod plan;
 pub mod progress;
+mod screenshot;
 mod script;
 mod sight;
 mod signals;
 mod status;
 mod up;
 mod verify;
+mod vm;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -62,6 +66,12 @@ enum Verb {
     Script(script::Args),
     /// Write a lab file that builds the networks of a nova.conf.
     Import(import::Args),
+    /// Give a person a VM's console; Ctrl-] leaves.
+    Console(console::Args),
+    /// Run a command in a VM; its output and exit status are handed on (124: too late, 125: netlab failed).
+    Exec(exec::Args),
+    /// Save a picture of a VM's screen.
+    Screenshot(screenshot::Args),
     /// Guest images.
     #[command(subcommand)]
     Image(image::Verb),
@@ -132,6 +142,9 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::run(&context, &args),
         Verb::Script(args) => script::run(&context, &args),
         Verb::Import(args) => import::run(&context, &args),
+        Verb::Console(args) => console::run(&context, &args),
+        Verb::Exec(args) => return exec::main(&context, &args),
+        Verb::Screenshot(args) => screenshot::run(&context, &args),
         Verb::Image(verb) => image::run(&context, &verb),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "netlab", &mut std::io::stdout());

@@ -184,7 +184,9 @@ fn ask_guest(
         .ok_or("its image is not in the catalog")?;
     let host = hosts.get(&guest.host).ok_or("its host is not known")?;
     let name = DomainName::new(&topology.lab, vm);
-    let console = host.open_console(&name).map_err(|error| chain(&error))?;
+    let console = host
+        .open_console(&name, image.console.kind)
+        .map_err(|error| chain(&error))?;
     let transcript = context
         .folders
         .lab(&topology.lab)

@@ -79,9 +79,16 @@ pub enum Trouble {
     /// A line that the guest's terminal might cut without a word. Nothing was sent.
     #[error("a line of {0} bytes for the guest; at most {LINE_LIMIT} can be sent safely")]
     LineTooLong(usize),
+    /// The guest's screen is in graphics mode; the screenshot's file, if one could be saved.
+    #[error("the guest shows a picture instead of text{}", screenshot(.0.as_ref()))]
+    Picture(Option<PathBuf>),
     /// The transcript could not be written.
     #[error("cannot write the transcript: {0}")]
     Transcript(String),
+}
+
+fn screenshot(file: Option<&PathBuf>) -> String {
+    file.map_or_else(String::new, |file| format!("; a screenshot is in {}", file.display()))
 }
 
 impl Trouble {
@@ -92,9 +99,13 @@ impl Trouble {
                 "see why it stopped in libvirt's log of the domain, then run `up` again"
             }
             Self::Console(ConsoleError::Busy(_)) => "leave the other console (Ctrl-] in virsh), then run again",
+            Self::Picture(_) | Self::Console(ConsoleError::Picture) => {
+                "netlab reads text only: keep the guest's console in text mode (`nomodeset` on its kernel's command \
+                 line), or give it a serial console"
+            }
             Self::Console(ConsoleError::Failed(_)) => "check that the host and its libvirt daemon are alive",
             Self::Silent(_) => {
-                "check that the image boots, prints to its serial console (`console=ttyS0`) and has enough memory"
+                "check that the image boots, prints to its console (serial: `console=ttyS0`) and has enough memory"
             }
             Self::NoPrompt { .. } => {
                 "compare the last lines with the image's `prompt` and `login`; a slow host needs more `boot_seconds`"

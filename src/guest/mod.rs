@@ -5,12 +5,15 @@ mod boot;
 mod configure;
 mod error;
 mod frame;
+mod pages;
+mod paging;
 mod probe;
 #[cfg(test)]
 mod scripted;
 mod session;
 mod terminal;
 mod transcript;
+pub mod vga;
 mod watch;
 
 use std::time::Duration;
@@ -35,6 +38,22 @@ pub trait Console: Send {
 
     /// Sends text to the guest. That it was sent does not mean that it was read.
     fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError>;
+
+    /// Sends text that the guest is not expected to show, e.g. a password.
+    fn send_unseen(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
+        self.send(text)
+    }
+
+    /// Whether this is a screen: its text can scroll away unread, and what is typed is only known to have arrived
+    /// when it is shown.
+    fn is_screen(&self) -> bool {
+        false
+    }
+
+    /// A picture of the screen as PNG, where there is a screen.
+    fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
+        Ok(None)
+    }
 }
 
 /// The way to a guest's console broke.
@@ -46,6 +65,9 @@ pub enum ConsoleError {
     /// Somebody else has the console.
     #[error("the guest's console is open elsewhere ({0}); close that one first")]
     Busy(String),
+    /// The screen shows a picture instead of text.
+    #[error("the guest shows a picture instead of text")]
+    Picture,
     /// Anything else, in the words of what is below.
     #[error("console: {0}")]
     Failed(String),

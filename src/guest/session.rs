@@ -7,22 +7,25 @@ use super::frame::{Ended, Frame};
 use super::terminal::Cleaner;
 use super::transcript::Transcript;
 use super::watch::Watch;
-use super::{Console, boot};
+use super::{Console, ConsoleError, boot};
 use crate::lab::ImageConsole;
 
 /// How long one look at the console lasts: short enough to report a panic within a second of its line.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// A guest this quiet is asked for its end mark again; after each time it is given twice as long.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How often a command that may run twice is run before its answer counts as garbled.
 const TRIES: u32 = 3;
 
 /// A shell in a guest that waits for commands.
 pub struct Session<'c> {
-    console: Box<dyn Console + 'c>,
+    pub(super) console: Box<dyn Console + 'c>,
     cleaner: Cleaner,
     transcript: Transcript,
     echo_off: bool,
+    pub(super) prompt: String,
+    /// The shell knows the pager that brings output over a screen.
+    pub(super) has_pager: bool,
 }
 
 /// What came of a command.
@@ -49,17 +52,25 @@ impl<'c> Session<'c> {
             cleaner: Cleaner::default(),
             transcript,
             echo_off: false,
+            prompt: image.prompt.clone(),
+            has_pager: false,
         };
         boot::wait_for_shell(&mut session, image, on_line)?;
+        let within = Duration::from_secs(image.boot_seconds);
+        // On a screen the echo is how one sees that a key has arrived.
+        if session.console.is_screen() {
+            session.run_idempotent("dmesg -n 1", within)?;
+            return Ok(session);
+        }
         // Standard input is empty for a script: `stty` is given the terminal that standard output goes to. It also
         // turns off line editing in busybox's ash. `dmesg -n 1`: only emergencies reach the console.
-        session.run_idempotent("stty -echo <&1; dmesg -n 1", Duration::from_secs(image.boot_seconds))?;
+        session.run_idempotent("stty -echo <&1; dmesg -n 1", within)?;
         session.echo_off = true;
         Ok(session)
     }
 
     /// Runs shell commands, one or several lines of at most [`super::LINE_LIMIT`] bytes, in the guest's shell
-    /// itself: `exit` would end it. What reads standard input finds it empty.
+    /// itself: `exit` would end it (on a screen in a subshell of it). What reads standard input finds it empty.
     ///
     /// The status given is always the script's own; where that cannot be known the answer is
     /// [`Trouble::Garbled`], and the script may have run or not.
@@ -93,6 +104,9 @@ impl<'c> Session<'c> {
     }
 
     fn exchange(&mut self, script: &str, within: Duration) -> Result<Ended, SessionError> {
+        if self.console.is_screen() {
+            return self.exchange_in_pages(script, within);
+        }
         let frame = Frame::new();
         let lines = frame.wrap(script).map_err(|trouble| self.error(trouble))?;
         let began = Instant::now();
@@ -133,7 +147,7 @@ impl<'c> Session<'c> {
 
     /// Waits at most `wait` for output.
     pub(super) fn listen(&mut self, wait: Duration) -> Result<String, SessionError> {
-        let bytes = self.console.read(wait).map_err(|error| self.error(error.into()))?;
+        let bytes = self.console.read(wait).map_err(|error| self.broken(error))?;
         let text = self.cleaner.clean(&bytes);
         let kept = self.transcript.heard(&text);
         kept.map_err(|error| self.error(Trouble::Transcript(error.to_string())))?;
@@ -142,19 +156,34 @@ impl<'c> Session<'c> {
 
     /// Types a line and Enter.
     pub(super) fn type_line(&mut self, line: &str) -> Result<(), SessionError> {
-        self.type_as(line, line)
-    }
-
-    /// Types a line that the transcript must not show.
-    pub(super) fn type_secret(&mut self, line: &str) -> Result<(), SessionError> {
-        self.type_as(line, "(a password)")
-    }
-
-    fn type_as(&mut self, line: &str, shown: &str) -> Result<(), SessionError> {
-        let kept = self.transcript.typed(shown);
-        kept.map_err(|error| self.error(Trouble::Transcript(error.to_string())))?;
+        self.keep_typed(line)?;
         let sent = self.console.send(format!("{line}\n").as_bytes());
-        sent.map_err(|error| self.error(error.into()))
+        sent.map_err(|error| self.broken(error))
+    }
+
+    /// Types a line that neither the guest nor the transcript must show.
+    pub(super) fn type_secret(&mut self, line: &str) -> Result<(), SessionError> {
+        self.keep_typed("(a password)")?;
+        let sent = self.console.send_unseen(format!("{line}\n").as_bytes());
+        sent.map_err(|error| self.broken(error))
+    }
+
+    fn keep_typed(&mut self, shown: &str) -> Result<(), SessionError> {
+        let kept = self.transcript.typed(shown);
+        kept.map_err(|error| self.error(Trouble::Transcript(error.to_string())))
+    }
+
+    /// What broke the way to the guest; a picture is saved beside the transcript.
+    pub(super) fn broken(&mut self, error: ConsoleError) -> SessionError {
+        if error != ConsoleError::Picture {
+            return self.error(error.into());
+        }
+        let file = self.transcript.path().map(|path| path.with_extension("png"));
+        let picture = self.console.screenshot().ok().flatten();
+        let saved = file
+            .zip(picture)
+            .filter(|(file, png)| std::fs::write(file, png).is_ok());
+        self.error(Trouble::Picture(saved.map(|(file, _)| file)))
     }
 
     /// `trouble` with the guest's last screen.
@@ -182,7 +211,7 @@ impl Drop for Session<'_> {
 }
 
 /// What a script is called in an error.
-fn first_line(script: &str) -> String {
+pub(super) fn first_line(script: &str) -> String {
     let line = script.lines().next().unwrap_or_default();
     line.chars().take(80).collect()
 }
@@ -190,8 +219,8 @@ fn first_line(script: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::LINE_LIMIT;
     use crate::guest::scripted::{PROMPT, Scripted, Shell, open};
-    use crate::guest::{ConsoleError, LINE_LIMIT};
 
     const SECOND: Duration = Duration::from_secs(1);
     const PATIENCE: Duration = Duration::from_secs(30);

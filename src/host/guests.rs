@@ -2,14 +2,14 @@
 //! addresses, in a chain of its own. How many boot at a time is bounded for the whole machine, because guests that
 //! share too few processors only make each other's deadline pass.
 
-use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::libvirt::Age;
 use super::linux::{Way, failed, one};
-use super::{HostError, StepError, StepLog};
+use super::{HostError, StepError, StepLog, console};
+use crate::folders::Folders;
 use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig};
@@ -54,7 +54,7 @@ impl BootSlots {
 /// Runs the start and configure steps of one host. A guest that fails stops only its own chain.
 pub(super) fn run(
     way: &Way,
-    transcripts: &Path,
+    folders: &Folders,
     slots: &BootSlots,
     steps: &[Step],
     log: &dyn StepLog,
@@ -63,7 +63,7 @@ pub(super) fn run(
     thread::scope(|scope| {
         let running: Vec<_> = chains
             .iter()
-            .map(|chain| scope.spawn(move || slots.with(|| run_chain(way, transcripts, chain, log))))
+            .map(|chain| scope.spawn(move || slots.with(|| run_chain(way, folders, chain, log))))
             .collect();
         running
             .into_iter()
@@ -79,8 +79,12 @@ fn domain(step: &Step) -> Option<&DomainName> {
     }
 }
 
-fn run_chain(way: &Way, transcripts: &Path, steps: &[Step], log: &dyn StepLog) -> Option<StepError> {
+fn run_chain(way: &Way, folders: &Folders, steps: &[Step], log: &dyn StepLog) -> Option<StepError> {
     let mut console = None;
+    let kind = steps.iter().find_map(|step| match step {
+        Step::ConfigureGuest(_, config) => Some(config.console.kind),
+        _ => None,
+    });
     for step in steps {
         if log.cancelled() {
             return None;
@@ -88,13 +92,16 @@ fn run_chain(way: &Way, transcripts: &Path, steps: &[Step], log: &dyn StepLog) -
         let error = match step {
             Step::StartDomain(name) => one(step, log, || -> Result<(), HostError> {
                 way.libvirt.start_paused(name)?;
-                console = Some((way.libvirt.age()?, way.libvirt.open_console(name)?));
+                console = Some((
+                    way.libvirt.age()?,
+                    console::open(&way.libvirt, folders, name, kind.unwrap_or_default())?,
+                ));
                 way.libvirt.resume(name)
             }),
             Step::ConfigureGuest(name, config) => {
                 let opened = console.take();
                 one(step, log, || {
-                    configure_guest(way, transcripts, name, config, opened, step, log)
+                    configure_guest(way, folders, name, config, opened, step, log)
                 })
             }
             other => Some(failed(other, "not a step of a guest")),
@@ -108,7 +115,7 @@ fn run_chain(way: &Way, transcripts: &Path, steps: &[Step], log: &dyn StepLog) -
 
 fn configure_guest(
     way: &Way,
-    transcripts: &Path,
+    folders: &Folders,
     name: &DomainName,
     config: &GuestConfig,
     mut opened: Option<(Age, Box<dyn Console>)>,
@@ -120,19 +127,19 @@ fn configure_guest(
             Some((age, console)) => (age, Some(console)),
             None => (way.libvirt.age()?, None),
         };
-        let result = tell(way, transcripts, name, config, console, step, log);
+        let result = tell(way, folders, name, config, console, step, log);
         // A daemon that was restarted has closed all consoles and left the guests alone.
         if result.is_ok() || log.cancelled() || way.libvirt.age()? == age {
             return result;
         }
         log.note(step, "libvirt's daemon was restarted: asking again");
     }
-    tell(way, transcripts, name, config, None, step, log)
+    tell(way, folders, name, config, None, step, log)
 }
 
 fn tell(
     way: &Way,
-    transcripts: &Path,
+    folders: &Folders,
     name: &DomainName,
     config: &GuestConfig,
     opened: Option<Box<dyn Console>>,
@@ -141,10 +148,10 @@ fn tell(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let console = match opened {
         Some(console) => console,
-        None => way.libvirt.open_console(name)?,
+        None => console::open(&way.libvirt, folders, name, config.console.kind)?,
     };
     let console = Box::new(Cancellable { console, log });
-    let transcript = Transcript::append(&transcripts.join(format!("{}.log", name.vm())))?;
+    let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm()))?;
     let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
     configure(&mut session, config)?;
     way.libvirt.set_configured(name, config)?;
@@ -167,5 +174,17 @@ impl Console for Cancellable<'_> {
 
     fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
         self.console.send(text)
+    }
+
+    fn send_unseen(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
+        self.console.send_unseen(text)
+    }
+
+    fn is_screen(&self) -> bool {
+        self.console.is_screen()
+    }
+
+    fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
+        self.console.screenshot()
     }
 }

@@ -17,12 +17,13 @@ use super::shell::{LocalShell, NamespaceShell};
 use super::ssh::{self, SshShell, Tunnel};
 use super::survey::Ports;
 use super::{
-    Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, emulated, iproute, network, nftables,
-    ping_through,
+    Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, console, emulated, iproute, network,
+    nftables, ping_through,
 };
 use crate::folders::Folders;
+use crate::guest::vga::Screen;
 use crate::guest::{Answer, Console};
-use crate::lab::{Asked, HostName, LabName, SshTarget};
+use crate::lab::{Asked, ConsoleKind, HostName, LabName, SshTarget};
 use crate::plan::{Stage, Step};
 use crate::state::{DomainName, HostState, Volume};
 
@@ -243,13 +244,7 @@ impl Host for LinuxHost {
                     .filter_map(|step| one(step, log, || apply_libvirt(&way, step, log)))
                     .collect(),
                 Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, step, log))),
-                Batch::Guests => guests::run(
-                    &way,
-                    &self.folders.lab(lab).join("transcripts"),
-                    &self.slots,
-                    batch,
-                    log,
-                ),
+                Batch::Guests => guests::run(&way, &self.folders, &self.slots, batch, log),
             });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -259,8 +254,21 @@ impl Host for LinuxHost {
         Ok(self.open_way()?.shell.run(cmd)?)
     }
 
-    fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
-        self.open_way()?.libvirt.open_console(domain)
+    fn open_console(&self, domain: &DomainName, kind: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
+        console::open(&self.open_way()?.libvirt, &self.folders, domain, kind)
+    }
+
+    fn open_screen(&self, domain: &DomainName) -> Result<Box<dyn Screen>, HostError> {
+        let screen = console::screen(&self.open_way()?.libvirt, &self.folders, domain)?;
+        Ok(Box::new(screen))
+    }
+
+    fn screenshot(&self, domain: &DomainName) -> Result<Vec<u8>, HostError> {
+        let mut screen = self.open_way()?.libvirt.screen(domain)?;
+        screen.picture().map_err(|error| HostError::Other {
+            doing: format!("taking a screenshot of {domain}"),
+            message: error.to_string(),
+        })
     }
 
     fn ping(&self, _lab: &LabName, _from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {

@@ -3,6 +3,7 @@
 
 pub mod cmd;
 pub mod confirm;
+mod console;
 pub mod dnsmasq;
 pub mod domain_xml;
 pub mod emulated;
@@ -23,8 +24,9 @@ pub mod sysctl;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::guest::vga::Screen;
 use crate::guest::{ProbeOptions, probe_by};
-use crate::lab::{Asked, HostName, LabName};
+use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
 use crate::state::{DomainName, HostState};
 
@@ -58,7 +60,18 @@ pub trait Host: Send + Sync {
     }
 
     /// Opens the console of a running domain. The guest's output from now on is not lost.
-    fn open_console(&self, domain: &DomainName) -> Result<Box<dyn crate::guest::Console>, HostError>;
+    fn open_console(&self, domain: &DomainName, kind: ConsoleKind)
+    -> Result<Box<dyn crate::guest::Console>, HostError>;
+
+    /// The screen and the keyboard of a running domain, for a person. Nobody else types there meanwhile.
+    fn open_screen(&self, domain: &DomainName) -> Result<Box<dyn Screen>, HostError> {
+        Err(no_screens(domain))
+    }
+
+    /// A picture of a running domain's screen, as PNG.
+    fn screenshot(&self, domain: &DomainName) -> Result<Vec<u8>, HostError> {
+        Err(no_screens(domain))
+    }
 
     /// Has `from`, which is this host itself or a router that lives on it, ping all of `targets` at once; what came of
     /// each.
@@ -91,6 +104,13 @@ pub trait StepLog: Sync {
     fn note(&self, step: &Step, text: &str);
     /// The user asked to stop: begin nothing new.
     fn cancelled(&self) -> bool;
+}
+
+fn no_screens(domain: &DomainName) -> HostError {
+    HostError::Other {
+        doing: format!("opening the screen of {domain}"),
+        message: "this host's guests have no screens".to_owned(),
+    }
 }
 
 /// A host could not be looked at.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Host, HostError, StepError, StepLog, Survey};
 use crate::guest::{Answer, Console};
-use crate::lab::{Asked, HostName, LabName};
+use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
 use crate::state::{DomainName, HostState, Site, rig_host};
 
@@ -162,7 +162,7 @@ impl Host for SimHost {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
+    fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
         Err(HostError::Other {
             doing: format!("opening the console of {domain}"),
             message: "a simulated host has no guests".to_owned(),

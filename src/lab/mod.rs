@@ -21,6 +21,7 @@ use toml::de::DeTable;
 pub use import::{ImportError, import};
 pub use model::*;
 pub use names::*;
+pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
 pub use ssh_target::{SshTarget, SshTargetError};
 pub use write::write;

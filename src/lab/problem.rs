@@ -99,7 +99,7 @@ pub enum LoadError {
 }
 
 /// "did you mean ...?", or the list of what there is.
-pub(super) fn suggest<'a>(wrong: &str, there: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn suggest<'a>(wrong: &str, there: impl IntoIterator<Item = &'a str>) -> String {
     let there: Vec<&str> = there.into_iter().collect();
     let near = there
         .iter()

@@ -15,6 +15,7 @@ mod killed;
 mod local;
 mod missing;
 mod removed;
+mod script;
 mod signals;
 mod status;
 mod straight;

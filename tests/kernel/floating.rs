@@ -33,13 +33,12 @@ fn a_floating_address_comes_is_observed_and_goes_however_long_the_nics_name_is()
         let shown = host.check_fed(&["ip", "address", "show", "dev", nic], "");
         assert!(shown.contains("192.168.99.50/32"), "{shown}");
         // It is the lab's, and no part of what the NIC has.
-        assert_eq!(
-            host.survey(),
-            Survey {
-                memory_mib: host.survey().memory_mib,
-                ..survey
-            }
-        );
+        let memory_mib = survey.memory_mib;
+        let after = Survey {
+            memory_mib,
+            ..host.survey()
+        };
+        assert_eq!(after, survey);
         let delete = Step::DeleteFloating(ADDRESS, ifname(nic));
         host.apply(&[delete.clone()]).unwrap();
         host.apply(&[delete]).unwrap();

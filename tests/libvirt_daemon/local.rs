@@ -41,7 +41,7 @@ impl Machine {
         let folder = daemon.folder.path().to_owned();
         fs::create_dir(folder.join("netlab")).unwrap();
         daemon.sh(&format!(
-            "cp -a {} {}/netlab/images",
+            "cp -r --preserve=mode {} {}/netlab/images",
             images.display(),
             folder.display()
         ));

@@ -32,6 +32,10 @@ fn nic(at: usize) -> IfName {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "every one is a key of a lab that is there or not"
+)]
 struct Network {
     uplink: Option<usize>,
     tagged: bool,

@@ -14,11 +14,12 @@ use crate::capture::{self, Frame, frames};
 use crate::kernel::{self, Printed};
 
 /// A guest boots in 10 to 20 s; on a machine that does other things, too, in three times as long.
-const WITHIN: Duration = Duration::from_secs(600);
+pub const WITHIN: Duration = Duration::from_secs(600);
 
 /// Everything of a lab that could be left behind: links, namespaces, processes, mounts and files. Not: the folders of
 /// locks and labs, which stay, and that iproute2 has made its own folder a mount point.
-const LOOK: &str = "ip -details link; ls -l /run/netns; grep -hE 'virt|qemu|netlab|dnsmasq' /proc/[0-9]*/comm || true
+pub const LOOK: &str =
+    "ip -details link; ls -l /run/netns; grep -hE 'virt|qemu|netlab|dnsmasq' /proc/[0-9]*/comm || true
                     grep -v ' /run/netns ' /proc/mounts
                     find \"$NETLAB_STATE_DIR\" -mindepth 1 ! -path '*/locks*' ! -name labs";
 
@@ -35,7 +36,7 @@ fn topology(file: &str) -> Topology {
 
 /// A guest whose processor was away for a second calls a late answer a lost one, which is how busy machines are, not
 /// the lab: asked up to three times. Only the last answer counts, and whom a tag keeps apart the capture tells each time.
-const VERIFY: &str = "verify() { netlab -q --json verify \"$1\" >/tmp/matrix; }
+pub const VERIFY: &str = "verify() { netlab -q --json verify \"$1\" >/tmp/matrix; }
                       verify_patiently() { verify \"$1\" || verify \"$1\" || verify \"$1\" || { cat /tmp/matrix; false; }; }";
 
 /// Brings a lab up, does `meanwhile` to it while all frames on the cable are captured at node1, and takes it down.
@@ -67,7 +68,7 @@ fn live(test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Frame>)
 }
 
 /// Who asked whom, who had to be reached, and whether that is how it was.
-fn cells(matrix: &str) -> BTreeMap<(String, String), (bool, bool)> {
+pub fn cells(matrix: &str) -> BTreeMap<(String, String), (bool, bool)> {
     let matrix: Value = serde_json::from_str(matrix).unwrap();
     let cells = matrix["cells"].as_array().unwrap().iter().map(|cell| {
         let word = |key: &str| cell[key].as_str().unwrap().to_owned();

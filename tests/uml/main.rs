@@ -10,6 +10,7 @@
 )]
 
 mod capture;
+mod cloud;
 mod kernel;
 mod labs;
 mod made_good;

@@ -31,7 +31,7 @@ use crate::guest::{Answer, Console};
 use crate::host::shell::LocalShell;
 use crate::host::survey::VLAN_FILTERING;
 use crate::host::{Host, HostError, StepError, StepLog, Survey, ping_through};
-use crate::lab::{Asked, LabName};
+use crate::lab::{Asked, ConsoleKind, LabName};
 use crate::plan::Step;
 use crate::state::{DomainName, HostState, MachineKind};
 
@@ -160,7 +160,7 @@ impl Host for Rig {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn open_console(&self, domain: &DomainName) -> Result<Box<dyn Console>, HostError> {
+    fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
         Err(other(
             &format!("opening the console of {domain}"),
             "this machine has the emulated hosts, and they have the guests",

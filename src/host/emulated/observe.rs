@@ -62,26 +62,21 @@ impl Rig {
     }
 
     fn machine(&self, lab: &LabName, name: &HostName, kind: MachineKind, links: &[Link]) -> Result<Machine, HostError> {
-        let (nics, outside, alive) = match kind {
+        match kind {
             MachineKind::Host => {
                 let record = nics::read(&self.folders.machine(lab, name));
                 let record = record.map_err(doing(format!("reading what {name}'s NICs have")))?;
                 let there = |nic: &str| links.iter().any(|link| link.ifname == nic);
-                let nics = record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect();
-                (nics, BTreeSet::new(), self.is_alive(lab, name))
+                Ok(Machine {
+                    kind,
+                    nics: record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect(),
+                    outside: BTreeSet::new(),
+                    alive: self.is_alive(lab, name),
+                })
             }
-            MachineKind::Switch => {
-                let (nics, whole) = self.observe_switch(lab, name, links)?;
-                (nics, BTreeSet::new(), whole)
-            }
-            MachineKind::Router => self.observe_router(lab, name, links)?,
-        };
-        Ok(Machine {
-            kind,
-            nics,
-            outside,
-            alive,
-        })
+            MachineKind::Switch => self.observe_switch(lab, name, links),
+            MachineKind::Router => self.observe_router(lab, name, links),
+        }
     }
 
     fn is_alive(&self, lab: &LabName, host: &HostName) -> bool {

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
 use serde::Deserialize;
 
 use super::namespace::{Link, batch, json, links, name};
@@ -12,7 +11,7 @@ use super::{Rig, nics};
 use crate::host::shell::NamespaceShell;
 use crate::host::{Cmd, HostError, Shell};
 use crate::lab::{HostName, IfName, LabName};
-use crate::state::{Machine, MachineNic};
+use crate::state::{Machine, MachineKind, MachineNic};
 
 /// The loopback device, on which the addresses outside stand.
 const LOOPBACK: &str = "lo";
@@ -40,13 +39,13 @@ impl Rig {
         Ok(batch(&self.shell, Some(&name(lab, router)), &lines)?)
     }
 
-    /// NICs and outside addresses of a router with the links `links`, and whether it forwards.
+    /// A router with the links `links`; it lives as long as it forwards.
     pub(super) fn observe_router(
         &self,
         lab: &LabName,
         router: &HostName,
         links: &[Link],
-    ) -> Result<(BTreeMap<IfName, MachineNic>, BTreeSet<Ipv4Net>, bool), HostError> {
+    ) -> Result<Machine, HostError> {
         let namespace = name(lab, router);
         let show = ["ip", "-n", &namespace, "-4", "-json", "route", "show", "default"];
         let routes: Vec<DefaultRoute> = json(&self.shell, &show)?;
@@ -67,7 +66,12 @@ impl Rig {
                 nics.insert(nic, config);
             }
         }
-        Ok((nics, outside, forward.trim_ascii() == b"1"))
+        Ok(Machine {
+            kind: MachineKind::Router,
+            nics,
+            outside,
+            alive: forward.trim_ascii() == b"1",
+        })
     }
 
     /// A shell in a router's network namespace, once it is sure that this is the lab's.

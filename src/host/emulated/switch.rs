@@ -12,7 +12,7 @@ use super::namespace::{Link, batch, batch_of, json, links, name};
 use super::{Rig, nics};
 use crate::host::{Cmd, CmdError, HostError, Shell};
 use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
-use crate::state::{Machine, MachineNic};
+use crate::state::{Machine, MachineKind, MachineNic};
 
 /// The bridge. No port can have this name: those that a lab gives start with a letter.
 pub(super) const BRIDGE: &str = "_bridge";
@@ -73,17 +73,24 @@ impl Rig {
         Ok(batch_of("bridge", &self.shell, Some(&namespace), &filter)?)
     }
 
-    /// Ports of a switch with the links `links`, and whether the switch is whole.
+    /// A switch with the links `links`; it lives as long as its bridge does and no port was changed by hand.
     pub(super) fn observe_switch(
         &self,
         lab: &LabName,
         switch: &HostName,
         links: &[Link],
-    ) -> Result<(BTreeMap<IfName, MachineNic>, bool), HostError> {
+    ) -> Result<Machine, HostError> {
+        let mut machine = Machine {
+            kind: MachineKind::Switch,
+            nics: BTreeMap::new(),
+            outside: BTreeSet::new(),
+            alive: false,
+        };
         let bridge = links.iter().find(|link| link.ifname == BRIDGE);
         let Some(bridge) = bridge.filter(|bridge| bridge.kind() == "bridge" && bridge.is_up()) else {
-            return Ok((BTreeMap::new(), false));
+            return Ok(machine);
         };
+        machine.alive = true;
         let vlans: Option<Vec<Port>> = if bridge.filters_vlans() {
             let namespace = name(lab, switch);
             let show = ["bridge", "-n", &namespace, "-compressvlans", "-json", "vlan", "show"];
@@ -91,11 +98,10 @@ impl Rig {
         } else {
             None
         };
-        let (mut nics, mut whole) = (BTreeMap::new(), true);
         let ports = links.iter().filter(|link| link.master.as_deref() == Some(BRIDGE));
         for port in ports.filter(|port| port.is_up()) {
             let Ok(name) = IfName::new(&port.ifname) else {
-                whole = false;
+                machine.alive = false;
                 continue;
             };
             let mode = match &vlans {
@@ -106,14 +112,14 @@ impl Rig {
                 }
             };
             // One in a mode that netlab knows nothing of was changed by hand.
-            whole &= mode.is_some();
+            machine.alive &= mode.is_some();
             let nic = MachineNic {
                 port: mode.unwrap_or_default(),
                 ..MachineNic::default()
             };
-            nics.insert(name, nic);
+            machine.nics.insert(name, nic);
         }
-        Ok((nics, whole))
+        Ok(machine)
     }
 }
 

@@ -9,6 +9,8 @@ mod kvm;
 mod line;
 mod logs;
 mod observe;
+mod peek;
+mod screen;
 mod stream;
 mod upload;
 mod volumes;

@@ -7,6 +7,10 @@
 //! [`MARK`] without rules, which also outlives a `flush table`. (A comment on the table would be the place for it, but
 //! `nft -j` of 2023 does not print that.) A table of that name without the mark is somebody else's.
 //!
+//! Whoever is behind the host reaches a guest by its floating address, with one exception: where `br_netfilter` hands
+//! bridged packets to these rules, the kernel sends a guest's packet to its own floating address back to the very port
+//! it came from, which a bridge does not do.
+//!
 //! Packets of a connection that stood before a rule came or went are translated as before: that is in the kernel's
 //! table of connections, which a rule set does not touch.
 

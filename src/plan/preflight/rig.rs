@@ -1,4 +1,5 @@
-//! What stands in the way of emulated switches and routers, and of networks between emulated hosts and real ones.
+//! What stands in the way of emulated switches and routers, and what only emulated hosts can be given: NICs with
+//! addresses, and cables.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use crate::lab::{Connect, HostName, NetworkName, PortMode};
 use crate::state::rig_host;
 use crate::topology::Topology;
 
-/// All of it is said of the machine that the rig is on.
+/// What is about several machines is said of the one that the rig is on.
 pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut add = |severity, what: String, help: &str| {
@@ -68,6 +69,30 @@ pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> 
             what,
             "guests on both will not reach each other; put the network on hosts of one kind",
         );
+    }
+    found.extend(addresses(topology, surveys));
+    found
+}
+
+/// NICs of real hosts with another address than the lab says: an emulated host would be given it.
+fn addresses(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    for (name, host) in topology.hosts.iter().filter(|(_, h)| h.connect != Connect::Emulated) {
+        for (nic, wanted) in &host.nics {
+            let there = surveys.get(name).and_then(|survey| survey.nics.get(nic));
+            let (Some(address), Some(there)) = (wanted.address, there) else {
+                continue;
+            };
+            if !there.addresses.contains(&address.into()) {
+                found.push(Obstacle {
+                    severity: Severity::Warning,
+                    host: name.clone(),
+                    what: format!("{nic} does not have the address {address}, as the lab says"),
+                    help: "netlab gives addresses to NICs of emulated hosts only: set it on the host, or mend the lab"
+                        .to_owned(),
+                });
+            }
+        }
     }
     found
 }
@@ -158,6 +183,27 @@ mod tests {
         assert!(
             matches!(&found[..], [one] if one.severity == Severity::Warning
                 && one.what.contains("`service`") && one.what.contains("node2") && one.what.contains("node1")),
+            "{found:#?}"
+        );
+    }
+
+    #[test]
+    fn an_address_that_a_real_hosts_nic_does_not_have_is_worth_a_warning() {
+        let mut topology = topology();
+        topology.cables.clear();
+        let hosts = topology.hosts.values_mut();
+        hosts.for_each(|host| host.connect = Connect::Local);
+        let mut survey = crate::plan::example::survey();
+        let mut said = |addresses: &[&str]| {
+            let eth0 = survey.nics.get_mut(&link("eth0")).unwrap();
+            eth0.addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            rig(&topology, &[(host("node1"), survey.clone())].into())
+        };
+        assert_eq!(said(&["192.0.2.7/24", "172.16.99.1/24"]), []);
+        let found = said(&["172.16.99.1/16"]);
+        assert!(
+            matches!(&found[..], [one] if one.severity == Severity::Warning && one.host == host("node1")
+                && one.what.contains("172.16.99.1/24")),
             "{found:#?}"
         );
     }

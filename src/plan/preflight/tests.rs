@@ -11,7 +11,9 @@ use crate::topology::{GuestFloating, SegmentDhcp, Topology};
 /// The example lab's `node1` as this machine itself, which has NICs of its own; nothing joins the two hosts.
 fn local() -> Topology {
     let mut topology = topology();
-    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.connect = Connect::Local;
+    node1.nics.values_mut().for_each(|nic| nic.address = None);
     let node2 = topology.hosts.get_mut(&host("node2")).unwrap();
     node2.segments.values_mut().for_each(|segment| segment.uplink = None);
     topology.cables.clear();

@@ -1,0 +1,235 @@
+//! `netlab console`: a VM's console for a person.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Read as _, Write as _};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+use super::error::Failure;
+use super::{Context, sight, signals, vm};
+use crate::guest::vga::{COLUMNS, Chord, Look, Page, ROWS, Screen, chord, named, with_alt};
+use crate::guest::{Console, ConsoleError};
+use crate::lab::ConsoleKind;
+
+/// Ctrl-], as in telnet and virsh.
+const LEAVE: u8 = 0x1d;
+/// How long one look at either side lasts: less than a person notices.
+const LOOK: Duration = Duration::from_millis(10);
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    vm: vm::Args,
+    /// The screen and the keyboard, whatever the image says.
+    #[arg(long, conflicts_with = "serial")]
+    screen: bool,
+    /// The serial port, whatever the image says.
+    #[arg(long)]
+    serial: bool,
+}
+
+pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
+    let vm = vm::find(context, &args.vm)?;
+    let kind = match (args.screen, args.serial) {
+        (true, _) => ConsoleKind::Vga,
+        (_, true) => ConsoleKind::Serial,
+        _ => vm.console.as_ref().map(|console| console.kind).unwrap_or_default(),
+    };
+    let failed = |error: crate::host::HostError| sight::failed(error.to_string());
+    signals::listen()?;
+    let ended = match kind {
+        ConsoleKind::Serial => {
+            let console = vm.host.open_console(&vm.name, kind).map_err(failed)?;
+            if !context.quiet {
+                let _ = writeln!(
+                    io::stderr(),
+                    "the console of {}: Ctrl-] leaves, Enter shows a prompt",
+                    vm.name.vm()
+                );
+            }
+            let _terminal = Terminal::raw(false).map_err(|error| sight::failed(error.to_string()))?;
+            serial(console)
+        }
+        ConsoleKind::Vga => {
+            let screen = vm.host.open_screen(&vm.name).map_err(failed)?;
+            let _terminal = Terminal::raw(true).map_err(|error| sight::failed(error.to_string()))?;
+            vga(screen)
+        }
+    };
+    ended.map_err(|error| sight::failed(error.to_string()))
+}
+
+/// The person's terminal in raw mode; dropped, it is as it was before.
+struct Terminal {
+    before: Option<Termios>,
+    whole_screen: bool,
+}
+
+impl Terminal {
+    /// `whole_screen`: on a screen of its own, which leaves no trace.
+    fn raw(whole_screen: bool) -> io::Result<Self> {
+        let whole_screen = whole_screen && io::stdout().is_terminal();
+        let mut before = None;
+        if io::stdin().is_terminal() {
+            let now = tcgetattr(io::stdin())?;
+            let mut raw = now.clone();
+            raw.make_raw();
+            tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+            before = Some(now);
+        }
+        let terminal = Self { before, whole_screen };
+        if whole_screen {
+            print(b"\x1b[?1049h\x1b[2J")?;
+        }
+        Ok(terminal)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if self.whole_screen {
+            let _ = print(b"\x1b[?1049l");
+        }
+        if let Some(before) = &self.before {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// What the person typed meanwhile; `None` to leave: Ctrl-], the end of the input, or a signal.
+fn typed(wait: Duration) -> Result<Option<Vec<u8>>, ConsoleError> {
+    if signals::CANCEL.load(Ordering::SeqCst) {
+        return Ok(None);
+    }
+    let stdin = io::stdin();
+    let failed = |error: io::Error| ConsoleError::Failed(error.to_string());
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec {
+        tv_sec: 0,
+        tv_nsec: wait.subsec_nanos().into(),
+    };
+    match poll(&mut fds, Some(&wait)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Some(Vec::new())),
+        Ok(_) => {}
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    let mut bytes = vec![0; 4096];
+    let length = stdin.lock().read(&mut bytes).map_err(failed)?;
+    bytes.truncate(length);
+    if length == 0 || bytes.contains(&LEAVE) {
+        return Ok(None);
+    }
+    Ok(Some(bytes))
+}
+
+fn serial(mut console: Box<dyn Console>) -> Result<(), ConsoleError> {
+    while let Some(bytes) = typed(LOOK)? {
+        if !bytes.is_empty() {
+            console.send(&bytes)?;
+        }
+        let shown = console.read(LOOK)?;
+        print(&shown).map_err(|error| ConsoleError::Failed(error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn vga(mut screen: Box<dyn Screen>) -> Result<(), ConsoleError> {
+    let mut drawn = None;
+    while let Some(bytes) = typed(LOOK)? {
+        for keys in keys(&bytes) {
+            screen.press(&keys)?;
+            // A guest fetches no more than 16 of the keyboard's bytes later than they come.
+            std::thread::sleep(LOOK);
+        }
+        let look = screen.look()?;
+        if drawn.as_ref() != Some(&look) {
+            print(draw(&look).as_bytes()).map_err(|error| ConsoleError::Failed(error.to_string()))?;
+            drawn = Some(look);
+        }
+    }
+    Ok(())
+}
+
+/// The keys behind what a terminal sent.
+fn keys(bytes: &[u8]) -> Vec<Vec<u32>> {
+    let text = String::from_utf8_lossy(bytes);
+    let (mut keys, mut rest) = (Vec::new(), text.as_ref());
+    while let Some(first) = rest.chars().next() {
+        rest = &rest[first.len_utf8()..];
+        let sequence = rest.strip_prefix(['[', 'O']).filter(|_| first == '\x1b');
+        if let Some(sequence) = sequence
+            && let Some(end) = sequence.find(|one: char| ('@'..='~').contains(&one))
+        {
+            keys.extend(named(&sequence[..=end]).map(|key| vec![key]));
+            rest = &sequence[end + 1..];
+        } else if first == '\x1b'
+            && let Some(next) = rest.chars().next()
+        {
+            keys.extend(chord(next).map(with_alt));
+            rest = &rest[next.len_utf8()..];
+        } else {
+            keys.extend(chord(first).map(Chord::codes));
+        }
+    }
+    keys
+}
+
+/// The screen in a terminal's words (ECMA-48).
+fn draw(look: &Look) -> String {
+    let (rows, cursor) = match look {
+        Look::Text(page) => (page.rows(), Page::cursor(page)),
+        Look::Picture => (
+            vec!["The guest shows a picture. `netlab screenshot` saves it; Ctrl-] leaves.".to_owned()],
+            None,
+        ),
+    };
+    let mut text = "\x1b[?25l\x1b[H".to_owned();
+    for row in 0..ROWS {
+        let row = rows.get(row).map_or("", String::as_str);
+        text.push_str(row);
+        text.push_str("\x1b[K\r\n");
+    }
+    let room = tcgetwinsize(io::stdout()).is_ok_and(|size| usize::from(size.ws_row) > ROWS);
+    if room {
+        let help = "Ctrl-] leaves";
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "\x1b[7m{help:COLUMNS$}\x1b[0m");
+    }
+    if let Some((row, column)) = cursor {
+        let _ = write!(text, "\x1b[{};{}H\x1b[?25h", row + 1, column + 1);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_sends_becomes_keys() {
+        assert_eq!(keys(b"aA\r"), [vec![30], vec![42, 30], vec![28]]);
+        assert_eq!(
+            keys(b"\x1b[A\x1b[3~\x1bOP\x03"),
+            [vec![103], vec![111], vec![59], vec![29, 46]]
+        );
+        assert_eq!(keys(b"\x1bb\x1b"), [vec![56, 48], vec![1]]);
+    }
+
+    #[test]
+    fn a_screen_is_drawn_whole_with_its_cursor() {
+        let text = draw(&Look::Text(Page::new(b"h\x07i\x07", 0, 2)));
+        assert!(
+            text.contains("\x1b[Hhi\x1b[K\r\n") && text.ends_with("\x1b[1;3H\x1b[?25h"),
+            "{text:?}"
+        );
+    }
+}

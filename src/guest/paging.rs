@@ -1,0 +1,97 @@
+//! Running a command over a screen: typed as it is over a serial port, its output brought in pages.
+
+use std::time::{Duration, Instant};
+
+use super::error::{SessionError, Trouble};
+use super::frame::Ended;
+use super::pages::{NAME, Next, Pages};
+use super::session::{ASK_AGAIN, LOOK, Session, first_line};
+use super::watch::Watch;
+
+/// A prompt that stands this long where pages were to come: the shell is not the one that was given the command.
+const PROMPT_STAYS: Duration = Duration::from_secs(3);
+
+impl Session<'_> {
+    /// Runs `script` and fetches its output page by page.
+    pub(super) fn exchange_in_pages(&mut self, script: &str, within: Duration) -> Result<Ended, SessionError> {
+        let mut pages = Pages::new();
+        let lines = pages.wrap(script).map_err(|trouble| self.error(trouble))?;
+        if !self.has_pager {
+            self.teach_pager()?;
+        }
+        let mut watch = Watch::new();
+        for line in &lines {
+            self.type_line(line)?;
+            pages.hear(&self.listen(Duration::ZERO)?);
+        }
+        // Typing takes as long as the script is long: it does not count.
+        let began = Instant::now();
+        let (mut patience, mut asked) = (ASK_AGAIN, Instant::now());
+        loop {
+            match pages.next() {
+                Next::Wait => {}
+                Next::Acknowledge(keys) => {
+                    self.send_unseen(&keys)?;
+                    (patience, asked) = (ASK_AGAIN, Instant::now());
+                }
+                Next::Done(keys, status, text) => {
+                    self.send_unseen(&keys)?;
+                    return Ok(Ended {
+                        status,
+                        text: Some(text),
+                        asked_again: false,
+                    });
+                }
+            }
+            if let Some(trouble) = watch.trouble() {
+                return Err(self.error(trouble));
+            }
+            if watch.quiet() >= PROMPT_STAYS && watch.line().trim_end().ends_with(self.prompt.trim()) {
+                self.has_pager = false;
+                return Ok(Ended {
+                    status: None,
+                    text: None,
+                    asked_again: true,
+                });
+            }
+            let left = within.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                // Ctrl-C: the next command should not have to wait for this one.
+                self.send_unseen("\x03")?;
+                let command = first_line(script);
+                return Err(self.error(Trouble::Deadline { command, within }));
+            }
+            if watch.quiet() >= patience && asked.elapsed() >= patience {
+                pages.ask_again();
+                self.send_unseen(Pages::AGAIN)?;
+                asked = Instant::now();
+                patience *= 2;
+            }
+            let text = self.listen(left.min(LOOK))?;
+            watch.hear(&text, |_| ());
+            pages.hear(&text);
+        }
+    }
+
+    /// Defines the pager in the guest's shell, unless it is known there from an earlier session.
+    fn teach_pager(&mut self) -> Result<(), SessionError> {
+        self.type_line(&format!("command -v {NAME}"))?;
+        let (began, mut said) = (Instant::now(), String::new());
+        let prompt = self.prompt.trim().to_owned();
+        while began.elapsed() < PROMPT_STAYS && !said.trim_end().ends_with(&prompt) {
+            said.push_str(&self.listen(LOOK)?);
+        }
+        if !said.lines().any(|line| line.trim() == NAME) {
+            for line in Pages::pager() {
+                self.type_line(line)?;
+            }
+        }
+        self.has_pager = true;
+        Ok(())
+    }
+
+    fn send_unseen(&mut self, keys: &str) -> Result<(), SessionError> {
+        let sent = self.console.send_unseen(keys.as_bytes());
+        sent.map_err(|error| self.broken(error))
+    }
+}

@@ -1,0 +1,188 @@
+//! What every test here stands on: an emulated host with a libvirt daemon of its own, and guests without a serial
+//! port on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use netlab::folders::Folders;
+use netlab::guest::{Session, SessionError, Transcript};
+use netlab::host::emulated::Rig;
+use netlab::host::guests::BootSlots;
+use netlab::host::linux::{LinuxHost, Place};
+use netlab::host::{Host, StepError, StepLog};
+use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, LabName, Login};
+use netlab::plan::Step;
+use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind};
+use tempfile::TempDir;
+
+/// An emulated host. Whatever is left on it goes with this value.
+pub struct Bench {
+    pub lab: LabName,
+    pub host: LinuxHost,
+    rig: Rig,
+    temp: TempDir,
+}
+
+/// The guest's files, built once.
+pub fn guest_files() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let build = || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-guest");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vga/build-guest");
+        let built = Command::new(script)
+            .arg(&folder)
+            .output()
+            .map_err(|error| error.to_string())?;
+        if built.status.success() {
+            return Ok(folder);
+        }
+        let said = String::from_utf8_lossy(&built.stderr);
+        Err(format!(
+            "the guest cannot be built: {}",
+            said.lines().last().unwrap_or_default()
+        ))
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+impl Bench {
+    /// A bench, or none where emulated hosts or the guest cannot be had.
+    pub fn new(test: &str) -> Option<Self> {
+        let daemon = ["libvirtd", "virtqemud"].iter().any(|daemon| {
+            let folders = ["/usr/sbin", "/usr/bin"];
+            folders.iter().any(|folder| Path::new(folder).join(daemon).is_file())
+        });
+        let why = if !rustix::process::geteuid().is_root() || !daemon {
+            "needs root and libvirtd or virtqemud".to_owned()
+        } else if let Err(why) = guest_files() {
+            why
+        } else {
+            return Some(Self::with_guests());
+        };
+        eprintln!("SKIPPED: {test}: {why}");
+        None
+    }
+
+    fn with_guests() -> Self {
+        let temp = tempfile::tempdir_in("/var/tmp").unwrap();
+        let folders = Folders {
+            state: temp.path().to_owned(),
+            cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-cache"),
+        };
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let lab: LabName = format!("vga{}-{number}", std::process::id()).parse().unwrap();
+        let rig = Rig::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap();
+        let machine = Machine {
+            kind: MachineKind::Host,
+            nics: BTreeMap::new(),
+            outside: BTreeSet::new(),
+            alive: true,
+        };
+        let steps = [Step::CreateMachine(node()), Step::ConfigureMachine(node(), machine)];
+        rig.apply(&lab, &steps, &Quiet).unwrap();
+        let place = Place::Emulated(lab.clone(), node());
+        Self {
+            host: LinuxHost::new(place, folders.clone(), Arc::new(BootSlots::default())),
+            lab,
+            rig,
+            temp,
+        }
+    }
+
+    /// Starts a guest; its kernel is told `arguments`.
+    pub fn start(&self, vm: &str, arguments: &str) -> DomainName {
+        let files = guest_files().unwrap();
+        let name = DomainName::new(&self.lab, &vm.parse().unwrap());
+        let domain = Domain {
+            uuid: format!("6f1d0f3e-8f8c-5a57-9a35-{:012x}", std::process::id()),
+            accel: Accel::Qemu,
+            arch: "i686".to_owned(),
+            machine: "pc".to_owned(),
+            disk_bus: String::new(),
+            memory_mib: 128,
+            cpus: 1,
+            boot: Boot::Kernel {
+                kernel: files.join("kernel"),
+                initrd: files.join("initrd"),
+                cmdline: arguments.to_owned(),
+            },
+            nics: Vec::new(),
+            running: true,
+            configured: None,
+        };
+        let steps = [
+            Step::DefineDomain(name.clone(), Box::new(domain)),
+            Step::StartDomain(name.clone()),
+        ];
+        self.host.apply(&self.lab, &steps, &Quiet).unwrap();
+        name
+    }
+
+    /// Opens a session on a guest's screen.
+    pub fn open(&self, name: &DomainName, image: &ImageConsole) -> Result<Session<'static>, SessionError> {
+        let console = self.host.open_console(name, ConsoleKind::Vga).unwrap();
+        let transcript = Transcript::append(&self.transcript(name)).unwrap();
+        Session::open(console, image, transcript, &mut |_| ())
+    }
+
+    pub fn transcript(&self, name: &DomainName) -> PathBuf {
+        self.temp.path().join(format!("{}.log", name.vm()))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for entry in std::fs::read_dir(self.temp.path()).unwrap().flatten() {
+                if entry.path().extension().is_some_and(|end| end == "log") {
+                    eprintln!("{}", std::fs::read_to_string(entry.path()).unwrap_or_default());
+                }
+            }
+        }
+        let _ = self.rig.apply(&self.lab, &[Step::RemoveMachine(node())], &Quiet);
+    }
+}
+
+fn node() -> HostName {
+    "node1".parse().unwrap()
+}
+
+/// How a guest with a shell at once is talked to.
+pub fn image() -> ImageConsole {
+    ImageConsole {
+        kind: ConsoleKind::Vga,
+        prompt: "vga# ".to_owned(),
+        login: None,
+        dialect: Dialect::Ip,
+        boot_seconds: 240,
+    }
+}
+
+/// How one with a login is talked to.
+pub fn with_login(password: &str) -> ImageConsole {
+    ImageConsole {
+        login: Some(Login {
+            prompt: "login: ".to_owned(),
+            user: "root".to_owned(),
+            password: Some(password.to_owned()),
+        }),
+        ..image()
+    }
+}
+
+struct Quiet;
+
+impl StepLog for Quiet {
+    fn begin(&self, _: &[Step]) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn end(&self, _: &[Step], _: Result<(), &StepError>) {}
+    fn note(&self, _: &Step, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}

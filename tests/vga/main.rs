@@ -1,0 +1,189 @@
+//! Guests that have only a screen and a keyboard: real libvirt, real QEMU, Linux for i686 without a serial console.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test: it may panic and says when it is skipped"
+)]
+
+mod bench;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bench::{Bench, image, with_login};
+use netlab::guest::{ConsoleError, Session, Trouble};
+use netlab::host::Host;
+use netlab::lab::ConsoleKind;
+
+/// Generous: other tests may have the CPUs.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn said(session: &mut Session, script: &str) -> String {
+    let output = session.run(script, PATIENCE).unwrap();
+    assert_eq!(output.status, 0, "{script}: {}", output.text);
+    output.text
+}
+
+/// Keeps a processor busy as long as `work` takes.
+fn under_load<T>(work: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| while !done.load(Ordering::Relaxed) {});
+        let result = work();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[test]
+fn twenty_commands_of_200_characters_arrive_unharmed_beside_a_busy_processor() {
+    let Some(bench) = Bench::new("twenty_commands_of_200_characters_arrive_unharmed_beside_a_busy_processor") else {
+        return;
+    };
+    let guest = bench.start("typed", "");
+    let mut session = bench.open(&guest, &image()).unwrap();
+    // All that a keyboard has, but for the quotation mark around it.
+    let keys: Vec<char> = (' '..='~').filter(|one| *one != '\'').collect();
+    under_load(|| {
+        for round in 0..20 {
+            let text: String = (0..193)
+                .map(|place| keys[(place * 7 + round * 31) % keys.len()])
+                .collect();
+            let output = session.run(&format!("echo '{text}'"), PATIENCE).unwrap();
+            assert_eq!((output.status, output.text), (0, format!("{text}\n")), "round {round}");
+        }
+    });
+}
+
+#[test]
+fn output_that_scrolls_off_the_screen_comes_whole_with_its_status() {
+    let Some(bench) = Bench::new("output_that_scrolls_off_the_screen_comes_whole_with_its_status") else {
+        return;
+    };
+    let guest = bench.start("scrolls", "");
+    let mut session = bench.open(&guest, &image()).unwrap();
+    let lines: String = (1..=300).map(|number| format!("line {number} of many\n")).collect();
+    assert_eq!(
+        said(&mut session, "for n in $(seq 300); do echo line $n of many; done"),
+        lines
+    );
+    assert_eq!(said(&mut session, "printf '%500s|' x"), format!("{:>500}|", "x"));
+    for status in [1, 42, 255] {
+        let output = session.run(&format!("echo {status}; exit {status}"), PATIENCE).unwrap();
+        assert_eq!((output.status, output.text), (status, format!("{status}\n")));
+    }
+    let error = session.run("sleep 1000", Duration::from_secs(2)).unwrap_err();
+    assert!(matches!(error.trouble, Trouble::Deadline { .. }), "{error}");
+    assert_eq!(said(&mut session, "echo right"), "right\n");
+
+    // The keyboard is one: a second who wants to type is told who does, and so until the first one leaves.
+    let Err(error) = bench.host.open_console(&guest, ConsoleKind::Vga) else {
+        panic!("two keyboards");
+    };
+    assert!(
+        error.to_string().contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
+    drop(session);
+    // What was left on the line, and a pager that somebody left waiting, are brought out of the way.
+    for left in ["half a li", "{ { (\n", "echo 'a\nb\n"] {
+        let mut console = bench.host.open_console(&guest, ConsoleKind::Vga).unwrap();
+        console.send(left.as_bytes()).unwrap();
+        drop(console);
+        let mut session = bench.open(&guest, &image()).unwrap();
+        assert_eq!(said(&mut session, "echo right"), "right\n");
+    }
+    let png = bench.host.screenshot(&guest).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    std::fs::write(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-screen.png"),
+        png,
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_login_with_its_password_succeeds_and_with_another_is_refused() {
+    let Some(bench) = Bench::new("a_login_with_its_password_succeeds_and_with_another_is_refused") else {
+        return;
+    };
+    let guest = bench.start("login", "guest=login");
+    let error = bench.open(&guest, &with_login("Wr0ng")).map(|_| ()).unwrap_err();
+    assert_eq!(
+        error.trouble,
+        Trouble::LoginRefused {
+            user: "root".to_owned()
+        },
+        "{error}"
+    );
+    let mut session = bench.open(&guest, &with_login("secret")).unwrap();
+    assert_eq!(said(&mut session, "id -un; hostname"), "root\nvga\n");
+    let transcript = std::fs::read_to_string(bench.transcript(&guest)).unwrap();
+    assert!(
+        !transcript.contains("secret") && !transcript.contains("Wr0ng"),
+        "{transcript}"
+    );
+}
+
+#[test]
+fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
+    let Some(bench) = Bench::new("a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words") else {
+        return;
+    };
+    let guest = bench.start("dies", "");
+    let mut session = bench.open(&guest, &image()).unwrap();
+    let error = session
+        .run("sleep 1; echo c >/proc/sysrq-trigger", PATIENCE)
+        .unwrap_err();
+    assert!(
+        matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")),
+        "{error}"
+    );
+    drop(session);
+
+    let bench = Bench::new("rdinit").unwrap();
+    let guest = bench.start("panics", "rdinit=/etc");
+    let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")),
+        "{error}"
+    );
+    assert!(error.screen.len() > 3, "{error}");
+
+    let bench = Bench::new("reboots").unwrap();
+    let guest = bench.start("reboots", "guest=reboot");
+    let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
+    assert!(matches!(&error.trouble, Trouble::Reboots { .. }), "{error}");
+}
+
+#[test]
+fn a_guest_that_shows_a_picture_is_reported_with_a_screenshot() {
+    let Some(bench) = Bench::new("a_guest_that_shows_a_picture_is_reported_with_a_screenshot") else {
+        return;
+    };
+    // The kernel draws its console itself (vesafb) in the mode that it is started in.
+    let guest = bench.start("picture", "vga=0x314");
+    let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
+    let file = bench.transcript(&guest).with_extension("png");
+    assert_eq!(error.trouble, Trouble::Picture(Some(file.clone())), "{error}");
+    let png = std::fs::read(file).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    // 800 by 600.
+    assert_eq!(&png[16..24], [0, 0, 3, 32, 0, 0, 2, 88]);
+    std::fs::write(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-picture.png"),
+        png,
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_guest_whose_qemu_is_gone_has_hung_up() {
+    let Some(bench) = Bench::new("a_guest_whose_qemu_is_gone_has_hung_up") else {
+        return;
+    };
+    let guest = bench.start("gone", "");
+    let mut session = bench.open(&guest, &image()).unwrap();
+    let error = session.run("poweroff -f", PATIENCE).unwrap_err();
+    assert_eq!(error.trouble, Trouble::Console(ConsoleError::Closed), "{error}");
+}
