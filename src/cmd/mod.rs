@@ -1,6 +1,7 @@
 //! One file per verb; the only place that prints. stdout carries the answer, stderr the progress.
 
 mod console;
+mod doctor;
 mod down;
 pub mod error;
 mod exec;
@@ -55,6 +56,8 @@ enum Verb {
     Verify(verify::Args),
     /// Take a lab away: every host as it was.
     Down(down::Args),
+    /// Look at a lab's hosts: what is as it must be, and what mends the rest.
+    Doctor(doctor::Args),
     /// Show what `up` would do, a line a step.
     Plan(plan::Args),
     /// Show hosts, networks and VMs of a lab; without a lab, the labs there are.
@@ -134,6 +137,7 @@ pub fn main() -> ExitCode {
         Verb::Up(args) => up::run(&context, &args),
         Verb::Verify(args) => verify::run(&context, &args),
         Verb::Down(args) => down::run(&context, &args),
+        Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Plan(args) => plan::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
         Verb::Script(args) => script::run(&context, &args),

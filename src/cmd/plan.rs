@@ -16,6 +16,9 @@ pub struct Args {
     /// The lab file.
     #[arg(default_value = "lab.toml")]
     file: PathBuf,
+    /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
+    #[arg(long)]
+    emulate: bool,
     /// Print the plain lab file instead: counts, defaults and `[nova]` written out as what they stand for.
     #[arg(long)]
     expand: bool,
@@ -29,7 +32,10 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         let text = lab::write(&sight::load_lab(&args.file, args.image.as_ref())?.0);
         return context.answer(&text, &text);
     }
-    let (topology, _) = sight::load(&context.folders, &args.file, args.image.as_ref())?;
+    let (mut topology, _) = sight::load(&context.folders, &args.file, args.image.as_ref())?;
+    if args.emulate {
+        topology.emulate();
+    }
     let past = Journal::read(&context.folders.lab(&topology.lab)).map_err(|error| sight::failed(error.to_string()))?;
     let wanted_hosts = sight::connects(&topology);
     sight::same_ways(&topology.lab, &past.hosts, &wanted_hosts)?;

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::Failure;
 use super::output::complain;
 use crate::folders::Folders;
+use crate::host::confirm::CONFIRM_WITHIN;
 use crate::host::emulated::Rig;
 use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
@@ -73,6 +75,16 @@ pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
 
 /// The ways to `hosts`, and to this machine as the owner of the emulated ones. Nothing is opened yet.
 pub fn reach(folders: &Folders, lab: &LabName, connects: &BTreeMap<HostName, Connect>) -> Result<NamedHosts, Failure> {
+    reach_confirming(folders, lab, connects, CONFIRM_WITHIN)
+}
+
+/// The same; a change that may cut the way to a host behind ssh has to be confirmed within `within`.
+pub fn reach_confirming(
+    folders: &Folders,
+    lab: &LabName,
+    connects: &BTreeMap<HostName, Connect>,
+    within: Duration,
+) -> Result<NamedHosts, Failure> {
     let slots = Arc::new(BootSlots::default());
     let program = std::env::current_exe().map_err(|error| failed(format!("where is netlab itself? {error}")))?;
     let rig = Rig::new(folders, &program).map_err(|error| failed(error.to_string()))?;
@@ -82,10 +94,16 @@ pub fn reach(folders: &Folders, lab: &LabName, connects: &BTreeMap<HostName, Con
         let place = match connect {
             Connect::Emulated => Place::Emulated(lab.clone(), name.clone()),
             Connect::Local => Place::Local,
+            Connect::Ssh(target) => Place::Ssh(target.clone()),
+        };
+        let slots = match connect {
+            Connect::Emulated | Connect::Local => slots.clone(),
+            // It has processors of its own.
+            Connect::Ssh(_) => Arc::default(),
         };
         hosts.insert(
             name.clone(),
-            Arc::new(LinuxHost::new(place, folders.clone(), slots.clone())),
+            Arc::new(LinuxHost::new(place, folders.clone(), slots).confirmed_within(within)),
         );
     }
     Ok(hosts)
@@ -160,6 +178,9 @@ pub fn hint(folders: &Folders, text: &str) -> Option<BTreeMap<HostName, Connect>
 
 /// How a host is reached, as a word for the user.
 pub fn connect_word(connect: &Connect) -> String {
+    if let Connect::Ssh(target) = connect {
+        return target.to_string();
+    }
     match serde_json::to_value(connect) {
         Ok(serde_json::Value::String(word)) => word,
         Ok(value) => value.to_string(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -22,6 +23,9 @@ pub struct Args {
     /// The lab file.
     #[arg(default_value = "lab.toml")]
     file: PathBuf,
+    /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
+    #[arg(long)]
+    emulate: bool,
     /// After a failure leave everything as it is, instead of going back to where the run began.
     #[arg(long)]
     keep: bool,
@@ -31,6 +35,10 @@ pub struct Args {
     /// Use images that have no checksum, as the server sends them.
     #[arg(long)]
     allow_unverified: bool,
+    /// How many seconds a host behind ssh waits to be reached again after one of its NICs was taken, before it puts
+    /// that NIC back by itself.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=600))]
+    confirm_timeout: u16,
     /// Say where the time went.
     #[arg(long)]
     timings: bool,
@@ -51,7 +59,10 @@ struct Vm {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let (topology, entries) = sight::load(&context.folders, &args.file, args.image.as_ref())?;
+    let (mut topology, entries) = sight::load(&context.folders, &args.file, args.image.as_ref())?;
+    if args.emulate {
+        topology.emulate();
+    }
     signals::listen()?;
     let _lock = Lock::take(&context.folders, &topology.lab, "up").map_err(|error| sight::failed(error.to_string()))?;
     let (events, progress) = Progress::start(context.quiet);
@@ -109,7 +120,8 @@ fn bring_up(
     sight::same_ways(lab, &past.hosts, &wanted_hosts)?;
     let mut connects = past.hosts;
     connects.extend(wanted_hosts.clone());
-    let hosts = sight::reach(folders, lab, &connects)?;
+    let within = Duration::from_secs(args.confirm_timeout.into());
+    let hosts = sight::reach_confirming(folders, lab, &connects, within)?;
     let before = sight::observe(&hosts, lab)?;
     let (to_do, _) = plan_verb::judge(topology, &hosts, &before, events)?;
     if to_do.is_empty() && !past.unfinished {

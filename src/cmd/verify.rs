@@ -29,6 +29,9 @@ pub struct Args {
     /// The lab file.
     #[arg(default_value = "lab.toml")]
     file: PathBuf,
+    /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
+    #[arg(long)]
+    emulate: bool,
     /// Also write the result as JUnit XML, for CI.
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -51,7 +54,10 @@ struct Report<'a> {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let topology = sight::as_made(&context.folders, &args.file, args.image.as_ref())?;
+    let mut topology = sight::as_made(&context.folders, &args.file, args.image.as_ref())?;
+    if args.emulate {
+        topology.emulate();
+    }
     let hosts = sight::reach(&context.folders, &topology.lab, &sight::connects(&topology))?;
     let observed = sight::observe(&hosts, &topology.lab)?;
     if observed.is_empty() {

@@ -1,4 +1,4 @@
-//! A Linux host with libvirt: this machine, or an emulated one. Hands each step to the room that knows it and keeps
+//! A Linux host with libvirt: this machine, an emulated one, or one behind ssh. Hands each step to the room that knows it and keeps
 //! the rule of the house: told to the log first, then done.
 
 use std::collections::BTreeMap;
@@ -6,21 +6,26 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
+use super::confirm::{CONFIRM_WITHIN, Outcome, Watch};
 use super::domain_xml::Template;
 use super::guests::{self, BootSlots};
+use super::images::Copies;
 use super::libvirt::{self, Libvirt};
 use super::shell::{LocalShell, NamespaceShell};
+use super::ssh::{self, SshShell, Tunnel};
 use super::survey::Ports;
 use super::{
-    Host, HostError, Shell, StepError, StepLog, Survey, console, emulated, iproute, network, nftables, ping_through,
+    Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, console, emulated, iproute, network,
+    nftables, ping_through,
 };
 use crate::folders::Folders;
 use crate::guest::vga::Screen;
 use crate::guest::{Answer, Console};
-use crate::lab::{Asked, ConsoleKind, HostName, LabName};
+use crate::lab::{Asked, ConsoleKind, HostName, LabName, SshTarget};
 use crate::plan::{Stage, Step};
-use crate::state::{DomainName, HostState};
+use crate::state::{DomainName, HostState, Volume};
 
 /// Where a host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub enum Place {
     Local,
     /// An emulated host of this lab, once the rig has made it.
     Emulated(LabName, HostName),
+    /// A machine behind ssh and its `qemu:///system`.
+    Ssh(SshTarget),
 }
 
 /// A Linux host with libvirt.
@@ -37,6 +44,7 @@ pub struct LinuxHost {
     folders: Folders,
     slots: Arc<BootSlots>,
     way: Mutex<Option<Arc<Way>>>,
+    confirm_within: Duration,
 }
 
 /// An open way to a host: one shell and one libvirt connection for a whole run.
@@ -45,6 +53,15 @@ pub(super) struct Way {
     pid: Option<u32>,
     pub(super) shell: Arc<dyn Shell>,
     pub(super) libvirt: Libvirt,
+    /// For a host behind ssh.
+    far: Option<Far>,
+}
+
+/// What a host behind ssh has besides.
+struct Far {
+    settings: ssh::Settings,
+    copies: Copies,
+    _tunnel: Tunnel,
 }
 
 impl LinuxHost {
@@ -55,6 +72,16 @@ impl LinuxHost {
             folders,
             slots,
             way: Mutex::new(None),
+            confirm_within: CONFIRM_WITHIN,
+        }
+    }
+
+    /// The same, but a change that may cut the way has to be confirmed within `within`.
+    #[must_use]
+    pub fn confirmed_within(self, within: Duration) -> Self {
+        Self {
+            confirm_within: within,
+            ..self
         }
     }
 
@@ -62,7 +89,7 @@ impl LinuxHost {
     fn way(&self) -> Result<Option<Arc<Way>>, HostError> {
         let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = match &self.place {
-            Place::Local => None,
+            Place::Local | Place::Ssh(_) => None,
             Place::Emulated(lab, host) => match emulated::init_pid(lab, host) {
                 Some(pid) => Some(pid),
                 None => return Ok(None),
@@ -71,11 +98,24 @@ impl LinuxHost {
         if let Some(open) = way.as_ref().filter(|open| open.pid == pid) {
             return Ok(Some(open.clone()));
         }
+        let mut far = None;
         let (shell, uri): (Arc<dyn Shell>, _) = match (&self.place, pid) {
             (Place::Emulated(lab, host), Some(pid)) => (
                 Arc::new(NamespaceShell::of_process(pid)),
                 emulated::libvirt_uri(&self.folders, lab, host)?,
             ),
+            (Place::Ssh(target), _) => {
+                let settings = ssh::Settings::read(target)?;
+                let shell = SshShell::open(settings.clone())?;
+                let tunnel = Tunnel::open(settings.clone())?;
+                let uri = tunnel.uri();
+                far = Some(Far {
+                    settings,
+                    copies: Copies::of(self.folders.images()),
+                    _tunnel: tunnel,
+                });
+                (Arc::new(shell), uri)
+            }
             _ => (Arc::new(LocalShell), "qemu:///system".to_owned()),
         };
         let template = Template::load(&self.folders.domain_template());
@@ -83,6 +123,7 @@ impl LinuxHost {
             pid,
             libvirt: Libvirt::open(&uri, shell.clone(), template)?,
             shell,
+            far,
         });
         *way = Some(open.clone());
         Ok(Some(open))
@@ -96,6 +137,44 @@ impl LinuxHost {
     }
 }
 
+impl LinuxHost {
+    /// Applies steps on links. A NIC of a host behind ssh is taken only with the way back assured: what looks like
+    /// any NIC from here may carry the session.
+    fn change_links(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), iproute::Failed> {
+        let shell = way.shell.as_ref();
+        let take = steps.iter().position(|step| matches!(step, Step::TakeUplink(..)));
+        let (Some(Far { settings, .. }), Some(at)) = (&way.far, take) else {
+            return iproute::apply(shell, lab, steps);
+        };
+        let unsafe_yet = |error: CmdError| iproute::Failed {
+            at: 0,
+            cause: error.into(),
+        };
+        let way_back = iproute::way_back(shell, lab, steps).map_err(unsafe_yet)?;
+        let watch = Watch::start(shell, settings, lab, way_back, self.confirm_within).map_err(unsafe_yet)?;
+        let done = iproute::apply(shell, lab, steps);
+        let cut = |what| iproute::Failed {
+            at,
+            cause: iproute::NetworkError::CutOff(what),
+        };
+        match watch.confirm() {
+            Outcome::Kept => done,
+            Outcome::WentBack => Err(cut("the host has put its NIC back by itself and is reached again")),
+            Outcome::Lost => Err(cut(
+                "it should have put its NIC back by itself, but is not reached again yet; look at it, then run netlab \
+                 again",
+            )),
+        }
+    }
+}
+
+/// The address of this host that its ssh session came to: the third word of what sshd(8) says about it.
+fn reached_at(shell: &dyn Shell) -> Result<Option<IpAddr>, HostError> {
+    let output = shell.run(&Cmd::new(["printenv", "SSH_CONNECTION"]))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split_whitespace().nth(2).and_then(|address| address.parse().ok()))
+}
+
 impl Host for LinuxHost {
     fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
         let Some(way) = self.way()? else {
@@ -106,6 +185,9 @@ impl Host for LinuxHost {
         state.seen.domains = guests.seen;
         state.volumes = guests.volumes;
         state.domains = guests.domains;
+        if let Some(far) = &way.far {
+            far.copies.read_back(&mut state);
+        }
         Ok(state)
     }
 
@@ -115,6 +197,9 @@ impl Host for LinuxHost {
             iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
             nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
             way.libvirt.survey(lab, &mut survey)?;
+            if !matches!(self.place, Place::Emulated(..)) {
+                survey.reached_at = reached_at(way.shell.as_ref())?;
+            }
         } else {
             Template::load(&self.folders.domain_template()).map_err(|error| HostError::Other {
                 doing: "reading the template of domains".to_owned(),
@@ -150,17 +235,23 @@ impl Host for LinuxHost {
                 break;
             }
             errors.extend(match batch_kind(&batch[0]) {
-                Batch::Network => network::apply(way.shell.as_ref(), lab, batch, log),
+                Batch::Network => network::apply(way.shell.as_ref(), lab, batch, log, &|steps| {
+                    self.change_links(&way, lab, steps)
+                }),
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
-                    .filter_map(|step| one(step, log, || apply_libvirt(&way, step)))
+                    .filter_map(|step| one(step, log, || apply_libvirt(&way, step, log)))
                     .collect(),
-                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, step))),
+                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, step, log))),
                 Batch::Guests => guests::run(&way, &self.folders, &self.slots, batch, log),
             });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
+        Ok(self.open_way()?.shell.run(cmd)?)
     }
 
     fn open_console(&self, domain: &DomainName, kind: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
@@ -202,8 +293,21 @@ fn batch_kind(step: &Step) -> Batch {
 }
 
 /// Applies one step that is a libvirt call.
-fn apply_libvirt(way: &Way, step: &Step) -> Result<(), HostError> {
+fn apply_libvirt(way: &Way, step: &Step, log: &dyn StepLog) -> Result<(), HostError> {
     let libvirt = &way.libvirt;
+    if let Some(Far { copies, .. }) = &way.far {
+        let tell = |text: &str| log.note(step, text);
+        match step {
+            Step::CreateVolume(name, volume) => {
+                let base = copies.bring(libvirt, &volume.base, &tell)?;
+                return libvirt.create_volume(name, &Volume { base, ..volume.clone() });
+            }
+            Step::DefineDomain(name, domain) => {
+                return libvirt.define(name, &copies.domain(libvirt, domain, &tell)?);
+            }
+            _ => {}
+        }
+    }
     match step {
         Step::CreateVolume(name, volume) => libvirt.create_volume(name, volume),
         Step::DeleteVolume(name) => libvirt.delete_volume(name),

@@ -2,11 +2,13 @@
 //! Takes no decision about what is wanted; never prints.
 
 pub mod cmd;
+pub mod confirm;
 mod console;
 pub mod dnsmasq;
 pub mod domain_xml;
 pub mod emulated;
 pub mod guests;
+mod images;
 pub mod iproute;
 pub mod libvirt;
 pub mod linux;
@@ -15,6 +17,7 @@ pub mod nftables;
 pub mod script;
 pub mod shell;
 pub mod sim;
+pub mod ssh;
 pub mod survey;
 pub mod sysctl;
 
@@ -47,6 +50,14 @@ pub trait Host: Send + Sync {
     /// Applies steps in order, telling `log` before and after each. Creation stops at the first error; removal goes
     /// on and returns all of them. Guests of one call run side by side.
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>>;
+
+    /// Runs a command there that changes nothing, for a question that is none of the above.
+    fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
+        Err(HostError::Other {
+            doing: cmd.to_string(),
+            message: "this host runs no commands".to_owned(),
+        })
+    }
 
     /// Opens the console of a running domain. The guest's output from now on is not lost.
     fn open_console(&self, domain: &DomainName, kind: ConsoleKind)
@@ -118,6 +129,9 @@ pub enum HostError {
         /// libvirt's error code (virErrorNumber).
         code: u32,
     },
+    /// ssh did not get there.
+    #[error(transparent)]
+    Ssh(#[from] ssh::SshError),
     /// Something else: what was being done and what came of it.
     #[error("{doing}: {message}")]
     Other {

@@ -48,28 +48,43 @@ fn tool(step: &Step) -> Tool {
 /// Which of the steps failed, and why. Those before it are done, those behind it not begun.
 type Failure = (usize, Box<dyn std::error::Error + Send + Sync>);
 
-/// Carries out the steps, each batch told to the log before and after.
-pub(super) fn apply(shell: &dyn Shell, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
+/// Carries out steps on links and addresses.
+type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), iproute::Failed>;
+
+/// Carries out the steps, each batch told to the log before and after; those on links and addresses by `links`.
+pub(super) fn apply(
+    shell: &dyn Shell,
+    lab: &LabName,
+    steps: &[Step],
+    log: &dyn StepLog,
+    links: Links<'_>,
+) -> Vec<StepError> {
     let mut errors = Vec::new();
     let kind = |step: &Step| (tool(step), step.is_removal());
     for batch in steps.chunk_by(|a, b| kind(a) == kind(b)) {
         if log.cancelled() || errors.iter().any(|error: &StepError| !error.step.is_removal()) {
             break;
         }
-        errors.extend(apply_batch(shell, lab, batch, log));
+        errors.extend(apply_batch(shell, lab, batch, log, links));
     }
     errors
 }
 
 /// Applies steps of one tool. One that takes away is tried again behind a failure, without the culprit.
-fn apply_batch(shell: &dyn Shell, lab: &LabName, mut steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
+fn apply_batch(
+    shell: &dyn Shell,
+    lab: &LabName,
+    mut steps: &[Step],
+    log: &dyn StepLog,
+    links: Links<'_>,
+) -> Vec<StepError> {
     let mut errors = Vec::new();
     while let Some(first) = steps.first() {
         if let Err(error) = log.begin(steps) {
             errors.push(failed(first, error));
             break;
         }
-        let Err((at, cause)) = carry_out(shell, lab, steps) else {
+        let Err((at, cause)) = carry_out(shell, lab, steps, links) else {
             log.end(steps, Ok(()));
             break;
         };
@@ -89,11 +104,11 @@ fn apply_batch(shell: &dyn Shell, lab: &LabName, mut steps: &[Step], log: &dyn S
     errors
 }
 
-fn carry_out(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<(), Failure> {
+fn carry_out(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) -> Result<(), Failure> {
     match steps.first().map(tool) {
         None => Ok(()),
         Some(Tool::Ip) => {
-            iproute::apply(shell, lab, steps).map_err(|failed| (failed.at, failed.cause.into()))?;
+            links(steps).map_err(|failed| (failed.at, failed.cause.into()))?;
             let added = steps.iter().filter_map(|step| match step {
                 Step::AddFloating(address, nic) => Some((*address, nic)),
                 _ => None,

@@ -46,6 +46,8 @@ pub struct Survey {
     pub arches: BTreeSet<String>,
     /// Whether KVM really works.
     pub kvm: Kvm,
+    /// The host's own address of the ssh session that it is reached by, if it is.
+    pub reached_at: Option<IpAddr>,
 }
 
 /// How every link of a host stands at one moment, by name.

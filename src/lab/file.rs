@@ -44,6 +44,7 @@ pub(super) struct HostNicFile {
     pub name: At<IfName>,
     pub address: Option<At<Ipv4Net>>,
     pub gateway: Option<At<Ipv4Addr>>,
+    pub takeover: bool,
 }
 
 #[derive(Debug)]

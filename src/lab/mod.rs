@@ -13,6 +13,7 @@ mod nova;
 pub mod problem;
 mod read;
 pub mod size;
+mod ssh_target;
 mod write;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,7 @@ pub use model::*;
 pub use names::*;
 pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
+pub use ssh_target::{SshTarget, SshTargetError};
 pub use write::write;
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` stands in the place of the

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::SshTarget;
 use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
 use super::problem::Problem;
 
@@ -22,7 +23,8 @@ pub struct Lab {
     pub switches: BTreeMap<HostName, Switch>,
     /// Emulated routers by name.
     pub routers: BTreeMap<HostName, Router>,
-    /// Direct cables between NICs of emulated hosts, switches and routers.
+    /// Direct cables between NICs of emulated hosts, switches and routers; between real hosts, what they would be if
+    /// those were emulated.
     pub cables: Vec<Cable>,
     /// Networks by name.
     pub networks: BTreeMap<NetworkName, Network>,
@@ -55,6 +57,8 @@ pub enum Connect {
     Emulated,
     /// This machine and its `qemu:///system`.
     Local,
+    /// A machine behind ssh, and its `qemu:///system`.
+    Ssh(SshTarget),
 }
 
 /// A NIC of a host.
@@ -64,6 +68,8 @@ pub struct LabHostNic {
     pub address: Option<Ipv4Net>,
     /// Default gateway reached through this NIC.
     pub gateway: Option<Ipv4Addr>,
+    /// A real host's NIC may be taken into a bridge although the host itself is reached through it.
+    pub takeover: bool,
 }
 
 /// An emulated switch.

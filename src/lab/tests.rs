@@ -154,12 +154,12 @@ fn names_made_by_count_do_not_clash() {
 }
 
 #[test]
-fn what_is_not_supported_yet_says_so() {
+fn a_host_is_reached_in_a_way_that_there_is_and_has_a_name_of_its_own() {
     let found = wrong(
-        "name = \"t\"\n[hosts.this-machine]\nconnect = \"ssh://x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
+        "name = \"t\"\n[hosts.this-machine]\nconnect = \"ssh://-x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
          stp = true\n",
     );
-    has(&found, "ssh are not supported yet");
+    has(&found, "the host cannot begin with '-'");
     has(&found, "reserved host name");
 }
 

@@ -20,6 +20,7 @@ pub fn write(lab: &Lab) -> String {
         match &host.connect {
             Connect::Emulated => {}
             Connect::Local => out.entry("connect", quoted("local")),
+            Connect::Ssh(target) => out.entry("connect", quoted(target)),
         }
         out.nics(&host.nics);
     }
@@ -93,9 +94,10 @@ impl Out {
         for (name, nic) in nics {
             let address = nic.address.map(|address| format!("address = {}", quoted(address)));
             let gateway = nic.gateway.map(|gateway| format!("gateway = {}", quoted(gateway)));
+            let takeover = nic.takeover.then(|| "takeover = true".to_owned());
             self.entry(
                 format_args!("nics.{}", key(name)),
-                table(address.into_iter().chain(gateway)),
+                table(address.into_iter().chain(gateway).chain(takeover)),
             );
         }
     }

@@ -54,6 +54,7 @@ fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
     let nic = LabHostNic {
         address: Some(format!("172.16.99.{number}/24").parse().unwrap()),
         gateway: (number == 2).then(|| [172, 16, 99, 1].into()),
+        takeover: false,
     };
     let segment = Segment {
         class: Class::Service,

@@ -67,6 +67,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         if let Some(survey) = survey {
             let guests = guests.get(name).map_or(&[][..], Vec::as_slice);
             findings.extend(names(host, guests, survey));
+            findings.extend(ways(name, host, survey, observed));
             findings.extend(subnets(host, survey));
             findings.extend(domains(topology, guests, &macs, survey));
             findings.extend(equipment(topology, host, guests, survey));
@@ -115,7 +116,7 @@ fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Op
                 "give the host such a NIC under `nics`, or plug a cable into it",
             )
         }
-        Connect::Local => match survey {
+        Connect::Local | Connect::Ssh(_) => match survey {
             Some(survey) => (
                 survey.nics.keys().collect(),
                 "name one of these as the network's uplink",
@@ -159,6 +160,39 @@ fn uplinks(topology: &Topology, name: &HostName, host: &TopologyHost, survey: Op
         )
     });
     carrying.chain(taken).chain(leading).collect()
+}
+
+/// NICs to be taken by which a real host is reached, without the lab's word that they may be.
+fn ways(name: &HostName, host: &TopologyHost, survey: &Survey, observed: &Site) -> Vec<Finding> {
+    if host.connect == Connect::Emulated {
+        return Vec::new();
+    }
+    let is_taken = |nic: &IfName| observed.get(name).is_some_and(|state| state.uplinks.contains_key(nic));
+    let mut findings = Vec::new();
+    for (network, segment) in &host.segments {
+        // Behind a VLAN device the NIC itself stays as it is.
+        let Some(nic) = segment.uplink.as_ref().filter(|_| segment.vlan.is_none()) else {
+            continue;
+        };
+        let Some(config) = survey.nics.get(nic) else { continue };
+        if is_taken(nic) || host.nics.get(nic).is_some_and(|written| written.takeover) {
+            continue;
+        }
+        let reached = config.addresses.iter().any(|net| Some(net.addr()) == survey.reached_at);
+        let carries = match (reached, config.routes.iter().any(|route| route.to.prefix_len() == 0)) {
+            (true, _) => "the ssh session",
+            (false, true) => "the default route",
+            (false, false) => continue,
+        };
+        findings.push(finding(
+            format!("NIC {nic}, the uplink of network `{network}`, carries {carries}: taking it could cut the way to the host"),
+            format!(
+                "choose another uplink, give the network a `vlan`, or write `nics.{nic}.takeover = true` under the host: \
+                 a host behind ssh then puts the NIC back by itself unless netlab reaches it again"
+            ),
+        ));
+    }
+    findings
 }
 
 /// Names of links that somebody else has.
@@ -281,9 +315,10 @@ fn equipment(topology: &Topology, host: &TopologyHost, guests: &[(&VmName, &Gues
 }
 
 /// The machine whose memory and CPU a host's guests use.
-fn machine_below(connect: &Connect) -> HostName {
+fn machine_below(name: &HostName, connect: &Connect) -> HostName {
     match connect {
         Connect::Emulated | Connect::Local => rig_host(),
+        Connect::Ssh(_) => name.clone(),
     }
 }
 
@@ -306,7 +341,7 @@ fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &
     let mut budgets: BTreeMap<HostName, Budget> = BTreeMap::new();
     let known = |host: &HostName| surveys.get(host).map(|survey| survey.memory_mib).filter(|mib| *mib > 0);
     for (name, host) in &topology.hosts {
-        let machine = machine_below(&host.connect);
+        let machine = machine_below(name, &host.connect);
         let available = known(name).into_iter().chain(known(&machine));
         let budget = budgets.entry(machine.clone()).or_default();
         // Several surveys of one machine tell of slightly different moments.
@@ -317,7 +352,7 @@ fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &
             continue;
         };
         let domain = running(topology, observed, vm, guest);
-        let budget = budgets.entry(machine_below(&host.connect)).or_default();
+        let budget = budgets.entry(machine_below(&guest.host, &host.connect)).or_default();
         budget.guests += usize::from(domain.is_none());
         // A running guest has its memory already.
         budget.needed += guest
@@ -351,7 +386,7 @@ fn kvm(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Sit
         .filter(|(vm, guest)| running(topology, observed, vm, guest).is_none());
     for (name, host) in to_start.filter_map(|(_, guest)| topology.hosts.get_key_value(&guest.host)) {
         if let Some(Kvm::Useless(why)) = surveys.get(name).map(|survey| &survey.kvm) {
-            useless.insert((machine_below(&host.connect), why));
+            useless.insert((machine_below(name, &host.connect), why));
         }
     }
     let warnings = useless.into_iter().map(|(host, why)| Obstacle {

@@ -24,7 +24,7 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
     let this_machine = rig_host();
     let survey = |host: &HostName| match topology.hosts.get(host)?.connect {
         Connect::Emulated => surveys.get(host).or_else(|| surveys.get(&this_machine)),
-        Connect::Local => surveys.get(host),
+        Connect::Local | Connect::Ssh(_) => surveys.get(host),
     };
 
     let machines = machines(topology);
@@ -56,9 +56,11 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
         state.domains.insert(name, domain);
     }
     if !machines.is_empty() {
+        let cables = topology.cables.iter();
+        let cables = cables.filter(|cable| cable.ends.iter().all(|end| machines.contains_key(&end.host)));
         let rig = HostState {
+            cables: cables.cloned().collect(),
             machines,
-            cables: topology.cables.iter().cloned().collect(),
             ..HostState::default()
         };
         site.insert(this_machine, rig);

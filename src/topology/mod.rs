@@ -40,6 +40,15 @@ pub struct Topology {
     pub pings: Vec<Ping>,
 }
 
+impl Topology {
+    /// Makes every host an emulated one, wired by the lab's cables.
+    pub fn emulate(&mut self) {
+        for host in self.hosts.values_mut() {
+            host.connect = Connect::Emulated;
+        }
+    }
+}
+
 /// A host and the segments it takes part in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopologyHost {

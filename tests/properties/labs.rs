@@ -190,7 +190,11 @@ fn topology(
 fn emulated_nics(at: usize, numbered: bool) -> BTreeMap<IfName, LabHostNic> {
     let address = numbered.then(|| format!("172.16.99.{}/24", at + 1).parse().unwrap());
     let gateway = numbered.then(|| Ipv4Addr::new(172, 16, 99, 254));
-    let numbered = LabHostNic { address, gateway };
+    let numbered = LabHostNic {
+        address,
+        gateway,
+        takeover: false,
+    };
     [(nic(0), numbered), (nic(1), LabHostNic::default())].into()
 }
 

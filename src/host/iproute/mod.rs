@@ -21,6 +21,7 @@ mod observe;
 mod ports;
 mod record;
 mod survey;
+mod undo;
 mod uplink;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub use floating::announce;
 pub use observe::observe;
 pub use ports::ports;
 pub use survey::survey;
+pub use undo::way_back;
 
 use super::cmd::CmdError;
 use crate::lab::IfName;
@@ -106,6 +108,9 @@ pub enum NetworkError {
     /// Something else that stands in the way.
     #[error("{0}")]
     Refused(String),
+    /// The change cut the way to the host.
+    #[error("this cut the way to the host; {0}")]
+    CutOff(&'static str),
 }
 
 /// Whether [`apply`] carries out this step.

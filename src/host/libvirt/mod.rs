@@ -12,10 +12,12 @@ mod observe;
 mod peek;
 mod screen;
 mod stream;
+mod upload;
 mod volumes;
 mod words;
 
 pub(super) use kvm::kvm_to_come;
+pub use upload::label;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

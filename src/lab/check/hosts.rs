@@ -81,6 +81,7 @@ impl Check<'_> {
             let checked = LabHostNic {
                 address: nic.address.as_ref().map(|at| at.value),
                 gateway: nic.gateway.as_ref().map(|at| at.value),
+                takeover: nic.takeover,
             };
             made.insert(nic.name.value.clone(), checked);
         }
@@ -106,6 +107,17 @@ impl Check<'_> {
                 }
             }
             let (Some(a), Some(b)) = (a, b) else { continue };
+            // Between two real hosts a cable says how they are wired where the lab is emulated.
+            if self.is_real(&a.host) != self.is_real(&b.host) {
+                let (end, At { span, .. }) = if self.is_real(&a.host) {
+                    (&a, &ends[0])
+                } else {
+                    (&b, &ends[1])
+                };
+                let message = format!("host `{}` is not emulated: netlab cannot plug its cables", end.host);
+                let help = "a cable joins two emulated machines, or two real hosts to say how they are wired";
+                self.add(span, message, help);
+            }
             cables.push(Cable {
                 ends: if a <= b { [a, b] } else { [b, a] },
             });
@@ -148,14 +160,13 @@ impl Check<'_> {
     }
 
     fn host_end(&mut self, host: &HostName, nic: &IfName, span: &Range<usize>) -> bool {
-        if !self.host_nic(host, nic, span) {
-            return false;
-        }
-        if self.hosts.get(host).is_some_and(|h| h.connect != Connect::Emulated) {
-            let message = format!("host `{host}` is not emulated: netlab cannot plug its cables");
-            self.add(span, message, "");
-        }
-        true
+        self.host_nic(host, nic, span)
+    }
+
+    fn is_real(&self, host: &HostName) -> bool {
+        self.hosts
+            .get(host)
+            .is_some_and(|host| host.connect != Connect::Emulated)
     }
 }
 

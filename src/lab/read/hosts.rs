@@ -18,15 +18,13 @@ impl Reader {
             match self.string(value) {
                 None | Some("emulated") => {}
                 Some("local") => connect = Connect::Local,
-                Some(text) if text.starts_with("ssh://") => {
-                    self.add(
-                        value.span(),
-                        "hosts over ssh are not supported yet",
-                        "use `emulated` or `local`",
-                    );
+                Some(text) if text.starts_with("ssh:") => {
+                    if let Some(At { value, .. }) = self.word(text, value.span()) {
+                        connect = Connect::Ssh(value);
+                    }
                 }
                 Some(text) => {
-                    let help = suggest(text, ["emulated", "local"]);
+                    let help = suggest(text, ["emulated", "local", "ssh://user@host"]);
                     self.add(value.span(), format!("`{text}` is no way to reach a host"), help);
                 }
             }
@@ -38,11 +36,12 @@ impl Reader {
     fn host_nics(&mut self, table: &DeTable<'_>) -> Vec<HostNicFile> {
         let mut nics = Vec::new();
         for (name, table) in self.named(table, "nics") {
-            self.known(table, "a NIC of a host or router", &["address", "gateway"]);
+            self.known(table, "a NIC of a host or router", &["address", "gateway", "takeover"]);
             nics.push(HostNicFile {
                 name,
                 address: self.parsed(get(table, "address")),
                 gateway: self.parsed(get(table, "gateway")),
+                takeover: self.boolean(get(table, "takeover")),
             });
         }
         nics

@@ -383,3 +383,43 @@ fn a_network_of_the_hosts_own_may_have_the_subnet_of_the_nic_that_it_rides_on() 
         assert_eq!(said(&topology, on("eth1")).len(), 1, "by another NIC it is a rival");
     }
 }
+
+#[test]
+fn the_nic_that_a_real_host_is_reached_by_is_taken_only_where_the_lab_says_so() {
+    let mut topology = local();
+    let target = "ssh://root@192.0.2.7".parse().unwrap();
+    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Ssh(target);
+    let mut survey = survey();
+    let config = survey.nics.get_mut(&link("eth0")).unwrap();
+    config.addresses = vec!["192.0.2.7/24".parse().unwrap()];
+    config.routes.clear();
+    assert_eq!(said(&topology, survey.clone()), [""; 0], "reached another way");
+    survey.reached_at = Some("192.0.2.7".parse().unwrap());
+    let refused = said(&topology, survey.clone());
+    assert!(
+        refused[0].contains("carries the ssh session") && refused[0].contains("takeover"),
+        "{refused:?}"
+    );
+    // What is taken already is no question any more.
+    assert_eq!(preflight(&topology, &on_node1(survey.clone()), &up()), []);
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.nics.entry(link("eth0")).or_default().takeover = true;
+    assert_eq!(said(&topology, survey), [""; 0]);
+}
+
+#[test]
+fn a_host_behind_ssh_has_memory_of_its_own() {
+    let mut topology = local();
+    let target = "ssh://root@192.0.2.7".parse().unwrap();
+    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Ssh(target);
+    let little = Survey {
+        memory_mib: 1,
+        ..survey()
+    };
+    let said = said(&topology, little);
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("node1: ") && line.contains("MiB")),
+        "{said:?}"
+    );
+}

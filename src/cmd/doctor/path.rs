@@ -1,0 +1,80 @@
+//! Whether full-size packets get from host to host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+
+use super::{Finding, Verdict};
+use crate::host::{Cmd, NamedHosts, Survey};
+use crate::lab::HostName;
+use crate::topology::Topology;
+
+/// Prints the MTU of NIC `$1` and whether a packet of that size, and a small one, gets to `$2` unbroken.
+const PING: &str = r#"
+mtu=$(cat "/sys/class/net/$1/mtu") || exit 1
+small=no; full=no
+ping -q -c 2 -i 0.2 -W 1 "$2" >/dev/null 2>&1 && small=yes
+ping -q -c 2 -i 0.2 -W 1 -M do -s $((mtu - 28)) "$2" >/dev/null 2>&1 && full=yes
+echo "$mtu $small $full"
+"#;
+
+/// Whether full-size packets get from host to host by the NICs that carry a network, where those have addresses.
+pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<HostName, Survey>) -> Vec<Finding> {
+    let mut pairs = BTreeSet::new();
+    for (from, host) in &topology.hosts {
+        for (network, segment) in &host.segments {
+            let Some(nic) = &segment.uplink else { continue };
+            for (to, other) in topology.hosts.iter().filter(|(to, _)| *to > from) {
+                let there = other.segments.get(network).and_then(|segment| segment.uplink.as_ref());
+                let address = there.and_then(|nic| {
+                    surveys
+                        .get(to)?
+                        .nics
+                        .get(nic)?
+                        .addresses
+                        .iter()
+                        .find(|net| net.addr().is_ipv4())
+                });
+                if let Some(address) = address.filter(|_| surveys.contains_key(from)) {
+                    pairs.insert((from, nic, to, address.addr()));
+                }
+            }
+        }
+    }
+    thread::scope(|scope| {
+        let asked: Vec<_> = pairs
+            .into_iter()
+            .map(|(from, nic, to, address)| {
+                let ping = Cmd::new(["sh", "-c", PING, "sh", nic.as_str(), &address.to_string()]);
+                (from, to, address, scope.spawn(move || hosts.get(from)?.ask(&ping).ok()))
+            })
+            .collect();
+        let judged = asked.into_iter().filter_map(|(from, to, address, answer)| {
+            let output = answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let [mtu, small, full] = text.split_whitespace().collect::<Vec<_>>()[..] else {
+                return None;
+            };
+            let (verdict, what, mend) = match (small, full) {
+                (_, "yes") => (Verdict::Ok, format!("packets of {mtu} bytes get to {to}"), ""),
+                ("yes", _) => (
+                    Verdict::Error,
+                    format!("packets of {mtu} bytes do not get to {to} ({address}), small ones do"),
+                    "set the same MTU on both NICs and on the switch between",
+                ),
+                _ => (
+                    Verdict::Warning,
+                    format!("{to} ({address}) does not answer to ping: path MTU not measured"),
+                    "is the cable plugged in, does a firewall drop ICMP?",
+                ),
+            };
+            Some(Finding {
+                host: from.clone(),
+                check: "path",
+                verdict,
+                what,
+                mend: mend.to_owned(),
+            })
+        });
+        judged.collect()
+    })
+}

@@ -1,0 +1,340 @@
+//! A two-host lab over ssh, from nothing to nothing.
+
+use std::io::{BufRead, BufReader};
+use std::process::Child;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::machines::Machines;
+use crate::sshd::{children, wait_until};
+
+#[test]
+fn a_lab_on_two_machines_comes_up_answers_and_goes_without_a_trace() {
+    let Some(machines) = Machines::new("two machines") else {
+        return;
+    };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let before = machines.snapshot();
+    machines.good(&["up", lab]);
+    machines.good(&["verify", lab]);
+    let again = machines.good(&["up", lab]);
+    assert!(again.contains("nothing to do"), "{again}");
+    let status = machines.good(&["status", &machines.name]);
+    assert_eq!(status.matches("running").count(), 2, "{status}");
+    // `down` needs the name only.
+    std::fs::remove_file(machines.lab()).unwrap();
+    machines.good(&["down", &machines.name]);
+    assert_eq!(machines.snapshot(), before);
+}
+
+/// What runs in a machine under that name, as numbers that this machine's /proc knows.
+fn processes(machines: &Machines, machine: &str, command: &str) -> Vec<Pid> {
+    let namespace = std::fs::read_link(format!("/proc/{}/ns/pid", machines.pid(machine))).unwrap();
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|process| {
+        let pid: i32 = process.file_name().to_str()?.parse().ok()?;
+        let is_in = std::fs::read_link(process.path().join("ns/pid")).ok()? == namespace;
+        let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
+        (is_in && name.trim() == command).then(|| Pid::from_raw(pid)).flatten()
+    })
+    .collect()
+}
+
+/// Reads what netlab says until a line holds `text`; the rest is read by a thread, so that netlab never waits for us.
+fn until(up: &mut Child, text: &str) -> JoinHandle<String> {
+    let mut lines = BufReader::new(up.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    for line in lines.by_ref() {
+        let line = line.unwrap();
+        said.push_str(&line);
+        said.push('\n');
+        if line.contains(text) {
+            break;
+        }
+    }
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            said.push_str(&line);
+            said.push('\n');
+        }
+        said
+    })
+}
+
+#[test]
+fn a_connection_that_drops_in_the_middle_heals_or_stops_the_run_and_up_or_down_sets_it_right() {
+    let Some(machines) = Machines::new("dropped") else {
+        return;
+    };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let before = machines.snapshot();
+    for sets_right in ["up", "down"] {
+        let mut up = machines.spawn(&["up", "--keep", lab]);
+        let said = until(&mut up, "node1: start ");
+        for server in processes(&machines, "node1", "sshd") {
+            // The listener stays: a connection's servers are below it.
+            if !children(server.as_raw_nonzero().get().try_into().unwrap()).is_empty() {
+                continue;
+            }
+            kill_process(server, Signal::KILL).unwrap();
+        }
+        let status = up.wait().unwrap();
+        let said = said.join().unwrap();
+        // libvirt's connection is made again through a new session; a console or a command under way is not.
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}: {said}");
+        assert!(said.contains("node1"), "{said}");
+        if sets_right == "up" {
+            machines.good(&["up", lab]);
+            machines.good(&["verify", lab]);
+        }
+        machines.good(&["down", &machines.name]);
+        assert_eq!(machines.snapshot(), before, "after {sets_right}");
+    }
+}
+
+#[test]
+fn a_cable_pulled_while_it_runs_ends_the_run_in_seconds() {
+    let Some(machines) = Machines::new("pulled") else {
+        return;
+    };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let before = machines.snapshot();
+    let mut up = machines.spawn(&["up", lab]);
+    let said = until(&mut up, "node1: start ");
+    machines.run("ctl", &["ip", "link", "set", "eth1", "down"]);
+    let start = Instant::now();
+    let status = up.wait().unwrap();
+    let said = said.join().unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    // 8 s of silence, what another host's guest takes to answer, and the attempts to go back.
+    assert!(start.elapsed() < Duration::from_secs(90), "{:?}", start.elapsed());
+    machines.run("ctl", &["ip", "link", "set", "eth1", "up"]);
+    machines.good(&["down", &machines.name]);
+    assert_eq!(machines.snapshot(), before);
+}
+
+#[test]
+fn a_libvirt_daemon_killed_while_guests_start_fails_cleanly_or_not_at_all() {
+    let Some(machines) = Machines::new("daemon") else {
+        return;
+    };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let before = machines.snapshot();
+    let mut up = machines.spawn(&["up", "--keep", lab]);
+    let said = until(&mut up, "node2: start ");
+    for daemon in processes(&machines, "node2", "libvirtd") {
+        kill_process(daemon, Signal::KILL).unwrap();
+    }
+    let status = up.wait().unwrap();
+    let said = said.join().unwrap();
+    assert!(matches!(status.code(), Some(0 | 1)), "{status}: {said}");
+    wait_until("libvirt is back", || {
+        std::process::Command::new("nsenter")
+            .args([
+                "-t",
+                &machines.pid("node2").to_string(),
+                "-m",
+                "-p",
+                "-n",
+                "virsh",
+                "-q",
+                "list",
+            ])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    });
+    machines.good(&["up", lab]);
+    machines.good(&["verify", lab]);
+    machines.good(&["down", &machines.name]);
+    assert_eq!(machines.snapshot(), before);
+}
+
+#[test]
+fn images_are_sent_once_per_content_and_are_whole() {
+    let Some(machines) = Machines::new("images") else {
+        return;
+    };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let list = |node: &str| {
+        let script = "cd /var/lib/libvirt/images/netlab-images && stat -c '%n %i %Z' *";
+        machines.run(node, &["sh", "-c", script])
+    };
+    machines.good(&["up", lab]);
+    let sent = list("node1");
+    assert_eq!(sent.lines().count(), 2, "kernel and initrd: {sent}");
+    let check = "cd /var/lib/libvirt/images/netlab-images && for f in *; do echo \"${f%%.*}  $f\"; done | sha256sum -c";
+    machines.run("node1", &["sh", "-c", check]);
+    machines.good(&["down", &machines.name]);
+    assert_eq!(list("node1"), sent, "they stay, as in the cache here");
+
+    // A run that was cut off left a part of one, and the other is gone.
+    let break_it = "cd /var/lib/libvirt/images/netlab-images && for f in *; do head -c 1000 \"$f\" >\"$f.part\"; rm \"$f\"; break; done";
+    machines.run("node1", &["sh", "-c", break_it]);
+    machines.good(&["up", lab]);
+    let again = list("node1");
+    assert_eq!(again.lines().count(), 2, "{again}");
+    machines.run("node1", &["sh", "-c", check]);
+    let kept = sent.lines().filter(|line| again.contains(line)).count();
+    assert_eq!(kept, 1, "only the one that was missing was sent: {sent} {again}");
+}
+
+#[test]
+fn a_full_disk_is_said_and_nothing_is_left() {
+    let Some(machines) = Machines::new("full disk") else {
+        return;
+    };
+    let folder = "/var/lib/libvirt/images/netlab-images";
+    machines.run("node2", &["mkdir", "-p", folder]);
+    machines.run("node2", &["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder]);
+    let before = machines.snapshot();
+    let lab = machines.lab();
+    let said = machines.bad(&["up", lab.to_str().unwrap()]);
+    assert!(said.contains("node2") && said.contains("MiB free"), "{said}");
+    assert_eq!(machines.snapshot(), before);
+    assert_eq!(machines.run("node2", &["ls", folder]), "");
+}
+
+#[test]
+fn an_unknown_host_key_stops_it_before_anything_is_changed() {
+    let Some(machines) = Machines::new("unknown key") else {
+        return;
+    };
+    let known = machines.keyring.path("known");
+    let line = format!(
+        "10.200.1.2 {}\n10.200.2.2 {}\n",
+        machines.keyring.public("host"),
+        machines.keyring.public("other")
+    );
+    std::fs::write(&known, line).unwrap();
+    let before = machines.snapshot();
+    let lab = machines.lab();
+    let said = machines.bad(&["up", lab.to_str().unwrap()]);
+    assert!(
+        said.contains("another key") && said.contains("SHA256:") && said.contains("ssh-keygen -R"),
+        "{said}"
+    );
+    assert_eq!(machines.snapshot(), before);
+}
+
+#[test]
+fn a_host_is_reached_through_another_with_libvirt_and_all() {
+    let Some(machines) = Machines::new("jump lab") else {
+        return;
+    };
+    // node1 is asked to go to node2, to which only it has a way.
+    machines.run("node1", &["ip", "addr", "add", "10.200.3.1/24", "dev", "eth0"]);
+    machines.run("node2", &["ip", "addr", "add", "10.200.3.2/24", "dev", "eth0"]);
+    machines.run("ctl", &["ip", "link", "set", "eth2", "down"]);
+    let config = machines.keyring.path("sshd_config.node2");
+    let text = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("10.200.2.2", "10.200.3.2");
+    std::fs::write(&config, text).unwrap();
+    machines.run(
+        "node2",
+        &[
+            "sh",
+            "-c",
+            &format!(
+                "setsid /usr/sbin/sshd -f {} </dev/null >/dev/null 2>&1",
+                config.display()
+            ),
+        ],
+    );
+    machines
+        .keyring
+        .configure("Host node2-far\n  HostName 10.200.3.2\n  ProxyJump root@10.200.1.2\n");
+    machines
+        .keyring
+        .know(&format!("10.200.3.2 {}", machines.keyring.public("host")));
+    let text = format!(
+        "name = \"{}\"\n[hosts.node2]\nconnect = \"ssh://root@node2-far\"\n[networks.inside]\nsubnet = \"10.0.1.0/24\"\n\
+         [vms.vm1]\nhost = \"node2\"\nmemory = \"96MiB\"\nnics = [{{ network = \"inside\" }}]\n",
+        machines.name
+    );
+    let lab = machines.lab();
+    std::fs::write(&lab, text).unwrap();
+    machines.good(&["up", lab.to_str().unwrap()]);
+    machines.good(&["verify", lab.to_str().unwrap()]);
+    machines.good(&["down", &machines.name]);
+    assert_eq!(machines.run("node2", &["virsh", "-q", "list", "--all"]).trim(), "");
+}
+
+#[test]
+fn doctor_names_what_is_wrong_on_each_host_and_how_to_mend_it() {
+    let Some(machines) = Machines::new("doctor") else {
+        return;
+    };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    // So that it can be measured from NIC to NIC.
+    machines.run("node1", &["ip", "addr", "add", "10.200.3.1/24", "dev", "eth0"]);
+    machines.run("node2", &["ip", "addr", "add", "10.200.3.2/24", "dev", "eth0"]);
+    let before = machines.snapshot();
+    let well = machines.good(&["doctor", lab]);
+    for word in [
+        "node1",
+        "node2",
+        "reachable",
+        "libvirt",
+        "clock",
+        "disk",
+        "rights",
+        "path",
+        "packets of 1500 bytes get to",
+    ] {
+        assert!(well.contains(word), "{word}: {well}");
+    }
+    assert!(!well.contains("ERROR"), "{well}");
+    machines.run("node2", &["ip", "link", "set", "eth0", "mtu", "1400"]);
+    machines.run("node1", &["ip", "link", "add", "name", "vp", "type", "bridge"]);
+    let text = std::fs::read_to_string(machines.lab()).unwrap();
+    std::fs::write(
+        machines.lab(),
+        text.replace("uplink = \"eth0\"", "uplink = \"eth0\"\nbridge = \"vp\""),
+    )
+    .unwrap();
+    let ill = machines.bad(&["doctor", lab]);
+    assert!(ill.contains("1500 bytes do not get to node2"), "{ill}");
+    assert!(
+        ill.contains("the name vp") && ill.contains("choose another name"),
+        "{ill}"
+    );
+    machines.run("node1", &["ip", "link", "del", "vp"]);
+    machines.run("node2", &["ip", "link", "set", "eth0", "mtu", "1500"]);
+    machines.run("ctl", &["ip", "link", "set", "eth2", "down"]);
+    let json = machines.output(&["doctor", "--json", lab]);
+    assert_eq!(json.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let unreachable = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["check"] == "reachable" && one["host"] == "node2");
+    assert_eq!(unreachable.unwrap()["verdict"], "error", "{json:#}");
+    machines.run("ctl", &["ip", "link", "set", "eth2", "up"]);
+    assert_eq!(machines.snapshot(), before);
+}
+
+#[test]
+fn the_same_lab_comes_up_with_all_hosts_emulated() {
+    let Some(machines) = Machines::new("emulate") else {
+        return;
+    };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let before = machines.snapshot();
+    machines.good(&["up", "--emulate", lab]);
+    machines.good(&["verify", "--emulate", lab]);
+    assert_eq!(machines.snapshot(), before, "nothing was done over ssh");
+    let said = machines.bad(&["up", lab]);
+    assert!(said.contains("netlab down"), "{said}");
+    machines.good(&["down", &machines.name]);
+}

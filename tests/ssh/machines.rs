@@ -1,0 +1,319 @@
+//! Two machines behind ssh and the one that netlab runs on: namespaces with an sshd, a libvirt daemon and addresses
+//! of their own, wired by cables. They share nothing but the kernel and the files that no machine has to itself.
+//!
+//! ```text
+//! ctl:eth1 10.200.1.1 ── 10.200.1.2 node1:mgmt      node1:eth0 ── node2:eth0
+//! ctl:eth2 10.200.2.1 ── 10.200.2.2 node2:mgmt
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use netlab::folders::Folders;
+use netlab::host::emulated::{Rig, init_pid};
+use netlab::host::shell::NamespaceShell;
+use netlab::host::{Cmd, Host, Shell, StepError, StepLog};
+use netlab::lab::{Cable, CableEnd, HostName, LabName};
+use netlab::plan::Step;
+use netlab::state::{Machine, MachineKind, MachineNic};
+
+use crate::sshd::{Keyring, sshd_config, wait_until};
+
+pub const NODES: [&str; 2] = ["node1", "node2"];
+
+/// The machines, and a lab file for them. Everything goes with this value.
+pub struct Machines {
+    pub keyring: Keyring,
+    /// The lab that is brought up over ssh.
+    pub name: String,
+    rig: Rig,
+    rig_lab: LabName,
+    folders: Folders,
+    _state: tempfile::TempDir,
+}
+
+struct Quiet;
+
+impl StepLog for Quiet {
+    fn begin(&self, _: &[Step]) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn end(&self, _: &[Step], _: Result<(), &StepError>) {}
+    fn note(&self, _: &Step, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+impl Machines {
+    pub fn new(test: &str) -> Option<Self> {
+        let daemon = ["libvirtd", "virtqemud"]
+            .iter()
+            .any(|daemon| Path::new("/usr/sbin").join(daemon).is_file());
+        if !daemon {
+            eprintln!("SKIPPED: {test}: needs libvirtd or virtqemud");
+            return None;
+        }
+        let keyring = Keyring::new(test)?;
+        let state = tempfile::tempdir_in("/var/tmp").unwrap();
+        let folders = Folders {
+            state: state.path().to_owned(),
+            cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-cache"),
+        };
+        let short: String = test.chars().filter(char::is_ascii_alphabetic).take(8).collect();
+        let machines = Self {
+            rig: Rig::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap(),
+            rig_lab: format!("r{}-{short}", std::process::id()).parse().unwrap(),
+            name: format!("s{}-{short}", std::process::id()),
+            keyring,
+            folders,
+            _state: state,
+        };
+        machines.wire();
+        for node in NODES {
+            machines
+                .keyring
+                .know(&format!("{} {}", address(node), machines.keyring.public("host")));
+            machines.start_sshd(node);
+            // Their own files: nothing of netlab's cache is seen there.
+            fs::create_dir_all(cache()).unwrap();
+            machines.run(node, &["mount", "-t", "tmpfs", "tmpfs", cache().to_str().unwrap()]);
+        }
+        machines.write_lab("");
+        Some(machines)
+    }
+
+    fn wire(&self) {
+        let cables = [
+            (("ctl", "eth1"), ("node1", "mgmt")),
+            (("ctl", "eth2"), ("node2", "mgmt")),
+            (("node1", "eth0"), ("node2", "eth0")),
+        ];
+        let nic = |address: &str| MachineNic {
+            address: Some(address.parse().unwrap()),
+            ..MachineNic::default()
+        };
+        let machine = |nics: &[(&str, &str)]| Machine {
+            nics: nics
+                .iter()
+                .map(|(name, address)| {
+                    let config = if address.is_empty() {
+                        MachineNic::default()
+                    } else {
+                        nic(address)
+                    };
+                    (name.parse().unwrap(), config)
+                })
+                .collect::<BTreeMap<_, _>>(),
+            kind: MachineKind::Host,
+            outside: BTreeSet::new(),
+            alive: true,
+        };
+        let all = [
+            ("ctl", machine(&[("eth1", "10.200.1.1/24"), ("eth2", "10.200.2.1/24")])),
+            ("node1", machine(&[("mgmt", "10.200.1.2/24"), ("eth0", "")])),
+            ("node2", machine(&[("mgmt", "10.200.2.2/24"), ("eth0", "")])),
+        ];
+        let mut steps: Vec<Step> = all.iter().map(|(name, _)| Step::CreateMachine(host(name))).collect();
+        for (a, b) in cables {
+            let end = |(name, nic): (&str, &str)| CableEnd {
+                host: host(name),
+                nic: nic.parse().unwrap(),
+            };
+            let mut ends = [end(a), end(b)];
+            ends.sort();
+            steps.push(Step::PlugCable(Cable { ends }));
+        }
+        steps.extend(
+            all.iter()
+                .map(|(name, machine)| Step::ConfigureMachine(host(name), machine.clone())),
+        );
+        self.apply(&steps).unwrap();
+    }
+
+    fn apply(&self, steps: &[Step]) -> Result<(), String> {
+        let result = self.rig.apply(&self.rig_lab, steps, &Quiet);
+        result.map_err(|errors| {
+            errors
+                .iter()
+                .map(|error| format!("{error}: {}", error.source))
+                .collect()
+        })
+    }
+
+    pub fn pid(&self, machine: &str) -> u32 {
+        init_pid(&self.rig_lab, &host(machine)).expect("init runs")
+    }
+
+    /// A command on one of the machines, past ssh.
+    pub fn run(&self, machine: &str, argv: &[&str]) -> String {
+        let shell = NamespaceShell::of_process(self.pid(machine));
+        let output = shell.check(&Cmd::new(argv.iter().copied()));
+        String::from_utf8_lossy(&output.unwrap_or_else(|error| panic!("{machine}: {error}"))).into_owned()
+    }
+
+    fn enter(&self, machine: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args([
+            "--target",
+            &self.pid(machine).to_string(),
+            "--net",
+            "--mount",
+            "--pid",
+            "--uts",
+            "--",
+        ]);
+        command
+    }
+
+    pub fn start_sshd(&self, node: &str) {
+        let config = self.keyring.path(&format!("sshd_config.{node}"));
+        let text = sshd_config(&self.keyring, &format!("ListenAddress {}\n", address(node)));
+        fs::write(&config, text).unwrap();
+        self.run(node, &["mkdir", "-p", "/run/sshd"]);
+        let log = self.sshd_log(node);
+        let script = format!(
+            "setsid /usr/sbin/sshd -D -f {} -E {} </dev/null >/dev/null 2>&1 &",
+            config.display(),
+            log.display()
+        );
+        self.run(node, &["sh", "-c", &script]);
+        wait_until("sshd listens", || {
+            fs::read_to_string(&log).is_ok_and(|text| text.contains("Server listening"))
+        });
+    }
+
+    pub fn sshd_log(&self, node: &str) -> PathBuf {
+        self.keyring.path(&format!("sshd.{node}.log"))
+    }
+
+    /// Two guests on two hosts, over ssh; `more` is added.
+    pub fn write_lab(&self, more: &str) {
+        let text = format!(
+            r#"
+name = "{name}"
+[hosts.node1]
+connect = "ssh://root@10.200.1.2"
+nics.eth0 = {{}}
+[hosts.node2]
+connect = "ssh://root@10.200.2.2"
+nics.eth0 = {{}}
+[[cables]]
+ends = ["node1:eth0", "node2:eth0"]
+[networks.service]
+subnet = "10.0.1.0/24"
+uplink = "eth0"
+gateway = {{ address = "10.0.1.1", on = "node1" }}
+[vms.vm1]
+host = "node1"
+memory = "96MiB"
+nics = [{{ network = "service" }}]
+[vms.vm2]
+host = "node2"
+memory = "96MiB"
+nics = [{{ network = "service" }}]
+{more}
+"#,
+            name = self.name
+        );
+        fs::write(self.lab(), text).unwrap();
+    }
+
+    pub fn lab(&self) -> PathBuf {
+        self.keyring.path("lab.toml")
+    }
+
+    /// netlab, as it would be run on the machine `ctl`.
+    pub fn netlab(&self, arguments: &[&str]) -> Command {
+        let mut command = self.enter("ctl");
+        command.arg(env!("CARGO_BIN_EXE_netlab")).args(arguments);
+        command
+            .env("NETLAB_STATE_DIR", self.keyring.path("s"))
+            .env("NETLAB_CACHE_DIR", cache())
+            .env("NETLAB_SSH_CONFIG", self.keyring.path("config"))
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.netlab(arguments).output().unwrap()
+    }
+
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.netlab(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs and insists on success.
+    #[track_caller]
+    pub fn good(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        let text = said(&output);
+        assert!(
+            output.status.success(),
+            "netlab {arguments:?}: {}\n{text}",
+            output.status
+        );
+        text
+    }
+
+    #[track_caller]
+    pub fn bad(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert_eq!(output.status.code(), Some(1), "netlab {arguments:?}: {}", said(&output));
+        said(&output)
+    }
+
+    /// Links, addresses, routes, domains, pools and settings of the machines, a line each, without what changes by
+    /// itself.
+    pub fn snapshot(&self) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        for node in NODES {
+            let script = "ip -o link | sed 's/^[0-9]*: //; s/<[^>]*>//; s/ state [A-Z]*//'; ip route; \
+                          ip -o -4 addr | sed 's/^[0-9]*: //; s/valid_lft.*//'; \
+                          virsh -q list --all --name; virsh -q pool-list --all --name; \
+                          echo forward $(cat /proc/sys/net/ipv4/ip_forward); \
+                          ls -A /run/netlab/confirm 2>/dev/null; cat /sys/class/net/*/ifalias";
+            for line in self.run(node, &["sh", "-c", script]).lines() {
+                lines.insert(format!("{node} {}", line.trim()));
+            }
+        }
+        lines
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in NODES {
+                let log = fs::read_to_string(self.sshd_log(node)).unwrap_or_default();
+                let tail: Vec<_> = log.lines().rev().take(5).collect();
+                eprintln!("{node}'s sshd: {tail:#?}");
+            }
+        }
+        let machines = ["ctl", "node1", "node2"];
+        let steps: Vec<Step> = machines.iter().map(|name| Step::RemoveMachine(host(name))).collect();
+        let _ = self.apply(&steps);
+        let _ = fs::remove_dir_all(self.folders.lab(&self.rig_lab));
+    }
+}
+
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+pub fn address(node: &str) -> &'static str {
+    if node == "node1" { "10.200.1.2" } else { "10.200.2.2" }
+}
+
+/// The cache with the built image, as other tests have it.
+pub fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+fn host(name: &str) -> HostName {
+    name.parse().unwrap()
+}
