@@ -19,6 +19,7 @@ use crate::state::Site;
 use crate::topology::Topology;
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "every one is a flag of the command line")]
 pub struct Args {
     /// The lab file.
     #[arg(default_value = "lab.toml")]

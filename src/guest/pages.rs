@@ -242,7 +242,10 @@ mod tests {
 
     #[test]
     fn many_and_long_lines_come_whole() {
-        let lines: String = (1..=130).map(|number| format!("line {number}\n")).collect();
+        let lines: String = (1..=130)
+            .map(|number| format!("line {number}\n"))
+            .collect::<Vec<_>>()
+            .concat();
         in_each_shell(
             "i=0; while [ $i -lt 130 ]; do i=$((i+1)); echo line $i; done",
             0,
@@ -270,7 +273,10 @@ mod tests {
                     .replacen("|\n", "\n", 1)
             }
         };
-        let lines: String = (1..=45).map(|number| format!("{number}\n")).collect();
+        let lines: String = (1..=45)
+            .map(|number| format!("{number}\n"))
+            .collect::<Vec<_>>()
+            .concat();
         assert_eq!(
             paged(
                 &["sh"],
