@@ -2,6 +2,7 @@
 //! for looking into the emulated hosts.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -52,7 +53,10 @@ impl Bench {
             "/usr/bin/virtqemud",
         ];
         if !rustix::process::geteuid().is_root() || !daemon.iter().any(|daemon| Path::new(daemon).is_file()) {
-            eprintln!("SKIPPED: {test}: needs root and libvirtd or virtqemud");
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: {test}: needs root and libvirtd or virtqemud"
+            );
             return None;
         }
         let folder = tempfile::Builder::new().prefix("nl").tempdir().unwrap();
@@ -156,7 +160,8 @@ impl Bench {
                 return Running { child, lines, heard };
             }
         }
-        panic!("netlab {arguments:?} never said {word}: {heard}");
+        let status = child.wait().unwrap();
+        panic!("netlab {arguments:?} ended with {status} and never said {word}: {heard}");
     }
 
     /// Runs a command inside an emulated host and insists on success; gives its standard output.

@@ -199,7 +199,7 @@ fn a_lab_file_edited_renamed_or_deleted_while_the_lab_is_up_does_not_matter_to_d
     let edits: [(&str, &dyn Fn()); 4] = [
         ("deleted", &|| std::fs::remove_file(&bench.lab).unwrap()),
         ("renamed", &|| {
-            std::fs::rename(&bench.lab, bench.path("other.toml")).unwrap()
+            std::fs::rename(&bench.lab, bench.path("other.toml")).unwrap();
         }),
         ("broken", &|| bench.write("name = [\n")),
         ("another lab", &|| bench.write("name = \"another\"\n[hosts.node7]\n")),

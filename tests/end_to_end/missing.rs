@@ -1,5 +1,6 @@
 //! FAULTS 33, 34 and 50: what a host has not got, said before anything is changed.
 
+use std::io::Write as _;
 use std::process::Command;
 
 use crate::bench::{Bench, EMPTY};
@@ -64,7 +65,7 @@ fn a_kernel_without_vlans_is_refused_with_the_modules_name() {
     };
     let there = Command::new("modprobe").args(["-n", "8021q"]).output();
     if std::path::Path::new("/proc/net/vlan").exists() || there.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: {test}: this kernel has 802.1Q");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: this kernel has 802.1Q");
         return;
     }
     let said = bench.bad(&["up", bench.file()], 1);

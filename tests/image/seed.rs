@@ -1,5 +1,6 @@
 //! A seed disk is one that others can read: the kernel's own ISO 9660 through a loop mount, and 7-Zip.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -83,7 +84,10 @@ fn xorriso_reads_it_back() {
         .arg(&out)
         .output();
     let Ok(read) = read else {
-        println!("SKIPPED: xorriso_reads_it_back: xorriso is not installed");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: xorriso_reads_it_back: xorriso is not installed"
+        );
         return;
     };
     let said = String::from_utf8_lossy(&read.stderr);

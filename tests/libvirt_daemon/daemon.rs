@@ -1,6 +1,7 @@
 //! A private libvirt daemon: what every test here stands on.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -80,11 +81,11 @@ impl Daemon {
         };
         let missing = ["libvirtd", "virtlogd", "qemu-img", "qemu-system-x86_64"];
         if let Some(program) = missing.iter().find(|program| !there(program)) {
-            eprintln!("SKIPPED: {test}: needs {program}");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: needs {program}");
             return None;
         }
         if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: {test}: needs root");
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: needs root");
             return None;
         }
         let folder = tempfile::Builder::new().prefix("nld").tempdir_in("/var/tmp").unwrap();
