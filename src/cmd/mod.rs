@@ -5,6 +5,7 @@ mod doctor;
 mod down;
 pub mod error;
 mod exec;
+mod graph;
 mod image;
 mod import;
 pub mod output;
@@ -62,6 +63,8 @@ enum Verb {
     Plan(plan::Args),
     /// Show hosts, networks and VMs of a lab; without a lab, the labs there are.
     Status(status::Args),
+    /// Print the lab as a picture in Graphviz's language: `netlab graph lab.toml | dot -Tsvg > lab.svg`.
+    Graph(graph::Args),
     /// Print what `up` does on one host as a shell script: to read, and to run by hand.
     Script(script::Args),
     /// Write a lab file that builds the networks of a nova.conf.
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Verb::Doctor(args) => doctor::run(&context, &args),
         Verb::Plan(args) => plan::run(&context, &args),
         Verb::Status(args) => status::run(&context, &args),
+        Verb::Graph(args) => graph::run(&context, &args),
         Verb::Script(args) => script::run(&context, &args),
         Verb::Import(args) => import::run(&context, &args),
         Verb::Console(args) => console::run(&context, &args),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::error::Failure;
 use super::output::{table, without_empty_columns};
 use super::{Context, sight};
-use crate::lab::LabName;
+use crate::lab::{Class, LabName};
 use crate::run::Journal;
 use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, MachineKind, Site};
 
@@ -81,6 +81,8 @@ struct Host {
 #[derive(Serialize)]
 struct Network {
     name: String,
+    /// `service`, `public`, `management` or `storage`.
+    class: String,
     host: String,
     bridge: String,
     /// The lab's own addresses on the bridge, with prefix lengths.
@@ -223,16 +225,20 @@ fn networks(site: &Site) -> Vec<Network> {
             .links
             .iter()
             .filter(|(_, link)| matches!(link.kind, LinkKind::Bridge { .. }));
-        bridges.map(move |(name, link)| Network {
-            name: link
-                .purpose
-                .strip_prefix("network ")
-                .unwrap_or(&link.purpose)
-                .to_owned(),
-            host: host.to_string(),
-            bridge: name.to_string(),
-            addresses: link.addresses.iter().map(ToString::to_string).collect(),
-            uplink: uplink(state, name),
+        bridges.map(move |(name, link)| {
+            // As `state::desired` writes it.
+            let (class, network) = link.purpose.split_once("network ").unwrap_or(("", &link.purpose));
+            Network {
+                name: network.to_owned(),
+                class: match class.trim() {
+                    "" => Class::Service.to_string(),
+                    class => class.to_owned(),
+                },
+                host: host.to_string(),
+                bridge: name.to_string(),
+                addresses: link.addresses.iter().map(ToString::to_string).collect(),
+                uplink: uplink(state, name),
+            }
         })
     });
     let mut networks: Vec<Network> = bridges.collect();
@@ -286,11 +292,12 @@ fn text(lab: &Status) -> String {
             .iter()
             .map(|host| row([&host.name, &host.connect, host.state])),
     );
-    let mut networks = vec![row(["NETWORK", "HOST", "BRIDGE", "ADDRESS", "UPLINK"])];
+    let mut networks = vec![row(["NETWORK", "CLASS", "HOST", "BRIDGE", "ADDRESS", "UPLINK"])];
     networks.extend(lab.networks.iter().map(|network| {
         let uplink = network.uplink.as_deref().unwrap_or_default();
         row([
             &network.name,
+            &network.class,
             &network.host,
             &network.bridge,
             &network.addresses.join(" "),

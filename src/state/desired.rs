@@ -13,7 +13,7 @@ use super::{
 };
 use crate::host::Survey;
 use crate::host::survey::Kvm;
-use crate::lab::{Boot, Connect, HostName, IfName, Image, LabHostNic, VlanId, VmName};
+use crate::lab::{Boot, Class, Connect, HostName, IfName, Image, LabHostNic, VlanId, VmName};
 use crate::topology::{Guest, Topology, TopologyHost};
 
 /// What `topology` wants to own, in the shape in which it will be observed once it is there.
@@ -145,7 +145,11 @@ fn boot_config(nic: &MachineNic) -> NicConfig {
 fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState {
     let mut state = HostState::default();
     for (network, segment) in &host.segments {
-        let purpose = format!("network {network}");
+        // `netlab status` reads the class back from here: the hosts are asked, not the lab file.
+        let purpose = match segment.class {
+            Class::Service => format!("network {network}"),
+            class => format!("{class} network {network}"),
+        };
         let own = segment.gateway.into_iter().chain(segment.address);
         let own = own.filter_map(|address| Ipv4Net::new(address, segment.subnet.prefix_len()).ok());
         if segment.gateway.is_some() {

@@ -3,9 +3,11 @@
 //! VM changes no other VM's choices where that can be helped. Never looks at a host.
 
 mod allocate;
+mod graph;
 mod ifname;
 
 pub use allocate::allocate;
+pub use graph::graph;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use netlab::folders::Folders;
 use netlab::host::domain_xml::{self, Files, Template};
+use netlab::host::script::script;
 use netlab::image;
 use netlab::lab::{self, Image, ImageName};
 use netlab::plan::plan;
 use netlab::state::{Site, desired};
-use netlab::topology::{Topology, allocate};
+use netlab::topology::{Topology, allocate, graph};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -64,6 +65,11 @@ fn hold(kind: &str, answers: &BTreeMap<String, String>) {
     assert_eq!(there, wanted, "snapshots without a lab, or the other way round");
 }
 
+/// A release of netlab changes no snapshot.
+fn unversioned(text: &str) -> String {
+    text.replace(&format!("version>{}<", env!("CARGO_PKG_VERSION")), "version>VERSION<")
+}
+
 /// One answer for each lab in `labs/`.
 fn each_lab(answer: impl Fn(&Topology) -> String) -> BTreeMap<String, String> {
     let images = images();
@@ -108,8 +114,7 @@ fn every_lab_gives_the_xml_of_its_domains() {
                 let _ = writeln!(text, "<!-- {name} on {host} -->\n{}", xml.trim_end());
             }
         }
-        // A release of netlab changes nothing here.
-        text.replace(&format!("version>{}<", env!("CARGO_PKG_VERSION")), "version>VERSION<")
+        unversioned(&text)
     });
     hold("domains", &answers);
 }
@@ -138,4 +143,28 @@ fn every_bad_lab_gives_its_diagnostic_with_place_and_help() {
     }
     assert!(answers.len() >= 30, "one bad lab per rule");
     hold("bad", &answers);
+}
+
+#[test]
+fn every_lab_gives_its_picture() {
+    hold("graphs", &each_lab(graph));
+}
+
+#[test]
+fn every_host_of_every_lab_gives_its_script() {
+    let template = Template::built_in().unwrap();
+    let answers = each_lab(|topology| {
+        let wanted = desired(topology, &BTreeMap::new());
+        let plan = plan(&Site::new(), &wanted);
+        let scripts = topology.hosts.keys().map(|host| {
+            let steps: Vec<_> = plan
+                .steps()
+                .filter(|(name, _)| *name == host)
+                .map(|(_, step)| step.clone())
+                .collect();
+            script(&topology.lab, host, &steps, &template).unwrap()
+        });
+        unversioned(&scripts.collect::<Vec<_>>().join("\n"))
+    });
+    hold("scripts", &answers);
 }

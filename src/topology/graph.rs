@@ -1,0 +1,163 @@
+//! A topology as a picture: Graphviz's DOT language, of which `dot -Tsvg` makes one.
+
+use std::collections::BTreeSet;
+use std::fmt::{Display, Write as _};
+
+use super::{Segment, Topology};
+use crate::lab::{Class, HostName, IfName, NetworkName, PortMode};
+
+/// The picture: hosts as boxes with their guests, bridges and NICs in them, cables between them.
+pub fn graph(topology: &Topology) -> String {
+    let mut out = Out::default();
+    out.line(format_args!("graph {} {{", id(&topology.lab)));
+    out.line("    graph [rankdir=LR, compound=true, fontname=\"sans-serif\"];");
+    out.line("    node [shape=box, style=filled, fillcolor=white, fontname=\"sans-serif\", fontsize=11];");
+    out.line("    edge [fontname=\"sans-serif\", fontsize=10];");
+    for name in topology.hosts.keys() {
+        out.host(topology, name);
+    }
+    for (name, switch) in &topology.switches {
+        let ports = switch.ports.iter().filter_map(|(port, mode)| match mode {
+            PortMode::Open => None,
+            PortMode::Access(vlan) => Some(format!("{port}: access {vlan}")),
+            PortMode::Trunk(vlans) => {
+                let vlans: Vec<String> = vlans.iter().map(ToString::to_string).collect();
+                Some(format!("{port}: trunk {}", vlans.join(", ")))
+            }
+        });
+        let label: Vec<String> = std::iter::once(format!("switch {name}")).chain(ports).collect();
+        out.line(format_args!(
+            "    {} [shape=box3d, label={}];",
+            id(name),
+            label_of(&label)
+        ));
+    }
+    for (name, router) in &topology.routers {
+        let outside = router.outside.iter().map(|net| format!("outside: {}", net.addr()));
+        let label: Vec<String> = std::iter::once(format!("router {name}")).chain(outside).collect();
+        out.line(format_args!(
+            "    {} [shape=ellipse, label={}];",
+            id(name),
+            label_of(&label)
+        ));
+    }
+    for cable in &topology.cables {
+        let [a, b] = cable.ends.each_ref().map(|end| {
+            if topology.hosts.contains_key(&end.host) {
+                id(nic(&end.host, &end.nic))
+            } else {
+                id(&end.host)
+            }
+        });
+        out.line(format_args!("    {a} -- {b} [style=bold];"));
+    }
+    out.line("}");
+    out.0
+}
+
+#[derive(Default)]
+struct Out(String);
+
+impl Out {
+    fn line(&mut self, line: impl Display) {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    fn host(&mut self, topology: &Topology, name: &HostName) {
+        let host = &topology.hosts[name];
+        self.line(format_args!("    subgraph {} {{", id(format_args!("cluster {name}"))));
+        self.line(format_args!(
+            "        label={}; style=rounded; bgcolor=\"#f4f4f4\";",
+            id(name)
+        ));
+        let ends = topology.cables.iter().flat_map(|cable| &cable.ends);
+        let mut nics: BTreeSet<&IfName> = ends.filter(|end| end.host == *name).map(|end| &end.nic).collect();
+        nics.extend(host.nics.keys());
+        nics.extend(host.segments.values().filter_map(|segment| segment.uplink.as_ref()));
+        for one in nics {
+            let described = host.nics.get(one).and_then(|nic| nic.address);
+            let nat = host.nat.iter().any(|rule| rule.out == *one).then(|| "NAT".to_owned());
+            let label = [Some(one.to_string()), described.map(|address| address.to_string()), nat];
+            let label: Vec<String> = label.into_iter().flatten().collect();
+            self.line(format_args!(
+                "        {} [shape=component, label={}];",
+                id(nic(name, one)),
+                label_of(&label)
+            ));
+        }
+        for (network, segment) in &host.segments {
+            self.segment(name, network, segment);
+        }
+        let guests = topology.guests.iter().filter(|(_, guest)| guest.host == *name);
+        for (vm, guest) in guests {
+            let addresses = guest.nics.iter().map(|nic| nic.address.addr().to_string());
+            let floating = guest
+                .floating
+                .iter()
+                .map(|floating| format!("floating {}", floating.address));
+            let label: Vec<String> = std::iter::once(vm.to_string())
+                .chain(addresses)
+                .chain(floating)
+                .collect();
+            self.line(format_args!(
+                "        {} [label={}];",
+                id(format_args!("vm {vm}")),
+                label_of(&label)
+            ));
+            for nic in &guest.nics {
+                let ends = (id(format_args!("vm {vm}")), id(bridge(name, &nic.network)));
+                self.line(format_args!("        {} -- {};", ends.0, ends.1));
+            }
+        }
+        self.line("    }");
+    }
+
+    fn segment(&mut self, host: &HostName, network: &NetworkName, segment: &Segment) {
+        let addresses = segment.gateway.iter().chain(&segment.address).map(ToString::to_string);
+        let dhcp = segment.dhcp.iter().map(|_| "DHCP".to_owned());
+        let head = [format!("{} ({network})", segment.bridge), segment.subnet.to_string()];
+        let label: Vec<String> = head.into_iter().chain(addresses).chain(dhcp).collect();
+        let bridge = id(bridge(host, network));
+        let colour = colour(segment.class);
+        self.line(format_args!(
+            "        {bridge} [fillcolor=\"{colour}\", label={}];",
+            label_of(&label)
+        ));
+        if let Some(uplink) = &segment.uplink {
+            let tag = segment
+                .vlan
+                .map(|vlan| format!(" [label=\"VLAN {vlan}\"]"))
+                .unwrap_or_default();
+            self.line(format_args!("        {bridge} -- {}{tag};", id(nic(host, uplink))));
+        }
+    }
+}
+
+/// One colour a class.
+fn colour(class: Class) -> &'static str {
+    match class {
+        Class::Public => "#ffd6d6",
+        Class::Management => "#fff0c2",
+        Class::Storage => "#e2d9f3",
+        Class::Service => "#d6eaff",
+    }
+}
+
+fn nic(host: &HostName, nic: &IfName) -> String {
+    format!("{host}:{nic}")
+}
+
+fn bridge(host: &HostName, network: &NetworkName) -> String {
+    format!("{host}/{network}")
+}
+
+/// A quoted name. All names are checked ones: no quote is in them.
+fn id(name: impl Display) -> String {
+    format!("\"{name}\"")
+}
+
+/// Lines of a label.
+fn label_of(lines: &[String]) -> String {
+    format!("\"{}\"", lines.join("\\n"))
+}
