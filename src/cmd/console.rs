@@ -51,7 +51,12 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
                 );
             }
             let _terminal = Terminal::raw(false).map_err(|error| sight::failed(error.to_string()))?;
-            serial(console)
+            let ended = serial(console);
+            // What comes next begins a line, also where the guest's prompt stands.
+            if ended.is_ok() && io::stdout().is_terminal() {
+                let _ = print(b"\r\n");
+            }
+            ended
         }
         ConsoleKind::Vga => {
             let screen = vm.host.open_screen(&vm.name).map_err(failed)?;

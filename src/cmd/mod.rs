@@ -177,3 +177,13 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verbs_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -12,6 +12,8 @@ use crate::state::DomainName;
 
 /// Which VM is meant.
 #[derive(clap::Args)]
+// A part of other `Args`, whose group has that name already.
+#[group(skip)]
 pub struct Args {
     /// The lab's name, or its file.
     pub lab: String,

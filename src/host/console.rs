@@ -45,7 +45,7 @@ pub(super) fn screen(
 
 /// Two who type at a time on one keyboard make nonsense, and libvirt lets them. An flock(2), which the kernel drops
 /// when its holder dies, on a file that says who holds it; the file goes with the lab's folder.
-fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<File, ConsoleError> {
+fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<Keyboard, ConsoleError> {
     let failed = |error: io::Error| ConsoleError::Failed(format!("locking the keyboard: {error}"));
     let folder = folders.lab(name.lab()).join("keyboards");
     Folders::make(&folder).map_err(failed)?;
@@ -67,13 +67,23 @@ fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<File, ConsoleEr
         .unwrap_or_default();
     file.set_len(0).map_err(failed)?;
     write!(file, "`netlab {verb}`, process {}", std::process::id()).map_err(failed)?;
-    Ok(file)
+    Ok(Keyboard(file))
+}
+
+/// The right to type.
+struct Keyboard(File);
+
+impl Drop for Keyboard {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being started still has the file open until it is its program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// A screen with the right to type.
 struct Exclusive<S> {
     screen: S,
-    _keyboard: File,
+    _keyboard: Keyboard,
 }
 
 impl<S: Screen> Screen for Exclusive<S> {

@@ -98,7 +98,7 @@ impl Bench {
         let files = guest_files().unwrap();
         let name = DomainName::new(&self.lab, &vm.parse().unwrap());
         let domain = Domain {
-            uuid: format!("6f1d0f3e-8f8c-5a57-9a35-{:012x}", std::process::id()),
+            uuid: uuid(&name),
             accel: Accel::Qemu,
             arch: "i686".to_owned(),
             machine: "pc".to_owned(),
@@ -120,6 +120,15 @@ impl Bench {
         ];
         self.host.apply(&self.lab, &steps, &Quiet).unwrap();
         name
+    }
+
+    /// Stops a guest: one that panicked would keep a processor busy.
+    pub fn stop(&self, name: &DomainName) {
+        let stop = Step::StopDomain {
+            name: name.clone(),
+            uuid: uuid(name),
+        };
+        self.host.apply(&self.lab, &[stop], &Quiet).unwrap();
     }
 
     /// Opens a session on a guest's screen.
@@ -145,6 +154,14 @@ impl Drop for Bench {
         }
         let _ = self.rig.apply(&self.lab, &[Step::RemoveMachine(node())], &Quiet);
     }
+}
+
+/// The same for the same guest.
+fn uuid(name: &DomainName) -> String {
+    let sum = name.to_string().bytes().fold(0_u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into()) & 0xffff_ffff_ffff
+    });
+    format!("6f1d0f3e-8f8c-5a57-9a35-{sum:012x}")
 }
 
 fn node() -> HostName {

@@ -6,6 +6,13 @@
 )]
 
 mod bench;
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+#[path = "../end_to_end/bench.rs"]
+mod lab_bench;
+mod labs;
+#[allow(dead_code, reason = "shared with the tests of images")]
+#[path = "../image/server.rs"]
+mod server;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -140,17 +147,18 @@ fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
         "{error}"
     );
     drop(session);
+    bench.stop(&guest);
 
-    let bench = Bench::new("rdinit").unwrap();
-    let guest = bench.start("panics", "rdinit=/etc");
+    // No first program, and no disk to look for one on.
+    let guest = bench.start("panics", "rdinit=/none");
     let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
     assert!(
         matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")),
         "{error}"
     );
     assert!(error.screen.len() > 3, "{error}");
+    bench.stop(&guest);
 
-    let bench = Bench::new("reboots").unwrap();
     let guest = bench.start("reboots", "guest=reboot");
     let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
     assert!(matches!(&error.trouble, Trouble::Reboots { .. }), "{error}");

@@ -1,0 +1,205 @@
+//! Whole labs of guests that have only a screen and a keyboard and boot from an old IDE disk that a server gives away:
+//! from `up` to `down`, as a user runs it.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use sha2::Digest as _;
+
+use crate::bench::guest_files;
+use crate::lab_bench::Bench;
+use crate::server::{Act, Server};
+
+/// Two hosts and a network.
+const HOSTS: &str = r#"
+name = "LABNAME"
+[hosts.node1]
+nics.eth0.address = "172.16.99.108/24"
+[hosts.node2]
+nics.eth0.address = "172.16.99.109/24"
+[[cables]]
+ends = ["node1:eth0", "node2:eth0"]
+[networks.service]
+subnet = "10.0.1.0/24"
+uplink = "eth0"
+gateway = { address = "10.0.1.1", on = "node1" }
+"#;
+
+/// A guest on each host.
+const GUESTS: &str = r#"
+[vms.vm]
+hosts = ["node1", "node2"]
+count = 2
+nics = [{ network = "service" }]
+"#;
+
+/// How often the guests are asked, for the sake of busy machines; only the last answer counts.
+const TRIES: usize = 3;
+
+/// The disk `file` as `[images.NAME]`, from `server`; with the NIC `model`, and `login` in its console.
+fn image(name: &str, server: &Server, file: &[u8], [model, login]: [&str; 2]) -> String {
+    let sum: String = sha2::Sha256::digest(file)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!(
+        "[images.{name}]\nmirrors = [\"{}\"]\nsha256 = \"{sum}\"\ncompression = \"bzip2\"\nformat = \"raw\"\n\
+         unpacked = {{ at_most = \"32MiB\" }}\n\
+         machine = {{ arch = \"i686\", disk_bus = \"ide\", nic_model = \"{model}\", memory = \"128MiB\" }}\n\
+         console = {{ kind = \"vga\", prompt = \"vga# \", boot_seconds = 240{login} }}\n",
+        server.url()
+    )
+}
+
+/// `disk` of the built guest, compressed.
+fn compressed(disk: &str) -> Vec<u8> {
+    let built = guest_files().unwrap();
+    let bzip2 = Command::new("bzip2")
+        .args(["--stdout", "--keep", "-1"])
+        .arg(built.join(disk))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(bzip2.status.success());
+    bzip2.stdout
+}
+
+/// The bench of a lab, where the guest can be had.
+fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
+    if let Err(why) = guest_files() {
+        eprintln!("SKIPPED: {test}: {why}");
+        return None;
+    }
+    Bench::new(test, tag, text)
+}
+
+/// Every cell of the matrix as expected; gives how many there are.
+fn verified(bench: &Bench) -> usize {
+    let ask = || bench.run(&["verify", "--json", bench.file()]);
+    let mut output = ask();
+    for _ in 1..TRIES {
+        if output.status.success() {
+            break;
+        }
+        output = ask();
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{said}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let cells = report["cells"].as_array().unwrap();
+    assert!(cells.iter().all(|cell| cell["verdict"] == "pass"), "{text}");
+    cells.len()
+}
+
+/// What `netlab exec` gives: its status and its output.
+fn exec(bench: &Bench, vm: &str, command: &[&str]) -> (Option<i32>, String) {
+    let arguments = [&["exec", &bench.name, vm, "--"], command].concat();
+    let output = bench.run(&arguments);
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
+
+/// A lab of `disk`: up, asked about, and down without a trace. `meanwhile` it is up.
+fn up_and_down(test: &str, tag: &str, disk: &str, words: [&str; 2], meanwhile: impl FnOnce(&Bench)) {
+    let Some(bench) = lab(test, tag, HOSTS) else {
+        return;
+    };
+    let file = compressed(disk);
+    let server = Server::start(&file, &[Act::Cut(file.len() / 2), Act::Give]);
+    // An image's name of its own: the cache is that of all tests.
+    bench.write(&format!(
+        "image = \"{tag}\"\n{HOSTS}{GUESTS}{}",
+        image(tag, &server, &file, words)
+    ));
+    bench.good(&["-q", "up", bench.file()]);
+    assert!(bench.good(&["up", bench.file()]).contains("nothing to do"));
+    // Each guest with the other and with the gateway, and both hosts.
+    assert!(verified(&bench) >= 4);
+    let status: Value = serde_json::from_str(&bench.good(&["status", "--json", &bench.name])).unwrap();
+    assert_eq!(status["state"], "up", "{status:#}");
+    assert_eq!(status["vms"].as_array().unwrap().len(), 2, "{status:#}");
+    meanwhile(&bench);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+    bench.good(&["image", "rm", tag, "--lab", bench.file()]);
+}
+
+#[test]
+fn a_lab_of_guests_with_a_shell_on_the_screen_goes_up_and_down() {
+    let test = "a_lab_of_guests_with_a_shell_on_the_screen_goes_up_and_down";
+    up_and_down(test, "vsh", "shell.img", ["ne2k_pci", ""], |bench| {
+        assert_eq!(
+            exec(bench, "vm-1", &["hostname; exit 3"]),
+            (Some(3), "vga\n".to_owned())
+        );
+        let picture = bench.path("screen.png");
+        bench.good(&["screenshot", &bench.name, "vm-1", picture.to_str().unwrap()]);
+        assert!(std::fs::read(picture).unwrap().starts_with(b"\x89PNG"));
+    });
+}
+
+#[test]
+fn a_lab_of_guests_behind_a_login_on_the_screen_goes_up_and_down() {
+    let test = "a_lab_of_guests_behind_a_login_on_the_screen_goes_up_and_down";
+    let login = ", login = { user = \"root\", password = \"secret\" }";
+    up_and_down(test, "vlog", "login.img", ["rtl8139", login], |bench| {
+        let transcripts = bench.state().join("labs").join(&bench.name).join("transcripts");
+        for vm in ["vm-1", "vm-2"] {
+            let transcript = std::fs::read_to_string(transcripts.join(format!("{vm}.log"))).unwrap();
+            assert!(!transcript.contains("secret"), "{transcript}");
+        }
+    });
+}
+
+#[test]
+fn such_guests_stand_in_for_others_by_the_command_line_and_exec_reaches_both_kinds() {
+    let test = "such_guests_stand_in_for_others_by_the_command_line_and_exec_reaches_both_kinds";
+    let Some(bench) = lab(test, "vby", HOSTS) else {
+        return;
+    };
+    let file = compressed("shell.img");
+    let server = Server::start(&file, &[Act::Give]);
+    // A guest that names its image keeps it.
+    let guests = "[vms.screen]\nhost = \"node1\"\nnics = [{ network = \"service\" }]\n\
+                  [vms.port]\nimage = \"mini\"\nmemory = \"96MiB\"\nhost = \"node2\"\n\
+                  nics = [{ network = \"service\" }]\n";
+    bench.write(&format!(
+        "{HOSTS}{guests}{}",
+        image("vby", &server, &file, ["ne2k_pci", ""])
+    ));
+    bench.good(&["-q", "up", bench.file(), "--image", "vby"]);
+    let plan = bench.good(&["plan", bench.file(), "--image", "vby"]);
+    assert!(plan.contains("nothing to do"), "{plan}");
+    // The file does not say with which image the lab runs; `verify` knows.
+    assert!(verified(&bench) >= 4);
+
+    assert_eq!(
+        exec(&bench, "screen", &["uname -m; exit 3"]),
+        (Some(3), "i686\n".to_owned())
+    );
+    assert_eq!(exec(&bench, "port", &["uname", "-m"]), (Some(0), "x86_64\n".to_owned()));
+    assert_eq!(
+        exec(&bench, "port", &["printf", "%s|", "a b", "$x", "it's", ""]),
+        (Some(0), "a b|$x|it's||".to_owned())
+    );
+    assert_eq!(
+        exec(&bench, "port", &["seq 3; exit 42"]),
+        (Some(42), "1\n2\n3\n".to_owned())
+    );
+    bench.bad(&["exec", "--within", "1", &bench.name, "port", "--", "sleep 100"], 124);
+    assert_eq!(
+        exec(&bench, "port", &["echo", "still"]),
+        (Some(0), "still\n".to_owned())
+    );
+    let nobody = bench.bad(&["exec", &bench.name, "prt", "--", "true"], 125);
+    assert!(nobody.contains("`port`"), "{nobody}");
+
+    let in_use = bench.bad(&["image", "rm", "vby", "--lab", bench.file()], 1);
+    assert!(in_use.contains(&bench.name), "{in_use}");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+    bench.good(&["image", "rm", "vby", "--lab", bench.file()]);
+}
