@@ -2,6 +2,7 @@
 //! port on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,7 +63,7 @@ impl Bench {
         } else {
             return Some(Self::with_guests());
         };
-        eprintln!("SKIPPED: {test}: {why}");
+        skipped(test, &why);
         None
     }
 
@@ -154,6 +155,11 @@ impl Drop for Bench {
         }
         let _ = self.rig.apply(&self.lab, &[Step::RemoveMachine(node())], &Quiet);
     }
+}
+
+/// Says why a test does not run, past the capture of a passing test's output.
+pub fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
 }
 
 /// The same for the same guest.

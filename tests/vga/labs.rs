@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use sha2::Digest as _;
 
-use crate::bench::guest_files;
-use crate::lab_bench::Bench;
+use crate::bench::{guest_files, skipped};
+use crate::lab_bench::{Bench, said};
 use crate::server::{Act, Server};
 
 /// Two hosts and a network.
@@ -67,7 +67,7 @@ fn compressed(disk: &str) -> Vec<u8> {
 /// The bench of a lab, where the guest can be had.
 fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
     if let Err(why) = guest_files() {
-        eprintln!("SKIPPED: {test}: {why}");
+        skipped(test, &why);
         return None;
     }
     Bench::new(test, tag, text)
@@ -92,14 +92,10 @@ fn verified(bench: &Bench) -> usize {
     cells.len()
 }
 
-/// What `netlab exec` gives: its status and its output.
-fn exec(bench: &Bench, vm: &str, command: &[&str]) -> (Option<i32>, String) {
+/// Runs `command` in a guest, insists on its status and gives its output.
+fn exec(bench: &Bench, vm: &str, command: &[&str], status: i32) -> String {
     let arguments = [&["exec", &bench.name, vm, "--"], command].concat();
-    let output = bench.run(&arguments);
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout).into_owned(),
-    )
+    said(&bench.run(&arguments), status)
 }
 
 /// A lab of `disk`: up, asked about, and down without a trace. `meanwhile` it is up.
@@ -133,7 +129,7 @@ fn a_lab_of_guests_with_a_shell_on_the_screen_goes_up_and_down() {
     up_and_down(test, "vsh", "shell.img", ["ne2k_pci", ""], |bench| {
         assert_eq!(
             exec(bench, "vm-1", &["hostname; exit 3"]),
-            (Some(3), "vga\n".to_owned())
+            (Some(3), "vm-1\n".to_owned())
         );
         let picture = bench.path("screen.png");
         bench.good(&["screenshot", &bench.name, "vm-1", picture.to_str().unwrap()]);
@@ -176,24 +172,13 @@ fn such_guests_stand_in_for_others_by_the_command_line_and_exec_reaches_both_kin
     // The file does not say with which image the lab runs; `verify` knows.
     assert!(verified(&bench) >= 4);
 
-    assert_eq!(
-        exec(&bench, "screen", &["uname -m; exit 3"]),
-        (Some(3), "i686\n".to_owned())
-    );
-    assert_eq!(exec(&bench, "port", &["uname", "-m"]), (Some(0), "x86_64\n".to_owned()));
-    assert_eq!(
-        exec(&bench, "port", &["printf", "%s|", "a b", "$x", "it's", ""]),
-        (Some(0), "a b|$x|it's||".to_owned())
-    );
-    assert_eq!(
-        exec(&bench, "port", &["seq 3; exit 42"]),
-        (Some(42), "1\n2\n3\n".to_owned())
-    );
+    assert_eq!(exec(&bench, "screen", &["uname -m; exit 3"], 3), "i686\n");
+    assert_eq!(exec(&bench, "port", &["uname", "-m"], 0), "x86_64\n");
+    let words = ["printf", "%s|", "a b", "$x", "it's", ""];
+    assert_eq!(exec(&bench, "port", &words, 0), "a b|$x|it's||");
+    assert_eq!(exec(&bench, "port", &["seq 3; exit 42"], 42), "1\n2\n3\n");
     bench.bad(&["exec", "--within", "1", &bench.name, "port", "--", "sleep 100"], 124);
-    assert_eq!(
-        exec(&bench, "port", &["echo", "still"]),
-        (Some(0), "still\n".to_owned())
-    );
+    assert_eq!(exec(&bench, "port", &["echo", "still"], 0), "still\n");
     let nobody = bench.bad(&["exec", &bench.name, "prt", "--", "true"], 125);
     assert!(nobody.contains("`port`"), "{nobody}");
 
