@@ -44,7 +44,8 @@ pub fn main(context: &Context, args: &Args) -> ExitCode {
 
 fn run(context: &Context, args: &Args) -> Result<u8, (u8, Failure)> {
     let not_run = |failure| (NOT_RUN, failure);
-    let script = script(&args.command).map_err(not_run)?;
+    // In a shell of its own: on a serial port `exit` would end the one that netlab talks to.
+    let script = format!("( {}\n)", script(&args.command).map_err(not_run)?);
     let vm = vm::find(context, &args.vm).map_err(not_run)?;
     let image = vm.console().map_err(not_run)?;
     let failed = |error: &dyn std::fmt::Display| not_run(sight::failed(error.to_string()));
