@@ -68,12 +68,12 @@ impl Bench {
     }
 
     fn with_guests() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let temp = tempfile::tempdir_in("/var/tmp").unwrap();
         let folders = Folders {
             state: temp.path().to_owned(),
             cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-cache"),
         };
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let lab: LabName = format!("vga{}-{number}", std::process::id()).parse().unwrap();
         let rig = Rig::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap();

@@ -38,10 +38,11 @@ const TRIES: usize = 3;
 
 /// The disk `file` as `[images.NAME]`, from `server`; with the NIC `model`, and `login` in its console.
 fn image(name: &str, server: &Server, file: &[u8], [model, login]: [&str; 2]) -> String {
-    let sum: String = sha2::Sha256::digest(file)
+    let sum: Vec<String> = sha2::Sha256::digest(file)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
+    let sum = sum.concat();
     format!(
         "[images.{name}]\nmirrors = [\"{}\"]\nsha256 = \"{sum}\"\ncompression = \"bzip2\"\nformat = \"raw\"\n\
          unpacked = {{ at_most = \"32MiB\" }}\n\
