@@ -177,3 +177,13 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_can_be_parsed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -12,6 +12,7 @@ use crate::state::DomainName;
 
 /// Which VM is meant.
 #[derive(clap::Args)]
+#[group(skip)] // Flattened into verbs whose own arguments are a group of this name.
 pub struct Args {
     /// The lab's name, or its file.
     pub lab: String,
