@@ -19,6 +19,8 @@ fn write_lab(machines: &Machines) {
 name = "{}"
 [hosts.node1]
 connect = "ssh://root@10.200.1.2"
+nics.eth0 = {{}}
+nics.mgmt = {{}}
 [networks.service]
 subnet = "10.0.1.0/24"
 uplink = "eth0"
@@ -40,7 +42,11 @@ fn cut(machines: &Machines, at: u32, when: &str) {
 }
 
 fn commands(machines: &Machines) -> u32 {
-    machines.run("node1", &["cat", "/run/cut/count"]).trim().parse().unwrap()
+    machines
+        .run("node1", &["cat", "/run/cut/count"])
+        .trim()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -64,12 +70,16 @@ fn a_way_cut_at_any_command_of_up_is_set_right_by_up_or_by_down() {
     machines.good(&["down", &machines.name]);
     assert_eq!(machines.snapshot(), before);
 
-    for at in 1..=all {
+    // Looking comes first, and a cut there is like another.
+    for at in (1..=all).filter(|at| *at > all / 2 || at % 4 == 1) {
         let when = if at % 2 == 0 { "before" } else { "after" };
         cut(&machines, at, when);
         let output = machines.output(&["up", "--keep", lab]);
         let said = said(&output);
-        assert!(matches!(output.status.code(), Some(0 | 1)), "{when} command {at}: {said}");
+        assert!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "{when} command {at}: {said}"
+        );
         assert!(commands(&machines) >= at, "not cut {when} command {at}: {said}");
         cut(&machines, 0, "never");
         // One after the other, and each behind cuts of both kinds.

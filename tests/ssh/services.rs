@@ -15,8 +15,11 @@ fn guests_behind_ssh_get_addresses_names_and_a_way_out() {
 name = "{}"
 [hosts.node1]
 connect = "ssh://root@10.200.1.2"
+nics.eth0 = {{}}
+nics.mgmt = {{}}
 [hosts.node2]
 connect = "ssh://root@10.200.2.2"
+nics.eth0 = {{}}
 [networks.service]
 subnet = "10.0.1.0/24"
 uplink = "eth0"
@@ -55,7 +58,7 @@ outside = ["10.200.1.1"]
     assert!(said.contains("Name:") && said.contains("10.0.1."), "{said}");
     assert_eq!(
         machines
-            .output(&["exec", &machines.name, "vm2", "--", "exit 7"])
+            .output(&["exec", &machines.name, "vm2", "--", "sh", "-c", "exit 7"])
             .status
             .code(),
         Some(7)

@@ -37,16 +37,15 @@ pub(super) struct Case<'a> {
     pub hosts: BTreeSet<&'a HostName>,
     /// Images are brought there.
     pub far: bool,
+    /// Its hosts are emulated: they have links and rules of their own.
+    pub emulates: bool,
     /// Where they lie there.
     pub folder: &'a str,
 }
 
 impl Facts {
     /// Reads them by `ask`, which runs a command there.
-    pub(super) fn read(
-        folder: &str,
-        ask: impl FnOnce(&Cmd) -> Result<Output, HostError>,
-    ) -> Result<Self, HostError> {
+    pub(super) fn read(folder: &str, ask: impl FnOnce(&Cmd) -> Result<Output, HostError>) -> Result<Self, HostError> {
         let before = now();
         let output = ask(&Cmd::new(["sh", "-c", LOOK, "sh", folder]))?;
         let after = now();
@@ -100,15 +99,8 @@ impl Facts {
             // Preflight says it, for the lab's guests.
             Kvm::Useless(_) => {}
         }
-        // Whether the lab minds is for preflight to say: this is for whoever looks for a packet's grave.
-        match &survey.forward_drops[..] {
-            [] => add("firewall", Verdict::Ok, "no chain drops what is forwarded".to_owned(), ""),
-            drops => {
-                let chains: Vec<String> = drops.iter().map(|drop| format!("`{}`", drop.chain)).collect();
-                let bridged = if survey.bridge_nf { ", bridged packets too" } else { "" };
-                let what = format!("{} drops what no rule accepts{bridged}", chains.join(", "));
-                add("firewall", Verdict::Ok, what, "");
-            }
+        if !case.emulates {
+            judge_firewall(survey, add);
         }
         if case.far {
             self.judge_clock(add);
@@ -131,13 +123,13 @@ impl Facts {
     }
 
     /// Memory and disk.
-    fn judge_room(
-        &self,
-        case: &Case<'_>,
-        survey: &Survey,
-        add: &mut impl FnMut(&'static str, Verdict, String, &str),
-    ) {
-        let guests = || case.topology.guests.values().filter(|guest| case.hosts.contains(&guest.host));
+    fn judge_room(&self, case: &Case<'_>, survey: &Survey, add: &mut impl FnMut(&'static str, Verdict, String, &str)) {
+        let guests = || {
+            case.topology
+                .guests
+                .values()
+                .filter(|guest| case.hosts.contains(&guest.host))
+        };
         let needed: u64 = guests().map(|guest| guest.memory_mib).sum();
         // Where it is too little, preflight says so, and knows which guests run already.
         if survey.memory_mib >= needed {
@@ -174,6 +166,21 @@ impl Facts {
             add("disk", Verdict::Ok, what, "");
         }
     }
+}
+
+/// Whether the lab minds is for preflight to say: this is for whoever looks for where packets end.
+fn judge_firewall(survey: &Survey, add: &mut impl FnMut(&'static str, Verdict, String, &str)) {
+    let chains: Vec<String> = survey
+        .forward_drops
+        .iter()
+        .map(|drop| format!("`{}`", drop.chain))
+        .collect();
+    let what = match (chains.is_empty(), survey.bridge_nf) {
+        (true, _) => "no chain drops what is forwarded".to_owned(),
+        (false, true) => format!("{} drops what no rule accepts, bridged packets too", chains.join(", ")),
+        (false, false) => format!("{} drops what no rule accepts", chains.join(", ")),
+    };
+    add("firewall", Verdict::Ok, what, "");
 }
 
 #[expect(clippy::disallowed_methods, reason = "clocks are what is compared")]

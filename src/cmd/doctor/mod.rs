@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::error::Failure;
 use super::output::{one_line, table};
 use super::{Context, sight};
-use crate::host::ssh::SshError;
 use crate::host::shell::LocalShell;
+use crate::host::ssh::SshError;
 use crate::host::{HostError, NamedHosts, Shell, Survey};
 use crate::lab::{Connect, HostName};
 use crate::plan::{Severity, preflight};
@@ -164,6 +164,7 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
                         topology,
                         hosts: [*name].into(),
                         far: matches!(connect(name), Some(Connect::Ssh(_))),
+                        emulates: false,
                         folder: IMAGES,
                     };
                     facts.judge(&case, survey, &mut add);
@@ -191,7 +192,10 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
 
 /// What this machine has for the hosts that are emulated on it, if any are.
 fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, state: &str) -> Vec<Finding> {
-    let emulated = topology.hosts.iter().filter(|(_, host)| host.connect == Connect::Emulated);
+    let emulated = topology
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.connect == Connect::Emulated);
     let emulated: BTreeSet<&HostName> = emulated.map(|(name, _)| name).collect();
     // Kernel, processor and memory are the same for all of them.
     let Some(survey) = emulated.iter().find_map(|name| surveys.get(*name)) else {
@@ -215,7 +219,8 @@ fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>,
         add(
             "libvirt",
             Verdict::Error,
-            "emulated hosts have daemons of their own, and libvirtd (or virtqemud) or virtlogd is not installed".to_owned(),
+            "emulated hosts have daemons of their own, and libvirtd (or virtqemud) or virtlogd is not installed"
+                .to_owned(),
             "apt-get install libvirt-daemon-system qemu-system-x86",
         );
     }
@@ -226,6 +231,7 @@ fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>,
                 topology,
                 hosts: emulated,
                 far: false,
+                emulates: true,
                 folder: state,
             };
             facts.judge(&case, survey, &mut add);

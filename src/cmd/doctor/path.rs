@@ -45,7 +45,13 @@ pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<H
             .into_iter()
             .map(|(from, nic, to, address)| {
                 let ping = Cmd::new(["sh", "-c", PING, "sh", nic.as_str(), &address.to_string()]);
-                (from, nic, to, address, scope.spawn(move || hosts.get(from)?.ask(&ping).ok()))
+                (
+                    from,
+                    nic,
+                    to,
+                    address,
+                    scope.spawn(move || hosts.get(from)?.ask(&ping).ok()),
+                )
             })
             .collect();
         let judged = asked.into_iter().filter_map(|(from, nic, to, address, answer)| {
