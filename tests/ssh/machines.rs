@@ -136,10 +136,8 @@ impl Machines {
     fn apply(&self, steps: &[Step]) -> Result<(), String> {
         let result = self.rig.apply(&self.rig_lab, steps, &Quiet);
         result.map_err(|errors| {
-            errors
-                .iter()
-                .map(|error| format!("{error}: {}", error.source))
-                .collect()
+            let lines = errors.iter().map(|error| format!("{error}: {}", error.source));
+            lines.collect::<Vec<_>>().join("; ")
         })
     }
 

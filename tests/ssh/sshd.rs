@@ -130,11 +130,12 @@ impl Sshd {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let config = self.keyring.path("sshd_config");
-        let mut text = fs::read_to_string(&config).unwrap();
-        for key in keys {
-            text.push_str(&format!("HostKey {}\n", self.keyring.path(key).display()));
-        }
-        fs::write(config, text).unwrap();
+        let mut lines = vec![fs::read_to_string(&config).unwrap()];
+        lines.extend(
+            keys.iter()
+                .map(|key| format!("HostKey {}\n", self.keyring.path(key).display())),
+        );
+        fs::write(config, lines.concat()).unwrap();
         self.process = Self::start(&self.keyring, self.port);
         self
     }
