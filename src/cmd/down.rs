@@ -68,7 +68,7 @@ fn take_away(
     }
     connects.extend(machines);
     let hosts = sight::reach(&context.folders, lab, &connects)?;
-    let observed = sight::observe(&hosts, lab)?;
+    let observed = sight::observe_to_change(&hosts, lab)?;
     let to_do = plan(&observed, &Site::new());
     let mut done = 0;
     if !to_do.is_empty() {

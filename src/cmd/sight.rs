@@ -121,6 +121,12 @@ pub fn machines(folders: &Folders, lab: &LabName) -> Result<BTreeMap<HostName, C
         .collect())
 }
 
+/// Looks at every host to change it: after what earlier runs on the lab left under way there was ended.
+pub fn observe_to_change(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
+    on_each(hosts, |host| host.settle(lab)).map_err(|errors| unreachable(&errors))?;
+    observe(hosts, lab)
+}
+
 /// Looks at every host at the same time; at emulated ones only where they live.
 pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
     let rig: NamedHosts = hosts

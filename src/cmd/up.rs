@@ -123,7 +123,7 @@ fn bring_up(
     connects.extend(wanted_hosts.clone());
     let within = Duration::from_secs(args.confirm_timeout.into());
     let hosts = sight::reach_confirming(folders, lab, &connects, within)?;
-    let before = sight::observe(&hosts, lab)?;
+    let before = sight::observe_to_change(&hosts, lab)?;
     let (to_do, _) = plan_verb::judge(topology, &hosts, &before, events)?;
     if to_do.is_empty() && !past.unfinished {
         note_images(context, args, topology, entries, false)?;

@@ -38,6 +38,31 @@ setsid sh -c '
 /// Takes the token away; fails where the host has begun to go back.
 const CONFIRM: &str = r#"mv "$1/$2" "$1/$2.ok" && rm -f "$1/$2.ok" && { rmdir "$1" 2>/dev/null || true; }"#;
 
+/// Ends what earlier runs on a lab left watching: `$1` folder, `$2` lab. A host that is going back is waited for.
+const SETTLE: &str = r#"
+for token in "$1/$2".*; do
+    case $token in
+    *.undo) ;;
+    *.ok) rm -f "$token" ;;
+    *) mv "$token" "$token.ok" 2>/dev/null && rm -f "$token.ok" ;;
+    esac
+done
+left=100
+while [ "$left" -gt 0 ] && ls "$1/$2".*.undo >/dev/null 2>&1; do
+    sleep 0.1
+    left=$((left - 1))
+done
+rmdir "$1" 2>/dev/null || true
+"#;
+
+/// A run that ended before it could confirm leaves its watch behind, which would undo what the next run finds or
+/// makes. That the next run is here, over a new connection, is what the watch waited for.
+pub fn settle(shell: &dyn Shell, lab: &LabName) -> Result<(), CmdError> {
+    shell
+        .check(&Cmd::new(["sh", "-c", SETTLE, "sh", FOLDER, lab.as_str()]))
+        .map(drop)
+}
+
 /// A change that the host will undo unless it is confirmed.
 #[derive(Debug)]
 pub struct Watch<'a> {
@@ -106,7 +131,7 @@ mod tests {
     use crate::host::shell::LocalShell;
 
     fn arm(folder: &str, seconds: &str, way_back: &str) {
-        let cmd = Cmd::new(["sh", "-c", ARM, "sh", folder, "token", seconds]);
+        let cmd = Cmd::new(["sh", "-c", ARM, "sh", folder, "lab.1", seconds]);
         LocalShell.check(&cmd.fed(way_back)).unwrap();
     }
 
@@ -115,7 +140,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("confirm");
         let folder = folder.to_str().unwrap();
-        let confirm = Cmd::new(["sh", "-c", CONFIRM, "sh", folder, "token"]);
+        let confirm = Cmd::new(["sh", "-c", CONFIRM, "sh", folder, "lab.1"]);
         arm(folder, "60", "");
         LocalShell.check(&confirm).unwrap();
         assert!(!std::path::Path::new(folder).exists());
@@ -131,5 +156,21 @@ mod tests {
         }
         assert_eq!(left(), 0);
         assert_ne!(LocalShell.run(&confirm).unwrap().status, 0);
+    }
+
+    #[test]
+    fn a_watch_that_was_left_behind_is_ended_by_the_next_run_on_the_lab() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("confirm");
+        let folder = folder.to_str().unwrap();
+        arm(folder, "60", "");
+        std::fs::write(temp.path().join("confirm/other.7"), "").unwrap();
+        let settle = Cmd::new(["sh", "-c", SETTLE, "sh", folder, "lab"]);
+        LocalShell.check(&settle).unwrap();
+        let left: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|file| file.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["other.7"]);
     }
 }

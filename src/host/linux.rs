@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::confirm::{CONFIRM_WITHIN, Outcome, Watch};
+use super::confirm::{self, CONFIRM_WITHIN, Outcome, Watch};
 use super::domain_xml::Template;
 use super::guests::{self, BootSlots};
 use super::images::Copies;
@@ -215,6 +215,13 @@ impl Host for LinuxHost {
             survey.kvm = libvirt::kvm_to_come(&LocalShell)?;
         }
         Ok(survey)
+    }
+
+    fn settle(&self, lab: &LabName) -> Result<(), HostError> {
+        if matches!(self.place, Place::Ssh(_)) {
+            confirm::settle(self.open_way()?.shell.as_ref(), lab)?;
+        }
+        Ok(())
     }
 
     fn ports(&self) -> Result<Ports, HostError> {

@@ -41,6 +41,11 @@ pub trait Host: Send + Sync {
     /// What the host is and has, apart from the lab: for preflight and for what the desired state must keep.
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError>;
 
+    /// Ends what an earlier run on the lab may have left under way here; before anything is looked at to be changed.
+    fn settle(&self, _lab: &LabName) -> Result<(), HostError> {
+        Ok(())
+    }
+
     /// How the host's links stand, its own and the lab's: for finding out where packets stop. None where that cannot
     /// be seen.
     fn ports(&self) -> Result<survey::Ports, HostError> {

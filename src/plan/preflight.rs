@@ -284,7 +284,10 @@ fn domains(
 fn equipment(topology: &Topology, host: &TopologyHost, guests: &[(&VmName, &Guest)], survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !survey.programs.contains("ip") {
-        findings.push(finding("the program `ip` is missing", "install iproute2 there"));
+        findings.push(finding(
+            "the program `ip` is missing",
+            "install it there: `apt-get install iproute2`",
+        ));
     }
     let tagged = |segment: &Segment| segment.uplink.is_some() && segment.vlan.is_some();
     let modules = [
@@ -305,9 +308,15 @@ fn equipment(topology: &Topology, host: &TopologyHost, guests: &[(&VmName, &Gues
         .collect();
     for arch in arches {
         if !survey.arches.is_empty() && !survey.arches.contains(arch) {
+            // Debian's packages.
+            let package = match arch {
+                "x86_64" | "i686" => "qemu-system-x86",
+                "aarch64" | "armv7l" => "qemu-system-arm",
+                _ => "qemu-system-misc",
+            };
             findings.push(finding(
                 format!("QEMU cannot run {arch} guests"),
-                format!("install the QEMU system emulator for {arch} there"),
+                format!("install QEMU's emulator of it there: `apt-get install {package}`"),
             ));
         }
     }

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -47,7 +46,10 @@ fn processes(machines: &Machines, machine: &str, command: &str) -> Vec<Pid> {
 fn until(up: &mut Child, text: &str) -> JoinHandle<String> {
     let mut lines = BufReader::new(up.stderr.take().unwrap()).lines();
     let mut said = String::new();
-    for line in lines.by_ref() {
+    loop {
+        let Some(line) = lines.next() else {
+            panic!("netlab ended with {} and never said {text}: {said}", up.wait().unwrap());
+        };
         let line = line.unwrap();
         said.push_str(&line);
         said.push('\n');
@@ -62,6 +64,12 @@ fn until(up: &mut Child, text: &str) -> JoinHandle<String> {
         }
         said
     })
+}
+
+/// Waits for the end of netlab, whose exit status and words it gives.
+fn end_of(mut up: Child, said: JoinHandle<String>) -> (Option<i32>, String) {
+    wait_until("netlab ends", || up.try_wait().unwrap().is_some());
+    (up.wait().unwrap().code(), said.join().unwrap())
 }
 
 #[test]
@@ -82,10 +90,9 @@ fn a_connection_that_drops_in_the_middle_heals_or_stops_the_run_and_up_or_down_s
             }
             kill_process(server, Signal::KILL).unwrap();
         }
-        let status = up.wait().unwrap();
-        let said = said.join().unwrap();
+        let (status, said) = end_of(up, said);
         // libvirt's connection is made again through a new session; a console or a command under way is not.
-        assert!(matches!(status.code(), Some(0 | 1)), "{status}: {said}");
+        assert!(matches!(status, Some(0 | 1)), "{status:?}: {said}");
         assert!(said.contains("node1"), "{said}");
         if sets_right == "up" {
             machines.good(&["up", lab]);
@@ -97,7 +104,7 @@ fn a_connection_that_drops_in_the_middle_heals_or_stops_the_run_and_up_or_down_s
 }
 
 #[test]
-fn a_cable_pulled_while_it_runs_ends_the_run_in_seconds() {
+fn a_cable_pulled_while_it_runs_ends_the_run() {
     let Some(machines) = Machines::new("pulled") else {
         return;
     };
@@ -107,12 +114,9 @@ fn a_cable_pulled_while_it_runs_ends_the_run_in_seconds() {
     let mut up = machines.spawn(&["up", lab]);
     let said = until(&mut up, "node1: start ");
     machines.run("ctl", &["ip", "link", "set", "eth1", "down"]);
-    let start = Instant::now();
-    let status = up.wait().unwrap();
-    let said = said.join().unwrap();
-    assert_eq!(status.code(), Some(1), "{said}");
     // 8 s of silence, what another host's guest takes to answer, and the attempts to go back.
-    assert!(start.elapsed() < Duration::from_secs(90), "{:?}", start.elapsed());
+    let (status, said) = end_of(up, said);
+    assert_eq!(status, Some(1), "{said}");
     machines.run("ctl", &["ip", "link", "set", "eth1", "up"]);
     machines.good(&["down", &machines.name]);
     assert_eq!(machines.snapshot(), before);
@@ -131,9 +135,8 @@ fn a_libvirt_daemon_killed_while_guests_start_fails_cleanly_or_not_at_all() {
     for daemon in processes(&machines, "node2", "libvirtd") {
         kill_process(daemon, Signal::KILL).unwrap();
     }
-    let status = up.wait().unwrap();
-    let said = said.join().unwrap();
-    assert!(matches!(status.code(), Some(0 | 1)), "{status}: {said}");
+    let (status, said) = end_of(up, said);
+    assert!(matches!(status, Some(0 | 1)), "{status:?}: {said}");
     wait_until("libvirt is back", || {
         std::process::Command::new("nsenter")
             .args([

@@ -19,7 +19,7 @@ use netlab::lab::{Cable, CableEnd, HostName, LabName};
 use netlab::plan::Step;
 use netlab::state::{Machine, MachineKind, MachineNic};
 
-use crate::sshd::{Keyring, sshd_config, wait_until};
+use crate::sshd::{Keyring, skip, sshd_config, wait_until};
 
 pub const NODES: [&str; 2] = ["node1", "node2"];
 
@@ -53,7 +53,7 @@ impl Machines {
             .iter()
             .any(|daemon| Path::new("/usr/sbin").join(daemon).is_file());
         if !daemon {
-            eprintln!("SKIPPED: {test}: needs libvirtd or virtqemud");
+            skip(test, "needs libvirtd or virtqemud");
             return None;
         }
         let keyring = Keyring::new(test)?;
@@ -136,10 +136,8 @@ impl Machines {
     fn apply(&self, steps: &[Step]) -> Result<(), String> {
         let result = self.rig.apply(&self.rig_lab, steps, &Quiet);
         result.map_err(|errors| {
-            errors
-                .iter()
-                .map(|error| format!("{error}: {}", error.source))
-                .collect()
+            let lines = errors.iter().map(|error| format!("{error}: {}", error.source));
+            lines.collect::<Vec<_>>().join("; ")
         })
     }
 

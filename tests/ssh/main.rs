@@ -6,9 +6,11 @@
     reason = "helpers of tests are tests too"
 )]
 
+mod cut;
 mod keys;
 mod labs;
 mod machines;
+mod services;
 mod shell;
 mod sshd;
 mod takeover;

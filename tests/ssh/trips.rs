@@ -24,7 +24,7 @@ impl Shell for Counted {
 fn commands(bridges: usize) -> Option<[usize; 4]> {
     let name = format!("netlab-trips-{}-{bridges}", std::process::id());
     if let Err(why) = LocalShell.check(&Cmd::new(["ip", "netns", "add", &name])) {
-        eprintln!("SKIPPED: round_trips: no network namespace can be made: {why}");
+        crate::sshd::skip("round_trips", &format!("no network namespace can be made: {why}"));
         return None;
     }
     let counted = Counted {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Verdict;
 use crate::host::survey::Kvm;
-use crate::host::{Cmd, Host, HostError, Survey};
+use crate::host::{Cmd, HostError, Output, Survey};
 use crate::lab::{Boot, HostName};
 use crate::topology::Topology;
 
@@ -15,26 +15,39 @@ pub(super) struct Facts {
     user: Option<u32>,
     /// Seconds by which the host's clock is ahead.
     ahead: i64,
-    bridged_filter: bool,
-    forward_drops: bool,
     /// MiB free where disks of guests lie.
     disk_mib: Option<u64>,
+    /// Bytes of each image that was brought to the host before.
+    brought: BTreeSet<u64>,
 }
 
-/// Prints `key value`, a line each; what cannot be told is left out.
+/// Prints `key value`, a line each; what cannot be told is left out. `$1`: the folder whose disk is meant.
 const LOOK: &str = r#"
 echo user $(id -u)
 echo clock $(date +%s)
-echo bridged $(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || echo 0)
-iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD /forward /p'
-folder=/var/lib/libvirt/images; while [ ! -d "$folder" ]; do folder=${folder%/*}; done
-df -Pk "${folder:-/}" | awk 'END { print "disk", $4 }'
+stat -c 'brought %s' "$1"/netlab-images/* 2>/dev/null
+folder=$1; while [ ! -d "$folder" ]; do folder=${folder%/*}; folder=${folder:-/}; done
+df -Pk "$folder" | awk 'END { print "disk", $4 }'
 "#;
 
+/// Which machine is judged, and for what.
+pub(super) struct Case<'a> {
+    pub topology: &'a Topology,
+    /// The hosts of the lab whose guests it runs.
+    pub hosts: BTreeSet<&'a HostName>,
+    /// Images are brought there.
+    pub far: bool,
+    /// Its hosts are emulated: they have links and rules of their own.
+    pub emulates: bool,
+    /// Where they lie there.
+    pub folder: &'a str,
+}
+
 impl Facts {
-    pub(super) fn read(host: &dyn Host) -> Result<Self, HostError> {
+    /// Reads them by `ask`, which runs a command there.
+    pub(super) fn read(folder: &str, ask: impl FnOnce(&Cmd) -> Result<Output, HostError>) -> Result<Self, HostError> {
         let before = now();
-        let output = host.ask(&Cmd::new(["sh", "-c", LOOK]))?;
+        let output = ask(&Cmd::new(["sh", "-c", LOOK, "sh", folder]))?;
         let after = now();
         let mut facts = Self::default();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -45,9 +58,8 @@ impl Facts {
                     let there: i64 = there.parse().unwrap_or(before);
                     facts.ahead = (there - after).max(0) + (there - before).min(0);
                 }
-                Some(("bridged", value)) => facts.bridged_filter = value == "1",
-                Some(("forward", policy)) => facts.forward_drops = policy == "DROP",
                 Some(("disk", kib)) => facts.disk_mib = kib.parse::<u64>().ok().map(|kib| kib / 1024),
+                Some(("brought", bytes)) => facts.brought.extend(bytes.parse::<u64>()),
                 _ => {}
             }
         }
@@ -56,8 +68,7 @@ impl Facts {
 
     pub(super) fn judge(
         &self,
-        topology: &Topology,
-        name: &HostName,
+        case: &Case<'_>,
         survey: &Survey,
         add: &mut impl FnMut(&'static str, Verdict, String, &str),
     ) {
@@ -67,119 +78,109 @@ impl Facts {
                 "rights",
                 Verdict::Error,
                 format!(
-                    "the user there has number {}, and links are root's",
+                    "the user has number {}, and links are root's",
                     user.map_or_else(String::new, |user| user.to_string())
                 ),
-                "connect as root: `connect = \"ssh://root@…\"`",
+                if case.far {
+                    "connect as root: `connect = \"ssh://root@…\"`"
+                } else {
+                    "run netlab as root: sudo netlab …"
+                },
             ),
         }
         match &survey.kvm {
-            Kvm::Usable => add(
-                "kvm",
-                Verdict::Ok,
-                "the CPU has it and libvirt offers it".to_owned(),
-                "",
-            ),
+            Kvm::Usable => add("kvm", Verdict::Ok, "it can be used".to_owned(), ""),
             Kvm::Absent => add(
                 "kvm",
                 Verdict::Warning,
                 "no /dev/kvm: guests run in QEMU's translator, several times slower".to_owned(),
-                "there: modprobe kvm_intel || modprobe kvm_amd; or enable virtualization in the firmware",
+                "modprobe kvm_intel || modprobe kvm_amd; or enable virtualization in the firmware",
             ),
             // Preflight says it, for the lab's guests.
             Kvm::Useless(_) => {}
         }
-        for (program, package) in [
-            ("ip", "iproute2"),
-            ("nft", "nftables"),
-            ("dnsmasq", "dnsmasq-base"),
-            ("qemu-img", "qemu-utils"),
-        ] {
-            if !survey.programs.contains(program) {
-                let verdict = if program == "ip" {
-                    Verdict::Error
-                } else {
-                    Verdict::Warning
-                };
-                add(
-                    "programs",
-                    verdict,
-                    format!("`{program}` is missing"),
-                    &format!("there: apt-get install {package}"),
-                );
-            }
+        if !case.emulates {
+            judge_firewall(survey, add);
         }
-        for module in &survey.missing_modules {
-            add(
-                "kernel",
-                Verdict::Warning,
-                format!("no module {module}"),
-                &format!("there: modprobe {module}"),
-            );
+        if case.far {
+            self.judge_clock(add);
         }
-        if self.bridged_filter && self.forward_drops {
-            add(
-                "firewall",
-                Verdict::Error,
-                "iptables' FORWARD policy is DROP and br_netfilter applies it to bridges: guests on different hosts do not meet"
-                    .to_owned(),
-                "there: iptables -I FORWARD -m physdev --physdev-is-bridged -j ACCEPT",
-            );
-        } else {
-            add(
-                "firewall",
-                Verdict::Ok,
-                "nothing is dropped between bridge ports".to_owned(),
-                "",
-            );
-        }
+        self.judge_room(case, survey, add);
+    }
+
+    fn judge_clock(&self, add: &mut impl FnMut(&'static str, Verdict, String, &str)) {
         if self.ahead.abs() > 5 {
             let side = if self.ahead > 0 { "ahead" } else { "behind" };
             add(
                 "clock",
                 Verdict::Warning,
                 format!("{} s {side} of this machine's", self.ahead.abs()),
-                "there: timedatectl set-ntp true",
+                "timedatectl set-ntp true",
             );
         } else {
             add("clock", Verdict::Ok, "as here".to_owned(), "");
         }
-        let needed = disk_needed(topology, name);
-        match self.disk_mib {
-            Some(free) if free < needed => add(
+    }
+
+    /// Memory and disk.
+    fn judge_room(&self, case: &Case<'_>, survey: &Survey, add: &mut impl FnMut(&'static str, Verdict, String, &str)) {
+        let guests = || {
+            case.topology
+                .guests
+                .values()
+                .filter(|guest| case.hosts.contains(&guest.host))
+        };
+        let needed: u64 = guests().map(|guest| guest.memory_mib).sum();
+        // Where it is too little, preflight says so, and knows which guests run already.
+        if survey.memory_mib >= needed {
+            let what = format!("{} MiB available, the guests have {needed}", survey.memory_mib);
+            add("memory", Verdict::Ok, what, "");
+        }
+        let Some(free) = self.disk_mib else { return };
+        let folder = case.folder;
+        if !case.far {
+            add("disk", Verdict::Ok, format!("{free} MiB free in {folder}"), "");
+            return;
+        }
+        let images: BTreeSet<_> = guests().map(|guest| &guest.image).collect();
+        let files: BTreeSet<_> = images
+            .iter()
+            .flat_map(|image| match &case.topology.images[*image].boot {
+                Boot::Kernel { kernel, initrd, .. } => vec![kernel, initrd],
+                Boot::Disk { base, .. } => vec![base],
+            })
+            .collect();
+        // What is not in the cache here yet has no size that is known.
+        let sizes = files.into_iter().filter_map(|file| Some(file.metadata().ok()?.len()));
+        let to_bring: u64 = sizes.filter(|size| !self.brought.contains(size)).sum();
+        let to_bring = to_bring.div_ceil(1024 * 1024);
+        if free < to_bring {
+            add(
                 "disk",
                 Verdict::Error,
-                format!("the lab's images need {needed} MiB, {free} MiB are free"),
-                "make room in /var/lib/libvirt/images there",
-            ),
-            Some(free) => add(
-                "disk",
-                Verdict::Ok,
-                format!("{free} MiB free, images need {needed}"),
-                "",
-            ),
-            None => {}
+                format!("images of {to_bring} MiB are still to be brought to {folder}, which has {free} MiB free"),
+                "rm /var/lib/libvirt/images/netlab-images/*, while no lab is up there; or give that folder a larger disk",
+            );
+        } else {
+            let what = format!("{free} MiB free in {folder}, images still to be brought: {to_bring} MiB");
+            add("disk", Verdict::Ok, what, "");
         }
     }
 }
 
-/// MiB that the images of a host's guests take there; what is not in the cache yet is not counted.
-fn disk_needed(topology: &Topology, name: &HostName) -> u64 {
-    let images: BTreeSet<_> = topology
-        .guests
-        .values()
-        .filter(|guest| guest.host == *name)
-        .map(|guest| &guest.image)
+/// Whether the lab minds is for preflight to say: this is for whoever looks for where packets end.
+fn judge_firewall(survey: &Survey, add: &mut impl FnMut(&'static str, Verdict, String, &str)) {
+    let chains: Vec<String> = survey
+        .forward_drops
+        .iter()
+        .map(|drop| format!("`{}`", drop.chain))
         .collect();
-    let files = images.iter().flat_map(|image| match &topology.images[*image].boot {
-        Boot::Kernel { kernel, initrd, .. } => vec![kernel, initrd],
-        Boot::Disk { base, .. } => vec![base],
-    });
-    let bytes: u64 = files
-        .filter_map(|file| file.metadata().ok())
-        .map(|meta| meta.len())
-        .sum();
-    bytes.div_ceil(1024 * 1024)
+    let what = match (chains.is_empty(), survey.bridge_nf) {
+        (true, _) => "no chain drops what is forwarded".to_owned(),
+        (false, true) => format!("{} drops what no rule accepts, bridged packets too", chains.join(", ")),
+        (false, false) => format!("{} drops what no rule accepts", chains.join(", ")),
+    };
+    add("firewall", Verdict::Ok, what, "");
 }
 
 #[expect(clippy::disallowed_methods, reason = "clocks are what is compared")]

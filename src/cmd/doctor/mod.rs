@@ -1,10 +1,10 @@
 //! `netlab doctor`: what of a lab's hosts is as it must be, and what mends the rest. Looks at every host at the same
-//! time and changes nothing.
+//! time, at this machine in the place of emulated ones, and changes nothing.
 
 mod facts;
 mod path;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::thread;
 
@@ -13,14 +13,18 @@ use serde::Serialize;
 use super::error::Failure;
 use super::output::{one_line, table};
 use super::{Context, sight};
+use crate::host::shell::LocalShell;
 use crate::host::ssh::SshError;
-use crate::host::{Host, HostError, NamedHosts, Survey};
+use crate::host::{HostError, NamedHosts, Shell, Survey};
 use crate::lab::{Connect, HostName};
 use crate::plan::{Severity, preflight};
 use crate::run::chain;
-use crate::state::{HostState, Site};
+use crate::state::{HostState, Site, rig_host};
 use crate::topology::Topology;
-use facts::Facts;
+use facts::{Case, Facts};
+
+/// Where libvirt keeps disks of guests, unless told otherwise, and netlab what it brings to a host.
+const IMAGES: &str = "/var/lib/libvirt/images";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -61,18 +65,8 @@ impl Verdict {
 pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     let (topology, _) = sight::load(&context.folders, &args.file, None)?;
     let hosts = sight::reach(&context.folders, &topology.lab, &sight::connects(&topology))?;
-    let findings = examine(&topology, &hosts);
-    let mut rows = vec![["HOST", "CHECK", "", "FINDING", "MEND"].map(ToOwned::to_owned).to_vec()];
-    rows.extend(findings.iter().map(|finding| {
-        vec![
-            finding.host.to_string(),
-            finding.check.to_owned(),
-            finding.verdict.word().to_owned(),
-            one_line(&finding.what),
-            one_line(&finding.mend),
-        ]
-    }));
-    context.answer(&table(&rows), &findings)?;
+    let findings = examine(&topology, &hosts, &context.folders.state.display().to_string());
+    context.answer(&text(&findings), &findings)?;
     match findings.iter().filter(|one| one.verdict == Verdict::Error).count() {
         0 => Ok(()),
         1 => Err(sight::failed("1 thing stands in the way of this lab".to_owned())),
@@ -80,35 +74,54 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// A line a finding, and below it what mends it: as it is typed, so that it can be copied.
+fn text(findings: &[Finding]) -> String {
+    let mut rows = vec![["HOST", "CHECK", "", "FINDING"].map(ToOwned::to_owned).to_vec()];
+    for finding in findings {
+        rows.push(vec![
+            finding.host.to_string(),
+            finding.check.to_owned(),
+            finding.verdict.word().to_owned(),
+            one_line(&finding.what),
+        ]);
+        if !finding.mend.is_empty() {
+            let mend = format!("  mend: {}", one_line(&finding.mend));
+            rows.push([String::new(), String::new(), String::new(), mend].to_vec());
+        }
+    }
+    table(&rows)
+}
+
 /// What one host tells.
 struct Told {
     survey: Survey,
     state: HostState,
-    facts: Facts,
+    /// None: it is emulated, and the machine below it is judged in its place.
+    facts: Option<Facts>,
 }
 
-fn examine(topology: &Topology, hosts: &NamedHosts) -> Vec<Finding> {
+/// `state`: netlab's own folder on this machine.
+fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding> {
     let lab = &topology.lab;
-    let real: Vec<(&HostName, &dyn Host)> = hosts
-        .iter()
-        .filter(|(name, _)| {
-            let connect = topology.hosts.get(*name).map(|host| &host.connect);
-            connect.is_some_and(|connect| *connect != Connect::Emulated)
-        })
-        .map(|(name, host)| (name, host.as_ref()))
-        .collect();
+    let connect = |name: &HostName| topology.hosts.get(name).map(|host| &host.connect);
     let told: BTreeMap<&HostName, Result<Told, HostError>> = thread::scope(|scope| {
-        let asked: Vec<_> = real
+        let asked: Vec<_> = hosts
             .iter()
             .map(|(name, host)| {
+                let folder = match connect(name) {
+                    Some(Connect::Ssh(_) | Connect::Local) => Some(IMAGES),
+                    Some(Connect::Emulated) | None => None,
+                };
                 let ask = move || {
                     Ok(Told {
                         survey: host.survey(lab)?,
                         state: host.observe(lab)?,
-                        facts: Facts::read(*host)?,
+                        facts: folder
+                            .map(|folder| Facts::read(folder, |cmd| host.ask(cmd)))
+                            .transpose()?,
                     })
                 };
-                (*name, scope.spawn(ask))
+                (name, scope.spawn(ask))
             })
             .collect();
         let join = |(name, asked): (_, thread::ScopedJoinHandle<'_, _>)| {
@@ -142,14 +155,24 @@ fn examine(topology: &Topology, hosts: &NamedHosts) -> Vec<Finding> {
                 add(check, Verdict::Error, chain(error), mend_for(error));
             }
             Ok(Told { survey, state, facts }) => {
-                add("reachable", Verdict::Ok, "commands run there".to_owned(), "");
-                add("libvirt", Verdict::Ok, "it answers".to_owned(), "");
                 surveys.insert((*name).clone(), survey.clone());
                 observed.insert((*name).clone(), state.clone());
-                facts.judge(topology, name, survey, &mut add);
+                if let Some(facts) = facts {
+                    add("reachable", Verdict::Ok, "commands run there".to_owned(), "");
+                    add("libvirt", Verdict::Ok, "it answers".to_owned(), "");
+                    let case = Case {
+                        topology,
+                        hosts: [*name].into(),
+                        far: matches!(connect(name), Some(Connect::Ssh(_))),
+                        emulates: false,
+                        folder: IMAGES,
+                    };
+                    facts.judge(&case, survey, &mut add);
+                }
             }
         }
     }
+    findings.extend(below_the_emulated(topology, &surveys, state));
     for obstacle in preflight(topology, &surveys, &observed) {
         findings.push(Finding {
             host: obstacle.host,
@@ -167,11 +190,61 @@ fn examine(topology: &Topology, hosts: &NamedHosts) -> Vec<Finding> {
     findings
 }
 
+/// What this machine has for the hosts that are emulated on it, if any are.
+fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, state: &str) -> Vec<Finding> {
+    let emulated = topology
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.connect == Connect::Emulated);
+    let emulated: BTreeSet<&HostName> = emulated.map(|(name, _)| name).collect();
+    // Kernel, processor and memory are the same for all of them.
+    let Some(survey) = emulated.iter().find_map(|name| surveys.get(*name)) else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    let mut add = |check, verdict, what: String, mend: &str| {
+        findings.push(Finding {
+            host: rig_host(),
+            check,
+            verdict,
+            what,
+            mend: mend.to_owned(),
+        });
+    };
+    let programs = surveys.get(&rig_host()).map(|rig| &rig.programs);
+    let has = |program: &str| programs.is_some_and(|programs| programs.contains(program));
+    if (has("libvirtd") || has("virtqemud")) && has("virtlogd") {
+        add("libvirt", Verdict::Ok, "its daemons are installed".to_owned(), "");
+    } else {
+        add(
+            "libvirt",
+            Verdict::Error,
+            "emulated hosts have daemons of their own, and libvirtd (or virtqemud) or virtlogd is not installed"
+                .to_owned(),
+            "apt-get install libvirt-daemon-system qemu-system-x86",
+        );
+    }
+    match Facts::read(state, |cmd| Ok(LocalShell.run(cmd)?)) {
+        Err(error) => add("rights", Verdict::Error, chain(&error), ""),
+        Ok(facts) => {
+            let case = Case {
+                topology,
+                hosts: emulated,
+                far: false,
+                emulates: true,
+                folder: state,
+            };
+            facts.judge(&case, survey, &mut add);
+        }
+    }
+    findings
+}
+
 /// What helps where the error itself does not say so.
 fn mend_for(error: &HostError) -> &'static str {
     match error {
         HostError::Libvirt { .. } | HostError::Ssh(SshError::NoLibvirt { .. }) => {
-            "there: apt-get install libvirt-daemon-system && systemctl enable --now libvirtd"
+            "apt-get install libvirt-daemon-system qemu-system-x86 && systemctl enable --now libvirtd"
         }
         HostError::Ssh(SshError::Connect { .. } | SshError::Silent { .. }) => {
             "is it on, is sshd running, is the address right?"

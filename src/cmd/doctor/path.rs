@@ -45,26 +45,32 @@ pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<H
             .into_iter()
             .map(|(from, nic, to, address)| {
                 let ping = Cmd::new(["sh", "-c", PING, "sh", nic.as_str(), &address.to_string()]);
-                (from, to, address, scope.spawn(move || hosts.get(from)?.ask(&ping).ok()))
+                (
+                    from,
+                    nic,
+                    to,
+                    address,
+                    scope.spawn(move || hosts.get(from)?.ask(&ping).ok()),
+                )
             })
             .collect();
-        let judged = asked.into_iter().filter_map(|(from, to, address, answer)| {
+        let judged = asked.into_iter().filter_map(|(from, nic, to, address, answer)| {
             let output = answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let [mtu, small, full] = text.split_whitespace().collect::<Vec<_>>()[..] else {
                 return None;
             };
             let (verdict, what, mend) = match (small, full) {
-                (_, "yes") => (Verdict::Ok, format!("packets of {mtu} bytes get to {to}"), ""),
+                (_, "yes") => (Verdict::Ok, format!("packets of {mtu} bytes get to {to}"), String::new()),
                 ("yes", _) => (
                     Verdict::Error,
                     format!("packets of {mtu} bytes do not get to {to} ({address}), small ones do"),
-                    "set the same MTU on both NICs and on the switch between",
+                    format!("ip link set {nic} mtu {mtu} on {to}, and the same on the switch between; or a smaller `mtu` in the lab"),
                 ),
                 _ => (
                     Verdict::Warning,
                     format!("{to} ({address}) does not answer to ping: path MTU not measured"),
-                    "is the cable plugged in, does a firewall drop ICMP?",
+                    "is the cable plugged in, does a firewall drop ICMP?".to_owned(),
                 ),
             };
             Some(Finding {
@@ -72,7 +78,7 @@ pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<H
                 check: "path",
                 verdict,
                 what,
-                mend: mend.to_owned(),
+                mend,
             })
         });
         judged.collect()

@@ -1,6 +1,8 @@
 //! Opening a guest's console, and whom to blame where somebody else has it.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use virt::connect::Connect;
 use virt::domain::Domain as VirDomain;
@@ -13,29 +15,45 @@ use crate::guest::{Console, ConsoleError};
 use crate::host::HostError;
 use crate::state::DomainName;
 
-/// Opens the console of a running or paused domain, unless it is open already: nobody is thrown out.
+/// After this long a daemon has found out that a connection is lost: six times its keepalive_interval of 5 s
+/// (libvirtd.conf), and a little.
+pub(super) const LOST_WITHIN: Duration = Duration::from_secs(35);
+/// Between two attempts at a console that is open already.
+const NAP: Duration = Duration::from_millis(100);
+
+/// Opens the console of a running or paused domain, unless it is open already: nobody is thrown out. Where it cannot
+/// be told by whom, that may be a connection which the daemon does not know to be lost yet: tried again for `patience`.
 pub(super) fn open(
     conn: &Connect,
     domain: &VirDomain,
     name: &DomainName,
     doing: &str,
+    patience: Duration,
 ) -> Result<Box<dyn Console>, HostError> {
-    let stream = Stream::new(conn, sys::VIR_STREAM_NONBLOCK).map_err(failed(doing))?;
-    match domain.open_console(None, &stream, 0) {
-        Ok(()) => Ok(Box::new(StreamConsole::new(stream, conn.clone()))),
-        Err(error) if error.message().contains("Active console session exists") => {
-            let uuid = domain.uuid_string().unwrap_or_default();
-            let me = std::process::id();
-            let holder = processes()
-                .filter(|(pid, _)| *pid != me)
-                .find_map(|(pid, arguments)| holds(&arguments, name, &uuid).map(|who| format!("{who}, process {pid}")));
-            let holder = holder.unwrap_or_else(|| {
-                "by a program that cannot be told from here; `virsh console` and virt-manager are the usual ones"
-                    .to_owned()
-            });
-            Err(other(doing, ConsoleError::Busy(holder)))
+    let until = Instant::now() + patience;
+    loop {
+        let stream = Stream::new(conn, sys::VIR_STREAM_NONBLOCK).map_err(failed(doing))?;
+        let error = match domain.open_console(None, &stream, 0) {
+            Ok(()) => return Ok(Box::new(StreamConsole::new(stream, conn.clone()))),
+            Err(error) => error,
+        };
+        if !error.message().contains("Active console session exists") {
+            return Err(failed(doing)(error));
         }
-        Err(error) => Err(failed(doing)(error)),
+        let uuid = domain.uuid_string().unwrap_or_default();
+        let me = std::process::id();
+        let holder = processes()
+            .filter(|(pid, _)| *pid != me)
+            .find_map(|(pid, arguments)| holds(&arguments, name, &uuid).map(|who| format!("{who}, process {pid}")));
+        if let Some(holder) = holder {
+            return Err(other(doing, ConsoleError::Busy(holder)));
+        }
+        if Instant::now() >= until {
+            let holder =
+                "by a program that cannot be told from here; `virsh console` and virt-manager are the usual ones";
+            return Err(other(doing, ConsoleError::Busy(holder.to_owned())));
+        }
+        thread::sleep(NAP);
     }
 }
 

@@ -122,10 +122,15 @@ pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell)
         .map_err(|error| in_plain_words(&doing, &error))
 }
 
-/// Lets a paused domain run.
+/// Lets a paused domain run; one that runs, as when the answer to this was lost, is left running.
 pub(super) fn resume(conn: &Connect, name: &DomainName) -> Result<(), HostError> {
     let doing = format!("resuming {name}");
-    ours(conn, name, &doing)?.resume().map_err(failed(&doing))
+    let domain = ours(conn, name, &doing)?;
+    let (state, _) = domain.state().map_err(failed(&doing))?;
+    if state.to_raw() == sys::VIR_DOMAIN_RUNNING {
+        return Ok(());
+    }
+    domain.resume().map_err(failed(&doing))
 }
 
 /// Stops a domain at once; one that is not running, or has gone, counts as stopped.

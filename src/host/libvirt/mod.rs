@@ -21,6 +21,7 @@ pub use upload::label;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use virt::error::Error;
 
@@ -174,9 +175,14 @@ impl Libvirt {
     /// Opens the console of a running or paused domain; an error that says who has it, where it is open already.
     pub fn open_console(&self, name: &DomainName) -> Result<Box<dyn Console>, HostError> {
         let doing = format!("opening the console of {name}");
+        let patience = match self.line.now()? {
+            (_, 0) => Duration::ZERO,
+            // A connection was lost: the daemon may still hold it for a living one, and our console with it.
+            _ => console::LOST_WITHIN,
+        };
         self.line.with(|conn| {
             let domain = domains::ours(conn, name, &doing)?;
-            console::open(conn, &domain, name, &doing)
+            console::open(conn, &domain, name, &doing, patience)
         })
     }
 

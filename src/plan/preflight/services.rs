@@ -49,7 +49,7 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
         if needed && !survey.programs.contains(program) {
             findings.push(finding(
                 format!("the program `{program}` is missing, which {purpose} needs"),
-                format!("install it there (on Debian: package {package})"),
+                format!("install it there: `apt-get install {package}`"),
             ));
         }
     }
