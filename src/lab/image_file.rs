@@ -227,7 +227,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::{Lab, parse};
+    use crate::lab::{ConsoleKind, Dialect, Lab, parse};
 
     const HEAD: &str = "name = \"a\"\nimage = \"mine\"\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n";
 

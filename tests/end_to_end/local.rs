@@ -28,7 +28,8 @@ impl Local {
     /// Writes a lab file for a lab `name` on this machine; gives its path.
     pub fn lab(&self, name: &str, rest: &str) -> String {
         let path = self.0.path("labs").join(format!("{name}.toml"));
-        let host = "[hosts.here]\nconnect = \"local\"\nnics.eth0 = {}\nnics.eth1 = {}\n";
+        // The machine's default route is on eth0.
+        let host = "[hosts.here]\nconnect = \"local\"\nnics.eth0.takeover = true\nnics.eth1 = {}\n";
         std::fs::write(&path, format!("name = \"{name}\"\n{host}{rest}")).unwrap();
         path.to_str().unwrap().to_owned()
     }
