@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::error::Failure;
 use super::{Context, sight};
-use crate::guest::{Answer, ProbeOptions, Session, Transcript, probe};
+use crate::guest::{Answer, ConsoleError, ProbeOptions, Session, SessionError, Transcript, Trouble, probe};
 use crate::host::NamedHosts;
 use crate::lab::{Asked, HostName, ImageName, LabName, VmName};
 use crate::plan::plan;
@@ -174,8 +174,23 @@ fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(),
     }
 }
 
-/// Asks one guest: whom it must reach inside the lab by full packets, and by small ones where those do not all come
-/// back; all others, for whom a lost full packet proves nothing, by small ones only. What is inside has a name.
+/// Why a guest gave no answers.
+struct Unasked {
+    why: String,
+    /// Only the way to it broke.
+    lost: bool,
+}
+
+impl<T: Into<String>> From<T> for Unasked {
+    fn from(why: T) -> Self {
+        Self {
+            why: why.into(),
+            lost: false,
+        }
+    }
+}
+
+/// Asks one guest, and once more where only the way to it broke: its libvirt daemon may have been restarted.
 fn ask_guest(
     context: &Context,
     topology: &Topology,
@@ -183,6 +198,23 @@ fn ask_guest(
     vm: &VmName,
     expectations: &[&Expectation],
 ) -> Result<BTreeMap<IpAddr, Reply>, String> {
+    let ask = || ask_once(context, topology, hosts, vm, expectations);
+    let answer = match ask() {
+        Err(Unasked { lost: true, .. }) => ask(),
+        answer => answer,
+    };
+    answer.map_err(|unasked| unasked.why)
+}
+
+/// Asks one guest: whom it must reach inside the lab by full packets, and by small ones where those do not all come
+/// back; all others, for whom a lost full packet proves nothing, by small ones only. What is inside has a name.
+fn ask_once(
+    context: &Context,
+    topology: &Topology,
+    hosts: &NamedHosts,
+    vm: &VmName,
+    expectations: &[&Expectation],
+) -> Result<BTreeMap<IpAddr, Reply>, Unasked> {
     let guest = topology.guests.get(vm).ok_or("no such guest")?;
     let image = topology
         .images
@@ -199,7 +231,7 @@ fn ask_guest(
         .join("transcripts")
         .join(format!("{vm}.log"));
     let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
-    let mut session = Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| chain(&error))?;
+    let mut session = Session::open(console, &image.console, transcript, &mut |_| ()).map_err(unasked)?;
 
     let is_full = |one: &Expectation| one.reach && one.to != one.address.to_string();
     let mut full: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
@@ -212,9 +244,8 @@ fn ask_guest(
             small.insert(one.address);
         }
     }
-    let mut pings = |targets: Vec<IpAddr>, options: &ProbeOptions| {
-        probe(&mut session, &targets, options).map_err(|error| chain(&error))
-    };
+    let mut pings =
+        |targets: Vec<IpAddr>, options: &ProbeOptions| probe(&mut session, &targets, options).map_err(unasked);
     let mut replies: BTreeMap<IpAddr, Reply> = BTreeMap::new();
     for (size, targets) in full {
         let options = ProbeOptions {
@@ -238,6 +269,13 @@ fn ask_guest(
         }
     }
     Ok(replies)
+}
+
+fn unasked(error: SessionError) -> Unasked {
+    Unasked {
+        lost: matches!(error.trouble, Trouble::Console(ConsoleError::Lost)),
+        why: chain(&error),
+    }
 }
 
 /// Adds to each failed cell where its packets stop, as far as the hosts show it.

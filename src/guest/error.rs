@@ -103,7 +103,9 @@ impl Trouble {
                 "netlab reads text only: keep the guest's console in text mode (`nomodeset` on its kernel's command \
                  line), or give it a serial console"
             }
-            Self::Console(ConsoleError::Failed(_)) => "check that the host and its libvirt daemon are alive",
+            Self::Console(ConsoleError::Failed(_) | ConsoleError::Lost) => {
+                "check that the host and its libvirt daemon are alive"
+            }
             Self::Silent(_) => {
                 "check that the image boots, prints to its console (serial: `console=ttyS0`) and has enough memory"
             }

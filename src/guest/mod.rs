@@ -62,6 +62,9 @@ pub enum ConsoleError {
     /// The guest hung up: it was stopped or its QEMU died.
     #[error("the guest's console was closed: the guest has stopped")]
     Closed,
+    /// The way to the guest broke under the console; the guest itself lives on, and its console can be opened again.
+    #[error("console: the connection to libvirt broke (was its daemon restarted?); the guest runs on")]
+    Lost,
     /// Somebody else has the console.
     #[error("the guest's console is open elsewhere ({0}); close that one first")]
     Busy(String),

@@ -33,9 +33,7 @@ impl StreamConsole {
         if is_alive(&self.conn) {
             return ConsoleError::Closed;
         }
-        ConsoleError::Failed(
-            "the connection to libvirt broke (was its daemon restarted?); the guest runs on".to_owned(),
-        )
+        ConsoleError::Lost
     }
 }
 
