@@ -13,7 +13,7 @@ const LAB: &str = r#"
 name = "here"
 [hosts.machine]
 connect = "local"
-nics.eth0 = {}
+nics.eth0.takeover = true     # the default route is on it
 [networks.service]
 subnet = "10.0.1.0/24"
 uplink = "eth0"
