@@ -4,7 +4,7 @@
 /// tcpdump listens. The frames go to /tmp/cable.
 pub fn begin(lab: &str, host: &str, nic: &str) -> String {
     format!(
-        "ip netns exec netlab.{lab}.{host} tcpdump -i {nic} -Z root -e -t -nn -l >/tmp/cable 2>/tmp/cable.log &\n\
+        "ip netns exec netlab.{lab}.{host} tcpdump --immediate-mode -i {nic} -Z root -e -t -nn -l >/tmp/cable 2>/tmp/cable.log &\n\
          tcpdump=$!\nuntil grep -q 'listening on' /tmp/cable.log; do kill -0 $tcpdump; sleep 0.1; done"
     )
 }
@@ -12,9 +12,10 @@ pub fn begin(lab: &str, host: &str, nic: &str) -> String {
 /// What [`END`] prints before the frames.
 pub const BEGIN: &str = "frames on the cable:\n";
 
-/// Lines of a shell that end what [`begin`] began and print it.
+/// Lines of a shell that end what [`begin`] began and print it. What came last is on its way from the kernel for a
+/// moment, and would be lost.
 pub const END: &str =
-    "kill -INT $tcpdump; wait $tcpdump || true; echo 'frames on the cable:'; cat /tmp/cable; rm /tmp/cable*";
+    "sleep 1; kill -INT $tcpdump; wait $tcpdump || true; echo 'frames on the cable:'; cat /tmp/cable; rm /tmp/cable*";
 
 /// One Ethernet frame.
 #[derive(Debug, PartialEq, Eq)]

@@ -137,8 +137,9 @@ fn guests_on_one_vlan_of_two_hosts_reach_each_other_by_tagged_frames_of_full_siz
         frames.iter().filter(matching).count()
     };
     for (from, to) in [("10.0.1.2", "10.0.1.3"), ("10.0.1.3", "10.0.1.2")] {
-        assert!(whole(from, to, "request", 64) > 0);
-        assert!(whole(from, to, "reply", 64) > 0);
+        // The guests' own pings fill their packets, too.
+        assert!(whole(from, to, "request", 1480) > 0);
+        assert!(whole(from, to, "reply", 1480) > 0);
     }
     assert!(whole("10.0.1.1", "10.0.1.3", "request", 1480) > 0);
     assert!(whole("10.0.1.3", "10.0.1.1", "reply", 1480) > 0);
