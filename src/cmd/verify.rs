@@ -231,7 +231,8 @@ fn ask_once(
         .join("transcripts")
         .join(format!("{vm}.log"));
     let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
-    let mut session = Session::open(console, &image.console, transcript, &mut |_| ()).map_err(unasked)?;
+    let mut session =
+        Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
 
     let is_full = |one: &Expectation| one.reach && one.to != one.address.to_string();
     let mut full: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
@@ -244,8 +245,9 @@ fn ask_once(
             small.insert(one.address);
         }
     }
-    let mut pings =
-        |targets: Vec<IpAddr>, options: &ProbeOptions| probe(&mut session, &targets, options).map_err(unasked);
+    let mut pings = |targets: Vec<IpAddr>, options: &ProbeOptions| {
+        probe(&mut session, &targets, options).map_err(|error| unasked(&error))
+    };
     let mut replies: BTreeMap<IpAddr, Reply> = BTreeMap::new();
     for (size, targets) in full {
         let options = ProbeOptions {
@@ -271,10 +273,10 @@ fn ask_once(
     Ok(replies)
 }
 
-fn unasked(error: SessionError) -> Unasked {
+fn unasked(error: &SessionError) -> Unasked {
     Unasked {
         lost: matches!(error.trouble, Trouble::Console(ConsoleError::Lost)),
-        why: chain(&error),
+        why: chain(error),
     }
 }
 
