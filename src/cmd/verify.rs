@@ -225,11 +225,7 @@ fn ask_once(
     let console = host
         .open_console(&name, image.console.kind)
         .map_err(|error| chain(&error))?;
-    let transcript = context
-        .folders
-        .lab(&topology.lab)
-        .join("transcripts")
-        .join(format!("{vm}.log"));
+    let transcript = context.folders.transcript(&topology.lab, vm);
     let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
     let mut session =
         Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;

@@ -36,7 +36,6 @@ pub use undo::way_back;
 
 use super::cmd::CmdError;
 use crate::lab::IfName;
-use crate::plan::Step;
 use crate::state::{Identities, Link, Sysctl, Uplink};
 
 /// What a lab owns of a host's network: these fields of a [`HostState`](crate::state::HostState).
@@ -111,38 +110,4 @@ pub enum NetworkError {
     /// The change cut the way to the host.
     #[error("this cut the way to the host; {0}")]
     CutOff(&'static str),
-}
-
-/// Whether [`apply`] carries out this step.
-pub fn is_network(step: &Step) -> bool {
-    match step {
-        Step::CreateLink(..)
-        | Step::DeleteLink { .. }
-        | Step::ChangeLink(..)
-        | Step::AddAddress(..)
-        | Step::DeleteAddress(..)
-        | Step::TakeUplink(..)
-        | Step::ReleaseUplink(..)
-        | Step::AddFloating(..)
-        | Step::DeleteFloating(..)
-        | Step::SetSysctl(..)
-        | Step::RestoreSysctl(..) => true,
-        Step::CreateMachine(..)
-        | Step::RemoveMachine(..)
-        | Step::PlugCable(..)
-        | Step::UnplugCable(..)
-        | Step::CreateDevice(..)
-        | Step::ConfigureMachine(..)
-        | Step::LoadRuleset(..)
-        | Step::DeleteRuleset
-        | Step::StartDhcp(..)
-        | Step::StopDhcp(..)
-        | Step::CreateVolume(..)
-        | Step::DeleteVolume(..)
-        | Step::DefineDomain(..)
-        | Step::UndefineDomain { .. }
-        | Step::StartDomain(..)
-        | Step::StopDomain { .. }
-        | Step::ConfigureGuest(..) => false,
-    }
 }
