@@ -11,10 +11,11 @@ use super::linux::{Way, failed, one};
 use super::{HostError, StepError, StepLog, console};
 use crate::folders::Folders;
 use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
+use crate::lab::ConsoleKind;
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig};
 
-/// How often a guest is told again whose console was closed by a restart of libvirt's daemon.
+/// How often a guest is started or told again that a restart of libvirt's daemon came in between of.
 const RETRIES: u32 = 3;
 
 /// Places for booting guests on one machine.
@@ -91,12 +92,8 @@ fn run_chain(way: &Way, folders: &Folders, steps: &[Step], log: &dyn StepLog) ->
         }
         let error = match step {
             Step::StartDomain(name) => one(step, log, || -> Result<(), HostError> {
-                way.libvirt.start_paused(name)?;
-                console = Some((
-                    way.libvirt.age()?,
-                    console::open(&way.libvirt, folders, name, kind.unwrap_or_default())?,
-                ));
-                way.libvirt.resume(name)
+                console = Some(start(way, folders, name, kind.unwrap_or_default())?);
+                Ok(())
             }),
             Step::ConfigureGuest(name, config) => {
                 let opened = console.take();
@@ -111,6 +108,30 @@ fn run_chain(way: &Way, folders: &Folders, steps: &[Step], log: &dyn StepLog) ->
         }
     }
     None
+}
+
+/// Starts a guest with its console open before it prints anything. A daemon that is restarted in between first finds
+/// the half-started domain and then gives it up: that is started once more.
+fn start(
+    way: &Way,
+    folders: &Folders,
+    name: &DomainName,
+    kind: ConsoleKind,
+) -> Result<(Age, Box<dyn Console>), HostError> {
+    let once = || -> Result<_, HostError> {
+        way.libvirt.start_paused(name)?;
+        let opened = (way.libvirt.age()?, console::open(&way.libvirt, folders, name, kind)?);
+        way.libvirt.resume(name)?;
+        Ok(opened)
+    };
+    for _ in 0..RETRIES {
+        let age = way.libvirt.age()?;
+        let result = once();
+        if result.is_ok() || way.libvirt.age()? == age {
+            return result;
+        }
+    }
+    once()
 }
 
 fn configure_guest(

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use netlab::host::emulated::init_pid;
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,6 +35,9 @@ pub fn quickstart() -> String {
     include_str!("../../labs/quickstart.toml").replace("\"quickstart\"", "\"LABNAME\"")
 }
 
+/// The names given so far: whatever is left of a lab goes with its bench, also where it is another bench's.
+static NAMES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
 /// A lab of its own; whatever is left of it goes with this value.
 pub struct Bench {
     folder: tempfile::TempDir,
@@ -61,6 +65,11 @@ impl Bench {
         }
         let folder = tempfile::Builder::new().prefix("nl").tempdir().unwrap();
         let name = format!("{tag}{}", std::process::id());
+        let new = NAMES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone());
+        assert!(new, "two tests call their lab {name}");
         let bench = Self {
             before: machine(&name),
             lab: folder.path().join("lab.toml"),

@@ -5,7 +5,7 @@ use crate::bench::{Bench, EMPTY};
 #[test]
 fn an_invalid_lab_is_refused_with_every_problem_and_status_2() {
     let text = "name = \"LABNAME\"\nfoo = 1\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.1/24\"\nvlan = 4096\n";
-    let Some(bench) = Bench::new("an_invalid_lab_is_refused_with_every_problem_and_status_2", "bad", text) else {
+    let Some(bench) = Bench::new("an_invalid_lab_is_refused_with_every_problem_and_status_2", "inv", text) else {
         return;
     };
     for verb in ["up", "plan", "verify"] {
