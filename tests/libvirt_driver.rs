@@ -12,6 +12,7 @@ use virt::connect::Connect;
 
 const FILES: Files = Files {
     disk: "/pool/netlab.demo/demo.a.qcow2",
+    seed: "/pool/netlab.demo/demo.a.seed.iso",
     console_log: "/var/log/libvirt/netlab.demo/a.console.log",
 };
 
@@ -84,6 +85,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         memory_mib: 96,
         cpus: 2,
         boot,
+        seed: None,
         nics: (0..nics).map(nic).collect(),
         running: false,
         configured: None,
@@ -317,6 +319,7 @@ fn a_domain_is_defined_started_seen_stopped_and_removed() {
         }],
         default_route: None,
         nameservers: Vec::new(),
+        seeded: false,
     };
     libvirt.set_configured(&life, &told).unwrap();
     assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(told));

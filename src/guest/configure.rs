@@ -1,4 +1,5 @@
-//! Tells a guest its addresses, default route, name servers and host name: one script, one exchange.
+//! Tells a guest its addresses, default route, name servers and host name: one script, one exchange. A guest that reads
+//! them from its seed disk is only asked whether it has.
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,12 @@ use crate::state::{GuestConfig, GuestNicConfig};
 
 /// Far more than the few dozen processes of the script need, even in a guest that shares its CPU with many.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a guest that shows its prompt may take until cloud-init is done with its addresses: it sets up the network
+/// before anybody can log in, but a DHCP server may keep it waiting.
+const SEEDED_WITHIN: Duration = Duration::from_secs(180);
+/// Questions to such a guest, one a second.
+const SEEDED_TRIES: u32 = 120;
 
 /// Ethernet's MTU in bytes (RFC 894).
 const USUAL_MTU: u16 = 1500;
@@ -47,20 +54,37 @@ pub enum ConfigureError {
         /// What it said.
         said: String,
     },
+    /// cloud-init has not done what the seed disk says.
+    #[error(
+        "cloud-init has not set up the guest: {missing} is missing; it has {}\n  help: in the guest, `cloud-init \
+         status --long` and /var/log/cloud-init.log say why",
+        list(.has)
+    )]
+    NotSeeded {
+        /// What the guest has not, e.g. `10.0.0.2/24`.
+        missing: String,
+        /// The addresses it has.
+        has: Vec<String>,
+    },
 }
 
-fn list(nics: &[String]) -> String {
-    if nics.is_empty() {
+fn list(things: &[String]) -> String {
+    if things.is_empty() {
         "none at all".into()
     } else {
-        nics.join(", ")
+        things.join(", ")
     }
 }
 
 /// Gives the guest what `config` says. Run again it gives the same state; addresses and default routes that stood
 /// on these NICs before are replaced.
 pub fn configure(session: &mut Session<'_>, config: &GuestConfig) -> Result<(), ConfigureError> {
-    let output = session.run_idempotent(&script(config), LIMIT)?;
+    let (script, limit) = if config.seeded {
+        (ask(config), SEEDED_WITHIN)
+    } else {
+        (script(config), LIMIT)
+    };
+    let output = session.run_idempotent(&script, limit)?;
     if output.status == 0 {
         return Ok(());
     }
@@ -75,6 +99,14 @@ fn explain(text: &str, config: &GuestConfig) -> ConfigureError {
         let has: BTreeSet<String> = marked("netlab-has ").map(|nic| nic.trim().to_owned()).collect();
         let has = has.into_iter().collect();
         return ConfigureError::NicMissing { mac, has };
+    }
+    if let Some(missing) = marked("netlab-unseeded ").next() {
+        let has = marked("netlab-has ").map(|address| address.trim().to_owned());
+        let has: BTreeSet<String> = has.collect();
+        return ConfigureError::NotSeeded {
+            missing: missing.trim().to_owned(),
+            has: has.into_iter().collect(),
+        };
     }
     let failed = marked("netlab-failed ").find_map(|line| line.split_once(" netlab-said "));
     let (command, said) = failed.unwrap_or(("the configuration", text));
@@ -146,6 +178,22 @@ fn script(config: &GuestConfig) -> String {
     }
     script.push_str("[ $bad = 0 ] )\n");
     script
+}
+
+/// The question whether a guest has what its seed disk says; asked until it has, changes nothing.
+fn ask(config: &GuestConfig) -> String {
+    let mut wanted = String::new();
+    for nic in &config.nics {
+        let _ = write!(wanted, " {}", nic.address);
+    }
+    format!(
+        "( a() {{ ip -4 -o addr show | sed 's/.* inet \\([^ ]*\\).*/\\1/'; }}\n\
+         l() {{ for w in{wanted}; do case \" $(echo $(a)) \" in *\" $w \"*) ;; *) m=$w; return 1;; esac; done; \
+         [ \"$(hostname)\" = {hostname} ] || {{ m={hostname}; return 1; }}; }}\n\
+         n={SEEDED_TRIES}; until l; do n=$((n-1)); [ $n -gt 0 ] || {{ echo \"netlab-unseeded $m\"; \
+         for w in $(a) $(hostname); do echo \"netlab-has $w\"; done; exit 1; }}; sleep 1; done )\n",
+        hostname = config.hostname,
+    )
 }
 
 /// A NIC of the guest asks a DHCP server.

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::domain_xml::{self, Files, Template, XmlError};
 use super::{dnsmasq, nftables};
+use crate::image::seed::Seed;
 use crate::lab::{Boot, HostName, IfName, LabName, NetworkName};
 use crate::plan::Step;
 use crate::state::{Dhcp, Domain, DomainName, GuestConfig, Link, LinkKind, Route, Uplink, Volume};
@@ -179,14 +180,32 @@ impl Out {
                 "[ -e {kernel} ] || {{ echo 'the image is not here: see `netlab image`' >&2; exit 1; }}"
             ));
         }
+        if let Some(seed) = &domain.seed {
+            self.seed(name, seed);
+        }
         let files = Files {
             disk: &disk(name),
+            seed: &seed_disk(name),
             console_log: &format!("{LOGS}/{name}.console.log"),
         };
         let xml = domain_xml::render(template, name, domain, files)?;
         self.line(format_args!("mkdir -p {LOGS}"));
         self.fed("virsh -q define /dev/stdin", &xml);
         Ok(())
+    }
+
+    /// The disk that cloud-init reads, made with xorriso(1).
+    fn seed(&mut self, name: &DomainName, config: &GuestConfig) {
+        let seed = Seed::of(config, name.to_string());
+        self.line("seed=$(mktemp -d)");
+        self.fed("cat > $seed/meta-data", &seed.meta_data());
+        self.fed("cat > $seed/network-config", &seed.network_config());
+        self.fed("cat > $seed/user-data", &seed.user_data);
+        self.line(format_args!(
+            "xorriso -as mkisofs -quiet -volid cidata -rock -o {} $seed",
+            seed_disk(name)
+        ));
+        self.line("rm -r $seed");
     }
 
     /// What is typed in the guest; there is nobody to type it, so it stays a comment.
@@ -197,7 +216,12 @@ impl Out {
             nics,
             default_route,
             nameservers,
+            seeded,
         } = config;
+        if *seeded {
+            self.line(format_args!("# cloud-init does that; `virsh console {name}` shows it."));
+            return;
+        }
         self.line(format_args!(
             "# `virsh console {name}` (leave it with Ctrl-]), and in the guest:"
         ));
@@ -223,6 +247,10 @@ impl Out {
             self.line(format_args!("#     echo nameserver {server} >> /etc/resolv.conf"));
         }
     }
+}
+
+fn seed_disk(name: &DomainName) -> String {
+    format!("{DISKS}/{name}.seed.iso")
 }
 
 fn disk(name: &DomainName) -> String {

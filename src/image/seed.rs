@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::lab::MacAddr;
+use crate::lab::{Login, MacAddr};
+use crate::state::{GuestConfig, GuestNicConfig};
 
 /// What a guest is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct SeedNic {
     pub address: Option<Ipv4Net>,
     /// The default route through it.
     pub gateway: Option<Ipv4Addr>,
+    /// Its MTU in bytes; absent: Ethernet's.
+    pub mtu: Option<u16>,
 }
 
 /// Bytes of a sector.
@@ -69,13 +72,38 @@ fn quoted(text: &str) -> String {
 }
 
 impl Seed {
+    /// What `config` says, and the account that its console logs in with.
+    pub fn of(config: &GuestConfig, instance: String) -> Self {
+        let nic = |nic: &GuestNicConfig| SeedNic {
+            mac: nic.mac,
+            address: (!nic.dhcp).then_some(nic.address),
+            // A DHCP server tells the way out by itself.
+            gateway: config
+                .default_route
+                .filter(|route| !nic.dhcp && nic.address.contains(route)),
+            mtu: nic.mtu,
+        };
+        let user_data = match &config.console.login {
+            Some(Login { user, password, .. }) => user_data(user, password.as_deref().unwrap_or_default()),
+            None => "#cloud-config\n{}\n".to_owned(),
+        };
+        Self {
+            instance,
+            hostname: config.hostname.to_string(),
+            nics: config.nics.iter().map(nic).collect(),
+            nameservers: config.nameservers.clone(),
+            user_data,
+        }
+    }
+
     /// The file `meta-data`.
     pub fn meta_data(&self) -> String {
         let (instance, hostname) = (quoted(&self.instance), quoted(&self.hostname));
         format!("instance-id: {instance}\nlocal-hostname: {hostname}\n")
     }
 
-    /// The file `network-config`, version 2: NICs by MAC, whatever the kernel calls them.
+    /// The file `network-config`, version 2: NICs by MAC, whatever the kernel calls them. They are renamed, because
+    /// where cloud-init writes for networkd or ifupdown (as of 22.4) it asks for the NIC by that name, too.
     pub fn network_config(&self) -> String {
         if self.nics.is_empty() {
             return "version: 2\nethernets: {}\n".to_owned();
@@ -83,7 +111,10 @@ impl Seed {
         let mut out = "version: 2\nethernets:\n".to_owned();
         for (index, nic) in self.nics.iter().enumerate() {
             let mac = quoted(&nic.mac.to_string());
-            let _ = write!(out, "  nic{index}:\n    match:\n      macaddress: {mac}\n");
+            let _ = write!(
+                out,
+                "  eth{index}:\n    match:\n      macaddress: {mac}\n    set-name: eth{index}\n"
+            );
             match nic.address {
                 Some(address) => {
                     let _ = write!(out, "    dhcp4: false\n    addresses: [\"{address}\"]\n");
@@ -92,6 +123,9 @@ impl Seed {
             }
             if let Some(gateway) = nic.gateway {
                 let _ = write!(out, "    routes:\n      - to: 0.0.0.0/0\n        via: {gateway}\n");
+            }
+            if let Some(mtu) = nic.mtu {
+                let _ = writeln!(out, "    mtu: {mtu}");
             }
             if !self.nameservers.is_empty() {
                 let servers: Vec<_> = self
@@ -303,11 +337,13 @@ mod tests {
                     mac: "52:54:00:00:00:01".parse().unwrap(),
                     address: Some("10.0.0.2/24".parse().unwrap()),
                     gateway: Some([10, 0, 0, 1].into()),
+                    mtu: None,
                 },
                 SeedNic {
                     mac: "52:54:00:00:00:02".parse().unwrap(),
                     address: None,
                     gateway: None,
+                    mtu: Some(1400),
                 },
             ],
             nameservers: Vec::new(),
@@ -315,9 +351,9 @@ mod tests {
         };
         assert_eq!(
             seed.network_config(),
-            "version: 2\nethernets:\n  nic0:\n    match:\n      macaddress: \"52:54:00:00:00:01\"\n    dhcp4: false\n    \
-             addresses: [\"10.0.0.2/24\"]\n    routes:\n      - to: 0.0.0.0/0\n        via: 10.0.0.1\n  nic1:\n    \
-             match:\n      macaddress: \"52:54:00:00:00:02\"\n    dhcp4: true\n"
+            "version: 2\nethernets:\n  eth0:\n    match:\n      macaddress: \"52:54:00:00:00:01\"\n    set-name: eth0\n    dhcp4: false\n    \
+             addresses: [\"10.0.0.2/24\"]\n    routes:\n      - to: 0.0.0.0/0\n        via: 10.0.0.1\n  eth1:\n    \
+             match:\n      macaddress: \"52:54:00:00:00:02\"\n    set-name: eth1\n    dhcp4: true\n    mtu: 1400\n"
         );
         assert_eq!(seed.disk(), seed.disk());
     }

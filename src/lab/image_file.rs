@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::file::At;
 use super::image::{Compression, Digest, DigestKind, Download, Format, ImageEntry, ImageSource, Location, Recipe};
 use super::read::{Reader, Value, get};
-use super::{ImageName, Problems};
+use super::{ImageConsole, ImageName, Problems};
 
 const KEYS: [&str; 14] = [
     "description",
@@ -86,13 +86,31 @@ impl Reader {
         let source = self.image_source(table, span, folder);
         let machine = self.image_machine(get(table, "machine"));
         let console = self.image_console(get(table, "console"), get(table, "dialect"), span);
+        let cloud_init = self.boolean(get(table, "cloud_init"));
+        if cloud_init && let Some(key) = get(table, "cloud_init").map(Spanned::span) {
+            self.seedable(key, source.as_ref(), console.as_ref());
+        }
         Some(ImageEntry {
             description: self.text(get(table, "description")).unwrap_or_default(),
             source: source?,
             machine: machine?,
             console: console?,
-            cloud_init: self.boolean(get(table, "cloud_init")),
+            cloud_init,
         })
+    }
+
+    /// An image with cloud-init boots from a disk and has an account that netlab can ask for.
+    fn seedable(&mut self, span: Range<usize>, source: Option<&ImageSource>, console: Option<&ImageConsole>) {
+        if matches!(source, Some(ImageSource::Recipe { .. })) {
+            let message = "an image with a `recipe` has no cloud-init";
+            self.add(span, message, "remove `cloud_init`");
+        } else if console.is_some_and(|console| console.login.as_ref().is_none_or(|login| login.password.is_none())) {
+            self.add(
+                span,
+                "cloud-init is to make an account, and the console has no `login` with a `password`",
+                "write e.g. `login = { user = \"netlab\", password = \"netlab\" }` in `console`",
+            );
+        }
     }
 
     fn image_source(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageSource> {

@@ -78,6 +78,7 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         memory_mib,
         cpus,
         boot,
+        seed,
         nics,
         running: _, // these two are the guest's state, not its definition
         configured: _,
@@ -90,6 +91,7 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         && *memory_mib == b.memory_mib
         && *cpus == b.cpus
         && *boot == b.boot
+        && *seed == b.seed
         && *nics == b.nics
 }
 

@@ -240,7 +240,11 @@ impl fmt::Display for Step {
             Self::StartDomain(name) => write!(f, "start {name}"),
             Self::StopDomain { name, .. } => write!(f, "stop {name}"),
             Self::ConfigureGuest(name, config) => {
-                write!(f, "configure {} over its console", name.vm())?;
+                if config.seeded {
+                    write!(f, "wait until cloud-init has set up {}", name.vm())?;
+                } else {
+                    write!(f, "configure {} over its console", name.vm())?;
+                }
                 list(f, ": ", config.nics.iter().map(|nic| &nic.address))
             }
         }

@@ -227,6 +227,7 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         Boot::Kernel { .. } => String::new(),
         Boot::Disk { .. } => image.machine.disk_bus.clone(),
     };
+    let config = guest_config(name.vm(), guest, image);
     Domain {
         uuid: uuid(name),
         accel,
@@ -236,9 +237,10 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         memory_mib: guest.memory_mib,
         cpus: guest.cpus,
         boot: image.boot.clone(),
+        seed: image.cloud_init.then(|| config.clone()),
         nics: nics.collect(),
         running: true,
-        configured: Some(guest_config(name.vm(), guest, image)),
+        configured: Some(config),
     }
 }
 
@@ -255,6 +257,7 @@ fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
         nics: nics.collect(),
         default_route: guest.default_route,
         nameservers: guest.nameservers.clone(),
+        seeded: image.cloud_init,
     }
 }
 

@@ -291,6 +291,9 @@ pub struct Domain {
     pub cpus: u32,
     /// How it starts.
     pub boot: Boot,
+    /// What cloud-init reads in it from a seed disk of its own; absent where its image has no cloud-init.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<GuestConfig>,
     /// NICs in the guest's order.
     pub nics: Vec<DomainNic>,
     /// Running; `false` in a desired state never occurs.
@@ -322,7 +325,7 @@ pub struct DomainNic {
     pub model: String,
 }
 
-/// What a guest is told over its console.
+/// What a guest is told, over its console or by a seed disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestConfig {
     /// Its host name.
@@ -335,6 +338,9 @@ pub struct GuestConfig {
     pub default_route: Option<Ipv4Addr>,
     /// Name servers; those of a NIC's DHCP server are not among them.
     pub nameservers: Vec<IpAddr>,
+    /// cloud-init reads all of this from the guest's seed disk; over its console it is only asked.
+    #[serde(default)]
+    pub seeded: bool,
 }
 
 /// What a guest is told about one NIC.

@@ -108,6 +108,7 @@ fn every_lab_gives_the_xml_of_its_domains() {
             for (name, domain) in &state.domains {
                 let files = Files {
                     disk: "/disks/overlay.qcow2",
+                    seed: "/seed.iso",
                     console_log: "/logs/console.log",
                 };
                 let xml = domain_xml::render(&template, name, domain, files).unwrap();

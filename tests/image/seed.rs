@@ -14,6 +14,7 @@ fn seed() -> Seed {
             mac: "52:54:00:00:00:01".parse().unwrap(),
             address: Some("10.0.0.2/24".parse().unwrap()),
             gateway: Some([10, 0, 0, 1].into()),
+            mtu: None,
         }],
         nameservers: vec!["9.9.9.9".parse().unwrap()],
         // Longer than a sector.

@@ -251,6 +251,7 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
         memory_mib: 96,
         cpus: 1,
         boot,
+        seed: None,
         nics: nics.collect(),
         running: false,
         configured: None,

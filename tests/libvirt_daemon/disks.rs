@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use netlab::lab::Boot;
-use netlab::state::Volume;
+use netlab::state::{GuestConfig, Volume};
 
-use super::daemon::{Daemon, guest};
+use super::daemon::{Daemon, console, guest};
 
 /// A base image inside the daemon's /var/lib/libvirt.
 fn base(daemon: &Daemon, format: &str) -> Volume {
@@ -177,4 +177,51 @@ fn nothing_half_made_is_left_where_a_disk_could_not_be_made() {
     );
     libvirt.define(&name, &guest(&name, Some(boot(&volume)), &[])).unwrap();
     libvirt.start_paused(&name).unwrap();
+}
+
+#[test]
+fn a_seed_disk_comes_with_its_domain_and_qemu_may_read_it() {
+    let Some(daemon) = Daemon::usual("a_seed_disk_comes_with_its_domain_and_qemu_may_read_it") else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
+    let mut wanted = guest(&name, Some(boot(&volume)), &[]);
+    wanted.seed = Some(GuestConfig {
+        hostname: name.vm().clone(),
+        console: console(),
+        nics: Vec::new(),
+        default_route: None,
+        nameservers: Vec::new(),
+        seeded: true,
+    });
+    let error = libvirt.define(&name, &wanted).unwrap_err().to_string();
+    assert!(error.contains("no storage pool"), "{error}");
+    libvirt.create_volume(&name, &volume).unwrap();
+    let seen = || libvirt.observe(&daemon.lab).unwrap().domains[&name].clone();
+    for bus in ["virtio", "ide", "sata", "scsi"] {
+        bus.clone_into(&mut wanted.disk_bus);
+        libvirt.define(&name, &wanted).unwrap();
+        assert_eq!(seen(), wanted);
+        let label = daemon.sh("blkid -s LABEL -o value /var/lib/libvirt/images/netlab.demo/demo.a.seed.iso");
+        assert_eq!(label.trim(), "cidata");
+        libvirt.start_paused(&name).unwrap();
+        libvirt.stop(&name, &wanted.uuid).unwrap();
+    }
+    daemon.sh("rm /var/lib/libvirt/images/netlab.demo/demo.a.seed.iso");
+    assert_eq!(seen().seed, None);
+    libvirt.define(&name, &wanted).unwrap();
+    // As after a run that was killed before it had defined the domain.
+    daemon.sh("virsh undefine demo.a");
+    libvirt.delete_volume(&name).unwrap();
+    assert_nothing_is_left(&daemon);
+    libvirt.create_volume(&name, &volume).unwrap();
+    libvirt.define(&name, &wanted).unwrap();
+    libvirt.undefine(&name, &wanted.uuid).unwrap();
+    assert_eq!(
+        daemon.sh("ls /var/lib/libvirt/images/netlab.demo | grep seed || true"),
+        ""
+    );
+    libvirt.delete_volume(&name).unwrap();
+    assert_nothing_is_left(&daemon);
 }

@@ -111,6 +111,7 @@ impl Bench {
                 initrd: files.join("initrd"),
                 cmdline: arguments.to_owned(),
             },
+            seed: None,
             nics: Vec::new(),
             running: true,
             configured: None,

@@ -11,7 +11,7 @@ use crate::lab_bench::{Bench, said};
 use crate::server::{Act, Server};
 
 /// Two hosts and a network.
-const HOSTS: &str = r#"
+pub const HOSTS: &str = r#"
 name = "LABNAME"
 [hosts.node1]
 nics.eth0.address = "172.16.99.108/24"
@@ -38,22 +38,28 @@ const TRIES: usize = 3;
 
 /// The disk `file` as `[images.NAME]`, from `server`; with the NIC `model`, and `login` in its console.
 fn image(name: &str, server: &Server, file: &[u8], [model, login]: [&str; 2]) -> String {
+    let console = format!("kind = \"vga\"{login}");
+    format!("[images.{name}]\n{}", image_of(server, file, model, &console))
+}
+
+/// What is in an image's table: the disk `file`, from `server`, with the NIC `model` and `console`.
+pub fn image_of(server: &Server, file: &[u8], model: &str, console: &str) -> String {
     let sum: Vec<String> = sha2::Sha256::digest(file)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let sum = sum.concat();
     format!(
-        "[images.{name}]\nmirrors = [\"{}\"]\nsha256 = \"{sum}\"\ncompression = \"bzip2\"\nformat = \"raw\"\n\
+        "mirrors = [\"{}\"]\nsha256 = \"{sum}\"\ncompression = \"bzip2\"\nformat = \"raw\"\n\
          unpacked = {{ at_most = \"32MiB\" }}\n\
          machine = {{ arch = \"i686\", disk_bus = \"ide\", nic_model = \"{model}\", memory = \"128MiB\" }}\n\
-         console = {{ kind = \"vga\", prompt = \"vga# \", boot_seconds = 240{login} }}\n",
+         console = {{ {console}, prompt = \"vga# \", boot_seconds = 240 }}\n",
         server.url()
     )
 }
 
 /// `disk` of the built guest, compressed.
-fn compressed(disk: &str) -> Vec<u8> {
+pub fn compressed(disk: &str) -> Vec<u8> {
     let built = guest_files().unwrap();
     let bzip2 = Command::new("bzip2")
         .args(["--stdout", "--keep", "-1"])
@@ -66,7 +72,7 @@ fn compressed(disk: &str) -> Vec<u8> {
 }
 
 /// The bench of a lab, where the guest can be had.
-fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
+pub fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
     if let Err(why) = guest_files() {
         skipped(test, &why);
         return None;
@@ -75,7 +81,7 @@ fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
 }
 
 /// Every cell of the matrix as expected; gives how many there are.
-fn verified(bench: &Bench) -> usize {
+pub fn verified(bench: &Bench) -> usize {
     let ask = || bench.run(&["verify", "--json", bench.file()]);
     let mut output = ask();
     for _ in 1..TRIES {
@@ -94,7 +100,7 @@ fn verified(bench: &Bench) -> usize {
 }
 
 /// Runs `command` in a guest, insists on its status and gives its output.
-fn exec(bench: &Bench, vm: &str, command: &[&str], status: i32) -> String {
+pub fn exec(bench: &Bench, vm: &str, command: &[&str], status: i32) -> String {
     let arguments = [&["exec", &bench.name, vm, "--"], command].concat();
     said(&bench.run(&arguments), status)
 }

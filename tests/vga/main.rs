@@ -10,6 +10,7 @@ mod bench;
 #[path = "../end_to_end/bench.rs"]
 mod lab_bench;
 mod labs;
+mod seed;
 #[allow(dead_code, reason = "shared with the tests of images")]
 #[path = "../image/server.rs"]
 mod server;

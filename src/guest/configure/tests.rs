@@ -23,6 +23,7 @@ fn config(dialect: Dialect) -> GuestConfig {
         ],
         default_route: Some("10.0.1.1".parse().unwrap()),
         nameservers: vec!["10.0.1.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],
+        seeded: false,
     }
 }
 
@@ -187,4 +188,40 @@ fn a_broken_conversation_is_reported_as_such() {
     config.nameservers = config.nameservers.repeat(100);
     let error = configure(&mut session, &config).unwrap_err();
     assert!(matches!(error, ConfigureError::Session(error) if matches!(error.trouble, Trouble::LineTooLong(_))));
+}
+
+#[test]
+fn a_guest_with_a_seed_is_asked_and_never_told() {
+    let mut seeded = config(Dialect::Ip);
+    seeded.seeded = true;
+    let question = ask(&seeded);
+    assert!(
+        question.contains("10.0.1.2/24 10.0.2.2/31") && question.contains("= vm1 ]"),
+        "{question}"
+    );
+    for word in ["add ", "set ", "replace", "> "] {
+        assert!(!question.contains(word), "{question}");
+    }
+    let shell = |text: &'static str, status| {
+        let shell = Shell::running(move |script| {
+            let asked = script.starts_with("( a()");
+            if asked {
+                (text.into(), status)
+            } else {
+                (String::new(), 0)
+            }
+        });
+        configure(&mut open(Scripted::new(shell)), &seeded)
+    };
+    assert_eq!(shell("", 0), Ok(()));
+    let error = shell(
+        "netlab-unseeded 10.0.1.2/24\nnetlab-has 127.0.0.1/8\nnetlab-has mini\n",
+        1,
+    )
+    .unwrap_err();
+    let missing = ConfigureError::NotSeeded {
+        missing: "10.0.1.2/24".into(),
+        has: vec!["127.0.0.1/8".into(), "mini".into()],
+    };
+    assert_eq!(error, missing);
 }

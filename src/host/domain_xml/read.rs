@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::render::fingerprint;
 use super::{METADATA_URI, Node, XmlError, unreadable};
 use crate::lab::Boot;
-use crate::state::{Accel, Domain, DomainName, DomainNic};
+use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 
 /// A domain's definition, and what runs of it. They differ when one of them was changed by hand: `virsh edit`
 /// changes the first, `virsh detach-interface --live` the second.
@@ -86,6 +86,7 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         )?,
         cpus: number("vcpu")?,
         boot,
+        seed: seed(root, devices, name),
         // An interface that is not on a bridge cannot be said in our words; without it the domain differs all the same.
         nics: devices.all("interface").filter_map(nic).collect(),
         running: false,
@@ -146,6 +147,14 @@ fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
     };
     let base = PathBuf::from(base);
     (bus, Boot::Disk { base, format })
+}
+
+/// What the guest's seed disk says, if it has that disk. The disk itself is not looked into: our note tells.
+fn seed(root: &Node, devices: &Node, name: &DomainName) -> Option<GuestConfig> {
+    let file = format!("/{name}.seed.iso");
+    let has = |disk: &Node| attr(disk, &["source"], "file").ends_with(&file);
+    devices.all("disk").find(|disk| has(disk))?;
+    serde_json::from_str(&text(mark_of(root)?, "seed")).ok()
 }
 
 fn mebibytes(memory: &Node) -> Result<u64, XmlError> {

@@ -13,6 +13,8 @@ use crate::state::{Accel, Domain, DomainName, DomainNic, uuid_from};
 pub struct Files<'a> {
     /// The overlay of a guest that boots from a disk.
     pub disk: &'a str,
+    /// The seed of a guest that has cloud-init.
+    pub seed: &'a str,
     /// Where what the guest prints is kept.
     pub console_log: &'a str,
 }
@@ -57,10 +59,15 @@ fn fill(
             os(pen, domain)?;
             pen.close("os")
         }
-        Blank::Disk => match &domain.boot {
-            Boot::Disk { base, format } => disk(pen, &domain.disk_bus, files.disk, path_text(base)?, format),
-            Boot::Kernel { .. } => Ok(()),
-        },
+        Blank::Disk => {
+            if let Boot::Disk { base, format } = &domain.boot {
+                disk(pen, &domain.disk_bus, files.disk, path_text(base)?, format)?;
+            }
+            match domain.seed {
+                Some(_) => seed(pen, &domain.disk_bus, files.seed),
+                None => Ok(()),
+            }
+        }
         Blank::Interface => domain.nics.iter().try_for_each(|nic| interface(pen, nic)),
         Blank::Log => pen.empty("log", &[("file", files.console_log), ("append", "off")]),
     }
@@ -95,6 +102,9 @@ fn metadata(pen: &mut Pen, name: &DomainName, domain: &Domain) -> Result<(), Xml
     pen.text("netlab:version", &[], env!("CARGO_PKG_VERSION"))?;
     // libvirt replaces `pc` by the newest machine type of that name: only this tells what was asked for.
     pen.text("netlab:machine", &[], &domain.machine)?;
+    if let Some(seed) = &domain.seed {
+        pen.text("netlab:seed", &[], &serde_json::to_string(seed).map_err(broken)?)?;
+    }
     pen.text("netlab:definition", &[], &fingerprint(domain)?)?;
     pen.close("netlab:domain")?;
     pen.close("metadata")
@@ -144,6 +154,21 @@ fn disk(pen: &mut Pen, bus: &str, overlay: &str, base: &str, format: &str) -> Re
     pen.empty("backingStore", &[])?;
     pen.close("backingStore")?;
     pen.empty("target", &[("dev", dev), ("bus", bus)])?;
+    pen.close("disk")
+}
+
+/// A disk that the guest only reads. An IDE disk cannot be read-only in QEMU, a CD can.
+fn seed(pen: &mut Pen, bus: &str, file: &str) -> Result<(), XmlError> {
+    let (device, dev) = match bus {
+        "virtio" => ("disk", "vdb"),
+        "ide" => ("cdrom", "hdc"),
+        _ => ("cdrom", "sdb"),
+    };
+    pen.open("disk", &[("type", "file"), ("device", device)])?;
+    pen.empty("driver", &[("name", "qemu"), ("type", "raw")])?;
+    pen.empty("source", &[("file", file)])?;
+    pen.empty("target", &[("dev", dev), ("bus", bus)])?;
+    pen.empty("readonly", &[])?;
     pen.close("disk")
 }
 

@@ -5,7 +5,7 @@ use virt::domain::Domain as VirDomain;
 use virt::error::Error;
 use virt::sys;
 
-use super::{NO_DOMAIN, OPERATION_INVALID, base, code, failed, logs, other, volumes, words, xml_failed};
+use super::{NO_DOMAIN, OPERATION_INVALID, base, code, failed, logs, other, seed, volumes, words, xml_failed};
 use crate::host::HostError;
 use crate::host::cmd::Shell;
 use crate::host::domain_xml::{CONFIGURED_URI, Definitions, Files, Node, Pen, Template, mark_of, read, render};
@@ -27,10 +27,14 @@ pub(super) fn define(
     let (disk, console_log) = (volumes::path(name), logs::console(name));
     let files = Files {
         disk: &disk,
+        seed: &seed::path(name),
         console_log: &console_log,
     };
     let xml = render(template, name, domain, files).map_err(xml_failed(&doing))?;
     logs::make(name.lab(), shell)?;
+    if let Some(config) = &domain.seed {
+        seed::write(conn, name, config)?;
+    }
     conn.define_domain_xml(&xml)
         .map(drop)
         .map_err(|error| in_plain_words(&doing, &error))

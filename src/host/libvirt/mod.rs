@@ -11,6 +11,7 @@ mod logs;
 mod observe;
 mod peek;
 mod screen;
+mod seed;
 mod stream;
 mod upload;
 mod volumes;
@@ -104,8 +105,11 @@ impl Libvirt {
     /// What `lab` has here.
     pub fn observe(&self, lab: &LabName) -> Result<Observed, HostError> {
         self.line.with(|conn| {
-            let (domains, seen) = observe::domains(conn, lab)?;
-            let volumes = volumes::observe(conn, lab)?;
+            let (mut domains, seen) = observe::domains(conn, lab)?;
+            let volumes::Disks { volumes, seeds } = volumes::observe(conn, lab)?;
+            for (name, domain) in &mut domains {
+                domain.seed.take_if(|_| !seeds.contains(name));
+            }
             Ok(Observed { domains, seen, volumes })
         })
     }

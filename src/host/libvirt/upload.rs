@@ -118,7 +118,8 @@ impl Copy<'_> {
         if let Some(left) = find(pool, &part, doing)? {
             left.delete(0).map_err(failed(doing))?;
         }
-        let xml = volume_xml(&part, size).map_err(xml_failed(doing))?;
+        // QEMU runs as a user of its own, and writes to none of these.
+        let xml = volume_xml(&part, size, "0644").map_err(xml_failed(doing))?;
         let volume = StorageVol::create_xml(pool, &xml, 0).map_err(failed(doing))?;
         let arrived = self.stream(conn, &volume, size).and_then(|()| self.settle(&volume));
         if let Err(error) = arrived {
@@ -131,29 +132,8 @@ impl Copy<'_> {
     }
 
     fn stream(&self, conn: &Connect, volume: &StorageVol, size: u64) -> Result<(), HostError> {
-        let doing = self.doing;
-        let mut file = File::open(self.local).map_err(|error| other(doing, error))?;
-        let stream = Stream::new(conn, 0).map_err(failed(doing))?;
-        volume.upload(&stream, 0, size, 0).map_err(failed(doing))?;
-        let (mut buffer, mut sent, mut told) = (vec![0; CHUNK], 0_u64, 0);
-        loop {
-            let got = file.read(&mut buffer).map_err(|error| other(doing, error))?;
-            if got == 0 {
-                break;
-            }
-            let mut rest = &buffer[..got];
-            while !rest.is_empty() {
-                let taken = stream.send(rest).map_err(failed(doing))?;
-                rest = &rest[usize::try_from(taken).unwrap_or_default().min(rest.len())..];
-            }
-            sent += got as u64;
-            let percent = sent * 100 / size.max(1);
-            if percent >= told + 5 {
-                told = percent;
-                (self.tell)(percent);
-            }
-        }
-        stream.finish().map_err(failed(doing))
+        let mut file = File::open(self.local).map_err(|error| other(self.doing, error))?;
+        pour(conn, volume, size, &mut file, self.doing, self.tell)
     }
 
     fn settle(&self, volume: &StorageVol) -> Result<(), HostError> {
@@ -167,6 +147,38 @@ impl Copy<'_> {
             _ => Err(other(self.doing, "what arrived is not what was sent")),
         }
     }
+}
+
+/// Fills a volume with the `size` bytes of `source`; `tell` is told how far it is, in percent.
+pub(super) fn pour(
+    conn: &Connect,
+    volume: &StorageVol,
+    size: u64,
+    source: &mut dyn Read,
+    doing: &str,
+    tell: &dyn Fn(u64),
+) -> Result<(), HostError> {
+    let stream = Stream::new(conn, 0).map_err(failed(doing))?;
+    volume.upload(&stream, 0, size, 0).map_err(failed(doing))?;
+    let (mut buffer, mut sent, mut told) = (vec![0; CHUNK], 0_u64, 0);
+    loop {
+        let got = source.read(&mut buffer).map_err(|error| other(doing, error))?;
+        if got == 0 {
+            break;
+        }
+        let mut rest = &buffer[..got];
+        while !rest.is_empty() {
+            let taken = stream.send(rest).map_err(failed(doing))?;
+            rest = &rest[usize::try_from(taken).unwrap_or_default().min(rest.len())..];
+        }
+        sent += got as u64;
+        let percent = sent * 100 / size.max(1);
+        if percent >= told + 5 {
+            told = percent;
+            tell(percent);
+        }
+    }
+    stream.finish().map_err(failed(doing))
 }
 
 /// What is sent, by the digest that names it there. Files are read once per run, however many hosts they go to.
@@ -226,7 +238,8 @@ fn pool_xml() -> Result<String, XmlError> {
     pen.done()
 }
 
-fn volume_xml(name: &str, size: u64) -> Result<String, XmlError> {
+/// A raw file of `size` bytes, to be filled by [`pour`].
+pub(super) fn volume_xml(name: &str, size: u64, mode: &str) -> Result<String, XmlError> {
     let mut pen = Pen::new();
     pen.open("volume", &[])?;
     pen.text("name", &[], name)?;
@@ -236,8 +249,7 @@ fn volume_xml(name: &str, size: u64) -> Result<String, XmlError> {
     pen.open("target", &[])?;
     pen.empty("format", &[("type", "raw")])?;
     pen.open("permissions", &[])?;
-    // QEMU runs as a user of its own, and writes to none of these.
-    pen.text("mode", &[], "0644")?;
+    pen.text("mode", &[], mode)?;
     pen.close("permissions")?;
     pen.close("target")?;
     pen.close("volume")?;

@@ -1,14 +1,14 @@
 //! Guests' disks: qcow2 overlays in a storage pool of the lab's, which comes with the first disk and goes with the
 //! last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use virt::connect::Connect;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 
-use super::{NO_POOL, NO_VOLUME, VOLUME_EXISTS, base, code, failed, other, xml_failed};
+use super::{NO_POOL, NO_VOLUME, VOLUME_EXISTS, base, code, failed, other, seed, xml_failed};
 use crate::host::HostError;
 use crate::host::cmd::Shell;
 use crate::host::domain_xml::{Node, Pen, XmlError};
@@ -63,26 +63,42 @@ fn pool(conn: &Connect, lab: &LabName) -> Result<Pool, HostError> {
     Ok(Pool::Ours(pool))
 }
 
+/// A lab's disks, and whose seeds there are.
+#[derive(Default)]
+pub(super) struct Disks {
+    pub volumes: BTreeMap<DomainName, Volume>,
+    pub seeds: BTreeSet<DomainName>,
+}
+
+/// The lab's storage pool, if there is one.
+pub(super) fn own_pool(conn: &Connect, lab: &LabName) -> Result<Option<StoragePool>, HostError> {
+    Ok(match pool(conn, lab)? {
+        Pool::Ours(pool) => Some(pool),
+        Pool::None | Pool::Foreign(_) => None,
+    })
+}
+
 /// The lab's disks.
-pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<BTreeMap<DomainName, Volume>, HostError> {
+pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<Disks, HostError> {
     let doing = "listing disks";
-    let mut volumes = BTreeMap::new();
+    let mut disks = Disks::default();
     let Pool::Ours(pool) = pool(conn, lab)? else {
-        return Ok(volumes);
+        return Ok(disks);
     };
     pool.refresh(0).map_err(failed(doing))?;
     for volume in pool.list_all_volumes(0).map_err(failed(doing))? {
         let file = volume.name().map_err(failed(doing))?;
-        let name = file
-            .strip_suffix(".qcow2")
-            .map(|name| DomainName::try_from(name.to_owned()));
-        if let Some(Ok(name)) = name
-            && name.lab() == lab
-        {
-            volumes.insert(name, read(&volume, doing)?);
+        let of = |suffix| {
+            let name = DomainName::try_from(file.strip_suffix(suffix)?.to_owned()).ok()?;
+            (name.lab() == lab).then_some(name)
+        };
+        if let Some(name) = of(".qcow2") {
+            disks.volumes.insert(name, read(&volume, doing)?);
+        } else if let Some(name) = of(seed::SUFFIX) {
+            disks.seeds.insert(name);
         }
     }
-    Ok(volumes)
+    Ok(disks)
 }
 
 fn read(volume: &StorageVol, doing: &str) -> Result<Volume, HostError> {
@@ -163,6 +179,7 @@ pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Re
     let Pool::Ours(pool) = pool(conn, name.lab())? else {
         return Ok(());
     };
+    seed::delete(&pool, name, &doing)?;
     match pool
         .lookup_storage_vol_by_name(&file(name))
         .and_then(|volume| volume.delete(0))
@@ -175,10 +192,12 @@ pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Re
 
 /// What is left of a disk that was deleted by hand: its note, and the pool if it was the last.
 pub(super) fn tidy(conn: &Connect, name: &DomainName, shell: &dyn Shell) {
-    if let Ok(Pool::Ours(pool)) = pool(conn, name.lab())
-        && matches!(pool.lookup_storage_vol_by_name(&file(name)), Err(error) if code(&error) == NO_VOLUME)
-    {
-        // That something is left of what somebody else has broken is no failure of ours.
+    let Ok(Pool::Ours(pool)) = pool(conn, name.lab()) else {
+        return;
+    };
+    // That something is left of what somebody else has broken is no failure of ours.
+    drop(seed::delete(&pool, name, ""));
+    if matches!(pool.lookup_storage_vol_by_name(&file(name)), Err(error) if code(&error) == NO_VOLUME) {
         drop(base::forget(&folder(name.lab()), name, shell));
         drop(drop_if_empty(&pool, ""));
     }
