@@ -57,9 +57,9 @@ pub fn text(matrix: &Matrix, colour: bool) -> String {
     let mut out = String::new();
     if !rows.is_empty() {
         grid(&mut out, &lines, colour);
-        out.push_str("\nok: reached, round trip in ms; apart: not reached, as expected; FAIL: the opposite of ");
-        out.push_str("what is expected;\nMTU: only small packets pass; lossy: replies/pings; ?: nothing can be said; ");
-        out.push_str("-: not asked\n\n");
+        out.push_str("\nok: reached, round trip in ms; apart: not reached, as expected;\n");
+        out.push_str("FAIL: the opposite of what is expected; MTU: only small packets pass;\n");
+        out.push_str("lossy: replies/pings; ?: nothing can be said; -: not asked\n\n");
     }
     for cell in &matrix.cells {
         if let Some(reason) = &cell.reason {

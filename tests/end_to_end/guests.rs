@@ -1,4 +1,4 @@
-//! FAULTS 5, 15, 16, 19 and 20: guests that are killed, cannot start, panic, or whose console is taken.
+//! FAULTS 5, 15, 16, 18, 19 and 20: guests that are killed, cannot start, stay silent, panic, or whose console is taken.
 
 use std::path::Path;
 
@@ -106,6 +106,48 @@ fn a_guest_that_panics_is_reported_with_its_last_lines() {
     assert!(said.contains("last lines") && said.contains("transcripts"), "{said}");
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();
+}
+
+/// FAULTS 18.
+#[test]
+fn a_guest_that_stays_silent_or_never_shows_its_prompt_meets_a_deadline() {
+    let test = "a_guest_that_stays_silent_or_never_shows_its_prompt_meets_a_deadline";
+    let guest = |vm: &str, image: &str| {
+        format!("[vms.{vm}]\nimage = \"{image}\"\nmemory = \"96MiB\"\nnics = [{{ network = \"service\" }}]\n")
+    };
+    let image = |name: &str, console: &str, prompt: &str, within: u32| {
+        format!(
+            "[images.{name}]\nrecipe = \"mini\"\ncmdline = \"console={console} no_timer_check\"\n\
+             console = {{ prompt = \"{prompt}\", boot_seconds = {within} }}\n"
+        )
+    };
+    let lab = [
+        EMPTY,
+        &guest("mute", "mute"),
+        &guest("odd", "odd"),
+        &image("mute", "tty0", "mini# ", 10),
+        // It tells of every driver, so there is something to show however busy the machine is.
+        &image("odd", "ttyS0", "other> ", 20),
+    ];
+    let Some(bench) = Bench::new(test, "mute", &lab.concat()) else {
+        return;
+    };
+    let said = bench.bad(&["up", bench.file()], 1);
+    let about = |vm: &str| {
+        let begin = said.find(&format!("configure {vm} over its console: 10.0.1.")).unwrap();
+        &said[begin..]
+    };
+    assert!(about("mute").contains("printed nothing in 10 s"), "{said}");
+    assert!(
+        about("odd").contains("did not show its prompt `other> ` within 20 s"),
+        "{said}"
+    );
+    assert!(about("odd").contains("the guest's last lines:\n  | "), "{said}");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+    for image in ["mute", "odd"] {
+        bench.good(&["image", "rm", image, "--lab", bench.file()]);
+    }
 }
 
 /// FAULTS 20.
