@@ -1,6 +1,6 @@
 //! Consoles of real guests: nothing hangs, nothing is lost, nobody is thrown out.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use netlab::guest::{Console, ConsoleError, Session, Transcript};
@@ -53,6 +53,16 @@ fn two_thousand_round_trips_over_two_guests_consoles_neither_hang_nor_lose_a_byt
     });
 }
 
+/// Another program, which does not outlive its test.
+struct Other(Child);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 #[test]
 fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
     let Some(daemon) = Daemon::new("a_second_opener_is_told_who_has_the_console_and_takes_nothing_away") else {
@@ -63,12 +73,10 @@ fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
     drop(boot(&libvirt, &name));
     let virsh = format!("virsh -c '{}' console demo.a", daemon.uri());
     // virsh wants a terminal.
-    let mut other = Command::new("script")
-        .args(["-qec", &virsh, "/dev/null"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut other = Command::new("script");
+    other.args(["-qec", &virsh, "/dev/null"]);
+    other.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut other = Other(other.spawn().unwrap());
     let error = until("virsh to have the console", || libvirt.open_console(&name).err());
     let error = error.to_string();
     assert!(error.contains("console demo.a`, process "), "{error}");
@@ -80,10 +88,8 @@ fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
     for _ in 0..5 {
         assert!(libvirt.open_console(&name).is_err());
     }
-    assert!(other.try_wait().unwrap().is_none(), "virsh was thrown out");
-    drop(other.stdin.take());
-    other.kill().unwrap();
-    other.wait().unwrap();
+    assert!(other.0.try_wait().unwrap().is_none(), "virsh was thrown out");
+    drop(other);
     until("virsh's console to close", || libvirt.open_console(&name).ok());
 }
 

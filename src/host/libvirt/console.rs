@@ -44,9 +44,10 @@ pub(super) fn open(
         let me = std::process::id();
         let holder = processes()
             .filter(|(pid, _)| *pid != me)
-            .find_map(|(pid, arguments)| holds(&arguments, name, &uuid).map(|who| format!("{who}, process {pid}")));
-        if let Some(holder) = holder {
-            return Err(other(doing, ConsoleError::Busy(holder)));
+            .filter_map(|(pid, arguments)| Some((holds(&arguments, name, &uuid)?, pid)))
+            .min();
+        if let Some(((_, who), pid)) = holder {
+            return Err(other(doing, ConsoleError::Busy(format!("{who}, process {pid}"))));
         }
         if Instant::now() >= until {
             let holder =
@@ -71,15 +72,27 @@ fn processes() -> impl Iterator<Item = (u32, Vec<String>)> {
     })
 }
 
+/// How sure it is that a program has the console; the surer, the less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Blame {
+    /// It names the domain.
+    Named,
+    /// It may be at work on another lab.
+    Likely,
+}
+
 /// The command line, if it is one that has the console of this domain.
-fn holds(arguments: &[String], name: &DomainName, uuid: &str) -> Option<String> {
+fn holds(arguments: &[String], name: &DomainName, uuid: &str) -> Option<(Blame, String)> {
     let (program, words) = arguments.split_first()?;
     let program = program.rsplit('/').next().unwrap_or(program);
     let names = |wanted: &str| words.iter().any(|word| word == wanted);
-    let virsh = program == "virsh" && names("console") && (names(&name.to_string()) || names(uuid));
-    // A run on the lab holds its guests' consoles while it configures or asks them; it is given a file, not a lab.
-    let netlab = program == "netlab" && ["up", "verify", "console"].into_iter().any(names);
-    (virsh || netlab).then(|| format!("by `{program} {}`", words.join(" ")))
+    let blame = match program {
+        "virsh" if names("console") && (names(&name.to_string()) || names(uuid)) => Blame::Named,
+        // A run on the lab holds its guests' consoles while it configures or asks them; it is given a file, not a lab.
+        "netlab" if ["up", "verify", "console"].into_iter().any(names) => Blame::Likely,
+        _ => return None,
+    };
+    Some((blame, format!("by `{program} {}`", words.join(" "))))
 }
 
 #[cfg(test)]
@@ -93,12 +106,14 @@ mod tests {
             let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
             holds(&words, &name, "6f1d")
         };
-        assert_eq!(
-            holds("/usr/bin/virsh -c qemu:///system console demo.vm1").unwrap(),
-            "by `virsh -c qemu:///system console demo.vm1`"
-        );
+        let who = "by `virsh -c qemu:///system console demo.vm1`".to_owned();
+        let virsh = holds("/usr/bin/virsh -c qemu:///system console demo.vm1");
+        assert_eq!(virsh, Some((Blame::Named, who)));
         assert!(holds("virsh console 6f1d").is_some());
-        assert!(holds("./netlab verify labs/demo.toml").is_some());
+        assert!(
+            virsh < holds("./netlab verify labs/demo.toml"),
+            "a run may be on another lab"
+        );
         for other in [
             "virsh console demo.vm10",
             "virsh start demo.vm1",
