@@ -216,12 +216,25 @@ impl Host for LinuxHost {
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
         let mut survey = Survey::default();
         if let Some(way) = self.way()? {
-            iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
-            nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
-            way.libvirt.survey(lab, &mut survey)?;
-            if !matches!(self.place, Place::Emulated(..)) {
-                survey.reached_at = reached_at(way.shell.as_ref())?;
-            }
+            let network = || -> Result<_, HostError> {
+                let mut survey = Survey::default();
+                iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
+                nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
+                if !matches!(self.place, Place::Emulated(..)) {
+                    survey.reached_at = reached_at(way.shell.as_ref())?;
+                }
+                Ok(survey)
+            };
+            let mut of_guests = Survey::default();
+            let (of_network, guests) = both(network, || way.libvirt.survey(lab, &mut of_guests));
+            guests?;
+            survey = Survey {
+                foreign_domains: of_guests.foreign_domains,
+                foreign_macs: of_guests.foreign_macs,
+                arches: of_guests.arches,
+                kvm: of_guests.kvm,
+                ..of_network?
+            };
         } else {
             Template::load(&self.folders.domain_template()).map_err(|error| HostError::Other {
                 doing: "reading the template of domains".to_owned(),

@@ -151,6 +151,8 @@ fn fit(lines: &[String]) -> bool {
 struct Open {
     channel: ssh2::Channel,
     session: Session,
+    /// [`PRELUDE`] was said.
+    greeted: bool,
 }
 
 impl Open {
@@ -159,10 +161,11 @@ impl Open {
         session.expect_answers();
         let mut channel = session.finish(|| session.ssh.channel_session())?;
         session.finish(|| channel.exec(LOOP))?;
-        let mut open = Self { channel, session };
-        // What the user's start-up files print comes before the answer, and is nobody's output.
-        open.say(&[PRELUDE.to_owned()])?;
-        Ok(open)
+        Ok(Self {
+            channel,
+            session,
+            greeted: false,
+        })
     }
 
     fn run(&mut self, cmd: &Cmd) -> Result<Output, SshError> {
@@ -176,16 +179,21 @@ impl Open {
     /// each.
     fn say(&mut self, commands: &[String]) -> Result<Vec<Output>, SshError> {
         self.session.expect_answers();
-        let ends: Vec<String> = commands.iter().map(|_| nonce()).collect();
-        let commands = commands.iter().zip(&ends);
+        // What the user's start-up files print comes before that is done, and is nobody's output.
+        let prelude = Some(PRELUDE.to_owned()).filter(|_| !self.greeted);
+        let all: Vec<&String> = prelude.iter().chain(commands).collect();
+        let ends: Vec<String> = all.iter().map(|_| nonce()).collect();
+        let greeting = usize::from(prelude.is_some());
+        let commands = all.iter().zip(&ends);
         let commands =
             commands.map(|(command, end)| format!("{command}; s=$?; printf '%s %s,' {end} $s; printf %s {end} >&2"));
         let line = commands.collect::<Vec<_>>().join("; ") + "\n";
         let mut exchange = Exchange::new(line.as_bytes());
         loop {
             let moved = exchange.step(&self.session, &mut self.channel)?;
-            if let Some(outputs) = exchange.ended_by(&ends) {
-                return Ok(outputs);
+            if let Some(mut outputs) = exchange.ended_by(&ends) {
+                self.greeted = true;
+                return Ok(outputs.split_off(greeting));
             }
             if self.channel.eof() {
                 return Err(self.session.broken(&io::Error::other(format!(
