@@ -58,7 +58,7 @@ fn uncut(machines: &Machines) {
 
 /// Runs netlab with the way cut at a command, and says what came of it; none where it came to its end before.
 fn cut(machines: &Machines, arguments: &[&str], at: u32) -> Option<String> {
-    let when = if at % 2 == 0 { "before" } else { "after" };
+    let when = if at.is_multiple_of(2) { "before" } else { "after" };
     set(machines, at, when);
     let output = machines.output(arguments);
     let count: u32 = machines

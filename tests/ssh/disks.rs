@@ -27,7 +27,8 @@ fn disk() -> Result<PathBuf, String> {
 
 fn digest(file: &Path) -> String {
     let digest = Sha256::digest(std::fs::read(file).unwrap());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let bytes: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.concat()
 }
 
 /// Machines, and a lab of guests on node1 that boot from `disk` in that format.
