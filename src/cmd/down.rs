@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -18,6 +19,10 @@ pub struct Args {
     /// The lab's name, or its file.
     #[arg(default_value = "lab.toml")]
     lab: String,
+    /// How many seconds a host behind ssh waits to be reached again after one of its NICs was given back, before it
+    /// puts that NIC into its bridge again by itself.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=600))]
+    confirm_timeout: u16,
 }
 
 #[derive(Serialize)]
@@ -32,7 +37,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     signals::listen()?;
     let _lock = Lock::take(&context.folders, &lab, "down").map_err(|error| sight::failed(error.to_string()))?;
     let (events, progress) = Progress::start(context.quiet);
-    let result = take_away(context, &lab, hint.as_ref(), &events);
+    let result = take_away(context, &lab, hint.as_ref(), args.confirm_timeout, &events);
     drop(events);
     progress.finish();
     let steps = result?;
@@ -49,6 +54,7 @@ fn take_away(
     context: &Context,
     lab: &LabName,
     hint: Option<&BTreeMap<HostName, Connect>>,
+    confirm_timeout: u16,
     events: &Events,
 ) -> Result<usize, Failure> {
     let folder = context.folders.lab(lab);
@@ -67,7 +73,8 @@ fn take_away(
         None => {}
     }
     connects.extend(machines);
-    let hosts = sight::reach(&context.folders, lab, &connects)?;
+    let within = Duration::from_secs(confirm_timeout.into());
+    let hosts = sight::reach_confirming(&context.folders, lab, &connects, within)?;
     let observed = sight::observe_to_change(&hosts, lab)?;
     let to_do = plan(&observed, &Site::new());
     let mut done = 0;

@@ -46,6 +46,20 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
+impl Output {
+    /// The standard output of `cmd`; any status other than 0 is an error.
+    fn succeeded(self, cmd: &Cmd) -> Result<Vec<u8>, CmdError> {
+        if self.status == 0 {
+            return Ok(self.stdout);
+        }
+        Err(CmdError::Failed {
+            command: cmd.to_string(),
+            status: self.status,
+            stderr: String::from_utf8_lossy(&self.stderr).trim().to_owned(),
+        })
+    }
+}
+
 /// A command could not be run or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CmdError {
@@ -89,16 +103,20 @@ pub trait Shell: Send + Sync {
     /// Runs `cmd` to its end. An exit status other than 0 is an `Output`, not an error.
     fn run(&self, cmd: &Cmd) -> Result<Output, CmdError>;
 
+    /// Runs commands one after the other, each whatever came of those before it: where the way is long, in one round
+    /// trip. An error says nothing about which were run.
+    fn run_all(&self, cmds: &[Cmd]) -> Result<Vec<Output>, CmdError> {
+        cmds.iter().map(|cmd| self.run(cmd)).collect()
+    }
+
     /// Runs `cmd` and gives its standard output; any status other than 0 is an error.
     fn check(&self, cmd: &Cmd) -> Result<Vec<u8>, CmdError> {
-        let output = self.run(cmd)?;
-        if output.status == 0 {
-            return Ok(output.stdout);
-        }
-        Err(CmdError::Failed {
-            command: cmd.to_string(),
-            status: output.status,
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
+        self.run(cmd)?.succeeded(cmd)
+    }
+
+    /// The same for several commands, by [`Self::run_all`].
+    fn check_all(&self, cmds: &[Cmd]) -> Result<Vec<Vec<u8>>, CmdError> {
+        let outputs = self.run_all(cmds)?.into_iter();
+        outputs.zip(cmds).map(|(output, cmd)| output.succeeded(cmd)).collect()
     }
 }

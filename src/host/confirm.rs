@@ -2,6 +2,7 @@
 //! the way back and a token; unless netlab reaches it again over a *new* connection and takes the token away in time,
 //! the host goes back by itself.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,24 +20,42 @@ const NAP: Duration = Duration::from_millis(500);
 /// Where the tokens lie; a reboot empties it, just as it undoes the change.
 const FOLDER: &str = "/run/netlab/confirm";
 
-/// `$1` folder, `$2` token, `$3` seconds; standard input is the way back. Whoever moves the token first has decided.
+/// `$1` folder, `$2` token, `$3` seconds, `$4` seconds more for the answer to be heard; standard input is the way back.
+/// Whoever moves the token first has decided.
 const ARM: &str = r#"set -eu
 umask 077; mkdir -p "$1"; cat >"$1/.$2"; mv "$1/.$2" "$1/$2"
 setsid sh -c '
+    while_there() {
+        while [ "$left" -gt 0 ] && [ -e "$1" ]; do
+            sleep 1
+            left=$((left - 1))
+        done
+    }
     left=$3
-    while [ "$left" -gt 0 ]; do
-        sleep 1
-        [ -e "$1/$2" ] || exit 0
-        left=$((left - 1))
-    done
-    mv "$1/$2" "$1/$2.undo" || exit 0
-    ip -force -batch "$1/$2.undo"
-    rm -f "$1/$2.undo"
-' sh "$1" "$2" "$3" </dev/null >/dev/null 2>&1 &
+    while_there "$1/$2"
+    if mv "$1/$2" "$1/$2.undo" 2>/dev/null; then
+        ip -force -batch "$1/$2.undo"
+        rm -f "$1/$2.undo"
+    else
+        left=$((left + $4))
+        while_there "$1/$2.ok"
+        rm -f "$1/$2.ok"
+    fi
+' sh "$1" "$2" "$3" "$4" </dev/null >/dev/null 2>&1 &
 "#;
 
-/// Takes the token away; fails where the host has begun to go back.
-const CONFIRM: &str = r#"mv "$1/$2" "$1/$2.ok" && rm -f "$1/$2.ok" && { rmdir "$1" 2>/dev/null || true; }"#;
+/// Takes the token away and says what the host has decided. The answer may get lost, so it is written down: whoever
+/// asks again is told the same.
+const CONFIRM: &str = r#"
+mv "$1/$2" "$1/$2.ok" 2>/dev/null
+if [ -e "$1/$2.ok" ]; then echo kept
+elif [ -e "$1/$2" ] || [ -e "$1/$2.undo" ]; then echo undecided
+else echo back
+fi
+"#;
+
+/// The answer was heard.
+const HEARD: &str = r#"rm -f "$1/$2.ok"; rmdir "$1" 2>/dev/null || true"#;
 
 /// Ends what earlier runs on a lab left watching: `$1` folder, `$2` lab. A host that is going back is waited for.
 const SETTLE: &str = r#"
@@ -91,9 +110,12 @@ impl<'a> Watch<'a> {
         way_back: String,
         within: Duration,
     ) -> Result<Self, CmdError> {
-        let token = format!("{lab}.{}", std::process::id());
-        let seconds = within.as_secs().max(1).to_string();
-        shell.check(&Cmd::new(["sh", "-c", ARM, "sh", FOLDER, &token, &seconds]).fed(way_back))?;
+        // A watch of this run that is over looks for its own token once more.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::SeqCst);
+        let token = format!("{lab}.{}-{count}", std::process::id());
+        let seconds = within.as_secs().max(1);
+        shell.check(&arm(FOLDER, &token, seconds, way_back))?;
         Ok(Self {
             settings,
             token,
@@ -101,17 +123,15 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// Reaches the host over new connections until the change is confirmed or the host has gone back.
+    /// Reaches the host over new connections until it says what has become of the change.
     pub fn confirm(&self) -> Outcome {
-        let command = Cmd::new(["sh", "-c", CONFIRM, "sh", FOLDER, &self.token]);
         while Instant::now() < self.until + BACK_WITHIN {
-            let reached = self.connect().and_then(|shell| shell.run(&command).ok());
-            match reached {
-                Some(output) if output.status == 0 => return Outcome::Kept,
-                // The token has gone, so the host has decided.
-                Some(_) => return Outcome::WentBack,
-                None => thread::sleep(NAP),
+            if let Some(shell) = self.connect()
+                && let Some(outcome) = ask(&shell, FOLDER, &self.token)
+            {
+                return outcome;
             }
+            thread::sleep(NAP);
         }
         Outcome::Lost
     }
@@ -125,14 +145,55 @@ impl<'a> Watch<'a> {
     }
 }
 
+fn arm(folder: &str, token: &str, seconds: u64, way_back: String) -> Cmd {
+    let (seconds, more) = (seconds.to_string(), BACK_WITHIN.as_secs().to_string());
+    Cmd::new(["sh", "-c", ARM, "sh", folder, token, &seconds, &more]).fed(way_back)
+}
+
+/// What the host has decided; none where it has not yet, or the answer was lost.
+fn ask(shell: &dyn Shell, folder: &str, token: &str) -> Option<Outcome> {
+    let script = |text: &str| Cmd::new(["sh", "-c", text, "sh", folder, token]);
+    match shell.run(&script(CONFIRM)).ok()?.stdout.trim_ascii() {
+        b"kept" => {
+            // Not heard of, the host forgets it by itself.
+            let _ = shell.run(&script(HEARD));
+            Some(Outcome::Kept)
+        }
+        b"back" => Some(Outcome::WentBack),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::cmd::Output;
     use crate::host::shell::LocalShell;
 
-    fn arm(folder: &str, seconds: &str, way_back: &str) {
-        let cmd = Cmd::new(["sh", "-c", ARM, "sh", folder, "lab.1", seconds]);
-        LocalShell.check(&cmd.fed(way_back)).unwrap();
+    fn start(folder: &str, seconds: u64, way_back: &str) {
+        LocalShell
+            .check(&arm(folder, "lab.1", seconds, way_back.to_owned()))
+            .unwrap();
+    }
+
+    fn asked(folder: &str) -> Option<Outcome> {
+        ask(&LocalShell, folder, "lab.1")
+    }
+
+    /// A way on which the first answer that matters is lost: the command is run.
+    struct Deaf(AtomicU64);
+
+    impl Shell for Deaf {
+        fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
+            let output = LocalShell.run(cmd)?;
+            if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+                return Err(CmdError::Io {
+                    command: cmd.to_string(),
+                    source: std::io::ErrorKind::BrokenPipe.into(),
+                });
+            }
+            Ok(output)
+        }
     }
 
     #[test]
@@ -140,12 +201,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("confirm");
         let folder = folder.to_str().unwrap();
-        let confirm = Cmd::new(["sh", "-c", CONFIRM, "sh", folder, "lab.1"]);
-        arm(folder, "60", "");
-        LocalShell.check(&confirm).unwrap();
+        start(folder, 60, "");
+        assert_eq!(asked(folder), Some(Outcome::Kept));
         assert!(!std::path::Path::new(folder).exists());
-        assert_ne!(LocalShell.run(&confirm).unwrap().status, 0);
-        arm(folder, "1", "");
+        start(folder, 1, "");
         // The watch ends by itself, and with it the token.
         let left = || std::fs::read_dir(folder).unwrap().count();
         for _ in 0..500 {
@@ -155,7 +214,30 @@ mod tests {
             thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(left(), 0);
-        assert_ne!(LocalShell.run(&confirm).unwrap().status, 0);
+        assert_eq!(asked(folder), Some(Outcome::WentBack));
+    }
+
+    #[test]
+    fn a_confirmation_whose_answer_was_lost_is_told_again_and_not_taken_for_the_way_back() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("confirm");
+        let folder = folder.to_str().unwrap();
+        start(folder, 60, "");
+        let deaf = Deaf(AtomicU64::new(0));
+        assert_eq!(ask(&deaf, folder, "lab.1"), None);
+        assert!(std::path::Path::new(folder).join("lab.1.ok").exists());
+        assert_eq!(ask(&deaf, folder, "lab.1"), Some(Outcome::Kept));
+        assert!(!std::path::Path::new(folder).exists());
+    }
+
+    #[test]
+    fn a_host_that_is_on_its_way_back_has_not_decided_before_it_is_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().to_str().unwrap();
+        std::fs::write(temp.path().join("lab.1.undo"), "").unwrap();
+        assert_eq!(asked(folder), None);
+        std::fs::remove_file(temp.path().join("lab.1.undo")).unwrap();
+        assert_eq!(asked(folder), Some(Outcome::WentBack));
     }
 
     #[test]
@@ -163,7 +245,8 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("confirm");
         let folder = folder.to_str().unwrap();
-        arm(folder, "60", "");
+        start(folder, 60, "");
+        std::fs::write(temp.path().join("confirm/lab.2.ok"), "").unwrap();
         std::fs::write(temp.path().join("confirm/other.7"), "").unwrap();
         let settle = Cmd::new(["sh", "-c", SETTLE, "sh", folder, "lab"]);
         LocalShell.check(&settle).unwrap();

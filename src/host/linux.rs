@@ -106,8 +106,8 @@ impl LinuxHost {
             ),
             (Place::Ssh(target), _) => {
                 let settings = ssh::Settings::read(target)?;
-                let shell = SshShell::open(settings.clone())?;
-                let tunnel = Tunnel::open(settings.clone())?;
+                let (shell, tunnel) = both(|| SshShell::open(settings.clone()), || Tunnel::open(settings.clone()));
+                let (shell, tunnel) = (shell?, tunnel?);
                 let uri = tunnel.uri();
                 far = Some(Far {
                     settings,
@@ -138,12 +138,12 @@ impl LinuxHost {
 }
 
 impl LinuxHost {
-    /// Applies steps on links. A NIC of a host behind ssh is taken only with the way back assured: what looks like
-    /// any NIC from here may carry the session.
+    /// Applies steps on links. A NIC of a host behind ssh is taken or given back only with the way back assured: what
+    /// looks like any NIC from here may carry the session.
     fn change_links(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), iproute::Failed> {
         let shell = way.shell.as_ref();
-        let take = steps.iter().position(|step| matches!(step, Step::TakeUplink(..)));
-        let (Some(Far { settings, .. }), Some(at)) = (&way.far, take) else {
+        let moves = |step: &Step| matches!(step, Step::TakeUplink(..) | Step::ReleaseUplink(..));
+        let (Some(Far { settings, .. }), Some(at)) = (&way.far, steps.iter().position(moves)) else {
             return iproute::apply(shell, lab, steps);
         };
         let unsafe_yet = |error: CmdError| iproute::Failed {
@@ -151,21 +151,40 @@ impl LinuxHost {
             cause: error.into(),
         };
         let way_back = iproute::way_back(shell, lab, steps).map_err(unsafe_yet)?;
+        if way_back.is_empty() {
+            return iproute::apply(shell, lab, steps);
+        }
         let watch = Watch::start(shell, settings, lab, way_back, self.confirm_within).map_err(unsafe_yet)?;
         let done = iproute::apply(shell, lab, steps);
         let cut = |what| iproute::Failed {
             at,
             cause: iproute::NetworkError::CutOff(what),
         };
-        match watch.confirm() {
-            Outcome::Kept => done,
-            Outcome::WentBack => Err(cut("the host has put its NIC back by itself and is reached again")),
-            Outcome::Lost => Err(cut(
-                "it should have put its NIC back by itself, but is not reached again yet; look at it, then run netlab \
+        match (watch.confirm(), done) {
+            // It is the answer that did not come: what has been taken away is not there to be taken away again.
+            (Outcome::Kept, Err(failed)) if failed.is_of_the_way() && steps.iter().all(Step::is_removal) => {
+                iproute::apply(shell, lab, steps)
+            }
+            (Outcome::Kept, done) => done,
+            (Outcome::WentBack, _) => Err(cut("the host has undone it by itself and is reached again")),
+            (Outcome::Lost, _) => Err(cut(
+                "the host should have undone it by itself, but is not reached again yet; look at it, then run netlab \
                  again",
             )),
         }
     }
+}
+
+/// Does two things at the same time: each takes a number of round trips on a connection of its own.
+fn both<A, B: Send>(one: impl FnOnce() -> A, other: impl FnOnce() -> B + Send) -> (A, B) {
+    thread::scope(|scope| {
+        let other = scope.spawn(other);
+        let one = one();
+        (
+            one,
+            other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    })
 }
 
 /// The address of this host that its ssh session came to: the third word of what sshd(8) says about it.
@@ -180,8 +199,11 @@ impl Host for LinuxHost {
         let Some(way) = self.way()? else {
             return Ok(HostState::default());
         };
-        let mut state = network::observe(way.shell.as_ref(), lab)?;
-        let guests = way.libvirt.observe(lab)?;
+        let (state, guests) = both(
+            || network::observe(way.shell.as_ref(), lab),
+            || way.libvirt.observe(lab),
+        );
+        let (mut state, guests) = (state?, guests?);
         state.seen.domains = guests.seen;
         state.volumes = guests.volumes;
         state.domains = guests.domains;
@@ -194,12 +216,25 @@ impl Host for LinuxHost {
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
         let mut survey = Survey::default();
         if let Some(way) = self.way()? {
-            iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
-            nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
-            way.libvirt.survey(lab, &mut survey)?;
-            if !matches!(self.place, Place::Emulated(..)) {
-                survey.reached_at = reached_at(way.shell.as_ref())?;
-            }
+            let network = || -> Result<_, HostError> {
+                let mut survey = Survey::default();
+                iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
+                nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
+                if !matches!(self.place, Place::Emulated(..)) {
+                    survey.reached_at = reached_at(way.shell.as_ref())?;
+                }
+                Ok(survey)
+            };
+            let mut of_guests = Survey::default();
+            let (of_network, guests) = both(network, || way.libvirt.survey(lab, &mut of_guests));
+            guests?;
+            survey = Survey {
+                foreign_domains: of_guests.foreign_domains,
+                foreign_macs: of_guests.foreign_macs,
+                arches: of_guests.arches,
+                kvm: of_guests.kvm,
+                ..of_network?
+            };
         } else {
             Template::load(&self.folders.domain_template()).map_err(|error| HostError::Other {
                 doing: "reading the template of domains".to_owned(),

@@ -62,12 +62,18 @@ pub(super) fn apply(
     let mut errors = Vec::new();
     let kind = |step: &Step| (tool(step), step.is_removal());
     for batch in steps.chunk_by(|a, b| kind(a) == kind(b)) {
-        if log.cancelled() || errors.iter().any(|error: &StepError| !error.step.is_removal()) {
+        let ends = |error: &StepError| !error.step.is_removal() || cut_off(error);
+        if log.cancelled() || errors.iter().any(ends) {
             break;
         }
         errors.extend(apply_batch(shell, lab, batch, log, links));
     }
     errors
+}
+
+/// The way to the host was cut: whatever else were done there now, could cut the one that is left.
+fn cut_off(error: &StepError) -> bool {
+    matches!(error.source.downcast_ref(), Some(iproute::NetworkError::CutOff(_)))
 }
 
 /// Applies steps of one tool. One that takes away is tried again behind a failure, without the culprit.
@@ -95,8 +101,9 @@ fn apply_batch(
             log.end(before, Ok(()));
         }
         log.end(std::slice::from_ref(culprit), Err(&error));
+        let ends = !culprit.is_removal() || cut_off(&error);
         errors.push(error);
-        if !culprit.is_removal() {
+        if ends {
             break;
         }
         steps = &behind[1..];

@@ -219,6 +219,89 @@ fn kill_giving_back(host: &Namespace) {
 }
 
 #[test]
+fn the_way_back_from_giving_back_leads_into_the_bridge_from_wherever_it_was_killed() {
+    for furniture in FURNITURE {
+        let test = "the_way_back_from_giving_back_leads_into_the_bridge_from_wherever_it_was_killed";
+        let Some((host, _wire)) = furnished(test, furniture) else {
+            return;
+        };
+        go_back_into_the_bridge(&host);
+    }
+}
+
+/// What the host is reached by: addresses and routes, a line each.
+fn reached_by(host: &Namespace) -> Vec<String> {
+    let lines = host.snapshot().into_iter();
+    lines
+        .filter(|line| {
+            ["\"eth0\" {", "\"br1\" {", "{\"dev\":", "{\"dst\":"]
+                .iter()
+                .any(|start| line.starts_with(start))
+        })
+        .collect()
+}
+
+fn go_back_into_the_bridge(host: &Namespace) {
+    let (before, was) = (host.snapshot(), nic(host));
+    let mut wanted = bridge("network service");
+    wanted.addresses.insert("10.0.1.1/24".parse().unwrap());
+    host.apply(&[Step::CreateLink(ifname("br1"), wanted.clone()), take(&was)])
+        .unwrap();
+    let (taken, seen) = (reached_by(host), host.observe());
+    let steps = [
+        Step::ReleaseUplink(ifname("eth0"), uplink("br1", &was)),
+        delete("br1", &seen),
+    ];
+    let way_back = iproute::way_back(&host.shell, &lab(), &steps).unwrap();
+    let go_back = || {
+        // Refusals are what `-force` is for: the status does not tell.
+        let back = Cmd::new(["ip", "-force", "-batch", "-"]).fed(way_back.clone());
+        host.shell.run(&back).unwrap();
+    };
+    go_back();
+    assert_same(&reached_by(host), &taken, "from where nothing was done");
+    for after in 1.. {
+        let killed = Killed {
+            shell: &host.shell,
+            after,
+        };
+        let mut now = steps.to_vec();
+        now[1] = delete("br1", &host.observe());
+        let whole = iproute::apply(&killed, &lab(), &now).is_ok();
+        assert_eq!(host.observe().links.is_empty(), whole, "after {after} lines");
+        go_back();
+        let seen = host.observe();
+        assert_eq!(
+            seen.uplinks,
+            [(ifname("eth0"), uplink("br1", &was))].into(),
+            "after {after} lines"
+        );
+        assert_eq!(seen.links, links([("br1", wanted.clone())]), "after {after} lines");
+        assert_same(&reached_by(host), &taken, &format!("after {after} lines"));
+        if whole {
+            assert!(after > 10);
+            break;
+        }
+    }
+    down(host);
+    assert_same(&host.snapshot(), &before, "given back after all");
+}
+
+#[test]
+fn a_bridge_is_not_deleted_while_the_nic_is_in_it() {
+    let Some((host, _wire)) = furnished("a_bridge_is_not_deleted_while_the_nic_is_in_it", FURNITURE[0]) else {
+        return;
+    };
+    let was = nic(&host);
+    host.apply(&[create("br1"), take(&was)]).unwrap();
+    let taken = host.snapshot();
+    let failed = host.apply(&[delete("br1", &host.observe())]).unwrap_err();
+    assert!(failed.to_string().contains("NIC eth0 is still in br1"), "{failed}");
+    assert_same(&host.snapshot(), &taken, "afterwards");
+    down(&host);
+}
+
+#[test]
 fn a_nic_gets_everything_back_when_its_bridge_was_deleted_by_hand() {
     // Not the last: how long an address is still valid is lost with the bridge.
     for furniture in &FURNITURE[..3] {

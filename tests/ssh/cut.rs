@@ -1,4 +1,4 @@
-//! The way to a host cut at every single command of an `up`.
+//! The way to a host cut at every single command of an `up` and of a `down`.
 
 use crate::machines::{Machines, said};
 
@@ -36,58 +36,96 @@ out = "mgmt"
     std::fs::write(machines.lab(), text).unwrap();
 }
 
-fn cut(machines: &Machines, at: u32, when: &str) {
+/// Machines whose node1 counts commands, and the lab for them.
+fn machines(test: &str) -> Option<Machines> {
+    let machines = Machines::new(test)?;
+    write_lab(&machines);
+    machines.run("node1", &["mount", "-t", "tmpfs", "tmpfs", "/usr/local/bin"]);
+    let put = "mkdir -p /run/cut && printf %s \"$1\" >/usr/local/bin/timeout && chmod 755 /usr/local/bin/timeout";
+    machines.run("node1", &["sh", "-c", put, "sh", CUT]);
+    uncut(&machines);
+    Some(machines)
+}
+
+fn set(machines: &Machines, at: u32, when: &str) {
     let script = format!("cd /run/cut && echo {at} >at && echo {when} >when && echo 0 >count");
     machines.run("node1", &["sh", "-c", &script]);
 }
 
-fn commands(machines: &Machines) -> u32 {
-    machines
+fn uncut(machines: &Machines) {
+    set(machines, 0, "never");
+}
+
+/// Runs netlab with the way cut at a command, and says what came of it; none where it came to its end before.
+fn cut(machines: &Machines, arguments: &[&str], at: u32) -> Option<String> {
+    let when = if at.is_multiple_of(2) { "before" } else { "after" };
+    set(machines, at, when);
+    let output = machines.output(arguments);
+    let count: u32 = machines
         .run("node1", &["cat", "/run/cut/count"])
         .trim()
         .parse()
-        .unwrap()
+        .unwrap();
+    uncut(machines);
+    let said = format!("{arguments:?}, cut {when} command {at}: {}", said(&output));
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{said}");
+    assert!(count >= at || output.status.success(), "{said}");
+    (count >= at).then_some(said)
 }
 
 #[test]
-fn a_way_cut_at_any_command_of_up_is_set_right_by_up_or_by_down() {
-    let Some(machines) = Machines::new("any command") else {
-        return;
-    };
-    write_lab(&machines);
+fn an_up_whose_way_is_cut_at_any_command_is_set_right_by_up_or_by_down() {
+    let Some(machines) = machines("cut up") else { return };
     let lab = machines.lab();
     let lab = lab.to_str().unwrap();
-    machines.run("node1", &["mount", "-t", "tmpfs", "tmpfs", "/usr/local/bin"]);
-    let put = "mkdir -p /run/cut && printf %s \"$1\" >/usr/local/bin/timeout && chmod 755 /usr/local/bin/timeout";
-    machines.run("node1", &["sh", "-c", put, "sh", CUT]);
-    let before = machines.snapshot();
-    cut(&machines, 0, "never");
+    let down = machines.snapshot();
     machines.good(&["up", lab]);
-    let all = commands(&machines);
-    assert!(all > 5, "{all} commands");
     let up = machines.snapshot();
     assert!(up.iter().any(|line| line.contains("10.0.1.1/24")), "{up:#?}");
-    machines.good(&["down", &machines.name]);
-    assert_eq!(machines.snapshot(), before);
-
-    // Looking comes first, and a cut there is like another.
-    for at in (1..=all).filter(|at| *at > all / 2 || at % 4 == 1) {
-        let when = if at % 2 == 0 { "before" } else { "after" };
-        cut(&machines, at, when);
-        let output = machines.output(&["up", "--keep", lab]);
-        let said = said(&output);
-        assert!(
-            matches!(output.status.code(), Some(0 | 1)),
-            "{when} command {at}: {said}"
-        );
-        assert!(commands(&machines) >= at, "not cut {when} command {at}: {said}");
-        cut(&machines, 0, "never");
+    machines.good(&["down", lab]);
+    assert_eq!(machines.snapshot(), down);
+    let mut changed = 0;
+    for at in 1.. {
+        let Some(said) = cut(&machines, &["up", "--keep", lab], at) else {
+            break;
+        };
+        // Looking comes first, and leaves nothing to be set right.
+        if machines.snapshot() == down {
+            continue;
+        }
+        changed += 1;
         // One after the other, and each behind cuts of both kinds.
         if at % 4 < 2 {
             machines.good(&["up", lab]);
-            assert_eq!(machines.snapshot(), up, "up, cut {when} command {at}: {said}");
+            assert_eq!(machines.snapshot(), up, "up after {said}");
         }
         machines.good(&["down", lab]);
-        assert_eq!(machines.snapshot(), before, "down, cut {when} command {at}: {said}");
+        assert_eq!(machines.snapshot(), down, "down after {said}");
     }
+    assert!(changed > 5, "{changed}");
+}
+
+#[test]
+fn a_down_whose_way_is_cut_at_any_command_is_set_right_by_down() {
+    let Some(machines) = machines("cut down") else { return };
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let down = machines.snapshot();
+    machines.good(&["up", lab]);
+    let up = machines.snapshot();
+    let mut changed = 0;
+    for at in 1.. {
+        let Some(said) = cut(&machines, &["down", lab], at) else {
+            break;
+        };
+        if machines.snapshot() == up {
+            continue;
+        }
+        changed += 1;
+        machines.good(&["down", lab]);
+        assert_eq!(machines.snapshot(), down, "down after {said}");
+        machines.good(&["up", lab]);
+        assert_eq!(machines.snapshot(), up, "up after {said}");
+    }
+    assert!(changed > 5, "{changed}");
 }

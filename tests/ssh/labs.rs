@@ -235,22 +235,7 @@ fn a_host_is_reached_through_another_with_libvirt_and_all() {
     machines.run("node1", &["ip", "addr", "add", "10.200.3.1/24", "dev", "eth0"]);
     machines.run("node2", &["ip", "addr", "add", "10.200.3.2/24", "dev", "eth0"]);
     machines.run("ctl", &["ip", "link", "set", "eth2", "down"]);
-    let config = machines.keyring.path("sshd_config.node2");
-    let text = std::fs::read_to_string(&config)
-        .unwrap()
-        .replace("10.200.2.2", "10.200.3.2");
-    std::fs::write(&config, text).unwrap();
-    machines.run(
-        "node2",
-        &[
-            "sh",
-            "-c",
-            &format!(
-                "setsid /usr/sbin/sshd -f {} </dev/null >/dev/null 2>&1",
-                config.display()
-            ),
-        ],
-    );
+    machines.listen("node2", "10.200.3.2");
     machines
         .keyring
         .configure("Host node2-far\n  HostName 10.200.3.2\n  ProxyJump root@10.200.1.2\n");
@@ -268,62 +253,6 @@ fn a_host_is_reached_through_another_with_libvirt_and_all() {
     machines.good(&["verify", lab.to_str().unwrap()]);
     machines.good(&["down", &machines.name]);
     assert_eq!(machines.run("node2", &["virsh", "-q", "list", "--all"]).trim(), "");
-}
-
-#[test]
-fn doctor_names_what_is_wrong_on_each_host_and_how_to_mend_it() {
-    let Some(machines) = Machines::new("doctor") else {
-        return;
-    };
-    let lab = machines.lab();
-    let lab = lab.to_str().unwrap();
-    // So that it can be measured from NIC to NIC.
-    machines.run("node1", &["ip", "addr", "add", "10.200.3.1/24", "dev", "eth0"]);
-    machines.run("node2", &["ip", "addr", "add", "10.200.3.2/24", "dev", "eth0"]);
-    let before = machines.snapshot();
-    let well = machines.good(&["doctor", lab]);
-    for word in [
-        "node1",
-        "node2",
-        "reachable",
-        "libvirt",
-        "clock",
-        "disk",
-        "rights",
-        "path",
-        "packets of 1500 bytes get to",
-    ] {
-        assert!(well.contains(word), "{word}: {well}");
-    }
-    assert!(!well.contains("ERROR"), "{well}");
-    machines.run("node2", &["ip", "link", "set", "eth0", "mtu", "1400"]);
-    machines.run("node1", &["ip", "link", "add", "name", "vp", "type", "bridge"]);
-    let text = std::fs::read_to_string(machines.lab()).unwrap();
-    std::fs::write(
-        machines.lab(),
-        text.replace("uplink = \"eth0\"", "uplink = \"eth0\"\nbridge = \"vp\""),
-    )
-    .unwrap();
-    let ill = machines.bad(&["doctor", lab]);
-    assert!(ill.contains("1500 bytes do not get to node2"), "{ill}");
-    assert!(
-        ill.contains("the name vp") && ill.contains("choose another name"),
-        "{ill}"
-    );
-    machines.run("node1", &["ip", "link", "del", "vp"]);
-    machines.run("node2", &["ip", "link", "set", "eth0", "mtu", "1500"]);
-    machines.run("ctl", &["ip", "link", "set", "eth2", "down"]);
-    let json = machines.output(&["doctor", "--json", lab]);
-    assert_eq!(json.status.code(), Some(1));
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    let unreachable = json
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["check"] == "reachable" && one["host"] == "node2");
-    assert_eq!(unreachable.unwrap()["verdict"], "error", "{json:#}");
-    machines.run("ctl", &["ip", "link", "set", "eth2", "up"]);
-    assert_eq!(machines.snapshot(), before);
 }
 
 #[test]

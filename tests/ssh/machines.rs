@@ -18,8 +18,9 @@ use netlab::host::{Cmd, Host, Shell, StepError, StepLog};
 use netlab::lab::{Cable, CableEnd, HostName, LabName};
 use netlab::plan::Step;
 use netlab::state::{Machine, MachineKind, MachineNic};
+use rustix::process::{Signal, kill_process};
 
-use crate::sshd::{Keyring, skip, sshd_config, wait_until};
+use crate::sshd::{Keyring, children, skip, sshd_config, wait_until};
 
 pub const NODES: [&str; 2] = ["node1", "node2"];
 
@@ -76,7 +77,7 @@ impl Machines {
             machines
                 .keyring
                 .know(&format!("{} {}", address(node), machines.keyring.public("host")));
-            machines.start_sshd(node);
+            machines.listen(node, address(node));
             // Their own files: nothing of netlab's cache is seen there.
             fs::create_dir_all(cache()).unwrap();
             machines.run(node, &["mount", "-t", "tmpfs", "tmpfs", cache().to_str().unwrap()]);
@@ -166,9 +167,10 @@ impl Machines {
         command
     }
 
-    pub fn start_sshd(&self, node: &str) {
-        let config = self.keyring.path(&format!("sshd_config.{node}"));
-        let text = sshd_config(&self.keyring, &format!("ListenAddress {}\n", address(node)));
+    /// Starts an sshd that listens at one of the machine's addresses.
+    pub fn listen(&self, node: &str, address: &str) {
+        let config = self.keyring.path(&format!("sshd_config.{address}"));
+        let text = sshd_config(&self.keyring, &format!("ListenAddress {address}\n"));
         fs::write(&config, text).unwrap();
         self.run(node, &["mkdir", "-p", "/run/sshd"]);
         let log = self.sshd_log(node);
@@ -179,7 +181,7 @@ impl Machines {
         );
         self.run(node, &["sh", "-c", &script]);
         wait_until("sshd listens", || {
-            fs::read_to_string(&log).is_ok_and(|text| text.contains("Server listening"))
+            fs::read_to_string(&log).is_ok_and(|text| text.contains(&format!("Server listening on {address}")))
         });
     }
 
@@ -297,6 +299,15 @@ impl Drop for Machines {
         let _ = self.apply(&steps);
         let _ = fs::remove_dir_all(self.folders.lab(&self.rig_lab));
     }
+}
+
+/// Ends a netlab that was started by [`Machines::spawn`] without warning, and gives what it has said.
+pub fn kill(netlab: Child) -> String {
+    // nsenter's child: netlab itself.
+    for netlab in children(netlab.id()) {
+        kill_process(netlab, Signal::KILL).unwrap();
+    }
+    said(&netlab.wait_with_output().unwrap())
 }
 
 pub fn said(output: &Output) -> String {

@@ -7,6 +7,8 @@
 )]
 
 mod cut;
+mod disks;
+mod doctor;
 mod keys;
 mod labs;
 mod machines;

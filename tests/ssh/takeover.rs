@@ -1,6 +1,8 @@
 //! The NIC that carries the session, taken into a bridge.
 
-use crate::machines::{Machines, said};
+use std::collections::BTreeSet;
+
+use crate::machines::{Machines, kill};
 use crate::sshd::wait_until;
 
 /// A lab on node1 whose network is carried by the NIC that node1 is reached by.
@@ -15,14 +17,18 @@ nics.mgmt = {{ {takeover} }}
 subnet = "10.0.1.0/24"
 uplink = "mgmt"
 stp = {stp}
-[vms.vm1]
-host = "node1"
-memory = "96MiB"
-nics = [{{ network = "service" }}]
+gateway = {{ address = "10.0.1.1", on = "node1" }}
 "#,
         machines.name
     );
     std::fs::write(machines.lab(), text).unwrap();
+}
+
+/// The bridge that has the NIC.
+fn bridge(machines: &Machines) -> Option<String> {
+    let link = machines.run("node1", &["ip", "-o", "link", "show", "mgmt"]);
+    let (_, rest) = link.split_once(" master ")?;
+    rest.split_whitespace().next().map(ToOwned::to_owned)
 }
 
 #[test]
@@ -47,9 +53,11 @@ fn it_is_taken_where_the_lab_says_so_and_given_back() {
     write_lab(&machines, "takeover = true", false);
     let before = machines.snapshot();
     let lab = machines.lab();
+    let guest = "[vms.vm1]\nhost = \"node1\"\nmemory = \"96MiB\"\nnics = [{ network = \"service\" }]\n";
+    let text = std::fs::read_to_string(&lab).unwrap();
+    std::fs::write(&lab, text + guest).unwrap();
     machines.good(&["up", lab.to_str().unwrap()]);
-    let ports = machines.run("node1", &["ip", "-o", "link", "show", "mgmt"]);
-    assert!(ports.contains(" master "), "{ports}");
+    assert!(bridge(&machines).is_some());
     machines.good(&["verify", lab.to_str().unwrap()]);
     machines.good(&["down", &machines.name]);
     assert_eq!(machines.snapshot(), before);
@@ -77,20 +85,55 @@ fn the_host_goes_back_although_netlab_is_gone() {
     let before = machines.snapshot();
     let lab = machines.lab();
     let up = machines.spawn(&["up", "--confirm-timeout", "10", lab.to_str().unwrap()]);
-    let is_taken = || {
-        machines
-            .run("node1", &["ip", "-o", "link", "show", "mgmt"])
-            .contains(" master ")
-    };
-    wait_until("the NIC is taken", is_taken);
-    // nsenter's child: netlab itself.
-    for netlab in crate::sshd::children(up.id()) {
-        rustix::process::kill_process(netlab, rustix::process::Signal::KILL).unwrap();
-    }
-    assert!(!said(&up.wait_with_output().unwrap()).contains("is up"));
-    wait_until("the NIC is free again", || !is_taken());
+    wait_until("the NIC is taken", || bridge(&machines).is_some());
+    assert!(!kill(up).contains("is up"));
+    wait_until("the NIC is free again", || bridge(&machines).is_none());
     let address = machines.run("node1", &["ip", "-o", "-4", "addr", "show", "mgmt"]);
     assert!(address.contains("10.200.1.2/24"), "{address}");
+    machines.good(&["down", &machines.name]);
+    assert_eq!(machines.snapshot(), before);
+}
+
+#[test]
+fn a_nic_given_back_so_that_the_way_is_cut_is_taken_again_by_the_host() {
+    let Some(machines) = Machines::new("given back") else {
+        return;
+    };
+    write_lab(&machines, "takeover = true", false);
+    let before = machines.snapshot();
+    let lab = machines.lab();
+    machines.good(&["up", lab.to_str().unwrap()]);
+    // The host got another address meanwhile, on the bridge, where its addresses are now; it goes with the bridge.
+    let taken_by = bridge(&machines).unwrap();
+    machines.run("ctl", &["ip", "addr", "add", "10.200.4.1/24", "dev", "eth1"]);
+    machines.run("node1", &["ip", "addr", "add", "10.200.4.2/24", "dev", &taken_by]);
+    machines.listen("node1", "10.200.4.2");
+    machines
+        .keyring
+        .know(&format!("10.200.4.2 {}", machines.keyring.public("host")));
+    machines.keyring.configure("Host 10.200.1.2\n  HostName 10.200.4.2\n");
+    // What it is reached by is all that the host puts back.
+    let reached_by = || -> BTreeSet<String> {
+        let lines = machines.snapshot().into_iter();
+        lines.filter(|line| !line.contains(" forward ")).collect()
+    };
+    let up = reached_by();
+
+    let down = machines.bad(&["down", "--confirm-timeout", "12", &machines.name]);
+    assert!(
+        down.contains("cut the way") && down.contains("undone it by itself"),
+        "{down}"
+    );
+    assert_eq!(reached_by(), up);
+
+    // Nobody is left to find out.
+    let down = machines.spawn(&["down", "--confirm-timeout", "5", &machines.name]);
+    wait_until("the NIC is given back", || bridge(&machines).is_none());
+    assert!(!kill(down).contains("is gone"));
+    wait_until("the NIC is taken again", || bridge(&machines).is_some());
+    wait_until("all is as it was", || reached_by() == up);
+
+    machines.keyring.configure("");
     machines.good(&["down", &machines.name]);
     assert_eq!(machines.snapshot(), before);
 }

@@ -198,17 +198,11 @@ impl<'a> Run<'a> {
         if let Some(master) = &link.master {
             self.exists(look, master)?;
         }
-        let group = mark::group(self.lab.as_str());
         let mut lines = vec![match &link.kind {
-            // Multicast goes to every port: with snooping on, a stray querier on the uplink's side would cut off the
-            // guests that rely on multicast without reporting it.
-            LinkKind::Bridge { stp, mac } => format!(
-                "link add name {name} group {group} address {} type bridge stp_state {} {}mcast_snooping 0",
-                mac.map_or_else(|| bridge_address(look, self.lab, name), |mac| mac.to_string()),
-                u8::from(*stp),
-                // Without spanning tree a new port's delay only loses its first packets.
-                if *stp { "" } else { "forward_delay 0 " },
-            ),
+            LinkKind::Bridge { stp, mac } => {
+                let address = mac.map_or_else(|| bridge_address(look, self.lab, name), |mac| mac.to_string());
+                add_bridge(self.lab, name, &address, *stp)
+            }
             LinkKind::Vlan { parent, id } => {
                 self.exists(look, parent)?;
                 if look.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
@@ -216,7 +210,10 @@ impl<'a> Run<'a> {
                         "{parent} is down, so VLAN device {name} on it cannot come up; bring {parent} up first"
                     )));
                 }
-                format!("link add link {parent} name {name} group {group} type vlan id {id}")
+                format!(
+                    "link add link {parent} name {name} group {} type vlan id {id}",
+                    mark::group(self.lab.as_str())
+                )
             }
         }];
         lines.extend(quiet(look, name));
@@ -246,7 +243,8 @@ impl<'a> Run<'a> {
         match link.kind {
             LinkKind::Bridge { mac: Some(mac), .. } => lines.push(format!("link set dev {name} address {mac}")),
             LinkKind::Bridge { mac: None, .. } if before.is_some_and(mark::address_is_given) => {
-                let address = uplink::address(look, self.lab, name);
+                // A NIC that the bridge has taken has the same.
+                let address = uplink::nic_in(look, self.lab, name).and_then(|nic| nic.address.clone());
                 let address = address.unwrap_or_else(|| bridge_address(look, self.lab, name));
                 lines.push(format!("link set dev {name} address {address}"));
             }
@@ -271,14 +269,21 @@ impl<'a> Run<'a> {
             return Ok(Vec::new());
         };
         self.own(look, name)?;
-        match index {
-            Some(seen) if seen != link.ifindex => Err(NetworkError::Swapped {
+        if let Some(seen) = index.filter(|seen| *seen != link.ifindex) {
+            return Err(NetworkError::Swapped {
                 name: name.clone(),
                 seen,
                 now: link.ifindex,
-            }),
-            _ => Ok(vec![format!("link del dev {name}")]),
+            });
         }
+        // What a host is reached by would go with the bridge.
+        let held = uplink::nic_in(look, self.lab, name).map(|nic| nic.ifname.as_str());
+        if let Some(nic) = held.filter(|nic| !self.stale.iter().any(|freed| freed.as_str() == *nic)) {
+            return Err(NetworkError::Refused(format!(
+                "NIC {nic} is still in {name}: it has to be given back first"
+            )));
+        }
+        Ok(vec![format!("link del dev {name}")])
     }
 
     /// The line that finishes a link: its mark in full.
@@ -333,6 +338,19 @@ impl<'a> Run<'a> {
             },
         ))
     }
+}
+
+/// The line that makes a bridge with this Ethernet address.
+pub(super) fn add_bridge(lab: &LabName, name: &IfName, address: &str, stp: bool) -> String {
+    // Multicast goes to every port: with snooping on, a stray querier on the uplink's side would cut off the guests
+    // that rely on multicast without reporting it.
+    format!(
+        "link add name {name} group {} address {address} type bridge stp_state {} {}mcast_snooping 0",
+        mark::group(lab.as_str()),
+        u8::from(stp),
+        // Without spanning tree a new port's delay only loses its first packets.
+        if stp { "" } else { "forward_delay 0 " },
+    )
 }
 
 /// Makes one line of all deletions where they are all that the lab has: by group the kernel waits once for its

@@ -19,15 +19,23 @@ pub(super) struct Look {
 impl Look {
     /// Looks.
     pub fn take(shell: &dyn Shell) -> Result<Self, CmdError> {
-        let mut links: Vec<RawLink> = read(shell, &["ip", "-json", "-details", "link", "show"])?;
-        let addresses: Vec<RawAddresses> = read(shell, &["ip", "-json", "address", "show"])?;
+        let cmds = [
+            &["ip", "-json", "-details", "link", "show"][..],
+            &["ip", "-json", "address", "show"],
+            &["ip", "-json", "route", "show", "table", "all"],
+        ];
+        let cmds = cmds.map(|argv| Cmd::new(argv.iter().copied()));
+        let printed = shell.check_all(&cmds)?;
+        let printed = |at: usize| (&cmds[at], printed.get(at).map(Vec::as_slice).unwrap_or_default());
+        let mut links: Vec<RawLink> = read(printed(0))?;
+        let addresses: Vec<RawAddresses> = read(printed(1))?;
         let mut addresses: BTreeMap<u32, _> = addresses.into_iter().map(|of| (of.ifindex, of.addr_info)).collect();
         for link in &mut links {
             link.addr_info = addresses.remove(&link.ifindex).unwrap_or_default();
         }
         Ok(Self {
             links,
-            routes: read(shell, &["ip", "-json", "route", "show", "table", "all"])?,
+            routes: read(printed(2))?,
         })
     }
 
@@ -42,12 +50,10 @@ impl Look {
     }
 }
 
-/// Runs a command that prints a JSON array; printing nothing at all is how `ip` says "none".
-fn read<T: DeserializeOwned>(shell: &dyn Shell, argv: &[&str]) -> Result<Vec<T>, CmdError> {
-    let cmd = Cmd::new(argv.iter().copied());
-    let stdout = shell.check(&cmd)?;
+/// The JSON array that a command printed; printing nothing at all is how `ip` says "none".
+fn read<T: DeserializeOwned>((cmd, stdout): (&Cmd, &[u8])) -> Result<Vec<T>, CmdError> {
     // An alias may hold any byte; one that is not text is nobody's mark, so what it says does not matter.
-    let text = String::from_utf8_lossy(&stdout);
+    let text = String::from_utf8_lossy(stdout);
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }

@@ -64,6 +64,13 @@ pub struct Failed {
     pub cause: NetworkError,
 }
 
+impl Failed {
+    /// The way to the host failed: what was asked of it may be done or not.
+    pub fn is_of_the_way(&self) -> bool {
+        matches!(self.cause, NetworkError::Command(CmdError::Io { .. }))
+    }
+}
+
 /// Why a network step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {

@@ -98,6 +98,13 @@ impl Standing {
         (standing, odd)
     }
 
+    /// The addresses of IPv6 that belong to the link itself.
+    pub fn link_local(link: &RawLink) -> impl Iterator<Item = Address> + use<'_> {
+        let is_own = |raw: &&RawAddress| raw.scope == "link" && matches!(raw.local, Some(IpAddr::V6(_)));
+        let own = link.addr_info.iter().filter(is_own);
+        own.filter_map(|raw| Address::read(raw, &link.ifname).ok())
+    }
+
     /// The same in the words of a site.
     pub fn config(&self) -> NicConfig {
         NicConfig {
@@ -206,6 +213,17 @@ impl Address {
 
     pub fn is_ipv4(&self) -> bool {
         matches!(self.net, IpNet::V4(_))
+    }
+
+    /// The lines that put it on `link` where the host had it a moment ago: whether somebody else has it too (RFC 4862,
+    /// 5.4) is not asked, since meanwhile it could be no route's source. Said again without the flag, the address
+    /// loses just that.
+    pub fn put_back_on(&self, link: &str) -> impl Iterator<Item = String> + use<> {
+        let unasked =
+            (!self.is_ipv4() && !self.nodad).then(|| format!("address replace {} nodad dev {link}", self.words()));
+        unasked
+            .into_iter()
+            .chain([format!("address replace {} dev {link}", self.words())])
     }
 
     /// The address as it stands on a bridge meanwhile: a label starts with its own link's name, temporary addresses

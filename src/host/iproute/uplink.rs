@@ -112,12 +112,7 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
     }
     lines.push(format!("link set dev {nic} {}", if was.up { "up" } else { "down" }));
     for address in was.in_order_of_adding() {
-        // The host had the address a moment ago, so whether somebody else has it too (RFC 4862, 5.4) is not asked:
-        // meanwhile it could be no route's source. Said again without the flag, the address loses just that.
-        if !address.is_ipv4() && !address.nodad {
-            lines.push(format!("address replace {} nodad dev {nic}", address.words()));
-        }
-        lines.push(format!("address replace {} dev {nic}", address.words()));
+        lines.extend(address.put_back_on(nic.as_str()));
     }
     move_routes(&mut lines, &was, ours.map(|_| (&bridge, &there)), (nic, &now));
     if ours.is_some() {
@@ -138,13 +133,12 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
     Ok(lines)
 }
 
-/// The Ethernet address of a NIC that `bridge` has taken, which it has then too.
-pub(super) fn address(look: &Look, lab: &LabName, bridge: &IfName) -> Option<String> {
-    let nic = look.links.iter().find(|link| {
+/// The NIC that `bridge` has taken.
+pub(super) fn nic_in<'a>(look: &'a Look, lab: &LabName, bridge: &IfName) -> Option<&'a RawLink> {
+    look.links.iter().find(|link| {
         let taken = matches!(Mark::read(link, lab), Mark::Taken { by, .. } if by == lab.as_str());
         taken && link.master.as_deref() == Some(bridge.as_str())
-    });
-    nic.and_then(|nic| nic.address.clone())
+    })
 }
 
 /// What stands on a link that may not be there.

@@ -8,8 +8,15 @@ use crate::host::survey::Kvm;
 
 /// Judges by libvirt's capabilities, the CPU's flags and the rights on /dev/kvm.
 pub(super) fn kvm(capabilities: &Node, shell: &dyn Shell) -> Result<Kvm, HostError> {
-    let found = shell.run(&Cmd::new(["stat", "-c", "%F %a %u %g", "/dev/kvm"]))?;
-    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    let stat = Cmd::new(["stat", "-c", "%F %a %u %g", "/dev/kvm"]);
+    let said: Vec<String> = shell
+        .run_all(&[stat, Cmd::new(CPUINFO)])?
+        .iter()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .collect();
+    let [found, info] = &said[..] else {
+        return Ok(Kvm::Absent);
+    };
     let device = found
         .trim()
         .strip_prefix("character special file ")
@@ -21,7 +28,7 @@ pub(super) fn kvm(capabilities: &Node, shell: &dyn Shell) -> Result<Kvm, HostErr
         .at(&["host", "cpu", "arch"])
         .map(|arch| arch.text.trim().to_owned())
         .unwrap_or_default();
-    if ["x86_64", "i686"].contains(&host.as_str()) && !has_flags(shell)? {
+    if ["x86_64", "i686"].contains(&host.as_str()) && !has_flags(info) {
         return Ok(Kvm::Useless(NO_FLAGS.to_owned()));
     }
     if !offers_kvm(capabilities, &host) {
@@ -53,7 +60,7 @@ pub(in crate::host) fn kvm_to_come(shell: &dyn Shell) -> Result<Kvm, HostError> 
     let x86 = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
     if shell.run(&Cmd::new(["test", "-c", "/dev/kvm"]))?.status != 0 {
         Ok(Kvm::Absent)
-    } else if x86 && !has_flags(shell)? {
+    } else if x86 && !has_flags(&String::from_utf8_lossy(&shell.check(&Cmd::new(CPUINFO))?)) {
         Ok(Kvm::Useless(NO_FLAGS.to_owned()))
     } else {
         Ok(Kvm::Usable)
@@ -62,10 +69,10 @@ pub(in crate::host) fn kvm_to_come(shell: &dyn Shell) -> Result<Kvm, HostError> 
 
 const NO_FLAGS: &str = "the CPU has neither vmx nor svm";
 
-fn has_flags(shell: &dyn Shell) -> Result<bool, HostError> {
-    let info = shell.check(&Cmd::new(["cat", "/proc/cpuinfo"]))?;
-    let info = String::from_utf8_lossy(&info);
-    Ok(info.split_whitespace().any(|word| word == "vmx" || word == "svm"))
+const CPUINFO: [&str; 2] = ["cat", "/proc/cpuinfo"];
+
+fn has_flags(info: &str) -> bool {
+    info.split_whitespace().any(|word| word == "vmx" || word == "svm")
 }
 
 fn offers_kvm(capabilities: &Node, host: &str) -> bool {

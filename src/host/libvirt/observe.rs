@@ -1,6 +1,7 @@
 //! What there is of domains on a host: a lab's own, and those of others, which must be known to keep away from them.
 
 use std::collections::BTreeMap;
+use std::thread;
 
 use virt::connect::Connect;
 use virt::domain::{Domain as VirDomain, DomainStateReason, DomainStateReasonEnum};
@@ -20,48 +21,77 @@ pub(super) type Domains = (BTreeMap<DomainName, Domain>, BTreeMap<DomainName, Do
 
 /// The domains of `lab`.
 pub(super) fn domains(conn: &Connect, lab: &LabName) -> Result<Domains, HostError> {
-    let doing = "reading a domain";
     let (mut domains, mut seen) = Domains::default();
-    for (handle, live, root) in all(conn)? {
-        if !matches!(name_of(&root), Ok(Some(name)) if name.lab() == lab) {
-            continue;
-        }
-        let Some((state, reason)) = unless_gone(handle.state(), doing)? else {
-            continue;
-        };
-        let state = state.to_raw();
-        let Some(inactive) = unless_gone(handle.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE), doing)? else {
-            continue;
-        };
-        let runs = matches!(state, sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_PAUSED);
-        let definitions = Definitions {
-            inactive: &inactive,
-            live: runs.then_some(live.as_str()),
-        };
-        let Some((name, mut domain)) = read(definitions).map_err(xml_failed(doing))? else {
-            continue;
-        };
-        domain.running = state == sys::VIR_DOMAIN_RUNNING;
-        // An unreadable note counts as none: the guest is then told again.
-        let told = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
-        domain.configured = told.and_then(|note| serde_json::from_str(&note.text).ok());
-        seen.insert(name.clone(), details(&root, condition(state, &reason)));
+    for (name, domain, how) in of_each(conn, |handle| of_lab(handle, lab))? {
+        seen.insert(name.clone(), how);
         domains.insert(name, domain);
     }
     Ok((domains, seen))
 }
 
-/// Every domain of the host with the XML of what runs, or of what is defined where nothing runs.
-fn all(conn: &Connect) -> Result<Vec<(VirDomain, String, Node)>, HostError> {
-    let doing = "listing domains";
-    let mut all = Vec::new();
-    for handle in conn.list_all_domains(0).map_err(failed(doing))? {
-        if let Some(xml) = unless_gone(handle.xml_desc(0), doing)? {
-            let root = Node::parse(&xml).map_err(xml_failed(doing))?;
-            all.push((handle, xml, root));
-        }
+/// A domain and how it was found; none where it is not `lab`'s.
+fn of_lab(handle: &VirDomain, lab: &LabName) -> Result<Option<(DomainName, Domain, DomainSeen)>, HostError> {
+    let doing = "reading a domain";
+    let Some((live, root)) = described(handle)? else {
+        return Ok(None);
+    };
+    if !matches!(name_of(&root), Ok(Some(name)) if name.lab() == lab) {
+        return Ok(None);
     }
-    Ok(all)
+    let Some((state, reason)) = unless_gone(handle.state(), doing)? else {
+        return Ok(None);
+    };
+    let state = state.to_raw();
+    let Some(inactive) = unless_gone(handle.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE), doing)? else {
+        return Ok(None);
+    };
+    let runs = matches!(state, sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_PAUSED);
+    let definitions = Definitions {
+        inactive: &inactive,
+        live: runs.then_some(live.as_str()),
+    };
+    let Some((name, mut domain)) = read(definitions).map_err(xml_failed(doing))? else {
+        return Ok(None);
+    };
+    domain.running = state == sys::VIR_DOMAIN_RUNNING;
+    // An unreadable note counts as none: the guest is then told again.
+    let told = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
+    domain.configured = told.and_then(|note| serde_json::from_str(&note.text).ok());
+    Ok(Some((name, domain, details(&root, condition(state, &reason)))))
+}
+
+/// The XML of what runs, or of what is defined where nothing runs.
+fn described(handle: &VirDomain) -> Result<Option<(String, Node)>, HostError> {
+    let doing = "listing domains";
+    let Some(xml) = unless_gone(handle.xml_desc(0), doing)? else {
+        return Ok(None);
+    };
+    let root = Node::parse(&xml).map_err(xml_failed(doing))?;
+    Ok(Some((xml, root)))
+}
+
+/// What `read` tells of every domain of the host. Several are asked about at a time, since each is a few questions and
+/// the way may be long.
+fn of_each<T: Send>(
+    conn: &Connect,
+    read: impl Fn(&VirDomain) -> Result<Option<T>, HostError> + Sync,
+) -> Result<Vec<T>, HostError> {
+    /// libvirt serves five requests of one connection at a time.
+    const WORKERS: usize = 4;
+    let handles = conn.list_all_domains(0).map_err(failed("listing domains"))?;
+    let read_some = |some: &[VirDomain]| -> Vec<_> { some.iter().map(&read).collect() };
+    let share = handles.len().div_ceil(WORKERS).max(1);
+    let told: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = handles
+            .chunks(share)
+            .map(|some| scope.spawn(|| read_some(some)))
+            .collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().flat_map(join).collect()
+    });
+    told.into_iter().filter_map(Result::transpose).collect()
 }
 
 /// None for a domain that has gone since it was listed.
@@ -108,7 +138,7 @@ fn details(root: &Node, condition: Condition) -> DomainSeen {
 
 /// Adds to `survey` what libvirt knows: domains and MAC addresses that are not `lab`'s, architectures and KVM.
 pub(super) fn survey(conn: &Connect, lab: &LabName, shell: &dyn Shell, survey: &mut Survey) -> Result<(), HostError> {
-    for (_, _, root) in all(conn)? {
+    for (_, root) in of_each(conn, described)? {
         let owner = match name_of(&root) {
             Ok(Some(name)) if name.lab() == lab => continue,
             Ok(Some(name)) => format!("lab {}", name.lab()),

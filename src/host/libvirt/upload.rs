@@ -37,10 +37,16 @@ impl Libvirt {
     pub fn bring(&self, local: &Path, label: &str, tell: &dyn Fn(u64)) -> Result<PathBuf, HostError> {
         let doing = format!("bringing {} to the host", local.display());
         let digest = digest(local)?;
+        let name = format!("{digest}.{}", escaped(label));
+        let there = format!("{FOLDER}/{name}");
+        // Having that name it is whole; a pool is not needed to see that.
+        if self.shell.run(&Cmd::new(["test", "-f", &there]))?.status == 0 {
+            return Ok(there.into());
+        }
         let copy = Copy {
             shell: self.shell.as_ref(),
             local,
-            name: format!("{digest}.{}", escaped(label)),
+            name,
             digest,
             doing: &doing,
             tell,

@@ -44,44 +44,73 @@ impl SshShell {
         })
     }
 
-    fn execute(&self, cmd: &Cmd) -> Result<Output, SshError> {
+    fn with<T>(&self, work: impl FnOnce(&mut Open) -> Result<T, SshError>) -> Result<T, SshError> {
         let mut place = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = match place.take() {
             Some(open) => open,
             None => Open::new(&self.settings)?,
         };
-        let output = open.run(cmd)?;
+        let done = work(&mut open)?;
         *place = Some(open);
-        Ok(output)
+        Ok(done)
     }
 }
 
 impl Shell for SshShell {
     fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
-        let failed = |source: io::Error| CmdError::Io {
-            command: cmd.to_string(),
-            source,
+        check(cmd)?;
+        let output = self.with(|open| open.run(cmd)).map_err(|error| failed(cmd, error))?;
+        found(cmd, output)
+    }
+
+    fn run_all(&self, cmds: &[Cmd]) -> Result<Vec<Output>, CmdError> {
+        cmds.iter().try_for_each(check)?;
+        let lines: Option<Vec<String>> = cmds.iter().map(line_with_input).collect();
+        let (Some(lines), Some(first)) = (lines.filter(|lines| fit(lines)), cmds.first()) else {
+            return cmds.iter().map(|cmd| self.run(cmd)).collect();
         };
-        let Some(program) = cmd.argv.first() else {
-            return Err(failed(ErrorKind::InvalidInput.into()));
-        };
-        if cmd.argv.iter().any(|word| word.contains('\0')) {
-            return Err(failed(io::Error::new(ErrorKind::InvalidInput, "a NUL in an argument")));
-        }
-        let output = self.execute(cmd).map_err(|error| failed(io::Error::other(error)))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        // timeout(1) exits with 127 where it cannot find the program; so does the shell where it cannot find that.
-        if output.status == 127 && said.starts_with("timeout: failed to run command") {
-            return Err(CmdError::NotFound {
-                program: program.clone(),
-            });
-        }
-        if output.status == 127 && said.contains("timeout: not found") {
-            return Err(CmdError::NotFound {
-                program: "timeout".to_owned(),
-            });
-        }
-        Ok(output)
+        let outputs = self
+            .with(|open| open.say(&lines))
+            .map_err(|error| failed(first, error))?;
+        outputs
+            .into_iter()
+            .zip(cmds)
+            .map(|(output, cmd)| found(cmd, output))
+            .collect()
+    }
+}
+
+fn failed(cmd: &Cmd, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> CmdError {
+    CmdError::Io {
+        command: cmd.to_string(),
+        source: io::Error::other(source),
+    }
+}
+
+/// Refuses what is no command.
+fn check(cmd: &Cmd) -> Result<(), CmdError> {
+    if cmd.argv.is_empty() {
+        return Err(failed(cmd, "no program"));
+    }
+    if cmd.argv.iter().any(|word| word.contains('\0')) {
+        return Err(failed(cmd, "a NUL in an argument"));
+    }
+    Ok(())
+}
+
+/// timeout(1) exits with 127 where it cannot find the program; so does the shell where it cannot find that.
+fn found(cmd: &Cmd, output: Output) -> Result<Output, CmdError> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let missing = if output.status != 127 {
+        None
+    } else if said.starts_with("timeout: failed to run command") {
+        cmd.argv.first().cloned()
+    } else {
+        said.contains("timeout: not found").then(|| "timeout".to_owned())
+    };
+    match missing {
+        Some(program) => Err(CmdError::NotFound { program }),
+        None => Ok(output),
     }
 }
 
@@ -113,10 +142,17 @@ fn line_with_input(cmd: &Cmd) -> Option<String> {
     fits.then(|| format!("printf %s {} | {line}", quote_on_a_line(text)))
 }
 
+/// Several commands fit on one line.
+fn fit(lines: &[String]) -> bool {
+    lines.iter().map(String::len).sum::<usize>() <= LINE_LIMIT
+}
+
 /// A session with the one shell in it.
 struct Open {
     channel: ssh2::Channel,
     session: Session,
+    /// [`PRELUDE`] was said.
+    greeted: bool,
 }
 
 impl Open {
@@ -125,29 +161,39 @@ impl Open {
         session.expect_answers();
         let mut channel = session.finish(|| session.ssh.channel_session())?;
         session.finish(|| channel.exec(LOOP))?;
-        let mut open = Self { channel, session };
-        // What the user's start-up files print comes before the answer, and is nobody's output.
-        open.say(PRELUDE)?;
-        Ok(open)
+        Ok(Self {
+            channel,
+            session,
+            greeted: false,
+        })
     }
 
     fn run(&mut self, cmd: &Cmd) -> Result<Output, SshError> {
-        self.session.expect_answers();
         match line_with_input(cmd) {
-            Some(line) => self.say(&line),
+            Some(line) => Ok(self.say(&[line])?.remove(0)),
             None => self.feed(cmd),
         }
     }
 
-    /// Has a line run, and takes what comes until the shell says that it is done.
-    fn say(&mut self, line: &str) -> Result<Output, SshError> {
-        let end = nonce();
-        let line = format!("{line}; s=$?; printf '%s %s,' {end} $s; printf %s {end} >&2\n");
+    /// Has commands run, all on one line, and takes what comes until the shell says that they are done: an output for
+    /// each.
+    fn say(&mut self, commands: &[String]) -> Result<Vec<Output>, SshError> {
+        self.session.expect_answers();
+        // What the user's start-up files print comes before that is done, and is nobody's output.
+        let prelude = Some(PRELUDE.to_owned()).filter(|_| !self.greeted);
+        let all: Vec<&String> = prelude.iter().chain(commands).collect();
+        let ends: Vec<String> = all.iter().map(|_| nonce()).collect();
+        let greeting = usize::from(prelude.is_some());
+        let commands = all.iter().zip(&ends);
+        let commands =
+            commands.map(|(command, end)| format!("{command}; s=$?; printf '%s %s,' {end} $s; printf %s {end} >&2"));
+        let line = commands.collect::<Vec<_>>().join("; ") + "\n";
         let mut exchange = Exchange::new(line.as_bytes());
         loop {
             let moved = exchange.step(&self.session, &mut self.channel)?;
-            if let Some(output) = exchange.ended_by(&end) {
-                return Ok(output);
+            if let Some(mut outputs) = exchange.ended_by(&ends) {
+                self.greeted = true;
+                return Ok(outputs.split_off(greeting));
             }
             if self.channel.eof() {
                 return Err(self.session.broken(&io::Error::other(format!(
@@ -162,6 +208,7 @@ impl Open {
     /// Runs a command in a channel of its own, with input of any kind and size.
     fn feed(&self, cmd: &Cmd) -> Result<Output, SshError> {
         let session = &self.session;
+        session.expect_answers();
         let mut channel = session.finish(|| session.ssh.channel_session())?;
         let script = format!("{PRELUDE}; exec {}", line(&cmd.argv));
         session.finish(|| channel.exec(&format!("exec sh -c {}", quote(&script))))?;
@@ -238,19 +285,34 @@ impl<'a> Exchange<'a> {
         Ok(moved)
     }
 
-    /// The command's output, once the shell has said `end` on both ways.
-    fn ended_by(&mut self, end: &str) -> Option<Output> {
-        let stderr = self.stderr.strip_suffix(end.as_bytes())?;
-        let said = self.stdout.strip_suffix(b",")?;
-        let space = said.iter().rposition(|byte| *byte == b' ')?;
-        let status = std::str::from_utf8(&said[space + 1..]).ok()?.parse().ok()?;
-        let stdout = said[..space].strip_suffix(end.as_bytes())?;
-        Some(Output {
-            status,
-            stdout: stdout.to_vec(),
-            stderr: stderr.to_vec(),
-        })
+    /// The commands' outputs, once the shell has said all of `ends` on both ways.
+    fn ended_by(&self, ends: &[String]) -> Option<Vec<Output>> {
+        let last = ends.last()?.as_bytes();
+        if !self.stderr.ends_with(last) || !self.stdout.ends_with(b",") {
+            return None;
+        }
+        let (mut stdout, mut stderr) = (self.stdout.as_slice(), self.stderr.as_slice());
+        let mut outputs = Vec::new();
+        for end in ends {
+            let (printed, behind) = split(stdout, end)?;
+            let (said, rest) = split(stderr, end)?;
+            let comma = behind.iter().position(|byte| *byte == b',')?;
+            let status = std::str::from_utf8(behind[..comma].strip_prefix(b" ")?).ok()?;
+            outputs.push(Output {
+                status: status.parse().ok()?,
+                stdout: printed.to_vec(),
+                stderr: said.to_vec(),
+            });
+            (stdout, stderr) = (&behind[comma + 1..], rest);
+        }
+        (stdout.is_empty() && stderr.is_empty()).then_some(outputs)
     }
+}
+
+/// What stands before the first `end`, and behind it.
+fn split<'a>(text: &'a [u8], end: &str) -> Option<(&'a [u8], &'a [u8])> {
+    let at = text.windows(end.len()).position(|word| word == end.as_bytes())?;
+    Some((&text[..at], &text[at + end.len()..]))
 }
 
 /// Waits where nothing can be moved.
@@ -335,11 +397,21 @@ mod tests {
         let mut exchange = Exchange::new(b"");
         exchange.stdout = b"x 0,abc 7,".to_vec();
         exchange.stderr = b"why abc".to_vec();
-        assert_eq!(exchange.ended_by("other"), None);
-        let output = exchange.ended_by("abc").unwrap();
-        assert_eq!(
-            (output.status, output.stdout, output.stderr),
-            (7, b"x 0,".to_vec(), b"why ".to_vec())
-        );
+        assert_eq!(exchange.ended_by(&["other".to_owned()]), None);
+        let output = |status, stdout: &[u8], stderr: &[u8]| Output {
+            status,
+            stdout: stdout.to_vec(),
+            stderr: stderr.to_vec(),
+        };
+        let ended = exchange.ended_by(&["abc".to_owned()]).unwrap();
+        assert_eq!(ended, [output(7, b"x 0,", b"why ")]);
+
+        exchange.stdout = b"one,abc 0,two, 3xyz 1,".to_vec();
+        exchange.stderr = b"abcwhyxy".to_vec();
+        let ends = ["abc", "xyz"].map(ToOwned::to_owned);
+        assert_eq!(exchange.ended_by(&ends), None);
+        exchange.stderr.push(b'z');
+        let ended = exchange.ended_by(&ends).unwrap();
+        assert_eq!(ended, [output(0, b"one,", b""), output(1, b"two, 3", b"why")]);
     }
 }
