@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use liblzma::stream::{CONCATENATED, Stream};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -14,6 +16,8 @@ use crate::lab::Compression;
 
 /// Bytes read from the download and written to the disk at a time.
 const CHUNK: usize = 64 * 1024;
+/// Chunks that may be unpacked and not yet written.
+const AHEAD: usize = 16;
 /// Most memory that an xz stream may ask for, in bytes: `xz -9` asks for 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
 /// Bytes written between two looks at the free space.
@@ -178,33 +182,30 @@ pub fn unpack(follower: Follower, compression: Compression, mut sink: Sink) -> R
     })
 }
 
+/// Unpacks in this thread, while another one takes sums and writes.
 fn drain<D: Read>(
     mut decoder: D,
     sink: &mut Sink,
     inner: impl FnOnce(D) -> BufReader<Follower>,
 ) -> Result<Follower, UnpackError> {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        // Filled to the end, so that holes are found at the same places whatever a decoder gives at a time.
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match decoder.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(length) => filled += length,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(if inner(decoder).get_ref().abandoned {
-                        UnpackError::Abandoned
-                    } else {
-                        UnpackError::Corrupt(error)
-                    });
-                }
-            }
-        }
-        sink.take(&buffer[..filled])?;
-        if filled < buffer.len() {
-            break;
-        }
+    let (decoded, written) = thread::scope(|scope| {
+        let (give, take) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
+        let writer = scope.spawn(move || take.iter().try_for_each(|bytes| sink.take(&bytes)));
+        let decoded = decode(&mut decoder, &give);
+        drop(give);
+        (
+            decoded,
+            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    // A writer that has given up is the reason why nobody takes any more.
+    written?;
+    if let Err(error) = decoded {
+        return Err(if inner(decoder).get_ref().abandoned {
+            UnpackError::Abandoned
+        } else {
+            UnpackError::Corrupt(error)
+        });
     }
     let mut source = inner(decoder);
     match source.fill_buf().map(<[u8]>::is_empty) {
@@ -214,6 +215,19 @@ fn drain<D: Read>(
         ))),
         Err(_) if source.get_ref().abandoned => Err(UnpackError::Abandoned),
         Err(error) => Err(UnpackError::Corrupt(error)),
+    }
+}
+
+/// Gives chunks, each filled to the end, so that holes are found at the same places whatever a decoder gives at a time.
+/// Ends early where nobody takes them.
+fn decode(decoder: &mut impl Read, give: &mpsc::SyncSender<Vec<u8>>) -> std::io::Result<()> {
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        decoder.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
+        let last = chunk.len() < CHUNK;
+        if give.send(chunk).is_err() || last {
+            return Ok(());
+        }
     }
 }
 
