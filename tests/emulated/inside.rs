@@ -166,12 +166,19 @@ fn qemu_is_probed_by_the_first_machine_only() {
         let folder = bench.machine(host).join("var/cache/libvirt/qemu/capabilities");
         let files = fs::read_dir(folder).unwrap().flatten();
         files
-            .map(|file| (file.file_name(), (fs::read(file.path()).unwrap(), file.path())))
+            .map(|file| {
+                (
+                    file.file_name(),
+                    (fs::read_to_string(file.path()).unwrap(), file.path()),
+                )
+            })
             .collect()
     };
     let (learned, given) = (known(&first), known(&second));
     assert!(!learned.is_empty());
     for (name, (text, path)) in learned {
+        // But for what would cost every guest's start half a second.
+        let text = text.replace("  <flag name='cpu-unavailable-features'/>\n", "");
         assert_eq!(given[&name].0, text);
         // A daemon writes what it learns after it has written its own number.
         let written = |path: &Path| fs::metadata(path).map(|m| (m.mtime(), m.mtime_nsec())).unwrap();
