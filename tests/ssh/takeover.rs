@@ -88,8 +88,8 @@ fn the_host_goes_back_although_netlab_is_gone() {
     wait_until("the NIC is taken", || bridge(&machines).is_some());
     assert!(!kill(up).contains("is up"));
     wait_until("the NIC is free again", || bridge(&machines).is_none());
-    let address = machines.run("node1", &["ip", "-o", "-4", "addr", "show", "mgmt"]);
-    assert!(address.contains("10.200.1.2/24"), "{address}");
+    let addresses = || machines.run("node1", &["ip", "-o", "-4", "addr", "show", "mgmt"]);
+    wait_until("its address is back", || addresses().contains("10.200.1.2/24"));
     machines.good(&["down", &machines.name]);
     assert_eq!(machines.snapshot(), before);
 }
