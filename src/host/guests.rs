@@ -15,7 +15,7 @@ use crate::lab::ConsoleKind;
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig};
 
-/// How often a guest is started or told again that a restart of libvirt's daemon came in between of.
+/// How often a guest is started or told again where a restart of libvirt's daemon came in between.
 const RETRIES: u32 = 3;
 
 /// Places for booting guests on one machine.

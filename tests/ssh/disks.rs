@@ -5,25 +5,11 @@ use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::files::guest_files;
 use crate::machines::{Machines, kill};
 use crate::sshd::{skip, wait_until};
 
 const FOLDER: &str = "/var/lib/libvirt/images/netlab-images";
-
-/// The disk of the guest that has only a screen and a keyboard, built once.
-fn disk() -> Result<PathBuf, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-guest");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vga/build-guest");
-    let built = Command::new(script)
-        .arg(&folder)
-        .output()
-        .map_err(|error| error.to_string())?;
-    if built.status.success() {
-        return Ok(folder.join("shell.img"));
-    }
-    let said = String::from_utf8_lossy(&built.stderr);
-    Err(format!("no guest: {}", said.lines().last().unwrap_or_default()))
-}
 
 fn digest(file: &Path) -> String {
     let digest = Sha256::digest(std::fs::read(file).unwrap());
@@ -33,8 +19,8 @@ fn digest(file: &Path) -> String {
 
 /// Machines, and a lab of guests on node1 that boot from `disk` in that format.
 fn machines(test: &str, format: &str, guests: usize) -> Option<(Machines, PathBuf)> {
-    let disk = match disk() {
-        Ok(disk) => disk,
+    let disk = match guest_files() {
+        Ok(built) => built.join("shell.img"),
         Err(why) => {
             skip(test, &why);
             return None;

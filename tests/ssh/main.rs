@@ -9,6 +9,8 @@
 mod cut;
 mod disks;
 mod doctor;
+#[path = "../vga/files.rs"]
+mod files;
 mod keys;
 mod labs;
 mod machines;

@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use netlab::folders::Folders;
 use netlab::guest::{Session, SessionError, Transcript};
@@ -19,34 +18,14 @@ use netlab::plan::Step;
 use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind};
 use tempfile::TempDir;
 
+pub use crate::files::guest_files;
+
 /// An emulated host. Whatever is left on it goes with this value.
 pub struct Bench {
     pub lab: LabName,
     pub host: LinuxHost,
     rig: Rig,
     temp: TempDir,
-}
-
-/// The guest's files, built once.
-pub fn guest_files() -> Result<PathBuf, String> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let build = || {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-guest");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vga/build-guest");
-        let built = Command::new(script)
-            .arg(&folder)
-            .output()
-            .map_err(|error| error.to_string())?;
-        if built.status.success() {
-            return Ok(folder);
-        }
-        let said = String::from_utf8_lossy(&built.stderr);
-        Err(format!(
-            "the guest cannot be built: {}",
-            said.lines().last().unwrap_or_default()
-        ))
-    };
-    BUILT.get_or_init(build).clone()
 }
 
 impl Bench {

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod files;
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 #[path = "../end_to_end/bench.rs"]
 mod lab_bench;

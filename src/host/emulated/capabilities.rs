@@ -34,7 +34,7 @@ fn last_change(files: impl IntoIterator<Item = PathBuf>) -> Option<i64> {
     times.max()
 }
 
-/// A line of what is known that no machine is given: whoever starts a guest would be asked for it.
+/// A line of what is known that no machine is given, for it makes every start of a guest slow.
 ///
 /// Where an emulator can name its CPU's missing features, libvirt (9.0; qemuProcessFetchGuestCPU in
 /// src/qemu/qemu_process.c) reads every property of each new guest's CPU, some 400 messages and 0.5 s of a processor
