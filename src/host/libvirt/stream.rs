@@ -10,9 +10,9 @@ use virt::stream::Stream;
 use super::line::is_alive;
 use crate::guest::{Console, ConsoleError};
 
-/// The shortest and the longest wait before asking again. Between them an eighth of the time that nothing came: an
-/// answer is late by no more than that, and a guest that boots in silence costs next to nothing.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(8));
+/// The shortest and the longest wait before asking again. Between them a 32nd of the time that nothing came: an answer
+/// is late by no more than that, and a guest that boots in silence costs next to nothing.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
 /// How long a guest's console may take no input before sending counts as failed.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
@@ -20,12 +20,18 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct StreamConsole {
     stream: Stream,
     conn: Connect,
+    /// When something last came or went.
+    moved: Instant,
 }
 
 impl StreamConsole {
     /// Takes a stream of `conn` made with `VIR_STREAM_NONBLOCK` on which a console was opened.
     pub(super) fn new(stream: Stream, conn: Connect) -> Self {
-        Self { stream, conn }
+        Self {
+            stream,
+            conn,
+            moved: Instant::now(),
+        }
     }
 
     /// Why the stream ended: the guest has, or only the way to it.
@@ -46,12 +52,12 @@ impl Drop for StreamConsole {
 
 impl Console for StreamConsole {
     fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
-        let began = Instant::now();
-        let deadline = began + wait;
+        let deadline = Instant::now() + wait;
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match self.stream.recv(&mut buffer).map(usize::try_from) {
                 Ok(Ok(got)) if got > 0 => {
+                    self.moved = Instant::now();
                     buffer.truncate(got);
                     return Ok(buffer);
                 }
@@ -63,7 +69,7 @@ impl Console for StreamConsole {
             if left.is_zero() {
                 return Ok(Vec::new());
             }
-            std::thread::sleep(left.min(pause(began.elapsed())));
+            std::thread::sleep(left.min(pause(self.moved.elapsed())));
         }
     }
 
@@ -74,7 +80,8 @@ impl Console for StreamConsole {
             match self.stream.send(rest).map(usize::try_from) {
                 Ok(Ok(sent)) => {
                     rest = rest.get(sent..).unwrap_or_default();
-                    deadline = Instant::now() + SEND_LIMIT;
+                    self.moved = Instant::now();
+                    deadline = self.moved + SEND_LIMIT;
                 }
                 Ok(Err(_)) if Instant::now() >= deadline => {
                     return Err(ConsoleError::Failed("the guest takes no input".to_owned()));
@@ -87,7 +94,7 @@ impl Console for StreamConsole {
     }
 }
 
-/// How long to wait before asking again, where nothing came for `silence`.
+/// How long to wait before asking again, where nothing came or went for `silence`.
 fn pause(silence: Duration) -> Duration {
-    (silence / 8).clamp(PAUSE.0, PAUSE.1)
+    (silence / 32).clamp(PAUSE.0, PAUSE.1)
 }
