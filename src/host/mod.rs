@@ -111,6 +111,18 @@ pub trait StepLog: Sync {
     fn cancelled(&self) -> bool;
 }
 
+/// Nobody listens, and nobody asks to stop.
+impl StepLog for () {
+    fn begin(&self, _: &[Step]) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn end(&self, _: &[Step], _: Result<(), &StepError>) {}
+    fn note(&self, _: &Step, _: &str) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
 fn no_screens(domain: &DomainName) -> HostError {
     HostError::Other {
         doing: format!("opening the screen of {domain}"),

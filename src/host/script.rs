@@ -250,11 +250,11 @@ impl Out {
 }
 
 fn seed_disk(name: &DomainName) -> String {
-    format!("{DISKS}/{name}.seed.iso")
+    format!("{DISKS}/{}", name.seed_file())
 }
 
 fn disk(name: &DomainName) -> String {
-    format!("{DISKS}/{name}.qcow2")
+    format!("{DISKS}/{}", name.disk_file())
 }
 
 /// One word for a POSIX shell, whatever is in it.

@@ -241,7 +241,28 @@ impl DomainName {
     pub fn vm(&self) -> &VmName {
         &self.vm
     }
+    /// The file name of the guest's own disk.
+    pub fn disk_file(&self) -> String {
+        format!("{self}{DISK_SUFFIX}")
+    }
+    /// The file name of the disk that its cloud-init reads.
+    pub fn seed_file(&self) -> String {
+        format!("{self}{SEED_SUFFIX}")
+    }
+    /// Whose own disk has this file name.
+    pub fn of_disk_file(file: &str) -> Option<Self> {
+        Self::try_from(file.strip_suffix(DISK_SUFFIX)?.to_owned()).ok()
+    }
+    /// Whose seed disk has this file name.
+    pub fn of_seed_file(file: &str) -> Option<Self> {
+        Self::try_from(file.strip_suffix(SEED_SUFFIX)?.to_owned()).ok()
+    }
 }
+
+/// What the file names of a guest's disks have behind its domain's name.
+const DISK_SUFFIX: &str = ".qcow2";
+const SEED_SUFFIX: &str = ".seed.iso";
+
 impl std::fmt::Display for DomainName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(&format!("{}.{}", self.lab, self.vm))

@@ -1,7 +1,7 @@
 //! `netlab script`: run by hand on a fresh host, it makes what `up` makes there.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -124,4 +124,71 @@ fn a_host_that_the_lab_does_not_have_is_named_with_those_it_has() {
     };
     let said = bench.bad(&["script", bench.file(), "node3"], 2);
     assert!(said.contains("node1, node2"), "{said}");
+}
+
+/// What xorriso(1) says of the seed disk of `vm1`, and what cloud-init would read from it.
+const LOOK_AT_SEED: &str = r#"cd "$(mktemp -d)"
+xorriso -report_about WARNING -osirrox on -indev "$1" -pvd_info -extract / seed
+cat seed/meta-data seed/network-config seed/user-data
+"#;
+
+#[test]
+fn a_guest_with_cloud_init_gets_its_seed_disk_from_the_script_too() {
+    let test = "a_guest_with_cloud_init_gets_its_seed_disk_from_the_script_too";
+    let Some(bench) = Bench::new(test, "sci", HOSTS) else {
+        return;
+    };
+    if Command::new("xorriso").arg("-version").output().is_err() {
+        // Past the capture of test output.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: xorriso is not installed");
+        return;
+    }
+    // Nothing boots from it, and nothing has to.
+    let disk = bench.path("empty.img");
+    std::fs::write(&disk, vec![0; 1 << 20]).unwrap();
+    let guest = format!(
+        r#"
+[networks.service]
+subnet = "10.0.1.0/24"
+[vms.vm1]
+host = "node1"
+image = "cloud"
+nics = [{{ network = "service", address = "10.0.1.7" }}]
+[images.cloud]
+mirrors = ["{}"]
+format = "raw"
+cloud_init = true
+console = {{ kind = "serial", login = {{ user = "me", password = "it's: \"me\"" }} }}
+"#,
+        disk.display()
+    );
+    bench.good(&["up", bench.file()]);
+    bench.write(&format!("{HOSTS}{guest}"));
+    let script = bench.good(&["script", bench.file(), "node1"]);
+    let mut shell = bench.enter("node1");
+    let mut shell = shell
+        .arg("sh")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = shell.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}\n{script}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let domain = format!("{}.vm1", bench.name);
+    let xml = bench.inside("node1", &["virsh", "-q", "dumpxml", &domain]);
+    let seed = format!("/var/lib/libvirt/images/{domain}.seed.iso");
+    assert!(xml.contains(&format!("<source file='{seed}'")), "{xml}");
+    let said = bench.inside("node1", &["sh", "-euc", LOOK_AT_SEED, "sh", &seed]);
+    for word in ["cidata", "local-hostname: \"vm1\"", "10.0.1.7/24", "it's: \\\"me\\\""] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    bench.write(HOSTS);
+    bench.good(&["down", &bench.name]);
+    bench.assert_as_before();
 }

@@ -6,27 +6,14 @@
 mod damage;
 mod labs;
 
+use netlab::host::Host;
 use netlab::host::sim::{SimSite, When};
-use netlab::host::{Host, StepError, StepLog};
-use netlab::plan::{Plan, Step, plan};
+use netlab::plan::{Plan, plan};
 use netlab::state::Site;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use damage::{damage, damaged, possible};
-
-struct Silent;
-
-impl StepLog for Silent {
-    fn begin(&self, _: &[Step]) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn end(&self, _: &[Step], _: Result<(), &StepError>) {}
-    fn note(&self, _: &Step, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
 
 /// Runs a plan as the executor does: a stage goes to its end on every host, an error ends the run after it.
 fn run(site: &SimSite, plan: &Plan) -> Result<(), String> {
@@ -34,7 +21,7 @@ fn run(site: &SimSite, plan: &Plan) -> Result<(), String> {
     for (stage, hosts) in &plan.stages {
         let mut errors = Vec::new();
         for (host, steps) in hosts {
-            let result = site.host(host).apply(&lab, steps, &Silent);
+            let result = site.host(host).apply(&lab, steps, &());
             errors.extend(
                 result
                     .err()

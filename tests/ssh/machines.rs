@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use netlab::folders::Folders;
 use netlab::host::emulated::{Rig, init_pid};
 use netlab::host::shell::NamespaceShell;
-use netlab::host::{Cmd, Host, Shell, StepError, StepLog};
+use netlab::host::{Cmd, Host, Shell};
 use netlab::lab::{Cable, CableEnd, HostName, LabName};
 use netlab::plan::Step;
 use netlab::state::{Machine, MachineKind, MachineNic};
@@ -33,19 +33,6 @@ pub struct Machines {
     rig_lab: LabName,
     folders: Folders,
     _state: tempfile::TempDir,
-}
-
-struct Quiet;
-
-impl StepLog for Quiet {
-    fn begin(&self, _: &[Step]) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn end(&self, _: &[Step], _: Result<(), &StepError>) {}
-    fn note(&self, _: &Step, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
 }
 
 impl Machines {
@@ -135,7 +122,7 @@ impl Machines {
     }
 
     fn apply(&self, steps: &[Step]) -> Result<(), String> {
-        let result = self.rig.apply(&self.rig_lab, steps, &Quiet);
+        let result = self.rig.apply(&self.rig_lab, steps, &());
         result.map_err(|errors| {
             let lines = errors.iter().map(|error| format!("{error}: {}", error.source));
             lines.collect::<Vec<_>>().join("; ")

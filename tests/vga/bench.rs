@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use netlab::folders::Folders;
 use netlab::guest::{Session, SessionError, Transcript};
+use netlab::host::Host;
 use netlab::host::emulated::Rig;
 use netlab::host::guests::BootSlots;
 use netlab::host::linux::{LinuxHost, Place};
-use netlab::host::{Host, StepError, StepLog};
 use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, LabName, Login};
 use netlab::plan::Step;
 use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind};
@@ -63,7 +63,7 @@ impl Bench {
             alive: true,
         };
         let steps = [Step::CreateMachine(node()), Step::ConfigureMachine(node(), machine)];
-        rig.apply(&lab, &steps, &Quiet).unwrap();
+        rig.apply(&lab, &steps, &()).unwrap();
         let place = Place::Emulated(lab.clone(), node());
         Self {
             host: LinuxHost::new(place, folders.clone(), Arc::new(BootSlots::default())),
@@ -99,7 +99,7 @@ impl Bench {
             Step::DefineDomain(name.clone(), Box::new(domain)),
             Step::StartDomain(name.clone()),
         ];
-        self.host.apply(&self.lab, &steps, &Quiet).unwrap();
+        self.host.apply(&self.lab, &steps, &()).unwrap();
         name
     }
 
@@ -109,7 +109,7 @@ impl Bench {
             name: name.clone(),
             uuid: uuid(name),
         };
-        self.host.apply(&self.lab, &[stop], &Quiet).unwrap();
+        self.host.apply(&self.lab, &[stop], &()).unwrap();
     }
 
     /// Opens a session on a guest's screen.
@@ -133,7 +133,7 @@ impl Drop for Bench {
                 }
             }
         }
-        let _ = self.rig.apply(&self.lab, &[Step::RemoveMachine(node())], &Quiet);
+        let _ = self.rig.apply(&self.lab, &[Step::RemoveMachine(node())], &());
     }
 }
 
@@ -174,18 +174,5 @@ pub fn with_login(password: &str) -> ImageConsole {
             password: Some(password.to_owned()),
         }),
         ..image()
-    }
-}
-
-struct Quiet;
-
-impl StepLog for Quiet {
-    fn begin(&self, _: &[Step]) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn end(&self, _: &[Step], _: Result<(), &StepError>) {}
-    fn note(&self, _: &Step, _: &str) {}
-    fn cancelled(&self) -> bool {
-        false
     }
 }

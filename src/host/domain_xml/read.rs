@@ -130,7 +130,7 @@ fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
             .filter(|disk| disk.attr("device").unwrap_or("disk") == "disk")
     };
     let file = |disk: &Node| attr(disk, &["source"], "file");
-    let overlay = format!("/{name}.qcow2");
+    let overlay = format!("/{}", name.disk_file());
     let own = disks().find(|disk| file(disk).ends_with(&overlay));
     let (bus, base, format) = match own.or_else(|| disks().next()) {
         None => Default::default(),
@@ -151,7 +151,7 @@ fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
 
 /// What the guest's seed disk says, if it has that disk. The disk itself is not looked into: our note tells.
 fn seed(root: &Node, devices: &Node, name: &DomainName) -> Option<GuestConfig> {
-    let file = format!("/{name}.seed.iso");
+    let file = format!("/{}", name.seed_file());
     let has = |disk: &Node| attr(disk, &["source"], "file").ends_with(&file);
     devices.all("disk").find(|disk| has(disk))?;
     serde_json::from_str(&text(mark_of(root)?, "seed")).ok()

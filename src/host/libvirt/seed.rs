@@ -9,16 +9,9 @@ use crate::host::HostError;
 use crate::image::seed::Seed;
 use crate::state::{DomainName, GuestConfig, uuid_from};
 
-/// What a seed's file name has behind the domain's name.
-pub(super) const SUFFIX: &str = ".seed.iso";
-
 /// The seed of a domain.
 pub(super) fn path(name: &DomainName) -> String {
-    format!("{}/{}", volumes::folder(name.lab()), file(name))
-}
-
-fn file(name: &DomainName) -> String {
-    format!("{name}{SUFFIX}")
+    format!("{}/{}", volumes::folder(name.lab()), name.seed_file())
 }
 
 /// Writes the seed of a guest, in place of the one it has.
@@ -34,7 +27,7 @@ pub(super) fn write(conn: &Connect, name: &DomainName, config: &GuestConfig) -> 
     delete(&pool, name, &doing)?;
     let size = disk.len() as u64;
     // It holds a password: only libvirt reads it.
-    let xml = upload::volume_xml(&file(name), size, "0600").map_err(xml_failed(&doing))?;
+    let xml = upload::volume_xml(&name.seed_file(), size, "0600").map_err(xml_failed(&doing))?;
     let volume = StorageVol::create_xml(&pool, &xml, 0).map_err(failed(&doing))?;
     let written = upload::pour(conn, &volume, size, &mut disk.as_slice(), &doing, &|_| ());
     if written.is_err() {
@@ -47,7 +40,7 @@ pub(super) fn write(conn: &Connect, name: &DomainName, config: &GuestConfig) -> 
 /// Deletes the seed of a guest; one that is not there counts as deleted.
 pub(super) fn delete(pool: &StoragePool, name: &DomainName, doing: &str) -> Result<(), HostError> {
     match pool
-        .lookup_storage_vol_by_name(&file(name))
+        .lookup_storage_vol_by_name(&name.seed_file())
         .and_then(|volume| volume.delete(0))
     {
         Err(error) if code(&error) != NO_VOLUME => Err(failed(doing)(error)),

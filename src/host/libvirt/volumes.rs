@@ -28,13 +28,9 @@ pub(super) fn folder(lab: &LabName) -> String {
     format!("/var/lib/libvirt/images/netlab.{lab}")
 }
 
-fn file(name: &DomainName) -> String {
-    format!("{name}.qcow2")
-}
-
 /// The overlay of a domain.
 pub(super) fn path(name: &DomainName) -> String {
-    format!("{}/{}", folder(name.lab()), file(name))
+    format!("{}/{}", folder(name.lab()), name.disk_file())
 }
 
 /// Whose the pool of this name is.
@@ -88,13 +84,10 @@ pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<Disks, HostError>
     pool.refresh(0).map_err(failed(doing))?;
     for volume in pool.list_all_volumes(0).map_err(failed(doing))? {
         let file = volume.name().map_err(failed(doing))?;
-        let of = |suffix| {
-            let name = DomainName::try_from(file.strip_suffix(suffix)?.to_owned()).ok()?;
-            (name.lab() == lab).then_some(name)
-        };
-        if let Some(name) = of(".qcow2") {
+        let ours = |name: &DomainName| name.lab() == lab;
+        if let Some(name) = DomainName::of_disk_file(&file).filter(ours) {
             disks.volumes.insert(name, read(&volume, doing)?);
-        } else if let Some(name) = of(seed::SUFFIX) {
+        } else if let Some(name) = DomainName::of_seed_file(&file).filter(ours) {
             disks.seeds.insert(name);
         }
     }
@@ -141,7 +134,7 @@ pub(super) fn create(conn: &Connect, name: &DomainName, volume: &Volume, shell: 
     });
     if made.is_err() {
         // It is what went wrong that the user should hear of.
-        let exists = pool.lookup_storage_vol_by_name(&file(name)).is_ok();
+        let exists = pool.lookup_storage_vol_by_name(&name.disk_file()).is_ok();
         if !exists {
             drop(base::forget(&folder(name.lab()), name, shell));
         }
@@ -151,7 +144,7 @@ pub(super) fn create(conn: &Connect, name: &DomainName, volume: &Volume, shell: 
 }
 
 fn is_there(pool: &StoragePool, name: &DomainName, volume: &Volume) -> bool {
-    let found = pool.lookup_storage_vol_by_name(&file(name)).ok();
+    let found = pool.lookup_storage_vol_by_name(&name.disk_file()).ok();
     found
         .and_then(|found| read(&found, "").ok())
         .is_some_and(|found| found == *volume)
@@ -181,7 +174,7 @@ pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Re
     };
     seed::delete(&pool, name, &doing)?;
     match pool
-        .lookup_storage_vol_by_name(&file(name))
+        .lookup_storage_vol_by_name(&name.disk_file())
         .and_then(|volume| volume.delete(0))
     {
         Err(error) if code(&error) != NO_VOLUME => return Err(failed(&doing)(error)),
@@ -197,7 +190,7 @@ pub(super) fn tidy(conn: &Connect, name: &DomainName, shell: &dyn Shell) {
     };
     // That something is left of what somebody else has broken is no failure of ours.
     drop(seed::delete(&pool, name, ""));
-    if matches!(pool.lookup_storage_vol_by_name(&file(name)), Err(error) if code(&error) == NO_VOLUME) {
+    if matches!(pool.lookup_storage_vol_by_name(&name.disk_file()), Err(error) if code(&error) == NO_VOLUME) {
         drop(base::forget(&folder(name.lab()), name, shell));
         drop(drop_if_empty(&pool, ""));
     }
@@ -222,7 +215,7 @@ fn volume_xml(name: &DomainName, volume: &Volume) -> Result<String, XmlError> {
         .ok_or_else(|| XmlError::Illegal(volume.base.display().to_string()))?;
     let mut pen = Pen::new();
     pen.open("volume", &[])?;
-    pen.text("name", &[], &file(name))?;
+    pen.text("name", &[], &name.disk_file())?;
     pen.open("target", &[])?;
     pen.empty("format", &[("type", "qcow2")])?;
     pen.close("target")?;
