@@ -5,6 +5,7 @@
 //! hand is a person's, and `netlab down` leaves it alone.
 
 use std::fmt::{self, Write as _};
+use std::path::Path;
 
 use ipnet::IpNet;
 
@@ -61,7 +62,8 @@ impl Out {
             Step::LoadRuleset(rules) => self.fed("nft -f -", &nftables::text(lab, rules)),
             Step::StartDhcp(network, dhcp) => self.serve(lab, network, dhcp),
             Step::CreateVolume(name, Volume { base, base_format, .. }) => {
-                let base = quoted(&base.to_string_lossy());
+                let base = self.image(base);
+                self.line(format_args!("mkdir -p {DISKS}"));
                 self.line(format_args!(
                     "qemu-img create -q -f qcow2 -b {base} -F {base_format} {}",
                     disk(name)
@@ -175,10 +177,7 @@ impl Out {
 
     fn define(&mut self, name: &DomainName, domain: &Domain, template: &Template) -> Result<(), XmlError> {
         if let Boot::Kernel { kernel, .. } = &domain.boot {
-            let kernel = quoted(&kernel.to_string_lossy());
-            self.line(format_args!(
-                "[ -e {kernel} ] || {{ echo 'the image is not here: see `netlab image`' >&2; exit 1; }}"
-            ));
+            self.image(kernel);
         }
         if let Some(seed) = &domain.seed {
             self.seed(name, seed);
@@ -192,6 +191,15 @@ impl Out {
         self.line(format_args!("mkdir -p {LOGS}"));
         self.fed("virsh -q define /dev/stdin", &xml);
         Ok(())
+    }
+
+    /// A file of the image as a word for the shell; the script ends where it is not there.
+    fn image(&mut self, file: &Path) -> String {
+        let file = quoted(&file.to_string_lossy());
+        self.line(format_args!(
+            "[ -e {file} ] || {{ echo 'the image is not here: see `netlab image`' >&2; exit 1; }}"
+        ));
+        file
     }
 
     /// The disk that cloud-init reads, made with xorriso(1).

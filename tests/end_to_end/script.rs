@@ -78,6 +78,21 @@ fn seen(bench: &Bench) -> Value {
     })
 }
 
+/// Runs a script on `node1`: whether it ended well, and what it said.
+fn run(bench: &Bench, script: &str) -> (bool, String) {
+    let mut shell = bench.enter("node1");
+    let mut shell = shell
+        .arg("sh")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = shell.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.success(), said)
+}
+
 #[test]
 fn a_script_run_by_hand_makes_what_up_makes() {
     let test = "a_script_run_by_hand_makes_what_up_makes";
@@ -92,20 +107,8 @@ fn a_script_run_by_hand_makes_what_up_makes() {
     // The hosts alone.
     bench.write(HOSTS);
     bench.good(&["up", bench.file()]);
-    let mut shell = bench.enter("node1");
-    let mut shell = shell
-        .arg("sh")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    let output = shell.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}\n{script}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let (ended_well, said) = run(&bench, &script);
+    assert!(ended_well, "{said}\n{script}");
     let by_hand = seen(&bench);
     assert_eq!(by_hand, by_up, "{script}");
 
@@ -158,27 +161,22 @@ nics = [{{ network = "service", address = "10.0.1.7" }}]
 mirrors = ["{}"]
 format = "raw"
 cloud_init = true
-console = {{ kind = "serial", login = {{ user = "me", password = "it's: \"me\"" }} }}
+console = {{ kind = "serial", prompt = "$ ", login = {{ user = "me", password = "it's: \"me\"" }} }}
 "#,
         disk.display()
     );
     bench.good(&["up", bench.file()]);
     bench.write(&format!("{HOSTS}{guest}"));
     let script = bench.good(&["script", bench.file(), "node1"]);
-    let mut shell = bench.enter("node1");
-    let mut shell = shell
-        .arg("sh")
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    let output = shell.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}\n{script}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let (ended_well, said) = run(&bench, &script);
+    assert!(!ended_well && said.contains("see `netlab image`"), "{said}");
+    bench.good(&["down", &bench.name]);
+
+    bench.good(&["image", "pull", "--lab", bench.file(), "--allow-unverified", "cloud"]);
+    bench.write(HOSTS);
+    bench.good(&["up", bench.file()]);
+    let (ended_well, said) = run(&bench, &script);
+    assert!(ended_well, "{said}\n{script}");
 
     let domain = format!("{}.vm1", bench.name);
     let xml = bench.inside("node1", &["virsh", "-q", "dumpxml", &domain]);
@@ -188,7 +186,6 @@ console = {{ kind = "serial", login = {{ user = "me", password = "it's: \"me\"" 
     for word in ["cidata", "local-hostname: \"vm1\"", "10.0.1.7/24", "it's: \\\"me\\\""] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    bench.write(HOSTS);
     bench.good(&["down", &bench.name]);
     bench.assert_as_before();
 }
