@@ -1,5 +1,6 @@
 # make demo    a running lab on two emulated hosts, from nothing
 # make test    every test
+# make slow    those tests that take too long for every run
 # make bench   speed, as ratios within one run
 # make setup   only the packages that are missing
 #
@@ -18,7 +19,7 @@ RUN     := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system
            iproute2 iputils-ping nftables dnsmasq-base util-linux procps
 TEST    := busybox-static cpio e2fsprogs socat openssh-server user-mode-linux kmod tcpdump bzip2 gzip xz-utils zstd xorriso
 
-.PHONY: demo test bench setup build lint clean
+.PHONY: demo test slow bench setup build lint clean
 
 demo: setup build
 	$(SUDO) $(NETLAB) up $(LAB)
@@ -33,6 +34,10 @@ build:
 # Unprivileged to build, root to run: tests make namespaces, links and daemons of their own.
 test: setup lint
 	./tests/run-all
+
+slow: setup
+	[ -z "$(SUDO)" ] || export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(SUDO)"; \
+	cargo test --locked --test uml -- --ignored
 
 lint:
 	cargo fmt --check

@@ -2,10 +2,13 @@
 //! on every host. It has no NFT_NAT, so the ways out are left out here; the labs `nat` and `snat-floating` show them.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::{Table, Value};
 
+use crate::files::guest_files;
 use crate::kernel;
 use crate::labs::{LOOK, VERIFY, WITHIN, cells};
 
@@ -23,14 +26,14 @@ fn without_ways_out() -> Table {
     lab
 }
 
-#[test]
-fn the_cloud_comes_up_over_trunk_and_access_ports_and_everybody_reaches_whom_they_must() {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cloud.toml");
-    std::fs::write(&file, without_ways_out().to_string()).unwrap();
+/// From `up` with `options` to `down`: everybody reaches whom they must, and nothing is left behind.
+fn comes_and_goes(test: &str, lab: &Table, options: &str, within: Duration) {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.toml"));
+    std::fs::write(&file, lab.to_string()).unwrap();
     let file = file.display();
     // Guests that a busy machine did not let boot in time go on booting, and are told by the next `up`.
-    let up = format!("netlab -q up {file} || netlab -q up {file}");
-    let again = format!("netlab up {file}");
+    let up = format!("netlab -q up {file} {options} || netlab -q up {file} {options}");
+    let again = format!("netlab up {file} {options}");
     let verify = format!("{VERIFY}\nverify_patiently {file}");
     let parts = [
         ("before", LOOK),
@@ -41,7 +44,7 @@ fn the_cloud_comes_up_over_trunk_and_access_ports_and_everybody_reaches_whom_the
         ("down", "netlab -q down cloud"),
         ("after", LOOK),
     ];
-    let Some(printed) = kernel::good("the_cloud_comes_up", &parts, WITHIN) else {
+    let Some(printed) = kernel::good(test, &parts, within) else {
         return;
     };
     assert!(printed.by("again").contains("nothing to do"), "{}", printed.by("again"));
@@ -64,4 +67,34 @@ fn the_cloud_comes_up_over_trunk_and_access_ports_and_everybody_reaches_whom_the
     ]
     .map(|(from, to, reach)| ((from.to_owned(), to.to_owned()), (reach, true)));
     assert_eq!(cells(printed.by("matrix")), BTreeMap::from(expected));
+}
+
+#[test]
+fn the_cloud_comes_up_over_trunk_and_access_ports_and_everybody_reaches_whom_they_must() {
+    comes_and_goes("the_cloud_comes_up", &without_ways_out(), "", WITHIN);
+}
+
+/// The experiment with guests like its own: Linux for i686 on an IDE disk, typed to and read from a screen.
+#[test]
+#[ignore = "half an hour in a user-mode Linux, where every key takes a quarter of a second"]
+fn the_cloud_comes_up_with_guests_that_have_only_a_screen() {
+    let test = "the_cloud_comes_up_with_screens";
+    let disk = match guest_files() {
+        Ok(files) => files.join("shell.img"),
+        Err(why) => {
+            // Past the capture of test output.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+            return;
+        }
+    };
+    let image = format!(
+        "mirrors = [\"{}\"]\nformat = \"raw\"\ndialect = \"ifconfig\"\n\
+         machine = {{ arch = \"i686\", disk_bus = \"ide\", nic_model = \"rtl8139\" }}\n\
+         console = {{ kind = \"vga\", prompt = \"vga# \", boot_seconds = 900 }}\n",
+        disk.display()
+    );
+    let mut lab = without_ways_out();
+    let images = Table::from_iter([("screen".to_owned(), Value::Table(image.parse().unwrap()))]);
+    lab.insert("images".to_owned(), Value::Table(images));
+    comes_and_goes(test, &lab, "--image screen --allow-unverified", 8 * WITHIN);
 }

@@ -11,6 +11,8 @@
 
 mod capture;
 mod cloud;
+#[path = "../vga/files.rs"]
+mod files;
 mod kernel;
 mod labs;
 mod made_good;
