@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -44,8 +45,11 @@ fn write(machine: &Path, nics: &Record) -> io::Result<()> {
     fs::rename(part, record(machine))
 }
 
-/// Strikes out a NIC that is about to be another one.
+/// Strikes out a NIC that is about to be another one. Several of one machine may be at a time: their cables are
+/// unplugged side by side.
 pub(super) fn forget(machine: &Path, nic: &IfName) -> io::Result<()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut nics = read(machine)?;
     nics.remove(nic).map_or(Ok(()), |_| write(machine, &nics))
 }
@@ -152,5 +156,23 @@ mod tests {
         assert_eq!(read(machine).unwrap(), nics);
         forget(machine, &nic).unwrap();
         assert_eq!(read(machine).unwrap(), Record::new());
+    }
+
+    #[test]
+    fn nics_that_are_forgotten_side_by_side_are_all_forgotten() {
+        let machine = tempfile::tempdir().unwrap();
+        let nics: Vec<IfName> = (0..8).map(|n| format!("eth{n}").parse().unwrap()).collect();
+        let record = nics.iter().map(|nic| (nic.clone(), MachineNic::default())).collect();
+        write(machine.path(), &record).unwrap();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = nics
+                .iter()
+                .map(|nic| scope.spawn(|| forget(machine.path(), nic)))
+                .collect();
+            for thread in threads {
+                thread.join().unwrap().unwrap();
+            }
+        });
+        assert_eq!(read(machine.path()).unwrap(), Record::new());
     }
 }
