@@ -15,9 +15,8 @@ const GO: Duration = Duration::from_millis(6);
 const UNSEEN: Duration = Duration::from_millis(10);
 /// For a guest to show what was typed. A guest that shares its processor with many may stand still for seconds.
 const ECHO_WITHIN: Duration = Duration::from_secs(10);
-/// For what was typed to stand where it should, and how often it is glanced at before that is given up: a look at the
-/// whole screen costs as much as ten glances. Then it is looked for where the screen may have scrolled it.
-const STANDS_WITHIN: (Duration, u32) = (Duration::from_millis(150), 10);
+/// For what was typed to stand where it should. Then it is looked for where the screen may have scrolled it.
+const STANDS_WITHIN: Duration = Duration::from_millis(150);
 /// How often a line that came out wrong is erased and typed again.
 const TRIES: u32 = 3;
 /// For a shell to show its next prompt after Enter. Not needed, only a little tidier on the screen.
@@ -115,12 +114,10 @@ impl<S: Screen> VgaConsole<S> {
     /// Waits a little until `text` stands at its place in the buffer. A blank at its end shows only with what follows.
     fn stands_soon(&mut self, place: usize, text: &str) -> Result<bool, ConsoleError> {
         let began = Instant::now();
-        let mut glances = 0;
-        while began.elapsed() < STANDS_WITHIN.0 || glances < STANDS_WITHIN.1 {
+        while began.elapsed() < STANDS_WITHIN {
             if stands_at(&self.screen.glance()?, place, text.trim_end()) {
                 return Ok(true);
             }
-            glances += 1;
         }
         Ok(false)
     }
