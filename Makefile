@@ -1,5 +1,5 @@
 # make demo    a running lab on two emulated hosts, from nothing
-# make test    every test
+# make test    every test but those of `make slow`
 # make slow    those tests that take too long for every run
 # make bench   speed, as ratios within one run
 # make setup   only the packages that are missing
