@@ -11,12 +11,12 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use netlab::host::cmd::{Cmd, CmdError, Output, Shell};
-use netlab::host::iproute;
-use netlab::host::shell::{LocalShell, NamespaceShell};
 use netlab::lab::{IfName, LabName};
+use netlab::linux::ip;
 use netlab::plan::Step;
 use netlab::state::{Link, LinkKind};
+use netlab::transport::cmd::{Cmd, CmdError, Output, Shell};
+use netlab::transport::{LocalShell, NamespaceShell};
 
 /// Networks made.
 const MADE: usize = 500;
@@ -64,7 +64,7 @@ fn ratio(networks: usize, measure: impl Fn(&[Step], &[String]) -> Times) -> Time
         shell: &host.shell,
         lines: Mutex::default(),
     };
-    iproute::apply(&recorder, &lab(), &steps).unwrap();
+    ip::apply(&recorder, &lab(), &steps).unwrap();
     let lines = recorder.lines.into_inner().unwrap();
     drop(host);
     measure(&steps, &lines)
@@ -74,15 +74,15 @@ fn ratio(networks: usize, measure: impl Fn(&[Step], &[String]) -> Times) -> Time
 fn make(steps: &[Step]) -> Duration {
     let host = Namespace::new();
     let start = Instant::now();
-    iproute::apply(&host.shell, &lab(), steps).unwrap();
+    ip::apply(&host.shell, &lab(), steps).unwrap();
     start.elapsed()
 }
 
 /// How long netlab takes to remove what those steps made.
 fn unmake(steps: &[Step]) -> Duration {
     let host = Namespace::new();
-    iproute::apply(&host.shell, &lab(), steps).unwrap();
-    let seen = iproute::observe(&host.shell, &lab()).unwrap();
+    ip::apply(&host.shell, &lab(), steps).unwrap();
+    let seen = ip::observe(&host.shell, &lab()).unwrap();
     let removal: Vec<Step> = seen
         .links
         .keys()
@@ -92,7 +92,7 @@ fn unmake(steps: &[Step]) -> Duration {
         })
         .collect();
     let start = Instant::now();
-    iproute::apply(&host.shell, &lab(), &removal).unwrap();
+    ip::apply(&host.shell, &lab(), &removal).unwrap();
     start.elapsed()
 }
 

@@ -7,13 +7,13 @@ use std::net::Ipv4Addr;
 
 use divan::{AllocProfiler, Bencher};
 use ipnet::Ipv4Net;
-use netlab::host::Survey;
 use netlab::lab::{
     Boot, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
     LabHostNic, MacAddr, NetworkName, VmName,
 };
-use netlab::plan::{plan, preflight};
-use netlab::state::{Site, desired};
+use netlab::plan::plan;
+use netlab::preflight::preflight;
+use netlab::state::{Site, Survey, desired};
 use netlab::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
 
 const HOSTS: u16 = 20;

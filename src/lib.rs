@@ -33,13 +33,20 @@
 //! and no file system (except [`lab::load`]).
 
 pub mod cmd;
+pub mod emulated;
+pub mod event;
 pub mod folders;
 pub mod guest;
 pub mod host;
 pub mod image;
 pub mod lab;
+pub mod libvirt;
+pub mod linux;
 pub mod plan;
+pub mod preflight;
 pub mod run;
+pub mod script;
 pub mod state;
 pub mod topology;
+pub mod transport;
 pub mod verify;

@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use netlab::host::domain_xml::{Definitions, Files, Template, XmlError, read, render};
-use netlab::host::libvirt::Libvirt;
-use netlab::host::{Cmd, CmdError, Output, Shell};
 use netlab::lab::{Boot, ConsoleKind, Dialect, ImageConsole, LabName};
+use netlab::libvirt::Libvirt;
+use netlab::libvirt::domain_xml::{Definitions, Files, Template, XmlError, read, render};
 use netlab::state::{Accel, Condition, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
+use netlab::transport::{Cmd, CmdError, Output, Shell};
 use virt::connect::Connect;
 
 const FILES: Files = Files {

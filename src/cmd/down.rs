@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::error::Failure;
 use super::progress::Progress;
 use super::{Context, sight, signals, up};
+use crate::event::{Event, Events};
 use crate::lab::{Connect, HostName, LabName};
 use crate::plan::plan;
-use crate::run::{Event, Events, Journal, Lock, Run};
+use crate::run::{Journal, Lock, Run};
 use crate::state::Site;
 
 #[derive(clap::Args)]

@@ -10,9 +10,10 @@ use super::output::table;
 use super::progress::Progress;
 use super::sight::{Entries, failed};
 use super::{Context, sight};
+use crate::event::Events;
 use crate::image::{self, Built, ImageError, Options};
 use crate::lab::{DigestKind, ImageEntry, ImageName, ImageSource};
-use crate::run::{Events, chain};
+use crate::run::chain;
 
 #[derive(clap::Subcommand)]
 pub enum Verb {

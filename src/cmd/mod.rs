@@ -27,8 +27,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::emulated;
 use crate::folders::Folders;
-use crate::host::emulated;
 use crate::lab::{HostName, LabName};
 use error::Failure;
 

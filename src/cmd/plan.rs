@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use super::error::Failure;
 use super::{Context, sight};
+use crate::event::{Event, Events};
 use crate::lab::{self, HostName, ImageName};
-use crate::plan::{Plan, Severity, plan, preflight};
-use crate::run::{Event, Events, Journal};
+use crate::plan::{Plan, plan};
+use crate::preflight::{Severity, preflight};
+use crate::run::Journal;
 use crate::state::{Site, desired};
 use crate::topology::Topology;
 

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output::{complain, harmless, one_line, table};
+use crate::event::{Event, Events};
 use crate::lab::HostName;
 use crate::plan::{Stage, Step};
-use crate::run::{Event, Events};
 
 /// Plain lines per host and stage before the rest is only counted.
 const LINES: usize = 10;

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use super::error::Failure;
 use super::{Context, sight};
-use crate::host::domain_xml::Template;
-use crate::host::script;
 use crate::lab::HostName;
+use crate::libvirt::domain_xml::Template;
 use crate::plan::{Step, plan};
+use crate::script;
 use crate::state::{Site, desired};
 
 #[derive(clap::Args)]

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::error::Failure;
 use super::output::complain;
+use crate::emulated::Rig;
 use crate::folders::Folders;
-use crate::host::confirm::CONFIRM_WITHIN;
-use crate::host::emulated::Rig;
 use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
-use crate::host::{Host, HostError, NamedHosts, Survey};
+use crate::host::{Host, HostError, NamedHosts};
 use crate::image::{self, Used};
 use crate::lab::{self, Connect, HostName, ImageEntry, ImageName, Lab, LabName};
 use crate::run::{chain, on_each};
-use crate::state::{HostState, MachineKind, Site, rig_host};
+use crate::state::{HostState, MachineKind, Site, Survey, rig_host};
 use crate::topology::{Topology, allocate};
+use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 
 /// Images by name, those of the catalog and a lab's own.
 pub type Entries = BTreeMap<ImageName, ImageEntry>;

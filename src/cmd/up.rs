@@ -11,10 +11,11 @@ use super::output::{table, without_empty_columns};
 use super::progress::Progress;
 use super::sight::Entries;
 use super::{Context, plan as plan_verb, sight, signals};
+use crate::event::Events;
 use crate::image::{self, Used};
 use crate::lab::ImageName;
 use crate::plan::plan;
-use crate::run::{Events, Journal, Lock, Record, Report, Run, chain};
+use crate::run::{Journal, Lock, Record, Report, Run, chain};
 use crate::state::Site;
 use crate::topology::Topology;
 

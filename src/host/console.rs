@@ -6,12 +6,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::HostError;
-use super::libvirt::Libvirt;
 use crate::folders::Folders;
 use crate::guest::vga::{Look, Screen, VgaConsole};
 use crate::guest::{Console, ConsoleError};
+use crate::host::HostError;
 use crate::lab::ConsoleKind;
+use crate::libvirt::Libvirt;
 use crate::state::DomainName;
 
 /// Opens the console of a running or paused domain.

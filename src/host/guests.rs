@@ -6,12 +6,12 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::libvirt::Age;
-use super::linux::{Way, failed, one};
-use super::{HostError, StepError, StepLog, console};
 use crate::folders::Folders;
 use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
+use crate::host::linux::{Way, failed, one};
+use crate::host::{HostError, StepError, StepLog, console};
 use crate::lab::ConsoleKind;
+use crate::libvirt::Age;
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::HostError;
-use super::libvirt::{self, Libvirt};
+use crate::host::HostError;
 use crate::lab::Boot;
+use crate::libvirt::{self, Libvirt};
 use crate::state::{Domain, HostState};
 
 /// The copies on one host.

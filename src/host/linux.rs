@@ -8,24 +8,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::confirm::{self, CONFIRM_WITHIN, Outcome, Watch};
-use super::domain_xml::Template;
-use super::guests::{self, BootSlots};
-use super::images::Copies;
-use super::libvirt::{self, Libvirt};
-use super::shell::{LocalShell, NamespaceShell};
-use super::ssh::{self, SshShell, Tunnel};
-use super::survey::Ports;
-use super::{
-    Cmd, CmdError, Host, HostError, Output, Shell, StepError, StepLog, Survey, console, emulated, iproute, network,
-    nftables, ping_through,
-};
+use crate::emulated;
 use crate::folders::Folders;
 use crate::guest::vga::Screen;
 use crate::guest::{Answer, Console};
+use crate::host::guests::{self, BootSlots};
+use crate::host::images::Copies;
+use crate::host::{Host, HostError, StepError, StepLog, console, network, ping_through};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName, SshTarget};
+use crate::libvirt::domain_xml::Template;
+use crate::libvirt::{self, Libvirt};
+use crate::linux::{ip, nftables};
 use crate::plan::{Stage, Step};
-use crate::state::{DomainName, HostState, Volume};
+use crate::state::survey::Ports;
+use crate::state::{DomainName, HostState, Survey, Volume};
+use crate::transport::ssh::confirm::{self, CONFIRM_WITHIN, Outcome, Watch};
+use crate::transport::ssh::{self, SshShell, Tunnel};
+use crate::transport::{Cmd, CmdError, LocalShell, NamespaceShell, Output, Shell};
 
 /// Where a host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,30 +139,30 @@ impl LinuxHost {
 impl LinuxHost {
     /// Applies steps on links. A NIC of a host behind ssh is taken or given back only with the way back assured: what
     /// looks like any NIC from here may carry the session.
-    fn change_links(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), iproute::Failed> {
+    fn change_links(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), ip::Failed> {
         let shell = way.shell.as_ref();
         let moves = |step: &Step| matches!(step, Step::TakeUplink(..) | Step::ReleaseUplink(..));
         let (Some(Far { settings, .. }), Some(at)) = (&way.far, steps.iter().position(moves)) else {
-            return iproute::apply(shell, lab, steps);
+            return ip::apply(shell, lab, steps);
         };
-        let unsafe_yet = |error: CmdError| iproute::Failed {
+        let unsafe_yet = |error: CmdError| ip::Failed {
             at: 0,
             cause: error.into(),
         };
-        let way_back = iproute::way_back(shell, lab, steps).map_err(unsafe_yet)?;
+        let way_back = ip::way_back(shell, lab, steps).map_err(unsafe_yet)?;
         if way_back.is_empty() {
-            return iproute::apply(shell, lab, steps);
+            return ip::apply(shell, lab, steps);
         }
         let watch = Watch::start(shell, settings, lab, way_back, self.confirm_within).map_err(unsafe_yet)?;
-        let done = iproute::apply(shell, lab, steps);
-        let cut = |what| iproute::Failed {
+        let done = ip::apply(shell, lab, steps);
+        let cut = |what| ip::Failed {
             at,
-            cause: iproute::NetworkError::CutOff(what),
+            cause: ip::NetworkError::CutOff(what),
         };
         match (watch.confirm(), done) {
             // It is the answer that did not come: what has been taken away is not there to be taken away again.
             (Outcome::Kept, Err(failed)) if failed.is_of_the_way() && steps.iter().all(Step::is_removal) => {
-                iproute::apply(shell, lab, steps)
+                ip::apply(shell, lab, steps)
             }
             (Outcome::Kept, done) => done,
             (Outcome::WentBack, _) => Err(cut("the host has undone it by itself and is reached again")),
@@ -218,7 +217,7 @@ impl Host for LinuxHost {
         if let Some(way) = self.way()? {
             let network = || -> Result<_, HostError> {
                 let mut survey = Survey::default();
-                iproute::survey(way.shell.as_ref(), lab, &mut survey)?;
+                ip::survey(way.shell.as_ref(), lab, &mut survey)?;
                 nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
                 if !matches!(self.place, Place::Emulated(..)) {
                     survey.reached_at = reached_at(way.shell.as_ref())?;
@@ -243,7 +242,7 @@ impl Host for LinuxHost {
             // An emulated host that is still to be made will have this machine's programs, kernel and memory, and
             // none of its links.
             let mut machine = Survey::default();
-            iproute::survey(&LocalShell, lab, &mut machine)?;
+            ip::survey(&LocalShell, lab, &mut machine)?;
             survey.programs = machine.programs;
             survey.missing_modules = machine.missing_modules;
             survey.memory_mib = machine.memory_mib;
@@ -261,7 +260,7 @@ impl Host for LinuxHost {
 
     fn ports(&self) -> Result<Ports, HostError> {
         match self.way()? {
-            Some(way) => Ok(iproute::ports(way.shell.as_ref())?),
+            Some(way) => Ok(ip::ports(way.shell.as_ref())?),
             None => Ok(Ports::new()),
         }
     }

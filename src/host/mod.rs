@@ -1,25 +1,12 @@
 //! The only code that touches a host: takes steps and applies them, looks at a host and gives its [`HostState`].
 //! Takes no decision about what is wanted; never prints.
 
-pub mod cmd;
-pub mod confirm;
 mod console;
-pub mod dnsmasq;
-pub mod domain_xml;
-pub mod emulated;
 pub mod guests;
 mod images;
-pub mod iproute;
-pub mod libvirt;
 pub mod linux;
 mod network;
-pub mod nftables;
-pub mod script;
-pub mod shell;
 pub mod sim;
-pub mod ssh;
-pub mod survey;
-pub mod sysctl;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,8 +17,8 @@ use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
 use crate::state::{DomainName, HostState};
 
-pub use cmd::{Cmd, CmdError, Output, Shell};
-pub use survey::Survey;
+pub use crate::state::survey::Survey;
+pub use crate::transport::cmd::{Cmd, CmdError, Output, Shell};
 
 /// A host that can be looked at and changed.
 pub trait Host: Send + Sync {
@@ -48,8 +35,8 @@ pub trait Host: Send + Sync {
 
     /// How the host's links stand, its own and the lab's: for finding out where packets stop. None where that cannot
     /// be seen.
-    fn ports(&self) -> Result<survey::Ports, HostError> {
-        Ok(survey::Ports::new())
+    fn ports(&self) -> Result<crate::state::survey::Ports, HostError> {
+        Ok(crate::state::survey::Ports::new())
     }
 
     /// Applies steps in order, telling `log` before and after each. Creation stops at the first error; removal goes
@@ -89,7 +76,10 @@ pub trait Host: Send + Sync {
 }
 
 /// Has a shell's `ping` ask all of `targets`.
-fn ping_through(shell: &dyn Shell, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError> {
+pub(crate) fn ping_through(
+    shell: &dyn Shell,
+    targets: &[IpAddr],
+) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError> {
     // No address takes longer than the script itself lets it, so nothing has to watch the time.
     let answers = probe_by(targets, &ProbeOptions::default(), |script, _within| {
         let output = shell.check(&Cmd::new(["sh", "-c", script]))?;
@@ -148,7 +138,7 @@ pub enum HostError {
     },
     /// ssh did not get there.
     #[error(transparent)]
-    Ssh(#[from] ssh::SshError),
+    Ssh(#[from] crate::transport::ssh::SshError),
     /// Something else: what was being done and what came of it.
     #[error("{doing}: {message}")]
     Other {

@@ -1,22 +1,24 @@
 //! The network of one host: what the lab has of it, and its steps, each run of which goes to the room that knows it as
-//! one batch: links and addresses ([`iproute`]), rules ([`nftables`]), servers ([`dnsmasq`](super::dnsmasq)).
+//! one batch: links and addresses ([`iproute`]), rules ([`nftables`]), servers ([`dnsmasq`](crate::linux::dnsmasq)).
 
-use super::dnsmasq::DhcpServers;
-use super::linux::failed;
-use super::{HostError, Shell, StepError, StepLog, iproute, nftables};
+use crate::host::linux::failed;
+use crate::host::{HostError, StepError, StepLog};
 use crate::lab::LabName;
+use crate::linux::dnsmasq::DhcpServers;
+use crate::linux::{ip, nftables};
 use crate::plan::Step;
 use crate::state::HostState;
+use crate::transport::Shell;
 
 /// What `lab` has of the host's network; the rest of the state is empty.
 pub(super) fn observe(shell: &dyn Shell, lab: &LabName) -> Result<HostState, HostError> {
-    let iproute::Network {
+    let ip::Network {
         links,
         uplinks,
         floating,
         sysctls,
         seen,
-    } = iproute::observe(shell, lab)?;
+    } = ip::observe(shell, lab)?;
     Ok(HostState {
         links,
         uplinks,
@@ -49,7 +51,7 @@ fn tool(step: &Step) -> Tool {
 type Failure = (usize, Box<dyn std::error::Error + Send + Sync>);
 
 /// Carries out steps on links and addresses.
-type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), iproute::Failed>;
+type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), ip::Failed>;
 
 /// Carries out the steps, each batch told to the log before and after; those on links and addresses by `links`.
 pub(super) fn apply(
@@ -73,7 +75,7 @@ pub(super) fn apply(
 
 /// The way to the host was cut: whatever else were done there now, could cut the one that is left.
 fn cut_off(error: &StepError) -> bool {
-    matches!(error.source.downcast_ref(), Some(iproute::NetworkError::CutOff(_)))
+    matches!(error.source.downcast_ref(), Some(ip::NetworkError::CutOff(_)))
 }
 
 /// Applies steps of one tool. One that takes away is tried again behind a failure, without the culprit.
@@ -120,7 +122,7 @@ fn carry_out(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>)
                 Step::AddFloating(address, nic) => Some((*address, nic)),
                 _ => None,
             });
-            iproute::announce(shell, &added.collect::<Vec<_>>());
+            ip::announce(shell, &added.collect::<Vec<_>>());
             Ok(())
         }
         Some(Tool::Nft) => {

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Host, HostError, StepError, StepLog, Survey};
 use crate::guest::{Answer, Console};
+use crate::host::{Host, HostError, StepError, StepLog};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
-use crate::state::{DomainName, HostState, Site, rig_host};
+use crate::state::{DomainName, HostState, Site, Survey, rig_host};
 
 pub use effect::SimError;
 

@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::fetch::{Fetched, Job, Limits, fetch, pin};
 use super::{ImageError, Used, at, build, catalog, digest};
+use crate::event::{Event, Events};
 use crate::folders::Folders;
 use crate::lab::{Compression, Download, ImageEntry, ImageName, ImageSource, Location, Recipe};
-use crate::run::event::{Event, Events};
 
 /// The file that says an image is whole.
 const BUILT: &str = "built.toml";

@@ -8,8 +8,8 @@ use super::decompress::{UnpackError, Unpacked};
 use super::digest::{self, same_kind};
 use super::qcow2::{self, Qcow2Error};
 use super::transfer::{self, Part};
+use crate::event::Events;
 use crate::lab::{Digest, DigestKind, Download, Format, Location};
-use crate::run::event::Events;
 
 /// How patient a fetch is.
 #[derive(Debug, Clone)]

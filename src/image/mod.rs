@@ -13,7 +13,6 @@ pub mod follow;
 pub mod kernel;
 pub mod modules;
 pub mod qcow2;
-pub mod seed;
 mod transfer;
 pub mod used;
 

@@ -16,8 +16,8 @@ use super::decompress::{self, Sink, UnpackError, Unpacked, unpack};
 use super::digest::Sums;
 use super::fetch::{FetchError, Job};
 use super::follow::{Follower, Growing};
+use crate::event::Event;
 use crate::lab::Compression;
-use crate::run::event::Event;
 
 /// Redirects followed.
 const REDIRECTS: usize = 10;

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::host::Survey;
 use crate::lab::{
     Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
     LabHostNic, MacAddr, VmName,
 };
-use crate::state::{HostState, Site, desired};
+use crate::state::{HostState, Site, Survey, desired};
 use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
 
 pub(crate) fn host(name: &str) -> HostName {

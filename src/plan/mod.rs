@@ -1,19 +1,16 @@
 //! The one pure function: takes two [`Site`]s, gives the ordered [`Plan`] that turns the first into the second.
 //! Synchronous, total, deterministic, without I/O. Never decides what is wanted and never runs anything.
-//! Beside it [`preflight`]: what stands in the way of a lab, said before anything is changed.
 
 mod domains;
 #[cfg(test)]
 pub(crate) mod example;
 mod network;
-mod preflight;
 mod rig;
 mod services;
 mod step;
 #[cfg(test)]
 mod tests;
 
-pub use preflight::{Obstacle, Severity, preflight};
 pub use step::{Stage, Step};
 
 use std::collections::{BTreeMap, BTreeSet};

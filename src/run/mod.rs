@@ -1,7 +1,6 @@
 //! Runs a plan: hosts in parallel, steps in order, intent on disk first. Takes no decisions; whatever happens, the
 //! answer is what was done, what was not, and why.
 
-pub mod event;
 mod failpoint;
 pub mod journal;
 pub mod lock;
@@ -13,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-pub use event::{Event, Events};
+use crate::event::{Event, Events};
 pub use journal::{Journal, Past, Record};
 pub use lock::Lock;
 

@@ -11,9 +11,9 @@ use super::{
     Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, HostState, Link, LinkKind, Machine, MachineKind,
     MachineNic, NicConfig, Route, Site, Sysctl, Uplink, Volume, rig_host,
 };
-use crate::host::Survey;
-use crate::host::survey::Kvm;
 use crate::lab::{Boot, Class, Connect, HostName, IfName, Image, LabHostNic, VlanId, VmName};
+use crate::state::Survey;
+use crate::state::survey::Kvm;
 use crate::topology::{Guest, Topology, TopologyHost};
 
 /// What `topology` wants to own, in the shape in which it will be observed once it is there.

@@ -4,11 +4,13 @@
 mod desired;
 mod machine;
 mod services;
+pub mod survey;
 
 pub(crate) use desired::uuid_from;
 pub use desired::{desired, vlan_device};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat};
+pub use survey::Survey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

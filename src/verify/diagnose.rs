@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Cell, Verdict};
-use crate::host::survey::{Port, Ports};
 use crate::lab::{Asked, HostName, NetworkName, VmName};
+use crate::state::survey::{Port, Ports};
 use crate::state::{DomainName, HostState, Site, Sysctl, rig_host, vlan_device};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use netlab::emulated::{Rig, init_pid, libvirt_uri};
 use netlab::folders::Folders;
-use netlab::host::emulated::{Rig, init_pid, libvirt_uri};
-use netlab::host::shell::LocalShell;
-use netlab::host::{Cmd, Host, Shell, StepError, StepLog};
+use netlab::host::{Host, StepError, StepLog};
 use netlab::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use netlab::plan::Step;
 use netlab::state::{HostState, Machine, MachineKind, MachineNic};
+use netlab::transport::{Cmd, LocalShell, Shell};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use virt::connect::Connect;

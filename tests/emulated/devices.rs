@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use netlab::host::Host;
-use netlab::host::survey::VLAN_FILTERING;
 use netlab::lab::{Asked, Cable, CableEnd, PortMode};
 use netlab::plan::{Step, plan};
+use netlab::state::survey::VLAN_FILTERING;
 use netlab::state::{HostState, Machine, MachineKind, MachineNic, Site, rig_host};
 
 use crate::bench::{Bench, ip, name, nic};

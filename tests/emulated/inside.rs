@@ -5,10 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use netlab::host::emulated::init_pid;
-use netlab::host::shell::LocalShell;
-use netlab::host::{Cmd, Shell};
+use netlab::emulated::init_pid;
 use netlab::plan::Step;
+use netlab::transport::{Cmd, LocalShell, Shell};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::{Bench, kill, libvirt_daemon, name, namesakes, wait_until};

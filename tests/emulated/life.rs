@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Condvar, Mutex};
 
-use netlab::host::emulated::init_pid;
+use netlab::emulated::init_pid;
 use netlab::host::{Host, StepError, StepLog};
 use netlab::lab::HostName;
 use netlab::plan::Step;

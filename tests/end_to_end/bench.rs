@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use netlab::host::emulated::init_pid;
+use netlab::emulated::init_pid;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// One host, one network, no guest: up in a third of a second.

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use netlab::folders::Folders;
-use netlab::host::domain_xml::{self, Files, Template};
-use netlab::host::script::script;
 use netlab::image;
 use netlab::lab::{self, Image, ImageName};
+use netlab::libvirt::domain_xml::{self, Files, Template};
 use netlab::plan::plan;
+use netlab::script::script;
 use netlab::state::{Site, desired};
 use netlab::topology::{Topology, allocate, graph};
 

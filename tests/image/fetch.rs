@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use netlab::event::{Event, Events};
 use netlab::folders::Folders;
 use netlab::image::digest::of_file;
 use netlab::image::fetch::Limits;
@@ -13,7 +14,6 @@ use netlab::lab::{
     Compression, ConsoleKind, Dialect, Digest, DigestKind, Download, Format, ImageConsole, ImageEntry, ImageMachine,
     ImageName, ImageSource, Location,
 };
-use netlab::run::event::{Event, Events};
 use sha2::Digest as _;
 
 use crate::server::{Act, Asked, Server};

@@ -6,10 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use netlab::event::Events;
 use netlab::folders::Folders;
 use netlab::image::{built as in_cache, catalog, ensure, entries};
 use netlab::lab::{Boot, Image, ImageName};
-use netlab::run::event::Events;
 
 struct Guard(Child);
 

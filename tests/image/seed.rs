@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use netlab::image::seed::{Seed, SeedNic, user_data};
+use netlab::libvirt::seed::{Seed, SeedNic, user_data};
 
 fn seed() -> Seed {
     Seed {

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use netlab::host::Shell;
-use netlab::host::cmd::Cmd;
-use netlab::host::dnsmasq::DhcpServers;
-use netlab::host::nftables;
 use netlab::lab::NetworkName;
+use netlab::linux::dnsmasq::DhcpServers;
+use netlab::linux::nftables;
 use netlab::plan::Step;
 use netlab::state::{Dhcp, Firewall, Lease, LocalGateway};
+use netlab::transport::Shell;
+use netlab::transport::cmd::Cmd;
 use tempfile::TempDir;
 
 use crate::namespace::{Namespace, bridge, ifname, lab, skip};

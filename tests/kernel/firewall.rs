@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
-use netlab::host::Shell;
-use netlab::host::cmd::Cmd;
-use netlab::host::nftables::{self, NftError};
-use netlab::host::survey::Survey;
 use netlab::lab::LabName;
+use netlab::linux::nftables::{self, NftError};
 use netlab::plan::Step;
+use netlab::state::survey::Survey;
 use netlab::state::{Firewall, Floating, LocalGateway, Nat};
+use netlab::transport::Shell;
+use netlab::transport::cmd::Cmd;
 
 use crate::namespace::{Namespace, bridge, ifname, lab, skip};
 
@@ -230,7 +230,7 @@ fn a_foreign_table_of_the_labs_name_is_never_adopted_replaced_or_deleted() {
 struct Spoiled<'a>(&'a Namespace);
 
 impl Shell for Spoiled<'_> {
-    fn run(&self, cmd: &Cmd) -> Result<netlab::host::Output, netlab::host::CmdError> {
+    fn run(&self, cmd: &Cmd) -> Result<netlab::transport::Output, netlab::transport::CmdError> {
         let mut cmd = cmd.clone();
         if !cmd.stdin.is_empty() {
             cmd.stdin

@@ -2,9 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use netlab::host::Survey;
 use netlab::plan::Step;
-use netlab::state::{Link, LinkKind, NicConfig};
+use netlab::state::{Link, LinkKind, NicConfig, Survey};
 
 use crate::namespace::{Namespace, assert_same, bridge, ifname, lab, links, uplink};
 

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use netlab::host::cmd::Cmd;
-use netlab::host::iproute::{self, NetworkError};
-use netlab::host::shell::LocalShell;
-use netlab::host::{Shell, Survey};
 use netlab::lab::{LabName, VlanId};
+use netlab::linux::ip::{self, NetworkError};
 use netlab::plan::Step;
-use netlab::state::{Link, LinkKind};
+use netlab::state::{Link, LinkKind, Survey};
+use netlab::transport::cmd::Cmd;
+use netlab::transport::{LocalShell, Shell};
 
 use crate::namespace::{Killed, Namespace, assert_same, bridge, create, delete, ifname, lab, links, skip};
 
@@ -97,7 +96,7 @@ fn a_bridge_that_was_only_half_made_is_ours_and_is_finished_by_a_change() {
             shell: &host.shell,
             after,
         };
-        let whole = iproute::apply(&killed, &lab(), std::slice::from_ref(&step)).is_ok();
+        let whole = ip::apply(&killed, &lab(), std::slice::from_ref(&step)).is_ok();
         let seen = host.observe();
         assert_eq!(seen.links[&ifname("br1")] == wanted, whole, "after {after} lines");
         let missing = wanted.addresses.difference(&seen.links[&ifname("br1")].addresses);
@@ -203,19 +202,19 @@ fn five_hundred_bridges_are_made_and_removed_by_a_constant_number_of_commands() 
     let names: Vec<String> = (0..500).map(|n| format!("br{n}")).collect();
     let steps: Vec<Step> = names.iter().map(|name| create(name)).collect();
     let counted = Counted::new(&host);
-    iproute::apply(&counted, &lab(), &steps).unwrap();
+    ip::apply(&counted, &lab(), &steps).unwrap();
     assert_eq!(counted.take(), 4);
-    let seen = iproute::observe(&counted, &lab()).unwrap();
+    let seen = ip::observe(&counted, &lab()).unwrap();
     assert_eq!(seen.links.len(), 500);
     assert_eq!(counted.take(), 4);
-    iproute::survey(&counted, &lab(), &mut Survey::default()).unwrap();
+    ip::survey(&counted, &lab(), &mut Survey::default()).unwrap();
     assert_eq!(counted.take(), 4);
     // All but one, one by one; then the group as a whole, which must spare what is not ours.
     host.ip("link add name other type bridge");
     let steps: Vec<Step> = names.iter().map(|name| delete(name, &seen)).collect();
-    iproute::apply(&counted, &lab(), &steps[..3]).unwrap();
+    ip::apply(&counted, &lab(), &steps[..3]).unwrap();
     assert_eq!(host.observe().links.len(), 497);
-    iproute::apply(&counted, &lab(), &steps).unwrap();
+    ip::apply(&counted, &lab(), &steps).unwrap();
     assert_eq!(counted.take(), 8);
     assert_eq!(host.observe().links, links([]));
     host.ip("link del dev other");
@@ -287,11 +286,11 @@ fn two_labs_on_one_host_see_only_their_own() {
     };
     let other = LabName::new("other").unwrap();
     host.apply(&[create("br1")]).unwrap();
-    iproute::apply(&host.shell, &other, &[create("br2")]).unwrap();
+    ip::apply(&host.shell, &other, &[create("br2")]).unwrap();
     assert_eq!(host.observe().links, links([("br1", bridge("network service"))]));
-    let theirs = iproute::observe(&host.shell, &other).unwrap();
+    let theirs = ip::observe(&host.shell, &other).unwrap();
     assert_eq!(theirs.links, links([("br2", bridge("network service"))]));
-    let failed = iproute::apply(&host.shell, &other, &[delete("br1", &host.observe())]).unwrap_err();
+    let failed = ip::apply(&host.shell, &other, &[delete("br1", &host.observe())]).unwrap_err();
     assert!(failed.to_string().contains("lab quickstart"), "{failed}");
 }
 
@@ -387,7 +386,7 @@ impl<'a> Counted<'a> {
 }
 
 impl Shell for Counted<'_> {
-    fn run(&self, cmd: &Cmd) -> Result<netlab::host::Output, netlab::host::CmdError> {
+    fn run(&self, cmd: &Cmd) -> Result<netlab::transport::Output, netlab::transport::CmdError> {
         self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.0.shell.run(cmd)
     }
@@ -399,8 +398,8 @@ fn commands_fail_clearly_where_the_namespace_is_gone() {
         return;
     };
     let missing = host.shell.run(&Cmd::new(["netlab-no-such-program"]));
-    assert!(matches!(missing, Err(netlab::host::CmdError::NotFound { program }) if program.starts_with("netlab")));
+    assert!(matches!(missing, Err(netlab::transport::CmdError::NotFound { program }) if program.starts_with("netlab")));
     LocalShell.check(&Cmd::new(["ip", "netns", "del", &host.name])).unwrap();
     let gone = host.shell.run(&Cmd::new(["true"]));
-    assert!(matches!(gone, Err(netlab::host::CmdError::Io { .. })));
+    assert!(matches!(gone, Err(netlab::transport::CmdError::Io { .. })));
 }

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use netlab::host::cmd::{Cmd, CmdError, Output, Shell};
-use netlab::host::iproute::{self, Failed, Network};
-use netlab::host::shell::{LocalShell, NamespaceShell};
-use netlab::host::survey::Survey;
 use netlab::lab::{IfName, LabName};
+use netlab::linux::ip::{self, Failed, Network};
 use netlab::plan::Step;
+use netlab::state::survey::Survey;
 use netlab::state::{Link, LinkKind, NicConfig, Uplink};
+use netlab::transport::cmd::{Cmd, CmdError, Output, Shell};
+use netlab::transport::{LocalShell, NamespaceShell};
 use serde_json::Value;
 
 /// A network namespace that ends with the test.
@@ -61,17 +61,17 @@ impl Namespace {
     }
 
     pub fn observe(&self) -> Network {
-        iproute::observe(&self.shell, &lab()).unwrap()
+        ip::observe(&self.shell, &lab()).unwrap()
     }
 
     pub fn survey(&self) -> Survey {
         let mut survey = Survey::default();
-        iproute::survey(&self.shell, &lab(), &mut survey).unwrap();
+        ip::survey(&self.shell, &lab(), &mut survey).unwrap();
         survey
     }
 
     pub fn apply(&self, steps: &[Step]) -> Result<(), Failed> {
-        iproute::apply(&self.shell, &lab(), steps)
+        ip::apply(&self.shell, &lab(), steps)
     }
 
     /// Waits until the kernel has done what it does in its own time: carriers, IPv6 addresses.

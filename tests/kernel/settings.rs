@@ -3,14 +3,13 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use netlab::host::Shell;
-use netlab::host::cmd::Cmd;
-use netlab::host::iproute;
-use netlab::host::shell::NamespaceShell;
-use netlab::host::sysctl::SysctlMarks;
 use netlab::lab::LabName;
+use netlab::linux::ip;
+use netlab::linux::sysctl::SysctlMarks;
 use netlab::plan::Step;
 use netlab::state::Sysctl;
+use netlab::transport::cmd::Cmd;
+use netlab::transport::{NamespaceShell, Shell};
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -95,18 +94,18 @@ fn a_setting_goes_back_to_what_it_was_when_the_last_lab_gives_it_up() {
     let [one, two] = labs();
     for before in ["0", "1"] {
         host.write(before);
-        assert!(iproute::observe(&host.shell, &one).unwrap().sysctls.is_empty());
+        assert!(ip::observe(&host.shell, &one).unwrap().sysctls.is_empty());
         for lab in [&one, &two, &one] {
-            iproute::apply(&host.shell, lab, &set).unwrap();
-            let seen = iproute::observe(&host.shell, lab).unwrap().sysctls;
+            ip::apply(&host.shell, lab, &set).unwrap();
+            let seen = ip::observe(&host.shell, lab).unwrap().sysctls;
             assert_eq!(seen, [(Sysctl::Ipv4Forward, "1".to_owned())].into());
         }
-        iproute::apply(&host.shell, &one, &restore).unwrap();
+        ip::apply(&host.shell, &one, &restore).unwrap();
         assert_eq!(host.forwards(), "1");
-        assert!(iproute::observe(&host.shell, &one).unwrap().sysctls.is_empty());
-        iproute::apply(&host.shell, &one, &restore).unwrap();
+        assert!(ip::observe(&host.shell, &one).unwrap().sysctls.is_empty());
+        ip::apply(&host.shell, &one, &restore).unwrap();
         assert_eq!(host.forwards(), "1", "what is given up twice is given up once");
-        iproute::apply(&host.shell, &two, &restore).unwrap();
+        ip::apply(&host.shell, &two, &restore).unwrap();
         assert_eq!(host.forwards(), before);
         assert_eq!(host.left_behind(), "");
     }
@@ -126,7 +125,7 @@ fn a_setting_that_somebody_changed_meanwhile_is_observed_as_it_is() {
     let seen = marks.observe(&host.shell, &one).unwrap();
     assert_eq!(seen, [(Sysctl::Ipv4Forward, "0".to_owned())].into());
     assert!(
-        iproute::observe(&host.shell, &one).unwrap().sysctls.is_empty(),
+        ip::observe(&host.shell, &one).unwrap().sysctls.is_empty(),
         "other marks"
     );
     marks.restore(&host.shell, &one, Sysctl::Ipv4Forward).unwrap();

@@ -1,11 +1,11 @@
 //! Taking a host's NIC and giving it back: all that stood on it stands there again, wherever it was interrupted.
 
-use netlab::host::Shell;
-use netlab::host::cmd::Cmd;
-use netlab::host::iproute::{self, NetworkError};
 use netlab::lab::LabName;
+use netlab::linux::ip::{self, NetworkError};
 use netlab::plan::Step;
 use netlab::state::{NicConfig, Uplink};
+use netlab::transport::Shell;
+use netlab::transport::cmd::Cmd;
 
 use crate::namespace::{Killed, Namespace, assert_same, bridge, create, delete, ifname, lab, links, uplink};
 
@@ -154,7 +154,7 @@ fn kill_taking(host: &Namespace) {
             shell: &host.shell,
             after,
         };
-        let whole = iproute::apply(&killed, &lab(), &[take(&was)]).is_ok();
+        let whole = ip::apply(&killed, &lab(), &[take(&was)]).is_ok();
         let seen = host.observe();
         let uplink = seen.uplinks.get(&ifname("eth0"));
         assert_eq!(uplink.is_some(), after > 0, "after {after} lines");
@@ -165,7 +165,7 @@ fn kill_taking(host: &Namespace) {
         assert_same(&host.snapshot(), &before, &format!("after {after} lines"));
 
         host.apply(&[create("br1")]).unwrap();
-        let _ = iproute::apply(&killed, &lab(), &[take(&was)]);
+        let _ = ip::apply(&killed, &lab(), &[take(&was)]);
         host.apply(&[take(&was)]).unwrap();
         assert_eq!(host.observe().uplinks[&ifname("eth0")], wanted, "after {after} lines");
         down(host);
@@ -198,7 +198,7 @@ fn kill_giving_back(host: &Namespace) {
             after,
         };
         host.apply(&[create("br1"), take(&was)]).unwrap();
-        let whole = iproute::apply(&killed, &lab(), &[release(&wanted)]).is_ok();
+        let whole = ip::apply(&killed, &lab(), &[release(&wanted)]).is_ok();
         let seen = host.observe();
         assert_ne!(seen.uplinks.get(&ifname("eth0")), Some(&wanted), "after {after} lines");
         assert_eq!(seen.links, links([("br1", bridge("network service"))]));
@@ -208,7 +208,7 @@ fn kill_giving_back(host: &Namespace) {
         host.apply(&steps).unwrap();
         assert_eq!(host.observe().uplinks[&ifname("eth0")], wanted, "after {after} lines");
 
-        let _ = iproute::apply(&killed, &lab(), &[release(&wanted)]);
+        let _ = ip::apply(&killed, &lab(), &[release(&wanted)]);
         down(host);
         assert_same(&host.snapshot(), &before, &format!("after {after} lines"));
         if whole {
@@ -252,7 +252,7 @@ fn go_back_into_the_bridge(host: &Namespace) {
         Step::ReleaseUplink(ifname("eth0"), uplink("br1", &was)),
         delete("br1", &seen),
     ];
-    let way_back = iproute::way_back(&host.shell, &lab(), &steps).unwrap();
+    let way_back = ip::way_back(&host.shell, &lab(), &steps).unwrap();
     let go_back = || {
         // Refusals are what `-force` is for: the status does not tell.
         let back = Cmd::new(["ip", "-force", "-batch", "-"]).fed(way_back.clone());
@@ -267,7 +267,7 @@ fn go_back_into_the_bridge(host: &Namespace) {
         };
         let mut now = steps.to_vec();
         now[1] = delete("br1", &host.observe());
-        let whole = iproute::apply(&killed, &lab(), &now).is_ok();
+        let whole = ip::apply(&killed, &lab(), &now).is_ok();
         assert_eq!(host.observe().links.is_empty(), whole, "after {after} lines");
         go_back();
         let seen = host.observe();
@@ -447,7 +447,7 @@ fn a_nic_taken_by_another_lab_is_left_to_it() {
     let other = LabName::new("other").unwrap();
     let was = nic(&host);
     let theirs = uplink("br2", &was);
-    iproute::apply(
+    ip::apply(
         &host.shell,
         &other,
         &[create("br2"), Step::TakeUplink(ifname("eth0"), theirs.clone())],

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use netlab::guest::{Console, ConsoleError, Session, Transcript};
-use netlab::host::libvirt::Libvirt;
+use netlab::libvirt::Libvirt;
 use netlab::state::DomainName;
 
 use super::daemon::{Daemon, PATIENCE, console, guest, until};

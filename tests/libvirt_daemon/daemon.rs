@@ -8,15 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use netlab::event::Events;
 use netlab::folders::Folders;
-use netlab::host::domain_xml::Template;
-use netlab::host::libvirt::Libvirt;
-use netlab::host::shell::NamespaceShell;
-use netlab::host::{Cmd, Shell};
 use netlab::image;
 use netlab::lab::{Boot, Image, ImageConsole, LabName};
-use netlab::run::Events;
+use netlab::libvirt::Libvirt;
+use netlab::libvirt::domain_xml::Template;
 use netlab::state::{Accel, Domain, DomainName, DomainNic};
+use netlab::transport::{Cmd, NamespaceShell, Shell};
 use tempfile::TempDir;
 
 /// How long anything here may take before the test fails.

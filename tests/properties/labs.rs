@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use netlab::host::Survey;
-use netlab::host::survey::Kvm;
 use netlab::lab::{
     Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
     ImageName, LabHostNic, MacAddr, NatRule, NetworkName, VlanId, VmName,
 };
-use netlab::state::{NicConfig, Site, desired, vlan_device};
+use netlab::state::survey::Kvm;
+use netlab::state::{NicConfig, Site, Survey, desired, vlan_device};
 use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost};
 use proptest::prelude::*;
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use netlab::host::ssh::SshError;
-use netlab::host::{Cmd, Shell};
+use netlab::transport::ssh::SshError;
+use netlab::transport::{Cmd, Shell};
 
 use crate::sshd::{Agent, Sshd, wait_until};
 
@@ -178,7 +178,7 @@ fn a_way_through_another_host_checks_both_keys_and_ends_with_the_session() {
         "Host far\n  HostName 127.0.0.1\n  Port {}\n  User root\n  ProxyJump root@127.0.0.1:{}\n",
         sshd.port, jump.port
     ));
-    let open = || netlab::host::ssh::SshShell::open(sshd.keyring.settings("ssh://far"));
+    let open = || netlab::transport::ssh::SshShell::open(sshd.keyring.settings("ssh://far"));
     let error = open().err().expect("the jump's key is not known").to_string();
     assert!(error.contains("Host key verification failed"), "{error}");
     sshd.keyring.know(&known);
@@ -208,7 +208,10 @@ fn nobody_there_is_said_in_time() {
     let settings = sshd.keyring.settings(&target);
     let port = sshd.port;
     drop(sshd);
-    let error = netlab::host::ssh::Session::open(&settings).err().unwrap().to_string();
+    let error = netlab::transport::ssh::Session::open(&settings)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(
         error.contains(&format!("[127.0.0.1]:{port}")) && error.contains("refused"),
         "{error}"

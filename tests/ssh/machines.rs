@@ -11,13 +11,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use netlab::emulated::{Rig, init_pid};
 use netlab::folders::Folders;
-use netlab::host::emulated::{Rig, init_pid};
-use netlab::host::shell::NamespaceShell;
-use netlab::host::{Cmd, Host, Shell};
+use netlab::host::Host;
 use netlab::lab::{Cable, CableEnd, HostName, LabName};
 use netlab::plan::Step;
 use netlab::state::{Machine, MachineKind, MachineNic};
+use netlab::transport::{Cmd, NamespaceShell, Shell};
 use rustix::process::{Signal, kill_process};
 
 use crate::sshd::{Keyring, children, skip, sshd_config, wait_until};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use netlab::host::{Cmd, CmdError, Shell};
+use netlab::transport::{Cmd, CmdError, Shell};
 use rustix::process::{Signal, kill_process};
 
 use crate::sshd::{Sshd, children, wait_until};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use netlab::host::ssh::{Session, Settings, SshError, SshShell};
+use netlab::transport::ssh::{Session, Settings, SshError, SshShell};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use netlab::host::shell::{LocalShell, NamespaceShell};
-use netlab::host::{Cmd, CmdError, Output, Shell, Survey, iproute};
 use netlab::lab::{IfName, LabName};
+use netlab::linux::ip;
 use netlab::plan::Step;
-use netlab::state::{Link, LinkKind};
+use netlab::state::{Link, LinkKind, Survey};
+use netlab::transport::{Cmd, CmdError, LocalShell, NamespaceShell, Output, Shell};
 
 struct Counted {
     shell: NamespaceShell,
@@ -48,9 +48,9 @@ fn commands(bridges: usize) -> Option<[usize; 4]> {
         counted.commands.swap(0, Ordering::SeqCst)
     };
     let counts = [
-        phase(&|| iproute::apply(&counted, &lab, &make).unwrap()),
-        phase(&|| assert_eq!(iproute::observe(&counted, &lab).unwrap().links.len(), bridges)),
-        phase(&|| iproute::survey(&counted, &lab, &mut Survey::default()).unwrap()),
+        phase(&|| ip::apply(&counted, &lab, &make).unwrap()),
+        phase(&|| assert_eq!(ip::observe(&counted, &lab).unwrap().links.len(), bridges)),
+        phase(&|| ip::survey(&counted, &lab, &mut Survey::default()).unwrap()),
         phase(&|| {
             let remove: Vec<Step> = names
                 .iter()
@@ -59,7 +59,7 @@ fn commands(bridges: usize) -> Option<[usize; 4]> {
                     index: None,
                 })
                 .collect();
-            iproute::apply(&counted, &lab, &remove).unwrap();
+            ip::apply(&counted, &lab, &remove).unwrap();
         }),
     ];
     LocalShell.check(&Cmd::new(["ip", "netns", "del", &name])).unwrap();

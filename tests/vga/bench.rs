@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use netlab::emulated::Rig;
 use netlab::folders::Folders;
 use netlab::guest::{Session, SessionError, Transcript};
 use netlab::host::Host;
-use netlab::host::emulated::Rig;
 use netlab::host::guests::BootSlots;
 use netlab::host::linux::{LinuxHost, Place};
 use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, LabName, Login};

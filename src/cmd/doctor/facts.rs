@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Verdict;
-use crate::host::survey::Kvm;
-use crate::host::{Cmd, HostError, Output, Survey};
+use crate::host::HostError;
 use crate::lab::{Boot, HostName};
+use crate::state::Survey;
+use crate::state::survey::Kvm;
 use crate::topology::Topology;
+use crate::transport::{Cmd, Output};
 
 /// What no survey holds, because no plan depends on it.
 #[derive(Debug, Default, PartialEq, Eq)]

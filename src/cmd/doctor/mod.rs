@@ -13,14 +13,14 @@ use serde::Serialize;
 use super::error::Failure;
 use super::output::{one_line, table};
 use super::{Context, sight};
-use crate::host::shell::LocalShell;
-use crate::host::ssh::SshError;
-use crate::host::{HostError, NamedHosts, Shell, Survey};
+use crate::host::{HostError, NamedHosts};
 use crate::lab::{Connect, HostName};
-use crate::plan::{Severity, preflight};
+use crate::preflight::{Severity, preflight};
 use crate::run::chain;
-use crate::state::{HostState, Site, rig_host};
+use crate::state::{HostState, Site, Survey, rig_host};
 use crate::topology::Topology;
+use crate::transport::ssh::SshError;
+use crate::transport::{LocalShell, Shell};
 use facts::{Case, Facts};
 
 /// Where libvirt keeps disks of guests, unless told otherwise, and netlab what it brings to a host.

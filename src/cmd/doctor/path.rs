@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use super::{Finding, Verdict};
-use crate::host::{Cmd, NamedHosts, Survey};
+use crate::host::NamedHosts;
 use crate::lab::HostName;
+use crate::state::Survey;
 use crate::topology::Topology;
+use crate::transport::Cmd;
 
 /// Prints the MTU of NIC `$1` and whether a packet of that size, and a small one, gets to `$2` unbroken.
 const PING: &str = r#"

@@ -1,0 +1,82 @@
+//! An emulated router: a network namespace that forwards between its NICs. It knows no way to the lab's inner
+//! subnets, as a router on the Internet would not: what comes back through it had its source address translated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use serde::Deserialize;
+
+use super::namespace::{Link, batch, json, links, name};
+use super::{Rig, nics};
+use crate::host::HostError;
+use crate::lab::{HostName, IfName, LabName};
+use crate::state::{Machine, MachineKind, MachineNic};
+use crate::transport::{Cmd, NamespaceShell, Shell};
+
+/// The loopback device, on which the addresses outside stand.
+const LOOPBACK: &str = "lo";
+
+/// A route as `ip -json route` shows it.
+#[derive(Debug, Deserialize)]
+struct DefaultRoute {
+    gateway: Option<Ipv4Addr>,
+    dev: Option<String>,
+}
+
+impl Rig {
+    /// Gives a router's NICs their addresses and default routes, and its loopback device those outside; makes NICs
+    /// that no cable made.
+    pub(super) fn configure_router(&self, lab: &LabName, router: &HostName, wanted: &Machine) -> Result<(), HostError> {
+        let there = links(&self.shell, lab, router)?;
+        let is_there = |nic: &IfName| there.iter().any(|link| link.ifname == nic.as_str());
+        let mut lines = Vec::new();
+        for (nic, config) in &wanted.nics {
+            lines.extend(nics::lines_for(lab, router, nic, config, !is_there(nic)));
+        }
+        lines.push(format!("address flush dev {LOOPBACK} scope global"));
+        let outside = wanted.outside.iter();
+        lines.extend(outside.map(|address| format!("address add {address} dev {LOOPBACK}")));
+        Ok(batch(&self.shell, Some(&name(lab, router)), &lines)?)
+    }
+
+    /// A router with the links `links`; it lives as long as it forwards.
+    pub(super) fn observe_router(
+        &self,
+        lab: &LabName,
+        router: &HostName,
+        links: &[Link],
+    ) -> Result<Machine, HostError> {
+        let namespace = name(lab, router);
+        let show = ["ip", "-n", &namespace, "-4", "-json", "route", "show", "default"];
+        let routes: Vec<DefaultRoute> = json(&self.shell, &show)?;
+        let forward = Cmd::new(["cat", "/proc/sys/net/ipv4/ip_forward"]);
+        let forward = NamespaceShell::of_network(&namespace).check(&forward)?;
+
+        let (mut nics, mut outside) = (BTreeMap::new(), BTreeSet::new());
+        for link in links.iter().filter(|link| link.is_up()) {
+            if link.ifname == LOOPBACK {
+                outside.extend(link.addresses());
+            } else if let Ok(nic) = IfName::new(&link.ifname) {
+                let route = routes.iter().find(|route| route.dev.as_ref() == Some(&link.ifname));
+                let config = MachineNic {
+                    address: link.addresses().next(),
+                    gateway: route.and_then(|route| route.gateway),
+                    ..MachineNic::default()
+                };
+                nics.insert(nic, config);
+            }
+        }
+        Ok(Machine {
+            kind: MachineKind::Router,
+            nics,
+            outside,
+            alive: forward.trim_ascii() == b"1",
+        })
+    }
+
+    /// A shell in a router's network namespace, once it is sure that this is the lab's.
+    pub(super) fn inside_router(&self, lab: &LabName, router: &HostName) -> Result<NamespaceShell, HostError> {
+        links(&self.shell, lab, router)?;
+        Ok(NamespaceShell::of_network(&name(lab, router)))
+    }
+}

@@ -1,0 +1,237 @@
+//! An emulated switch: one bridge with all of the machine's NICs as its ports.
+//!
+//! As long as every port is open, the bridge does not look into frames, and tagged ones pass as they are. A port with a
+//! mode makes it filter VLANs, for which the kernel needs BRIDGE_VLAN_FILTERING; a port without one then still lets
+//! all tagged frames pass, and untagged ones to other such ports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::namespace::{Link, batch, batch_of, json, links, name};
+use super::{Rig, nics};
+use crate::host::HostError;
+use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
+use crate::state::{Machine, MachineKind, MachineNic};
+use crate::transport::{Cmd, CmdError, Shell};
+
+/// The bridge. No port can have this name: those that a lab gives start with a letter.
+pub(super) const BRIDGE: &str = "_bridge";
+
+/// All VLAN ids, VLAN_N_VID and IEEE 802.1Q-2018, table 9-2.
+const ALL: std::ops::RangeInclusive<u16> = 1..=4094;
+
+/// Makes a bridge that filters VLANs, in a network namespace that ends with the attempt. Who may not make one cannot
+/// tell.
+const TRY: &str = r#"unshare --net true 2>/dev/null || exit 0
+unshare --net ip link add name "$1" type bridge vlan_filtering 1"#;
+
+/// Whether the kernel's bridges can filter VLANs.
+pub(super) fn can_filter(shell: &dyn Shell) -> Result<bool, CmdError> {
+    let output = shell.run(&Cmd::new(["sh", "-c", TRY, "sh", BRIDGE]))?;
+    Ok(output.status == 0)
+}
+
+/// A port's VLANs, as `bridge -compressvlans -json vlan` shows them.
+#[derive(Debug, Deserialize)]
+struct Port {
+    ifname: String,
+    vlans: Vec<Vlans>,
+}
+
+/// One id, or those from `vlan` to `vlan_end`.
+#[derive(Debug, Deserialize)]
+struct Vlans {
+    vlan: u16,
+    #[serde(rename = "vlanEnd")]
+    vlan_end: Option<u16>,
+    #[serde(default)]
+    flags: Vec<String>,
+}
+
+impl Rig {
+    /// Makes every NIC of a switch a port of its bridge, in its mode; makes those that no cable made.
+    pub(super) fn configure_switch(&self, lab: &LabName, switch: &HostName, wanted: &Machine) -> Result<(), HostError> {
+        let there = links(&self.shell, lab, switch)?;
+        let is_there = |nic: &IfName| there.iter().any(|link| link.ifname == nic.as_str());
+        let mut lines = Vec::new();
+        let modes = wanted.nics.iter().map(|(port, nic)| (port, &nic.port));
+        let filter = vlan_lines(&modes.collect());
+        if !filter.is_empty() {
+            // No port is in a VLAN by itself.
+            lines.push(format!("link set dev {BRIDGE} type bridge vlan_default_pvid 0"));
+            lines.push(format!("link set dev {BRIDGE} type bridge vlan_filtering 1"));
+        }
+        for port in wanted.nics.keys() {
+            if !is_there(port) {
+                lines.extend(nics::lines_to_make(lab, switch, port));
+            }
+            lines.push(format!("link set dev {port} master {BRIDGE}"));
+            lines.push(format!("link set dev {port} up"));
+        }
+        let namespace = name(lab, switch);
+        batch(&self.shell, Some(&namespace), &lines)?;
+        Ok(batch_of("bridge", &self.shell, Some(&namespace), &filter)?)
+    }
+
+    /// A switch with the links `links`; it lives as long as its bridge does and no port was changed by hand.
+    pub(super) fn observe_switch(
+        &self,
+        lab: &LabName,
+        switch: &HostName,
+        links: &[Link],
+    ) -> Result<Machine, HostError> {
+        let mut machine = Machine {
+            kind: MachineKind::Switch,
+            nics: BTreeMap::new(),
+            outside: BTreeSet::new(),
+            alive: false,
+        };
+        let bridge = links.iter().find(|link| link.ifname == BRIDGE);
+        let Some(bridge) = bridge.filter(|bridge| bridge.kind() == "bridge" && bridge.is_up()) else {
+            return Ok(machine);
+        };
+        machine.alive = true;
+        let vlans: Option<Vec<Port>> = if bridge.filters_vlans() {
+            let namespace = name(lab, switch);
+            let show = ["bridge", "-n", &namespace, "-compressvlans", "-json", "vlan", "show"];
+            Some(json(&self.shell, &show)?)
+        } else {
+            None
+        };
+        let ports = links.iter().filter(|link| link.master.as_deref() == Some(BRIDGE));
+        for port in ports.filter(|port| port.is_up()) {
+            let Ok(name) = IfName::new(&port.ifname) else {
+                machine.alive = false;
+                continue;
+            };
+            let mode = match &vlans {
+                None => Some(PortMode::Open),
+                Some(ports) => {
+                    let port = ports.iter().find(|port| port.ifname == name.as_str());
+                    read_mode(port.map_or(&[][..], |port| &port.vlans))
+                }
+            };
+            // One in a mode that netlab knows nothing of was changed by hand.
+            machine.alive &= mode.is_some();
+            let nic = MachineNic {
+                port: mode.unwrap_or_default(),
+                ..MachineNic::default()
+            };
+            machine.nics.insert(name, nic);
+        }
+        Ok(machine)
+    }
+}
+
+/// What `bridge -batch` is told about the ports; nothing where all of them are open.
+fn vlan_lines(modes: &BTreeMap<&IfName, &PortMode>) -> Vec<String> {
+    if modes.values().all(|mode| **mode == PortMode::Open) {
+        return Vec::new();
+    }
+    let untagged = id_of_the_untagged(modes.values().copied());
+    let mut lines = Vec::new();
+    for (port, mode) in modes {
+        let mut add = |vlans: String| lines.push(format!("vlan add dev {port} vid {vlans}"));
+        match mode {
+            PortMode::Access(id) => add(format!("{id} pvid untagged")),
+            PortMode::Trunk(ids) => ids.iter().for_each(|id| add(id.to_string())),
+            PortMode::Open => {
+                add(format!("{}-{}", ALL.start(), ALL.end()));
+                add(format!("{untagged} pvid untagged"));
+            }
+        }
+    }
+    lines
+}
+
+/// The VLAN in which untagged frames go from open port to open port: the last one that no port names.
+fn id_of_the_untagged<'a>(modes: impl Iterator<Item = &'a PortMode>) -> u16 {
+    let mut named: BTreeSet<u16> = BTreeSet::new();
+    for mode in modes {
+        match mode {
+            PortMode::Access(id) => _ = named.insert(id.get()),
+            PortMode::Trunk(ids) => named.extend(ids.iter().map(|id| id.get())),
+            PortMode::Open => {}
+        }
+    }
+    ALL.rev().find(|id| !named.contains(id)).unwrap_or(*ALL.end())
+}
+
+/// The mode that a port with these VLANs has; none: not one of ours.
+fn read_mode(vlans: &[Vlans]) -> Option<PortMode> {
+    let (plain, own): (Vec<_>, Vec<_>) = vlans.iter().partition(|vlans| vlans.flags.is_empty());
+    let mut tagged = BTreeSet::new();
+    for vlans in plain {
+        for id in vlans.vlan..=vlans.vlan_end.unwrap_or(vlans.vlan) {
+            tagged.insert(VlanId::try_from(i64::from(id)).ok()?);
+        }
+    }
+    match own.as_slice() {
+        [] => Some(PortMode::Trunk(tagged)),
+        [one] if one.vlan_end.is_none() && one.flags == ["PVID", "Egress Untagged"] => {
+            if tagged.is_empty() {
+                return Some(PortMode::Access(VlanId::try_from(i64::from(one.vlan)).ok()?));
+            }
+            (tagged.len() + 1 == ALL.len()).then_some(PortMode::Open)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(id: i64) -> VlanId {
+        id.try_into().unwrap()
+    }
+
+    fn nic(name: &str) -> IfName {
+        name.parse().unwrap()
+    }
+
+    fn read(json: &str) -> Option<PortMode> {
+        read_mode(&serde_json::from_str::<Vec<Vlans>>(json).unwrap())
+    }
+
+    #[test]
+    fn a_switch_of_open_ports_is_told_nothing_about_vlans() {
+        let port = nic("p1");
+        assert!(vlan_lines(&[(&port, &PortMode::Open)].into()).is_empty());
+    }
+
+    #[test]
+    fn beside_ports_with_a_mode_untagged_frames_of_open_ones_have_a_vlan_that_no_port_names() {
+        let (p1, p2, p3) = (nic("p1"), nic("p2"), nic("p3"));
+        let (access, trunk) = (PortMode::Access(id(10)), PortMode::Trunk([id(1), id(4094)].into()));
+        let lines = vlan_lines(&[(&p1, &access), (&p2, &trunk), (&p3, &PortMode::Open)].into());
+        let expected = [
+            "vlan add dev p1 vid 10 pvid untagged",
+            "vlan add dev p2 vid 1",
+            "vlan add dev p2 vid 4094",
+            "vlan add dev p3 vid 1-4094",
+            "vlan add dev p3 vid 4093 pvid untagged",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn modes_are_read_back_from_what_the_kernel_shows() {
+        let own = r#"{"vlan":10,"flags":["PVID","Egress Untagged"]}"#;
+        assert_eq!(read(&format!("[{own}]")), Some(PortMode::Access(id(10))));
+        let trunk = PortMode::Trunk([id(1), id(20), id(21)].into());
+        assert_eq!(read(r#"[{"vlan":1},{"vlan":20,"vlanEnd":21}]"#), Some(trunk));
+        let open = format!(r#"[{{"vlan":1,"vlanEnd":9}},{own},{{"vlan":11,"vlanEnd":4094}}]"#);
+        assert_eq!(read(&open), Some(PortMode::Open));
+    }
+
+    #[test]
+    fn a_port_that_was_changed_by_hand_is_in_no_mode_of_ours() {
+        let own = r#"{"vlan":10,"flags":["PVID","Egress Untagged"]}"#;
+        assert_eq!(read(&format!(r#"[{own},{{"vlan":11}}]"#)), None);
+        assert_eq!(read(r#"[{"vlan":10,"flags":["Egress Untagged"]}]"#), None);
+        // Not one of a lab either: there a trunk names at least one VLAN.
+        assert_eq!(read("[]"), Some(PortMode::Trunk(BTreeSet::new())));
+    }
+}

@@ -1,0 +1,193 @@
+//! A guest's screen and keyboard through libvirt.
+
+use std::time::{Duration, Instant};
+
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::Error;
+use virt::stream::Stream;
+use virt::sys;
+
+use super::{Libvirt, NO_DOMAIN, OPERATION_INVALID, code, domains, peek};
+use crate::guest::ConsoleError;
+use crate::guest::vga::{Look, MEMORY, Page, Screen, to_png};
+use crate::host::HostError;
+use crate::state::DomainName;
+
+/// Where a VGA card in text mode shows its memory.
+const TEXT: u64 = 0xb8000;
+/// The CRT controller's ports: index and value.
+const CRT: (u16, u16) = (0x3d4, 0x3d5);
+/// The graphics controller's.
+const GRAPHICS: (u16, u16) = (0x3ce, 0x3cf);
+/// The graphics controller's register whose bit 0 says that the card shows a picture.
+const MISCELLANEOUS: u8 = 6;
+/// How long a key is held down, in milliseconds: each press and each release takes as long.
+const HOLD: u32 = 1;
+/// How often a screen that changes under the eyes is looked at again.
+const STEADY: usize = 4;
+/// How often the cursor is asked for where no text changes.
+const CURSOR_EVERY: Duration = Duration::from_millis(80);
+/// How often it is asked whether the screen shows a picture.
+const PICTURE_EVERY: Duration = Duration::from_millis(500);
+/// For libvirt to notice that a domain's QEMU has died.
+const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+/// More than any screenshot has.
+const PICTURE_LIMIT: usize = 64 << 20;
+
+/// One domain's screen and keyboard.
+pub(crate) struct DomainScreen {
+    conn: Connect,
+    domain: Domain,
+    picture: Option<(bool, Instant)>,
+    last: Option<(Vec<u8>, Page, Instant)>,
+}
+
+impl Libvirt {
+    /// The screen and keyboard of a running or paused domain. libvirt gives them to everybody who asks: that only one
+    /// types at a time is the caller's to see to.
+    pub(crate) fn screen(&self, name: &DomainName) -> Result<DomainScreen, HostError> {
+        let doing = format!("opening the screen of {name}");
+        self.line.with(|conn| {
+            Ok(DomainScreen {
+                conn: conn.clone(),
+                domain: domains::ours(conn, name, &doing)?,
+                picture: None,
+                last: None,
+            })
+        })
+    }
+}
+
+impl DomainScreen {
+    fn memory(&self) -> Result<Vec<u8>, ConsoleError> {
+        peek::physical(&self.domain, TEXT, MEMORY).map_err(|error| self.broken(&error))
+    }
+
+    /// A command of QEMU's monitor for people. It reads and writes ports as the guest's kernel does.
+    fn monitor(&self, command: &str) -> Result<String, ConsoleError> {
+        let said = self
+            .domain
+            .qemu_monitor_command(command, sys::VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP);
+        said.map_err(|error| self.broken(&error))
+    }
+
+    /// Reads a port, e.g. from `portb[0x03d5] = 0x0e`.
+    fn read_port(&self, port: u16) -> Result<u8, ConsoleError> {
+        let said = self.monitor(&format!("i /bx {port:#x}"))?;
+        let value = said
+            .trim()
+            .rsplit_once("0x")
+            .map(|(_, digits)| u8::from_str_radix(digits, 16));
+        match value {
+            Some(Ok(value)) => Ok(value),
+            _ => Err(ConsoleError::Failed(format!("QEMU's monitor says: {}", said.trim()))),
+        }
+    }
+
+    /// Reads registers behind an index port, and leaves the index as the guest's kernel had it. Linux writes index
+    /// and value in one go (vgacon.c, `write_vga`), so it is not disturbed.
+    fn registers<const N: usize>(&self, ports: (u16, u16), registers: [u8; N]) -> Result<[u8; N], ConsoleError> {
+        let (index, value) = ports;
+        let before = self.read_port(index)?;
+        let mut values = [0; N];
+        for (register, value_of_it) in registers.into_iter().zip(&mut values) {
+            self.monitor(&format!("o /b {index:#x} {register}"))?;
+            *value_of_it = self.read_port(value)?;
+        }
+        self.monitor(&format!("o /b {index:#x} {before}"))?;
+        Ok(values)
+    }
+
+    /// A domain that does not run any more, or has gone, has hung up. When its QEMU dies under a question libvirt
+    /// says so only a moment later.
+    fn broken(&self, error: &Error) -> ConsoleError {
+        let began = Instant::now();
+        while began.elapsed() < NOTICED_WITHIN {
+            let gone = match self.domain.is_active() {
+                Ok(active) => !active,
+                Err(error) if code(&error) == NO_DOMAIN => true,
+                Err(_) => break,
+            };
+            if gone || code(error) == OPERATION_INVALID {
+                return ConsoleError::Closed;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        ConsoleError::Failed(error.message().to_owned())
+    }
+
+    fn shows_picture(&mut self) -> Result<bool, ConsoleError> {
+        if let Some((shows, at)) = self.picture
+            && at.elapsed() < PICTURE_EVERY
+        {
+            return Ok(shows);
+        }
+        let [miscellaneous] = self.registers(GRAPHICS, [MISCELLANEOUS])?;
+        let shows = miscellaneous & 1 == 1;
+        self.picture = Some((shows, Instant::now()));
+        Ok(shows)
+    }
+}
+
+impl Screen for DomainScreen {
+    fn look(&mut self) -> Result<Look, ConsoleError> {
+        if self.shows_picture()? {
+            return Ok(Look::Picture);
+        }
+        let mut memory = self.memory()?;
+        if let Some((seen, page, at)) = &self.last
+            && *seen == memory
+            && at.elapsed() < CURSOR_EVERY
+        {
+            return Ok(Look::Text(page.clone()));
+        }
+        let mut left = STEADY;
+        loop {
+            // Start address and cursor, high byte first; the former's twice, because the guest may scroll meanwhile.
+            let [start, start_low, cursor, cursor_low, start_again] = self.registers(CRT, [12, 13, 14, 15, 12])?;
+            let again = self.memory()?;
+            left -= 1;
+            let torn = start != start_again;
+            let start = u16::from_be_bytes([start, start_low]);
+            // What did not change meanwhile belongs together.
+            if (again == memory && !torn) || left == 0 {
+                let cursor = u16::from_be_bytes([cursor, cursor_low]);
+                let page = Page::new(&again, start, cursor);
+                self.last = Some((again, page.clone(), Instant::now()));
+                return Ok(Look::Text(page));
+            }
+            memory = again;
+        }
+    }
+
+    fn glance(&mut self) -> Result<Vec<u8>, ConsoleError> {
+        self.memory()
+    }
+
+    fn press(&mut self, keys: &[u32]) -> Result<(), ConsoleError> {
+        let mut keys = keys.to_vec();
+        let count = i32::try_from(keys.len()).map_err(|error| ConsoleError::Failed(error.to_string()))?;
+        let codes = sys::VIR_KEYCODE_SET_LINUX;
+        let pressed = self.domain.send_key(codes, HOLD, keys.as_mut_ptr(), count, 0);
+        pressed.map_err(|error| self.broken(&error))
+    }
+
+    fn picture(&mut self) -> Result<Vec<u8>, ConsoleError> {
+        let failed = |error: Error| self.broken(&error);
+        let stream = Stream::new(&self.conn, 0).map_err(failed)?;
+        self.domain.screenshot(&stream, 0, 0).map_err(failed)?;
+        let mut picture = Vec::new();
+        let mut part = vec![0; 256 * 1024];
+        loop {
+            let got = stream.recv(&mut part).map_err(failed)?;
+            let got = usize::try_from(got).unwrap_or(0);
+            if got == 0 || picture.len() > PICTURE_LIMIT {
+                break;
+            }
+            picture.extend_from_slice(&part[..got]);
+        }
+        stream.finish().map_err(failed)?;
+        to_png(picture).map_err(|error| ConsoleError::Failed(error.to_string()))
+    }
+}

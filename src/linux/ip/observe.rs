@@ -1,0 +1,196 @@
+//! What a lab owns of a host's network, read from the marks on the objects. Four commands, however large the lab.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::json::{Look, RawLink};
+use super::mark::{self, Mark};
+use super::nic::Standing;
+use super::record::Record;
+use super::{Network, floating};
+use crate::lab::{IfName, LabName, VlanId};
+use crate::linux::sysctl::SysctlMarks;
+use crate::state::{Link, LinkKind, Uplink};
+use crate::transport::cmd::{CmdError, Shell};
+
+/// What `lab` owns of the host's network.
+pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, CmdError> {
+    let look = Look::take(shell)?;
+    let mut network = Network {
+        sysctls: SysctlMarks::default().observe(shell, lab)?,
+        ..Network::default()
+    };
+    let mut moved: Vec<Record> = Vec::new();
+    for link in &look.links {
+        match Mark::read(link, lab) {
+            Mark::Taken { by, record } if by == lab.as_str() => {
+                let record = parse(link, &record)?;
+                network
+                    .uplinks
+                    .insert(name(&link.ifname)?, uplink(&look, link, &record)?);
+                moved.push(record);
+            }
+            Mark::Made { .. } | Mark::Taken { .. } | Mark::Absent => {}
+        }
+    }
+    for raw in &look.links {
+        for address in raw.addr_info.iter().filter_map(|raw| floating::of(raw, lab)) {
+            network.floating.insert(address, name(&raw.ifname)?);
+        }
+        let Mark::Made { by, purpose } = Mark::read(raw, lab) else {
+            continue;
+        };
+        if by != lab.as_str() {
+            continue;
+        }
+        let name = name(&raw.ifname)?;
+        let guests = moved.iter().filter(|record| record.bridge == name);
+        let came: BTreeSet<IpNet> = guests
+            .flat_map(|record| record.was.addresses.iter().map(|address| address.net))
+            .collect();
+        network.seen.links.insert(name.clone(), raw.ifindex);
+        network.links.insert(name, made(raw, &purpose, &came)?);
+    }
+    Ok(network)
+}
+
+/// A made link; `came` are the addresses on it that came with a NIC.
+fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, CmdError> {
+    let data = &raw.linkinfo.info_data;
+    let kind = match raw.kind() {
+        Some("vlan") => {
+            let id = data.id.and_then(|id| VlanId::try_from(id).ok());
+            let (Some(parent), Some(id)) = (&raw.link, id) else {
+                return Err(unreadable(&raw.ifname, "a VLAN device without parent or id"));
+            };
+            let parent = name(parent)?;
+            LinkKind::Vlan { parent, id }
+        }
+        _ => LinkKind::Bridge {
+            stp: data.stp_state != Some(0),
+            mac: raw
+                .address
+                .as_deref()
+                .filter(|_| mark::address_is_given(raw))
+                .and_then(|address| address.parse().ok()),
+        },
+    };
+    let purpose = purpose.strip_suffix(mark::ADDRESS_GIVEN).unwrap_or(purpose);
+    let delays = matches!(kind, LinkKind::Bridge { stp: false, .. }) && data.forward_delay != Some(0);
+    Ok(Link {
+        kind,
+        master: raw.master.as_deref().and_then(|master| IfName::new(master).ok()),
+        addresses: raw
+            .addr_info
+            .iter()
+            // Dynamic ones came with a NIC's DHCP client or router advertisement: a lab's are for ever.
+            .filter(|address| address.scope == "global" && !address.dynamic)
+            .filter_map(|address| IpNet::new(address.local?, address.prefixlen).ok())
+            .filter(|address| !came.contains(address))
+            .collect(),
+        // Whatever is amiss with it and has no field of its own shows as an unfinished link.
+        purpose: if raw.is_up() && !delays {
+            purpose.to_owned()
+        } else {
+            String::new()
+        },
+    })
+}
+
+/// A taken NIC: wholly in its bridge, or with itself for a bridge.
+fn uplink(look: &Look, link: &RawLink, record: &Record) -> Result<Uplink, CmdError> {
+    let (now, _) = Standing::read(look, link);
+    let was = &record.was;
+    // The last thing that taking does is to clear the NIC of what was recorded. What came onto it later is not ours.
+    let moved =
+        !was.addresses.iter().any(|address| now.has_address(address)) && !was.routes.iter().any(|hop| now.has(hop));
+    let whole = moved && now.up && link.master.as_deref() == Some(record.bridge.as_str());
+    Ok(Uplink {
+        bridge: if whole {
+            record.bridge.clone()
+        } else {
+            name(&link.ifname)?
+        },
+        was: was.config(),
+    })
+}
+
+/// The record on a taken NIC.
+pub(super) fn parse(link: &RawLink, record: &str) -> Result<Record, CmdError> {
+    record
+        .parse()
+        .map_err(|word| unreadable(&link.ifname, &format!("the record in its alias, at {word:?}")))
+}
+
+/// A link's name; those that netlab has made or taken are all of this alphabet.
+fn name(text: &str) -> Result<IfName, CmdError> {
+    IfName::new(text).map_err(|error| unreadable(text, &error.to_string()))
+}
+
+fn unreadable(link: &str, what: &str) -> CmdError {
+    CmdError::Unreadable {
+        command: "ip -json address".to_owned(),
+        message: format!("link {link}: {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::ip::mark::group;
+    use crate::transport::cmd::{Cmd, Output};
+
+    /// A host of which `ip link` prints this, and all else nothing.
+    struct Printed(String);
+
+    impl Shell for Printed {
+        fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
+            let links = cmd.argv.contains(&"link".to_owned());
+            Ok(Output {
+                status: 0,
+                stdout: if links { self.0.clone().into() } else { Vec::new() },
+                stderr: Vec::new(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_vlan_device_is_read_from_what_ip_prints() {
+        let lab = LabName::new("quickstart").unwrap();
+        let printed = serde_json::json!([{
+            "ifindex": 7, "link": "eth0", "ifname": "eth0.10", "flags": ["BROADCAST", "UP", "LOWER_UP"],
+            "master": "br1", "group": group("quickstart").to_string(), "link_type": "ether",
+            "address": "52:54:00:00:00:01", "inet6_addr_gen_mode": "none",
+            "linkinfo": {
+                "info_kind": "vlan",
+                "info_data": {"protocol": "802.1Q", "id": 10, "flags": ["REORDER_HDR"]},
+                "info_slave_kind": "bridge"
+            },
+            "ifalias": "netlab:quickstart:network service"
+        }]);
+        let network = observe(&Printed(printed.to_string()), &lab).unwrap();
+        let wanted = Link {
+            kind: LinkKind::Vlan {
+                parent: IfName::new("eth0").unwrap(),
+                id: VlanId::try_from(10).unwrap(),
+            },
+            master: Some(IfName::new("br1").unwrap()),
+            addresses: BTreeSet::new(),
+            purpose: "network service".to_owned(),
+        };
+        assert_eq!(network.links, [(IfName::new("eth0.10").unwrap(), wanted)].into());
+        assert_eq!(network.seen.links[&IfName::new("eth0.10").unwrap()], 7);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_an_error_that_names_the_nic() {
+        let lab = LabName::new("quickstart").unwrap();
+        let printed = r#"[{"ifindex": 2, "ifname": "eth0", "ifalias": "netlab:quickstart:was br1 up ?new"}]"#;
+        let error = observe(&Printed(printed.to_owned()), &lab).unwrap_err();
+        assert!(
+            error.to_string().contains("eth0") && error.to_string().contains("?new"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! How a host's links stand, whoever made them.
+
+use super::json::Look;
+use crate::state::survey::{Port, Ports};
+use crate::transport::cmd::{CmdError, Shell};
+
+/// Every link of the host.
+pub fn ports(shell: &dyn Shell) -> Result<Ports, CmdError> {
+    let links = Look::take(shell)?.links.into_iter();
+    let ports = links.map(|link| {
+        let port = Port {
+            up: link.is_up(),
+            carrier: link.has_carrier(),
+            mtu: link.mtu.unwrap_or(u32::MAX),
+            master: link.master,
+        };
+        (link.ifname, port)
+    });
+    Ok(ports.collect())
+}

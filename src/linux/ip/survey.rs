@@ -1,0 +1,149 @@
+//! What a host has besides the lab's own: NICs, names and subnets in use, programs, kernel modules, memory. Four
+//! commands, none of which changes anything.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::floating;
+use super::json::{Look, RawRoute};
+use super::mark::{Mark, owner};
+use super::nic::{Standing, destination};
+use super::observe::parse;
+use crate::lab::{IfName, LabName};
+use crate::state::survey::Survey;
+use crate::transport::cmd::{Cmd, CmdError, Shell};
+
+/// Programs that netlab may need on a host.
+const PROGRAMS: [&str; 8] = [
+    "ip",
+    "nft",
+    "dnsmasq",
+    "qemu-img",
+    "libvirtd",
+    "virtqemud",
+    "nsenter",
+    "flock",
+];
+
+/// Prints `program <name>` for each argument that is one, `missing <module>` for a missing kernel feature, and
+/// `memory <kB>`. A module counts as present when it is loaded or built in, when it could be loaded, or when a link
+/// of its kind, or a rule, can be made in a network namespace that ends with the attempt.
+const SCRIPT: &str = r#"
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+for program; do
+    command -v "$program" >/dev/null 2>&1 && echo "program $program"
+done
+probe() {
+    unshare -n true 2>/dev/null || return 0
+    unshare -n sh -c '
+        ip link add name b type bridge && { [ "$1" = bridge ] || ip link add link b name v type vlan id 2; }
+    ' sh "$1" >/dev/null 2>&1
+}
+for module in bridge 8021q; do
+    [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || probe "$module" || echo "missing $module"
+done
+load() {
+    command -v nft >/dev/null && unshare -n true 2>/dev/null || return 0
+    unshare -n nft "$1" >/dev/null 2>&1
+}
+load 'table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }' || echo "missing nft_masq"
+load 'table bridge t { chain c { type filter hook prerouting priority -300; arp daddr ip 10.0.0.1 drop; }; }' ||
+    echo "missing nft_bridge"
+sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo
+"#;
+
+/// Fills in what is known of the host's network, programs, modules and memory.
+pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(), CmdError> {
+    let look = Look::take(shell)?;
+    let mut ours: BTreeSet<&str> = BTreeSet::new();
+    let mut subnets: BTreeSet<(IpNet, String)> = BTreeSet::new();
+    for link in &look.links {
+        let mark = Mark::read(link, lab);
+        let name = &link.ifname;
+        let (mut is_ours, mut is_free) = (mark.is_made_by(lab), false);
+        if let (true, Ok(nic)) = (link.is_nic() && !matches!(mark, Mark::Made { .. }), IfName::new(name)) {
+            let record = match &mark {
+                Mark::Taken { by, record } if by == lab.as_str() => {
+                    is_ours = true;
+                    Some(parse(link, record)?)
+                }
+                // Another lab's record may be of another version of netlab: what can be seen has to do then.
+                Mark::Taken { record, .. } => record.parse().ok(),
+                Mark::Made { .. } | Mark::Absent => {
+                    is_free = link.master.is_none();
+                    None
+                }
+            };
+            let standing = record.map_or_else(|| Standing::read(&look, link).0, |record| record.was);
+            // What a NIC reaches is the host's, wherever it stands for the moment.
+            let config = standing.config();
+            let reached = config.addresses.iter().map(IpNet::trunc);
+            subnets.extend(
+                reached
+                    .chain(config.routes.iter().map(|route| route.to))
+                    .filter(|net| net.prefix_len() > 0)
+                    .map(|net| (net, name.clone())),
+            );
+            let addresses = config.addresses.iter().map(IpNet::addr);
+            survey
+                .addresses
+                .extend(addresses.map(|address| (address, name.clone())));
+            survey.mtus.extend(link.mtu.map(|mtu| (nic.clone(), mtu)));
+            survey.nics.insert(nic, config);
+        }
+        let owner = owner(&look, link, lab);
+        is_ours |= owner == format!("lab {lab}");
+        for raw in link.addr_info.iter().filter(|raw| floating::of(raw, lab).is_none()) {
+            if let Some(address) = raw.local.filter(|_| !mark.is_made_by(lab)) {
+                survey.addresses.insert(address, name.clone());
+            }
+        }
+        if is_ours {
+            ours.insert(name);
+        } else if !is_free {
+            survey.foreign_links.insert(name.clone(), owner);
+        }
+    }
+    for route in look
+        .routes
+        .iter()
+        .filter(|route| route.table.is_none() && route.kind.is_none())
+    {
+        if let (Some(net), Some(dev)) = (subnet(route), &route.dev)
+            && dev != "lo"
+            && !ours.contains(dev.as_str())
+        {
+            subnets.insert((net, dev.clone()));
+        }
+    }
+    survey.subnets = subnets.into_iter().collect();
+    read_script(shell, survey)
+}
+
+/// What a route leads to; None for default routes and for IPv6's link-local subnet, which every link has.
+fn subnet(route: &RawRoute) -> Option<IpNet> {
+    destination(&route.dst, route.pref.is_some()).filter(|net| {
+        net.prefix_len() > 0
+            && match net.addr() {
+                IpAddr::V4(_) => true,
+                IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_multicast(),
+            }
+    })
+}
+
+fn read_script(shell: &dyn Shell, survey: &mut Survey) -> Result<(), CmdError> {
+    let mut cmd = Cmd::new(["sh", "-c", SCRIPT, "sh"]);
+    cmd.argv.extend(PROGRAMS.map(ToOwned::to_owned));
+    let output = shell.check(&cmd)?;
+    for line in String::from_utf8_lossy(&output).lines() {
+        match line.split_once(' ') {
+            Some(("program", name)) => _ = survey.programs.insert(name.to_owned()),
+            Some(("missing", module)) => _ = survey.missing_modules.insert(module.to_owned()),
+            Some(("memory", kb)) => survey.memory_mib = kb.parse::<u64>().unwrap_or_default() / 1024,
+            _ => {}
+        }
+    }
+    Ok(())
+}

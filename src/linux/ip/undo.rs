@@ -1,0 +1,119 @@
+//! The way back from taking a NIC or giving it back, written down before it is touched: lines for `ip -force -batch`
+//! that the host can run by itself when nobody reaches it any more. They put back what the host is reached by; all the
+//! rest is left to the next run, which sees it. On a host that was not touched after all they change nothing.
+
+use super::apply::add_bridge;
+use super::json::{Look, RawLink};
+use super::mark::{Mark, quoted};
+use super::nic::Standing;
+use super::observe::parse;
+use super::record::Record;
+use crate::lab::{IfName, LabName};
+use crate::plan::Step;
+use crate::transport::cmd::{CmdError, Shell};
+
+/// The lines that undo every take and every release among `steps`, from what the host looks like before them. Empty
+/// where there is nothing to undo.
+pub fn way_back(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<String, CmdError> {
+    let moves = |step: &Step| matches!(step, Step::TakeUplink(..) | Step::ReleaseUplink(..));
+    if !steps.iter().any(moves) {
+        return Ok(String::new());
+    }
+    let look = Look::take(shell)?;
+    let mut lines = Vec::new();
+    for step in steps {
+        lines.extend(match step {
+            Step::TakeUplink(nic, uplink) => {
+                let bridge = &uplink.bridge;
+                let made = |step: &Step| matches!(step, Step::CreateLink(name, _) if name == bridge);
+                give_back(&look, lab, nic, bridge, steps.iter().any(made))?
+            }
+            Step::ReleaseUplink(nic, _) => take_again(&look, lab, nic)?,
+            _ => Vec::new(),
+        });
+    }
+    Ok(lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect())
+}
+
+/// Frees a NIC, and removes the bridge that was made for it.
+fn give_back(look: &Look, lab: &LabName, nic: &IfName, bridge: &IfName, made: bool) -> Result<Vec<String>, CmdError> {
+    let Some(link) = look.link(nic.as_str()) else {
+        return Ok(Vec::new());
+    };
+    let was = match Mark::read(link, lab) {
+        Mark::Taken { by, record } if by == lab.as_str() => parse(link, &record)?.was,
+        _ => Standing::read(look, link).0,
+    };
+    let mut lines = vec![format!("link set dev {nic} nomaster")];
+    if made {
+        lines.push(format!("link del dev {bridge}"));
+    } else {
+        for address in was.in_order_of_adding().rev() {
+            lines.push(format!("address del {} dev {bridge}", address.net));
+        }
+        if let Some(address) = look.link(bridge.as_str()).and_then(|link| link.address.as_ref()) {
+            lines.push(format!("link set dev {bridge} address {address}"));
+        }
+    }
+    lines.extend(stand(nic.as_str(), &was));
+    Ok(lines)
+}
+
+/// Puts a NIC into the bridge that it is in now, made anew where it has gone. None where the NIC is in none of ours.
+fn take_again(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<String>, CmdError> {
+    let ours = |name: &str| look.link(name).filter(|link| Mark::read(link, lab).is_made_by(lab));
+    let Some(link) = look.link(nic.as_str()) else {
+        return Ok(Vec::new());
+    };
+    let Mark::Taken { by, record } = Mark::read(link, lab) else {
+        return Ok(Vec::new());
+    };
+    let Some(bridge) = link.master.as_deref().and_then(ours).filter(|_| by == lab.as_str()) else {
+        return Ok(Vec::new());
+    };
+    let Record { bridge: name, was } = parse(link, &record)?;
+    let (on_nic, on_bridge) = (Standing::read(look, link).0, Standing::read(look, bridge).0);
+    let mut lines = Vec::new();
+    if let Some(address) = &bridge.address {
+        // Where it still stands, the first is refused.
+        lines.push(add_bridge(lab, &name, address, has_stp(bridge)));
+        lines.push(format!("link set dev {name} address {address}"));
+    }
+    if let Some(mode) = &bridge.inet6_addr_gen_mode {
+        lines.push(format!("link set dev {name} addrgenmode {mode}"));
+    }
+    lines.push(format!("link set dev {nic} master {name}"));
+    // Addresses and routes of the NIC would stand before those of the bridge.
+    let gone = was.routes.iter().filter(|hop| !on_nic.has(hop));
+    lines.extend(gone.chain(&on_bridge.dated).map(|hop| hop.remove(nic.as_str())));
+    for address in was
+        .in_order_of_adding()
+        .rev()
+        .filter(|address| !on_nic.has_address(address))
+    {
+        lines.push(format!("address del {} dev {nic}", address.net));
+    }
+    lines.extend(stand(nic.as_str(), &on_nic));
+    lines.extend(stand(name.as_str(), &on_bridge));
+    // The kernel makes one for a link that comes up, and this one may never have been down.
+    for address in Standing::link_local(bridge) {
+        lines.extend(address.put_back_on(name.as_str()));
+    }
+    Ok(lines)
+}
+
+fn has_stp(bridge: &RawLink) -> bool {
+    bridge.linkinfo.info_data.stp_state != Some(0)
+}
+
+/// Puts on a link what stood on it.
+fn stand(link: &str, was: &Standing) -> Vec<String> {
+    let mut lines = vec![format!("link set dev {link} {}", if was.up { "up" } else { "down" })];
+    for address in was.in_order_of_adding() {
+        lines.extend(address.put_back_on(link));
+    }
+    lines.extend(was.routes.iter().map(|hop| hop.add(link)));
+    let alias = quoted(&was.alias).unwrap_or_else(|| "\"\"".to_owned());
+    lines.push(format!("link set dev {link} alias {alias}"));
+    lines
+}

@@ -1,0 +1,424 @@
+use std::collections::BTreeMap;
+
+use super::{Obstacle, Severity, preflight};
+use crate::lab::{Class, Connect, HostName, NatRule};
+use crate::plan::example::{host, link, on, survey, topology, up, vm};
+use crate::state::survey::{ForwardDrop, Kvm};
+use crate::state::{DomainName, NicConfig, Site, Survey};
+use crate::topology::{GuestFloating, SegmentDhcp, Topology};
+
+/// The example lab's `node1` as this machine itself, which has NICs of its own; nothing joins the two hosts.
+fn local() -> Topology {
+    let mut topology = topology();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.connect = Connect::Local;
+    node1.nics.values_mut().for_each(|nic| nic.address = None);
+    let node2 = topology.hosts.get_mut(&host("node2")).unwrap();
+    node2.segments.values_mut().for_each(|segment| segment.uplink = None);
+    topology.cables.clear();
+    topology
+}
+
+fn on_node1(survey: Survey) -> BTreeMap<HostName, Survey> {
+    [(host("node1"), survey)].into()
+}
+
+/// What is said about a survey of `node1`.
+fn said(topology: &Topology, survey: Survey) -> Vec<String> {
+    let obstacles = preflight(topology, &on_node1(survey), &Site::new());
+    obstacles.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_stands_in_the_way_of_a_lab_on_hosts_that_have_what_it_needs() {
+    assert_eq!(said(&local(), survey()), [""; 0]);
+    assert_eq!(preflight(&topology(), &BTreeMap::new(), &Site::new()), []);
+}
+
+#[test]
+fn a_missing_nic_is_reported_with_the_nics_that_are_there() {
+    let mut survey = survey();
+    survey.nics.remove(&link("eth0"));
+    survey.nics.insert(link("wlan0"), NicConfig::default());
+    assert_eq!(
+        said(&local(), survey),
+        [
+            "node1: there is no NIC eth0 to carry network `service`; the host's NICs: eth1, wlan0 \
+             (help: name one of these as the network's uplink)"
+        ]
+    );
+}
+
+#[test]
+fn a_nic_that_another_lab_has_taken_is_reported_with_its_owner_unless_the_network_is_tagged() {
+    let mut survey = survey();
+    survey.foreign_links = [("eth0".to_owned(), "lab other".to_owned())].into();
+    let mut topology = local();
+    let said = said(&topology, survey.clone());
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("the NIC eth0 that is to carry network `service` is in other hands (lab other)"));
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    assert_eq!(preflight(&topology, &on_node1(survey), &Site::new()), []);
+}
+
+#[test]
+fn an_emulated_host_has_the_nics_that_the_lab_gives_it_and_no_other() {
+    let mut topology = topology();
+    topology.hosts.get_mut(&host("node1")).unwrap().nics.clear();
+    assert_eq!(said(&topology, survey()), [""; 0], "the cable makes the NIC");
+    topology.cables.clear();
+    let said = said(&topology, survey());
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].starts_with("node1: there is no NIC eth0"), "{said:#?}");
+}
+
+#[test]
+fn a_foreign_bridge_a_tap_and_a_vlan_device_are_reported_with_their_owners() {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    let mut survey = survey();
+    survey.foreign_links = [("br1", "lab other"), ("tap1", "libvirt"), ("eth0.10", "someone else")]
+        .map(|(name, owner)| (name.to_owned(), owner.to_owned()))
+        .into();
+    let said = said(&topology, survey);
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[0].starts_with("node1: the name br1 of the bridge of network `service` is taken (lab other)"));
+    assert!(said[1].starts_with("node1: the name eth0.10 of the VLAN device of network `service` is taken"));
+    assert!(said[2].starts_with("node1: the name tap1 of the tap of vm `vm1` on network `service` is taken (libvirt)"));
+}
+
+#[test]
+fn a_bridge_cannot_have_the_name_of_a_nic() {
+    let mut survey = survey();
+    survey.nics.insert(link("br1"), NicConfig::default());
+    let said = said(&local(), survey);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("is that of a NIC of the host"), "{said:#?}");
+}
+
+#[test]
+fn a_foreign_domain_and_a_mac_used_on_any_host_are_reported() {
+    let mut survey = survey();
+    survey.foreign_domains = [("quick.vm1".to_owned(), "lab other".to_owned())].into();
+    // vm2 runs on the other host, but the network reaches over both.
+    let mac = topology().guests[&vm("vm2")].nics[0].mac;
+    survey.foreign_macs = [(mac, "stranger".to_owned())].into();
+    let said = said(&local(), survey);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(
+        said[0].contains("quick.vm1, which is not this lab's (lab other)"),
+        "{said:#?}"
+    );
+    assert!(said[1].contains("of vm `vm2` is used by domain stranger"), "{said:#?}");
+}
+
+#[test]
+fn a_subnet_that_the_host_reaches_another_way_is_reported_with_the_link() {
+    let mut survey = survey();
+    survey.subnets = vec![
+        ("10.0.0.0/8".parse().unwrap(), "docker0".to_owned()),
+        ("10.0.1.128/25".parse().unwrap(), "eth1".to_owned()),
+        ("10.0.2.0/24".parse().unwrap(), "eth1".to_owned()),
+        ("0.0.0.0/0".parse().unwrap(), "eth1".to_owned()),
+    ];
+    survey.foreign_links = [("docker0".to_owned(), "someone else".to_owned())].into();
+    let said = said(&local(), survey);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("overlaps 10.0.0.0/8, which the host reaches by docker0 (someone else)"));
+    assert!(said[1].contains("overlaps 10.0.1.128/25, which the host reaches by eth1 (a NIC of the host)"));
+}
+
+#[test]
+fn an_uplinks_own_subnet_is_the_networks_unless_the_network_is_tagged_on_it() {
+    let mut survey = survey();
+    survey.subnets = vec![("10.0.1.0/24".parse().unwrap(), "eth0".to_owned())];
+    let mut topology = local();
+    assert_eq!(said(&topology, survey.clone()), [""; 0]);
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    let said = said(&topology, survey);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].contains("which the host reaches by eth0"), "{said:#?}");
+}
+
+#[test]
+fn missing_programs_modules_and_emulators_are_reported_all_at_once() {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
+    let mut survey = survey();
+    survey.programs.clear();
+    survey.missing_modules = ["8021q", "bridge", "bonding"].map(str::to_owned).into();
+    survey.arches = ["aarch64".to_owned()].into();
+    let said = said(&topology, survey);
+    assert_eq!(said.len(), 4, "{said:#?}");
+    assert!(said[0].contains("`ip` is missing"));
+    assert!(said[1].contains("module bridge is missing"));
+    assert!(said[2].contains("module 8021q is missing") && said[2].contains("modprobe 8021q"));
+    assert!(said[3].contains("QEMU cannot run x86_64 guests"));
+}
+
+#[test]
+fn modules_that_the_lab_does_not_need_may_be_missing_and_arches_unknown() {
+    let mut survey = survey();
+    survey.missing_modules = ["8021q".to_owned()].into();
+    survey.arches.clear();
+    assert_eq!(said(&local(), survey), [""; 0]);
+}
+
+#[test]
+fn memory_is_summed_over_all_hosts_of_one_machine() {
+    let survey = Survey {
+        memory_mib: 255,
+        ..survey()
+    };
+    assert_eq!(
+        said(&local(), survey.clone()),
+        [
+            "this-machine: 2 guests yet to be started need 256 MiB of memory, 255 MiB are available \
+             (help: give the guests less `memory`, or run fewer of them)"
+        ]
+    );
+    let enough = Survey {
+        memory_mib: 256,
+        ..survey
+    };
+    assert_eq!(said(&local(), enough), [""; 0]);
+}
+
+#[test]
+fn guests_that_run_already_need_no_more_memory_but_those_that_stopped_do() {
+    let survey = Survey {
+        memory_mib: 100,
+        ..survey()
+    };
+    let mut observed = up();
+    assert_eq!(preflight(&local(), &on_node1(survey.clone()), &observed), []);
+    let lab = topology().lab;
+    let stopped = DomainName::new(&lab, &vm("vm2"));
+    on(&mut observed, "node2").domains.get_mut(&stopped).unwrap().running = false;
+    let obstacles = preflight(&local(), &on_node1(survey), &observed);
+    assert_eq!(obstacles.len(), 1, "{obstacles:#?}");
+    assert!(
+        obstacles[0].what.contains("1 guest yet to be started needs 128 MiB"),
+        "{obstacles:#?}"
+    );
+}
+
+#[test]
+fn a_kvm_that_cannot_work_is_one_warning_per_machine_and_no_error() {
+    let useless = Survey {
+        kvm: Kvm::Useless("the CPU has neither vmx nor svm".to_owned()),
+        ..survey()
+    };
+    let surveys = [(host("node1"), useless.clone()), (host("node2"), useless)].into();
+    let obstacles = preflight(&topology(), &surveys, &Site::new());
+    assert!(
+        matches!(&obstacles[..], [Obstacle { severity: Severity::Warning, what, .. }] if what.contains("vmx")),
+        "{obstacles:#?}"
+    );
+    assert_eq!(preflight(&topology(), &surveys, &up()), [], "no guest is to be started");
+}
+
+/// The example lab's `node1` as a router: translates, serves DHCP and has a floating address, all by `eth1`.
+fn router() -> Topology {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.nat = vec![NatRule {
+        on: host("node1"),
+        from: vec!["10.0.1.0/24".parse().unwrap()],
+        out: link("eth1"),
+        source: None,
+    }];
+    node1.segments.values_mut().next().unwrap().dhcp = Some(SegmentDhcp {
+        leases: BTreeMap::new(),
+        nameservers: Vec::new(),
+        mtu: None,
+    });
+    topology.guests.get_mut(&vm("vm1")).unwrap().floating = Some(GuestFloating {
+        address: [192, 168, 99, 50].into(),
+        host: host("node1"),
+        nic: link("eth1"),
+    });
+    topology
+}
+
+#[test]
+fn nft_and_dnsmasq_may_be_missing_only_where_they_are_not_needed() {
+    assert_eq!(said(&local(), survey()), [""; 0]);
+    let missing = Survey {
+        missing_modules: ["nft_masq", "nft_bridge"].map(str::to_owned).into(),
+        ..survey()
+    };
+    assert_eq!(said(&local(), missing.clone()), [""; 0]);
+    let said = said(&router(), missing);
+    assert_eq!(said.len(), 3, "{said:#?}");
+    assert!(said[0].contains("`nft` is missing, which address translation needs"));
+    assert!(said[1].contains("`dnsmasq` is missing") && said[1].contains("dnsmasq-base"));
+    assert!(said[2].contains("module nft_masq is missing"));
+}
+
+/// Has what a router needs.
+fn equipped() -> Survey {
+    let mut survey = survey();
+    survey.programs.extend(["nft", "dnsmasq"].map(str::to_owned));
+    survey
+}
+
+#[test]
+fn a_gateway_on_every_host_needs_nft_and_rules_for_bridges() {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().gateway_everywhere = true;
+    let bare = Survey {
+        missing_modules: ["nft_masq", "nft_bridge"].map(str::to_owned).into(),
+        ..survey()
+    };
+    let said = said(&topology, bare);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("`nft` is missing, which a gateway on every host needs"));
+    assert!(said[1].contains("CONFIG_NF_TABLES_BRIDGE"));
+}
+
+#[test]
+fn a_foreign_table_of_the_labs_name_and_a_floating_address_in_use_are_reported() {
+    assert_eq!(said(&router(), equipped()), [""; 0]);
+    let survey = Survey {
+        foreign_tables: ["ip netlab-quick".to_owned()].into(),
+        addresses: [([192, 168, 99, 50].into(), "eth1".to_owned())].into(),
+        ..equipped()
+    };
+    let said = said(&router(), survey);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("nftables table `ip netlab-quick`, which netlab did not make"));
+    assert!(said[1].contains("floating address 192.168.99.50 of vm `vm1` is already on eth1"));
+}
+
+#[test]
+fn a_nic_that_leads_outside_must_be_there() {
+    let mut survey = equipped();
+    survey.nics.remove(&link("eth1"));
+    let said = said(&router(), survey);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(said[0].starts_with("node1: there is no NIC eth1 to lead outside; the host's NICs: eth0"));
+}
+
+#[test]
+fn a_chain_that_drops_what_is_forwarded_is_a_warning_that_names_it_and_the_mend() {
+    let chain = |chain: &str, by_iptables| ForwardDrop {
+        chain: chain.to_owned(),
+        by_iptables,
+        ..ForwardDrop::default()
+    };
+    let warned = |topology: &Topology, drop: ForwardDrop, bridge_nf| {
+        let survey = Survey {
+            forward_drops: vec![drop],
+            bridge_nf,
+            ..equipped()
+        };
+        let obstacles = preflight(topology, &on_node1(survey), &Site::new());
+        assert!(obstacles.iter().all(|obstacle| obstacle.severity == Severity::Warning));
+        obstacles.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let said = warned(&router(), chain("ip filter FORWARD", true), true);
+    assert_eq!(
+        said,
+        [
+            "node1: the firewall chain `ip filter FORWARD` drops packets that the host forwards, even bridged ones \
+             (net.bridge.bridge-nf-call-iptables is 1); it will drop those of network `service` (help: let them \
+             through there: `iptables -I FORWARD -i br1 -j ACCEPT; iptables -I FORWARD -o br1 -j ACCEPT`)"
+        ]
+    );
+    let said = warned(&router(), chain("inet f x", false), false);
+    assert!(said[0].contains("`nft insert rule inet f x iifname br1 accept; nft insert rule inet f x oifname br1"));
+
+    // Let through already; or neither routed nor handed to it.
+    let mut mended = chain("ip filter FORWARD", true);
+    mended.accepts_from.insert("br1".to_owned());
+    assert_eq!(warned(&router(), mended.clone(), true).len(), 1, "one way only");
+    mended.accepts_to.insert("br1".to_owned());
+    assert_eq!(warned(&router(), mended, true), [""; 0]);
+    let mut bridged = local();
+    let node1 = bridged.hosts.get_mut(&host("node1")).unwrap();
+    node1.segments.values_mut().next().unwrap().gateway = None;
+    assert_eq!(warned(&bridged, chain("inet f x", false), false), [""; 0]);
+    assert_eq!(warned(&bridged, chain("inet f x", false), true).len(), 1);
+}
+
+#[test]
+fn an_uplink_with_a_smaller_mtu_than_the_network_is_a_warning_that_says_what_to_write() {
+    let with = |mtu: u32| Survey {
+        mtus: [(link("eth0"), mtu)].into(),
+        ..survey()
+    };
+    assert_eq!(said(&local(), with(1500)), [""; 0]);
+    let small = said(&local(), with(1400));
+    assert_eq!(small.len(), 1, "{small:#?}");
+    assert!(
+        small[0].contains("eth0") && small[0].contains("write `mtu = 1400` for the network"),
+        "{small:#?}"
+    );
+    let mut adapted = local();
+    for guest in adapted.guests.values_mut() {
+        guest.nics[0].mtu = Some(1400);
+    }
+    assert_eq!(said(&adapted, with(1400)), [""; 0]);
+}
+
+#[test]
+fn a_network_of_the_hosts_own_may_have_the_subnet_of_the_nic_that_it_rides_on() {
+    for class in [Class::Public, Class::Management, Class::Storage] {
+        let mut topology = local();
+        let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+        let segment = node1.segments.values_mut().next().unwrap();
+        (segment.class, segment.subnet) = (class, "192.168.99.0/24".parse().unwrap());
+        let on = |link: &str| Survey {
+            subnets: vec![("192.168.99.0/24".parse().unwrap(), link.to_owned())],
+            ..survey()
+        };
+        assert_eq!(said(&topology, on("eth0")), [""; 0]);
+        assert_eq!(said(&topology, on("eth1")).len(), 1, "by another NIC it is a rival");
+    }
+}
+
+#[test]
+fn the_nic_that_a_real_host_is_reached_by_is_taken_only_where_the_lab_says_so() {
+    let mut topology = local();
+    let target = "ssh://root@192.0.2.7".parse().unwrap();
+    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Ssh(target);
+    let mut survey = survey();
+    let config = survey.nics.get_mut(&link("eth0")).unwrap();
+    config.addresses = vec!["192.0.2.7/24".parse().unwrap()];
+    config.routes.clear();
+    assert_eq!(said(&topology, survey.clone()), [""; 0], "reached another way");
+    survey.reached_at = Some("192.0.2.7".parse().unwrap());
+    let refused = said(&topology, survey.clone());
+    assert!(
+        refused[0].contains("carries the ssh session") && refused[0].contains("takeover"),
+        "{refused:?}"
+    );
+    // What is taken already is no question any more.
+    assert_eq!(preflight(&topology, &on_node1(survey.clone()), &up()), []);
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    node1.nics.entry(link("eth0")).or_default().takeover = true;
+    assert_eq!(said(&topology, survey), [""; 0]);
+}
+
+#[test]
+fn a_host_behind_ssh_has_memory_of_its_own() {
+    let mut topology = local();
+    let target = "ssh://root@192.0.2.7".parse().unwrap();
+    topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Ssh(target);
+    let little = Survey {
+        memory_mib: 1,
+        ..survey()
+    };
+    let said = said(&topology, little);
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("node1: ") && line.contains("MiB")),
+        "{said:?}"
+    );
+}

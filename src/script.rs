@@ -1,0 +1,271 @@
+//! The shell script that does on one host by hand what `netlab up` does there: for somebody who learns, and who wants
+//! to run it. Takes the steps of a plan from nothing, gives the script; touches no host.
+//!
+//! It makes the same links, addresses, rules, servers and domains, but without netlab's marks: what a person makes by
+//! hand is a person's, and `netlab down` leaves it alone.
+
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use crate::lab::{Boot, HostName, IfName, LabName, NetworkName};
+use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
+use crate::libvirt::seed::Seed;
+use crate::linux::{dnsmasq, nftables};
+use crate::plan::Step;
+use crate::state::{Dhcp, Domain, DomainName, GuestConfig, Link, LinkKind, Route, Uplink, Volume};
+
+/// Where libvirt keeps disks of its own making.
+const DISKS: &str = "/var/lib/libvirt/images";
+/// Where libvirt lets QEMU write logs.
+const LOGS: &str = "/var/log/libvirt/qemu";
+
+/// The script for `host`, whose part of `lab` is `steps`.
+pub fn script(lab: &LabName, host: &HostName, steps: &[Step], template: &Template) -> Result<String, XmlError> {
+    let mut out = Out::default();
+    out.line("#!/bin/sh");
+    out.line(format_args!(
+        "# Host {host} of lab {lab}, by hand. Run it as root on that host."
+    ));
+    out.line("set -eu");
+    for step in steps {
+        out.step(lab, step, template)?;
+    }
+    Ok(out.0)
+}
+
+#[derive(Default)]
+struct Out(String);
+
+impl Out {
+    fn line(&mut self, line: impl fmt::Display) {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    /// A command that reads `text` from its standard input.
+    fn fed(&mut self, command: impl fmt::Display, text: &str) {
+        self.line(format_args!("{command} <<'END'"));
+        self.line(text.trim_end());
+        self.line("END");
+    }
+
+    fn step(&mut self, lab: &LabName, step: &Step, template: &Template) -> Result<(), XmlError> {
+        self.line(format_args!("\n# {step}"));
+        match step {
+            Step::CreateLink(name, link) => self.create(name, link),
+            Step::TakeUplink(nic, uplink) => self.take(nic, uplink),
+            Step::AddAddress(link, address) => self.address(link, *address),
+            Step::AddFloating(address, nic) => self.line(format_args!("ip address add {address}/32 dev {nic}")),
+            Step::SetSysctl(key, value) => self.line(format_args!("sysctl -q -w {key}={value}")),
+            Step::LoadRuleset(rules) => self.fed("nft -f -", &nftables::text(lab, rules)),
+            Step::StartDhcp(network, dhcp) => self.serve(lab, network, dhcp),
+            Step::CreateVolume(name, Volume { base, base_format, .. }) => {
+                let base = self.image(base);
+                self.line(format_args!("mkdir -p {DISKS}"));
+                self.line(format_args!(
+                    "qemu-img create -q -f qcow2 -b {base} -F {base_format} {}",
+                    disk(name)
+                ));
+            }
+            Step::DefineDomain(name, domain) => self.define(name, domain, template)?,
+            Step::StartDomain(name) => self.line(format_args!("virsh -q start {name}")),
+            Step::ConfigureGuest(name, config) => self.configure(name, config),
+            // A plan from nothing has none of these on a host of its own.
+            Step::CreateMachine(..)
+            | Step::CreateDevice(..)
+            | Step::RemoveMachine(..)
+            | Step::PlugCable(..)
+            | Step::UnplugCable(..)
+            | Step::ConfigureMachine(..)
+            | Step::ChangeLink(..)
+            | Step::DeleteLink { .. }
+            | Step::DeleteAddress(..)
+            | Step::ReleaseUplink(..)
+            | Step::DeleteFloating(..)
+            | Step::DeleteRuleset
+            | Step::StopDhcp(..)
+            | Step::RestoreSysctl(..)
+            | Step::DeleteVolume(..)
+            | Step::UndefineDomain { .. }
+            | Step::StopDomain { .. } => self.line("# (not done by hand)"),
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, name: &IfName, link: &Link) {
+        match &link.kind {
+            LinkKind::Bridge { stp, mac } => {
+                let address = mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
+                // Without spanning tree a new port need not listen first.
+                let delay = if *stp { "" } else { " forward_delay 0" };
+                self.line(format_args!(
+                    "ip link add name {name}{address} type bridge stp_state {}{delay} mcast_snooping 0",
+                    u8::from(*stp)
+                ));
+            }
+            LinkKind::Vlan { parent, id } => {
+                self.line(format_args!("ip link add link {parent} name {name} type vlan id {id}"));
+            }
+        }
+        self.line(format_args!("ip link set dev {name} addrgenmode none"));
+        if let Some(master) = &link.master {
+            self.line(format_args!("ip link set dev {name} master {master}"));
+        }
+        self.line(format_args!("ip link set dev {name} up"));
+        for address in &link.addresses {
+            self.address(name, *address);
+        }
+    }
+
+    fn address(&mut self, link: &IfName, address: IpNet) {
+        let broadcast = match address {
+            IpNet::V4(net) if net.prefix_len() <= 30 => " broadcast +",
+            IpNet::V4(_) | IpNet::V6(_) => "",
+        };
+        self.line(format_args!("ip address add {address}{broadcast} dev {link}"));
+    }
+
+    /// The NIC's addresses and routes stand on the bridge before they leave the NIC, so the host is never without.
+    fn take(&mut self, nic: &IfName, Uplink { bridge, was }: &Uplink) {
+        // Neighbours know the host by the NIC's MAC address: the bridge takes it over.
+        self.line(format_args!(
+            "ip link set dev {bridge} address \"$(cat /sys/class/net/{nic}/address)\""
+        ));
+        self.line(format_args!("ip link set dev {nic} master {bridge}"));
+        self.line(format_args!("ip link set dev {nic} up"));
+        for address in &was.addresses {
+            self.address(bridge, *address);
+        }
+        for address in &was.addresses {
+            self.line(format_args!("ip address del {address} dev {nic}"));
+        }
+        for route in &was.routes {
+            self.route(bridge, route);
+        }
+    }
+
+    fn route(&mut self, link: &IfName, route: &Route) {
+        let Route {
+            to,
+            via,
+            source,
+            metric,
+            protocol,
+        } = route;
+        let mut line = format!("ip route replace {to}");
+        let mut word = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                let _ = write!(line, " {name} {value}");
+            }
+        };
+        word("via", via.map(|via| via.to_string()));
+        word("src", source.map(|source| source.to_string()));
+        word("metric", metric.map(|metric| metric.to_string()));
+        word("proto", protocol.clone());
+        self.line(format_args!("{line} dev {link}"));
+    }
+
+    fn serve(&mut self, lab: &LabName, network: &NetworkName, dhcp: &Dhcp) {
+        let files = format!("/run/{lab}.{network}.dnsmasq");
+        self.fed(
+            format_args!("dnsmasq --conf-file=- --pid-file={files}.pid --dhcp-leasefile={files}.leases"),
+            &dnsmasq::text(dhcp),
+        );
+    }
+
+    fn define(&mut self, name: &DomainName, domain: &Domain, template: &Template) -> Result<(), XmlError> {
+        if let Boot::Kernel { kernel, .. } = &domain.boot {
+            self.image(kernel);
+        }
+        if let Some(seed) = &domain.seed {
+            self.seed(name, seed);
+        }
+        let files = Files {
+            disk: &disk(name),
+            seed: &seed_disk(name),
+            console_log: &format!("{LOGS}/{name}.console.log"),
+        };
+        let xml = domain_xml::render(template, name, domain, files)?;
+        self.line(format_args!("mkdir -p {LOGS}"));
+        self.fed("virsh -q define /dev/stdin", &xml);
+        Ok(())
+    }
+
+    /// A file of the image as a word for the shell; the script ends where it is not there.
+    fn image(&mut self, file: &Path) -> String {
+        let file = quoted(&file.to_string_lossy());
+        self.line(format_args!(
+            "[ -e {file} ] || {{ echo 'the image is not here: see `netlab image`' >&2; exit 1; }}"
+        ));
+        file
+    }
+
+    /// The disk that cloud-init reads, made with xorriso(1).
+    fn seed(&mut self, name: &DomainName, config: &GuestConfig) {
+        let seed = Seed::of(config, name.to_string());
+        self.line("seed=$(mktemp -d)");
+        self.fed("cat > $seed/meta-data", &seed.meta_data());
+        self.fed("cat > $seed/network-config", &seed.network_config());
+        self.fed("cat > $seed/user-data", &seed.user_data);
+        self.line(format_args!(
+            "xorriso -as mkisofs -quiet -volid cidata -rock -o {} $seed",
+            seed_disk(name)
+        ));
+        self.line("rm -r $seed");
+    }
+
+    /// What is typed in the guest; there is nobody to type it, so it stays a comment.
+    fn configure(&mut self, name: &DomainName, config: &GuestConfig) {
+        let GuestConfig {
+            hostname,
+            console: _,
+            nics,
+            default_route,
+            nameservers,
+            seeded,
+        } = config;
+        if *seeded {
+            self.line(format_args!("# cloud-init does that; `virsh console {name}` shows it."));
+            return;
+        }
+        self.line(format_args!(
+            "# `virsh console {name}` (leave it with Ctrl-]), and in the guest:"
+        ));
+        self.line(format_args!("#     hostname {hostname}"));
+        for (number, nic) in nics.iter().enumerate() {
+            self.line(format_args!("#     ip link set dev eth{number} up      # {}", nic.mac));
+            if let Some(mtu) = nic.mtu {
+                self.line(format_args!("#     ip link set dev eth{number} mtu {mtu}"));
+            }
+            if nic.dhcp {
+                self.line(format_args!(
+                    "#     udhcpc -i eth{number}             # gives {}",
+                    nic.address
+                ));
+            } else {
+                self.line(format_args!("#     ip address add {} dev eth{number}", nic.address));
+            }
+        }
+        if let Some(gateway) = default_route {
+            self.line(format_args!("#     ip route replace default via {gateway}"));
+        }
+        for server in nameservers {
+            self.line(format_args!("#     echo nameserver {server} >> /etc/resolv.conf"));
+        }
+    }
+}
+
+fn seed_disk(name: &DomainName) -> String {
+    format!("{DISKS}/{}", name.seed_file())
+}
+
+fn disk(name: &DomainName) -> String {
+    format!("{DISKS}/{}", name.disk_file())
+}
+
+/// One word for a POSIX shell, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

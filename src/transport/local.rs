@@ -1,0 +1,162 @@
+//! Where commands run on this machine: here, or inside a namespace of it. Takes a [`Cmd`], gives its [`Output`];
+//! never interprets either.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+
+use crate::transport::cmd::{Cmd, CmdError, Output, Shell};
+
+/// Folders of the administrator's programs (`ip`, `nft`), which the PATH of a plain user or of a daemon may lack.
+const SYSTEM_FOLDERS: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
+/// Runs commands on this machine, where netlab itself runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LocalShell;
+
+impl Shell for LocalShell {
+    fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
+        let (program, arguments) = split(cmd)?;
+        spawn(cmd, program, arguments)
+    }
+}
+
+/// Program and arguments.
+pub(super) fn split(cmd: &Cmd) -> Result<(&str, &[String]), CmdError> {
+    match cmd.argv.split_first() {
+        Some((program, arguments)) => Ok((program, arguments)),
+        None => Err(failed(cmd, ErrorKind::InvalidInput.into())),
+    }
+}
+
+/// Runs `program` to its end, on behalf of `cmd`.
+pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Output, CmdError> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("PATH", path())
+        // What programs print is read by us, so it must be in one language.
+        .env("LC_ALL", "C")
+        // A group of its own: Ctrl-C stops netlab between two steps, not a command in the middle of one.
+        .process_group(0)
+        .stdin(if cmd.stdin.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| match source.kind() {
+            ErrorKind::NotFound => CmdError::NotFound {
+                program: program.to_owned(),
+            },
+            _ => failed(cmd, source),
+        })?;
+    // Fed by another thread: a child that fills its output before it has read its input would wait for us, and
+    // we for it. That it stops reading is its own business; its exit status tells.
+    let stdin = child.stdin.take();
+    let output = thread::scope(|scope| {
+        if let Some(mut stdin) = stdin {
+            scope.spawn(move || stdin.write_all(&cmd.stdin));
+        }
+        child.wait_with_output()
+    })
+    .map_err(|source| failed(cmd, source))?;
+    Ok(Output {
+        status: status(output.status),
+        stdout: output.stdout,
+        stderr: output.stderr,
+    })
+}
+
+/// The exit status, or 128 + the signal that killed it.
+fn status(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}
+
+/// The way to the command failed.
+pub(super) fn failed(cmd: &Cmd, source: io::Error) -> CmdError {
+    CmdError::Io {
+        command: cmd.to_string(),
+        source,
+    }
+}
+
+/// PATH, with the system's folders behind what the user has.
+fn path() -> OsString {
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&given)
+        .filter(|folder| folder.is_absolute())
+        .collect();
+    for folder in SYSTEM_FOLDERS.map(Path::new) {
+        if !folders.iter().any(|known| known == folder) {
+            folders.push(folder.to_owned());
+        }
+    }
+    // Cannot fail: folders that came out of a split hold no colon. The user's own PATH is what remains otherwise.
+    std::env::join_paths(folders).unwrap_or(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_megabyte_goes_in_and_comes_out_on_both_sides_without_a_deadlock() {
+        let input = vec![b'x'; 1 << 20];
+        let cmd = Cmd::new(["sh", "-c", "cat | tee /dev/stderr"]).fed(input.clone());
+        let output = LocalShell.run(&cmd).unwrap();
+        assert_eq!(output.status, 0);
+        assert_eq!(output.stdout, input);
+        assert_eq!(output.stderr, input);
+    }
+
+    #[test]
+    fn a_command_that_does_not_read_its_input_is_no_error() {
+        let output = LocalShell.run(&Cmd::new(["true"]).fed(vec![b'x'; 1 << 20])).unwrap();
+        assert_eq!(output.status, 0);
+    }
+
+    #[test]
+    fn a_missing_program_is_told_from_a_failing_one() {
+        assert!(matches!(
+            LocalShell.run(&Cmd::new(["netlab-no-such-program"])),
+            Err(CmdError::NotFound { program }) if program == "netlab-no-such-program"
+        ));
+        let failing = LocalShell.check(&Cmd::new(["sh", "-c", "echo why >&2; exit 3"]));
+        assert!(matches!(failing, Err(CmdError::Failed { status: 3, stderr, .. }) if stderr == "why"));
+    }
+
+    #[test]
+    fn a_command_killed_by_a_signal_has_the_status_that_shells_give() {
+        let output = LocalShell.run(&Cmd::new(["sh", "-c", "kill -9 $$"])).unwrap();
+        assert_eq!(output.status, 137);
+    }
+
+    #[test]
+    fn a_command_has_a_process_group_of_its_own() {
+        let output = LocalShell
+            .check(&Cmd::new(["sh", "-c", "cut -d' ' -f1,5 /proc/$$/stat"]))
+            .unwrap();
+        let text = String::from_utf8(output).unwrap();
+        let (pid, group) = text.trim().split_once(' ').unwrap();
+        assert_eq!(pid, group);
+    }
+
+    #[test]
+    fn an_empty_command_is_an_error() {
+        assert!(LocalShell.run(&Cmd::default()).is_err());
+    }
+}

@@ -1,0 +1,52 @@
+//! Runs commands inside namespaces of this machine: an emulated host, switch or router.
+
+use std::io;
+
+use super::cmd::{Cmd, CmdError, Output, Shell};
+use super::local::{spawn, split};
+
+/// Runs commands inside namespaces of this machine, by nsenter(1). Needs CAP_SYS_ADMIN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceShell {
+    target: Vec<String>,
+}
+
+impl NamespaceShell {
+    /// Inside the network, mount and PID namespaces of process `pid`: an emulated host, seen as from its own init.
+    pub fn of_process(pid: u32) -> Self {
+        let target = ["--target", &pid.to_string(), "--net", "--mount", "--pid"];
+        Self {
+            target: target.map(ToOwned::to_owned).into(),
+        }
+    }
+
+    /// Inside the network namespace that `ip netns add <name>` made; files and processes are this machine's.
+    pub fn of_network(name: &str) -> Self {
+        Self {
+            target: vec![format!("--net=/run/netns/{name}")],
+        }
+    }
+}
+
+impl Shell for NamespaceShell {
+    fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
+        let (program, _) = split(cmd)?;
+        let mut arguments = self.target.clone();
+        arguments.push("--".to_owned());
+        arguments.extend_from_slice(&cmd.argv);
+        let output = spawn(cmd, "nsenter", &arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // nsenter speaks for itself only where the command never ran; 127 is "no such program" (util-linux
+        // include/exec_shell.h, errexec).
+        match said.trim().strip_prefix("nsenter: ") {
+            Some(_) if output.status == 127 => Err(CmdError::NotFound {
+                program: program.to_owned(),
+            }),
+            Some(message) => Err(CmdError::Io {
+                command: cmd.to_string(),
+                source: io::Error::other(format!("entering the namespace: {message}")),
+            }),
+            None => Ok(output),
+        }
+    }
+}
