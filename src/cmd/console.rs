@@ -10,7 +10,7 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use super::error::Failure;
 use super::{Context, sight, signals, vm};
-use crate::guest::vga::{COLUMNS, Chord, Look, Page, ROWS, Screen, chord, named, with_alt};
+use crate::guest::vga::{COLUMNS, Chord, Frame, Page, ROWS, Screen, chord, named, with_alt};
 use crate::guest::{Console, ConsoleError};
 use crate::lab::ConsoleKind;
 
@@ -189,10 +189,10 @@ fn keys(bytes: &[u8]) -> Vec<Vec<u32>> {
 }
 
 /// The screen in a terminal's words (ECMA-48).
-fn draw(look: &Look) -> String {
+fn draw(look: &Frame) -> String {
     let (rows, cursor) = match look {
-        Look::Text(page) => (page.rows(), Page::cursor(page)),
-        Look::Picture => (
+        Frame::Text(page) => (page.rows(), Page::cursor(page)),
+        Frame::Picture => (
             vec!["The guest shows a picture. `netlab screenshot` saves it; Ctrl-] leaves.".to_owned()],
             None,
         ),
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_screen_is_drawn_whole_with_its_cursor() {
-        let text = draw(&Look::Text(Page::new(b"h\x07i\x07", 0, 2)));
+        let text = draw(&Frame::Text(Page::new(b"h\x07i\x07", 0, 2)));
         assert!(
             text.contains("\x1b[Hhi\x1b[K\r\n") && text.ends_with("\x1b[1;3H\x1b[?25h"),
             "{text:?}"

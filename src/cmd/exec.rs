@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::error::Failure;
 use super::{Context, sight, vm};
-use crate::guest::{Session, SessionError, Transcript, Trouble};
+use crate::guest::{Session, SessionError, SessionFault, Transcript};
 
 /// Exit statuses of netlab's own, as timeout(1) and env(1) have them: all others are the command's.
 const DEADLINE: u8 = 124;
@@ -68,7 +68,7 @@ fn run(context: &Context, args: &Args) -> Result<u8, (u8, Failure)> {
 }
 
 fn told(error: &SessionError) -> (u8, Failure) {
-    let late = matches!(error.trouble, Trouble::Deadline { .. });
+    let late = matches!(error.trouble, SessionFault::Deadline { .. });
     (if late { DEADLINE } else { NOT_RUN }, sight::failed(error.to_string()))
 }
 

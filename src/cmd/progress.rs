@@ -35,9 +35,9 @@ impl Progress {
         let (sender, receiver) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let look = match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Look::Quiet,
-            (false, true) => Look::Bars(Box::new(Bars::new())),
-            (false, false) => Look::Lines(Lines::default()),
+            (true, _) => Shape::Quiet,
+            (false, true) => Shape::Bars(Box::new(Bars::new())),
+            (false, false) => Shape::Lines(Lines::default()),
         };
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || Shower::new(look).run(&receiver, &stopped));
@@ -103,8 +103,8 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::RemoveGuests => "remove guests",
         Stage::RemoveVolumes => "remove volumes",
         Stage::RemoveNetwork => "remove network",
-        Stage::RemoveRig => "remove rig",
-        Stage::Rig => "rig",
+        Stage::RemoveMachines => "remove rig",
+        Stage::Machines => "rig",
         Stage::Network => "network",
         Stage::Volumes => "volumes",
         Stage::Define => "define",
@@ -122,7 +122,7 @@ fn span(took: Duration) -> String {
 }
 
 /// How events are shown.
-enum Look {
+enum Shape {
     Quiet,
     Lines(Lines),
     Bars(Box<Bars>),
@@ -130,13 +130,13 @@ enum Look {
 
 /// What the thread does.
 struct Shower {
-    look: Look,
+    look: Shape,
     timings: Timings,
     stage: Option<(Stage, Instant)>,
 }
 
 impl Shower {
-    fn new(look: Look) -> Self {
+    fn new(look: Shape) -> Self {
         Self {
             look,
             timings: Timings::default(),
@@ -157,9 +157,9 @@ impl Shower {
         }
         self.close_stage();
         match &mut self.look {
-            Look::Quiet => {}
-            Look::Lines(lines) => lines.flush().iter().for_each(|line| complain(line)),
-            Look::Bars(bars) => bars.clear(),
+            Shape::Quiet => {}
+            Shape::Lines(lines) => lines.flush().iter().for_each(|line| complain(line)),
+            Shape::Bars(bars) => bars.clear(),
         }
         self.timings
     }
@@ -180,9 +180,9 @@ impl Shower {
             _ => {}
         }
         match &mut self.look {
-            Look::Quiet => lasting(event).iter().for_each(|line| complain(line)),
-            Look::Lines(lines) => lines.show(event).iter().for_each(|line| complain(line)),
-            Look::Bars(bars) => bars.show(event),
+            Shape::Quiet => lasting(event).iter().for_each(|line| complain(line)),
+            Shape::Lines(lines) => lines.show(event).iter().for_each(|line| complain(line)),
+            Shape::Bars(bars) => bars.show(event),
         }
     }
 }
@@ -398,7 +398,7 @@ mod tests {
             lines.show(&ended(20, Some("busy"))),
             ["node1: delete link br20 (32 ms): failed: busy"]
         );
-        assert_eq!(lines.show(&Event::Stage(Stage::Rig)), ["node1: … and 3 more"]);
+        assert_eq!(lines.show(&Event::Stage(Stage::Machines)), ["node1: … and 3 more"]);
         assert!(lines.flush().is_empty());
     }
 
@@ -407,10 +407,10 @@ mod tests {
         let (events, progress) = Progress::start(true);
         events.send(Event::Stage(Stage::RemoveNetwork));
         (0..8).for_each(|number| events.send(ended(number, None)));
-        events.send(Event::Stage(Stage::Rig));
+        events.send(Event::Stage(Stage::Machines));
         let timings = progress.finish();
         let stages: Vec<_> = timings.stages.iter().map(|(stage, _)| *stage).collect();
-        assert_eq!(stages, [Stage::RemoveNetwork, Stage::Rig]);
+        assert_eq!(stages, [Stage::RemoveNetwork, Stage::Machines]);
         assert_eq!(timings.slowest.len(), SLOWEST);
         assert_eq!(timings.slowest[0].2, Duration::from_millis(19));
         assert!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::Failure;
 use super::output::complain;
-use crate::emulated::Rig;
+use crate::emulated::Emulator;
 use crate::folders::Folders;
 use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
@@ -15,7 +15,7 @@ use crate::host::{Host, HostError, NamedHosts};
 use crate::image::{self, Used};
 use crate::lab::{self, Connect, HostName, ImageEntry, ImageName, Lab, LabName};
 use crate::run::{chain, on_each};
-use crate::state::{HostState, MachineKind, Site, Survey, rig_host};
+use crate::state::{HostState, MachineKind, Site, Survey, localhost};
 use crate::topology::{Topology, allocate};
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 
@@ -87,9 +87,9 @@ pub fn reach_confirming(
 ) -> Result<NamedHosts, Failure> {
     let slots = Arc::new(BootSlots::default());
     let program = std::env::current_exe().map_err(|error| failed(format!("where is netlab itself? {error}")))?;
-    let rig = Rig::new(folders, &program).map_err(|error| failed(error.to_string()))?;
+    let rig = Emulator::new(folders, &program).map_err(|error| failed(error.to_string()))?;
     let mut hosts: NamedHosts = BTreeMap::new();
-    hosts.insert(rig_host(), Arc::new(rig));
+    hosts.insert(localhost(), Arc::new(rig));
     for (name, connect) in connects {
         let place = match connect {
             Connect::Emulated => Place::Emulated(lab.clone(), name.clone()),
@@ -131,7 +131,7 @@ pub fn observe_to_change(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Fail
 pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
     let rig: NamedHosts = hosts
         .iter()
-        .filter(|(name, _)| **name == rig_host())
+        .filter(|(name, _)| **name == localhost())
         .map(pair)
         .collect();
     let mut site = on_each(&rig, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?;
@@ -143,7 +143,7 @@ pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Failure> {
         .collect();
     let rest: NamedHosts = hosts
         .iter()
-        .filter(|(name, _)| **name != rig_host() && !dead.contains(*name))
+        .filter(|(name, _)| **name != localhost() && !dead.contains(*name))
         .map(pair)
         .collect();
     site.extend(on_each(&rest, |host| host.observe(lab)).map_err(|errors| unreachable(&errors))?);

@@ -16,7 +16,7 @@ use crate::lab::{HostName, ImageName, LabName};
 use crate::plan::plan;
 use crate::state::{Site, desired};
 use crate::topology::Topology;
-use crate::verify::{Matrix, Sight, diagnose, expected, html, junit, text};
+use crate::verify::{Evidence, Matrix, diagnose, expected, html, junit, text};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -120,7 +120,7 @@ fn explain(topology: &Topology, hosts: &NamedHosts, observed: &Site, matrix: &mu
     let ports: BTreeMap<HostName, _> = looked
         .filter_map(|(name, host)| Some((name.clone(), host.ports().ok().filter(|ports| !ports.is_empty())?)))
         .collect();
-    let sight = Sight {
+    let sight = Evidence {
         topology,
         observed,
         ports: &ports,

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::namespace::{Failed, Found, Link, batch, links, look, name};
-use super::{Rig, doing, nics, other};
+use super::{Emulator, doing, nics, other};
 use crate::host::HostError;
 use crate::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use crate::plan::Step;
@@ -45,9 +45,9 @@ pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
         .collect()
 }
 
-impl Rig {
+impl Emulator {
     /// Plugs all cables of `steps` in one go. A NIC that stood there without a cable makes way.
-    pub(super) fn plug(&self, lab: &LabName, steps: &[Step]) -> Result<(), Failed> {
+    pub(crate) fn plug(&self, lab: &LabName, steps: &[Step]) -> Result<(), Failed> {
         let mut seen = Links::new();
         let mut lines = Vec::new();
         for (at, step) in steps.iter().enumerate() {
@@ -85,7 +85,7 @@ impl Rig {
     }
 
     /// Unplugs a cable; both NICs are gone on return. One that is not there, or leads elsewhere, is left alone.
-    pub(super) fn unplug(&self, lab: &LabName, cable: &Cable) -> Result<(), HostError> {
+    pub(crate) fn unplug(&self, lab: &LabName, cable: &Cable) -> Result<(), HostError> {
         let mut links = Links::new();
         for CableEnd { host, nic } in &cable.ends {
             let machine = self.folders.machine(lab, host);

@@ -18,7 +18,7 @@ fn private(machine: &Path) -> PathBuf {
 }
 
 /// Nothing is known, or it is older than the programs it is about: the next daemon will have to probe.
-pub(super) fn are_cold(folders: &Folders) -> bool {
+pub(crate) fn are_cold(folders: &Folders) -> bool {
     let emulator = format!("qemu-system-{}", std::env::consts::ARCH);
     let programs = [daemon::LIBVIRTD, daemon::VIRTQEMUD, &emulator];
     let known = last_change(files(&folders.capabilities()));

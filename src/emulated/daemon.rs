@@ -34,7 +34,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(180);
 const SOCKET_PATH: usize = 107;
 
 /// A program in one of the system's folders.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     PATH.split(':')
         .map(|folder| Path::new(folder).join(program))
         .find(|path| path.is_file())

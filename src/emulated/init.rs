@@ -13,7 +13,7 @@ use rustix::mount::{mount, mount_remount, move_mount, open_tree, unmount};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{daemon, doing, furniture};
+use super::{daemon, doing, rootfs};
 use crate::folders::Folders;
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
@@ -65,7 +65,7 @@ fn settle(folders: &Folders, lab: &LabName, host: &HostName) -> Result<Vec<Daemo
 /// Puts the private folders over the machine's own, and this namespace's processes and links into /proc and /sys.
 fn put_in_place(folders: &Folders, machine: &Path) -> io::Result<()> {
     // All are taken in hand before the first is put down: after that their paths lead elsewhere.
-    let private = furniture::PLACES
+    let private = rootfs::PLACES
         .iter()
         .map(|(what, place)| (machine.join(what), PathBuf::from(place)))
         .filter(|(what, _)| what.exists());
@@ -76,7 +76,7 @@ fn put_in_place(folders: &Folders, machine: &Path) -> io::Result<()> {
     // netlab's own files lie where they lie outside; by default that is below /var.
     for kept in [&folders.state, &folders.cache] {
         let kept = kept.canonicalize()?;
-        for (what, place) in furniture::PLACES {
+        for (what, place) in rootfs::PLACES {
             if let Ok(below) = kept.strip_prefix(place) {
                 std::fs::create_dir_all(machine.join(what).join(below))?;
                 trees.push((tree(&kept)?, kept.clone()));

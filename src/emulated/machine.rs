@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
 
-use super::{Rig, capabilities, daemon, doing, furniture, namespace, other, process};
+use super::{Emulator, capabilities, daemon, doing, namespace, other, process, rootfs};
 use crate::folders::Folders;
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
@@ -23,9 +23,9 @@ fn log(machine: &Path) -> PathBuf {
     machine.join("init.log")
 }
 
-impl Rig {
+impl Emulator {
     /// Makes an emulated host without a NIC. On return its libvirt has answered; on failure nothing of it is left.
-    pub(super) fn create(&self, lab: &LabName, host: &HostName) -> Result<(), HostError> {
+    pub(crate) fn create(&self, lab: &LabName, host: &HostName) -> Result<(), HostError> {
         let uri = daemon::libvirt_uri(&self.folders, lab, host)?;
         daemon::programs()?;
         namespace::create(&self.shell, lab, host, MachineKind::Host)?;
@@ -38,7 +38,7 @@ impl Rig {
 
     fn start(&self, lab: &LabName, host: &HostName, uri: &str) -> io::Result<()> {
         let machine = self.folders.machine(lab, host);
-        furniture::furnish(&machine, host)?;
+        rootfs::furnish(&machine, host)?;
         Folders::make_open(&self.folders.cache)?;
         capabilities::seed(&self.folders, &machine)?;
         let mut init = self.spawn_init(lab, host)?;
@@ -91,7 +91,7 @@ impl Rig {
     }
 
     /// Removes an emulated machine with all that is in it, dead or alive, as far as it is there.
-    pub(super) fn remove(&self, lab: &LabName, host: &HostName) -> Result<(), HostError> {
+    pub(crate) fn remove(&self, lab: &LabName, host: &HostName) -> Result<(), HostError> {
         process::end(lab, host).map_err(doing(format!("ending emulated machine {host}")))?;
         namespace::remove(&self.shell, lab, host)?;
         let machine = self.folders.machine(lab, host);

@@ -1,5 +1,5 @@
 //! The rig: emulated hosts, switches and routers and the cables between them, on the machine that netlab runs on. Takes
-//! the steps of [`rig_host`](crate::state::rig_host) and gives that host's state: machines and cables, nothing else.
+//! the steps of [`localhost`](crate::state::localhost) and gives that host's state: machines and cables, nothing else.
 //!
 //! An emulated host is a network, a mount, a PID and a UTS namespace whose PID 1 is netlab itself ([`init_main`]),
 //! with a private /run, /var and /etc/libvirt and a libvirt daemon of its own; everything else it sees is this
@@ -11,46 +11,40 @@
 mod cables;
 mod capabilities;
 mod daemon;
-mod furniture;
 mod init;
 mod machine;
 mod namespace;
 mod nics;
 mod observe;
 mod process;
+mod rootfs;
 mod router;
 mod switch;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use crate::folders::Folders;
-use crate::guest::{Answer, Console};
-use crate::host::{Host, HostError, StepError, StepLog, ping_through};
-use crate::lab::{Asked, ConsoleKind, LabName};
-use crate::plan::Step;
-use crate::state::survey::VLAN_FILTERING;
-use crate::state::{DomainName, HostState, MachineKind, Survey};
+use crate::host::HostError;
 use crate::transport::LocalShell;
 
-use namespace::Failed;
-
+pub(crate) use capabilities::are_cold;
+pub(crate) use daemon::find;
 pub use daemon::libvirt_uri;
 pub use init::init_main;
+pub(crate) use namespace::{Failed, create as create_device};
 pub use process::init_pid;
+pub(crate) use switch::can_filter;
 
 /// The machine netlab runs on, as the owner of the emulated hosts.
 #[derive(Debug)]
-pub struct Rig {
-    folders: Folders,
+pub struct Emulator {
+    pub(crate) folders: Folders,
     /// The netlab binary, run as the init of every emulated host.
     program: PathBuf,
-    shell: LocalShell,
+    pub(crate) shell: LocalShell,
 }
 
-impl Rig {
+impl Emulator {
     /// The rig whose emulated hosts live in `folders` and have `program`, a netlab binary, as their init.
     pub fn new(folders: &Folders, program: &Path) -> std::io::Result<Self> {
         Ok(Self {
@@ -62,137 +56,9 @@ impl Rig {
             shell: LocalShell,
         })
     }
-
-    /// Steps of one kind that stand next to each other, applied as is best for the kind.
-    fn apply_alike(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
-        if matches!(steps, [Step::PlugCable(_), ..]) {
-            return logged(steps, log, || self.plug(lab, steps)).into_iter().collect();
-        }
-        let mut steps: Vec<&Step> = steps.iter().collect();
-        // The first host of all probes QEMU; the others then find what it learned.
-        let host = steps.iter().position(|step| matches!(step, Step::CreateMachine(_)));
-        if let Some(host) = host
-            && capabilities::are_cold(&self.folders)
-        {
-            if let Some(error) = self.apply_one(lab, steps.remove(host), log) {
-                return vec![error];
-            }
-            if log.cancelled() {
-                return Vec::new();
-            }
-        }
-        self.apply_side_by_side(lab, &steps, log)
-    }
-
-    /// Steps that have nothing to do with one another, each in a thread of its own.
-    fn apply_side_by_side(&self, lab: &LabName, steps: &[&Step], log: &dyn StepLog) -> Vec<StepError> {
-        let panicked = |step| failed(step, other("applying the step", "netlab's thread panicked"));
-        thread::scope(|scope| {
-            let threads: Vec<_> = steps
-                .iter()
-                .map(|&step| (step, scope.spawn(move || self.apply_one(lab, step, log))))
-                .collect();
-            threads
-                .into_iter()
-                .filter_map(|(step, thread)| thread.join().unwrap_or_else(|_| Some(panicked(step))))
-                .collect()
-        })
-    }
-
-    fn apply_one(&self, lab: &LabName, step: &Step, log: &dyn StepLog) -> Option<StepError> {
-        logged(std::slice::from_ref(step), log, || match step {
-            Step::CreateMachine(host) => Ok(self.create(lab, host)?),
-            Step::CreateDevice(name, kind) => Ok(namespace::create(&self.shell, lab, name, *kind)?),
-            Step::RemoveMachine(name) => Ok(self.remove(lab, name)?),
-            Step::UnplugCable(cable) => Ok(self.unplug(lab, cable)?),
-            Step::ConfigureMachine(name, machine) => Ok(match machine.kind {
-                MachineKind::Host => self.configure(lab, name, machine),
-                MachineKind::Switch => self.configure_switch(lab, name, machine),
-                MachineKind::Router => self.configure_router(lab, name, machine),
-            }?),
-            _ => Err(other("applying the step", "it is not one of the rig's").into()),
-        })
-    }
 }
 
-impl Host for Rig {
-    fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
-        self.observe_rig(lab)
-    }
-
-    /// Only which of the programs that the rig runs are there, and whether switches can sort frames by VLAN.
-    fn survey(&self, _lab: &LabName) -> Result<Survey, HostError> {
-        let wanted = [
-            "ip",
-            "unshare",
-            "nsenter",
-            "setsid",
-            "libvirtd",
-            "virtqemud",
-            "virtlogd",
-        ];
-        let found = wanted.iter().filter(|program| daemon::find(program).is_some());
-        let missing = (!switch::can_filter(&self.shell)?).then(|| VLAN_FILTERING.to_owned());
-        Ok(Survey {
-            programs: found.map(ToString::to_string).collect(),
-            missing_modules: missing.into_iter().collect(),
-            ..Survey::default()
-        })
-    }
-
-    fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
-        if let (Some(step), Err(error)) = (steps.first(), need_root()) {
-            return Err(vec![failed(step, error)]);
-        }
-        let mut errors = Vec::new();
-        let makes = |step: &Step| matches!(step, Step::CreateMachine(_) | Step::CreateDevice(..));
-        let alike =
-            |a: &Step, b: &Step| std::mem::discriminant(a) == std::mem::discriminant(b) || (makes(a) && makes(b));
-        for steps in steps.chunk_by(alike) {
-            if log.cancelled() {
-                break;
-            }
-            errors.extend(self.apply_alike(lab, steps, log));
-            if !errors.is_empty() && !steps.iter().all(Step::is_removal) {
-                break;
-            }
-        }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
-    fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-        Err(other(
-            &format!("opening the console of {domain}"),
-            "this machine has the emulated hosts, and they have the guests",
-        ))
-    }
-
-    fn ping(&self, lab: &LabName, from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
-        match from {
-            Asked::Router(router) => ping_through(&self.inside_router(lab, router)?, targets),
-            Asked::Vm(_) | Asked::Host(_) => Err(other(&format!("having {from} ping"), "it is no router of this lab")),
-        }
-    }
-}
-
-/// Acts between the beginning and the end of `steps` as `log` is told them.
-fn logged(steps: &[Step], log: &dyn StepLog, act: impl FnOnce() -> Result<(), Failed>) -> Option<StepError> {
-    if let (Some(step), Err(error)) = (steps.first(), log.begin(steps)) {
-        return Some(failed(step, other("writing the journal", &error.to_string())));
-    }
-    let error = act().err().map(|Failed { at, error }| failed(&steps[at], error));
-    log.end(steps, error.as_ref().map_or(Ok(()), Err));
-    error
-}
-
-fn failed(step: &Step, error: HostError) -> StepError {
-    StepError {
-        step: step.clone(),
-        source: Box::new(error),
-    }
-}
-
-fn other(doing: &str, message: &str) -> HostError {
+pub(crate) fn other(doing: &str, message: &str) -> HostError {
     HostError::Other {
         doing: doing.to_owned(),
         message: message.to_owned(),
@@ -204,7 +70,7 @@ fn doing(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> HostErr
     move |error| other(&what.to_string(), &error.to_string())
 }
 
-fn need_root() -> Result<(), HostError> {
+pub(crate) fn need_root() -> Result<(), HostError> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }

@@ -217,7 +217,7 @@ pub(super) fn named(lab: &LabName) -> Result<Vec<HostName>, HostError> {
 
 /// Makes the namespace, its loopback device up; of a switch with its bridge, of a router one that forwards. Whatever
 /// has the name already is left alone.
-pub(super) fn create(shell: &dyn Shell, lab: &LabName, host: &HostName, kind: MachineKind) -> Result<(), HostError> {
+pub(crate) fn create(shell: &dyn Shell, lab: &LabName, host: &HostName, kind: MachineKind) -> Result<(), HostError> {
     match look(shell, lab, host)? {
         Found::Absent => {}
         Found::Foreign => return Err(foreign(lab, host)),
@@ -307,7 +307,7 @@ pub(super) fn batch_of(
 
 /// One of several things in a row failed; those before it were done.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     /// Which, from 0.
     pub at: usize,
     /// Why.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::namespace::{Link, batch, links, name};
-use super::{Rig, doing, other};
+use super::{Emulator, doing, other};
 use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
@@ -60,10 +60,10 @@ pub(super) fn is_unplugged(link: &Link) -> bool {
     link.kind() == "tun"
 }
 
-impl Rig {
+impl Emulator {
     /// Gives the NICs of an emulated host their addresses and default routes, and makes those that no cable made.
     /// A NIC that has what it should have already is left alone.
-    pub(super) fn configure(&self, lab: &LabName, host: &HostName, wanted: &Machine) -> Result<(), HostError> {
+    pub(crate) fn configure(&self, lab: &LabName, host: &HostName, wanted: &Machine) -> Result<(), HostError> {
         let machine = self.folders.machine(lab, host);
         let record = read(&machine).map_err(doing(format!("reading what {host}'s NICs have")))?;
         let links: BTreeMap<_, _> = links(&self.shell, lab, host)?

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::namespace::{self, Found, Link};
-use super::{Rig, cables, daemon, doing, init_pid, need_root, nics};
+use super::{Emulator, cables, daemon, doing, init_pid, need_root, nics};
 use crate::host::HostError;
 use crate::lab::{HostName, LabName};
 use crate::state::{HostState, Machine, MachineKind};
@@ -15,9 +15,9 @@ use crate::state::{HostState, Machine, MachineKind};
 /// How long a daemon whose init lives may be away before the machine counts as dead: init starts it again.
 const RESTART_WITHIN: Duration = Duration::from_secs(10);
 
-impl Rig {
+impl Emulator {
     /// A machine is there if its namespace is, or its folder: a reboot takes the one and leaves the other.
-    pub(super) fn observe_rig(&self, lab: &LabName) -> Result<HostState, HostError> {
+    pub(crate) fn observe_machines(&self, lab: &LabName) -> Result<HostState, HostError> {
         let mut hosts: BTreeSet<_> = namespace::named(lab)?.into_iter().collect();
         hosts.extend(self.furnished(lab)?);
         if hosts.is_empty() {

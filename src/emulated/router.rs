@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use serde::Deserialize;
 
 use super::namespace::{Link, batch, json, links, name};
-use super::{Rig, nics};
+use super::{Emulator, nics};
 use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineKind, MachineNic};
@@ -23,10 +23,10 @@ struct DefaultRoute {
     dev: Option<String>,
 }
 
-impl Rig {
+impl Emulator {
     /// Gives a router's NICs their addresses and default routes, and its loopback device those outside; makes NICs
     /// that no cable made.
-    pub(super) fn configure_router(&self, lab: &LabName, router: &HostName, wanted: &Machine) -> Result<(), HostError> {
+    pub(crate) fn configure_router(&self, lab: &LabName, router: &HostName, wanted: &Machine) -> Result<(), HostError> {
         let there = links(&self.shell, lab, router)?;
         let is_there = |nic: &IfName| there.iter().any(|link| link.ifname == nic.as_str());
         let mut lines = Vec::new();
@@ -75,7 +75,7 @@ impl Rig {
     }
 
     /// A shell in a router's network namespace, once it is sure that this is the lab's.
-    pub(super) fn inside_router(&self, lab: &LabName, router: &HostName) -> Result<NamespaceShell, HostError> {
+    pub(crate) fn inside_router(&self, lab: &LabName, router: &HostName) -> Result<NamespaceShell, HostError> {
         links(&self.shell, lab, router)?;
         Ok(NamespaceShell::of_network(&name(lab, router)))
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::namespace::{Link, batch, batch_of, json, links, name};
-use super::{Rig, nics};
+use super::{Emulator, nics};
 use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
 use crate::state::{Machine, MachineKind, MachineNic};
@@ -27,7 +27,7 @@ const TRY: &str = r#"unshare --net true 2>/dev/null || exit 0
 unshare --net ip link add name "$1" type bridge vlan_filtering 1"#;
 
 /// Whether the kernel's bridges can filter VLANs.
-pub(super) fn can_filter(shell: &dyn Shell) -> Result<bool, CmdError> {
+pub(crate) fn can_filter(shell: &dyn Shell) -> Result<bool, CmdError> {
     let output = shell.run(&Cmd::new(["sh", "-c", TRY, "sh", BRIDGE]))?;
     Ok(output.status == 0)
 }
@@ -49,9 +49,9 @@ struct Vlans {
     flags: Vec<String>,
 }
 
-impl Rig {
+impl Emulator {
     /// Makes every NIC of a switch a port of its bridge, in its mode; makes those that no cable made.
-    pub(super) fn configure_switch(&self, lab: &LabName, switch: &HostName, wanted: &Machine) -> Result<(), HostError> {
+    pub(crate) fn configure_switch(&self, lab: &LabName, switch: &HostName, wanted: &Machine) -> Result<(), HostError> {
         let there = links(&self.shell, lab, switch)?;
         let is_there = |nic: &IfName| there.iter().any(|link| link.ifname == nic.as_str());
         let mut lines = Vec::new();

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::{SessionError, Trouble};
+use super::error::{SessionError, SessionFault};
 use super::session::{LOOK, Session};
 use super::watch::Watch;
 use crate::lab::{ImageConsole, Login};
@@ -63,9 +63,9 @@ pub(super) fn wait_for_shell(
         if left.is_zero() {
             let prompt = image.prompt.clone();
             return Err(session.error(if silent {
-                Trouble::Silent(within)
+                SessionFault::Silent(within)
             } else {
-                Trouble::NoPrompt { prompt, within }
+                SessionFault::NoPrompt { prompt, within }
             }));
         }
         let asked = asked(watch.line(), image);
@@ -119,7 +119,7 @@ fn answer(session: &mut Session<'_>, login: &Login, so_far: &mut Dialogue, asked
         so_far.refusals += u32::from(so_far.password_typed);
         so_far.users += 1;
         if so_far.refusals >= REFUSALS || so_far.users > USER_ASKED {
-            return Err(session.error(Trouble::LoginRefused { user }));
+            return Err(session.error(SessionFault::LoginRefused { user }));
         }
         so_far.user_typed = true;
         so_far.password_typed = false;
@@ -128,7 +128,7 @@ fn answer(session: &mut Session<'_>, login: &Login, so_far: &mut Dialogue, asked
     match &login.password {
         // Somebody else's dialogue: an empty password ends it.
         _ if !so_far.user_typed => session.type_line(""),
-        None => Err(session.error(Trouble::PasswordAsked { user })),
+        None => Err(session.error(SessionFault::PasswordAsked { user })),
         Some(password) => {
             so_far.user_typed = false;
             so_far.password_typed = true;
@@ -159,7 +159,7 @@ mod tests {
         (opened, lines)
     }
 
-    fn trouble(guest: impl Guest + 'static, image: &ImageConsole) -> Trouble {
+    fn trouble(guest: impl Guest + 'static, image: &ImageConsole) -> SessionFault {
         open(guest, image).0.map(|_| ()).unwrap_err().trouble
     }
 
@@ -319,9 +319,9 @@ mod tests {
 
     #[test]
     fn a_login_that_is_refused_says_for_whom() {
-        let refused = Trouble::LoginRefused { user: "root".into() };
+        let refused = SessionFault::LoginRefused { user: "root".into() };
         assert_eq!(trouble(Getty::new(Some("secret")), &with_login(Some("wrong"))), refused);
-        let asked = Trouble::PasswordAsked { user: "root".into() };
+        let asked = SessionFault::PasswordAsked { user: "root".into() };
         assert_eq!(trouble(Getty::new(Some("secret")), &with_login(None)), asked);
         assert_eq!(
             trouble(|_: &str| Some("\r\nmini login: ".into()), &with_login(None)),
@@ -351,7 +351,7 @@ mod tests {
             ..scripted::image()
         };
         let error = open(Mute(text), &patient).0.map(|_| ()).unwrap_err();
-        assert_eq!(error.trouble, Trouble::Panic(line.into()));
+        assert_eq!(error.trouble, SessionFault::Panic(line.into()));
         assert!(error.screen.iter().any(|line| line.contains("CPU: 0")), "{error}");
     }
 
@@ -363,7 +363,7 @@ mod tests {
         };
         for line in ["No bootable device.", "grub rescue>"] {
             let text = format!("SeaBIOS (version 1.16.2)\r\n{line} ");
-            assert_eq!(trouble(Mute(text), &patient), Trouble::NotBootable(line.into()));
+            assert_eq!(trouble(Mute(text), &patient), SessionFault::NotBootable(line.into()));
         }
     }
 
@@ -377,7 +377,7 @@ mod tests {
         let banner = "[    0.000000] Linux version 6.1".into();
         assert_eq!(
             trouble(Mute(once.repeat(3)), &patient),
-            Trouble::Reboots { banner, times: 3 }
+            SessionFault::Reboots { banner, times: 3 }
         );
     }
 
@@ -385,13 +385,13 @@ mod tests {
     fn a_silent_guest_and_one_without_the_prompt_are_told_apart() {
         assert_eq!(
             trouble(Mute(String::new()), &impatient()),
-            Trouble::Silent(Duration::from_secs(1))
+            SessionFault::Silent(Duration::from_secs(1))
         );
         let other = open(|_: &str| Some("\r\nmini:/$ ".into()), &impatient())
             .0
             .map(|_| ())
             .unwrap_err();
-        assert!(matches!(other.trouble, Trouble::NoPrompt { .. }), "{other}");
+        assert!(matches!(other.trouble, SessionFault::NoPrompt { .. }), "{other}");
         assert!(other.screen.contains(&"mini:/$".into()), "{other}");
     }
 
@@ -399,7 +399,7 @@ mod tests {
     fn a_guest_that_hangs_up_while_booting_is_reported() {
         assert_eq!(
             trouble(|_: &str| None, &scripted::image()),
-            Trouble::Console(ConsoleError::Closed)
+            SessionFault::Console(ConsoleError::Closed)
         );
     }
 }

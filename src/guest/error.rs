@@ -12,7 +12,7 @@ use super::{ConsoleError, LINE_LIMIT};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionError {
     /// What went wrong.
-    pub trouble: Trouble,
+    pub trouble: SessionFault,
     /// The last lines that the guest printed, oldest first.
     pub screen: Vec<String>,
     /// The file that holds everything that was said.
@@ -21,7 +21,7 @@ pub struct SessionError {
 
 /// The kinds of trouble with a guest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
+pub enum SessionFault {
     /// The way to the guest broke.
     #[error(transparent)]
     Console(#[from] ConsoleError),
@@ -91,7 +91,7 @@ fn screenshot(file: Option<&PathBuf>) -> String {
     file.map_or_else(String::new, |file| format!("; a screenshot is in {}", file.display()))
 }
 
-impl Trouble {
+impl SessionFault {
     /// What a user can do about it.
     pub fn help(&self) -> &'static str {
         match self {
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn an_error_shows_what_happened_what_to_do_and_the_last_screen() {
         let error = SessionError {
-            trouble: Trouble::Silent(Duration::from_secs(60)),
+            trouble: SessionFault::Silent(Duration::from_secs(60)),
             screen: vec!["Booting".into(), "ok".into()],
             transcript: Some("/t/vm1".into()),
         };

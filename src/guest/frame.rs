@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::LINE_LIMIT;
-use super::error::Trouble;
+use super::error::SessionFault;
 
 /// More bytes than any end mark has.
 const MARK_ROOM: usize = 80;
@@ -37,13 +37,13 @@ impl Frame {
     /// One compound command: the shell reads it to its end before it runs any of it, so a script that is cut off
     /// does nothing and the shell's prompts for more (`> `) come before the begin mark. `''` keeps the echo of a
     /// mark different from the mark. Standard input is closed to the script: it could eat what is typed next.
-    pub(super) fn wrap(&self, script: &str) -> Result<Vec<String>, Trouble> {
+    pub(super) fn wrap(&self, script: &str) -> Result<Vec<String>, SessionFault> {
         let nonce = &self.nonce;
         let mut lines = vec![format!("{{ netlab=; echo {nonce}''B")];
         lines.extend(script.lines().map(str::to_owned));
         lines.push(format!("}} </dev/null; netlab=$?; {}", self.end("Z")));
         match lines.iter().map(String::len).find(|&length| length > LINE_LIMIT) {
-            Some(length) => Err(Trouble::LineTooLong(length)),
+            Some(length) => Err(SessionFault::LineTooLong(length)),
             None => Ok(lines),
         }
     }
@@ -140,7 +140,7 @@ mod tests {
         let frame = Frame::new();
         assert!(frame.wrap(&"x".repeat(LINE_LIMIT)).is_ok());
         let too_long = frame.wrap(&format!("true\n{}", "x".repeat(LINE_LIMIT + 1)));
-        assert_eq!(too_long, Err(Trouble::LineTooLong(LINE_LIMIT + 1)));
+        assert_eq!(too_long, Err(SessionFault::LineTooLong(LINE_LIMIT + 1)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod watch;
 use std::time::Duration;
 
 pub use configure::{ConfigureError, configure};
-pub use error::{SessionError, Trouble};
+pub use error::{SessionError, SessionFault};
 pub use probe::{ProbeOptions, probe, probe_by};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;

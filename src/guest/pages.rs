@@ -4,7 +4,7 @@
 //! was seen whole; which rows a look at the screen missed, or a kernel message tore, does not matter.
 
 use super::LINE_LIMIT;
-use super::error::Trouble;
+use super::error::SessionFault;
 use super::frame::fresh_word;
 
 /// Rows of a page: fewer than a screen has, with room for what is typed.
@@ -72,7 +72,7 @@ impl Pages {
 
     /// The lines to type for `script`: one compound command, which the shell reads to its end before it runs any of
     /// it. The script runs in a subshell.
-    pub(super) fn wrap(&self, script: &str) -> Result<Vec<String>, Trouble> {
+    pub(super) fn wrap(&self, script: &str) -> Result<Vec<String>, SessionFault> {
         let word = &self.word;
         let mut lines: Vec<String> = script.lines().map(str::to_owned).collect();
         match lines.first_mut() {
@@ -83,7 +83,7 @@ impl Pages {
         let status = format!("printf '\\n%s\\n' {word}$?");
         lines.push(format!(") </dev/null 2>&1 3<&-; {status}; }} | {NAME} {word}; }} 3<&0"));
         match lines.iter().map(String::len).find(|&length| length > LINE_LIMIT) {
-            Some(length) => Err(Trouble::LineTooLong(length)),
+            Some(length) => Err(SessionFault::LineTooLong(length)),
             None => Ok(lines),
         }
     }
@@ -293,7 +293,7 @@ mod tests {
     fn no_line_of_the_pager_is_longer_than_a_terminal_takes() {
         assert!(Pages::pager().all(|line| line.len() < 160));
         let long = Pages::new().wrap(&"x".repeat(LINE_LIMIT + 1));
-        assert!(matches!(long, Err(Trouble::LineTooLong(_))));
+        assert!(matches!(long, Err(SessionFault::LineTooLong(_))));
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::{SessionError, Trouble};
+use super::error::{SessionError, SessionFault};
 use super::frame::Ended;
 use super::pages::{NAME, Next, Pages};
 use super::session::{ASK_AGAIN, LOOK, Session, first_line};
@@ -59,7 +59,7 @@ impl Session<'_> {
                 // Ctrl-C: the next command should not have to wait for this one.
                 self.send_unseen("\x03")?;
                 let command = first_line(script);
-                return Err(self.error(Trouble::Deadline { command, within }));
+                return Err(self.error(SessionFault::Deadline { command, within }));
             }
             if watch.quiet() >= patience && asked.elapsed() >= patience {
                 pages.ask_again();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::{SessionError, Trouble};
+use super::error::{SessionError, SessionFault};
 use super::frame::{Ended, Frame};
 use super::terminal::Cleaner;
 use super::transcript::Transcript;
@@ -76,7 +76,7 @@ impl<'c> Session<'c> {
     /// itself: `exit` would end it (on a screen in a subshell of it). What reads standard input finds it empty.
     ///
     /// The status given is always the script's own; where that cannot be known the answer is
-    /// [`Trouble::Garbled`], and the script may have run or not.
+    /// [`SessionFault::Garbled`], and the script may have run or not.
     pub fn run(&mut self, script: &str, within: Duration) -> Result<CommandOutput, SessionError> {
         let ended = self.exchange(script, within)?;
         match (ended.status, ended.text) {
@@ -134,7 +134,7 @@ impl<'c> Session<'c> {
                 // Ctrl-C: the next command should not have to wait for this one.
                 self.console.send(b"\x03").map_err(|error| self.error(error.into()))?;
                 let command = first_line(script);
-                return Err(self.error(Trouble::Deadline { command, within }));
+                return Err(self.error(SessionFault::Deadline { command, within }));
             }
             if watch.quiet() >= patience && asked.elapsed() >= patience {
                 self.type_line(&frame.ask_again())?;
@@ -153,7 +153,7 @@ impl<'c> Session<'c> {
         let bytes = self.console.read(wait).map_err(|error| self.broken(error))?;
         let text = self.cleaner.clean(&bytes);
         let kept = self.transcript.heard(&text);
-        kept.map_err(|error| self.error(Trouble::Transcript(error.to_string())))?;
+        kept.map_err(|error| self.error(SessionFault::Transcript(error.to_string())))?;
         Ok(text)
     }
 
@@ -173,7 +173,7 @@ impl<'c> Session<'c> {
 
     fn keep_typed(&mut self, shown: &str) -> Result<(), SessionError> {
         let kept = self.transcript.typed(shown);
-        kept.map_err(|error| self.error(Trouble::Transcript(error.to_string())))
+        kept.map_err(|error| self.error(SessionFault::Transcript(error.to_string())))
     }
 
     /// What broke the way to the guest; a picture is saved beside the transcript.
@@ -186,11 +186,11 @@ impl<'c> Session<'c> {
         let saved = file
             .zip(picture)
             .filter(|(file, png)| std::fs::write(file, png).is_ok());
-        self.error(Trouble::Picture(saved.map(|(file, _)| file)))
+        self.error(SessionFault::Picture(saved.map(|(file, _)| file)))
     }
 
     /// `trouble` with the guest's last screen.
-    pub(super) fn error(&self, trouble: Trouble) -> SessionError {
+    pub(super) fn error(&self, trouble: SessionFault) -> SessionError {
         SessionError {
             trouble,
             screen: self.transcript.last_lines(),
@@ -200,7 +200,7 @@ impl<'c> Session<'c> {
 
     fn garbled(&self, script: &str) -> SessionError {
         let command = first_line(script);
-        self.error(Trouble::Garbled { command })
+        self.error(SessionFault::Garbled { command })
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
         let error = open(torn("echo a", 1, tear_begin)).run("echo a", PATIENCE).unwrap_err();
         assert_eq!(
             error.trouble,
-            Trouble::Garbled {
+            SessionFault::Garbled {
                 command: "echo a".into()
             }
         );
@@ -299,7 +299,7 @@ mod tests {
                 .unwrap_err();
             assert_eq!(
                 error.trouble,
-                Trouble::Garbled {
+                SessionFault::Garbled {
                     command: "echo a".into()
                 }
             );
@@ -326,7 +326,7 @@ mod tests {
             std::mem::take(&mut late) + &text
         }));
         let error = session.run("echo slow", Duration::from_millis(100)).unwrap_err();
-        assert!(matches!(error.trouble, Trouble::Deadline { .. }), "{error}");
+        assert!(matches!(error.trouble, SessionFault::Deadline { .. }), "{error}");
         assert_eq!(session.run("echo right", PATIENCE).unwrap().text, "right\n");
     }
 
@@ -347,7 +347,7 @@ mod tests {
             shell.line(line)
         };
         let error = open(Scripted::new(guest)).run("echo a", PATIENCE).unwrap_err();
-        assert!(matches!(error.trouble, Trouble::Garbled { .. }), "{error}");
+        assert!(matches!(error.trouble, SessionFault::Garbled { .. }), "{error}");
     }
 
     #[test]
@@ -358,7 +358,7 @@ mod tests {
             (line != "die").then(|| shell.line(line)).flatten()
         };
         let error = open(Scripted::new(guest)).run("die", PATIENCE).unwrap_err();
-        assert_eq!(error.trouble, Trouble::Console(ConsoleError::Closed));
+        assert_eq!(error.trouble, SessionFault::Console(ConsoleError::Closed));
         assert!(!error.screen.is_empty());
     }
 
@@ -381,7 +381,7 @@ mod tests {
         }));
         let error = session.run("echo die", PATIENCE).unwrap_err();
         assert!(
-            matches!(&error.trouble, Trouble::Panic(line) if line.ends_with(panic)),
+            matches!(&error.trouble, SessionFault::Panic(line) if line.ends_with(panic)),
             "{error}"
         );
     }
@@ -394,7 +394,7 @@ mod tests {
             if mute { String::new() } else { text }
         }));
         let mute = session.run("echo sleep", SECOND).unwrap_err();
-        let Trouble::Deadline { command, within } = mute.trouble else {
+        let SessionFault::Deadline { command, within } = mute.trouble else {
             panic!("{mute}")
         };
         assert_eq!((command.as_str(), within), ("echo sleep", SECOND));
@@ -405,7 +405,7 @@ mod tests {
         let mut session = open(simple());
         let script = format!("echo a\necho {}", "x".repeat(LINE_LIMIT));
         let error = session.run(&script, PATIENCE).unwrap_err();
-        assert_eq!(error.trouble, Trouble::LineTooLong(LINE_LIMIT + 5));
+        assert_eq!(error.trouble, SessionFault::LineTooLong(LINE_LIMIT + 5));
         assert!(!session.last_lines().iter().any(|line| line.contains("echo a")));
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::Trouble;
+use super::error::SessionFault;
 
 /// Lines after which a boot has ended without a shell: firmware (SeaBIOS), boot loader, initramfs, systemd.
 const DEAD_ENDS: [&str; 6] = [
@@ -36,7 +36,7 @@ pub(super) struct Watch {
     heard_at: Instant,
     panic: Option<(String, Instant)>,
     boots: [u32; BANNERS.len()],
-    fatal: Option<Trouble>,
+    fatal: Option<SessionFault>,
 }
 
 impl Watch {
@@ -88,19 +88,19 @@ impl Watch {
     }
 
     /// What ended a boot, if something did.
-    pub(super) fn boot_trouble(&self) -> Option<Trouble> {
+    pub(super) fn boot_trouble(&self) -> Option<SessionFault> {
         let panic = self.panic.as_ref();
         let panic = panic.filter(|(_, at)| at.elapsed() >= DEAD_LATEST || self.quiet() >= DEAD_QUIET);
         panic
-            .map(|(line, _)| Trouble::Panic(line.clone()))
+            .map(|(line, _)| SessionFault::Panic(line.clone()))
             .or_else(|| self.fatal.clone())
     }
 
     /// What ended a guest that was up, if something did. A command may print such lines without the guest being
     /// dead, e.g. `dmesg`: only quiet after one counts.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(super) fn trouble(&self) -> Option<SessionFault> {
         let panic = self.panic.as_ref().filter(|_| self.quiet() >= DEAD_QUIET);
-        panic.map(|(line, _)| Trouble::Panic(line.clone()))
+        panic.map(|(line, _)| SessionFault::Panic(line.clone()))
     }
 
     fn judge(&mut self) {
@@ -108,14 +108,14 @@ impl Watch {
         if self.panic.is_none() && PANICS.iter().any(|sign| line.contains(sign)) {
             self.panic = Some((line.to_owned(), Instant::now()));
         } else if self.panic.is_none() && self.fatal.is_none() && DEAD_ENDS.iter().any(|sign| line.contains(sign)) {
-            self.fatal = Some(Trouble::NotBootable(line.to_owned()));
+            self.fatal = Some(SessionFault::NotBootable(line.to_owned()));
         }
     }
 
     fn count_boot(&mut self, which: usize, line: &str) {
         self.boots[which] += 1;
         if self.boots[which] >= TOO_MANY_BOOTS && self.fatal.is_none() {
-            self.fatal = Some(Trouble::Reboots {
+            self.fatal = Some(SessionFault::Reboots {
                 banner: line.to_owned(),
                 times: self.boots[which],
             });

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::folders::Folders;
-use crate::guest::vga::{Look, Screen, VgaConsole};
+use crate::guest::vga::{Frame, Screen, VgaConsole};
 use crate::guest::{Console, ConsoleError};
 use crate::host::HostError;
 use crate::lab::ConsoleKind;
@@ -87,7 +87,7 @@ struct Exclusive<S> {
 }
 
 impl<S: Screen> Screen for Exclusive<S> {
-    fn look(&mut self) -> Result<Look, ConsoleError> {
+    fn look(&mut self) -> Result<Frame, ConsoleError> {
         self.screen.look()
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::folders::Folders;
 use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
-use crate::host::linux::{Way, failed, one};
+use crate::host::linux::{Connection, failed, one};
 use crate::host::{HostError, StepError, StepLog, console};
 use crate::lab::ConsoleKind;
 use crate::libvirt::Age;
@@ -54,7 +54,7 @@ impl BootSlots {
 
 /// Runs the start and configure steps of one host. A guest that fails stops only its own chain.
 pub(super) fn run(
-    way: &Way,
+    connection: &Connection,
     folders: &Folders,
     slots: &BootSlots,
     steps: &[Step],
@@ -64,7 +64,7 @@ pub(super) fn run(
     thread::scope(|scope| {
         let running: Vec<_> = chains
             .iter()
-            .map(|chain| scope.spawn(move || slots.with(|| run_chain(way, folders, chain, log))))
+            .map(|chain| scope.spawn(move || slots.with(|| run_chain(connection, folders, chain, log))))
             .collect();
         running
             .into_iter()
@@ -80,7 +80,7 @@ fn domain(step: &Step) -> Option<&DomainName> {
     }
 }
 
-fn run_chain(way: &Way, folders: &Folders, steps: &[Step], log: &dyn StepLog) -> Option<StepError> {
+fn run_chain(connection: &Connection, folders: &Folders, steps: &[Step], log: &dyn StepLog) -> Option<StepError> {
     let mut console = None;
     let kind = steps.iter().find_map(|step| match step {
         Step::ConfigureGuest(_, config) => Some(config.console.kind),
@@ -92,13 +92,13 @@ fn run_chain(way: &Way, folders: &Folders, steps: &[Step], log: &dyn StepLog) ->
         }
         let error = match step {
             Step::StartDomain(name) => one(step, log, || -> Result<(), HostError> {
-                console = Some(start(way, folders, name, kind.unwrap_or_default())?);
+                console = Some(start(connection, folders, name, kind.unwrap_or_default())?);
                 Ok(())
             }),
             Step::ConfigureGuest(name, config) => {
                 let opened = console.take();
                 one(step, log, || {
-                    configure_guest(way, folders, name, config, opened, step, log)
+                    configure_guest(connection, folders, name, config, opened, step, log)
                 })
             }
             other => Some(failed(other, "not a step of a guest")),
@@ -113,21 +113,24 @@ fn run_chain(way: &Way, folders: &Folders, steps: &[Step], log: &dyn StepLog) ->
 /// Starts a guest with its console open before it prints anything. A daemon that is restarted in between first finds
 /// the half-started domain and then gives it up: that is started once more.
 fn start(
-    way: &Way,
+    connection: &Connection,
     folders: &Folders,
     name: &DomainName,
     kind: ConsoleKind,
 ) -> Result<(Age, Box<dyn Console>), HostError> {
     let once = || -> Result<_, HostError> {
-        way.libvirt.start_paused(name)?;
-        let opened = (way.libvirt.age()?, console::open(&way.libvirt, folders, name, kind)?);
-        way.libvirt.resume(name)?;
+        connection.libvirt.start_paused(name)?;
+        let opened = (
+            connection.libvirt.age()?,
+            console::open(&connection.libvirt, folders, name, kind)?,
+        );
+        connection.libvirt.resume(name)?;
         Ok(opened)
     };
     for _ in 0..RETRIES {
-        let age = way.libvirt.age()?;
+        let age = connection.libvirt.age()?;
         let result = once();
-        if result.is_ok() || way.libvirt.age()? == age {
+        if result.is_ok() || connection.libvirt.age()? == age {
             return result;
         }
     }
@@ -135,7 +138,7 @@ fn start(
 }
 
 fn configure_guest(
-    way: &Way,
+    connection: &Connection,
     folders: &Folders,
     name: &DomainName,
     config: &GuestConfig,
@@ -146,20 +149,20 @@ fn configure_guest(
     for _ in 0..RETRIES {
         let (age, console) = match opened.take() {
             Some((age, console)) => (age, Some(console)),
-            None => (way.libvirt.age()?, None),
+            None => (connection.libvirt.age()?, None),
         };
-        let result = tell(way, folders, name, config, console, step, log);
+        let result = tell(connection, folders, name, config, console, step, log);
         // A daemon that was restarted has closed all consoles and left the guests alone.
-        if result.is_ok() || log.cancelled() || way.libvirt.age()? == age {
+        if result.is_ok() || log.cancelled() || connection.libvirt.age()? == age {
             return result;
         }
         log.note(step, "libvirt's daemon was restarted: asking again");
     }
-    tell(way, folders, name, config, None, step, log)
+    tell(connection, folders, name, config, None, step, log)
 }
 
 fn tell(
-    way: &Way,
+    connection: &Connection,
     folders: &Folders,
     name: &DomainName,
     config: &GuestConfig,
@@ -169,13 +172,13 @@ fn tell(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let console = match opened {
         Some(console) => console,
-        None => console::open(&way.libvirt, folders, name, config.console.kind)?,
+        None => console::open(&connection.libvirt, folders, name, config.console.kind)?,
     };
     let console = Box::new(Cancellable { console, log });
     let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm()))?;
     let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
     configure(&mut session, config)?;
-    way.libvirt.set_configured(name, config)?;
+    connection.libvirt.set_configured(name, config)?;
     Ok(())
 }
 

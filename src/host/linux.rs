@@ -42,22 +42,22 @@ pub struct LinuxHost {
     place: Place,
     folders: Folders,
     slots: Arc<BootSlots>,
-    way: Mutex<Option<Arc<Way>>>,
+    connection: Mutex<Option<Arc<Connection>>>,
     confirm_within: Duration,
 }
 
 /// An open way to a host: one shell and one libvirt connection for a whole run.
-pub(super) struct Way {
+pub(super) struct Connection {
     /// Init's process id, for an emulated host.
     pid: Option<u32>,
     pub(super) shell: Arc<dyn Shell>,
     pub(super) libvirt: Libvirt,
     /// For a host behind ssh.
-    far: Option<Far>,
+    remote: Option<Remote>,
 }
 
 /// What a host behind ssh has besides.
-struct Far {
+struct Remote {
     settings: ssh::Settings,
     copies: Copies,
     _tunnel: Tunnel,
@@ -70,7 +70,7 @@ impl LinuxHost {
             place,
             folders,
             slots,
-            way: Mutex::new(None),
+            connection: Mutex::new(None),
             confirm_within: CONFIRM_WITHIN,
         }
     }
@@ -85,8 +85,8 @@ impl LinuxHost {
     }
 
     /// The way to the host, opened at the first need; `None` for an emulated host that is not there (yet).
-    fn way(&self) -> Result<Option<Arc<Way>>, HostError> {
-        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+    fn connection(&self) -> Result<Option<Arc<Connection>>, HostError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = match &self.place {
             Place::Local | Place::Ssh(_) => None,
             Place::Emulated(lab, host) => match emulated::init_pid(lab, host) {
@@ -94,10 +94,10 @@ impl LinuxHost {
                 None => return Ok(None),
             },
         };
-        if let Some(open) = way.as_ref().filter(|open| open.pid == pid) {
+        if let Some(open) = connection.as_ref().filter(|open| open.pid == pid) {
             return Ok(Some(open.clone()));
         }
-        let mut far = None;
+        let mut remote = None;
         let (shell, uri): (Arc<dyn Shell>, _) = match (&self.place, pid) {
             (Place::Emulated(lab, host), Some(pid)) => (
                 Arc::new(NamespaceShell::of_process(pid)),
@@ -108,7 +108,7 @@ impl LinuxHost {
                 let (shell, tunnel) = both(|| SshShell::open(settings.clone()), || Tunnel::open(settings.clone()));
                 let (shell, tunnel) = (shell?, tunnel?);
                 let uri = tunnel.uri();
-                far = Some(Far {
+                remote = Some(Remote {
                     settings,
                     copies: Copies::of(self.folders.images()),
                     _tunnel: tunnel,
@@ -118,18 +118,18 @@ impl LinuxHost {
             _ => (Arc::new(LocalShell), "qemu:///system".to_owned()),
         };
         let template = Template::load(&self.folders.domain_template());
-        let open = Arc::new(Way {
+        let open = Arc::new(Connection {
             pid,
             libvirt: Libvirt::open(&uri, shell.clone(), template)?,
             shell,
-            far,
+            remote,
         });
-        *way = Some(open.clone());
+        *connection = Some(open.clone());
         Ok(Some(open))
     }
 
-    fn open_way(&self) -> Result<Arc<Way>, HostError> {
-        self.way()?.ok_or_else(|| HostError::Other {
+    fn connected(&self) -> Result<Arc<Connection>, HostError> {
+        self.connection()?.ok_or_else(|| HostError::Other {
             doing: "reaching the emulated host".to_owned(),
             message: "it is not running".to_owned(),
         })
@@ -139,21 +139,21 @@ impl LinuxHost {
 impl LinuxHost {
     /// Applies steps on links. A NIC of a host behind ssh is taken or given back only with the way back assured: what
     /// looks like any NIC from here may carry the session.
-    fn change_links(&self, way: &Way, lab: &LabName, steps: &[Step]) -> Result<(), ip::Failed> {
-        let shell = way.shell.as_ref();
+    fn change_links(&self, connection: &Connection, lab: &LabName, steps: &[Step]) -> Result<(), ip::Failed> {
+        let shell = connection.shell.as_ref();
         let moves = |step: &Step| matches!(step, Step::TakeUplink(..) | Step::ReleaseUplink(..));
-        let (Some(Far { settings, .. }), Some(at)) = (&way.far, steps.iter().position(moves)) else {
+        let (Some(Remote { settings, .. }), Some(at)) = (&connection.remote, steps.iter().position(moves)) else {
             return ip::apply(shell, lab, steps);
         };
         let unsafe_yet = |error: CmdError| ip::Failed {
             at: 0,
             cause: error.into(),
         };
-        let way_back = ip::way_back(shell, lab, steps).map_err(unsafe_yet)?;
-        if way_back.is_empty() {
+        let rollback = ip::rollback(shell, lab, steps).map_err(unsafe_yet)?;
+        if rollback.is_empty() {
             return ip::apply(shell, lab, steps);
         }
-        let watch = Watch::start(shell, settings, lab, way_back, self.confirm_within).map_err(unsafe_yet)?;
+        let watch = Watch::start(shell, settings, lab, rollback, self.confirm_within).map_err(unsafe_yet)?;
         let done = ip::apply(shell, lab, steps);
         let cut = |what| ip::Failed {
             at,
@@ -161,7 +161,7 @@ impl LinuxHost {
         };
         match (watch.confirm(), done) {
             // It is the answer that did not come: what has been taken away is not there to be taken away again.
-            (Outcome::Kept, Err(failed)) if failed.is_of_the_way() && steps.iter().all(Step::is_removal) => {
+            (Outcome::Kept, Err(failed)) if failed.is_transport_failure() && steps.iter().all(Step::is_removal) => {
                 ip::apply(shell, lab, steps)
             }
             (Outcome::Kept, done) => done,
@@ -195,37 +195,37 @@ fn reached_at(shell: &dyn Shell) -> Result<Option<IpAddr>, HostError> {
 
 impl Host for LinuxHost {
     fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
-        let Some(way) = self.way()? else {
+        let Some(connection) = self.connection()? else {
             return Ok(HostState::default());
         };
         let (state, guests) = both(
-            || network::observe(way.shell.as_ref(), lab),
-            || way.libvirt.observe(lab),
+            || network::observe(connection.shell.as_ref(), lab),
+            || connection.libvirt.observe(lab),
         );
         let (mut state, guests) = (state?, guests?);
         state.seen.domains = guests.seen;
         state.volumes = guests.volumes;
         state.domains = guests.domains;
-        if let Some(far) = &way.far {
-            far.copies.read_back(&mut state);
+        if let Some(remote) = &connection.remote {
+            remote.copies.read_back(&mut state);
         }
         Ok(state)
     }
 
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
         let mut survey = Survey::default();
-        if let Some(way) = self.way()? {
+        if let Some(connection) = self.connection()? {
             let network = || -> Result<_, HostError> {
                 let mut survey = Survey::default();
-                ip::survey(way.shell.as_ref(), lab, &mut survey)?;
-                nftables::survey(way.shell.as_ref(), lab, &mut survey)?;
+                ip::survey(connection.shell.as_ref(), lab, &mut survey)?;
+                nftables::survey(connection.shell.as_ref(), lab, &mut survey)?;
                 if !matches!(self.place, Place::Emulated(..)) {
-                    survey.reached_at = reached_at(way.shell.as_ref())?;
+                    survey.reached_at = reached_at(connection.shell.as_ref())?;
                 }
                 Ok(survey)
             };
             let mut of_guests = Survey::default();
-            let (of_network, guests) = both(network, || way.libvirt.survey(lab, &mut of_guests));
+            let (of_network, guests) = both(network, || connection.libvirt.survey(lab, &mut of_guests));
             guests?;
             survey = Survey {
                 foreign_domains: of_guests.foreign_domains,
@@ -253,14 +253,14 @@ impl Host for LinuxHost {
 
     fn settle(&self, lab: &LabName) -> Result<(), HostError> {
         if matches!(self.place, Place::Ssh(_)) {
-            confirm::settle(self.open_way()?.shell.as_ref(), lab)?;
+            confirm::settle(self.connected()?.shell.as_ref(), lab)?;
         }
         Ok(())
     }
 
     fn ports(&self) -> Result<Ports, HostError> {
-        match self.way()? {
-            Some(way) => Ok(ip::ports(way.shell.as_ref())?),
+        match self.connection()? {
+            Some(connection) => Ok(ip::ports(connection.shell.as_ref())?),
             None => Ok(Ports::new()),
         }
     }
@@ -269,43 +269,45 @@ impl Host for LinuxHost {
         let Some(first) = steps.first() else {
             return Ok(());
         };
-        let way = self.open_way().map_err(|error| vec![failed(first, error)])?;
+        let connection = self.connected().map_err(|error| vec![failed(first, error)])?;
         let mut errors = Vec::new();
         for batch in steps.chunk_by(|a, b| batch_kind(a) == batch_kind(b)) {
             if log.cancelled() || errors.iter().any(|error: &StepError| !error.step.is_removal()) {
                 break;
             }
             errors.extend(match batch_kind(&batch[0]) {
-                Batch::Network => network::apply(way.shell.as_ref(), lab, batch, log, &|steps| {
-                    self.change_links(&way, lab, steps)
+                Batch::Network => network::apply(connection.shell.as_ref(), lab, batch, log, &|steps| {
+                    self.change_links(&connection, lab, steps)
                 }),
                 // The pool comes with its first volume and goes with its last: one at a time.
                 Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
                     .iter()
-                    .filter_map(|step| one(step, log, || apply_libvirt(&way, step, log)))
+                    .filter_map(|step| one(step, log, || apply_libvirt(&connection, step, log)))
                     .collect(),
-                Batch::Libvirt(_) => side_by_side(batch, |step| one(step, log, || apply_libvirt(&way, step, log))),
-                Batch::Guests => guests::run(&way, &self.folders, &self.slots, batch, log),
+                Batch::Libvirt(_) => {
+                    side_by_side(batch, |step| one(step, log, || apply_libvirt(&connection, step, log)))
+                }
+                Batch::Guests => guests::run(&connection, &self.folders, &self.slots, batch, log),
             });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
-        Ok(self.open_way()?.shell.run(cmd)?)
+        Ok(self.connected()?.shell.run(cmd)?)
     }
 
     fn open_console(&self, domain: &DomainName, kind: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-        console::open(&self.open_way()?.libvirt, &self.folders, domain, kind)
+        console::open(&self.connected()?.libvirt, &self.folders, domain, kind)
     }
 
     fn open_screen(&self, domain: &DomainName) -> Result<Box<dyn Screen>, HostError> {
-        let screen = console::screen(&self.open_way()?.libvirt, &self.folders, domain)?;
+        let screen = console::screen(&self.connected()?.libvirt, &self.folders, domain)?;
         Ok(Box::new(screen))
     }
 
     fn screenshot(&self, domain: &DomainName) -> Result<Vec<u8>, HostError> {
-        let mut screen = self.open_way()?.libvirt.screen(domain)?;
+        let mut screen = self.connected()?.libvirt.screen(domain)?;
         screen.picture().map_err(|error| HostError::Other {
             doing: format!("taking a screenshot of {domain}"),
             message: error.to_string(),
@@ -313,7 +315,7 @@ impl Host for LinuxHost {
     }
 
     fn ping(&self, _lab: &LabName, _from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
-        ping_through(self.open_way()?.shell.as_ref(), targets)
+        ping_through(self.connected()?.shell.as_ref(), targets)
     }
 }
 
@@ -334,9 +336,9 @@ fn batch_kind(step: &Step) -> Batch {
 }
 
 /// Applies one step that is a libvirt call.
-fn apply_libvirt(way: &Way, step: &Step, log: &dyn StepLog) -> Result<(), HostError> {
-    let libvirt = &way.libvirt;
-    if let Some(Far { copies, .. }) = &way.far {
+fn apply_libvirt(connection: &Connection, step: &Step, log: &dyn StepLog) -> Result<(), HostError> {
+    let libvirt = &connection.libvirt;
+    if let Some(Remote { copies, .. }) = &connection.remote {
         let tell = |text: &str| log.note(step, text);
         match step {
             Step::CreateVolume(name, volume) => {

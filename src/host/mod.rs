@@ -2,6 +2,7 @@
 //! Takes no decision about what is wanted; never prints.
 
 mod console;
+mod emulator;
 pub mod guests;
 mod images;
 pub mod linux;

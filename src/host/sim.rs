@@ -13,11 +13,11 @@ use crate::guest::{Answer, Console};
 use crate::host::{Host, HostError, StepError, StepLog};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
-use crate::state::{DomainName, HostState, Site, Survey, rig_host};
+use crate::state::{DomainName, HostState, Site, Survey, localhost};
 
 pub use effect::SimError;
 
-/// Simulated hosts that share one world: emulated hosts live in the machines of [`rig_host`]. A clone is another
+/// Simulated hosts that share one world: emulated hosts live in the machines of [`localhost`]. A clone is another
 /// handle on the same world.
 #[derive(Debug, Clone, Default)]
 pub struct SimSite(Arc<Mutex<World>>);
@@ -50,7 +50,7 @@ struct World {
 }
 
 impl SimSite {
-    /// Hosts in the state of `site`. Those of `emulated` exist only as long as [`rig_host`] has a machine for them.
+    /// Hosts in the state of `site`. Those of `emulated` exist only as long as [`localhost`] has a machine for them.
     pub fn new(site: Site, emulated: BTreeSet<HostName>) -> Self {
         Self(Arc::new(Mutex::new(World {
             site,
@@ -94,7 +94,7 @@ impl SimSite {
 impl World {
     /// A host of its own, or an emulated one whose machine lives.
     fn can_be_reached(&self, host: &HostName) -> bool {
-        let machine = || self.site.get(&rig_host())?.machines.get(host);
+        let machine = || self.site.get(&localhost())?.machines.get(host);
         !self.emulated.contains(host) || machine().is_some_and(|machine| machine.alive)
     }
 

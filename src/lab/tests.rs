@@ -156,7 +156,7 @@ fn names_made_by_count_do_not_clash() {
 #[test]
 fn a_host_is_reached_in_a_way_that_there_is_and_has_a_name_of_its_own() {
     let found = wrong(
-        "name = \"t\"\n[hosts.this-machine]\nconnect = \"ssh://-x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
+        "name = \"t\"\n[hosts.localhost]\nconnect = \"ssh://-x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
          stp = true\n",
     );
     has(&found, "the host cannot begin with '-'");

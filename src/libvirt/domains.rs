@@ -5,10 +5,12 @@ use virt::domain::Domain as VirDomain;
 use virt::error::Error;
 use virt::sys;
 
-use super::{NO_DOMAIN, OPERATION_INVALID, base, code, failed, logs, other, seed, volumes, words, xml_failed};
+use super::{NO_DOMAIN, OPERATION_INVALID, base, code, failed, logs, messages, other, seed, volumes, xml_failed};
 use crate::host::HostError;
 use crate::lab::Boot;
-use crate::libvirt::domain_xml::{CONFIGURED_URI, Definitions, Files, Node, Pen, Template, mark_of, read, render};
+use crate::libvirt::domain_xml::{
+    CONFIGURED_URI, Definitions, Files, Node, Template, XmlWriter, mark_of, read, render,
+};
 use crate::state::{Domain, DomainName, GuestConfig};
 use crate::transport::cmd::Shell;
 
@@ -150,9 +152,9 @@ pub(super) fn stop(conn: &Connect, name: &DomainName, uuid: &str) -> Result<(), 
 pub(super) fn set_configured(conn: &Connect, name: &DomainName, config: &GuestConfig) -> Result<(), HostError> {
     let doing = format!("noting the configuration of {name}");
     let json = serde_json::to_string(config).map_err(|e| other(&doing, e))?;
-    let mut pen = Pen::new();
-    pen.text("configured", &[], &json).map_err(xml_failed(&doing))?;
-    let xml = pen.done().map_err(xml_failed(&doing))?;
+    let mut xml = XmlWriter::new();
+    xml.text("configured", &[], &json).map_err(xml_failed(&doing))?;
+    let xml = xml.done().map_err(xml_failed(&doing))?;
     let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
     let (key, uri) = (Some("netlab-configured"), Some(CONFIGURED_URI));
     ours(conn, name, &doing)?
@@ -173,7 +175,7 @@ fn in_plain_words(doing: &str, error: &Error) -> HostError {
     let said = error.message();
     HostError::Libvirt {
         doing: doing.to_owned(),
-        message: match words::plain(said) {
+        message: match messages::plain(said) {
             Some(words) => format!("{words} ({said})"),
             None => said.to_owned(),
         },

@@ -3,12 +3,13 @@
 //! Takes no decision about what is wanted.
 
 mod base;
+mod connection;
 mod console;
 pub mod domain_xml;
 mod domains;
 mod kvm;
-mod line;
 mod logs;
+mod messages;
 mod observe;
 mod peek;
 mod screen;
@@ -16,7 +17,6 @@ pub mod seed;
 mod stream;
 mod upload;
 mod volumes;
-mod words;
 
 pub(super) use kvm::kvm_to_come;
 pub use upload::label;
@@ -55,7 +55,7 @@ pub struct Observed {
 
 /// One host's libvirt. A connection that breaks is made again, so that a daemon may be restarted at any time.
 pub struct Libvirt {
-    line: line::Line,
+    line: connection::Connection,
     shell: Arc<dyn Shell>,
     template: Result<Template, XmlError>,
 }
@@ -92,7 +92,7 @@ impl Libvirt {
     /// told where it is needed: a lab can be taken away without one.
     pub fn open(uri: &str, shell: Arc<dyn Shell>, template: Result<Template, XmlError>) -> Result<Self, HostError> {
         Ok(Self {
-            line: line::Line::open(uri)?,
+            line: connection::Connection::open(uri)?,
             shell,
             template,
         })

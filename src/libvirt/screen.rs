@@ -10,7 +10,7 @@ use virt::sys;
 
 use super::{Libvirt, NO_DOMAIN, OPERATION_INVALID, code, domains, peek};
 use crate::guest::ConsoleError;
-use crate::guest::vga::{Look, MEMORY, Page, Screen, to_png};
+use crate::guest::vga::{Frame, MEMORY, Page, Screen, to_png};
 use crate::host::HostError;
 use crate::state::DomainName;
 
@@ -131,16 +131,16 @@ impl DomainScreen {
 }
 
 impl Screen for DomainScreen {
-    fn look(&mut self) -> Result<Look, ConsoleError> {
+    fn look(&mut self) -> Result<Frame, ConsoleError> {
         if self.shows_picture()? {
-            return Ok(Look::Picture);
+            return Ok(Frame::Picture);
         }
         let mut memory = self.memory()?;
         if let Some((seen, page, at)) = &self.last
             && *seen == memory
             && at.elapsed() < CURSOR_EVERY
         {
-            return Ok(Look::Text(page.clone()));
+            return Ok(Frame::Text(page.clone()));
         }
         let mut left = STEADY;
         loop {
@@ -155,7 +155,7 @@ impl Screen for DomainScreen {
                 let cursor = u16::from_be_bytes([cursor, cursor_low]);
                 let page = Page::new(&again, start, cursor);
                 self.last = Some((again, page.clone(), Instant::now()));
-                return Ok(Look::Text(page));
+                return Ok(Frame::Text(page));
             }
             memory = again;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use virt::connect::Connect;
 use virt::stream::Stream;
 
-use super::line::is_alive;
+use super::connection::is_alive;
 use crate::guest::{Console, ConsoleError};
 
 /// The shortest and the longest wait before asking again. Between them a 32nd of the time that nothing came: an answer

@@ -18,7 +18,7 @@ use virt::stream::Stream;
 use virt::sys;
 
 use super::{HostError, Libvirt, NO_POOL, NO_VOLUME, XmlError, code, failed, other, xml_failed};
-use crate::libvirt::domain_xml::Pen;
+use crate::libvirt::domain_xml::XmlWriter;
 use crate::transport::cmd::{Cmd, Shell};
 
 /// The pool that a host's copies lie in. It is there only while something is brought; the files stay, as in the
@@ -231,35 +231,35 @@ fn escaped(label: &str) -> String {
 }
 
 fn pool_xml() -> Result<String, XmlError> {
-    let mut pen = Pen::new();
-    pen.open("pool", &[("type", "dir")])?;
-    pen.text("name", &[], POOL)?;
-    pen.open("target", &[])?;
-    pen.text("path", &[], FOLDER)?;
-    pen.open("permissions", &[])?;
-    pen.text("mode", &[], "0711")?;
-    pen.close("permissions")?;
-    pen.close("target")?;
-    pen.close("pool")?;
-    pen.done()
+    let mut xml = XmlWriter::new();
+    xml.open("pool", &[("type", "dir")])?;
+    xml.text("name", &[], POOL)?;
+    xml.open("target", &[])?;
+    xml.text("path", &[], FOLDER)?;
+    xml.open("permissions", &[])?;
+    xml.text("mode", &[], "0711")?;
+    xml.close("permissions")?;
+    xml.close("target")?;
+    xml.close("pool")?;
+    xml.done()
 }
 
 /// A raw file of `size` bytes, to be filled by [`pour`].
 pub(super) fn volume_xml(name: &str, size: u64, mode: &str) -> Result<String, XmlError> {
-    let mut pen = Pen::new();
-    pen.open("volume", &[])?;
-    pen.text("name", &[], name)?;
-    pen.text("capacity", &[("unit", "bytes")], &size.to_string())?;
+    let mut xml = XmlWriter::new();
+    xml.open("volume", &[])?;
+    xml.text("name", &[], name)?;
+    xml.text("capacity", &[("unit", "bytes")], &size.to_string())?;
     // Sparse: the bytes take their place when they come.
-    pen.text("allocation", &[], "0")?;
-    pen.open("target", &[])?;
-    pen.empty("format", &[("type", "raw")])?;
-    pen.open("permissions", &[])?;
-    pen.text("mode", &[], mode)?;
-    pen.close("permissions")?;
-    pen.close("target")?;
-    pen.close("volume")?;
-    pen.done()
+    xml.text("allocation", &[], "0")?;
+    xml.open("target", &[])?;
+    xml.empty("format", &[("type", "raw")])?;
+    xml.open("permissions", &[])?;
+    xml.text("mode", &[], mode)?;
+    xml.close("permissions")?;
+    xml.close("target")?;
+    xml.close("volume")?;
+    xml.done()
 }
 
 #[cfg(test)]

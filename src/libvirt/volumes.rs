@@ -11,7 +11,7 @@ use virt::storage_vol::StorageVol;
 use super::{NO_POOL, NO_VOLUME, VOLUME_EXISTS, base, code, failed, other, seed, xml_failed};
 use crate::host::HostError;
 use crate::lab::LabName;
-use crate::libvirt::domain_xml::{Node, Pen, XmlError};
+use crate::libvirt::domain_xml::{Node, XmlError, XmlWriter};
 use crate::state::{DomainName, Volume, uuid_from};
 use crate::transport::cmd::Shell;
 
@@ -213,28 +213,28 @@ fn volume_xml(name: &DomainName, volume: &Volume) -> Result<String, XmlError> {
         .base
         .to_str()
         .ok_or_else(|| XmlError::Illegal(volume.base.display().to_string()))?;
-    let mut pen = Pen::new();
-    pen.open("volume", &[])?;
-    pen.text("name", &[], &name.disk_file())?;
-    pen.open("target", &[])?;
-    pen.empty("format", &[("type", "qcow2")])?;
-    pen.close("target")?;
-    pen.open("backingStore", &[])?;
-    pen.text("path", &[], base)?;
-    pen.empty("format", &[("type", &volume.base_format)])?;
-    pen.close("backingStore")?;
-    pen.close("volume")?;
-    pen.done()
+    let mut xml = XmlWriter::new();
+    xml.open("volume", &[])?;
+    xml.text("name", &[], &name.disk_file())?;
+    xml.open("target", &[])?;
+    xml.empty("format", &[("type", "qcow2")])?;
+    xml.close("target")?;
+    xml.open("backingStore", &[])?;
+    xml.text("path", &[], base)?;
+    xml.empty("format", &[("type", &volume.base_format)])?;
+    xml.close("backingStore")?;
+    xml.close("volume")?;
+    xml.done()
 }
 
 fn pool_xml(lab: &LabName) -> Result<String, XmlError> {
-    let mut pen = Pen::new();
-    pen.open("pool", &[("type", "dir")])?;
-    pen.text("name", &[], &pool_name(lab))?;
-    pen.text("uuid", &[], &pool_uuid(lab))?;
-    pen.open("target", &[])?;
-    pen.text("path", &[], &folder(lab))?;
-    pen.close("target")?;
-    pen.close("pool")?;
-    pen.done()
+    let mut xml = XmlWriter::new();
+    xml.open("pool", &[("type", "dir")])?;
+    xml.text("name", &[], &pool_name(lab))?;
+    xml.text("uuid", &[], &pool_uuid(lab))?;
+    xml.open("target", &[])?;
+    xml.text("path", &[], &folder(lab))?;
+    xml.close("target")?;
+    xml.close("pool")?;
+    xml.done()
 }

@@ -4,8 +4,8 @@
 mod domains;
 #[cfg(test)]
 pub(crate) mod example;
+mod machines;
 mod network;
-mod rig;
 mod services;
 mod step;
 #[cfg(test)]
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::lab::HostName;
-use crate::state::{HostState, Site, rig_host};
+use crate::state::{HostState, Site, localhost};
 
 /// Steps by stage and host. Stages run one after the other, the hosts of a stage at the same time, the steps of a
 /// host in order (except that guests of one stage may run side by side). Empty stages and hosts do not occur.
@@ -49,8 +49,8 @@ impl Plan {
 /// an uplink before it was taken, and that a machine is dead. A machine that `to` holds dead is not wanted at all.
 pub fn plan(from: &Site, to: &Site) -> Plan {
     let nothing = HostState::default();
-    let this_machine = rig_host();
-    let rig = rig::Change::between(
+    let this_machine = localhost();
+    let rig = machines::Change::between(
         from.get(&this_machine).unwrap_or(&nothing),
         to.get(&this_machine).unwrap_or(&nothing),
     );
@@ -72,8 +72,8 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
         let from = from.get(host).unwrap_or(&nothing);
         let to = to.get(host).unwrap_or(&nothing);
         match rig.inside(host) {
-            rig::Inside::Stays { replugged } => add(host, changes(from, to, replugged)),
-            rig::Inside::Changes { before, after } => {
+            machines::Inside::Stays { replugged } => add(host, changes(from, to, replugged)),
+            machines::Inside::Changes { before, after } => {
                 add(host, changes(if before { from } else { &nothing }, &nothing, false));
                 add(host, changes(&nothing, if after { to } else { &nothing }, false));
             }

@@ -22,9 +22,9 @@ pub enum Stage {
     /// Servers stopped, rules deleted, uplinks given back, links deleted, settings put back.
     RemoveNetwork,
     /// Emulated hosts and their cables removed.
-    RemoveRig,
+    RemoveMachines,
     /// Emulated hosts and their cables made.
-    Rig,
+    Machines,
     /// Links, addresses, uplinks, settings, rules, servers.
     Network,
     /// Overlays made.
@@ -117,9 +117,9 @@ impl Step {
     pub fn stage(&self) -> Stage {
         match self {
             Self::CreateMachine(..) | Self::CreateDevice(..) | Self::PlugCable(..) | Self::ConfigureMachine(..) => {
-                Stage::Rig
+                Stage::Machines
             }
-            Self::RemoveMachine(..) | Self::UnplugCable(..) => Stage::RemoveRig,
+            Self::RemoveMachine(..) | Self::UnplugCable(..) => Stage::RemoveMachines,
             Self::CreateLink(..)
             | Self::ChangeLink(..)
             | Self::AddAddress(..)
@@ -145,7 +145,7 @@ impl Step {
 
     /// Takes something away. Removal goes on after an error; creation stops at the first.
     pub fn is_removal(&self) -> bool {
-        self.stage() < Stage::Rig
+        self.stage() < Stage::Machines
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::example::{host, link, on, topology, up, vm};
 use super::{Plan, plan};
 use crate::lab::{IfName, VlanId};
-use crate::state::{DomainName, HostState, Link, LinkKind, RIG, Site, desired};
+use crate::state::{DomainName, HostState, LOCALHOST, Link, LinkKind, Site, desired};
 
 /// The plan as a user reads it, `host: step`.
 fn lines(plan: &Plan) -> Vec<String> {
@@ -54,11 +54,11 @@ fn a_lab_comes_up_from_nothing_rig_first_and_guests_last() {
     assert_eq!(
         lines(&plan(&Site::new(), &up())),
         [
-            "this-machine: create emulated host node1",
-            "this-machine: create emulated host node2",
-            "this-machine: plug a cable from node1:eth0 to node2:eth0",
-            "this-machine: configure the NICs of emulated host node1",
-            "this-machine: configure the NICs of emulated host node2",
+            "localhost: create emulated host node1",
+            "localhost: create emulated host node2",
+            "localhost: plug a cable from node1:eth0 to node2:eth0",
+            "localhost: configure the NICs of emulated host node1",
+            "localhost: configure the NICs of emulated host node2",
             "node1: create bridge br1, address 10.0.1.1/24 for network service",
             "node1: take eth0 into bridge br1, moving 172.16.99.1/24",
             "node1: set net.ipv4.ip_forward to 1",
@@ -90,9 +90,9 @@ fn a_lab_goes_down_in_the_opposite_order_and_hosts_are_emptied_before_they_are_r
             "node1: delete link br1",
             "node2: give eth0 back from bridge br1, with 172.16.99.2/24",
             "node2: delete link br1",
-            "this-machine: unplug the cable from node1:eth0 to node2:eth0",
-            "this-machine: remove emulated machine node1",
-            "this-machine: remove emulated machine node2",
+            "localhost: unplug the cable from node1:eth0 to node2:eth0",
+            "localhost: remove emulated machine node1",
+            "localhost: remove emulated machine node2",
         ]
     );
 }
@@ -186,16 +186,16 @@ fn a_bridge_removed_by_hand_is_made_again_and_its_guests_plugged_in_by_a_new_sta
 
 #[test]
 fn after_a_reboot_dead_machines_are_made_anew_and_down_just_removes_them() {
-    let mut rebooted = Site::from([(host(RIG), up()[&host(RIG)].clone())]);
-    for machine in on(&mut rebooted, RIG).machines.values_mut() {
+    let mut rebooted = Site::from([(host(LOCALHOST), up()[&host(LOCALHOST)].clone())]);
+    for machine in on(&mut rebooted, LOCALHOST).machines.values_mut() {
         machine.alive = false;
     }
     let from_nothing = lines(&plan(&Site::new(), &up()));
     let again = lines(&plan(&rebooted, &up()));
     let removal = [
-        "this-machine: unplug the cable from node1:eth0 to node2:eth0",
-        "this-machine: remove emulated machine node1",
-        "this-machine: remove emulated machine node2",
+        "localhost: unplug the cable from node1:eth0 to node2:eth0",
+        "localhost: remove emulated machine node1",
+        "localhost: remove emulated machine node2",
     ];
     assert_eq!(again[..3], removal);
     assert_eq!(again[3..], from_nothing);
@@ -205,7 +205,7 @@ fn after_a_reboot_dead_machines_are_made_anew_and_down_just_removes_them() {
 #[test]
 fn whatever_is_said_to_be_in_a_dead_machine_is_not_believed() {
     let mut half = up();
-    on(&mut half, RIG).machines.get_mut(&host("node1")).unwrap().alive = false;
+    on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
     let lines = lines(&plan(&half, &up()));
     assert!(!lines.contains(&"node1: stop quick.vm1".to_owned()), "{lines:#?}");
     place(&lines, "node1: start quick.vm1");
@@ -249,10 +249,10 @@ fn a_vlan_device_goes_and_comes_back_with_the_cable_below_it() {
         .links
         .insert(link("eth0.10"), vlan("eth0", 10, None));
     let mut half = tagged.clone();
-    on(&mut half, RIG).machines.get_mut(&host("node1")).unwrap().alive = false;
+    on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
     let lines = lines(&plan(&half, &tagged));
     let gone = place(&lines, "node2: delete link eth0.10");
-    let replugged = place(&lines, "this-machine: plug a cable from node1:eth0 to node2:eth0");
+    let replugged = place(&lines, "localhost: plug a cable from node1:eth0 to node2:eth0");
     let back = place(&lines, "node2: create VLAN device eth0.10 (id 10 on eth0) for test");
     assert!(gone < replugged && replugged < back, "{lines:#?}");
 }
@@ -260,16 +260,16 @@ fn a_vlan_device_goes_and_comes_back_with_the_cable_below_it() {
 #[test]
 fn a_neighbour_of_a_replaced_machine_keeps_its_guests_and_gets_its_nic_again() {
     let mut half = up();
-    on(&mut half, RIG).machines.get_mut(&host("node1")).unwrap().alive = false;
+    on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
     let all = lines(&plan(&half, &up()));
     let on_node2: Vec<_> = all.iter().filter(|line| line.contains("node2")).collect();
     assert_eq!(
         on_node2,
         [
             "node2: give eth0 back from bridge br1, with 172.16.99.2/24",
-            "this-machine: unplug the cable from node1:eth0 to node2:eth0",
-            "this-machine: plug a cable from node1:eth0 to node2:eth0",
-            "this-machine: configure the NICs of emulated host node2",
+            "localhost: unplug the cable from node1:eth0 to node2:eth0",
+            "localhost: plug a cable from node1:eth0 to node2:eth0",
+            "localhost: configure the NICs of emulated host node2",
             "node2: take eth0 into bridge br1, moving 172.16.99.2/24",
         ]
     );
@@ -281,8 +281,8 @@ fn a_machine_with_other_nics_is_replaced_with_everything_inside() {
     edited.hosts.get_mut(&host("node2")).unwrap().nics.clear();
     let lines = lines(&plan(&up(), &desired(&edited, &[].into())));
     assert!(!lines.contains(&"node2: stop quick.vm2".to_owned()), "{lines:#?}");
-    let removed = place(&lines, "this-machine: remove emulated machine node2");
-    assert!(removed < place(&lines, "this-machine: create emulated host node2"));
+    let removed = place(&lines, "localhost: remove emulated machine node2");
+    assert!(removed < place(&lines, "localhost: create emulated host node2"));
     place(&lines, "node2: create the disk of vm2 over /images/disk/base.img");
 }
 

@@ -1,6 +1,6 @@
 //! What stands in the way of a lab: judged from the hosts' surveys, all at once, before anything is changed.
 
-mod rig;
+mod machines;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::lab::{Connect, HostName, IfName, MacAddr, VmName};
 use crate::state::survey::Kvm;
-use crate::state::{Domain, DomainName, Site, Survey, rig_host, vlan_device};
+use crate::state::{Domain, DomainName, Site, Survey, localhost, vlan_device};
 use crate::topology::{Guest, Segment, Topology, TopologyHost};
 
 /// Something that stands in the way.
@@ -21,7 +21,7 @@ use crate::topology::{Guest, Segment, Topology, TopologyHost};
 pub struct Obstacle {
     /// Whether the lab can be brought up all the same.
     pub severity: Severity,
-    /// Where; the machine that netlab runs on ([`rig_host`]) for what its hosts share.
+    /// Where; the machine that netlab runs on ([`localhost`]) for what its hosts share.
     pub host: HostName,
     /// What is in the way, with its owner.
     pub what: String,
@@ -87,7 +87,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
     }
     obstacles.extend(memory(topology, surveys, observed));
     obstacles.extend(kvm(topology, surveys, observed));
-    obstacles.extend(rig::rig(topology, surveys));
+    obstacles.extend(machines::rig(topology, surveys));
     obstacles
 }
 
@@ -325,7 +325,7 @@ fn equipment(topology: &Topology, host: &TopologyHost, guests: &[(&VmName, &Gues
 /// The machine whose memory and CPU a host's guests use.
 fn machine_below(name: &HostName, connect: &Connect) -> HostName {
     match connect {
-        Connect::Emulated | Connect::Local => rig_host(),
+        Connect::Emulated | Connect::Local => localhost(),
         Connect::Ssh(_) => name.clone(),
     }
 }

@@ -177,7 +177,7 @@ fn memory_is_summed_over_all_hosts_of_one_machine() {
     assert_eq!(
         said(&local(), survey.clone()),
         [
-            "this-machine: 2 guests yet to be started need 256 MiB of memory, 255 MiB are available \
+            "localhost: 2 guests yet to be started need 256 MiB of memory, 255 MiB are available \
              (help: give the guests less `memory`, or run fewer of them)"
         ]
     );

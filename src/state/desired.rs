@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, HostState, Link, LinkKind, Machine, MachineKind,
-    MachineNic, NicConfig, Route, Site, Sysctl, Uplink, Volume, rig_host,
+    MachineNic, NicConfig, Route, Site, Sysctl, Uplink, Volume, localhost,
 };
 use crate::lab::{Boot, Class, Connect, HostName, IfName, Image, LabHostNic, VlanId, VmName};
 use crate::state::Survey;
@@ -19,9 +19,9 @@ use crate::topology::{Guest, Topology, TopologyHost};
 /// What `topology` wants to own, in the shape in which it will be observed once it is there.
 ///
 /// `surveys` tell what only the hosts know: what stands on their NICs and whether KVM works. For an emulated host
-/// that is not there yet, the survey of this machine ([`rig_host`]) stands in.
+/// that is not there yet, the survey of this machine ([`localhost`]) stands in.
 pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Site {
-    let this_machine = rig_host();
+    let this_machine = localhost();
     let survey = |host: &HostName| match topology.hosts.get(host)?.connect {
         Connect::Emulated => surveys.get(host).or_else(|| surveys.get(&this_machine)),
         Connect::Local | Connect::Ssh(_) => surveys.get(host),
@@ -287,7 +287,7 @@ pub(crate) fn uuid_from(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::plan::example::{host, link, survey, topology, up, vm};
-    use crate::state::RIG;
+    use crate::state::LOCALHOST;
 
     fn domain<'a>(site: &'a Site, on: &str, guest: &str) -> &'a Domain {
         &site[&host(on)].domains[&DomainName::new(&topology().lab, &vm(guest))]
@@ -328,7 +328,7 @@ mod tests {
         survey.nics.insert(link("eth0"), found.clone());
         let site = desired(&topology, &[(host("node1"), survey)].into());
         assert_eq!(site[&host("node1")].uplinks[&link("eth0")].was, found);
-        assert!(!site[&host(RIG)].machines.contains_key(&host("node1")));
+        assert!(!site[&host(LOCALHOST)].machines.contains_key(&host("node1")));
     }
 
     #[test]
@@ -378,7 +378,7 @@ mod tests {
             ..survey()
         };
         // node1 was surveyed; node2 is not there yet, and this machine speaks for it.
-        let surveys = [(host("node1"), survey()), (host(RIG), usable)].into();
+        let surveys = [(host("node1"), survey()), (host(LOCALHOST), usable)].into();
         let site = desired(&topology, &surveys);
         assert_eq!(domain(&site, "node1", "vm1").accel, Accel::Qemu);
         assert_eq!(domain(&site, "node2", "vm2").accel, Accel::Kvm);
@@ -418,7 +418,7 @@ mod tests {
         let mut topology = topology();
         topology.hosts.get_mut(&host("node1")).unwrap().nics.clear();
         let site = desired(&topology, &BTreeMap::new());
-        let machine = &site[&host(RIG)].machines[&host("node1")];
+        let machine = &site[&host(LOCALHOST)].machines[&host("node1")];
         assert_eq!(machine.nics, [(link("eth0"), MachineNic::default())].into());
     }
 

@@ -27,10 +27,10 @@ pub type Site = BTreeMap<HostName, HostState>;
 /// What netlab owns on one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostState {
-    /// Emulated hosts, switches and routers; only on the machine that netlab runs on ([`rig_host`]).
+    /// Emulated hosts, switches and routers; only on the machine that netlab runs on ([`localhost`]).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub machines: BTreeMap<HostName, Machine>,
-    /// Cables between them; only on [`rig_host`].
+    /// Cables between them; only on [`localhost`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub cables: BTreeSet<Cable>,
     /// Bridges and VLAN devices.
@@ -124,16 +124,16 @@ impl Identities {
 }
 
 /// The key under which the machine that netlab runs on stands in a [`Site`] as the owner of the emulated hosts.
-/// `this-machine` cannot be the name of a host in a lab.
-pub const RIG: &str = "this-machine";
+/// `localhost` cannot be the name of a host in a lab.
+pub const LOCALHOST: &str = "localhost";
 
-/// [`RIG`] as a name.
+/// [`LOCALHOST`] as a name.
 ///
 /// # Panics
 /// Never: the constant is a legal name.
-pub fn rig_host() -> HostName {
+pub fn localhost() -> HostName {
     #[expect(clippy::expect_used, reason = "a constant that a test checks")]
-    HostName::new(RIG).expect("a legal name")
+    HostName::new(LOCALHOST).expect("a legal name")
 }
 
 /// A link that netlab made.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{Cell, Verdict};
 use crate::lab::{Asked, HostName, NetworkName, VmName};
 use crate::state::survey::{Port, Ports};
-use crate::state::{DomainName, HostState, Site, Sysctl, rig_host, vlan_device};
+use crate::state::{DomainName, HostState, Site, Sysctl, localhost, vlan_device};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 
 /// Bytes of a full packet where nobody says anything else (RFC 894).
@@ -15,7 +15,7 @@ const ETHERNET: u16 = 1500;
 
 /// All that can be seen.
 #[derive(Debug, Clone, Copy)]
-pub struct Sight<'a> {
+pub struct Evidence<'a> {
     /// What there should be.
     pub topology: &'a Topology,
     /// What there is of it.
@@ -25,7 +25,7 @@ pub struct Sight<'a> {
 }
 
 /// What stops the packets of `cell`, if it can be seen. Only for a cell in which something should answer.
-pub fn diagnose(sight: &Sight<'_>, cell: &Cell) -> Option<String> {
+pub fn diagnose(sight: &Evidence<'_>, cell: &Cell) -> Option<String> {
     if cell.verdict == Verdict::Pass || !cell.expectation.reach {
         return None;
     }
@@ -99,7 +99,7 @@ impl<'a> Ends<'a> {
 
 /// One cell's way.
 struct Way<'a> {
-    sight: &'a Sight<'a>,
+    sight: &'a Evidence<'a>,
     /// Bytes of the packets that do not pass, where smaller ones do.
     needed: Option<u16>,
 }
@@ -126,7 +126,7 @@ impl<'a> Way<'a> {
 
     /// An emulated host that has died takes everything with it.
     fn host(&self, host: &HostName) -> Option<String> {
-        let machine = self.state(&rig_host())?.machines.get(host)?;
+        let machine = self.state(&localhost())?.machines.get(host)?;
         (!machine.alive).then(|| format!("{host}: the emulated host is dead"))
     }
 
@@ -259,7 +259,7 @@ mod tests {
         cell.small_only = true;
         let (mut observed, mut ports) = (up(), ports());
         damage(&mut observed, &mut ports);
-        let sight = Sight {
+        let sight = Evidence {
             topology: &topology,
             observed: &observed,
             ports: &ports,
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_dead_host_comes_before_all_that_died_with_it() {
         let said = said("vm1", |site, _| {
-            on(site, "this-machine").machines.get_mut(&host("node1")).unwrap().alive = false;
+            on(site, "localhost").machines.get_mut(&host("node1")).unwrap().alive = false;
             site.remove(&host("node1"));
         });
         assert_eq!(said.as_deref(), Some("node1: the emulated host is dead"));

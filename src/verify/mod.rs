@@ -8,7 +8,7 @@ pub mod junit;
 pub mod matrix;
 pub mod report;
 
-pub use diagnose::{Sight, diagnose, full_packet};
+pub use diagnose::{Evidence, diagnose, full_packet};
 pub use expected::{Expectation, expected};
 pub use matrix::{Cell, Matrix, Replies, Reply, Verdict};
 pub use report::text;

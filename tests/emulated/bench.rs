@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use netlab::emulated::{Rig, init_pid, libvirt_uri};
+use netlab::emulated::{Emulator, init_pid, libvirt_uri};
 use netlab::folders::Folders;
 use netlab::host::{Host, StepError, StepLog};
 use netlab::lab::{Cable, CableEnd, HostName, IfName, LabName};
@@ -25,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Bench {
     pub lab: LabName,
     pub folders: Folders,
-    pub rig: Rig,
+    pub rig: Emulator,
     _temp: TempDir,
 }
 
@@ -61,7 +61,7 @@ impl Bench {
         let lab = format!("t{}-{}", std::process::id(), &test[..12.min(test.len())]);
         Some(Self {
             lab: lab.trim_end_matches('_').replace('_', "-").parse().unwrap(),
-            rig: Rig::new(&folders, Path::new(program)).unwrap(),
+            rig: Emulator::new(&folders, Path::new(program)).unwrap(),
             folders,
             _temp: temp,
         })

@@ -7,7 +7,7 @@ use netlab::host::Host;
 use netlab::lab::{Asked, Cable, CableEnd, PortMode};
 use netlab::plan::{Step, plan};
 use netlab::state::survey::VLAN_FILTERING;
-use netlab::state::{HostState, Machine, MachineKind, MachineNic, Site, rig_host};
+use netlab::state::{HostState, Machine, MachineKind, MachineNic, Site, localhost};
 
 use crate::bench::{Bench, ip, name, nic};
 
@@ -77,7 +77,7 @@ fn desired() -> HostState {
 }
 
 fn site(rig: HostState) -> Site {
-    [(rig_host(), rig)].into()
+    [(localhost(), rig)].into()
 }
 
 /// Brings the rig to `wanted`, from whatever it is.

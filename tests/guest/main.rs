@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use netlab::guest::{
-    Answer, ConfigureError, ConsoleError, ProbeOptions, Session, Transcript, Trouble, configure, probe,
+    Answer, ConfigureError, ConsoleError, ProbeOptions, Session, SessionFault, Transcript, configure, probe,
 };
 use netlab::lab::{ConsoleKind, Dialect, ImageConsole, MacAddr};
 use netlab::state::{GuestConfig, GuestNicConfig};
@@ -247,7 +247,7 @@ fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
 
     let mut session = open(&guest).unwrap();
     let error = session.run("sleep 1000", Duration::from_secs(2)).unwrap_err();
-    assert!(matches!(error.trouble, Trouble::Deadline { .. }), "{error}");
+    assert!(matches!(error.trouble, SessionFault::Deadline { .. }), "{error}");
     assert_eq!(said(&mut session, "echo right"), "right\n");
 
     let pid = guest.pid();
@@ -256,7 +256,7 @@ fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)
     });
     let error = session.run("sleep 1000", PATIENCE).unwrap_err();
-    assert_eq!(error.trouble, Trouble::Console(ConsoleError::Closed), "{error}");
+    assert_eq!(error.trouble, SessionFault::Console(ConsoleError::Closed), "{error}");
     killer.join().unwrap().unwrap();
 }
 
@@ -273,7 +273,7 @@ fn a_guest_that_panics_is_reported_with_its_own_words() {
     );
     let error = opened.map(|_| ()).unwrap_err();
     assert!(
-        matches!(&error.trouble, Trouble::Panic(line) if line.contains("Kernel panic")),
+        matches!(&error.trouble, SessionFault::Panic(line) if line.contains("Kernel panic")),
         "{error}"
     );
     assert!(error.screen.len() > 3, "{error}");

@@ -252,10 +252,10 @@ fn go_back_into_the_bridge(host: &Namespace) {
         Step::ReleaseUplink(ifname("eth0"), uplink("br1", &was)),
         delete("br1", &seen),
     ];
-    let way_back = ip::way_back(&host.shell, &lab(), &steps).unwrap();
+    let rollback = ip::rollback(&host.shell, &lab(), &steps).unwrap();
     let go_back = || {
         // Refusals are what `-force` is for: the status does not tell.
-        let back = Cmd::new(["ip", "-force", "-batch", "-"]).fed(way_back.clone());
+        let back = Cmd::new(["ip", "-force", "-batch", "-"]).fed(rollback.clone());
         host.shell.run(&back).unwrap();
     };
     go_back();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netlab::lab::{Boot, HostName, IfName};
-use netlab::state::{HostState, LinkKind, Site, rig_host};
+use netlab::state::{HostState, LinkKind, Site, localhost};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -180,7 +180,7 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
 /// The nearest site that can be built: nothing can be brought into a state that no kernel and no libvirt would take,
 /// such as a guest that runs on a bridge that is not there. Damage leaves such states, but nobody asks for them.
 pub fn possible(mut site: Site) -> Site {
-    let mut rig = site.remove(&rig_host()).unwrap_or_default();
+    let mut rig = site.remove(&localhost()).unwrap_or_default();
     rig.machines.retain(|_, machine| machine.alive);
     rig.cables
         .retain(|cable| cable.ends.iter().all(|end| rig.machines.contains_key(&end.host)));
@@ -216,7 +216,7 @@ pub fn possible(mut site: Site) -> Site {
             }
         }
     }
-    site.insert(rig_host(), rig);
+    site.insert(localhost(), rig);
     site.retain(|_, state| *state != HostState::default());
     site
 }

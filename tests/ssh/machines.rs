@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use netlab::emulated::{Rig, init_pid};
+use netlab::emulated::{Emulator, init_pid};
 use netlab::folders::Folders;
 use netlab::host::Host;
 use netlab::lab::{Cable, CableEnd, HostName, LabName};
@@ -29,7 +29,7 @@ pub struct Machines {
     pub keyring: Keyring,
     /// The lab that is brought up over ssh.
     pub name: String,
-    rig: Rig,
+    rig: Emulator,
     rig_lab: LabName,
     folders: Folders,
     _state: tempfile::TempDir,
@@ -52,7 +52,7 @@ impl Machines {
         };
         let short: String = test.chars().filter(char::is_ascii_alphabetic).take(8).collect();
         let machines = Self {
-            rig: Rig::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap(),
+            rig: Emulator::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap(),
             rig_lab: format!("r{}-{short}", std::process::id()).parse().unwrap(),
             name: format!("s{}-{short}", std::process::id()),
             keyring,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use netlab::emulated::Rig;
+use netlab::emulated::Emulator;
 use netlab::folders::Folders;
 use netlab::guest::{Session, SessionError, Transcript};
 use netlab::host::Host;
@@ -24,7 +24,7 @@ pub use crate::files::guest_files;
 pub struct Bench {
     pub lab: LabName,
     pub host: LinuxHost,
-    rig: Rig,
+    rig: Emulator,
     temp: TempDir,
 }
 
@@ -55,7 +55,7 @@ impl Bench {
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let lab: LabName = format!("vga{}-{number}", std::process::id()).parse().unwrap();
-        let rig = Rig::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap();
+        let rig = Emulator::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap();
         let machine = Machine {
             kind: MachineKind::Host,
             nics: BTreeMap::new(),

@@ -17,7 +17,7 @@ use crate::host::{HostError, NamedHosts};
 use crate::lab::{Connect, HostName};
 use crate::preflight::{Severity, preflight};
 use crate::run::chain;
-use crate::state::{HostState, Site, Survey, rig_host};
+use crate::state::{HostState, Site, Survey, localhost};
 use crate::topology::Topology;
 use crate::transport::ssh::SshError;
 use crate::transport::{LocalShell, Shell};
@@ -204,14 +204,14 @@ fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>,
     let mut findings = Vec::new();
     let mut add = |check, verdict, what: String, mend: &str| {
         findings.push(Finding {
-            host: rig_host(),
+            host: localhost(),
             check,
             verdict,
             what,
             mend: mend.to_owned(),
         });
     };
-    let programs = surveys.get(&rig_host()).map(|rig| &rig.programs);
+    let programs = surveys.get(&localhost()).map(|rig| &rig.programs);
     let has = |program: &str| programs.is_some_and(|programs| programs.contains(program));
     if (has("libvirtd") || has("virtqemud")) && has("virtlogd") {
         add("libvirt", Verdict::Ok, "its daemons are installed".to_owned(), "");

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::thread;
 
 use crate::cmd::Context;
-use crate::guest::{Answer, ConsoleError, ProbeOptions, Session, SessionError, Transcript, Trouble, probe};
+use crate::guest::{Answer, ConsoleError, ProbeOptions, Session, SessionError, SessionFault, Transcript, probe};
 use crate::host::NamedHosts;
 use crate::lab::{Asked, HostName, VmName};
 use crate::run::chain;
-use crate::state::{DomainName, Site, rig_host};
+use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
 use crate::verify::{Expectation, Replies, Reply, full_packet};
 
@@ -40,7 +40,7 @@ pub(super) fn ask(
                         ask_guest(context, topology, hosts, vm, &mine)
                     }
                     Asked::Host(host) => ask_host(topology, hosts, host, from, &mine),
-                    Asked::Router(_) => ask_host(topology, hosts, &rig_host(), from, &mine),
+                    Asked::Router(_) => ask_host(topology, hosts, &localhost(), from, &mine),
                 };
                 (from, scope.spawn(ask))
             })
@@ -182,7 +182,7 @@ fn ask_once(
 
 fn unasked(error: &SessionError) -> Unasked {
     Unasked {
-        lost: matches!(error.trouble, Trouble::Console(ConsoleError::Lost)),
+        lost: matches!(error.trouble, SessionFault::Console(ConsoleError::Lost)),
         why: chain(error),
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::guest::scripted::{Scripted, Shell, image, open};
-use crate::guest::{LINE_LIMIT, Trouble};
+use crate::guest::{LINE_LIMIT, SessionFault};
 
 fn nic(mac: &str, address: &str) -> GuestNicConfig {
     GuestNicConfig {
@@ -187,7 +187,7 @@ fn a_broken_conversation_is_reported_as_such() {
     let mut config = config(Dialect::Ip);
     config.nameservers = config.nameservers.repeat(100);
     let error = configure(&mut session, &config).unwrap_err();
-    assert!(matches!(error, ConfigureError::Session(error) if matches!(error.trouble, Trouble::LineTooLong(_))));
+    assert!(matches!(error, ConfigureError::Session(error) if matches!(error.trouble, SessionFault::LineTooLong(_))));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::page::stands_at;
 use super::stream::Follower;
-use super::{Look, Page, Screen, chord, keys};
+use super::{Frame, Page, Screen, chord, keys};
 use crate::guest::{Console, ConsoleError};
 
 /// Between two looks at a screen on which nothing happens.
@@ -51,12 +51,12 @@ impl<S: Screen> VgaConsole<S> {
     /// What the screen shows; `None` for a picture, which is an error once it stays.
     fn look(&mut self) -> Result<Option<Page>, ConsoleError> {
         match self.screen.look()? {
-            Look::Text(page) => {
+            Frame::Text(page) => {
                 self.picture_since = None;
                 self.unread.push_str(&self.follower.follow(&page));
                 Ok(Some(page))
             }
-            Look::Picture => {
+            Frame::Picture => {
                 let since = *self.picture_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= PICTURE_STAYS {
                     return Err(ConsoleError::Picture);

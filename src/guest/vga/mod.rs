@@ -17,7 +17,7 @@ pub use png::{PictureError, to_png};
 
 /// What a screen shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Look {
+pub enum Frame {
     /// Text.
     Text(Page),
     /// A picture: the video card is in graphics mode.
@@ -27,7 +27,7 @@ pub enum Look {
 /// A guest's screen and keyboard.
 pub trait Screen: Send {
     /// What the screen shows now. An error when the guest or the way to it has gone.
-    fn look(&mut self) -> Result<Look, ConsoleError>;
+    fn look(&mut self) -> Result<Frame, ConsoleError>;
 
     /// The text buffer alone: [`MEMORY`] bytes, a character and its attribute in turn. Faster than a look.
     fn glance(&mut self) -> Result<Vec<u8>, ConsoleError>;

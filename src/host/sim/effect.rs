@@ -6,7 +6,7 @@ use std::fmt::Display;
 use super::World;
 use crate::lab::{Boot, Cable, HostName, IfName};
 use crate::plan::Step;
-use crate::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, rig_host};
+use crate::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
 
 /// Why a simulated step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +65,7 @@ impl World {
                 | Step::UnplugCable(..)
                 | Step::ConfigureMachine(..)
         );
-        if on_the_rig != (*host == rig_host()) {
+        if on_the_rig != (*host == localhost()) {
             return Err(SimError::Refused(format!("`{step}` is no step for {host}")));
         }
         match step {
@@ -77,7 +77,7 @@ impl World {
             Step::ConfigureMachine(name, machine) => self.configure_machine(name, machine),
             _ => {
                 // The NICs of a host that is not emulated are not known here; all that a lab names are there.
-                let nics = self.site.get(&rig_host()).and_then(|rig| rig.machines.get(host));
+                let nics = self.site.get(&localhost()).and_then(|rig| rig.machines.get(host));
                 let nics = nics.map(|machine| machine.nics.clone());
                 let has_nic = |nic: &IfName| nics.as_ref().is_none_or(|nics| nics.contains_key(nic));
                 let state = self.site.entry(host.clone()).or_default();
@@ -88,7 +88,7 @@ impl World {
     }
 
     fn rig(&mut self) -> &mut HostState {
-        self.site.entry(rig_host()).or_default()
+        self.site.entry(localhost()).or_default()
     }
 
     fn machine(&mut self, name: &HostName) -> Result<&mut Machine, SimError> {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::{Host, SimSite, Step, StepError, StepLog, When};
 use crate::plan::example::{host, link, on, up};
 use crate::plan::plan;
-use crate::state::{HostState, Link, LinkKind, RIG, Site, Sysctl};
+use crate::state::{HostState, LOCALHOST, Link, LinkKind, Site, Sysctl};
 
 /// Notes what it is told; refuses to begin the step at `full`, and cancels before the step at `stop`.
 #[derive(Default)]
@@ -182,14 +182,14 @@ fn with_a_machine_goes_everything_inside_and_its_cables() {
     let site = SimSite::new(up(), [host("node1"), host("node2")].into());
     let steps = [Step::RemoveMachine(host("node1"))];
     let result = site
-        .host(&host(RIG))
+        .host(&host(LOCALHOST))
         .apply(&"lab".parse().unwrap(), &steps, &Log::default());
     assert!(result.is_ok());
     let mut left = site.observe();
     assert!(!left.contains_key(&host("node1")));
-    assert!(on(&mut left, RIG).cables.is_empty());
+    assert!(on(&mut left, LOCALHOST).cables.is_empty());
     assert!(
-        on(&mut left, RIG).machines[&host("node2")].nics.is_empty(),
+        on(&mut left, LOCALHOST).machines[&host("node2")].nics.is_empty(),
         "its NIC was the cable's end"
     );
 }

@@ -9,7 +9,7 @@ use crate::lab::problem::suggest;
 use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Switch};
 
 /// The name that netlab keeps for the machine it runs on.
-const THIS_MACHINE: &str = "this-machine";
+const LOCALHOST: &str = "localhost";
 
 impl Check<'_> {
     pub(super) fn all_hosts(&mut self, file: &LabFile) {
@@ -52,8 +52,8 @@ impl Check<'_> {
     /// A name that hosts, switches and routers share.
     fn machine_name(&mut self, name: &At<HostName>, names: &mut BTreeSet<HostName>) {
         let At { value, span } = name;
-        if value.as_str() == THIS_MACHINE {
-            let message = format!("`{THIS_MACHINE}` is a reserved host name");
+        if value.as_str() == LOCALHOST {
+            let message = format!("`{LOCALHOST}` is a reserved host name");
             self.add(span, message, "choose another name");
         }
         if !names.insert(value.clone()) {

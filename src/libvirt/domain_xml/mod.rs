@@ -2,17 +2,17 @@
 //! blanks it fills in ([`render`]), and gives what a domain really has, read from its XML ([`read`]). Never asks libvirt.
 
 mod node;
-mod pen;
 mod read;
 mod render;
 mod template;
+mod writer;
 
 pub(crate) use node::Node;
-pub(crate) use pen::Pen;
 pub use read::{Definitions, read};
 pub(crate) use read::{mark_of, name_of};
 pub use render::{Files, render};
 pub use template::Template;
+pub(crate) use writer::XmlWriter;
 
 /// The namespace of the metadata that makes a domain ours.
 pub const METADATA_URI: &str = "urn:netlab:1";
@@ -41,7 +41,7 @@ pub enum XmlError {
     Template {
         /// The template's file.
         template: String,
-        /// Line, from 1.
+        /// Connection, from 1.
         line: usize,
         /// Column in characters, from 1.
         column: usize,

@@ -2,9 +2,9 @@
 
 use quick_xml::events::{BytesStart, Event};
 
-use super::pen::{legal, path_text};
 use super::template::{Blank, Piece, Template};
-use super::{METADATA_URI, Pen, XmlError, broken};
+use super::writer::{legal, path_text};
+use super::{METADATA_URI, XmlError, XmlWriter, broken};
 use crate::lab::Boot;
 use crate::state::{Accel, Domain, DomainName, DomainNic, uuid_from};
 
@@ -21,18 +21,18 @@ pub struct Files<'a> {
 
 /// The XML that defines `domain`.
 pub fn render(template: &Template, name: &DomainName, domain: &Domain, files: Files<'_>) -> Result<String, XmlError> {
-    let mut pen = Pen::new();
+    let mut xml = XmlWriter::new();
     for piece in &template.pieces {
         match piece {
-            Piece::Fixed(event) => pen.event(event.clone())?,
-            Piece::Blank(blank, attrs) => fill(&mut pen, *blank, attrs, name, domain, files)?,
+            Piece::Fixed(event) => xml.event(event.clone())?,
+            Piece::Blank(blank, attrs) => fill(&mut xml, *blank, attrs, name, domain, files)?,
         }
     }
-    pen.done()
+    xml.done()
 }
 
 fn fill(
-    pen: &mut Pen,
+    xml: &mut XmlWriter,
     blank: Blank,
     given: &[(String, String)],
     name: &DomainName,
@@ -40,36 +40,36 @@ fn fill(
     files: Files<'_>,
 ) -> Result<(), XmlError> {
     match blank {
-        Blank::Domain => pen.event(Event::Start(tag(
+        Blank::Domain => xml.event(Event::Start(tag(
             "domain",
             given,
             &[("type", accel_word(domain.accel))],
         )?)),
-        Blank::Name => pen.text("name", &[], &name.to_string()),
-        Blank::Uuid => pen.text("uuid", &[], &domain.uuid),
-        Blank::Metadata => metadata(pen, name, domain),
-        Blank::Memory => pen.text("memory", &[("unit", "MiB")], &domain.memory_mib.to_string()),
+        Blank::Name => xml.text("name", &[], &name.to_string()),
+        Blank::Uuid => xml.text("uuid", &[], &domain.uuid),
+        Blank::Metadata => metadata(xml, name, domain),
+        Blank::Memory => xml.text("memory", &[("unit", "MiB")], &domain.memory_mib.to_string()),
         Blank::Vcpu => {
-            pen.event(Event::Start(tag("vcpu", given, &[])?))?;
-            pen.words(&domain.cpus.to_string())?;
-            pen.close("vcpu")
+            xml.event(Event::Start(tag("vcpu", given, &[])?))?;
+            xml.words(&domain.cpus.to_string())?;
+            xml.close("vcpu")
         }
         Blank::Os => {
-            pen.event(Event::Start(tag("os", given, &[])?))?;
-            os(pen, domain)?;
-            pen.close("os")
+            xml.event(Event::Start(tag("os", given, &[])?))?;
+            os(xml, domain)?;
+            xml.close("os")
         }
         Blank::Disk => {
             if let Boot::Disk { base, format } = &domain.boot {
-                disk(pen, &domain.disk_bus, files.disk, path_text(base)?, format)?;
+                disk(xml, &domain.disk_bus, files.disk, path_text(base)?, format)?;
             }
             match domain.seed {
-                Some(_) => seed(pen, &domain.disk_bus, files.seed),
+                Some(_) => seed(xml, &domain.disk_bus, files.seed),
                 None => Ok(()),
             }
         }
-        Blank::Interface => domain.nics.iter().try_for_each(|nic| interface(pen, nic)),
-        Blank::Log => pen.empty("log", &[("file", files.console_log), ("append", "off")]),
+        Blank::Interface => domain.nics.iter().try_for_each(|nic| interface(xml, nic)),
+        Blank::Log => xml.empty("log", &[("file", files.console_log), ("append", "off")]),
     }
 }
 
@@ -94,20 +94,20 @@ fn accel_word(accel: Accel) -> &'static str {
     }
 }
 
-fn metadata(pen: &mut Pen, name: &DomainName, domain: &Domain) -> Result<(), XmlError> {
-    pen.open("metadata", &[])?;
-    pen.open("netlab:domain", &[("xmlns:netlab", METADATA_URI)])?;
-    pen.text("netlab:lab", &[], name.lab().as_str())?;
-    pen.text("netlab:vm", &[], name.vm().as_str())?;
-    pen.text("netlab:version", &[], env!("CARGO_PKG_VERSION"))?;
+fn metadata(xml: &mut XmlWriter, name: &DomainName, domain: &Domain) -> Result<(), XmlError> {
+    xml.open("metadata", &[])?;
+    xml.open("netlab:domain", &[("xmlns:netlab", METADATA_URI)])?;
+    xml.text("netlab:lab", &[], name.lab().as_str())?;
+    xml.text("netlab:vm", &[], name.vm().as_str())?;
+    xml.text("netlab:version", &[], env!("CARGO_PKG_VERSION"))?;
     // libvirt replaces `pc` by the newest machine type of that name: only this tells what was asked for.
-    pen.text("netlab:machine", &[], &domain.machine)?;
+    xml.text("netlab:machine", &[], &domain.machine)?;
     if let Some(seed) = &domain.seed {
-        pen.text("netlab:seed", &[], &serde_json::to_string(seed).map_err(broken)?)?;
+        xml.text("netlab:seed", &[], &serde_json::to_string(seed).map_err(broken)?)?;
     }
-    pen.text("netlab:definition", &[], &fingerprint(domain)?)?;
-    pen.close("netlab:domain")?;
-    pen.close("metadata")
+    xml.text("netlab:definition", &[], &fingerprint(domain)?)?;
+    xml.close("netlab:domain")?;
+    xml.close("metadata")
 }
 
 /// Tells one definition from all others. It is never taken for the definition itself.
@@ -121,62 +121,62 @@ pub(super) fn fingerprint(domain: &Domain) -> Result<String, XmlError> {
     Ok(uuid_from(&json))
 }
 
-fn os(pen: &mut Pen, domain: &Domain) -> Result<(), XmlError> {
-    pen.text("type", &[("arch", &domain.arch), ("machine", &domain.machine)], "hvm")?;
+fn os(xml: &mut XmlWriter, domain: &Domain) -> Result<(), XmlError> {
+    xml.text("type", &[("arch", &domain.arch), ("machine", &domain.machine)], "hvm")?;
     match &domain.boot {
         Boot::Kernel {
             kernel,
             initrd,
             cmdline,
         } => {
-            pen.text("kernel", &[], path_text(kernel)?)?;
-            pen.text("initrd", &[], path_text(initrd)?)?;
-            pen.text("cmdline", &[], cmdline)
+            xml.text("kernel", &[], path_text(kernel)?)?;
+            xml.text("initrd", &[], path_text(initrd)?)?;
+            xml.text("cmdline", &[], cmdline)
         }
-        Boot::Disk { .. } => pen.empty("boot", &[("dev", "hd")]),
+        Boot::Disk { .. } => xml.empty("boot", &[("dev", "hd")]),
     }
 }
 
 /// Every format is stated down to the last file, so that neither libvirt nor QEMU looks into one to find out.
-fn disk(pen: &mut Pen, bus: &str, overlay: &str, base: &str, format: &str) -> Result<(), XmlError> {
+fn disk(xml: &mut XmlWriter, bus: &str, overlay: &str, base: &str, format: &str) -> Result<(), XmlError> {
     let dev = match bus {
         "virtio" => "vda",
         "ide" => "hda",
         _ => "sda",
     };
-    pen.open("disk", &[("type", "file"), ("device", "disk")])?;
-    pen.empty("driver", &[("name", "qemu"), ("type", "qcow2")])?;
-    pen.empty("source", &[("file", overlay)])?;
-    pen.open("backingStore", &[("type", "file")])?;
-    pen.empty("format", &[("type", format)])?;
-    pen.empty("source", &[("file", base)])?;
+    xml.open("disk", &[("type", "file"), ("device", "disk")])?;
+    xml.empty("driver", &[("name", "qemu"), ("type", "qcow2")])?;
+    xml.empty("source", &[("file", overlay)])?;
+    xml.open("backingStore", &[("type", "file")])?;
+    xml.empty("format", &[("type", format)])?;
+    xml.empty("source", &[("file", base)])?;
     // The chain ends here.
-    pen.empty("backingStore", &[])?;
-    pen.close("backingStore")?;
-    pen.empty("target", &[("dev", dev), ("bus", bus)])?;
-    pen.close("disk")
+    xml.empty("backingStore", &[])?;
+    xml.close("backingStore")?;
+    xml.empty("target", &[("dev", dev), ("bus", bus)])?;
+    xml.close("disk")
 }
 
 /// A disk that the guest only reads. An IDE disk cannot be read-only in QEMU, a CD can.
-fn seed(pen: &mut Pen, bus: &str, file: &str) -> Result<(), XmlError> {
+fn seed(xml: &mut XmlWriter, bus: &str, file: &str) -> Result<(), XmlError> {
     let (device, dev) = match bus {
         "virtio" => ("disk", "vdb"),
         "ide" => ("cdrom", "hdc"),
         _ => ("cdrom", "sdb"),
     };
-    pen.open("disk", &[("type", "file"), ("device", device)])?;
-    pen.empty("driver", &[("name", "qemu"), ("type", "raw")])?;
-    pen.empty("source", &[("file", file)])?;
-    pen.empty("target", &[("dev", dev), ("bus", bus)])?;
-    pen.empty("readonly", &[])?;
-    pen.close("disk")
+    xml.open("disk", &[("type", "file"), ("device", device)])?;
+    xml.empty("driver", &[("name", "qemu"), ("type", "raw")])?;
+    xml.empty("source", &[("file", file)])?;
+    xml.empty("target", &[("dev", dev), ("bus", bus)])?;
+    xml.empty("readonly", &[])?;
+    xml.close("disk")
 }
 
-fn interface(pen: &mut Pen, nic: &DomainNic) -> Result<(), XmlError> {
-    pen.open("interface", &[("type", "bridge")])?;
-    pen.empty("mac", &[("address", &nic.mac.to_string())])?;
-    pen.empty("source", &[("bridge", nic.bridge.as_str())])?;
-    pen.empty("target", &[("dev", nic.tap.as_str())])?;
-    pen.empty("model", &[("type", &nic.model)])?;
-    pen.close("interface")
+fn interface(xml: &mut XmlWriter, nic: &DomainNic) -> Result<(), XmlError> {
+    xml.open("interface", &[("type", "bridge")])?;
+    xml.empty("mac", &[("address", &nic.mac.to_string())])?;
+    xml.empty("source", &[("bridge", nic.bridge.as_str())])?;
+    xml.empty("target", &[("dev", nic.tap.as_str())])?;
+    xml.empty("model", &[("type", &nic.model)])?;
+    xml.close("interface")
 }

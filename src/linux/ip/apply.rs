@@ -1,12 +1,12 @@
-//! Carries out network steps: a run of them becomes one look and one `ip -batch`, however long it is.
+//! Carries out network steps: a run of them becomes one snapshot and one `ip -batch`, however long it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::json::Look;
 use super::mark::{self, ALIAS_LIMIT, Mark, bridge_address, in_group, owner, quoted};
 use super::nic::Address;
+use super::snapshot::Snapshot;
 use super::{Failed, NetworkError, floating, uplink};
 use crate::lab::{IfName, LabName};
 use crate::linux::sysctl::SysctlMarks;
@@ -52,13 +52,13 @@ struct Run<'a> {
     shell: &'a dyn Shell,
     lab: &'a LabName,
     /// The host as it was before the batch; taken when first needed.
-    look: Option<Look>,
+    snapshot: Option<Snapshot>,
     lines: Vec<Line>,
     /// Links that the batch makes.
     made: BTreeSet<IfName>,
     /// Bridges that the batch makes or changes: the lab asks for their Ethernet address.
     given: BTreeMap<IfName, bool>,
-    /// Links that the batch leaves otherwise than the look says, as far as another step's lines depend on that.
+    /// Links that the batch leaves otherwise than the snapshot says, as far as another step's lines depend on that.
     stale: BTreeSet<IfName>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Run<'a> {
         Self {
             shell,
             lab,
-            look: None,
+            snapshot: None,
             lines: Vec::new(),
             made: BTreeSet::new(),
             given: BTreeMap::new(),
@@ -88,15 +88,15 @@ impl<'a> Run<'a> {
         if depends {
             self.flush()?;
         }
-        let look = match self.look.take() {
-            Some(look) => look,
-            None => Look::take(self.shell).map_err(|error| Failed {
+        let snapshot = match self.snapshot.take() {
+            Some(snapshot) => snapshot,
+            None => Snapshot::take(self.shell).map_err(|error| Failed {
                 at,
                 cause: error.into(),
             })?,
         };
-        let lines = self.lines_of(&look, step);
-        self.look = Some(look);
+        let lines = self.lines_of(&snapshot, step);
+        self.snapshot = Some(snapshot);
         let lines = match lines {
             Ok(lines) => lines,
             Err(cause) => return Ok(Err(cause)),
@@ -125,20 +125,20 @@ impl<'a> Run<'a> {
     }
 
     /// The lines that carry out one step on a host that looks like this.
-    fn lines_of(&self, look: &Look, step: &Step) -> Result<Vec<String>, NetworkError> {
+    fn lines_of(&self, snapshot: &Snapshot, step: &Step) -> Result<Vec<String>, NetworkError> {
         match step {
-            Step::CreateLink(name, link) => self.create(look, name, link),
-            Step::ChangeLink(name, link) => self.change(look, name, link),
-            Step::DeleteLink { name, index } => self.delete(look, name, *index),
+            Step::CreateLink(name, link) => self.create(snapshot, name, link),
+            Step::ChangeLink(name, link) => self.change(snapshot, name, link),
+            Step::DeleteLink { name, index } => self.delete(snapshot, name, *index),
             Step::AddAddress(name, address) => {
-                self.own(look, name)?;
+                self.own(snapshot, name)?;
                 Ok(vec![add_address(name, *address)])
             }
             Step::DeleteAddress(name, address) => {
-                let Some(link) = look.link(name.as_str()) else {
+                let Some(link) = snapshot.link(name.as_str()) else {
                     return Ok(Vec::new());
                 };
-                self.own(look, name)?;
+                self.own(snapshot, name)?;
                 let there = link
                     .addr_info
                     .iter()
@@ -148,64 +148,70 @@ impl<'a> Run<'a> {
                 ))
             }
             Step::TakeUplink(nic, wanted) => {
-                self.own(look, &wanted.bridge)?;
+                self.own(snapshot, &wanted.bridge)?;
                 let given = self.given.get(&wanted.bridge).copied();
-                let stands = || look.link(wanted.bridge.as_str()).is_some_and(mark::address_is_given);
-                uplink::take(look, self.lab, nic, wanted, given.unwrap_or_else(stands))
+                let stands = || {
+                    snapshot
+                        .link(wanted.bridge.as_str())
+                        .is_some_and(mark::address_is_given)
+                };
+                uplink::take(snapshot, self.lab, nic, wanted, given.unwrap_or_else(stands))
             }
-            Step::ReleaseUplink(nic, _) => uplink::release(look, self.lab, nic),
+            Step::ReleaseUplink(nic, _) => uplink::release(snapshot, self.lab, nic),
             Step::AddFloating(address, nic) => {
-                self.exists(look, nic)?;
-                Ok(Vec::from_iter(floating::add(look, self.lab, *address, nic)?))
+                self.exists(snapshot, nic)?;
+                Ok(Vec::from_iter(floating::add(snapshot, self.lab, *address, nic)?))
             }
-            Step::DeleteFloating(address, nic) => Ok(Vec::from_iter(floating::delete(look, self.lab, *address, nic))),
+            Step::DeleteFloating(address, nic) => {
+                Ok(Vec::from_iter(floating::delete(snapshot, self.lab, *address, nic)))
+            }
             other => Err(NetworkError::Refused(format!("not a network step: {other}"))),
         }
     }
 
     /// Refuses a link that is not there. `ip` would too, but as a wrong word, without telling the line.
-    fn exists(&self, look: &Look, name: &IfName) -> Result<(), NetworkError> {
-        if self.made.contains(name) || look.link(name.as_str()).is_some() {
+    fn exists(&self, snapshot: &Snapshot, name: &IfName) -> Result<(), NetworkError> {
+        if self.made.contains(name) || snapshot.link(name.as_str()).is_some() {
             return Ok(());
         }
         Err(NetworkError::Refused(format!("there is no link {name}")))
     }
 
     /// Refuses a link that is not this lab's.
-    fn own(&self, look: &Look, name: &IfName) -> Result<(), NetworkError> {
+    fn own(&self, snapshot: &Snapshot, name: &IfName) -> Result<(), NetworkError> {
         if self.made.contains(name) {
             return Ok(());
         }
-        match look.link(name.as_str()) {
+        match snapshot.link(name.as_str()) {
             Some(link) if !Mark::read(link, self.lab).is_made_by(self.lab) => Err(NetworkError::Foreign {
                 name: name.to_string(),
-                owner: owner(look, link, self.lab),
+                owner: owner(snapshot, link, self.lab),
             }),
-            _ => self.exists(look, name),
+            _ => self.exists(snapshot, name),
         }
     }
 
-    fn create(&self, look: &Look, name: &IfName, link: &Link) -> Result<Vec<String>, NetworkError> {
-        if let Some(other) = look.link(name.as_str()) {
+    fn create(&self, snapshot: &Snapshot, name: &IfName, link: &Link) -> Result<Vec<String>, NetworkError> {
+        if let Some(other) = snapshot.link(name.as_str()) {
             return Err(NetworkError::Foreign {
                 name: name.to_string(),
                 owner: match Mark::read(other, self.lab) {
                     mark if mark.is_made_by(self.lab) => format!("lab {} already", self.lab),
-                    _ => owner(look, other, self.lab),
+                    _ => owner(snapshot, other, self.lab),
                 },
             });
         }
         if let Some(master) = &link.master {
-            self.exists(look, master)?;
+            self.exists(snapshot, master)?;
         }
         let mut lines = vec![match &link.kind {
             LinkKind::Bridge { stp, mac } => {
-                let address = mac.map_or_else(|| bridge_address(look, self.lab, name), |mac| mac.to_string());
+                let address = mac.map_or_else(|| bridge_address(snapshot, self.lab, name), |mac| mac.to_string());
                 add_bridge(self.lab, name, &address, *stp)
             }
             LinkKind::Vlan { parent, id } => {
-                self.exists(look, parent)?;
-                if look.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
+                self.exists(snapshot, parent)?;
+                if snapshot.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
                     return Err(NetworkError::Refused(format!(
                         "{parent} is down, so VLAN device {name} on it cannot come up; bring {parent} up first"
                     )));
@@ -216,7 +222,7 @@ impl<'a> Run<'a> {
                 )
             }
         }];
-        lines.extend(quiet(look, name));
+        lines.extend(quiet(snapshot, name));
         lines.extend(enslave(name, link.master.as_ref()));
         lines.push(format!("link set dev {name} up"));
         lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
@@ -224,8 +230,8 @@ impl<'a> Run<'a> {
         Ok(lines)
     }
 
-    fn change(&self, look: &Look, name: &IfName, link: &Link) -> Result<Vec<String>, NetworkError> {
-        self.own(look, name)?;
+    fn change(&self, snapshot: &Snapshot, name: &IfName, link: &Link) -> Result<Vec<String>, NetworkError> {
+        self.own(snapshot, name)?;
         let mut lines = Vec::new();
         // The kernel checks the delay against the state it has (net/bridge/br_stp.c, br_set_forward_delay): 0 is
         // legal only without spanning tree, so the two are set one after the other. 15 s is IEEE 802.1D's own.
@@ -239,22 +245,22 @@ impl<'a> Run<'a> {
             ]),
             LinkKind::Vlan { .. } => {}
         }
-        let before = look.link(name.as_str());
+        let before = snapshot.link(name.as_str());
         match link.kind {
             LinkKind::Bridge { mac: Some(mac), .. } => lines.push(format!("link set dev {name} address {mac}")),
             LinkKind::Bridge { mac: None, .. } if before.is_some_and(mark::address_is_given) => {
                 // A NIC that the bridge has taken has the same.
-                let address = uplink::nic_in(look, self.lab, name).and_then(|nic| nic.address.clone());
-                let address = address.unwrap_or_else(|| bridge_address(look, self.lab, name));
+                let address = uplink::nic_in(snapshot, self.lab, name).and_then(|nic| nic.address.clone());
+                let address = address.unwrap_or_else(|| bridge_address(snapshot, self.lab, name));
                 lines.push(format!("link set dev {name} address {address}"));
             }
             LinkKind::Bridge { .. } | LinkKind::Vlan { .. } => {}
         }
         if before.is_some_and(|before| before.ifalias.is_none()) {
-            lines.extend(quiet(look, name));
+            lines.extend(quiet(snapshot, name));
         }
         if let Some(master) = &link.master {
-            self.exists(look, master)?;
+            self.exists(snapshot, master)?;
             lines.extend(enslave(name, link.master.as_ref()));
         } else if before.is_some_and(|before| before.master.is_some()) {
             lines.push(format!("link set dev {name} nomaster"));
@@ -264,11 +270,11 @@ impl<'a> Run<'a> {
         Ok(lines)
     }
 
-    fn delete(&self, look: &Look, name: &IfName, index: Option<u32>) -> Result<Vec<String>, NetworkError> {
-        let Some(link) = look.link(name.as_str()) else {
+    fn delete(&self, snapshot: &Snapshot, name: &IfName, index: Option<u32>) -> Result<Vec<String>, NetworkError> {
+        let Some(link) = snapshot.link(name.as_str()) else {
             return Ok(Vec::new());
         };
-        self.own(look, name)?;
+        self.own(snapshot, name)?;
         if let Some(seen) = index.filter(|seen| *seen != link.ifindex) {
             return Err(NetworkError::Swapped {
                 name: name.clone(),
@@ -277,7 +283,7 @@ impl<'a> Run<'a> {
             });
         }
         // What a host is reached by would go with the bridge.
-        let held = uplink::nic_in(look, self.lab, name).map(|nic| nic.ifname.as_str());
+        let held = uplink::nic_in(snapshot, self.lab, name).map(|nic| nic.ifname.as_str());
         if let Some(nic) = held.filter(|nic| !self.stale.iter().any(|freed| freed.as_str() == *nic)) {
             return Err(NetworkError::Refused(format!(
                 "NIC {nic} is still in {name}: it has to be given back first"
@@ -298,12 +304,12 @@ impl<'a> Run<'a> {
 
     /// Runs the batch.
     fn flush(&mut self) -> Result<(), Failed> {
-        let look = self.look.take();
+        let snapshot = self.snapshot.take();
         let mut lines = std::mem::take(&mut self.lines);
         if self.made.is_empty()
-            && let Some(look) = look
+            && let Some(snapshot) = snapshot
         {
-            delete_at_once(&mut lines, &look, self.lab);
+            delete_at_once(&mut lines, &snapshot, self.lab);
         }
         self.made.clear();
         self.given.clear();
@@ -355,13 +361,13 @@ pub(super) fn add_bridge(lab: &LabName, name: &IfName, address: &str, stp: bool)
 
 /// Makes one line of all deletions where they are all that the lab has: by group the kernel waits once for its
 /// readers and not once for each link, which for a thousand links is the difference of 28 s to 9 s.
-fn delete_at_once(lines: &mut Vec<Line>, look: &Look, lab: &LabName) {
+fn delete_at_once(lines: &mut Vec<Line>, snapshot: &Snapshot, lab: &LabName) {
     let doomed: BTreeSet<&str> = lines
         .iter()
         .filter_map(|line| line.deletes.as_ref())
         .map(IfName::as_str)
         .collect();
-    let whole: BTreeSet<&str> = look
+    let whole: BTreeSet<&str> = snapshot
         .links
         .iter()
         .filter(|link| in_group(link, lab.as_str()))
@@ -396,8 +402,10 @@ fn failing_line(said: &str) -> (Option<usize>, String) {
 }
 
 /// No IPv6 address that nobody asked for: a guest would reach the host by it, past everything the lab says.
-fn quiet(look: &Look, name: &IfName) -> Option<String> {
-    look.has_ipv6().then(|| format!("link set dev {name} addrgenmode none"))
+fn quiet(snapshot: &Snapshot, name: &IfName) -> Option<String> {
+    snapshot
+        .has_ipv6()
+        .then(|| format!("link set dev {name} addrgenmode none"))
 }
 
 fn enslave(name: &IfName, master: Option<&IfName>) -> Option<String> {

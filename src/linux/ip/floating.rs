@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::json::{Look, RawAddress};
+use super::snapshot::{RawAddress, Snapshot};
 use super::{NetworkError, mark};
 use crate::lab::{IfName, LabName};
 use crate::transport::cmd::{Cmd, Shell};
@@ -38,8 +38,13 @@ pub(super) fn of(raw: &RawAddress, lab: &LabName) -> Option<Ipv4Addr> {
 }
 
 /// The line that adds it, unless it is there.
-pub(super) fn add(look: &Look, lab: &LabName, address: Ipv4Addr, nic: &IfName) -> Result<Option<String>, NetworkError> {
-    for link in &look.links {
+pub(super) fn add(
+    snapshot: &Snapshot,
+    lab: &LabName,
+    address: Ipv4Addr,
+    nic: &IfName,
+) -> Result<Option<String>, NetworkError> {
+    for link in &snapshot.links {
         for raw in link
             .addr_info
             .iter()
@@ -61,8 +66,8 @@ pub(super) fn add(look: &Look, lab: &LabName, address: Ipv4Addr, nic: &IfName) -
 }
 
 /// The line that takes it off, where it is there and ours.
-pub(super) fn delete(look: &Look, lab: &LabName, address: Ipv4Addr, nic: &IfName) -> Option<String> {
-    let link = look.link(nic.as_str())?;
+pub(super) fn delete(snapshot: &Snapshot, lab: &LabName, address: Ipv4Addr, nic: &IfName) -> Option<String> {
+    let link = snapshot.link(nic.as_str())?;
     let mut ours = link.addr_info.iter().filter_map(|raw| of(raw, lab));
     ours.any(|other| other == address)
         .then(|| format!("address del {address}/32 dev {nic}"))

@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::json::{Look, RawLink};
+use super::snapshot::{RawLink, Snapshot};
 use crate::lab::{IfName, LabName};
 use crate::state::LinkKind;
 
@@ -62,13 +62,13 @@ impl Mark {
 }
 
 /// Whose a link is, in words for a reader.
-pub(super) fn owner(look: &Look, link: &RawLink, lab: &LabName) -> String {
+pub(super) fn owner(snapshot: &Snapshot, link: &RawLink, lab: &LabName) -> String {
     match Mark::read(link, lab) {
         Mark::Made { by, .. } | Mark::Taken { by, .. } => return format!("lab {by}"),
         Mark::Absent => {}
     }
     // A guest's tap has no mark of its own: it belongs to whoever has the bridge it is plugged into.
-    let master = link.master.as_deref().and_then(|master| look.link(master));
+    let master = link.master.as_deref().and_then(|master| snapshot.link(master));
     if let (Some("tun"), Some(master)) = (link.kind(), master)
         && let Mark::Made { by, .. } = Mark::read(master, lab)
     {
@@ -121,8 +121,8 @@ pub(super) fn address_is_given(link: &RawLink) -> bool {
 /// Given and not left to the kernel, because a bridge without one of its own takes the lowest among its ports: the
 /// gateway's address would change under the guests whenever one of them starts. It depends on the host's NICs, since
 /// bridges of one name stand on several hosts of one segment.
-pub(super) fn bridge_address(look: &Look, lab: &LabName, bridge: &IfName) -> String {
-    let mut nics: Vec<&str> = look
+pub(super) fn bridge_address(snapshot: &Snapshot, lab: &LabName, bridge: &IfName) -> String {
+    let mut nics: Vec<&str> = snapshot
         .links
         .iter()
         .filter(|link| link.is_nic() && !Mark::read(link, lab).is_made_by(lab))

@@ -14,14 +14,14 @@
 
 mod apply;
 mod floating;
-mod json;
 mod mark;
 mod nic;
 mod observe;
 mod ports;
 mod record;
+mod rollback;
+mod snapshot;
 mod survey;
-mod undo;
 mod uplink;
 
 use std::collections::BTreeMap;
@@ -31,8 +31,8 @@ pub use apply::apply;
 pub use floating::announce;
 pub use observe::observe;
 pub use ports::ports;
+pub use rollback::rollback;
 pub use survey::survey;
-pub use undo::way_back;
 
 use crate::lab::IfName;
 use crate::state::{Identities, Link, Sysctl, Uplink};
@@ -66,7 +66,7 @@ pub struct Failed {
 
 impl Failed {
     /// The way to the host failed: what was asked of it may be done or not.
-    pub fn is_of_the_way(&self) -> bool {
+    pub fn is_transport_failure(&self) -> bool {
         matches!(self.cause, NetworkError::Command(CmdError::Io { .. }))
     }
 }

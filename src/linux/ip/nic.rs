@@ -1,4 +1,4 @@
-//! What stands on a NIC, in full: everything that has to be said to put it there again. Read from a [`Look`], turned
+//! What stands on a NIC, in full: everything that has to be said to put it there again. Read from a [`Snapshot`], turned
 //! into words for `ip`.
 
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::floating;
-use super::json::{Look, RawAddress, RawLink, RawRoute};
+use super::snapshot::{RawAddress, RawLink, RawRoute, Snapshot};
 use crate::state::{NicConfig, Route};
 
 /// Of such a route `ip` tells only what the first next hop has besides its gateway: enough to see it, not enough to
@@ -16,7 +16,7 @@ const SHARED: &str = "several next hops";
 
 /// What stands on a NIC.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct NicState {
     pub up: bool,
     /// All but the link-local ones of IPv6, which belong to the link itself and stay with it.
     pub addresses: Vec<Address>,
@@ -58,9 +58,9 @@ pub(super) struct Hop {
     pub first: bool,
 }
 
-impl Standing {
+impl NicState {
     /// Reads what stands on `link`, and what of it could not be put back (one text for each).
-    pub fn read(look: &Look, link: &RawLink) -> (Self, Vec<String>) {
+    pub fn read(snapshot: &Snapshot, link: &RawLink) -> (Self, Vec<String>) {
         let mut odd = Vec::new();
         let mut addresses = Vec::new();
         for raw in link.addr_info.iter().filter(|raw| moves(raw)) {
@@ -70,7 +70,7 @@ impl Standing {
             }
         }
         let (mut routes, mut dated) = (Vec::new(), Vec::new());
-        for (index, raw) in look.routes.iter().enumerate() {
+        for (index, raw) in snapshot.routes.iter().enumerate() {
             match Hop::read(raw, &link.ifname) {
                 Ok(Some(hop)) if made_by_kernel(&hop, &addresses) => {
                     dated.extend(Some(hop).filter(|hop| hop.expires.is_some()));
@@ -79,7 +79,7 @@ impl Standing {
                     if !raw.nexthops.is_empty() {
                         odd.push(format!("the route to {} with {SHARED}", raw.dst));
                     }
-                    let (before, after) = look.routes.split_at(index);
+                    let (before, after) = snapshot.routes.split_at(index);
                     let first = !before.iter().any(|other| raw.rivals(other))
                         && after.iter().skip(1).any(|other| raw.rivals(other));
                     routes.push(Hop { first, ..hop });

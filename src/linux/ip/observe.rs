@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::json::{Look, RawLink};
 use super::mark::{self, Mark};
-use super::nic::Standing;
+use super::nic::NicState;
 use super::record::Record;
+use super::snapshot::{RawLink, Snapshot};
 use super::{Network, floating};
 use crate::lab::{IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
@@ -16,25 +16,25 @@ use crate::transport::cmd::{CmdError, Shell};
 
 /// What `lab` owns of the host's network.
 pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, CmdError> {
-    let look = Look::take(shell)?;
+    let snapshot = Snapshot::take(shell)?;
     let mut network = Network {
         sysctls: SysctlMarks::default().observe(shell, lab)?,
         ..Network::default()
     };
     let mut moved: Vec<Record> = Vec::new();
-    for link in &look.links {
+    for link in &snapshot.links {
         match Mark::read(link, lab) {
             Mark::Taken { by, record } if by == lab.as_str() => {
                 let record = parse(link, &record)?;
                 network
                     .uplinks
-                    .insert(name(&link.ifname)?, uplink(&look, link, &record)?);
+                    .insert(name(&link.ifname)?, uplink(&snapshot, link, &record)?);
                 moved.push(record);
             }
             Mark::Made { .. } | Mark::Taken { .. } | Mark::Absent => {}
         }
     }
-    for raw in &look.links {
+    for raw in &snapshot.links {
         for address in raw.addr_info.iter().filter_map(|raw| floating::of(raw, lab)) {
             network.floating.insert(address, name(&raw.ifname)?);
         }
@@ -99,8 +99,8 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Cm
 }
 
 /// A taken NIC: wholly in its bridge, or with itself for a bridge.
-fn uplink(look: &Look, link: &RawLink, record: &Record) -> Result<Uplink, CmdError> {
-    let (now, _) = Standing::read(look, link);
+fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink, CmdError> {
+    let (now, _) = NicState::read(snapshot, link);
     let was = &record.was;
     // The last thing that taking does is to clear the NIC of what was recorded. What came onto it later is not ours.
     let moved =

@@ -1,12 +1,12 @@
 //! How a host's links stand, whoever made them.
 
-use super::json::Look;
+use super::snapshot::Snapshot;
 use crate::state::survey::{Port, Ports};
 use crate::transport::cmd::{CmdError, Shell};
 
 /// Every link of the host.
 pub fn ports(shell: &dyn Shell) -> Result<Ports, CmdError> {
-    let links = Look::take(shell)?.links.into_iter();
+    let links = Snapshot::take(shell)?.links.into_iter();
     let ports = links.map(|link| {
         let port = Port {
             up: link.is_up(),

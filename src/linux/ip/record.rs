@@ -16,7 +16,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::mark::{ALIAS_LIMIT, WAS};
-use super::nic::{Address, Hop, Standing};
+use super::nic::{Address, Hop, NicState};
 use crate::lab::{IfName, LabName};
 use crate::state::Route;
 
@@ -24,7 +24,7 @@ use crate::state::Route;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub bridge: IfName,
-    pub was: Standing,
+    pub was: NicState,
 }
 
 impl Record {
@@ -48,8 +48,8 @@ impl Record {
 }
 
 /// Without what changes by itself, which is read again from where the addresses and routes stand.
-fn constant(standing: &Standing) -> Standing {
-    let mut constant = Standing {
+fn constant(standing: &NicState) -> NicState {
+    let mut constant = NicState {
         dated: Vec::new(),
         ..standing.clone()
     };
@@ -67,7 +67,7 @@ impl fmt::Display for Record {
         let Self {
             bridge,
             was:
-                Standing {
+                NicState {
                     up,
                     addresses,
                     routes,
@@ -169,13 +169,13 @@ impl FromStr for Record {
         let mut words = text.split(' ');
         let bridge = words.next().unwrap_or_default();
         let bridge = IfName::new(bridge).map_err(|_| bridge.to_owned())?;
-        let mut was = Standing {
+        let mut was = NicState {
             up: match words.next() {
                 Some("up") => true,
                 Some("down") => false,
                 other => return Err(other.unwrap_or_default().to_owned()),
             },
-            ..Standing::default()
+            ..NicState::default()
         };
         for word in words {
             let wrong = || word.to_owned();

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::floating;
-use super::json::{Look, RawRoute};
 use super::mark::{Mark, owner};
-use super::nic::{Standing, destination};
+use super::nic::{NicState, destination};
 use super::observe::parse;
+use super::snapshot::{RawRoute, Snapshot};
 use crate::lab::{IfName, LabName};
 use crate::state::survey::Survey;
 use crate::transport::cmd::{Cmd, CmdError, Shell};
@@ -56,10 +56,10 @@ sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo
 
 /// Fills in what is known of the host's network, programs, modules and memory.
 pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(), CmdError> {
-    let look = Look::take(shell)?;
+    let snapshot = Snapshot::take(shell)?;
     let mut ours: BTreeSet<&str> = BTreeSet::new();
     let mut subnets: BTreeSet<(IpNet, String)> = BTreeSet::new();
-    for link in &look.links {
+    for link in &snapshot.links {
         let mark = Mark::read(link, lab);
         let name = &link.ifname;
         let (mut is_ours, mut is_free) = (mark.is_made_by(lab), false);
@@ -76,7 +76,7 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
                     None
                 }
             };
-            let standing = record.map_or_else(|| Standing::read(&look, link).0, |record| record.was);
+            let standing = record.map_or_else(|| NicState::read(&snapshot, link).0, |record| record.was);
             // What a NIC reaches is the host's, wherever it stands for the moment.
             let config = standing.config();
             let reached = config.addresses.iter().map(IpNet::trunc);
@@ -93,7 +93,7 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
             survey.mtus.extend(link.mtu.map(|mtu| (nic.clone(), mtu)));
             survey.nics.insert(nic, config);
         }
-        let owner = owner(&look, link, lab);
+        let owner = owner(&snapshot, link, lab);
         is_ours |= owner == format!("lab {lab}");
         for raw in link.addr_info.iter().filter(|raw| floating::of(raw, lab).is_none()) {
             if let Some(address) = raw.local.filter(|_| !mark.is_made_by(lab)) {
@@ -106,7 +106,7 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
             survey.foreign_links.insert(name.clone(), owner);
         }
     }
-    for route in look
+    for route in snapshot
         .routes
         .iter()
         .filter(|route| route.table.is_none() && route.kind.is_none())

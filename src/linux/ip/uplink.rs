@@ -5,11 +5,11 @@
 //! a run killed anywhere is finished, or undone, by the same code.
 
 use super::NetworkError;
-use super::json::{Look, RawLink};
 use super::mark::{Mark, address_is_given, bridge_address, owner, quoted};
-use super::nic::Standing;
+use super::nic::NicState;
 use super::observe::parse;
 use super::record::Record;
+use super::snapshot::{RawLink, Snapshot};
 use crate::lab::{IfName, LabName};
 use crate::state::Uplink;
 
@@ -17,7 +17,7 @@ use crate::state::Uplink;
 ///
 /// `given`: the lab asks for the bridge's Ethernet address itself.
 pub(super) fn take(
-    look: &Look,
+    snapshot: &Snapshot,
     lab: &LabName,
     nic: &IfName,
     wanted: &Uplink,
@@ -25,14 +25,14 @@ pub(super) fn take(
 ) -> Result<Vec<String>, NetworkError> {
     let bridge = &wanted.bridge;
     let refuse = |why: String| NetworkError::NotTakeable { nic: nic.clone(), why };
-    let link = look
+    let link = snapshot
         .link(nic.as_str())
         .ok_or_else(|| refuse("there is no such link".to_owned()))?;
-    let (now, odd) = Standing::read(look, link);
+    let (now, odd) = NicState::read(snapshot, link);
     let was = match Mark::read(link, lab) {
         Mark::Taken { by, record } if by == lab.as_str() => parse(link, &record)?.was,
         Mark::Taken { .. } | Mark::Made { .. } => {
-            return Err(refuse(format!("it belongs to {}", owner(look, link, lab))));
+            return Err(refuse(format!("it belongs to {}", owner(snapshot, link, lab))));
         }
         Mark::Absent => {
             let why = if !link.is_nic() {
@@ -60,7 +60,7 @@ pub(super) fn take(
     };
     let alias = record.alias(lab).map_err(&refuse)?;
     let alias = quoted(&alias).ok_or_else(|| refuse("its record is no alias".to_owned()))?;
-    let there = standing(look, look.link(bridge.as_str()));
+    let there = standing(snapshot, snapshot.link(bridge.as_str()));
     let was = record.was.with_times_of(&there).with_times_of(&now);
 
     let mut lines = vec![format!("link set dev {nic} alias {alias}")];
@@ -90,20 +90,20 @@ pub(super) fn take(
 
 /// The lines that free `nic` and put everything back on it. None where it has no record (it is free already) or is
 /// no longer there.
-pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<String>, NetworkError> {
-    let Some(link) = look.link(nic.as_str()) else {
+pub(super) fn release(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<String>, NetworkError> {
+    let Some(link) = snapshot.link(nic.as_str()) else {
         return Ok(Vec::new());
     };
     let Record { bridge, was } = match Mark::read(link, lab) {
         Mark::Taken { by, record } if by == lab.as_str() => parse(link, &record)?,
         Mark::Taken { .. } | Mark::Made { .. } | Mark::Absent => return Ok(Vec::new()),
     };
-    let (now, _) = Standing::read(look, link);
+    let (now, _) = NicState::read(snapshot, link);
     // A bridge of that name which somebody else made meanwhile is none of our business.
-    let ours = look
+    let ours = snapshot
         .link(bridge.as_str())
         .filter(|link| Mark::read(link, lab).is_made_by(lab));
-    let there = standing(look, ours);
+    let there = standing(snapshot, ours);
     let was = was.with_times_of(&now).with_times_of(&there);
 
     let mut lines = Vec::new();
@@ -120,7 +120,7 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
         if !ours.is_some_and(address_is_given) {
             lines.push(format!(
                 "link set dev {bridge} address {}",
-                bridge_address(look, lab, &bridge)
+                bridge_address(snapshot, lab, &bridge)
             ));
         }
         if was.has_ipv6() {
@@ -134,24 +134,24 @@ pub(super) fn release(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<St
 }
 
 /// The NIC that `bridge` has taken.
-pub(super) fn nic_in<'a>(look: &'a Look, lab: &LabName, bridge: &IfName) -> Option<&'a RawLink> {
-    look.links.iter().find(|link| {
+pub(super) fn nic_in<'a>(snapshot: &'a Snapshot, lab: &LabName, bridge: &IfName) -> Option<&'a RawLink> {
+    snapshot.links.iter().find(|link| {
         let taken = matches!(Mark::read(link, lab), Mark::Taken { by, .. } if by == lab.as_str());
         taken && link.master.as_deref() == Some(bridge.as_str())
     })
 }
 
 /// What stands on a link that may not be there.
-fn standing(look: &Look, link: Option<&RawLink>) -> Standing {
-    link.map(|link| Standing::read(look, link).0).unwrap_or_default()
+fn standing(snapshot: &Snapshot, link: Option<&RawLink>) -> NicState {
+    link.map(|link| NicState::read(snapshot, link).0).unwrap_or_default()
 }
 
 /// Moves the routes of `was`, each as far as it has not moved already, from one link (where it is ours) to another.
 fn move_routes(
     lines: &mut Vec<String>,
-    was: &Standing,
-    from: Option<(&IfName, &Standing)>,
-    (to, there): (&IfName, &Standing),
+    was: &NicState,
+    from: Option<(&IfName, &NicState)>,
+    (to, there): (&IfName, &NicState),
 ) {
     for hop in &was.routes {
         let add = (!there.has(hop)).then(|| hop.add(to.as_str()));
@@ -163,7 +163,7 @@ fn move_routes(
 }
 
 /// Removes from `link`, on which `now` stands, what addresses of `was` are there.
-fn clear(lines: &mut Vec<String>, was: &Standing, now: &Standing, link: &IfName) {
+fn clear(lines: &mut Vec<String>, was: &NicState, now: &NicState, link: &IfName) {
     if was.has_ipv6() {
         lines.extend(now.dated.iter().map(|hop| hop.remove(link.as_str())));
     }

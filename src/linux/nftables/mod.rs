@@ -14,7 +14,7 @@
 //! Packets of a connection that stood before a rule came or went are translated as before: that is in the kernel's
 //! table of connections, which a rule set does not touch.
 
-mod look;
+mod observe;
 mod rule;
 mod ruleset;
 mod survey;
@@ -23,7 +23,7 @@ mod tests;
 
 use std::fmt::Write as _;
 
-use look::Table;
+use observe::Table;
 pub use survey::survey;
 
 use crate::lab::LabName;
@@ -57,7 +57,7 @@ pub enum NftError {
 
 /// The rules that `lab` has on the host; None: it has none. One command.
 pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Option<Firewall>, CmdError> {
-    let tables = look::tables(shell, lab)?;
+    let tables = observe::tables(shell, lab)?;
     let mut rules = Vec::new();
     let mut altered = false;
     let mut any = false;
@@ -78,7 +78,7 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Option<Firewall>, Cmd
 /// Loads `firewall` in place of what `lab` has: all of it or, after an error, nothing. Two commands.
 pub fn load(shell: &dyn Shell, lab: &LabName, firewall: &Firewall) -> Result<(), NftError> {
     let rules = ruleset::rules(firewall);
-    let tables = look::tables(shell, lab)?;
+    let tables = observe::tables(shell, lab)?;
     if let Some(foreign) = tables.iter().find(|table| !table.is_ours) {
         return Err(NftError::Foreign(format!("{} {}", foreign.family.word(), table(lab))));
     }
@@ -93,7 +93,7 @@ pub fn load(shell: &dyn Shell, lab: &LabName, firewall: &Firewall) -> Result<(),
 
 /// Deletes what `lab` has. A foreign table of its name stays. Two commands.
 pub fn delete(shell: &dyn Shell, lab: &LabName) -> Result<(), NftError> {
-    let text = deletion(&look::tables(shell, lab)?);
+    let text = deletion(&observe::tables(shell, lab)?);
     if text.is_empty() { Ok(()) } else { run(shell, text) }
 }
 

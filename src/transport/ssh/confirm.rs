@@ -102,12 +102,12 @@ pub enum Outcome {
 }
 
 impl<'a> Watch<'a> {
-    /// Has the host watch: `way_back`, lines for `ip -batch`, is run there unless [`Self::confirm`] comes in time.
+    /// Has the host watch: `rollback`, lines for `ip -batch`, is run there unless [`Self::confirm`] comes in time.
     pub fn start(
         shell: &dyn Shell,
         settings: &'a Settings,
         lab: &LabName,
-        way_back: String,
+        rollback: String,
         within: Duration,
     ) -> Result<Self, CmdError> {
         // A watch of this run that is over looks for its own token once more.
@@ -115,7 +115,7 @@ impl<'a> Watch<'a> {
         let count = COUNT.fetch_add(1, Ordering::SeqCst);
         let token = format!("{lab}.{}-{count}", std::process::id());
         let seconds = within.as_secs().max(1);
-        shell.check(&arm(FOLDER, &token, seconds, way_back))?;
+        shell.check(&arm(FOLDER, &token, seconds, rollback))?;
         Ok(Self {
             settings,
             token,
@@ -145,9 +145,9 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn arm(folder: &str, token: &str, seconds: u64, way_back: String) -> Cmd {
+fn arm(folder: &str, token: &str, seconds: u64, rollback: String) -> Cmd {
     let (seconds, more) = (seconds.to_string(), BACK_WITHIN.as_secs().to_string());
-    Cmd::new(["sh", "-c", ARM, "sh", folder, token, &seconds, &more]).fed(way_back)
+    Cmd::new(["sh", "-c", ARM, "sh", folder, token, &seconds, &more]).fed(rollback)
 }
 
 /// What the host has decided; none where it has not yet, or the answer was lost.
@@ -170,9 +170,9 @@ mod tests {
     use crate::transport::LocalShell;
     use crate::transport::cmd::Output;
 
-    fn start(folder: &str, seconds: u64, way_back: &str) {
+    fn start(folder: &str, seconds: u64, rollback: &str) {
         LocalShell
-            .check(&arm(folder, "lab.1", seconds, way_back.to_owned()))
+            .check(&arm(folder, "lab.1", seconds, rollback.to_owned()))
             .unwrap();
     }
 

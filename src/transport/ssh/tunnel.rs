@@ -37,7 +37,7 @@ impl Tunnel {
             place: place.clone(),
             message: format!("making a socket here: {error}"),
         };
-        let door = Door::new().map_err(failed)?;
+        let door = Proxy::new().map_err(failed)?;
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let socket = door.socket();
         let answer = move || {
@@ -92,12 +92,12 @@ fn open(session: &Session) -> Result<ssh2::Channel, SshError> {
 }
 
 /// A socket in a folder that only its owner can enter.
-struct Door {
+struct Proxy {
     folder: PathBuf,
     listener: UnixListener,
 }
 
-impl Door {
+impl Proxy {
     fn new() -> io::Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         loop {
@@ -137,7 +137,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.socket());
         let _ = std::fs::remove_dir(&self.folder);

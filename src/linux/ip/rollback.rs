@@ -3,32 +3,32 @@
 //! rest is left to the next run, which sees it. On a host that was not touched after all they change nothing.
 
 use super::apply::add_bridge;
-use super::json::{Look, RawLink};
 use super::mark::{Mark, quoted};
-use super::nic::Standing;
+use super::nic::NicState;
 use super::observe::parse;
 use super::record::Record;
+use super::snapshot::{RawLink, Snapshot};
 use crate::lab::{IfName, LabName};
 use crate::plan::Step;
 use crate::transport::cmd::{CmdError, Shell};
 
 /// The lines that undo every take and every release among `steps`, from what the host looks like before them. Empty
 /// where there is nothing to undo.
-pub fn way_back(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<String, CmdError> {
+pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<String, CmdError> {
     let moves = |step: &Step| matches!(step, Step::TakeUplink(..) | Step::ReleaseUplink(..));
     if !steps.iter().any(moves) {
         return Ok(String::new());
     }
-    let look = Look::take(shell)?;
+    let snapshot = Snapshot::take(shell)?;
     let mut lines = Vec::new();
     for step in steps {
         lines.extend(match step {
             Step::TakeUplink(nic, uplink) => {
                 let bridge = &uplink.bridge;
                 let made = |step: &Step| matches!(step, Step::CreateLink(name, _) if name == bridge);
-                give_back(&look, lab, nic, bridge, steps.iter().any(made))?
+                give_back(&snapshot, lab, nic, bridge, steps.iter().any(made))?
             }
-            Step::ReleaseUplink(nic, _) => take_again(&look, lab, nic)?,
+            Step::ReleaseUplink(nic, _) => take_again(&snapshot, lab, nic)?,
             _ => Vec::new(),
         });
     }
@@ -36,13 +36,19 @@ pub fn way_back(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<Stri
 }
 
 /// Frees a NIC, and removes the bridge that was made for it.
-fn give_back(look: &Look, lab: &LabName, nic: &IfName, bridge: &IfName, made: bool) -> Result<Vec<String>, CmdError> {
-    let Some(link) = look.link(nic.as_str()) else {
+fn give_back(
+    snapshot: &Snapshot,
+    lab: &LabName,
+    nic: &IfName,
+    bridge: &IfName,
+    made: bool,
+) -> Result<Vec<String>, CmdError> {
+    let Some(link) = snapshot.link(nic.as_str()) else {
         return Ok(Vec::new());
     };
     let was = match Mark::read(link, lab) {
         Mark::Taken { by, record } if by == lab.as_str() => parse(link, &record)?.was,
-        _ => Standing::read(look, link).0,
+        _ => NicState::read(snapshot, link).0,
     };
     let mut lines = vec![format!("link set dev {nic} nomaster")];
     if made {
@@ -51,7 +57,7 @@ fn give_back(look: &Look, lab: &LabName, nic: &IfName, bridge: &IfName, made: bo
         for address in was.in_order_of_adding().rev() {
             lines.push(format!("address del {} dev {bridge}", address.net));
         }
-        if let Some(address) = look.link(bridge.as_str()).and_then(|link| link.address.as_ref()) {
+        if let Some(address) = snapshot.link(bridge.as_str()).and_then(|link| link.address.as_ref()) {
             lines.push(format!("link set dev {bridge} address {address}"));
         }
     }
@@ -60,9 +66,9 @@ fn give_back(look: &Look, lab: &LabName, nic: &IfName, bridge: &IfName, made: bo
 }
 
 /// Puts a NIC into the bridge that it is in now, made anew where it has gone. None where the NIC is in none of ours.
-fn take_again(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<String>, CmdError> {
-    let ours = |name: &str| look.link(name).filter(|link| Mark::read(link, lab).is_made_by(lab));
-    let Some(link) = look.link(nic.as_str()) else {
+fn take_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<String>, CmdError> {
+    let ours = |name: &str| snapshot.link(name).filter(|link| Mark::read(link, lab).is_made_by(lab));
+    let Some(link) = snapshot.link(nic.as_str()) else {
         return Ok(Vec::new());
     };
     let Mark::Taken { by, record } = Mark::read(link, lab) else {
@@ -72,7 +78,7 @@ fn take_again(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<String>, C
         return Ok(Vec::new());
     };
     let Record { bridge: name, was } = parse(link, &record)?;
-    let (on_nic, on_bridge) = (Standing::read(look, link).0, Standing::read(look, bridge).0);
+    let (on_nic, on_bridge) = (NicState::read(snapshot, link).0, NicState::read(snapshot, bridge).0);
     let mut lines = Vec::new();
     if let Some(address) = &bridge.address {
         // Where it still stands, the first is refused.
@@ -96,7 +102,7 @@ fn take_again(look: &Look, lab: &LabName, nic: &IfName) -> Result<Vec<String>, C
     lines.extend(stand(nic.as_str(), &on_nic));
     lines.extend(stand(name.as_str(), &on_bridge));
     // The kernel makes one for a link that comes up, and this one may never have been down.
-    for address in Standing::link_local(bridge) {
+    for address in NicState::link_local(bridge) {
         lines.extend(address.put_back_on(name.as_str()));
     }
     Ok(lines)
@@ -107,7 +113,7 @@ fn has_stp(bridge: &RawLink) -> bool {
 }
 
 /// Puts on a link what stood on it.
-fn stand(link: &str, was: &Standing) -> Vec<String> {
+fn stand(link: &str, was: &NicState) -> Vec<String> {
     let mut lines = vec![format!("link set dev {link} {}", if was.up { "up" } else { "down" })];
     for address in was.in_order_of_adding() {
         lines.extend(address.put_back_on(link));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Obstacle, Severity};
 use crate::lab::{Connect, HostName, NetworkName, PortMode};
 use crate::state::survey::VLAN_FILTERING;
-use crate::state::{Survey, rig_host};
+use crate::state::{Survey, localhost};
 use crate::topology::Topology;
 
 /// What is about several machines is said of the one that the rig is on.
@@ -15,7 +15,7 @@ pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> 
     let mut add = |severity, what: String, help: &str| {
         found.push(Obstacle {
             severity,
-            host: rig_host(),
+            host: localhost(),
             what,
             help: help.to_owned(),
         });
@@ -41,7 +41,7 @@ pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> 
     }
 
     let lacks_filtering = surveys
-        .get(&rig_host())
+        .get(&localhost())
         .is_some_and(|survey| survey.missing_modules.contains(VLAN_FILTERING));
     for (name, switch) in &topology.switches {
         let sorts = switch.ports.values().any(|mode| *mode != PortMode::Open);
@@ -124,13 +124,13 @@ mod tests {
     use crate::lab::Switch;
     use crate::plan::example::{host, link, topology};
 
-    use crate::state::{RIG, Site};
+    use crate::state::{LOCALHOST, Site};
 
     /// What is said of the machine that the rig is on.
     fn of_the_rig(topology: &Topology, survey: Survey) -> Vec<Obstacle> {
-        let surveys = [(host(RIG), survey)].into();
+        let surveys = [(host(LOCALHOST), survey)].into();
         let mut found = crate::preflight::preflight(topology, &surveys, &Site::new());
-        found.retain(|obstacle| obstacle.host == host(RIG));
+        found.retain(|obstacle| obstacle.host == host(LOCALHOST));
         found
     }
 

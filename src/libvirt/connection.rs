@@ -18,7 +18,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(15);
 const KEEP_ALIVE: (i32, u32) = (5, 5);
 
 /// A connection that heals.
-pub(super) struct Line {
+pub(super) struct Connection {
     uri: String,
     open: Mutex<Open>,
 }
@@ -29,7 +29,7 @@ struct Open {
     renewed: u64,
 }
 
-impl Line {
+impl Connection {
     /// Connects.
     pub fn open(uri: &str) -> Result<Self, HostError> {
         event_loop()?;

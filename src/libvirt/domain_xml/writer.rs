@@ -8,9 +8,9 @@ use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 use super::{XmlError, broken};
 
 /// Writes elements; every text and attribute goes through the escaping writer.
-pub(crate) struct Pen(Writer<Vec<u8>>);
+pub(crate) struct XmlWriter(Writer<Vec<u8>>);
 
-impl Pen {
+impl XmlWriter {
     /// An empty document.
     pub fn new() -> Self {
         Self(Writer::new(Vec::new()))

@@ -1,4 +1,4 @@
-//! What `ip -json` prints, field by field as far as it is needed: one look at a host's links, addresses and routes in
+//! What `ip -json` prints, field by field as far as it is needed: one snapshot at a host's links, addresses and routes in
 //! three commands.
 
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use crate::transport::cmd::{Cmd, CmdError, Shell};
 
 /// Links with their addresses, and routes of every table and family, at one moment.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Look {
+pub(super) struct Snapshot {
     pub links: Vec<RawLink>,
     pub routes: Vec<RawRoute>,
 }
 
-impl Look {
+impl Snapshot {
     /// Looks.
     pub fn take(shell: &dyn Shell) -> Result<Self, CmdError> {
         let cmds = [
