@@ -1,0 +1,140 @@
+//! The commands of the documentation, run one after the other on one quickstart lab, and their output compared with
+//! what the page shows.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Output};
+
+use crate::markdown::{self, Command};
+use crate::sources;
+
+/// The lab of the documentation in a folder of its own, under a name of its own: a lab `quickstart` of the machine's
+/// user is not touched. The name is as long as the real one, so that columns have the same width.
+struct Lab {
+    folder: tempfile::TempDir,
+    name: String,
+}
+
+const NAME: &str = "quickstart";
+
+impl Lab {
+    fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("nl").tempdir().unwrap();
+        let name = format!("q{:0>9}", std::process::id());
+        let labs = folder.path().join("labs");
+        std::fs::create_dir(&labs).unwrap();
+        for lab in sources::files("labs") {
+            let path = lab.path.replace(NAME, &name);
+            std::fs::write(folder.path().join(path), lab.text.replace(NAME, &name)).unwrap();
+        }
+        Self { folder, name }
+    }
+
+    /// Runs a command line as a user would type it; standard output and standard error go to the same place.
+    fn run(&self, line: &str) -> Output {
+        let netlab = Path::new(env!("CARGO_BIN_EXE_netlab"));
+        let path = std::env::var("PATH").unwrap();
+        Process::new("bash")
+            .args(["-c", &format!("{{ {}\n}} 2>&1", line.replace(NAME, &self.name))])
+            .current_dir(self.folder.path())
+            .env("PATH", format!("{}:{path}", netlab.parent().unwrap().display()))
+            .env("NETLAB_STATE_DIR", self.folder.path().join("s"))
+            .env(
+                "NETLAB_CACHE_DIR",
+                PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+            )
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.run(&format!("netlab -q down {NAME}"));
+    }
+}
+
+#[test]
+fn every_command_shown_runs_and_prints_what_is_shown() {
+    let daemons = ["/usr/sbin/libvirtd", "/usr/sbin/virtqemud"];
+    if !rustix::process::geteuid().is_root() || !daemons.iter().any(|daemon| Path::new(daemon).is_file()) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: every_command_shown_runs_and_prints_what_is_shown: needs root and libvirtd or virtqemud"
+        );
+        return;
+    }
+    let lab = Lab::new();
+    let mut commands: Vec<(String, Command)> = Vec::new();
+    for block in markdown::pages().iter().flat_map(markdown::blocks) {
+        if let Some(file) = &block.file {
+            std::fs::write(lab.folder.path().join(file), &block.text).unwrap();
+        }
+        if block.language == "console" && block.not_run.is_none() {
+            let place = format!("{}:{}", block.page, block.line);
+            commands.extend(block.commands().into_iter().map(|command| (place.clone(), command)));
+        }
+    }
+    // All pages share the lab: it goes down last.
+    commands.sort_by_key(|(_, command)| command.line.starts_with("netlab down"));
+    assert!(commands.len() > 5, "only {} commands were found", commands.len());
+    let mut wrong = String::new();
+    for (place, Command { line, output }) in &commands {
+        let ran = lab.run(line);
+        let printed = String::from_utf8_lossy(&ran.stdout).replace(&lab.name, NAME);
+        let lines: Vec<&str> = printed.lines().collect();
+        let shown: Vec<&str> = output.iter().map(String::as_str).collect();
+        let as_shown = shown.is_empty() || same(&shown, &lines);
+        if !ran.status.success() || !as_shown {
+            let end = ran.status;
+            wrong.push_str(&format!(
+                "{place}: $ {line}\n{end}; shown:\n{}\nprinted:\n{printed}\n",
+                shown.join("\n")
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Whether the lines printed are those shown; a line `…` is any number of lines.
+fn same(shown: &[&str], printed: &[&str]) -> bool {
+    match (shown, printed) {
+        ([], []) => true,
+        (["…", rest @ ..], _) => (0..=printed.len()).any(|at| same(rest, &printed[at..])),
+        ([line, shown @ ..], [real, printed @ ..]) => normal(line) == normal(real) && same(shown, printed),
+        _ => false,
+    }
+}
+
+/// Returns a line without what differs from run to run: durations, round-trip times and the width of columns.
+fn normal(line: &str) -> String {
+    let tokens: Vec<&str> = line.split_whitespace().collect();
+    let number = |token: &str| token.trim_start_matches('(').parse::<f64>().is_ok();
+    let unit = |token: &str| ["ms", "s", "min"].contains(&token.trim_end_matches([')', ',', '.', ';']));
+    let mut words: Vec<&str> = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let duration = number(token) && tokens.get(at + 1).is_some_and(|next| unit(next));
+        let its_unit = unit(token) && at > 0 && number(tokens[at - 1]);
+        let round_trip = number(token) && at > 0 && tokens[at - 1] == "ok";
+        words.push(if duration || round_trip {
+            "N"
+        } else if its_unit {
+            "TIME"
+        } else {
+            token
+        });
+    }
+    words.join(" ")
+}
+
+#[test]
+fn times_are_the_only_numbers_that_may_differ() {
+    assert_eq!(normal("start vm1 (479 ms)"), normal("start  vm1 (1.2 s)"));
+    assert_eq!(normal("vm1  ok 26.2  ok 4"), normal("vm1  ok 6.2   ok 14"));
+    assert_ne!(normal("22 steps"), normal("23 steps"));
+    assert_ne!(normal("vm1 10.0.1.2/24"), normal("vm1 10.0.1.3/24"));
+    assert!(same(&["a", "…", "c"], &["a", "b", "b", "c"]));
+    assert!(same(&["…", "c"], &["c"]));
+    assert!(!same(&["a", "…", "c"], &["a", "b"]));
+    assert!(!same(&["a"], &["a", "b"]));
+}
