@@ -32,6 +32,7 @@
 //! Imports point left along the line only: `lab`, `topology`, `state` and `plan` know no host, no libvirt, no clock
 //! and no file system (except [`lab::load`]).
 
+pub mod atomic_file;
 pub mod cmd;
 pub mod emulated;
 pub mod event;
@@ -42,6 +43,7 @@ pub mod image;
 pub mod lab;
 pub mod libvirt;
 pub mod linux;
+pub mod locked;
 pub mod plan;
 pub mod preflight;
 pub mod run;

@@ -79,11 +79,11 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
     explain(&topology, &hosts, &observed, &mut matrix);
 
     if let Some(path) = &args.junit {
-        let report = junit::junit(topology.lab.as_str(), &drift, &matrix);
+        let report = junit(topology.lab.as_str(), &drift, &matrix);
         write(path, &report.map_err(|error| sight::failed(error.to_string()))?)?;
     }
     if let Some(path) = &args.html {
-        write(path, &html::html(topology.lab.as_str(), &drift, &matrix))?;
+        write(path, &html(topology.lab.as_str(), &drift, &matrix))?;
     }
     let as_expected = drift.is_empty() && matrix.is_as_expected();
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();

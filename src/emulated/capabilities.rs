@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::daemon;
+use crate::atomic_file;
 use crate::folders::Folders;
 
 /// Where the daemon inside the machine with the private folder `machine` keeps them.
@@ -79,9 +80,7 @@ fn copy(from: &Path, to: &Path, skip: impl Fn(&[u8], &Path) -> bool) -> io::Resu
         if skip(&text, &target) {
             continue;
         }
-        let part = to.join(format!("{}.{:?}.part", std::process::id(), std::thread::current().id()));
-        fs::write(&part, text)?;
-        fs::rename(&part, &target)?;
+        atomic_file::replace(&target, 0o644, &text)?;
     }
     Ok(())
 }

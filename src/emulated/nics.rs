@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::namespace::{Link, batch, links, name};
 use super::{Emulator, doing, other};
+use crate::atomic_file;
 use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
@@ -40,9 +41,7 @@ pub(super) fn read(machine: &Path) -> io::Result<Record> {
 }
 
 fn write(machine: &Path, nics: &Record) -> io::Result<()> {
-    let part = machine.join("nics.json.part");
-    fs::write(&part, serde_json::to_vec_pretty(nics)?)?;
-    fs::rename(part, record(machine))
+    atomic_file::replace(&record(machine), 0o600, &serde_json::to_vec_pretty(nics)?).map(|_| ())
 }
 
 /// Strikes out a NIC that is about to be another one. Several of one machine may be at a time: their cables are

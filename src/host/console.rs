@@ -1,17 +1,12 @@
 //! Opening a guest's console, whichever kind it has.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-
-use rustix::fs::{FlockOperation, flock};
-
 use crate::folders::Folders;
 use crate::guest::vga::{Frame, Screen, VgaConsole};
 use crate::guest::{Console, ConsoleError};
 use crate::host::HostError;
 use crate::lab::ConsoleKind;
 use crate::libvirt::Libvirt;
+use crate::locked::{self, Locked, LockedError};
 use crate::state::DomainName;
 
 /// Opens the console of a running or paused domain.
@@ -43,47 +38,22 @@ pub(super) fn screen(
     })
 }
 
-/// Two who type at a time on one keyboard make nonsense, and libvirt lets them. An flock(2), which the kernel drops
-/// when its holder dies, on a file that says who holds it; the file goes with the lab's folder.
-fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<Keyboard, ConsoleError> {
-    let failed = |error: io::Error| ConsoleError::Failed(format!("locking the keyboard: {error}"));
+/// Takes the lock of a guest's keyboard, because libvirt lets two users type at once. The lock file is in the lab's
+/// folder.
+fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<Locked, ConsoleError> {
+    let failed = |error: String| ConsoleError::Failed(format!("locking the keyboard: {error}"));
     let folder = folders.lab(name.lab()).join("keyboards");
-    Folders::make(&folder).map_err(failed)?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(folder.join(name.vm().as_str())).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            return Err(ConsoleError::Busy(holder));
-        }
-        Err(errno) => return Err(failed(errno.into())),
-    }
-    let verb = std::env::args()
-        .skip(1)
-        .find(|word| !word.starts_with('-'))
-        .unwrap_or_default();
-    file.set_len(0).map_err(failed)?;
-    write!(file, "`netlab {verb}`, process {}", std::process::id()).map_err(failed)?;
-    Ok(Keyboard(file))
+    Folders::make(&folder).map_err(|error| failed(error.to_string()))?;
+    Locked::take(&folder.join(name.vm().as_str()), &locked::verb()).map_err(|error| match error {
+        LockedError::Held { holder } => ConsoleError::Busy(holder),
+        LockedError::Io { source, .. } => failed(source.to_string()),
+    })
 }
 
-/// The right to type.
-struct Keyboard(File);
-
-impl Drop for Keyboard {
-    fn drop(&mut self) {
-        // Closing is not enough: a child that is just being started still has the file open until it is its program.
-        let _ = flock(&self.0, FlockOperation::Unlock);
-    }
-}
-
-/// A screen with the right to type.
+/// A screen with its keyboard's lock.
 struct Exclusive<S> {
     screen: S,
-    _keyboard: Keyboard,
+    _keyboard: Locked,
 }
 
 impl<S: Screen> Screen for Exclusive<S> {
@@ -109,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_who_wants_to_type_is_told_who_does() {
+    fn the_error_of_the_second_who_wants_to_type_names_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let folders = Folders {
             state: folder.path().into(),

@@ -1,13 +1,12 @@
 //! The cache: a folder per image, whole or not there. Of several runs one makes an image and the others wait.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -16,6 +15,7 @@ use super::{ImageError, Used, at, build, catalog, digest};
 use crate::event::{Event, Events};
 use crate::folders::Folders;
 use crate::lab::{Compression, Download, ImageEntry, ImageName, ImageSource, Location, Recipe};
+use crate::locked::{self, Locked, LockedError};
 
 /// The file that says an image is whole.
 const BUILT: &str = "built.toml";
@@ -195,7 +195,7 @@ pub fn forget(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Result
         let name = name.to_string_lossy();
         name.strip_prefix('.')
             .and_then(|name| name.strip_prefix(&key))
-            .is_some_and(|rest| rest.starts_with('.'))
+            .is_some_and(|rest| rest.starts_with('.') && rest != ".lock")
     });
     for file in parts.filter(|file| file.path().is_file()) {
         std::fs::remove_file(file.path()).map_err(at(&file.path()))?;
@@ -219,7 +219,7 @@ struct Work {
     key: String,
     images: PathBuf,
     events: Events,
-    lock: File,
+    _lock: Locked,
 }
 
 impl Work {
@@ -238,31 +238,34 @@ impl Work {
             .create(&images)
             .map_err(at(&images))?;
         let path = images.join(format!(".{key}.lock"));
-        let mut open = OpenOptions::new();
-        open.create(true).truncate(false).write(true).mode(0o644);
-        let lock = open.open(&path).map_err(at(&path))?;
-        let work = Self {
-            what: format!("image {name}"),
-            key,
-            images,
-            events: events.clone(),
-            lock,
-        };
-        let mut told = false;
-        while let Err(error) = flock(&work.lock, FlockOperation::NonBlockingLockExclusive) {
-            if error != rustix::io::Errno::WOULDBLOCK {
-                return Err(at(&path)(error.into()));
+        let what = format!("image {name}");
+        let mut reported = false;
+        let lock = loop {
+            match Locked::take(&path, &locked::verb()) {
+                Ok(lock) => break lock,
+                Err(LockedError::Io { path, source }) => return Err(at(&path)(source)),
+                Err(LockedError::Held { holder }) if !reported => {
+                    reported = true;
+                    let text = format!("waiting for {holder}");
+                    events.send(Event::Busy {
+                        what: what.clone(),
+                        text,
+                    });
+                }
+                Err(LockedError::Held { .. }) => {}
             }
             if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
                 return Err(ImageError::Stopped { name: name.to_string() });
             }
-            if !told {
-                told = true;
-                work.busy("waiting for another run that makes it");
-            }
             std::thread::sleep(TICK);
-        }
-        Ok(work)
+        };
+        Ok(Self {
+            what,
+            key,
+            images,
+            events: events.clone(),
+            _lock: lock,
+        })
     }
 
     fn busy(&self, text: &str) {

@@ -6,6 +6,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::atomic_file;
 use crate::folders::Folders;
 use crate::lab::{ImageName, LabName};
 
@@ -33,15 +34,10 @@ impl Used {
 
     /// Notes it, on disk when this returns.
     pub fn write(&self, folders: &Folders, lab: &LabName) -> io::Result<()> {
-        use std::io::Write;
         let folder = folders.lab(lab);
         Folders::make(&folder)?;
-        let fresh = folder.join("images.new");
         let text = toml::to_string(self).map_err(io::Error::other)?;
-        let mut file = std::fs::File::create(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, folder.join(FILE))
+        atomic_file::replace(&folder.join(FILE), 0o600, text.as_bytes()).map(|_| ())
     }
 
     /// The labs that use `folder` of the cache.

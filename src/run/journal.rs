@@ -8,15 +8,15 @@
 //! JSON> <JSON>`. A line that does not match its sum ends the journal.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::failpoint;
+use crate::atomic_file;
 use crate::folders::Folders;
 use crate::lab::{Connect, HostName};
 use crate::plan::Step;
@@ -159,29 +159,17 @@ impl Journal {
     /// says `what` is under way on `hosts`.
     pub fn begin(folder: &Path, what: &str, hosts: &BTreeMap<HostName, Connect>) -> Result<Self, JournalError> {
         let path = folder.join("journal");
-        let fresh = folder.join("journal.new");
         let io = |doing, path: &Path| {
             let path = path.to_owned();
             move |source| JournalError::Io { doing, path, source }
         };
         Folders::make(folder).map_err(io("create", folder))?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)
-            .map_err(io("create", &fresh))?;
         let record = Record::Began {
             what: what.to_owned(),
             hosts: hosts.clone(),
         };
-        write!(file, "{MAGIC}{VERSION}\n{}", line(&record)).map_err(io("write", &fresh))?;
-        file.sync_all().map_err(io("write", &fresh))?;
-        std::fs::rename(&fresh, &path).map_err(io("replace", &path))?;
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(io("write", folder))?;
+        let text = format!("{MAGIC}{VERSION}\n{}", line(&record));
+        let file = atomic_file::replace(&path, 0o600, text.as_bytes()).map_err(io("replace", &path))?;
         Ok(Self { file, path })
     }
 

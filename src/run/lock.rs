@@ -1,24 +1,19 @@
-//! One run at a time on one lab: an flock(2) that the kernel drops when its holder dies, in a file that says who
-//! holds it.
+//! One run at a time on one lab.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::PathBuf;
-
-use rustix::fs::{FlockOperation, flock};
 
 use crate::folders::Folders;
 use crate::lab::LabName;
+use crate::locked::{Locked, LockedError};
 
 /// The lock of a lab, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    path: PathBuf,
-    _file: File,
+    _file: Locked,
 }
 
-/// The lock cannot be had.
+/// Why the lock of a lab could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another run holds it.
@@ -26,76 +21,49 @@ pub enum LockError {
     Held {
         /// The lab.
         lab: LabName,
-        /// Who holds it, in words.
+        /// The command and process ID of the holder.
         holder: String,
     },
-    /// The file system said no.
-    #[error("cannot lock lab {lab} by {}: {source}", path.display())]
+    /// The lock file cannot be used.
+    #[error("cannot lock lab {lab} by {}", path.display())]
     Io {
         /// The lab.
         lab: LabName,
         /// The lock file.
         path: PathBuf,
-        /// Why it failed.
-        #[source]
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-impl Lock {
-    /// Takes the lock of `lab` for `verb`, or says at once who holds it.
-    pub fn take(folders: &Folders, lab: &LabName, verb: &str) -> Result<Self, LockError> {
-        let folder = folders.state.join("locks");
-        let path = folder.join(lab.as_str());
-        let io = |source| LockError::Io {
-            lab: lab.clone(),
-            path: path.clone(),
-            source,
-        };
-        Folders::make(&folder).map_err(io)?;
-        loop {
-            let mut file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)
-                .map_err(io)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    let mut holder = String::new();
-                    let _ = file.read_to_string(&mut holder);
-                    let holder = if holder.is_empty() {
-                        "another netlab".to_owned()
-                    } else {
-                        holder
-                    };
-                    return Err(LockError::Held {
-                        lab: lab.clone(),
-                        holder,
-                    });
-                }
-                Err(errno) => return Err(io(errno.into())),
-            }
-            // The holder before us removes the file while it still has the lock: make sure that ours is the one
-            // that the next comer will find.
-            let ours = file.metadata().map_err(io)?;
-            match std::fs::metadata(&path) {
-                Ok(found) if found.ino() == ours.ino() && found.dev() == ours.dev() => {}
-                _ => continue,
-            }
-            file.set_len(0).map_err(io)?;
-            write!(file, "`netlab {verb}`, process {}", std::process::id()).map_err(io)?;
-            return Ok(Self { path, _file: file });
+impl LockError {
+    /// What a user can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "wait until it has ended, or end it, then run again",
+            Self::Io { .. } => "check free space and permissions of the state folder (NETLAB_STATE_DIR)",
         }
     }
 }
 
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+impl Lock {
+    /// Takes the lock of `lab` for the command `verb` without waiting; an error names its holder.
+    pub fn take(folders: &Folders, lab: &LabName, verb: &str) -> Result<Self, LockError> {
+        let folder = folders.state.join("locks");
+        let io = |path, source| LockError::Io {
+            lab: lab.clone(),
+            path,
+            source,
+        };
+        Folders::make(&folder).map_err(|source| io(folder.clone(), source))?;
+        match Locked::take(&folder.join(lab.as_str()), verb) {
+            Ok(file) => Ok(Self { _file: file }),
+            Err(LockedError::Held { holder }) => Err(LockError::Held {
+                lab: lab.clone(),
+                holder,
+            }),
+            Err(LockedError::Io { path, source }) => Err(io(path, source)),
+        }
     }
 }
 
@@ -104,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_of_two_runs_is_told_who_holds_the_lab() {
+    fn the_error_of_the_second_run_names_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let folders = Folders {
             state: folder.path().into(),

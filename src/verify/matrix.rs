@@ -1,4 +1,4 @@
-//! Expectations held against the guests' answers, one cell each.
+//! Compares expectations with answers: a cell each.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use super::Expectation;
 use crate::guest::Answer;
 use crate::lab::Asked;
 
-/// What a cell came to.
+/// The result of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -17,18 +17,18 @@ pub enum Verdict {
     Pass,
     /// The opposite of what was expected.
     Fail,
-    /// Should be reached, and some pings were lost.
+    /// Should be reachable, and some pings were lost.
     Lossy,
-    /// Nothing can be said.
+    /// No result: the source could not be asked, or its answer proves nothing.
     Unknown,
 }
 
-/// What came of asking for one address.
+/// The answers about one address.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// What came of the pings that were sent first.
+    /// The pings that were sent first.
     pub answer: Answer,
-    /// Where those filled their packets and did not all come back: what came of small ones.
+    /// Where those were full packets and did not all come back: the small ones sent after them.
     pub small: Option<Answer>,
 }
 
@@ -38,20 +38,22 @@ impl From<Answer> for Reply {
     }
 }
 
-/// The replies of everybody who was asked; of one who could not be asked, why.
+/// The replies by source; for a source that could not be asked, the reason.
 pub type Replies = BTreeMap<Asked, Result<BTreeMap<IpAddr, Reply>, String>>;
 
-/// One question, what was expected and what came.
+/// One question, what was expected and what was answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cell {
     /// The question.
     #[serde(flatten)]
     pub expectation: Expectation,
-    /// What it came to.
+    /// The result.
     pub verdict: Verdict,
-    /// Echo requests sent, where counted.
+    /// How often the question was asked.
+    pub asked: u32,
+    /// Echo requests sent the last time, where counted.
     pub sent: Option<u32>,
-    /// Echo replies received, where counted.
+    /// Echo replies received the last time, where counted.
     pub received: Option<u32>,
     /// Mean round trip in milliseconds, where there was one.
     pub rtt_ms: Option<f64>,
@@ -59,7 +61,7 @@ pub struct Cell {
     pub reason: Option<String>,
     /// Small packets pass and full ones do not.
     pub small_only: bool,
-    /// Where the packets stop, as far as it can be seen on the hosts.
+    /// Where the packets stop, as far as the hosts show it.
     pub cause: Option<String>,
 }
 
@@ -71,60 +73,66 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Holds `expectations` against `replies`; whoever failed or did not answer has unknown cells.
+    /// Compares `expectations` with `replies`; the cells of a source that failed or did not answer are unknown.
     pub fn new(expectations: Vec<Expectation>, replies: &Replies) -> Self {
-        let unknown = |why: &str| Reply::from(Answer::Unknown(why.to_owned()));
         let cells = expectations.into_iter().map(|expectation| {
-            let reply = match replies.get(&expectation.from) {
-                None => unknown("nobody asked it"),
-                Some(Err(error)) => unknown(error),
-                Some(Ok(given)) => given
-                    .get(&expectation.address)
-                    .cloned()
-                    .unwrap_or_else(|| unknown("it gave no answer for this address")),
-            };
+            let reply = reply_to(&expectation, replies);
             cell(expectation, reply)
         });
         Self { cells: cells.collect() }
     }
 
-    /// Every cell is a pass; unknown and lossy cells are not.
+    /// Whether every cell is a pass; unknown and lossy cells are not.
     pub fn is_as_expected(&self) -> bool {
         self.passed() == self.cells.len()
     }
 
-    /// How many cells are a pass.
+    /// Returns how many cells are a pass.
     pub fn passed(&self) -> usize {
         self.cells.iter().filter(|cell| cell.verdict == Verdict::Pass).count()
     }
 }
 
-/// Judges one reply.
-fn cell(expectation: Expectation, Reply { answer, small }: Reply) -> Cell {
+/// The reply to one question.
+pub(super) fn reply_to(expectation: &Expectation, replies: &Replies) -> Reply {
+    let unknown = |why: &str| Reply::from(Answer::Unknown(why.to_owned()));
+    match replies.get(&expectation.from) {
+        None => unknown("it was not asked"),
+        Some(Err(error)) => unknown(error),
+        Some(Ok(given)) => given
+            .get(&expectation.address)
+            .cloned()
+            .unwrap_or_else(|| unknown("it gave no answer for this address")),
+    }
+}
+
+/// Evaluates one reply.
+pub(super) fn cell(expectation: Expectation, Reply { answer, small }: Reply) -> Cell {
     let nothing = |answer: &Answer| matches!(answer, Answer::Counted { received: 0, sent, .. } if *sent > 0);
     let something = |answer: &Answer| matches!(answer, Answer::Counted { received, .. } if *received > 0);
     let (answer, small_only) = match small {
         Some(small) if nothing(&answer) && something(&small) => (small, true),
         _ => (answer, false),
     };
-    let mut cell = judge(expectation, answer);
-    // Lost small packets are another trouble, which has to be seen to first.
+    let mut cell = evaluate(expectation, answer);
+    // Lost small packets are another fault, which comes first.
     if small_only && cell.verdict == Verdict::Pass && cell.expectation.reach {
         cell.verdict = Verdict::Fail;
         cell.small_only = true;
-        cell.reason = Some("small packets pass, full ones do not: an MTU on the way is too small".to_owned());
+        cell.reason = Some("small packets pass, full ones do not: the path MTU is too small".to_owned());
     }
     cell
 }
 
-/// Judges one answer.
-fn judge(expectation: Expectation, answer: Answer) -> Cell {
+/// Evaluates one answer.
+fn evaluate(expectation: Expectation, answer: Answer) -> Cell {
     let (sent, received, rtt_ms) = match answer {
         Answer::Counted { sent, received, rtt_ms } => (sent, received, rtt_ms),
         Answer::Unknown(reason) => {
             return Cell {
                 expectation,
                 verdict: Verdict::Unknown,
+                asked: 1,
                 sent: None,
                 received: None,
                 rtt_ms: None,
@@ -137,18 +145,25 @@ fn judge(expectation: Expectation, answer: Answer) -> Cell {
     let (verdict, reason) = if sent == 0 || received > sent {
         (
             Verdict::Unknown,
-            Some(format!("{received} replies to {sent} pings prove nothing")),
+            Some(format!(
+                "{received} replies to {sent} pings: the answer contradicts itself"
+            )),
         )
     } else if expectation.reach {
         match received {
             0 => (Verdict::Fail, Some(format!("no reply to {sent} pings"))),
-            _ if received < sent => (Verdict::Lossy, Some(format!("{received} of {sent} pings answered"))),
+            _ if received < sent => (
+                Verdict::Lossy,
+                Some(format!("{received} of {sent} pings were answered")),
+            ),
             _ => (Verdict::Pass, None),
         }
     } else if received > 0 {
         (
             Verdict::Fail,
-            Some(format!("should be isolated, yet {received} of {sent} pings answered")),
+            Some(format!(
+                "should be isolated, but {received} of {sent} pings were answered"
+            )),
         )
     } else {
         (Verdict::Pass, None)
@@ -156,6 +171,7 @@ fn judge(expectation: Expectation, answer: Answer) -> Cell {
     Cell {
         expectation,
         verdict,
+        asked: 1,
         sent: Some(sent),
         received: Some(received),
         rtt_ms,
@@ -169,7 +185,7 @@ fn judge(expectation: Expectation, answer: Answer) -> Cell {
 pub(super) mod tests {
     use super::*;
 
-    /// A matrix of `a` asking `b`, with one answer.
+    /// A matrix in which `a` pings `b`, with one answer.
     pub fn one(reach: bool, answer: Option<Result<Answer, &str>>) -> Matrix {
         let address: IpAddr = "10.0.0.2".parse().unwrap();
         let from = Asked::Vm("a".parse().unwrap());
@@ -248,7 +264,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn loss_at_both_sizes_is_loss_and_silence_at_both_is_silence() {
+    fn loss_at_both_sizes_is_lossy_and_silence_at_both_is_a_failure() {
         assert_eq!(both_sizes(1, 2).verdict, Verdict::Lossy);
         assert_eq!(both_sizes(1, 1).verdict, Verdict::Lossy);
         assert_eq!(both_sizes(0, 1).verdict, Verdict::Lossy);
@@ -265,5 +281,6 @@ pub(super) mod tests {
             (Some("a"), Some("pass"))
         );
         assert_eq!(cell["rtt_ms"].as_f64(), Some(0.42));
+        assert_eq!(cell["asked"].as_u64(), Some(1));
     }
 }

@@ -1,30 +1,17 @@
-//! The matrix as one HTML file that needs no other: no script, no font, no picture from anywhere.
+//! The matrix as one self-contained HTML file: no script, font or picture from elsewhere.
 
 use std::fmt::Write as _;
 
-use super::report::{Square, plain, word};
-use super::{Matrix, Verdict};
+use super::{Grid, LEGEND, explanation, label, printable, summary};
+use crate::verify::{Matrix, Verdict};
 
-const STYLE: &str = "\
-:root { color-scheme: light dark; --line: #8884; --ok: #2e7d3233; --bad: #c6282840; --odd: #f9a82540; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem; max-width: 72rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { border: 1px solid var(--line); padding: .3rem .7rem; text-align: center; white-space: nowrap; }
-tbody th { text-align: right; } thead th { font-weight: 600; }
-.pass { background: var(--ok); } .fail { background: var(--bad); font-weight: 600; }
-.lossy, .unknown { background: var(--odd); }
-dt { margin-top: .7rem; font-weight: 600; } dd { margin-left: 1.5rem; }
-code { font-family: ui-monospace, monospace; }
-.legend { color: #888; font-size: .9rem; }
-";
+const STYLE: &str = include_str!("style.css");
 
-/// The report of `lab`; `drift` is what `up` would do, a line a step.
+/// Returns the report of `lab` as one page; `drift` is what `up` would do, one step per item.
 pub fn html(lab: &str, drift: &[String], matrix: &Matrix) -> String {
-    let Square { rows, columns, cells } = Square::of(matrix);
-    let (lab, passed, all) = (escape(lab), matrix.passed(), matrix.cells.len());
-    let verdict = if passed == all && drift.is_empty() {
+    let Grid { rows, columns, cells } = Grid::of(matrix);
+    let (lab, summary) = (escape(lab), summary(matrix));
+    let verdict = if matrix.is_as_expected() && drift.is_empty() {
         "as described"
     } else {
         "not as described"
@@ -33,7 +20,7 @@ pub fn html(lab: &str, drift: &[String], matrix: &Matrix) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>netlab verify {lab}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>Lab {lab} is {verdict}</h1>\n\
-         <p>{passed} of {all} answers as expected.</p>\n"
+         <p>{summary}</p>\n"
     );
     // Writing to a `String` cannot fail.
     if !rows.is_empty() {
@@ -48,19 +35,18 @@ pub fn html(lab: &str, drift: &[String], matrix: &Matrix) -> String {
                 match cells.get(&(from.clone(), *to)) {
                     None => out.push_str("<td>–</td>"),
                     Some(cell) => {
-                        let words: Vec<&str> = cell.reason.iter().chain(&cell.cause).map(String::as_str).collect();
-                        let (class, word) = (class(cell.verdict), escape(&word(cell)));
-                        let title = escape(&words.join("; "));
-                        let _ = write!(out, "<td class=\"{class}\" title=\"{title}\">{word}</td>");
+                        let (class, label) = (class(cell.verdict), escape(&label(cell)));
+                        let title = escape(&explanation(cell).join("; "));
+                        let _ = write!(out, "<td class=\"{class}\" title=\"{title}\">{label}</td>");
                     }
                 }
             }
             out.push_str("</tr>\n");
         }
-        out.push_str(
-            "</tbody>\n</table></div>\n<p class=\"legend\">ok: reached, round trip in ms · apart: not reached, as \
-             expected · FAIL: the opposite of what is expected · MTU: only small packets pass · lossy: replies/pings \
-             · ?: nothing can be said · –: not asked</p>\n",
+        let legend = LEGEND.join(" · ");
+        let _ = write!(
+            out,
+            "</tbody>\n</table></div>\n<p class=\"legend\">{legend} · –: not probed</p>\n"
         );
     }
     let bad: Vec<_> = matrix
@@ -69,13 +55,13 @@ pub fn html(lab: &str, drift: &[String], matrix: &Matrix) -> String {
         .filter(|cell| cell.verdict != Verdict::Pass)
         .collect();
     if !bad.is_empty() {
-        out.push_str("<h2>What is not as expected</h2>\n<dl>\n");
+        out.push_str("<h2>Not as expected</h2>\n<dl>\n");
         for cell in bad {
             let asked = &cell.expectation;
             let head = format!("{} → {} ({})", asked.from, asked.to, asked.address);
             let _ = writeln!(out, "<dt>{}</dt>", escape(&head));
-            for words in cell.reason.iter().chain(&cell.cause) {
-                let _ = writeln!(out, "<dd>{}</dd>", escape(words));
+            for text in explanation(cell) {
+                let _ = writeln!(out, "<dd>{}</dd>", escape(&text));
             }
         }
         out.push_str("</dl>\n");
@@ -100,9 +86,9 @@ fn class(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Text as HTML shows it, in an attribute, too.
+/// Escapes text for an element or an attribute.
 fn escape(text: &str) -> String {
-    plain(text)
+    printable(text)
         .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -111,11 +97,11 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::matrix::tests::{counted, one};
     use super::*;
+    use crate::verify::matrix::tests::{counted, one};
 
     #[test]
-    fn the_matrix_its_failures_and_the_drift_are_in_one_file_that_asks_for_no_other() {
+    fn one_file_has_the_matrix_its_failures_and_the_drift_and_loads_no_other() {
         let text = html("lab", &["node1: start vm1".to_owned()], &one(true, counted(2, 0)));
         assert!(
             text.contains("Lab lab is not as described") && text.contains("0 of 1"),
@@ -126,14 +112,14 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("<code>node1: start vm1</code>"), "{text}");
-        for asks in ["http:", "https:", "<script", "<link", "src="] {
-            assert!(!text.contains(asks), "{asks}");
+        for load in ["http:", "https:", "<script", "<link", "src="] {
+            assert!(!text.contains(load), "{load}");
         }
         assert!(html("lab", &[], &one(true, counted(2, 2))).contains("Lab lab is as described"));
     }
 
     #[test]
-    fn what_a_guest_said_is_text() {
+    fn a_guests_output_is_escaped() {
         let text = html("lab", &[], &one(true, Some(Err("\"><script>&\u{1b}"))));
         assert!(text.contains("&quot;&gt;&lt;script&gt;&amp; "), "{text}");
         assert!(!text.contains("<script"), "{text}");
