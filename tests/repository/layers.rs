@@ -8,6 +8,8 @@ use crate::sources::{self, Source};
 /// Each module of `src`, lowest layer first, with the modules it may import. A row names only rows above it, so
 /// modules that keep to the table cannot import each other in a circle.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("atomic_file", &[]),
+    ("locked", &[]),
     ("lab", &[]),
     ("topology", &["lab"]),
     ("state", &["lab", "topology"]),
@@ -18,16 +20,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("transport", &["lab", "folders"]),
     ("linux", &["lab", "state", "plan", "transport"]),
     ("guest", &["lab", "state", "folders"]),
-    ("image", &["lab", "folders", "event"]),
+    ("image", &["atomic_file", "locked", "lab", "folders", "event"]),
     ("libvirt", &["lab", "state", "plan", "folders", "transport", "guest"]),
     (
         "emulated",
-        &["lab", "state", "plan", "folders", "transport", "linux", "libvirt"],
+        &["atomic_file", "lab", "state", "plan", "folders", "transport", "linux", "libvirt"],
     ),
     ("script", &["lab", "state", "plan", "linux", "libvirt"]),
     (
         "host",
         &[
+            "locked",
             "lab",
             "state",
             "plan",
@@ -42,7 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["lab", "topology", "state", "guest"]),
-    ("run", &["lab", "state", "plan", "folders", "event", "host"]),
+    ("run", &["atomic_file", "locked", "lab", "state", "plan", "folders", "event", "host"]),
     (
         "ops",
         &[
