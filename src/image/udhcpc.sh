@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC2154 # udhcpc sets interface, ip, mask, router, dns
 # What udhcpc calls: $1 is the event, the lease is in the environment.
 case $1 in
 deconfig)

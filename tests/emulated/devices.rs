@@ -9,7 +9,7 @@ use netlab::plan::{Step, plan};
 use netlab::state::survey::VLAN_FILTERING;
 use netlab::state::{HostState, Machine, MachineKind, MachineNic, Site, localhost};
 
-use crate::bench::{Bench, ip, name, nic};
+use super::bench::{Bench, ip, name, nic};
 
 fn end(machine: &str, port: &str) -> CableEnd {
     CableEnd {
@@ -92,7 +92,11 @@ fn converge(bench: &Bench, wanted: HostState) {
 /// What `from` hears from `to`: echo requests sent and replies received.
 fn ping(bench: &Bench, from: &str, to: &str) -> netlab::guest::Answer {
     let to = to.parse().unwrap();
-    bench.rig.ping(&bench.lab, &Asked::Router(name(from)), &[to]).unwrap()[&to].clone()
+    bench
+        .emulator
+        .ping(&bench.lab, &Asked::Router(name(from)), &[to])
+        .unwrap()[&to]
+        .clone()
 }
 
 fn answers(bench: &Bench, from: &str, to: &str) -> bool {
@@ -118,7 +122,12 @@ fn routers_at_a_switch_are_made_used_observed_and_removed_without_a_trace() {
     assert!(answers(&bench, "shed", "192.168.99.1") && answers(&bench, "home", "192.168.99.2"));
     assert!(answers(&bench, "shed", "203.0.113.1"), "the address outside");
     assert!(!answers(&bench, "shed", "203.0.113.2") && !answers(&bench, "home", "10.0.1.1"));
-    assert!(bench.rig.ping(&bench.lab, &Asked::Router(name("nobody")), &[]).is_err());
+    assert!(
+        bench
+            .emulator
+            .ping(&bench.lab, &Asked::Router(name("nobody")), &[])
+            .is_err()
+    );
 
     converge(&bench, HostState::default());
     assert_eq!(bench.traces(), before);
@@ -218,7 +227,7 @@ fn a_switch_with_vlans_lets_pass_what_its_ports_say_or_is_refused_where_the_kern
             .collect(),
         ..HostState::default()
     };
-    let survey = bench.rig.survey(&bench.lab).unwrap();
+    let survey = bench.emulator.survey(&bench.lab).unwrap();
     if survey.missing_modules.contains(VLAN_FILTERING) {
         // What it does where it can is shown in tier 6, too.
         let steps: Vec<Step> = plan(&Site::new(), &site(wanted.clone()))

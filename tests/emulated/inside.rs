@@ -10,7 +10,7 @@ use netlab::plan::Step;
 use netlab::transport::{Cmd, LocalShell, Shell};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, kill, libvirt_daemon, name, namesakes, wait_until};
+use super::bench::{Bench, kill, libvirt_daemon, name, namesakes, wait_until};
 
 #[test]
 fn a_machine_has_folders_and_links_of_its_own_and_netlabs_files() {

@@ -10,7 +10,7 @@ use netlab::lab::HostName;
 use netlab::plan::Step;
 use netlab::state::HostState;
 
-use crate::bench::{Bench, PATIENCE, cable, desired, ip, kill, name, steps_to, wait_until};
+use super::bench::{Bench, PATIENCE, cable, desired, ip, kill, name, steps_to, wait_until};
 
 #[test]
 fn a_machine_whose_init_was_killed_is_dead_and_is_removed_and_made_anew() {
@@ -80,7 +80,7 @@ fn machines_are_made_and_removed_side_by_side() {
 
     let both = |step: fn(HostName) -> Step| [step(name("node1")), step(name("node2"))];
     for steps in [both(Step::CreateMachine), both(Step::RemoveMachine)] {
-        bench.rig.apply(&bench.lab, &steps, &Meeting::default()).unwrap();
+        bench.emulator.apply(&bench.lab, &steps, &Meeting::default()).unwrap();
     }
     assert_eq!(bench.observe(), HostState::default());
 }
@@ -102,7 +102,7 @@ fn a_step_that_is_not_in_the_journal_is_not_done() {
         return;
     };
     let steps = [Step::CreateMachine(name("node1"))];
-    assert_eq!(bench.rig.apply(&bench.lab, &steps, &Full).unwrap_err().len(), 1);
+    assert_eq!(bench.emulator.apply(&bench.lab, &steps, &Full).unwrap_err().len(), 1);
     assert_eq!(bench.observe(), HostState::default());
 }
 

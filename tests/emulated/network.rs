@@ -6,7 +6,7 @@ use std::fs;
 use netlab::plan::Step;
 use netlab::state::HostState;
 
-use crate::bench::{Bench, cable, desired, ip, name, namesakes, nic, steps_to, with_address};
+use super::bench::{Bench, cable, desired, ip, name, namesakes, nic, steps_to, with_address};
 
 #[test]
 fn two_machines_and_a_cable_are_made_used_observed_and_removed() {

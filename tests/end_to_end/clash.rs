@@ -1,6 +1,6 @@
 //! FAULTS 4, 11, 12, 32 and 40: what others have on a host, and what stood there before.
 
-use crate::local::Local;
+use super::local::Local;
 
 const NETWORK: &str = r#"
 [networks.service]

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use crate::bench::{Bench, EMPTY, GUEST, said};
+use crate::support::lab::{Bench, EMPTY, GUEST, said};
 
 fn journal(bench: &Bench) -> PathBuf {
     bench.state().join("labs").join(&bench.name).join("journal")

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::bench::{Bench, EMPTY, GUEST};
+use crate::support::lab::{Bench, EMPTY, GUEST};
 
 const SECOND: &str = "[vms.vm2]\nmemory = \"96MiB\"\nnics = [{ network = \"service\" }]\n";
 

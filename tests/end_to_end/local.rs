@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::Output;
 
-use crate::bench::{Bench, said};
+use crate::support::lab::{Bench, said};
 
 const MACHINE: &str = r#"
 name = "LABNAME"

@@ -1,10 +1,10 @@
 //! FAULTS 33, 34 and 50: what a host has not got, said before anything is changed.
 
-use std::io::Write as _;
 use std::process::Command;
 
-use crate::bench::{Bench, EMPTY};
-use crate::local::Local;
+use super::local::Local;
+use crate::support::lab::{Bench, EMPTY};
+use crate::support::skip;
 
 /// FAULTS 33.
 #[test]
@@ -39,10 +39,8 @@ fn a_program_that_is_missing_on_one_host_is_said_of_that_host_before_any_change(
                   rm -f /usr/bin/ip /usr/sbin/ip";
     let layer = bench.enter("node1").args(["sh", "-c", script]).output().unwrap();
     if !layer.status.success() {
-        eprintln!(
-            "SKIPPED: {test}: no overlay here: {}",
-            String::from_utf8_lossy(&layer.stderr).trim()
-        );
+        let why = String::from_utf8_lossy(&layer.stderr);
+        skip(test, &format!("no overlay here: {}", why.trim()));
         return;
     }
     bench.write(&two.replace("10.0.1.", "10.0.2."));
@@ -65,7 +63,7 @@ fn a_kernel_without_vlans_is_refused_with_the_modules_name() {
     };
     let there = Command::new("modprobe").args(["-n", "8021q"]).output();
     if std::path::Path::new("/proc/net/vlan").exists() || there.is_ok_and(|output| output.status.success()) {
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: this kernel has 802.1Q");
+        skip(test, "this kernel has 802.1Q");
         return;
     }
     let said = bench.bad(&["up", bench.file()], 1);

@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, EMPTY};
+use crate::support::lab::{Bench, EMPTY};
 
 /// Does the damage twice: once mended by `up`, once cleaned by `down`.
 fn mended_and_cleaned(test: &str, tag: &str, text: &str, damage: impl Fn(&Bench)) {

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
+use crate::support::lab::Bench;
+use crate::support::skip;
 
 /// Everything that a host of this kernel can be asked for, on two emulated hosts.
 const HOSTS: &str = r#"
@@ -142,8 +143,7 @@ fn a_guest_with_cloud_init_gets_its_seed_disk_from_the_script_too() {
         return;
     };
     if Command::new("xorriso").arg("-version").output().is_err() {
-        // Past the capture of test output.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: xorriso is not installed");
+        skip(test, "xorriso is not installed");
         return;
     }
     // Nothing boots from it, and nothing has to.

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::bench::{Bench, EMPTY, GUEST};
+use crate::support::lab::{Bench, EMPTY, GUEST};
 
 /// Stops `up` by `signal` once it has said `word`; it must end with `status` and say how to go on.
 fn stopped(bench: &Bench, word: &str, signal: Signal, status: i32) {

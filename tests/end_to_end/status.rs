@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::bench::{Bench, EMPTY};
-use crate::local::Local;
+use super::local::Local;
+use crate::support::lab::{Bench, EMPTY};
 
 #[test]
 fn all_labs_are_listed_with_how_much_of_them_is_there() {

@@ -1,6 +1,6 @@
 //! The straight line of `labs/quickstart.toml`.
 
-use crate::bench::{Bench, EMPTY, quickstart};
+use crate::support::lab::{Bench, EMPTY, quickstart};
 
 #[test]
 fn the_quickstart_comes_up_answers_and_goes_without_a_trace() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::bench::{Bench, quickstart};
+use crate::support::lab::{Bench, quickstart};
 
 /// The quickstart with one guest on each of its hosts.
 fn two_guests() -> String {

@@ -1,6 +1,6 @@
 //! FAULTS 30 and 31 at the command line: what is wrong in a file or an argument changes nothing.
 
-use crate::bench::{Bench, EMPTY};
+use crate::support::lab::{Bench, EMPTY};
 
 #[test]
 fn an_invalid_lab_is_refused_with_every_problem_and_status_2() {

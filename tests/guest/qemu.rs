@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use netlab::guest::{Console, ConsoleError};
 
-use crate::initramfs::Boot;
+use super::initramfs::Boot;
 
 /// A running guest; dropped, it is gone.
 pub struct Guest {

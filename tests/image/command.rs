@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
 
-use crate::fetch::{content, sha256};
-use crate::server::{Act, Server};
+use super::fetch::{content, sha256};
+use crate::support::server::{Act, Server};
 
 fn netlab(cache: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin!("netlab"));

@@ -16,7 +16,8 @@ use netlab::lab::{
 };
 use sha2::Digest as _;
 
-use crate::server::{Act, Asked, Server};
+use crate::support::server::{Act, Asked, Server};
+use crate::support::skip;
 
 /// A megabyte that does not compress to nothing.
 pub fn content() -> Vec<u8> {
@@ -539,11 +540,9 @@ impl SmallDisk {
         if mount.is_ok_and(|output| output.status.success()) {
             return Some(Self(folder));
         }
-        // Past the capture of a passing test's output.
-        let why = "a tmpfs cannot be mounted here";
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: a_full_disk_leaves_nothing_half_written: {why}"
+        skip(
+            "a_full_disk_leaves_nothing_half_written",
+            "a tmpfs cannot be mounted here",
         );
         None
     }

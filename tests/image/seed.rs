@@ -1,10 +1,11 @@
 //! A seed disk is one that others can read: the kernel's own ISO 9660 through a loop mount, and 7-Zip.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use netlab::libvirt::seed::{Seed, SeedNic, user_data};
+
+use crate::support::skip;
 
 fn seed() -> Seed {
     Seed {
@@ -62,10 +63,7 @@ fn linux_mounts_it_and_finds_the_files_by_their_real_names() {
         .unwrap();
     if !mount.status.success() {
         let why = String::from_utf8_lossy(&mount.stderr);
-        println!(
-            "SKIPPED: linux_mounts_it_and_finds_the_files_by_their_real_names: {}",
-            why.trim()
-        );
+        skip("linux_mounts_it_and_finds_the_files_by_their_real_names", why.trim());
         return;
     }
     let result = std::panic::catch_unwind(|| same(&mounted));
@@ -85,10 +83,7 @@ fn xorriso_reads_it_back() {
         .arg(&out)
         .output();
     let Ok(read) = read else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: xorriso_reads_it_back: xorriso is not installed"
-        );
+        skip("xorriso_reads_it_back", "xorriso is not installed");
         return;
     };
     let said = String::from_utf8_lossy(&read.stderr);

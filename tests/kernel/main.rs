@@ -13,5 +13,8 @@ mod floating;
 mod links;
 mod namespace;
 mod settings;
+#[allow(dead_code, reason = "other tiers use more of it")]
+#[path = "../support/mod.rs"]
+mod support;
 mod survey;
 mod uplink;

@@ -1,7 +1,6 @@
 //! Throw-away network namespaces, and what the tests say to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,6 +12,8 @@ use netlab::state::{Link, LinkKind, NicConfig, Uplink};
 use netlab::transport::cmd::{Cmd, CmdError, Output, Shell};
 use netlab::transport::{LocalShell, NamespaceShell};
 use serde_json::Value;
+
+pub use crate::support::skip;
 
 /// A network namespace that ends with the test.
 pub struct Namespace {
@@ -151,11 +152,6 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = LocalShell.run(&Cmd::new(["ip", "netns", "del", &self.name]));
     }
-}
-
-/// Says that a test cannot run here; past the capture of test output, which would hide it in a test that passes.
-pub fn skip(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
 }
 
 /// A shell in which netlab is killed while its first `ip -batch` is under way: only so many lines take effect.

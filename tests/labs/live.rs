@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::bench::Bench;
+use crate::support::lab::Bench;
 
 /// How often the guests are asked: one whose processor was away for a second calls a late answer a lost one, which is
 /// how busy machines are, not the lab. Only the last answer counts.

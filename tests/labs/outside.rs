@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::live::{cells, live, remember_sources, sources};
+use super::live::{cells, live, remember_sources, sources};
 
 const WORLD: &str = "203.0.113.1";
 

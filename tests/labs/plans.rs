@@ -4,8 +4,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::bench::Bench;
-use crate::live::labs;
+use super::live::labs;
+use crate::support::lab::Bench;
 
 /// A user without any right, `nobody`.
 const NOBODY: &str = "65534";

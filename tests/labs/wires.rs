@@ -1,7 +1,7 @@
 //! Labs that stay among themselves: one wire, a switch, a gateway on every host.
 
-use crate::bench::Bench;
-use crate::live::{cells, live};
+use super::live::{cells, live};
+use crate::support::lab::Bench;
 
 #[test]
 fn flat_hosts_and_guests_share_one_wire_and_management_goes_on() {

@@ -1,7 +1,6 @@
 //! A private libvirt daemon: what every test here stands on.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +16,8 @@ use netlab::libvirt::domain_xml::Template;
 use netlab::state::{Accel, Domain, DomainName, DomainNic};
 use netlab::transport::{Cmd, NamespaceShell, Shell};
 use tempfile::TempDir;
+
+use crate::support::{installed, kept, skip};
 
 /// How long anything here may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -63,7 +64,7 @@ impl Daemon {
     /// A daemon that runs QEMU as root, or none where there cannot be one.
     pub fn new(test: &str) -> Option<Self> {
         // What it learns of QEMU is kept between tests and runs.
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("daemon-cache");
+        let cache = kept("daemon-cache");
         Self::start(test, AS_ROOT, Some(&cache))
     }
 
@@ -73,18 +74,13 @@ impl Daemon {
     }
 
     fn start(test: &str, qemu: &str, cache: Option<&Path>) -> Option<Self> {
-        let there = |program: &str| {
-            ["/usr/sbin", "/usr/bin"]
-                .iter()
-                .any(|f| Path::new(f).join(program).is_file())
-        };
         let missing = ["libvirtd", "virtlogd", "qemu-img", "qemu-system-x86_64"];
-        if let Some(program) = missing.iter().find(|program| !there(program)) {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: needs {program}");
+        if let Some(program) = missing.iter().find(|program| !installed(program)) {
+            skip(test, &format!("needs {program}"));
             return None;
         }
         if !rustix::process::geteuid().is_root() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: needs root");
+            skip(test, "needs root");
             return None;
         }
         let folder = tempfile::Builder::new().prefix("nld").tempdir_in("/var/tmp").unwrap();

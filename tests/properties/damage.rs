@@ -7,7 +7,7 @@ use netlab::state::{HostState, LinkKind, Site, localhost};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::labs::emulated;
+use super::labs::emulated;
 
 /// One thing that happens, to an object picked by the index.
 #[derive(Debug, Clone)]

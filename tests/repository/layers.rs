@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::sources::{self, Source};
+use crate::support::sources::{self, Source};
 
 /// Each module of `src`, lowest layer first, with the modules it may import. A row names only rows above it, so
 /// modules that keep to the table cannot import each other in a circle.
@@ -24,7 +24,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("libvirt", &["lab", "state", "plan", "folders", "transport", "guest"]),
     (
         "emulated",
-        &["atomic_file", "lab", "state", "plan", "folders", "transport", "linux", "libvirt"],
+        &[
+            "atomic_file",
+            "lab",
+            "state",
+            "plan",
+            "folders",
+            "transport",
+            "linux",
+            "libvirt",
+        ],
     ),
     ("script", &["lab", "state", "plan", "linux", "libvirt"]),
     (
@@ -45,7 +54,19 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("verify", &["lab", "topology", "state", "guest"]),
-    ("run", &["atomic_file", "locked", "lab", "state", "plan", "folders", "event", "host"]),
+    (
+        "run",
+        &[
+            "atomic_file",
+            "locked",
+            "lab",
+            "state",
+            "plan",
+            "folders",
+            "event",
+            "host",
+        ],
+    ),
     (
         "ops",
         &[
@@ -291,4 +312,10 @@ fn the_reader_finds_grouped_and_nested_imports_but_no_comments() {
         .collect();
     let expected = [(3, "host"), (4, "lab"), (6, "plan")].map(|(line, to)| (line, to.to_owned()));
     assert_eq!(found, expected);
+}
+
+#[test]
+fn items_compiled_for_tests_are_blanked_and_the_rest_is_kept() {
+    let text = "use a;\n#[cfg(test)]\nuse b;\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    fn f() {\n    }\n}\nuse c;\n";
+    assert_eq!(sources::blank_tests(text), "use a;\n\n\n\n\n\n\n\n\nuse c;\n");
 }

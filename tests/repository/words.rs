@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::sources::{self, Source};
+use crate::support::sources::{self, Source};
 
 /// Where the words are searched.
 const PLACES: &[&str] = &[

@@ -4,8 +4,11 @@ use crate::machines::{Machines, said};
 
 /// Stands before timeout(1), by which netlab runs every command: counts them, and at one of them ends all connections,
 /// before the command is run or when its answer is on its way.
+/// Commands may run at the same time: each has a number of its own.
 const CUT: &str = r#"#!/bin/sh
+exec 9>/run/cut/lock; flock 9
 count=$(($(cat /run/cut/count) + 1)); echo "$count" >/run/cut/count
+exec 9>&-
 [ "$count" = "$(cat /run/cut/at)" ] || exec /usr/bin/timeout "$@"
 [ "$(cat /run/cut/when)" = before ] || /usr/bin/timeout "$@"
 pkill -KILL -f '^sshd[^ ]*: root'
@@ -62,7 +65,7 @@ fn cut(machines: &Machines, arguments: &[&str], at: u32) -> Option<String> {
     set(machines, at, when);
     let output = machines.output(arguments);
     let count: u32 = machines
-        .run("node1", &["cat", "/run/cut/count"])
+        .run("node1", &["flock", "/run/cut/lock", "cat", "/run/cut/count"])
         .trim()
         .parse()
         .unwrap();
@@ -106,6 +109,7 @@ fn an_up_whose_way_is_cut_at_any_command_is_set_right_by_up_or_by_down() {
 }
 
 #[test]
+#[ignore = "soak: every command of a down"]
 fn a_down_whose_way_is_cut_at_any_command_is_set_right_by_down() {
     let Some(machines) = machines("cut down") else { return };
     let lab = machines.lab();

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::files::guest_files;
 use crate::machines::{Machines, kill};
 use crate::sshd::{skip, wait_until};
+use crate::support::guest_disk::guest_files;
 
 const FOLDER: &str = "/var/lib/libvirt/images/netlab-images";
 

@@ -8,19 +8,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use netlab::emulated::{Emulator, init_pid};
-use netlab::folders::Folders;
-use netlab::host::Host;
-use netlab::lab::{Cable, CableEnd, HostName, LabName};
+use netlab::lab::{Cable, CableEnd, HostName};
 use netlab::plan::Step;
 use netlab::state::{Machine, MachineKind, MachineNic};
 use netlab::transport::{Cmd, NamespaceShell, Shell};
 use rustix::process::{Signal, kill_process};
 
-use crate::sshd::{Keyring, children, skip, sshd_config, wait_until};
+use crate::sshd::{Keyring, children, sshd_config, wait_until};
+use crate::support::kept;
+use crate::support::machines::Machines as Emulated;
 
 pub const NODES: [&str; 2] = ["node1", "node2"];
 
@@ -29,35 +28,16 @@ pub struct Machines {
     pub keyring: Keyring,
     /// The lab that is brought up over ssh.
     pub name: String,
-    rig: Emulator,
-    rig_lab: LabName,
-    folders: Folders,
-    _state: tempfile::TempDir,
+    emulated: Emulated,
 }
 
 impl Machines {
     pub fn new(test: &str) -> Option<Self> {
-        let daemon = ["libvirtd", "virtqemud"]
-            .iter()
-            .any(|daemon| Path::new("/usr/sbin").join(daemon).is_file());
-        if !daemon {
-            skip(test, "needs libvirtd or virtqemud");
-            return None;
-        }
         let keyring = Keyring::new(test)?;
-        let state = tempfile::tempdir_in("/var/tmp").unwrap();
-        let folders = Folders {
-            state: state.path().to_owned(),
-            cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated-cache"),
-        };
-        let short: String = test.chars().filter(char::is_ascii_alphabetic).take(8).collect();
         let machines = Self {
-            rig: Emulator::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap(),
-            rig_lab: format!("r{}-{short}", std::process::id()).parse().unwrap(),
-            name: format!("s{}-{short}", std::process::id()),
+            emulated: Emulated::new(test)?,
+            name: format!("s{}", std::process::id()),
             keyring,
-            folders,
-            _state: state,
         };
         machines.wire();
         for node in NODES {
@@ -118,19 +98,11 @@ impl Machines {
             all.iter()
                 .map(|(name, machine)| Step::ConfigureMachine(host(name), machine.clone())),
         );
-        self.apply(&steps).unwrap();
-    }
-
-    fn apply(&self, steps: &[Step]) -> Result<(), String> {
-        let result = self.rig.apply(&self.rig_lab, steps, &());
-        result.map_err(|errors| {
-            let lines = errors.iter().map(|error| format!("{error}: {}", error.source));
-            lines.collect::<Vec<_>>().join("; ")
-        })
+        self.emulated.apply(&steps).unwrap();
     }
 
     pub fn pid(&self, machine: &str) -> u32 {
-        init_pid(&self.rig_lab, &host(machine)).expect("init runs")
+        self.emulated.pid(&host(machine))
     }
 
     /// A command on one of the machines, past ssh.
@@ -281,10 +253,6 @@ impl Drop for Machines {
                 eprintln!("{node}'s sshd: {tail:#?}");
             }
         }
-        let machines = ["ctl", "node1", "node2"];
-        let steps: Vec<Step> = machines.iter().map(|name| Step::RemoveMachine(host(name))).collect();
-        let _ = self.apply(&steps);
-        let _ = fs::remove_dir_all(self.folders.lab(&self.rig_lab));
     }
 }
 
@@ -307,7 +275,7 @@ pub fn address(node: &str) -> &'static str {
 
 /// The cache with the built image, as other tests have it.
 pub fn cache() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+    kept("cache")
 }
 
 fn host(name: &str) -> HostName {

@@ -9,13 +9,14 @@
 mod cut;
 mod disks;
 mod doctor;
-#[path = "../vga/files.rs"]
-mod files;
 mod keys;
 mod labs;
 mod machines;
 mod services;
 mod shell;
 mod sshd;
+#[allow(dead_code, reason = "other tiers use more of it")]
+#[path = "../support/mod.rs"]
+mod support;
 mod takeover;
 mod trips;

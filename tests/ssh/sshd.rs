@@ -1,15 +1,15 @@
 //! An sshd of the test's own, with keys, known_hosts and ssh_config of its own.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use netlab::transport::ssh::{Session, Settings, SshError, SshShell};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
+
+pub use crate::support::{skip, wait_until};
 
 /// Keys and files of one test.
 pub struct Keyring {
@@ -233,19 +233,4 @@ pub fn children(parent: u32) -> Vec<Pid> {
             .flatten()
     })
     .collect()
-}
-
-/// Says that a test cannot run here; past the capture of test output, which would hide it in a test that passes.
-pub fn skip(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
-}
-
-/// Gives up only after what no machine takes, however busy.
-#[track_caller]
-pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(180), "still waiting: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -2,15 +2,15 @@
 //! on every host. It has no NFT_NAT, so the ways out are left out here; the labs `nat` and `snat-floating` show them.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
-use crate::files::guest_files;
 use crate::kernel;
 use crate::labs::{LOOK, VERIFY, WITHIN, cells};
+use crate::support::guest_disk::guest_files;
+use crate::support::skip;
 
 /// The lab without what needs NAT.
 fn without_ways_out() -> Table {
@@ -70,20 +70,20 @@ fn comes_and_goes(test: &str, lab: &Table, options: &str, within: Duration) {
 }
 
 #[test]
+#[ignore = "soak: QEMU inside a user-mode Linux"]
 fn the_cloud_comes_up_over_trunk_and_access_ports_and_everybody_reaches_whom_they_must() {
     comes_and_goes("the_cloud_comes_up", &without_ways_out(), "", WITHIN);
 }
 
 /// The experiment with guests like its own: Linux for i686 on an IDE disk, typed to and read from a screen.
 #[test]
-#[ignore = "half an hour in a user-mode Linux, where every key takes a quarter of a second"]
+#[ignore = "soak: half an hour in a user-mode Linux, where every key takes a quarter of a second"]
 fn the_cloud_comes_up_with_guests_that_have_only_a_screen() {
     let test = "the_cloud_comes_up_with_screens";
     let disk = match guest_files() {
         Ok(files) => files.join("shell.img"),
         Err(why) => {
-            // Past the capture of test output.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+            skip(test, &why);
             return;
         }
     };

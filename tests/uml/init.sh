@@ -8,6 +8,7 @@ export PATH LC_ALL=C HOME=/root
 # through, that is the kernel.
 mount -t proc proc /proc
 folder=${0%/*}
+# shellcheck source=/dev/null
 . "$folder/environment"
 read -r release </proc/sys/kernel/osrelease
 packed=/usr/lib/uml/modules/$release

@@ -10,8 +10,9 @@ use netlab::topology::{Guest, Topology, allocate};
 use netlab::{image, lab};
 use serde_json::Value;
 
-use crate::capture::{self, Frame, frames};
+use crate::capture;
 use crate::kernel::{self, Printed};
+use crate::support::frames::{Frame, frames};
 
 /// A guest boots in 10 to 20 s; on a machine that does other things, too, in three times as long.
 pub const WITHIN: Duration = Duration::from_secs(600);
@@ -115,6 +116,7 @@ fn guest<'a>(topology: &'a Topology, name: &str) -> &'a Guest {
 }
 
 #[test]
+#[ignore = "soak: QEMU inside a user-mode Linux"]
 fn guests_on_one_vlan_of_two_hosts_reach_each_other_by_tagged_frames_of_full_size() {
     let file = "labs/vlan.toml";
     // 1472 + 8 (ICMP) + 20 (IPv4) bytes are all that fits in a guest's frame; with the tag it has 1518.
@@ -146,6 +148,7 @@ fn guests_on_one_vlan_of_two_hosts_reach_each_other_by_tagged_frames_of_full_siz
 }
 
 #[test]
+#[ignore = "soak: QEMU inside a user-mode Linux"]
 fn guests_on_two_vlans_of_one_cable_are_apart_also_where_an_address_would_not_stop_them() {
     let file = "labs/two-vlans.toml";
     let made = topology(file);

@@ -1,33 +1,30 @@
 //! Tests of other tiers that a kernel without 802.1Q makes skip themselves, run where there is one.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::kernel;
+use crate::support::report;
 
-/// The test binary of tier 4, as cargo built it beside this one: of several builds the newest.
-fn kernel_tests() -> PathBuf {
+/// The test binary of another tier, as cargo built it beside this one: of several builds the newest.
+fn binary(tier: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let binaries = fs::read_dir(this.parent().unwrap()).unwrap().flatten();
-    let of_tier_4 = binaries.filter(|file| {
+    let of_the_tier = binaries.filter(|file| {
         let name = file.file_name().into_string().unwrap_or_default();
-        name.strip_prefix("kernel-")
-            .is_some_and(|hash| !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        let hash = name.strip_prefix(tier).and_then(|rest| rest.strip_prefix('-'));
+        hash.is_some_and(|hash| !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
     });
-    let newest = of_tier_4.max_by_key(|file| file.metadata().unwrap().modified().unwrap());
-    newest.expect("built by `cargo test --test kernel --no-run`").path()
+    let newest = of_the_tier.max_by_key(|file| file.metadata().unwrap().modified().unwrap());
+    newest.unwrap_or_else(|| panic!("{tier} is not built")).path()
 }
 
-#[test]
-fn the_kernels_vlan_tests_pass_where_there_are_vlans() {
-    let run = format!(
-        "'{}' --color never vlan missing_kernel_module",
-        kernel_tests().display()
-    );
+/// Runs the tests of a tier whose names contain one of `names`; each must pass, and none may skip itself.
+fn passes_inside(test: &str, tier: &str, names: &str, within: Duration) {
+    let run = format!("'{}' --color never --test-threads 1 {names}", binary(tier).display());
     let parts = [("tests", run.as_str())];
-    let Some(printed) = kernel::good("the_kernels_vlan_tests_pass", &parts, Duration::from_secs(180)) else {
+    let Some(printed) = kernel::good(test, &parts, within) else {
         return;
     };
     let said = printed.by("tests");
@@ -39,7 +36,23 @@ fn the_kernels_vlan_tests_pass_where_there_are_vlans() {
     assert!(passed.iter().any(|test| test.contains("vlan")), "{said}");
     for test in passed {
         // For `run-all`, which counts a skipped test as passed that has passed here; by the name it was skipped under.
-        let name = test.rsplit("::").next().unwrap_or(test);
-        let _ = writeln!(std::io::stderr(), "MADE GOOD: {name}");
+        report(&format!("MADE GOOD: {}", test.rsplit("::").next().unwrap_or(test)));
     }
+}
+
+#[test]
+fn the_kernels_vlan_tests_pass_where_there_are_vlans() {
+    let test = "the_kernels_vlan_tests_pass_where_there_are_vlans";
+    passes_inside(test, "kernel", "vlan missing_kernel_module", Duration::from_secs(180));
+}
+
+#[test]
+fn the_labs_with_vlans_pass_where_there_are_vlans() {
+    let test = "the_labs_with_vlans_pass_where_there_are_vlans";
+    passes_inside(
+        test,
+        "live",
+        "labs::tagged a_switch_with_vlans",
+        Duration::from_secs(400),
+    );
 }

@@ -11,9 +11,10 @@
 
 mod capture;
 mod cloud;
-#[path = "../vga/files.rs"]
-mod files;
 mod kernel;
 mod labs;
 mod made_good;
 mod preflight;
+#[allow(dead_code, reason = "other tiers use more of it")]
+#[path = "../support/mod.rs"]
+mod support;

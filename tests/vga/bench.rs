@@ -2,60 +2,35 @@
 //! port on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use netlab::emulated::Emulator;
-use netlab::folders::Folders;
 use netlab::guest::{Session, SessionError, Transcript};
 use netlab::host::Host;
 use netlab::host::guests::BootSlots;
 use netlab::host::linux::{LinuxHost, Place};
-use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, LabName, Login};
+use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, Login};
 use netlab::plan::Step;
 use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind};
-use tempfile::TempDir;
 
-pub use crate::files::guest_files;
+pub use crate::support::guest_disk::guest_files;
+use crate::support::machines::Machines;
+pub use crate::support::skip as skipped;
 
 /// An emulated host. Whatever is left on it goes with this value.
 pub struct Bench {
-    pub lab: LabName,
     pub host: LinuxHost,
-    rig: Emulator,
-    temp: TempDir,
+    machines: Machines,
 }
 
 impl Bench {
     /// A bench, or none where emulated hosts or the guest cannot be had.
     pub fn new(test: &str) -> Option<Self> {
-        let daemon = ["libvirtd", "virtqemud"].iter().any(|daemon| {
-            let folders = ["/usr/sbin", "/usr/bin"];
-            folders.iter().any(|folder| Path::new(folder).join(daemon).is_file())
-        });
-        let why = if !rustix::process::geteuid().is_root() || !daemon {
-            "needs root and libvirtd or virtqemud".to_owned()
-        } else if let Err(why) = guest_files() {
-            why
-        } else {
-            return Some(Self::with_guests());
-        };
-        skipped(test, &why);
-        None
-    }
-
-    fn with_guests() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let temp = tempfile::tempdir_in("/var/tmp").unwrap();
-        let folders = Folders {
-            state: temp.path().to_owned(),
-            cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("vga-cache"),
-        };
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let lab: LabName = format!("vga{}-{number}", std::process::id()).parse().unwrap();
-        let rig = Emulator::new(&folders, Path::new(env!("CARGO_BIN_EXE_netlab"))).unwrap();
+        let machines = Machines::new(test)?;
+        if let Err(why) = guest_files() {
+            skipped(test, &why);
+            return None;
+        }
         let machine = Machine {
             kind: MachineKind::Host,
             nics: BTreeMap::new(),
@@ -63,20 +38,18 @@ impl Bench {
             alive: true,
         };
         let steps = [Step::CreateMachine(node()), Step::ConfigureMachine(node(), machine)];
-        rig.apply(&lab, &steps, &()).unwrap();
-        let place = Place::Emulated(lab.clone(), node());
-        Self {
-            host: LinuxHost::new(place, folders.clone(), Arc::new(BootSlots::default())),
-            lab,
-            rig,
-            temp,
-        }
+        machines.apply(&steps).unwrap();
+        let place = Place::Emulated(machines.lab.clone(), node());
+        Some(Self {
+            host: LinuxHost::new(place, machines.folders.clone(), Arc::new(BootSlots::default())),
+            machines,
+        })
     }
 
     /// Starts a guest; its kernel is told `arguments`.
     pub fn start(&self, vm: &str, arguments: &str) -> DomainName {
         let files = guest_files().unwrap();
-        let name = DomainName::new(&self.lab, &vm.parse().unwrap());
+        let name = DomainName::new(&self.machines.lab, &vm.parse().unwrap());
         let domain = Domain {
             uuid: uuid(&name),
             accel: Accel::Qemu,
@@ -99,7 +72,7 @@ impl Bench {
             Step::DefineDomain(name.clone(), Box::new(domain)),
             Step::StartDomain(name.clone()),
         ];
-        self.host.apply(&self.lab, &steps, &()).unwrap();
+        self.host.apply(&self.machines.lab, &steps, &()).unwrap();
         name
     }
 
@@ -109,7 +82,7 @@ impl Bench {
             name: name.clone(),
             uuid: uuid(name),
         };
-        self.host.apply(&self.lab, &[stop], &()).unwrap();
+        self.host.apply(&self.machines.lab, &[stop], &()).unwrap();
     }
 
     /// Opens a session on a guest's screen.
@@ -120,26 +93,20 @@ impl Bench {
     }
 
     pub fn transcript(&self, name: &DomainName) -> PathBuf {
-        self.temp.path().join(format!("{}.log", name.vm()))
+        self.machines.folder().join(format!("{}.log", name.vm()))
     }
 }
 
 impl Drop for Bench {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for entry in std::fs::read_dir(self.temp.path()).unwrap().flatten() {
+            for entry in std::fs::read_dir(self.machines.folder()).unwrap().flatten() {
                 if entry.path().extension().is_some_and(|end| end == "log") {
                     eprintln!("{}", std::fs::read_to_string(entry.path()).unwrap_or_default());
                 }
             }
         }
-        let _ = self.rig.apply(&self.lab, &[Step::RemoveMachine(node())], &());
     }
-}
-
-/// Says why a test does not run, past the capture of a passing test's output.
-pub fn skipped(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
 }
 
 /// The same for the same guest.

@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use crate::bench::guest_files;
-use crate::labs::{HOSTS, compressed, exec, image_of, lab, verified};
-use crate::server::{Act, Server};
+use super::bench::guest_files;
+use super::labs::{HOSTS, compressed, exec, image_of, lab, verified};
+use crate::support::server::{Act, Server};
 
 #[test]
 fn a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_own_when_they_change() {

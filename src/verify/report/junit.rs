@@ -65,7 +65,10 @@ mod tests {
     #[test]
     fn a_pass_is_a_case_a_failure_has_its_reason_and_the_counts_agree() {
         let good = junit("lab", &[], &one(true, counted(2, 2))).unwrap();
-        assert!(good.contains(r#"tests="2" skipped="0" failures="0" errors="0""#), "{good}");
+        assert!(
+            good.contains(r#"tests="2" skipped="0" failures="0" errors="0""#),
+            "{good}"
+        );
         assert!(
             good.contains(r#"name="a reaches b (10.0.0.2)" classname="lab.a" time="0.000420"/>"#),
             "{good}"

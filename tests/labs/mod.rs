@@ -7,11 +7,9 @@
     reason = "helpers of tests are tests too"
 )]
 
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-#[path = "../end_to_end/bench.rs"]
-mod bench;
 mod killed;
 mod live;
 mod outside;
 mod plans;
+mod tagged;
 mod wires;

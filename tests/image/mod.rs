@@ -5,4 +5,3 @@ mod command;
 mod fetch;
 mod mini;
 mod seed;
-mod server;

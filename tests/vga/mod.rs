@@ -6,15 +6,8 @@
 )]
 
 mod bench;
-mod files;
-#[allow(dead_code, reason = "shared with the end-to-end tests")]
-#[path = "../end_to_end/bench.rs"]
-mod lab_bench;
 mod labs;
 mod seed;
-#[allow(dead_code, reason = "shared with the tests of images")]
-#[path = "../image/server.rs"]
-mod server;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -49,6 +42,7 @@ fn under_load<T>(work: impl FnOnce() -> T) -> T {
 }
 
 #[test]
+#[ignore = "soak: minutes of typing beside a processor that is kept busy"]
 fn twenty_commands_of_200_characters_arrive_unharmed_beside_a_busy_processor() {
     let Some(bench) = Bench::new("twenty_commands_of_200_characters_arrive_unharmed_beside_a_busy_processor") else {
         return;

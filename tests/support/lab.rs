@@ -2,14 +2,14 @@
 //! for looking into the emulated hosts.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use netlab::emulated::init_pid;
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::{emulated_hosts, kept, processes};
 
 /// One host, one network, no guest: up in a third of a second.
 pub const EMPTY: &str = r#"
@@ -35,9 +35,6 @@ pub fn quickstart() -> String {
     include_str!("../../labs/quickstart.toml").replace("\"quickstart\"", "\"LABNAME\"")
 }
 
-/// The names given so far: whatever is left of a lab goes with its bench, also where it is another bench's.
-static NAMES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
 /// A lab of its own; whatever is left of it goes with this value.
 pub struct Bench {
     folder: tempfile::TempDir,
@@ -50,26 +47,11 @@ impl Bench {
     /// A lab named after `tag` and this process, so that runs do not meet; none where emulated hosts cannot be had.
     /// In `text`, `LABNAME` stands for the lab's name.
     pub fn new(test: &str, tag: &str, text: &str) -> Option<Self> {
-        let daemon = [
-            "/usr/sbin/libvirtd",
-            "/usr/sbin/virtqemud",
-            "/usr/bin/libvirtd",
-            "/usr/bin/virtqemud",
-        ];
-        if !rustix::process::geteuid().is_root() || !daemon.iter().any(|daemon| Path::new(daemon).is_file()) {
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED: {test}: needs root and libvirtd or virtqemud"
-            );
+        if !emulated_hosts(test) {
             return None;
         }
         let folder = tempfile::Builder::new().prefix("nl").tempdir().unwrap();
         let name = format!("{tag}{}", std::process::id());
-        let new = NAMES
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.clone());
-        assert!(new, "two tests call their lab {name}");
         let bench = Self {
             before: machine(&name),
             lab: folder.path().join("lab.toml"),
@@ -102,7 +84,7 @@ impl Bench {
 
     /// netlab's cache, kept between tests and runs.
     pub fn cache() -> PathBuf {
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+        kept("cache")
     }
 
     /// netlab with this bench's folders.
@@ -271,12 +253,11 @@ fn machine(name: &str) -> BTreeSet<String> {
             found.insert(line.to_owned());
         }
     }
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        if command.contains(name) {
-            found.insert(command);
-        }
-    }
+    found.extend(
+        processes()
+            .into_iter()
+            .map(|(_, command)| command)
+            .filter(|command| command.contains(name)),
+    );
     found
 }

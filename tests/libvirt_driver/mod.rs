@@ -200,7 +200,7 @@ fn every_format_down_to_the_base_is_stated() {
 fn a_template_of_the_users_keeps_what_it_adds() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("domain.xml");
-    let own = include_str!("../templates/domain.xml")
+    let own = include_str!("../../templates/domain.xml")
         .replace(
             "<domain>",
             "<domain xmlns:qemu=\"http://libvirt.org/schemas/domain/qemu/1.0\">",

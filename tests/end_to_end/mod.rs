@@ -7,8 +7,8 @@
     reason = "in a test a panic is the report; helpers of tests are tests too"
 )]
 
-mod bench;
 mod clash;
+mod commands;
 mod files;
 mod guests;
 mod killed;

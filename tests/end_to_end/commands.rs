@@ -1,12 +1,11 @@
 //! The commands of the documentation, run one after the other on one quickstart lab, and their output compared with
 //! what the page shows.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command as Process, Output};
 
-use crate::markdown::{self, Command};
-use crate::sources;
+use crate::support::markdown::{self, Command};
+use crate::support::{emulated_hosts, kept, sources};
 
 /// The lab of the documentation in a folder of its own, under a name of its own: a lab `quickstart` of the machine's
 /// user is not touched. The name is as long as the real one, so that columns have the same width.
@@ -39,10 +38,7 @@ impl Lab {
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", netlab.parent().unwrap().display()))
             .env("NETLAB_STATE_DIR", self.folder.path().join("s"))
-            .env(
-                "NETLAB_CACHE_DIR",
-                PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cache"),
-            )
+            .env("NETLAB_CACHE_DIR", kept("cache"))
             .output()
             .unwrap()
     }
@@ -56,12 +52,7 @@ impl Drop for Lab {
 
 #[test]
 fn every_command_shown_runs_and_prints_what_is_shown() {
-    let daemons = ["/usr/sbin/libvirtd", "/usr/sbin/virtqemud"];
-    if !rustix::process::geteuid().is_root() || !daemons.iter().any(|daemon| Path::new(daemon).is_file()) {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: every_command_shown_runs_and_prints_what_is_shown: needs root and libvirtd or virtqemud"
-        );
+    if !emulated_hosts("every_command_shown_runs_and_prints_what_is_shown") {
         return;
     }
     let lab = Lab::new();

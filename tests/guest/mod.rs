@@ -6,7 +6,6 @@ mod initramfs;
 mod qemu;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,6 +16,8 @@ use netlab::guest::{
 use netlab::lab::{ConsoleKind, Dialect, ImageConsole, MacAddr};
 use netlab::state::{GuestConfig, GuestNicConfig};
 use qemu::Guest;
+
+use crate::support::skip;
 
 const MACS: [&str; 2] = ["52:54:00:aa:00:01", "52:54:00:aa:00:02"];
 /// Generous: other tests may have the CPUs.
@@ -46,8 +47,7 @@ fn start(test: &str, kernel_arguments: &str) -> Option<Guest> {
     match boot {
         Ok(boot) => Some(Guest::start(&boot, MACS, kernel_arguments)),
         Err(why) => {
-            // Past the capture of test output, which would hide it in a test that passes.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+            skip(test, &why);
             None
         }
     }

@@ -2,7 +2,7 @@
 //! its domains' XML; every file in `bad/`, one per rule, gives what a user reads about it. Both folders are read
 //! anew each time: a lab without a snapshot fails, and so does a snapshot without its lab.
 //!
-//! After a wanted change: `INSTA_UPDATE=always cargo test --test golden`, then read the difference.
+//! After a wanted change: `INSTA_UPDATE=always cargo test --test pure golden`, then read the difference.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,10 @@
+//! Tier 5: emulated hosts, libvirt's daemon, QEMU and guests, all real. Needs root.
+
+mod emulated;
+mod end_to_end;
+mod guest;
+mod labs;
+mod libvirt_daemon;
+#[allow(dead_code, reason = "other tiers use more of it")]
+mod support;
+mod vga;
