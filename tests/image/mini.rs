@@ -110,7 +110,7 @@ fn two_builds_are_the_same_and_the_guest_boots() {
     }
     assert!(in_cache(&image.name, &entries().unwrap()[&image.name], &folders).is_some());
     let left = std::fs::read_dir(folders.images()).unwrap().count();
-    assert_eq!(left, 2, "the image and its lock");
+    assert_eq!(left, 1, "the image and nothing else");
     for model in ["virtio-net-pci", "e1000", "ne2k_pci", "rtl8139"] {
         let said = boot(&image, model);
         assert!(said.contains("eth0: <"), "{model}: {said}");
