@@ -14,7 +14,7 @@ use netlab::lab::{
 use netlab::plan::plan;
 use netlab::preflight::preflight;
 use netlab::state::{Site, Survey, desired};
-use netlab::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
+use netlab::topology::{Guest, GuestNic, Segment, Topology, TopologyHost, derive};
 
 const HOSTS: u16 = 20;
 const NETWORKS: u16 = 50;
@@ -139,6 +139,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
             }
         });
     Guest {
+        uuid: derive::uuid(&at.to_string()),
         host: HostName::new(&format!("host{}", at % HOSTS)).unwrap(),
         image: image.clone(),
         memory_mib: 128,

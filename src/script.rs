@@ -7,22 +7,32 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use ipnet::IpNet;
-
-use crate::lab::{Boot, HostName, IfName, LabName, NetworkName};
+use crate::lab::{Boot, HostName, LabName, NetworkName};
 use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
 use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, nftables};
 use crate::plan::Step;
-use crate::state::{Dhcp, Domain, DomainName, GuestConfig, Link, LinkKind, Route, Uplink, Volume};
+use crate::plan::lines::{LineError, Observed, UplinkMove, lines};
+use crate::state::{Dhcp, Domain, DomainName, GuestConfig, LinkKind, Uplink, Volume};
 
 /// Where libvirt keeps disks of its own making.
 const DISKS: &str = "/var/lib/libvirt/images";
 /// Where libvirt lets QEMU write logs.
 const LOGS: &str = "/var/log/libvirt/qemu";
 
+/// Why there is no script.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// A domain has no XML.
+    #[error(transparent)]
+    Xml(#[from] XmlError),
+    /// A step has no `ip` lines.
+    #[error(transparent)]
+    Lines(#[from] LineError),
+}
+
 /// The script for `host`, whose part of `lab` is `steps`.
-pub fn script(lab: &LabName, host: &HostName, steps: &[Step], template: &Template) -> Result<String, XmlError> {
+pub fn script(lab: &LabName, host: &HostName, steps: &[Step], template: &Template) -> Result<String, ScriptError> {
     let mut out = Out::default();
     out.line("#!/bin/sh");
     out.line(format_args!(
@@ -30,7 +40,7 @@ pub fn script(lab: &LabName, host: &HostName, steps: &[Step], template: &Templat
     ));
     out.line("set -eu");
     for step in steps {
-        out.step(lab, step, template)?;
+        out.step(lab, steps, step, template)?;
     }
     Ok(out.0)
 }
@@ -51,13 +61,14 @@ impl Out {
         self.line("END");
     }
 
-    fn step(&mut self, lab: &LabName, step: &Step, template: &Template) -> Result<(), XmlError> {
+    fn step(&mut self, lab: &LabName, steps: &[Step], step: &Step, template: &Template) -> Result<(), ScriptError> {
         self.line(format_args!("\n# {step}"));
         match step {
-            Step::CreateLink(name, link) => self.create(name, link),
-            Step::TakeUplink(nic, uplink) => self.take(nic, uplink),
-            Step::AddAddress(link, address) => self.address(link, *address),
-            Step::AddFloating(address, nic) => self.line(format_args!("ip address add {address}/32 dev {nic}")),
+            Step::CreateLink(..) | Step::TakeUplink(..) | Step::AddAddress(..) | Step::AddFloating(..) => {
+                for line in lines(step, &observed(steps, step))? {
+                    self.line(format_args!("ip {line}"));
+                }
+            }
             Step::SetSysctl(key, value) => self.line(format_args!("sysctl -q -w {key}={value}")),
             Step::LoadRuleset(rules) => self.fed("nft -f -", &nftables::text(lab, rules)),
             Step::StartDhcp(network, dhcp) => self.serve(lab, network, dhcp),
@@ -92,79 +103,6 @@ impl Out {
             | Step::StopDomain { .. } => self.line("# (not done by hand)"),
         }
         Ok(())
-    }
-
-    fn create(&mut self, name: &IfName, link: &Link) {
-        match &link.kind {
-            LinkKind::Bridge { stp, mac } => {
-                let address = mac.map(|mac| format!(" address {mac}")).unwrap_or_default();
-                // Without spanning tree a new port need not listen first.
-                let delay = if *stp { "" } else { " forward_delay 0" };
-                self.line(format_args!(
-                    "ip link add name {name}{address} type bridge stp_state {}{delay} mcast_snooping 0",
-                    u8::from(*stp)
-                ));
-            }
-            LinkKind::Vlan { parent, id } => {
-                self.line(format_args!("ip link add link {parent} name {name} type vlan id {id}"));
-            }
-        }
-        self.line(format_args!("ip link set dev {name} addrgenmode none"));
-        if let Some(master) = &link.master {
-            self.line(format_args!("ip link set dev {name} master {master}"));
-        }
-        self.line(format_args!("ip link set dev {name} up"));
-        for address in &link.addresses {
-            self.address(name, *address);
-        }
-    }
-
-    fn address(&mut self, link: &IfName, address: IpNet) {
-        let broadcast = match address {
-            IpNet::V4(net) if net.prefix_len() <= 30 => " broadcast +",
-            IpNet::V4(_) | IpNet::V6(_) => "",
-        };
-        self.line(format_args!("ip address add {address}{broadcast} dev {link}"));
-    }
-
-    /// The NIC's addresses and routes stand on the bridge before they leave the NIC, so the host is never without.
-    fn take(&mut self, nic: &IfName, Uplink { bridge, was }: &Uplink) {
-        // Neighbours know the host by the NIC's MAC address: the bridge takes it over.
-        self.line(format_args!(
-            "ip link set dev {bridge} address \"$(cat /sys/class/net/{nic}/address)\""
-        ));
-        self.line(format_args!("ip link set dev {nic} master {bridge}"));
-        self.line(format_args!("ip link set dev {nic} up"));
-        for address in &was.addresses {
-            self.address(bridge, *address);
-        }
-        for address in &was.addresses {
-            self.line(format_args!("ip address del {address} dev {nic}"));
-        }
-        for route in &was.routes {
-            self.route(bridge, route);
-        }
-    }
-
-    fn route(&mut self, link: &IfName, route: &Route) {
-        let Route {
-            to,
-            via,
-            source,
-            metric,
-            protocol,
-        } = route;
-        let mut line = format!("ip route replace {to}");
-        let mut word = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                let _ = write!(line, " {name} {value}");
-            }
-        };
-        word("via", via.map(|via| via.to_string()));
-        word("src", source.map(|source| source.to_string()));
-        word("metric", metric.map(|metric| metric.to_string()));
-        word("proto", protocol.clone());
-        self.line(format_args!("{line} dev {link}"));
     }
 
     fn serve(&mut self, lab: &LabName, network: &NetworkName, dhcp: &Dhcp) {
@@ -254,6 +192,25 @@ impl Out {
         for server in nameservers {
             self.line(format_args!("#     echo nameserver {server} >> /etc/resolv.conf"));
         }
+    }
+}
+
+/// What is known of a host before the script runs: what the plan moves from its NICs. The script sets no marks.
+fn observed(steps: &[Step], step: &Step) -> Observed<'static> {
+    let Step::TakeUplink(nic, Uplink { bridge, was }) = step else {
+        return Observed::default();
+    };
+    let mac_is_set = steps.iter().any(|other| match other {
+        Step::CreateLink(name, link) => name == bridge && matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. }),
+        _ => false,
+    });
+    let mac = (!mac_is_set).then(|| format!("\"$(cat /sys/class/net/{nic}/address)\""));
+    Observed {
+        uplink: Some(UplinkMove {
+            mac,
+            ..UplinkMove::first(was)
+        }),
+        ..Observed::default()
     }
 }
 

@@ -42,6 +42,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         .map(|(_, step)| step.clone())
         .collect();
     let text = Template::built_in()
+        .map_err(script::ScriptError::from)
         .and_then(|template| script::script(&topology.lab, &args.host, &steps, &template))
         .map_err(|error| sight::failed(error.to_string()))?;
     context.answer(&text, &text)

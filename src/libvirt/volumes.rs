@@ -12,16 +12,12 @@ use super::{NO_POOL, NO_VOLUME, VOLUME_EXISTS, base, code, failed, other, seed, 
 use crate::host::HostError;
 use crate::lab::LabName;
 use crate::libvirt::domain_xml::{Node, XmlError, XmlWriter};
-use crate::state::{DomainName, Volume, uuid_from};
+use crate::state::{DomainName, Volume};
+use crate::topology::derive;
 use crate::transport::cmd::Shell;
 
 fn pool_name(lab: &LabName) -> String {
     format!("netlab.{lab}")
-}
-
-/// A pool cannot carry a mark of ours; its UUID is one.
-fn pool_uuid(lab: &LabName) -> String {
-    uuid_from(&format!("{lab}/"))
 }
 
 pub(super) fn folder(lab: &LabName) -> String {
@@ -50,7 +46,7 @@ fn pool(conn: &Connect, lab: &LabName) -> Result<Pool, HostError> {
         Err(error) => return Err(failed(doing)(error)),
     };
     let uuid = pool.uuid_string().map_err(failed(doing))?;
-    if uuid != pool_uuid(lab) {
+    if uuid != derive::pool_uuid(lab).to_string() {
         return Ok(Pool::Foreign(uuid));
     }
     if !pool.is_active().map_err(failed(doing))? {
@@ -231,7 +227,7 @@ fn pool_xml(lab: &LabName) -> Result<String, XmlError> {
     let mut xml = XmlWriter::new();
     xml.open("pool", &[("type", "dir")])?;
     xml.text("name", &[], &pool_name(lab))?;
-    xml.text("uuid", &[], &pool_uuid(lab))?;
+    xml.text("uuid", &[], &derive::pool_uuid(lab).to_string())?;
     xml.open("target", &[])?;
     xml.text("path", &[], &folder(lab))?;
     xml.close("target")?;

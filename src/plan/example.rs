@@ -8,7 +8,7 @@ use crate::lab::{
     LabHostNic, MacAddr, VmName,
 };
 use crate::state::{HostState, Site, Survey, desired};
-use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost};
+use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost, derive};
 
 pub(crate) fn host(name: &str) -> HostName {
     HostName::new(name).unwrap()
@@ -88,6 +88,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         mtu: None,
     };
     Guest {
+        uuid: derive::uuid(&number.to_string()),
         host: host(host_name),
         image: image.parse().unwrap(),
         memory_mib: 128,

@@ -4,6 +4,7 @@
 mod domains;
 #[cfg(test)]
 pub(crate) mod example;
+pub mod lines;
 mod machines;
 mod network;
 mod services;

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::lab::{Connect, HostName, IfName, MacAddr, VmName};
 use crate::state::survey::Kvm;
-use crate::state::{Domain, DomainName, Site, Survey, localhost, vlan_device};
-use crate::topology::{Guest, Segment, Topology, TopologyHost};
+use crate::state::{Domain, DomainName, Site, Survey, localhost};
+use crate::topology::{Guest, Segment, Topology, TopologyHost, derive};
 
 /// Something that stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -211,7 +211,7 @@ fn names(host: &TopologyHost, guests: &[(&VmName, &Guest)], survey: &Survey) -> 
         if let Some((nic, id)) = segment.uplink.as_ref().zip(segment.vlan) {
             let role = format_args!("the VLAN device of network `{network}`");
             let help = "choose another VLAN id or uplink for the network, or remove that device";
-            check(&vlan_device(nic, id), role, help);
+            check(&derive::vlan_device(nic, id), role, help);
         }
     }
     for (vm, guest) in guests {

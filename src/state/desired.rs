@@ -5,16 +5,15 @@ mod services;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net};
-use sha2::{Digest, Sha256};
 
 use super::{
     Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, HostState, Link, LinkKind, Machine, MachineKind,
     MachineNic, NicConfig, Route, Site, Sysctl, Uplink, Volume, localhost,
 };
-use crate::lab::{Boot, Class, Connect, HostName, IfName, Image, LabHostNic, VlanId, VmName};
+use crate::lab::{Boot, Class, Connect, HostName, IfName, Image, LabHostNic, VmName};
 use crate::state::Survey;
 use crate::state::survey::Kvm;
-use crate::topology::{Guest, Topology, TopologyHost};
+use crate::topology::{Guest, Topology, TopologyHost, derive};
 
 /// What `topology` wants to own, in the shape in which it will be observed once it is there.
 ///
@@ -185,25 +184,11 @@ fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState
                     addresses: BTreeSet::new(),
                     purpose,
                 };
-                state.links.insert(vlan_device(nic, id), device);
+                state.links.insert(derive::vlan_device(nic, id), device);
             }
         }
     }
     state
-}
-
-/// The name of the 802.1Q device for `id` on `nic`: `eth0.10`, as everybody names it; where that is longer than an
-/// interface name can be, a name derived from it.
-#[expect(clippy::missing_panics_doc, reason = "it cannot")]
-pub fn vlan_device(nic: &IfName, id: VlanId) -> IfName {
-    let usual = format!("{nic}.{id}");
-    let [a, b, c, d, ..] = <[u8; 32]>::from(Sha256::digest(&usual));
-    let name = IfName::new(&usual).or_else(|_| IfName::new(&format!("vl{a:02x}{b:02x}{c:02x}{d:02x}.{id}")));
-    #[expect(
-        clippy::expect_used,
-        reason = "2 + 8 + 1 + 4 bytes are an interface name; a test checks it"
-    )]
-    name.expect("a legal name")
 }
 
 /// KVM only where it was seen to work and runs the architecture; both of its kinds are one CPU's.
@@ -229,7 +214,7 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
     };
     let config = guest_config(name.vm(), guest, image);
     Domain {
-        uuid: uuid(name),
+        uuid: guest.uuid.to_string(),
         accel,
         arch: image.machine.arch.clone(),
         machine: image.machine.machine.clone(),
@@ -259,28 +244,6 @@ fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
         nameservers: guest.nameservers.clone(),
         seeded: image.cloud_init,
     }
-}
-
-/// The domain's UUID.
-fn uuid(name: &DomainName) -> String {
-    uuid_from(&format!("{}/{}", name.lab(), name.vm()))
-}
-
-/// A UUID derived from `text`: the first bytes of its SHA-256, of version 8 (RFC 9562, 5.8) and its variant (4.1).
-pub(crate) fn uuid_from(text: &str) -> String {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&Sha256::digest(text)[..16]);
-    bytes[6] = 0x80 | bytes[6] & 0x0f;
-    bytes[8] = 0x80 | bytes[8] & 0x3f;
-    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
-    format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
 }
 
 #[cfg(test)]
@@ -349,18 +312,6 @@ mod tests {
     }
 
     #[test]
-    fn a_vlan_device_is_named_as_usual_where_that_fits() {
-        let id = |id: i64| VlanId::try_from(id).unwrap();
-        assert_eq!(vlan_device(&link("enp0s31f6"), id(4094)).as_str(), "enp0s31f6.4094");
-        let long = vlan_device(&link("enx001122334455"), id(4094));
-        assert!(
-            long.as_str().starts_with("vl") && long.as_str().ends_with(".4094"),
-            "{long}"
-        );
-        assert_ne!(long, vlan_device(&link("enx001122334466"), id(4094)));
-    }
-
-    #[test]
     fn only_a_guest_with_a_disk_has_a_volume_and_a_disk_bus() {
         let site = up();
         assert!(site[&host("node1")].volumes.is_empty());
@@ -387,19 +338,6 @@ mod tests {
         }
         let site = desired(&topology, &surveys);
         assert_eq!(domain(&site, "node2", "vm2").accel, Accel::Qemu);
-    }
-
-    #[test]
-    fn a_uuid_is_derived_from_lab_and_vm_and_has_version_8_and_the_rfc_variant() {
-        let uuids = ["vm1", "vm2"].map(|guest| uuid(&DomainName::new(&topology().lab, &vm(guest))));
-        // printf quick/vm1 | sha256sum, with the version and variant bits set
-        assert_eq!(uuids[0], "9b6a8500-e049-87e5-94ff-e08b4b3d4bad");
-        assert_ne!(uuids[0], uuids[1]);
-        for uuid in uuids {
-            assert_eq!(uuid.len(), 36);
-            assert_eq!(&uuid[14..15], "8");
-            assert!("89ab".contains(&uuid[19..20]), "{uuid}");
-        }
     }
 
     #[test]

@@ -6,8 +6,7 @@ mod machine;
 mod services;
 pub mod survey;
 
-pub(crate) use desired::uuid_from;
-pub use desired::{desired, vlan_device};
+pub use desired::desired;
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat};
 pub use survey::Survey;
@@ -157,7 +156,7 @@ pub enum LinkKind {
     Bridge {
         /// Spanning tree.
         stp: bool,
-        /// The address the lab asks for; absent: the one that netlab derives.
+        /// Its MAC address; absent: that of its uplink.
         mac: Option<MacAddr>,
     },
     /// An 802.1Q device over another link.

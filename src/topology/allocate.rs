@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, ifname};
+use super::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
 use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, MacAddr, Network, NetworkName, Vm, VmName};
 
 /// Memory of a guest whose lab and image both say nothing, in MiB.
@@ -36,7 +36,7 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
             ) else {
                 continue;
             };
-            let tap = ifname::tap(&lab.name, name, place, |tap| !names.contains(tap));
+            let tap = derive::tap(&lab.name, name, place, |tap| !names.contains(tap));
             names.insert(tap.clone());
             let address = nic.address.unwrap_or_else(|| pool.take());
             for server in network.nameservers.iter().filter(|_| !network.dhcp) {
@@ -48,7 +48,9 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
                 network: nic.network.clone(),
                 bridge: bridge.clone(),
                 tap,
-                mac: nic.mac.unwrap_or_else(|| derive_mac(lab, name, place, &mut macs)),
+                mac: nic
+                    .mac
+                    .unwrap_or_else(|| derive::guest_mac(&lab.name, name, place, |mac| macs.insert(mac))),
                 address: Ipv4Net::new_assert(address, network.subnet.prefix_len()),
                 gateway: network.gateway.as_ref().map(|gateway| gateway.address),
                 dhcp: network.dhcp,
@@ -56,6 +58,7 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
             });
         }
         let guest = Guest {
+            uuid: derive::domain_uuid(&lab.name, name),
             host: vm.host.clone(),
             image: vm.image.clone(),
             memory_mib: vm
@@ -103,7 +106,7 @@ fn bridges(lab: &Lab) -> BTreeMap<NetworkName, IfName> {
     let mut bridges = BTreeMap::new();
     for (name, network) in &lab.networks {
         let bridge = network.bridge.clone();
-        let bridge = bridge.unwrap_or_else(|| ifname::bridge(&lab.name, name, |bridge| !taken.contains(bridge)));
+        let bridge = bridge.unwrap_or_else(|| derive::bridge(&lab.name, name, |bridge| !taken.contains(bridge)));
         taken.insert(bridge.clone());
         bridges.insert(name.clone(), bridge);
     }
@@ -151,20 +154,6 @@ fn pools(lab: &Lab) -> BTreeMap<&NetworkName, Pool> {
     lab.networks.iter().map(|entry| (entry.0, pool(entry))).collect()
 }
 
-/// `52:54:00` and three bytes of a digest, so a VM keeps its MAC when others come and go.
-fn derive_mac(lab: &Lab, vm: &VmName, place: usize, taken: &mut BTreeSet<MacAddr>) -> MacAddr {
-    let mut text = format!("{}/{vm}/{place}", lab.name);
-    loop {
-        let [a, b, c] = ifname::digest(&text);
-        if let Ok(mac) = MacAddr::new([0x52, 0x54, 0x00, a, b, c])
-            && taken.insert(mac)
-        {
-            return mac;
-        }
-        text.push('#');
-    }
-}
-
 /// The host that routes for a vm, and its NIC towards the floating address; a checked lab has both.
 fn floating(lab: &Lab, vm: &Vm) -> Option<GuestFloating> {
     let address = vm.floating?;
@@ -205,12 +194,18 @@ fn topology_host(
         }
         let uplink = network.uplinks.get(host).cloned();
         let dhcp = network.dhcp && gateway.is_some();
+        let vlan = network.vlan.filter(|_| uplink.is_some());
+        let bridge = bridges.get(name)?.clone();
+        // Neighbors know the host by the MAC address of its NIC: a bridge that takes over the NIC's IP addresses takes
+        // over that, too.
+        let follows_uplink = uplink.is_some() && vlan.is_none();
+        let derived = || (!follows_uplink).then(|| derive::bridge_mac(&lab.name, host, &bridge));
         let segment = Segment {
             class: network.class,
-            bridge: bridges.get(name)?.clone(),
-            mac: network.bridge_mac.get(host).copied(),
+            mac: network.bridge_mac.get(host).copied().or_else(derived),
+            bridge,
             stp: network.stp,
-            vlan: network.vlan.filter(|_| uplink.is_some()),
+            vlan,
             uplink,
             subnet: network.subnet,
             gateway,

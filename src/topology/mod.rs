@@ -3,8 +3,8 @@
 //! VM changes no other VM's choices where that can be helped. Never looks at a host.
 
 mod allocate;
+pub mod derive;
 mod graph;
-mod ifname;
 
 pub use allocate::allocate;
 pub use graph::graph;
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
+use uuid::Uuid;
 
 use crate::lab::{
     Cable, Class, Connect, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NatRule, NetworkName,
@@ -71,7 +72,7 @@ pub struct Segment {
     pub class: Class,
     /// The bridge's name.
     pub bridge: IfName,
-    /// The bridge's MAC address; absent: derived.
+    /// The bridge's MAC address; absent: that of its uplink.
     pub mac: Option<MacAddr>,
     /// Spanning tree.
     pub stp: bool,
@@ -91,6 +92,14 @@ pub struct Segment {
     pub dhcp: Option<SegmentDhcp>,
 }
 
+impl Segment {
+    /// Returns the bridge port that leads to other hosts: the uplink, or the VLAN device on it.
+    pub fn port(&self) -> Option<IfName> {
+        let nic = self.uplink.as_ref()?;
+        Some(self.vlan.map_or_else(|| nic.clone(), |id| derive::vlan_device(nic, id)))
+    }
+}
+
 /// A network's DHCP and DNS server on one of its gateway hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentDhcp {
@@ -105,6 +114,8 @@ pub struct SegmentDhcp {
 /// A virtual machine with all its choices.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
+    /// The UUID of its domain.
+    pub uuid: Uuid,
     /// Where it runs.
     pub host: HostName,
     /// What it runs.

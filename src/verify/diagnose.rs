@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{Cell, Verdict};
 use crate::lab::{Asked, HostName, NetworkName, VmName};
 use crate::state::survey::{Port, Ports};
-use crate::state::{DomainName, HostState, Site, Sysctl, localhost, vlan_device};
-use crate::topology::{Guest, GuestNic, Segment, Topology};
+use crate::state::{DomainName, HostState, Site, Sysctl, localhost};
+use crate::topology::{Guest, GuestNic, Segment, Topology, derive};
 
 /// Bytes of a full packet where nobody says anything else (RFC 894).
 const ETHERNET: u16 = 1500;
@@ -168,7 +168,7 @@ impl<'a> Way<'a> {
                         None => self.port(host, nic.as_str(), Some(bridge), &of),
                         Some(id) => self
                             .port(host, nic.as_str(), None, &of)
-                            .or_else(|| self.port(host, vlan_device(nic, id).as_str(), Some(bridge), &of)),
+                            .or_else(|| self.port(host, derive::vlan_device(nic, id).as_str(), Some(bridge), &of)),
                     }
                 })
         })

@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
     use crate::lab::{Class, Connect, MacAddr, Ping, VmName};
-    use crate::topology::{Segment, TopologyHost};
+    use crate::topology::{Segment, TopologyHost, derive};
 
     /// Guests as (name, host, network, address); segments as (host, network, uplink, gateway).
     fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bool, Option<&str>)]) -> Topology {
@@ -176,6 +176,7 @@ mod tests {
                 mtu: None,
             };
             let guest = Guest {
+                uuid: derive::uuid(name),
                 host: host.parse().unwrap(),
                 image: "tiny".parse().unwrap(),
                 memory_mib: 64,

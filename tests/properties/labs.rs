@@ -8,8 +8,8 @@ use netlab::lab::{
     ImageName, LabHostNic, MacAddr, NatRule, NetworkName, VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
-use netlab::state::{NicConfig, Site, Survey, desired, vlan_device};
-use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost};
+use netlab::state::{NicConfig, Site, Survey, desired};
+use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
 use proptest::prelude::*;
 
 const EMULATED: [&str; 3] = ["a", "b", "c"];
@@ -214,7 +214,7 @@ fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> b
             .filter(|at| vlan.is_some() || enslaved.insert(*at))
             .map(nic);
         if let Some((uplink, id)) = uplink.as_ref().zip(vlan) {
-            names.insert(vlan_device(uplink, id));
+            names.insert(derive::vlan_device(uplink, id));
         }
         let has_gateway = network.gateway == Some(at) || network.everywhere;
         let segment = Segment {
@@ -270,6 +270,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         }
     });
     Guest {
+        uuid: derive::uuid(&number.to_string()),
         host: HostName::new(EMULATED.get(vm.host).unwrap_or(&LOCAL)).unwrap(),
         image: ImageName::new(IMAGES[vm.image]).unwrap(),
         memory_mib: vm.memory_mib,

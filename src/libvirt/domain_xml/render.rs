@@ -6,7 +6,8 @@ use super::template::{Blank, Piece, Template};
 use super::writer::{legal, path_text};
 use super::{METADATA_URI, XmlError, XmlWriter, broken};
 use crate::lab::Boot;
-use crate::state::{Accel, Domain, DomainName, DomainNic, uuid_from};
+use crate::state::{Accel, Domain, DomainName, DomainNic};
+use crate::topology::derive;
 
 /// Files of a domain on its host.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ pub(super) fn fingerprint(domain: &Domain) -> Result<String, XmlError> {
         ..domain.clone()
     };
     let json = serde_json::to_string(&definition).map_err(broken)?;
-    Ok(uuid_from(&json))
+    Ok(derive::uuid(&json).to_string())
 }
 
 fn os(xml: &mut XmlWriter, domain: &Domain) -> Result<(), XmlError> {

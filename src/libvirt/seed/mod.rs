@@ -10,7 +10,8 @@ pub use iso::{Seed, SeedNic, user_data};
 
 use super::{NO_VOLUME, code, failed, other, upload, volumes, xml_failed};
 use crate::host::HostError;
-use crate::state::{DomainName, GuestConfig, uuid_from};
+use crate::state::{DomainName, GuestConfig};
+use crate::topology::derive;
 
 /// The seed of a domain.
 pub(super) fn path(name: &DomainName) -> String {
@@ -54,6 +55,6 @@ pub(super) fn delete(pool: &StoragePool, name: &DomainName, doing: &str) -> Resu
 /// What cloud-init is told. The instance is named after all that it is told, so that a change is taken up at the next
 /// start and nothing is done twice.
 fn seed(config: &GuestConfig) -> Result<Seed, serde_json::Error> {
-    let instance = format!("netlab-{}", uuid_from(&serde_json::to_string(config)?));
+    let instance = format!("netlab-{}", derive::uuid(&serde_json::to_string(config)?));
     Ok(Seed::of(config, instance))
 }

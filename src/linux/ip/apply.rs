@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
-
-use super::mark::{self, ALIAS_LIMIT, Mark, bridge_address, in_group, owner, quoted};
-use super::nic::Address;
-use super::snapshot::Snapshot;
+use super::mark::{self, Mark, in_group, owner};
+use super::snapshot::{RawAddress, RawLink, Snapshot};
 use super::{Failed, NetworkError, floating, uplink};
 use crate::lab::{IfName, LabName};
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::Step;
-use crate::state::{Link, LinkKind};
+use crate::plan::lines::{Observed, ObservedLink, lines};
+use crate::state::{Link, LinkKind, Uplink};
 use crate::transport::cmd::{Cmd, Shell};
 
 /// Carries out the network `steps` in order and stops at the first that fails.
@@ -56,8 +54,8 @@ struct Run<'a> {
     lines: Vec<Line>,
     /// Links that the batch makes.
     made: BTreeSet<IfName>,
-    /// Bridges that the batch makes or changes: the lab asks for their Ethernet address.
-    given: BTreeMap<IfName, bool>,
+    /// Bridges that the batch makes or changes: whether they have a MAC address of their own.
+    mac_is_set: BTreeMap<IfName, bool>,
     /// Links that the batch leaves otherwise than the snapshot says, as far as another step's lines depend on that.
     stale: BTreeSet<IfName>,
 }
@@ -70,7 +68,7 @@ impl<'a> Run<'a> {
             snapshot: None,
             lines: Vec::new(),
             made: BTreeSet::new(),
-            given: BTreeMap::new(),
+            mac_is_set: BTreeMap::new(),
             stale: BTreeSet::new(),
         }
     }
@@ -102,8 +100,8 @@ impl<'a> Run<'a> {
             Err(cause) => return Ok(Err(cause)),
         };
         if let Step::CreateLink(name, link) | Step::ChangeLink(name, link) = step {
-            let given = matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. });
-            self.given.insert(name.clone(), given);
+            let mac_is_set = matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. });
+            self.mac_is_set.insert(name.clone(), mac_is_set);
         }
         match step {
             Step::CreateLink(name, _) => _ = self.made.insert(name.clone()),
@@ -124,49 +122,73 @@ impl<'a> Run<'a> {
         Ok(Ok(()))
     }
 
-    /// The lines that carry out one step on a host that looks like this.
+    /// The lines that carry out one step on a host in this state. Empty where its effect is there already.
     fn lines_of(&self, snapshot: &Snapshot, step: &Step) -> Result<Vec<String>, NetworkError> {
+        let mut observed = Observed {
+            marks: Some(self.lab),
+            no_ipv6: !snapshot.has_ipv6(),
+            ..Observed::default()
+        };
         match step {
-            Step::CreateLink(name, link) => self.create(snapshot, name, link),
-            Step::ChangeLink(name, link) => self.change(snapshot, name, link),
-            Step::DeleteLink { name, index } => self.delete(snapshot, name, *index),
-            Step::AddAddress(name, address) => {
+            Step::CreateLink(name, link) => self.can_create(snapshot, name, link)?,
+            Step::ChangeLink(name, link) => {
                 self.own(snapshot, name)?;
-                Ok(vec![add_address(name, *address)])
+                if let Some(master) = &link.master {
+                    self.exists(snapshot, master)?;
+                }
+                observed.link = self.link(snapshot, name);
             }
+            Step::DeleteLink { name, index } => {
+                let Some(link) = snapshot.link(name.as_str()) else {
+                    return Ok(Vec::new());
+                };
+                self.can_delete(snapshot, link, name, *index)?;
+            }
+            Step::AddAddress(name, _) => self.own(snapshot, name)?,
             Step::DeleteAddress(name, address) => {
                 let Some(link) = snapshot.link(name.as_str()) else {
                     return Ok(Vec::new());
                 };
                 self.own(snapshot, name)?;
-                let there = link
-                    .addr_info
-                    .iter()
-                    .any(|raw| raw.local == Some(address.addr()) && raw.prefixlen == address.prefix_len());
-                Ok(Vec::from_iter(
-                    there.then(|| format!("address del {address} dev {name}")),
-                ))
+                let is_there =
+                    |raw: &RawAddress| raw.local == Some(address.addr()) && raw.prefixlen == address.prefix_len();
+                if !link.addr_info.iter().any(is_there) {
+                    return Ok(Vec::new());
+                }
             }
             Step::TakeUplink(nic, wanted) => {
                 self.own(snapshot, &wanted.bridge)?;
-                let given = self.given.get(&wanted.bridge).copied();
-                let stands = || {
-                    snapshot
-                        .link(wanted.bridge.as_str())
-                        .is_some_and(mark::address_is_given)
-                };
-                uplink::take(snapshot, self.lab, nic, wanted, given.unwrap_or_else(stands))
+                let planned = self.mac_is_set.get(&wanted.bridge).copied();
+                let now = || snapshot.link(wanted.bridge.as_str()).is_some_and(mark::mac_is_set);
+                let mac_is_set = planned.unwrap_or_else(now);
+                observed.uplink = Some(uplink::attaching(snapshot, self.lab, nic, wanted, mac_is_set)?);
             }
-            Step::ReleaseUplink(nic, _) => uplink::release(snapshot, self.lab, nic),
+            Step::ReleaseUplink(nic, uplink) => {
+                let Some((bridge, found)) = uplink::detaching(snapshot, self.lab, nic)? else {
+                    return Ok(Vec::new());
+                };
+                observed.uplink = Some(found);
+                // The record says which bridge it is; a step over an interrupted run names the NIC itself.
+                let uplink = Uplink {
+                    bridge,
+                    was: uplink.was.clone(),
+                };
+                return Ok(lines(&Step::ReleaseUplink(nic.clone(), uplink), &observed)?);
+            }
             Step::AddFloating(address, nic) => {
                 self.exists(snapshot, nic)?;
-                Ok(Vec::from_iter(floating::add(snapshot, self.lab, *address, nic)?))
+                if floating::is_on(snapshot, self.lab, *address, nic)? {
+                    return Ok(Vec::new());
+                }
             }
             Step::DeleteFloating(address, nic) => {
-                Ok(Vec::from_iter(floating::delete(snapshot, self.lab, *address, nic)))
+                if !floating::is_ours_on(snapshot, self.lab, *address, nic) {
+                    return Ok(Vec::new());
+                }
             }
-            other => Err(NetworkError::Refused(format!("not a network step: {other}"))),
+            _ => {}
         }
+        Ok(lines(step, &observed)?)
     }
 
     /// Refuses a link that is not there. `ip` would too, but as a wrong word, without telling the line.
@@ -191,7 +213,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn create(&self, snapshot: &Snapshot, name: &IfName, link: &Link) -> Result<Vec<String>, NetworkError> {
+    fn can_create(&self, snapshot: &Snapshot, name: &IfName, link: &Link) -> Result<(), NetworkError> {
         if let Some(other) = snapshot.link(name.as_str()) {
             return Err(NetworkError::Foreign {
                 name: name.to_string(),
@@ -204,76 +226,40 @@ impl<'a> Run<'a> {
         if let Some(master) = &link.master {
             self.exists(snapshot, master)?;
         }
-        let mut lines = vec![match &link.kind {
-            LinkKind::Bridge { stp, mac } => {
-                let address = mac.map_or_else(|| bridge_address(snapshot, self.lab, name), |mac| mac.to_string());
-                add_bridge(self.lab, name, &address, *stp)
+        if let LinkKind::Vlan { parent, .. } = &link.kind {
+            self.exists(snapshot, parent)?;
+            if snapshot.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
+                return Err(NetworkError::Refused(format!(
+                    "{parent} is down, so VLAN device {name} on it cannot come up; bring {parent} up first"
+                )));
             }
-            LinkKind::Vlan { parent, id } => {
-                self.exists(snapshot, parent)?;
-                if snapshot.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
-                    return Err(NetworkError::Refused(format!(
-                        "{parent} is down, so VLAN device {name} on it cannot come up; bring {parent} up first"
-                    )));
-                }
-                format!(
-                    "link add link {parent} name {name} group {} type vlan id {id}",
-                    mark::group(self.lab.as_str())
-                )
-            }
-        }];
-        lines.extend(quiet(snapshot, name));
-        lines.extend(enslave(name, link.master.as_ref()));
-        lines.push(format!("link set dev {name} up"));
-        lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
-        lines.push(self.alias(name, link)?);
-        Ok(lines)
+        }
+        Ok(())
     }
 
-    fn change(&self, snapshot: &Snapshot, name: &IfName, link: &Link) -> Result<Vec<String>, NetworkError> {
-        self.own(snapshot, name)?;
-        let mut lines = Vec::new();
-        // The kernel checks the delay against the state it has (net/bridge/br_stp.c, br_set_forward_delay): 0 is
-        // legal only without spanning tree, so the two are set one after the other. 15 s is IEEE 802.1D's own.
-        match link.kind {
-            LinkKind::Bridge { stp: true, .. } => lines.push(format!(
-                "link set dev {name} type bridge forward_delay 1500 stp_state 1"
-            )),
-            LinkKind::Bridge { stp: false, .. } => lines.extend([
-                format!("link set dev {name} type bridge stp_state 0 mcast_snooping 0"),
-                format!("link set dev {name} type bridge forward_delay 0"),
-            ]),
-            LinkKind::Vlan { .. } => {}
-        }
-        let before = snapshot.link(name.as_str());
-        match link.kind {
-            LinkKind::Bridge { mac: Some(mac), .. } => lines.push(format!("link set dev {name} address {mac}")),
-            LinkKind::Bridge { mac: None, .. } if before.is_some_and(mark::address_is_given) => {
-                // A NIC that the bridge has taken has the same.
-                let address = uplink::nic_in(snapshot, self.lab, name).and_then(|nic| nic.address.clone());
-                let address = address.unwrap_or_else(|| bridge_address(snapshot, self.lab, name));
-                lines.push(format!("link set dev {name} address {address}"));
-            }
-            LinkKind::Bridge { .. } | LinkKind::Vlan { .. } => {}
-        }
-        if before.is_some_and(|before| before.ifalias.is_none()) {
-            lines.extend(quiet(snapshot, name));
-        }
-        if let Some(master) = &link.master {
-            self.exists(snapshot, master)?;
-            lines.extend(enslave(name, link.master.as_ref()));
-        } else if before.is_some_and(|before| before.master.is_some()) {
-            lines.push(format!("link set dev {name} nomaster"));
-        }
-        lines.push(format!("link set dev {name} up"));
-        lines.push(self.alias(name, link)?);
-        Ok(lines)
-    }
-
-    fn delete(&self, snapshot: &Snapshot, name: &IfName, index: Option<u32>) -> Result<Vec<String>, NetworkError> {
-        let Some(link) = snapshot.link(name.as_str()) else {
-            return Ok(Vec::new());
+    /// What changing a link depends on.
+    fn link(&self, snapshot: &Snapshot, name: &IfName) -> ObservedLink {
+        let Some(before) = snapshot.link(name.as_str()) else {
+            return ObservedLink::default();
         };
+        // A bridge that loses a MAC address of its own has that of the NIC in it again.
+        let nic = mark::mac_is_set(before)
+            .then(|| uplink::nic_in(snapshot, self.lab, name))
+            .flatten();
+        ObservedLink {
+            unfinished: before.ifalias.is_none(),
+            is_port: before.master.is_some(),
+            uplink_mac: nic.and_then(|nic| nic.address.clone()),
+        }
+    }
+
+    fn can_delete(
+        &self,
+        snapshot: &Snapshot,
+        link: &RawLink,
+        name: &IfName,
+        index: Option<u32>,
+    ) -> Result<(), NetworkError> {
         self.own(snapshot, name)?;
         if let Some(seen) = index.filter(|seen| *seen != link.ifindex) {
             return Err(NetworkError::Swapped {
@@ -282,24 +268,14 @@ impl<'a> Run<'a> {
                 now: link.ifindex,
             });
         }
-        // What a host is reached by would go with the bridge.
+        // The addresses by which the host is reached would be removed with the bridge.
         let held = uplink::nic_in(snapshot, self.lab, name).map(|nic| nic.ifname.as_str());
         if let Some(nic) = held.filter(|nic| !self.stale.iter().any(|freed| freed.as_str() == *nic)) {
             return Err(NetworkError::Refused(format!(
-                "NIC {nic} is still in {name}: it has to be given back first"
+                "NIC {nic} is still in {name}: it has to be detached first"
             )));
         }
-        Ok(vec![format!("link del dev {name}")])
-    }
-
-    /// The line that finishes a link: its mark in full.
-    fn alias(&self, name: &IfName, link: &Link) -> Result<String, NetworkError> {
-        let purpose = &link.purpose;
-        let alias = mark::alias(self.lab, purpose, &link.kind);
-        let quoted = quoted(&alias)
-            .filter(|_| alias.len() <= ALIAS_LIMIT)
-            .ok_or_else(|| NetworkError::Refused(format!("the purpose of {name} cannot be an alias: {purpose:?}")))?;
-        Ok(format!("link set dev {name} alias {quoted}"))
+        Ok(())
     }
 
     /// Runs the batch.
@@ -312,7 +288,7 @@ impl<'a> Run<'a> {
             delete_at_once(&mut lines, &snapshot, self.lab);
         }
         self.made.clear();
-        self.given.clear();
+        self.mac_is_set.clear();
         self.stale.clear();
         let Some(first) = lines.first() else {
             return Ok(());
@@ -344,19 +320,6 @@ impl<'a> Run<'a> {
             },
         ))
     }
-}
-
-/// The line that makes a bridge with this Ethernet address.
-pub(super) fn add_bridge(lab: &LabName, name: &IfName, address: &str, stp: bool) -> String {
-    // Multicast goes to every port: with snooping on, a stray querier on the uplink's side would cut off the guests
-    // that rely on multicast without reporting it.
-    format!(
-        "link add name {name} group {} address {address} type bridge stp_state {} {}mcast_snooping 0",
-        mark::group(lab.as_str()),
-        u8::from(stp),
-        // Without spanning tree a new port's delay only loses its first packets.
-        if stp { "" } else { "forward_delay 0 " },
-    )
 }
 
 /// Makes one line of all deletions where they are all that the lab has: by group the kernel waits once for its
@@ -399,27 +362,6 @@ fn failing_line(said: &str) -> (Option<usize>, String) {
         .and_then(|line| line.rsplit_once(':'))
         .and_then(|(_, number)| number.trim().parse().ok());
     (line, message.join("; "))
-}
-
-/// No IPv6 address that nobody asked for: a guest would reach the host by it, past everything the lab says.
-fn quiet(snapshot: &Snapshot, name: &IfName) -> Option<String> {
-    snapshot
-        .has_ipv6()
-        .then(|| format!("link set dev {name} addrgenmode none"))
-}
-
-fn enslave(name: &IfName, master: Option<&IfName>) -> Option<String> {
-    master.map(|master| format!("link set dev {name} master {master}"))
-}
-
-/// `replace`, since an address that is there already is as good.
-fn add_address(name: &IfName, address: IpNet) -> String {
-    match (address, Address::usual_broadcast(address)) {
-        (IpNet::V4(_), Some(broadcast)) => format!("address replace {address} broadcast {broadcast} dev {name}"),
-        (IpNet::V4(_), None) => format!("address replace {address} dev {name}"),
-        // Usable at once: who else has it, the lab's own check has found out.
-        (IpNet::V6(_), _) => format!("address replace {address} nodad dev {name}"),
-    }
 }
 
 #[cfg(test)]

@@ -37,19 +37,14 @@ pub(super) fn of(raw: &RawAddress, lab: &LabName) -> Option<Ipv4Addr> {
     }
 }
 
-/// The line that adds it, unless it is there.
-pub(super) fn add(
-    snapshot: &Snapshot,
-    lab: &LabName,
-    address: Ipv4Addr,
-    nic: &IfName,
-) -> Result<Option<String>, NetworkError> {
+/// Whether `nic` has it already, from this lab. An error where the host has it otherwise.
+pub(super) fn is_on(snapshot: &Snapshot, lab: &LabName, address: Ipv4Addr, nic: &IfName) -> Result<bool, NetworkError> {
     for link in &snapshot.links {
-        for raw in link
+        let same = link
             .addr_info
             .iter()
-            .filter(|raw| raw.local == Some(IpAddr::V4(address)))
-        {
+            .filter(|raw| raw.local == Some(IpAddr::V4(address)));
+        for raw in same {
             if of(raw, lab).is_none() {
                 return Err(NetworkError::Refused(format!(
                     "the host has {address} already, on {}, and not from this lab",
@@ -57,20 +52,17 @@ pub(super) fn add(
                 )));
             }
             if link.ifname == nic.as_str() {
-                return Ok(None);
+                return Ok(true);
             }
         }
     }
-    let metric = mark::group(lab.as_str());
-    Ok(Some(format!("address add {address}/32 metric {metric} dev {nic}")))
+    Ok(false)
 }
 
-/// The line that takes it off, where it is there and ours.
-pub(super) fn delete(snapshot: &Snapshot, lab: &LabName, address: Ipv4Addr, nic: &IfName) -> Option<String> {
-    let link = snapshot.link(nic.as_str())?;
-    let mut ours = link.addr_info.iter().filter_map(|raw| of(raw, lab));
-    ours.any(|other| other == address)
-        .then(|| format!("address del {address}/32 dev {nic}"))
+/// Whether `nic` has it from this lab.
+pub(super) fn is_ours_on(snapshot: &Snapshot, lab: &LabName, address: Ipv4Addr, nic: &IfName) -> bool {
+    let link = snapshot.link(nic.as_str());
+    link.is_some_and(|link| link.addr_info.iter().any(|raw| of(raw, lab) == Some(address)))
 }
 
 /// Announces addresses to the neighbours, as far as the host has a program for that. One command.

@@ -35,6 +35,7 @@ pub use rollback::rollback;
 pub use survey::survey;
 
 use crate::lab::IfName;
+use crate::plan::lines::LineError;
 use crate::state::{Identities, Link, Sysctl, Uplink};
 use crate::transport::cmd::CmdError;
 
@@ -111,6 +112,9 @@ pub enum NetworkError {
         /// Why.
         why: String,
     },
+    /// The step has no lines.
+    #[error(transparent)]
+    Lines(#[from] LineError),
     /// Something else that stands in the way.
     #[error("{0}")]
     Refused(String),

@@ -1,66 +1,21 @@
-//! What stands on a NIC, in full: everything that has to be said to put it there again. Read from a [`Snapshot`], turned
-//! into words for `ip`.
+//! Reads what is configured on a NIC, in full, from a [`Snapshot`]: everything that is needed to restore it.
 
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::floating;
 use super::snapshot::{RawAddress, RawLink, RawRoute, Snapshot};
-use crate::state::{NicConfig, Route};
+use crate::plan::lines::{Address, Hop, NicState};
+use crate::state::Route;
 
 /// Of such a route `ip` tells only what the first next hop has besides its gateway: enough to see it, not enough to
 /// put it back.
 const SHARED: &str = "several next hops";
 
-/// What stands on a NIC.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct NicState {
-    pub up: bool,
-    /// All but the link-local ones of IPv6, which belong to the link itself and stay with it.
-    pub addresses: Vec<Address>,
-    /// Routes of the main table that the kernel did not make by itself.
-    pub routes: Vec<Hop>,
-    /// Routes to the subnets of IPv6 addresses that end some time. The kernel made them, but does not remove them with
-    /// the address (net/ipv6/addrconf.c, ipv6_del_addr). Not part of a record.
-    pub dated: Vec<Hop>,
-    pub alias: String,
-}
-
-/// An address with its attributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
-    pub net: IpNet,
-    pub broadcast: Option<Ipv4Addr>,
-    /// Absent: global.
-    pub scope: Option<String>,
-    /// Absent: the link's name.
-    pub label: Option<String>,
-    pub metric: Option<u32>,
-    pub noprefixroute: bool,
-    pub mngtmpaddr: bool,
-    pub nodad: bool,
-    /// Seconds valid and preferred from now; absent: for ever.
-    pub lifetime: Option<(u32, u32)>,
-}
-
-/// A route with its attributes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hop {
-    pub route: Route,
-    /// Absent: `link` without a gateway, else `global`.
-    pub scope: Option<String>,
-    pub onlink: bool,
-    /// Seconds from now; absent: for ever.
-    pub expires: Option<u32>,
-    /// The first of several with its destination and metric, so the one in effect.
-    pub first: bool,
-}
-
 impl NicState {
     /// Reads what stands on `link`, and what of it could not be put back (one text for each).
-    pub fn read(snapshot: &Snapshot, link: &RawLink) -> (Self, Vec<String>) {
+    pub(super) fn read(snapshot: &Snapshot, link: &RawLink) -> (Self, Vec<String>) {
         let mut odd = Vec::new();
         let mut addresses = Vec::new();
         for raw in link.addr_info.iter().filter(|raw| moves(raw)) {
@@ -99,59 +54,10 @@ impl NicState {
     }
 
     /// The addresses of IPv6 that belong to the link itself.
-    pub fn link_local(link: &RawLink) -> impl Iterator<Item = Address> + use<'_> {
+    pub(super) fn link_local(link: &RawLink) -> impl Iterator<Item = Address> + use<'_> {
         let is_own = |raw: &&RawAddress| raw.scope == "link" && matches!(raw.local, Some(IpAddr::V6(_)));
         let own = link.addr_info.iter().filter(is_own);
         own.filter_map(|raw| Address::read(raw, &link.ifname).ok())
-    }
-
-    /// The same in the words of a site.
-    pub fn config(&self) -> NicConfig {
-        NicConfig {
-            up: self.up,
-            addresses: self.addresses.iter().map(|address| address.net).collect(),
-            routes: self.routes.iter().map(|hop| hop.route.clone()).collect(),
-        }
-    }
-
-    /// The addresses in the order in which adding them gives the kernel's order again: IPv4 appends, and of two in one
-    /// subnet the first is primary (net/ipv4/devinet.c, __inet_insert_ifa); IPv6 puts the newest first
-    /// (net/ipv6/addrconf.c, ipv6_link_dev_addr). Deleting goes the other way round, since a primary IPv4 address
-    /// takes its secondaries with it.
-    pub fn in_order_of_adding(&self) -> impl DoubleEndedIterator<Item = &Address> {
-        let (four, six): (Vec<_>, Vec<_>) = self.addresses.iter().partition(|address| address.is_ipv4());
-        four.into_iter().chain(six.into_iter().rev())
-    }
-
-    /// Has this address, whatever its attributes.
-    pub fn has_address(&self, address: &Address) -> bool {
-        self.addresses.iter().any(|other| other.net == address.net)
-    }
-
-    /// Has this route.
-    pub fn has(&self, hop: &Hop) -> bool {
-        self.routes.iter().any(|other| other.is(hop))
-    }
-
-    /// Has anything of IPv6.
-    pub fn has_ipv6(&self) -> bool {
-        self.addresses.iter().any(|address| !address.is_ipv4()) || self.routes.iter().any(|hop| !hop.is_ipv4())
-    }
-
-    /// Takes over what no record holds, since it changes: the time that addresses and routes have left where they
-    /// stand now.
-    pub fn with_times_of(mut self, other: &Self) -> Self {
-        for address in &mut self.addresses {
-            if let Some(now) = other.addresses.iter().find(|now| now.net == address.net) {
-                address.lifetime = now.lifetime;
-            }
-        }
-        for hop in &mut self.routes {
-            if let Some(now) = other.routes.iter().find(|now| now.is(hop)) {
-                hop.expires = now.expires;
-            }
-        }
-        self
     }
 }
 
@@ -210,70 +116,6 @@ impl Address {
             lifetime,
         })
     }
-
-    pub fn is_ipv4(&self) -> bool {
-        matches!(self.net, IpNet::V4(_))
-    }
-
-    /// The lines that put it on `link` where the host had it a moment ago: whether somebody else has it too (RFC 4862,
-    /// 5.4) is not asked, since meanwhile it could be no route's source. Said again without the flag, the address
-    /// loses just that.
-    pub fn put_back_on(&self, link: &str) -> impl Iterator<Item = String> + use<> {
-        let unasked =
-            (!self.is_ipv4() && !self.nodad).then(|| format!("address replace {} nodad dev {link}", self.words()));
-        unasked
-            .into_iter()
-            .chain([format!("address replace {} dev {link}", self.words())])
-    }
-
-    /// The address as it stands on a bridge meanwhile: a label starts with its own link's name, temporary addresses
-    /// are not worth making there, and whether it is in use twice on this wire (RFC 4862, 5.4) has been found out
-    /// already.
-    pub fn on_bridge(&self) -> Self {
-        Self {
-            label: None,
-            mngtmpaddr: false,
-            nodad: !self.is_ipv4(),
-            ..self.clone()
-        }
-    }
-
-    /// What follows `ip address add` and the like.
-    pub fn words(&self) -> String {
-        let mut words = self.net.to_string();
-        let mut say = |word: &str, value: Option<String>| {
-            if let Some(value) = value {
-                let _ = write!(words, " {word} {value}");
-            }
-        };
-        say("broadcast", self.broadcast.map(|address| address.to_string()));
-        say("scope", self.scope.clone());
-        say("label", self.label.clone());
-        say("metric", self.metric.map(|metric| metric.to_string()));
-        say("valid_lft", self.lifetime.map(|(valid, _)| valid.to_string()));
-        say(
-            "preferred_lft",
-            self.lifetime.map(|(_, preferred)| preferred.to_string()),
-        );
-        for (flag, word) in [
-            (self.noprefixroute, " noprefixroute"),
-            (self.mngtmpaddr, " mngtmpaddr"),
-            (self.nodad, " nodad"),
-        ] {
-            if flag {
-                words.push_str(word);
-            }
-        }
-        words
-    }
-
-    /// The broadcast address that a subnet of this size usually has.
-    pub fn usual_broadcast(net: IpNet) -> Option<Ipv4Addr> {
-        match net {
-            IpNet::V4(net) if net.prefix_len() <= 30 => Some(Ipv4Net::broadcast(&net)),
-            _ => None,
-        }
-    }
 }
 
 impl Hop {
@@ -327,73 +169,6 @@ impl Hop {
             expires: raw.expires,
             first: false,
         }))
-    }
-
-    pub fn is_ipv4(&self) -> bool {
-        matches!(self.route.to, IpNet::V4(_))
-    }
-
-    /// The same route, whatever time it has left and wherever it stands.
-    pub fn is(&self, other: &Self) -> bool {
-        let bare = |hop: &Self| Self {
-            expires: None,
-            first: false,
-            ..hop.clone()
-        };
-        bare(self) == bare(other)
-    }
-
-    /// The line that adds the route through `link` beside the same one through another link: before others of its
-    /// destination and metric if that is where it stands, else behind them.
-    pub fn add(&self, link: &str) -> String {
-        let place = if self.first && self.is_ipv4() {
-            "prepend"
-        } else {
-            "append"
-        };
-        format!("route {place} {}", self.words(link))
-    }
-
-    /// The line that removes the route through `link`, whatever time it has left.
-    pub fn remove(&self, link: &str) -> String {
-        let timeless = Self {
-            expires: None,
-            ..self.clone()
-        };
-        format!("route del {}", timeless.words(link))
-    }
-
-    /// What follows `ip route add` and the like.
-    fn words(&self, link: &str) -> String {
-        let Route {
-            to,
-            via,
-            source,
-            metric,
-            protocol,
-        } = &self.route;
-        let mut words = to.to_string();
-        match via {
-            // The word in between is asked for only where the families differ, and always taken.
-            Some(via @ IpAddr::V4(_)) => _ = write!(words, " via inet {via}"),
-            Some(via @ IpAddr::V6(_)) => _ = write!(words, " via inet6 {via}"),
-            None => {}
-        }
-        let _ = write!(words, " dev {link}");
-        let mut say = |word: &str, value: Option<String>| {
-            if let Some(value) = value {
-                let _ = write!(words, " {word} {value}");
-            }
-        };
-        say("proto", protocol.clone());
-        say("scope", self.scope.clone());
-        say("src", source.map(|source| source.to_string()));
-        say("metric", metric.map(|metric| metric.to_string()));
-        say("expires", self.expires.map(|seconds| seconds.to_string()));
-        if self.onlink {
-            words.push_str(" onlink");
-        }
-        words
     }
 }
 

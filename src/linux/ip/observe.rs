@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::mark::{self, Mark};
-use super::nic::NicState;
 use super::record::Record;
 use super::snapshot::{RawLink, Snapshot};
 use super::{Network, floating};
 use crate::lab::{IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
+use crate::plan::lines::{MAC_IS_SET, NicState};
 use crate::state::{Link, LinkKind, Uplink};
 use crate::transport::cmd::{CmdError, Shell};
 
@@ -72,11 +72,11 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Cm
             mac: raw
                 .address
                 .as_deref()
-                .filter(|_| mark::address_is_given(raw))
+                .filter(|_| mark::mac_is_set(raw))
                 .and_then(|address| address.parse().ok()),
         },
     };
-    let purpose = purpose.strip_suffix(mark::ADDRESS_GIVEN).unwrap_or(purpose);
+    let purpose = purpose.strip_suffix(MAC_IS_SET).unwrap_or(purpose);
     let delays = matches!(kind, LinkKind::Bridge { stp: false, .. }) && data.forward_delay != Some(0);
     Ok(Link {
         kind,

@@ -15,9 +15,9 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::mark::{ALIAS_LIMIT, WAS};
-use super::nic::{Address, Hop, NicState};
+use super::mark::WAS;
 use crate::lab::{IfName, LabName};
+use crate::plan::lines::{ALIAS_LIMIT, Address, Hop, NicState};
 use crate::state::Route;
 
 /// What stood on a NIC, and the bridge that has it now.

@@ -2,14 +2,13 @@
 //! that the host can run by itself when nobody reaches it any more. They put back what the host is reached by; all the
 //! rest is left to the next run, which sees it. On a host that was not touched after all they change nothing.
 
-use super::apply::add_bridge;
-use super::mark::{Mark, quoted};
-use super::nic::NicState;
+use super::mark::Mark;
 use super::observe::parse;
 use super::record::Record;
 use super::snapshot::{RawLink, Snapshot};
 use crate::lab::{IfName, LabName};
 use crate::plan::Step;
+use crate::plan::lines::{NicState, add_bridge, quoted};
 use crate::transport::cmd::{CmdError, Shell};
 
 /// The lines that undo every take and every release among `steps`, from what the host looks like before them. Empty
@@ -82,7 +81,7 @@ fn take_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<St
     let mut lines = Vec::new();
     if let Some(address) = &bridge.address {
         // Where it still stands, the first is refused.
-        lines.push(add_bridge(lab, &name, address, has_stp(bridge)));
+        lines.push(add_bridge(Some(lab), &name, Some(address), has_stp(bridge)));
         lines.push(format!("link set dev {name} address {address}"));
     }
     if let Some(mode) = &bridge.inet6_addr_gen_mode {
@@ -103,7 +102,7 @@ fn take_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<St
     lines.extend(stand(name.as_str(), &on_bridge));
     // The kernel makes one for a link that comes up, and this one may never have been down.
     for address in NicState::link_local(bridge) {
-        lines.extend(address.put_back_on(name.as_str()));
+        lines.extend(address.restore_on(name.as_str()));
     }
     Ok(lines)
 }
@@ -114,9 +113,9 @@ fn has_stp(bridge: &RawLink) -> bool {
 
 /// Puts on a link what stood on it.
 fn stand(link: &str, was: &NicState) -> Vec<String> {
-    let mut lines = vec![format!("link set dev {link} {}", if was.up { "up" } else { "down" })];
+    let mut lines = vec![format!("link set dev {link} {}", was.up_or_down())];
     for address in was.in_order_of_adding() {
-        lines.extend(address.put_back_on(link));
+        lines.extend(address.restore_on(link));
     }
     lines.extend(was.routes.iter().map(|hop| hop.add(link)));
     let alias = quoted(&was.alias).unwrap_or_else(|| "\"\"".to_owned());

@@ -8,10 +8,11 @@ use ipnet::IpNet;
 
 use super::floating;
 use super::mark::{Mark, owner};
-use super::nic::{NicState, destination};
+use super::nic::destination;
 use super::observe::parse;
 use super::snapshot::{RawRoute, Snapshot};
 use crate::lab::{IfName, LabName};
+use crate::plan::lines::NicState;
 use crate::state::survey::Survey;
 use crate::transport::cmd::{Cmd, CmdError, Shell};
 

@@ -3,8 +3,8 @@
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::lab::{HostName, IfName};
-use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LocalGateway, Nat, Sysctl, vlan_device};
-use crate::topology::{Segment, Topology, TopologyHost};
+use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LocalGateway, Nat, Sysctl};
+use crate::topology::{Topology, TopologyHost};
 
 /// Adds to `state`, which has the links already, what `host` does for its networks besides bridging.
 pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, host: &TopologyHost) {
@@ -35,7 +35,7 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, h
         }
     }
     for (network, segment) in &host.segments {
-        if let (Some(address), true, Some(port)) = (segment.gateway, segment.gateway_everywhere, port(segment)) {
+        if let (Some(address), true, Some(port)) = (segment.gateway, segment.gateway_everywhere, segment.port()) {
             firewall.local_gateways.insert(LocalGateway { port, address });
         }
         if let (Some(gateway), Some(dhcp)) = (segment.gateway, &segment.dhcp) {
@@ -69,10 +69,4 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, h
 /// What stands in a NIC's place for the host's own traffic: the bridge that has taken it, else the NIC itself.
 fn stand_in(state: &HostState, nic: &IfName) -> IfName {
     state.uplinks.get(nic).map_or(nic, |uplink| &uplink.bridge).clone()
-}
-
-/// The bridge port that leads to other hosts.
-fn port(segment: &Segment) -> Option<IfName> {
-    let nic = segment.uplink.as_ref()?;
-    Some(segment.vlan.map_or_else(|| nic.clone(), |id| vlan_device(nic, id)))
 }

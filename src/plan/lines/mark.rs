@@ -1,0 +1,31 @@
+//! The alias of a link that netlab creates, e.g. `netlab:quickstart:network service`: whose it is and what it is for.
+
+use crate::lab::LabName;
+use crate::state::{Link, LinkKind};
+
+/// Longest alias in bytes: IFALIASZ - 1 (linux/if.h).
+pub(crate) const ALIAS_LIMIT: usize = 255;
+
+/// Follows the purpose of a bridge that has a MAC address of its own. The address itself does not show that: it may be
+/// that of the uplink in either case.
+pub(crate) const MAC_IS_SET: &str = " (address given)";
+
+/// Returns the alias of a finished link as an argument for `ip -batch`; None where no alias can hold it.
+pub(super) fn alias(lab: &LabName, link: &Link) -> Option<String> {
+    let mac_is_set = matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. });
+    let suffix = if mac_is_set { MAC_IS_SET } else { "" };
+    let alias = format!("netlab:{lab}:{}{suffix}", link.purpose);
+    quoted(&alias).filter(|_| alias.len() <= ALIAS_LIMIT)
+}
+
+/// Returns `text` as one argument of an `ip -batch` line. None where that cannot be: batch lines have quotes but no
+/// escapes, and `#` begins a comment even between quotes (iproute2 lib/utils.c, getcmdline and makeargs).
+pub(crate) fn quoted(text: &str) -> Option<String> {
+    if text.contains(['#', '\\', char::REPLACEMENT_CHARACTER]) || text.contains(char::is_control) {
+        return None;
+    }
+    ['"', '\'']
+        .into_iter()
+        .find(|quote| !text.contains(*quote))
+        .map(|quote| format!("{quote}{text}{quote}"))
+}

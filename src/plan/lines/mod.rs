@@ -1,0 +1,213 @@
+//! The `ip` command lines of a step, written once for everything that changes a host's links: takes a [`Step`] and what
+//! is observed of the links it changes, returns the arguments of `ip`, one command a line. Pure: reads no host, runs
+//! nothing. Both `netlab up` (which runs them as one `ip -batch`) and `netlab script` print these lines.
+//!
+//! ```
+//! use netlab::plan::{Step, lines::{Observed, lines}};
+//!
+//! let step = Step::AddAddress("br1".parse()?, "10.0.1.1/24".parse()?);
+//! let lines = lines(&step, &Observed::default())?;
+//! assert_eq!(lines, ["address replace 10.0.1.1/24 broadcast 10.0.1.255 dev br1"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod mark;
+mod nic;
+#[cfg(test)]
+mod tests;
+mod uplink;
+
+pub(crate) use mark::{ALIAS_LIMIT, MAC_IS_SET, quoted};
+pub(crate) use nic::{Address, Hop, NicState};
+pub(crate) use uplink::UplinkMove;
+
+use ipnet::IpNet;
+
+use super::Step;
+use crate::lab::{IfName, LabName};
+use crate::state::{Link, LinkKind};
+use crate::topology::derive::link_group;
+
+/// What the lines of a step depend on besides the step itself. The default is a host on which nothing of the lab
+/// exists yet, and links without marks.
+#[derive(Debug, Clone, Default)]
+pub struct Observed<'a> {
+    /// The lab whose marks (link group, alias, metric of a floating address) the lines set; absent: no marks.
+    pub marks: Option<&'a LabName>,
+    /// The kernel has no IPv6 (`ipv6.disable=1`).
+    pub no_ipv6: bool,
+    /// The link that a [`Step::ChangeLink`] changes.
+    pub link: ObservedLink,
+    /// The NIC and the bridge of a [`Step::TakeUplink`] or [`Step::ReleaseUplink`].
+    pub(crate) uplink: Option<UplinkMove>,
+}
+
+/// What is observed of a link before it is changed.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedLink {
+    /// It has no alias: the run that created it was interrupted.
+    pub unfinished: bool,
+    /// It is a port of a bridge.
+    pub is_port: bool,
+    /// The MAC address of its uplink, where the bridge must have that one again.
+    pub uplink_mac: Option<String>,
+}
+
+/// Why a step has no lines.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// The mark cannot be written as an alias.
+    #[error("the purpose of link {link} cannot be part of an alias: {purpose:?}")]
+    Alias {
+        /// The link.
+        link: IfName,
+        /// Its purpose.
+        purpose: String,
+    },
+    /// The step does not change a link, an address or a route.
+    #[error("not a step that `ip` carries out: {0}")]
+    NotOfLinks(String),
+}
+
+/// Returns the arguments of `ip`, one command a line, that carry out `step`.
+///
+/// The lines are to run in order. Those of one step do not depend on lines of another, except that a link exists before
+/// others refer to it.
+pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError> {
+    Ok(match step {
+        Step::CreateLink(name, link) => create(name, link, observed)?,
+        Step::ChangeLink(name, link) => change(name, link, observed)?,
+        Step::DeleteLink { name, .. } => vec![format!("link del dev {name}")],
+        Step::AddAddress(name, address) => vec![add_address(name, *address)],
+        Step::DeleteAddress(name, address) => vec![format!("address del {address} dev {name}")],
+        Step::TakeUplink(nic, wanted) => {
+            let on_nic = || UplinkMove::first(&wanted.was);
+            let observed = observed.uplink.clone().unwrap_or_else(on_nic);
+            uplink::attach(nic, &wanted.bridge, &observed)
+        }
+        Step::ReleaseUplink(nic, wanted) => {
+            let in_bridge = || UplinkMove::first(&wanted.was).attached();
+            let observed = observed.uplink.clone().unwrap_or_else(in_bridge);
+            uplink::detach(nic, &wanted.bridge, &observed)
+        }
+        Step::AddFloating(address, nic) => {
+            // The mark of a floating address: one for a single host makes no route, so its metric has no other effect.
+            let metric = observed
+                .marks
+                .map(|lab| format!(" metric {}", link_group(lab.as_str())));
+            vec![format!(
+                "address add {address}/32{} dev {nic}",
+                metric.unwrap_or_default()
+            )]
+        }
+        Step::DeleteFloating(address, nic) => vec![format!("address del {address}/32 dev {nic}")],
+        other => return Err(LineError::NotOfLinks(other.to_string())),
+    })
+}
+
+fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>, LineError> {
+    let mut lines = vec![match &link.kind {
+        LinkKind::Bridge { stp, mac } => {
+            let mac = mac.map(|mac| mac.to_string());
+            add_bridge(observed.marks, name, mac.as_deref(), *stp)
+        }
+        LinkKind::Vlan { parent, id } => {
+            format!(
+                "link add link {parent} name {name}{} type vlan id {id}",
+                group(observed.marks)
+            )
+        }
+    }];
+    lines.extend(no_link_local(name, observed));
+    lines.extend(link.master.as_ref().map(|master| attach_port(name, master)));
+    lines.push(format!("link set dev {name} up"));
+    lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
+    lines.extend(mark(name, link, observed)?);
+    Ok(lines)
+}
+
+fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>, LineError> {
+    let mut lines = Vec::new();
+    // The kernel checks the delay against its current state (net/bridge/br_stp.c, br_set_forward_delay): 0 is legal
+    // only without spanning tree, so the two are set one after the other. 15 s is the default of IEEE 802.1D.
+    match link.kind {
+        LinkKind::Bridge { stp: true, .. } => lines.push(format!(
+            "link set dev {name} type bridge forward_delay 1500 stp_state 1"
+        )),
+        LinkKind::Bridge { stp: false, .. } => lines.extend([
+            format!("link set dev {name} type bridge stp_state 0 mcast_snooping 0"),
+            format!("link set dev {name} type bridge forward_delay 0"),
+        ]),
+        LinkKind::Vlan { .. } => {}
+    }
+    let mac = match &link.kind {
+        LinkKind::Bridge { mac: Some(mac), .. } => Some(mac.to_string()),
+        LinkKind::Bridge { mac: None, .. } => observed.link.uplink_mac.clone(),
+        LinkKind::Vlan { .. } => None,
+    };
+    lines.extend(mac.map(|mac| format!("link set dev {name} address {mac}")));
+    if observed.link.unfinished {
+        lines.extend(no_link_local(name, observed));
+    }
+    match &link.master {
+        Some(master) => lines.push(attach_port(name, master)),
+        None if observed.link.is_port => lines.push(format!("link set dev {name} nomaster")),
+        None => {}
+    }
+    lines.push(format!("link set dev {name} up"));
+    lines.extend(mark(name, link, observed)?);
+    Ok(lines)
+}
+
+/// Returns the line that creates a bridge, with this MAC address if there is one.
+pub(crate) fn add_bridge(marks: Option<&LabName>, name: &IfName, mac: Option<&str>, stp: bool) -> String {
+    // Multicast is flooded to every port: with snooping on, a stray querier beyond the uplink would cut off the guests
+    // that rely on multicast without reporting it.
+    format!(
+        "link add name {name}{}{} type bridge stp_state {} {}mcast_snooping 0",
+        group(marks),
+        mac.map(|mac| format!(" address {mac}")).unwrap_or_default(),
+        u8::from(stp),
+        // Without spanning tree a new port's delay only loses its first packets.
+        if stp { "" } else { "forward_delay 0 " },
+    )
+}
+
+/// The mark that a link has from its first moment: `ip link add` accepts a group, but no alias.
+fn group(marks: Option<&LabName>) -> String {
+    marks
+        .map(|lab| format!(" group {}", link_group(lab.as_str())))
+        .unwrap_or_default()
+}
+
+/// The line that finishes a link: its mark in full.
+fn mark(name: &IfName, link: &Link, observed: &Observed) -> Result<Option<String>, LineError> {
+    let Some(lab) = observed.marks else {
+        return Ok(None);
+    };
+    let alias = mark::alias(lab, link).ok_or_else(|| LineError::Alias {
+        link: name.clone(),
+        purpose: link.purpose.clone(),
+    })?;
+    Ok(Some(format!("link set dev {name} alias {alias}")))
+}
+
+/// No IPv6 link-local address: the lab did not ask for one, and a guest would reach the host by it, past all of the
+/// lab's rules.
+fn no_link_local(name: &IfName, observed: &Observed) -> Option<String> {
+    (!observed.no_ipv6).then(|| format!("link set dev {name} addrgenmode none"))
+}
+
+fn attach_port(name: &IfName, bridge: &IfName) -> String {
+    format!("link set dev {name} master {bridge}")
+}
+
+/// `replace`, since an address that is there already is no error.
+fn add_address(name: &IfName, address: IpNet) -> String {
+    match (address, Address::usual_broadcast(address)) {
+        (IpNet::V4(_), Some(broadcast)) => format!("address replace {address} broadcast {broadcast} dev {name}"),
+        (IpNet::V4(_), None) => format!("address replace {address} dev {name}"),
+        // Usable at once: preflight has found that nothing else has it.
+        (IpNet::V6(_), _) => format!("address replace {address} nodad dev {name}"),
+    }
+}

@@ -1,0 +1,135 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::plan::example::{host, link, up};
+use crate::state::{NicConfig, Route, Uplink};
+
+fn lab() -> LabName {
+    "quick".parse().unwrap()
+}
+
+fn bridge(mac: Option<&str>) -> Link {
+    Link {
+        kind: LinkKind::Bridge {
+            stp: false,
+            mac: mac.map(|mac| mac.parse().unwrap()),
+        },
+        master: None,
+        addresses: ["10.0.1.1/24".parse().unwrap()].into(),
+        purpose: "network service".to_owned(),
+    }
+}
+
+#[test]
+fn a_link_is_created_down_to_its_address_and_its_mark_comes_last() {
+    let step = Step::CreateLink(link("br1"), bridge(Some("02:00:00:00:00:05")));
+    let marked = Observed {
+        marks: Some(&lab()),
+        ..Observed::default()
+    };
+    let group = link_group("quick");
+    assert_eq!(
+        lines(&step, &marked).unwrap(),
+        [
+            format!(
+                "link add name br1 group {group} address 02:00:00:00:00:05 type bridge stp_state 0 forward_delay 0 \
+                 mcast_snooping 0"
+            ),
+            "link set dev br1 addrgenmode none".to_owned(),
+            "link set dev br1 up".to_owned(),
+            "address replace 10.0.1.1/24 broadcast 10.0.1.255 dev br1".to_owned(),
+            "link set dev br1 alias \"netlab:quick:network service (address given)\"".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn without_marks_the_lines_are_the_same_but_for_group_and_alias() {
+    let vlan = Link {
+        kind: LinkKind::Vlan {
+            parent: link("eth0"),
+            id: 10.try_into().unwrap(),
+        },
+        master: Some(link("br1")),
+        addresses: BTreeSet::new(),
+        purpose: "network service".to_owned(),
+    };
+    let step = Step::CreateLink(link("eth0.10"), vlan);
+    let plain = lines(&step, &Observed::default()).unwrap();
+    let marked = Observed {
+        marks: Some(&lab()),
+        ..Observed::default()
+    };
+    let group = format!(" group {}", link_group("quick"));
+    let marked = lines(&step, &marked).unwrap();
+    assert_eq!(marked.len(), plain.len() + 1);
+    let unmarked: Vec<String> = marked.iter().map(|line| line.replace(&group, "")).collect();
+    assert_eq!(unmarked[..plain.len()], plain);
+    assert_eq!(plain[0], "link add link eth0 name eth0.10 type vlan id 10");
+    assert_eq!(plain[2], "link set dev eth0.10 master br1");
+}
+
+#[test]
+fn an_uplinks_addresses_are_on_the_bridge_before_they_leave_the_nic() {
+    let was = NicConfig {
+        up: true,
+        addresses: vec!["192.0.2.7/24".parse().unwrap()],
+        routes: vec![Route {
+            to: "0.0.0.0/0".parse().unwrap(),
+            via: Some([192, 0, 2, 1].into()),
+            source: None,
+            metric: Some(100),
+            protocol: Some("dhcp".to_owned()),
+        }],
+    };
+    let uplink = Uplink {
+        bridge: link("br1"),
+        was,
+    };
+    let step = Step::TakeUplink(link("eth0"), uplink.clone());
+    let expected = [
+        "link set dev eth0 master br1",
+        "link set dev eth0 up",
+        "address replace 192.0.2.7/24 broadcast 192.0.2.255 dev br1",
+        "route append 0.0.0.0/0 via inet 192.0.2.1 dev br1 proto dhcp metric 100",
+        "route del 0.0.0.0/0 via inet 192.0.2.1 dev eth0 proto dhcp metric 100",
+        "address del 192.0.2.7/24 dev eth0",
+    ];
+    assert_eq!(lines(&step, &Observed::default()).unwrap(), expected);
+
+    let step = Step::ReleaseUplink(link("eth0"), uplink);
+    let expected = [
+        "link set dev eth0 nomaster",
+        "link set dev eth0 up",
+        "address replace 192.0.2.7/24 broadcast 192.0.2.255 dev eth0",
+        "route append 0.0.0.0/0 via inet 192.0.2.1 dev eth0 proto dhcp metric 100",
+        "route del 0.0.0.0/0 via inet 192.0.2.1 dev br1 proto dhcp metric 100",
+        "address del 192.0.2.7/24 dev br1",
+    ];
+    assert_eq!(lines(&step, &Observed::default()).unwrap(), expected);
+}
+
+#[test]
+fn a_purpose_that_an_alias_cannot_hold_is_refused() {
+    let marked = Observed {
+        marks: Some(&lab()),
+        ..Observed::default()
+    };
+    for purpose in ["a # b".to_owned(), "x".repeat(ALIAS_LIMIT)] {
+        let link = Link {
+            purpose: purpose.clone(),
+            ..bridge(None)
+        };
+        let step = Step::CreateLink("br1".parse().unwrap(), link);
+        let error = lines(&step, &marked).unwrap_err();
+        let link = "br1".parse().unwrap();
+        assert_eq!(error, LineError::Alias { link, purpose });
+    }
+}
+
+#[test]
+fn a_step_that_changes_no_link_has_no_lines() {
+    let domain = up()[&host("node1")].domains.keys().next().unwrap().clone();
+    let error = lines(&Step::StartDomain(domain), &Observed::default()).unwrap_err();
+    assert!(matches!(error, LineError::NotOfLinks(_)), "{error}");
+}
