@@ -18,10 +18,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("folders", &["lab"]),
     ("event", &["lab", "plan"]),
     ("transport", &["lab", "folders"]),
-    ("linux", &["lab", "state", "plan", "transport"]),
+    ("linux", &["lab", "topology", "state", "plan", "transport"]),
     ("guest", &["lab", "state", "folders"]),
     ("image", &["atomic_file", "locked", "lab", "folders", "event"]),
-    ("libvirt", &["lab", "state", "plan", "folders", "transport", "guest"]),
+    (
+        "libvirt",
+        &["lab", "topology", "state", "plan", "folders", "transport", "guest"],
+    ),
     (
         "emulated",
         &[
