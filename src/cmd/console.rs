@@ -116,7 +116,7 @@ fn typed(wait: Duration) -> Result<Option<Vec<u8>>, ConsoleError> {
         return Ok(None);
     }
     let stdin = io::stdin();
-    let failed = |error: io::Error| ConsoleError::Failed(error.to_string());
+    let failed = |error: io::Error| ConsoleError::failed(error);
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
     let wait = Timespec {
         tv_sec: 0,
@@ -142,7 +142,7 @@ fn serial(mut console: Box<dyn Console>) -> Result<(), ConsoleError> {
             console.send(&bytes)?;
         }
         let shown = console.read(LOOK)?;
-        print(&shown).map_err(|error| ConsoleError::Failed(error.to_string()))?;
+        print(&shown).map_err(ConsoleError::failed)?;
     }
     Ok(())
 }
@@ -155,9 +155,9 @@ fn vga(mut screen: Box<dyn Screen>) -> Result<(), ConsoleError> {
             // A guest fetches no more than 16 of the keyboard's bytes later than they come.
             std::thread::sleep(LOOK);
         }
-        let look = screen.look()?;
+        let look = screen.frame()?;
         if drawn.as_ref() != Some(&look) {
-            print(draw(&look).as_bytes()).map_err(|error| ConsoleError::Failed(error.to_string()))?;
+            print(draw(&look).as_bytes()).map_err(ConsoleError::failed)?;
             drawn = Some(look);
         }
     }

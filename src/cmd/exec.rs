@@ -68,7 +68,7 @@ fn run(context: &Context, args: &Args) -> Result<u8, (u8, Failure)> {
 }
 
 fn told(error: &SessionError) -> (u8, Failure) {
-    let late = matches!(error.trouble, SessionFault::Deadline { .. });
+    let late = matches!(error.fault, SessionFault::Deadline { .. });
     (if late { DEADLINE } else { NOT_RUN }, sight::failed(error.to_string()))
 }
 

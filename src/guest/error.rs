@@ -1,53 +1,53 @@
-//! What can go wrong on a guest's console, with what the guest showed when it did.
+//! The errors of a session with a guest, with the guest's last output.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConsoleError, LINE_LIMIT};
+use super::{Cause, ConsoleError, LINE_LIMIT};
 
-/// Something went wrong on a guest's console.
+/// A session with a guest failed.
 ///
-/// `Display` is the trouble, what to do about it, the guest's last lines and where the whole transcript is.
+/// `Display` is the fault, the guest's last lines and the path of the transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionError {
-    /// What went wrong.
-    pub trouble: SessionFault,
+    /// What failed.
+    pub fault: SessionFault,
     /// The last lines that the guest printed, oldest first.
     pub screen: Vec<String>,
-    /// The file that holds everything that was said.
+    /// The file with everything that was typed and printed.
     pub transcript: Option<PathBuf>,
 }
 
-/// The kinds of trouble with a guest.
+/// The kinds of failure of a session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionFault {
-    /// The way to the guest broke.
+    /// The connection to the console failed.
     #[error(transparent)]
     Console(#[from] ConsoleError),
     /// Not a byte came from the guest.
     #[error("the guest printed nothing in {} s", .0.as_secs())]
     Silent(Duration),
-    /// The guest printed, but its shell's prompt never came.
+    /// The guest printed, but never its shell's prompt.
     #[error("the guest did not show its prompt `{prompt}` within {} s", .within.as_secs())]
     NoPrompt {
-        /// The prompt that was waited for.
+        /// The expected prompt.
         prompt: String,
-        /// How long.
+        /// The deadline.
         within: Duration,
     },
-    /// The guest's kernel died; the line that says so.
+    /// The guest's kernel panicked; the line that says so.
     #[error("the guest's kernel panicked: {0}")]
     Panic(String),
     /// The guest's firmware, boot loader or init gave up; the line that says so.
     #[error("the guest cannot boot: {0}")]
     NotBootable(String),
-    /// The guest starts again and again; the line that was seen each time.
-    #[error("the guest reboots again and again; seen {times} times: {banner}")]
+    /// The guest restarts in a loop.
+    #[error("the guest reboots in a loop: {times} times `{banner}`")]
     Reboots {
         /// The line that begins each boot.
         banner: String,
-        /// How often it was seen.
+        /// How often it was printed.
         times: u32,
     },
     /// User and password were typed and the guest asked again.
@@ -56,7 +56,7 @@ pub enum SessionFault {
         /// The user.
         user: String,
     },
-    /// The guest wants a password and the image's description has none.
+    /// The guest asks for a password and the image's description has none.
     #[error("the guest asks for a password for `{user}`, and its image has none")]
     PasswordAsked {
         /// The user.
@@ -67,45 +67,36 @@ pub enum SessionFault {
     Deadline {
         /// The command's first line.
         command: String,
-        /// How long it was waited for.
+        /// The deadline.
         within: Duration,
     },
-    /// The marks around a command's output did not come whole: whether it ran cannot be said.
+    /// The marks around a command's output did not arrive intact: whether it ran is unknown.
     #[error("the guest's answer to `{command}` was garbled")]
     Garbled {
         /// The command's first line.
         command: String,
     },
-    /// A line that the guest's terminal might cut without a word. Nothing was sent.
+    /// A line of so many bytes, which the guest's terminal might truncate. Nothing was sent.
     #[error("a line of {0} bytes for the guest; at most {LINE_LIMIT} can be sent safely")]
     LineTooLong(usize),
     /// The guest's screen is in graphics mode; the screenshot's file, if one could be saved.
     #[error("the guest shows a picture instead of text{}", screenshot(.0.as_ref()))]
     Picture(Option<PathBuf>),
     /// The transcript could not be written.
-    #[error("cannot write the transcript: {0}")]
-    Transcript(String),
+    #[error("cannot write the transcript")]
+    Transcript(#[source] Cause),
 }
 
 fn screenshot(file: Option<&PathBuf>) -> String {
-    file.map_or_else(String::new, |file| format!("; a screenshot is in {}", file.display()))
+    file.map_or_else(String::new, |file| format!("; screenshot: {}", file.display()))
 }
 
 impl SessionFault {
-    /// What a user can do about it.
+    /// Returns what a user can do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Console(ConsoleError::Closed) => {
-                "see why it stopped in libvirt's log of the domain, then run `up` again"
-            }
-            Self::Console(ConsoleError::Busy(_)) => "leave the other console (Ctrl-] in virsh), then run again",
-            Self::Picture(_) | Self::Console(ConsoleError::Picture) => {
-                "netlab reads text only: keep the guest's console in text mode (`nomodeset` on its kernel's command \
-                 line), or give it a serial console"
-            }
-            Self::Console(ConsoleError::Failed(_) | ConsoleError::Lost) => {
-                "check that the host and its libvirt daemon are alive"
-            }
+            Self::Console(error) => error.help(),
+            Self::Picture(_) => ConsoleError::Picture.help(),
             Self::Silent(_) => {
                 "check that the image boots, prints to its console (serial: `console=ttyS0`) and has enough memory"
             }
@@ -120,19 +111,26 @@ impl SessionFault {
             Self::LoginRefused { .. } | Self::PasswordAsked { .. } => {
                 "check `user` and `password` of the image's login"
             }
-            Self::Deadline { .. } => "look at the guest's console; on a busy host give it more time",
+            Self::Deadline { .. } => "check the guest's console; on a busy host allow more time",
             Self::Garbled { .. } => {
                 "something else writes to the guest's console, or its shell was restarted: see the transcript"
             }
             Self::LineTooLong(_) => "split it into several lines",
-            Self::Transcript(_) => "check free space and rights of the state folder",
+            Self::Transcript(_) => "check free space and permissions of the state folder",
         }
+    }
+}
+
+impl SessionError {
+    /// Returns what a user can do about it.
+    pub fn help(&self) -> &'static str {
+        self.fault.help()
     }
 }
 
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  help: {}", self.trouble, self.trouble.help())?;
+        write!(f, "{}", self.fault)?;
         if !self.screen.is_empty() {
             write!(f, "\n  the guest's last lines:")?;
             for line in &self.screen {
@@ -140,7 +138,7 @@ impl fmt::Display for SessionError {
             }
         }
         if let Some(path) = &self.transcript {
-            write!(f, "\n  everything: {}", path.display())?;
+            write!(f, "\n  transcript: {}", path.display())?;
         }
         Ok(())
     }
@@ -148,23 +146,35 @@ impl fmt::Display for SessionError {
 
 impl std::error::Error for SessionError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.trouble.source()
+        self.fault.source()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]
-    fn an_error_shows_what_happened_what_to_do_and_the_last_screen() {
+    fn an_error_shows_the_fault_the_last_lines_and_the_transcript() {
         let error = SessionError {
-            trouble: SessionFault::Silent(Duration::from_secs(60)),
+            fault: SessionFault::Silent(Duration::from_secs(60)),
             screen: vec!["Booting".into(), "ok".into()],
             transcript: Some("/t/vm1".into()),
         };
-        let text = error.to_string();
-        assert!(text.starts_with("the guest printed nothing in 60 s\n  help: check that the image boots"));
-        assert!(text.ends_with("\n  the guest's last lines:\n  | Booting\n  | ok\n  everything: /t/vm1"));
+        assert_eq!(
+            error.to_string(),
+            "the guest printed nothing in 60 s\n  the guest's last lines:\n  | Booting\n  | ok\n  transcript: /t/vm1"
+        );
+        assert!(error.help().starts_with("check that the image boots"));
+    }
+
+    #[test]
+    fn the_cause_of_a_failed_connection_is_its_source_and_not_in_its_text() {
+        let cause = std::io::Error::other("QEMU's monitor is busy");
+        let fault = SessionFault::Console(ConsoleError::failed(cause));
+        assert!(!fault.to_string().contains("monitor"));
+        assert_eq!(fault.source().unwrap().to_string(), "QEMU's monitor is busy");
     }
 }

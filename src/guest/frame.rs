@@ -1,5 +1,5 @@
-//! The marks around one command. A frame is found whole or not at all: neither the terminal's echo, nor what an
-//! earlier command still prints, nor a kernel message in the middle of a mark can be taken for one.
+//! The marks around one command. A frame is found intact or not at all: neither the terminal's echo, nor late output
+//! of an earlier command, nor a kernel message inside a mark can be taken for one.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -7,7 +7,7 @@ use super::LINE_LIMIT;
 use super::error::SessionFault;
 
 /// More bytes than any end mark has.
-const MARK_ROOM: usize = 80;
+const MARK_LIMIT: usize = 80;
 
 /// One command's marks.
 #[derive(Debug)]
@@ -15,28 +15,28 @@ pub(super) struct Frame {
     nonce: String,
 }
 
-/// A whole end mark in what the guest printed.
+/// An intact end mark in what the guest printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ended {
-    /// The exit status; absent when the shell does not know it (it is not the one that was given the command).
+    /// The exit status; absent when the shell does not know it, because it is not the one that ran the command.
     pub(super) status: Option<i32>,
-    /// The output between the marks; absent when the begin mark did not come whole.
+    /// The output between the marks; absent when the begin mark did not arrive intact.
     pub(super) text: Option<String>,
-    /// The first end mark did not come whole; this is the answer to [`Frame::ask_again`], and `text` holds what is
-    /// left of that mark.
+    /// The first end mark did not arrive intact; this is the answer to [`Frame::ask_again`], and `text` holds the
+    /// rest of that mark.
     pub(super) asked_again: bool,
 }
 
 impl Frame {
     pub(super) fn new() -> Self {
-        Self { nonce: fresh_word() }
+        Self { nonce: fresh_nonce() }
     }
 
-    /// The lines to type for `script`, which may have several.
+    /// Returns the lines to type for `script`, which may have several.
     ///
-    /// One compound command: the shell reads it to its end before it runs any of it, so a script that is cut off
-    /// does nothing and the shell's prompts for more (`> `) come before the begin mark. `''` keeps the echo of a
-    /// mark different from the mark. Standard input is closed to the script: it could eat what is typed next.
+    /// One compound command: the shell reads it to its end before it runs any of it, so a truncated script does
+    /// nothing and the shell's prompts for more (`> `) precede the begin mark. `''` keeps the echo of a mark
+    /// different from the mark. Standard input is empty: the script could consume what is typed next.
     pub(super) fn wrap(&self, script: &str) -> Result<Vec<String>, SessionFault> {
         let nonce = &self.nonce;
         let mut lines = vec![format!("{{ netlab=; echo {nonce}''B")];
@@ -48,29 +48,29 @@ impl Frame {
         }
     }
 
-    /// The line that makes the shell print the end mark again, once it has nothing else to do.
+    /// Returns the line that makes the shell print the end mark again, once it is idle.
     pub(super) fn ask_again(&self) -> String {
         self.end("R")
     }
 
-    /// The status stands there twice, so that digits that slip in do not make another status of it.
+    /// The status is printed twice, so that inserted digits cannot change it.
     fn end(&self, kind: &str) -> String {
         let nonce = &self.nonce;
         format!("echo {nonce}''E$netlab,$netlab,{nonce}''{kind}")
     }
 
-    /// Looks for a whole end mark in `heard`. What stands before `from` was searched earlier.
-    pub(super) fn find(&self, heard: &str, from: usize) -> Option<Ended> {
-        let mut from = from.saturating_sub(MARK_ROOM).min(heard.len());
-        while !heard.is_char_boundary(from) {
+    /// Finds an intact end mark in `received`; what precedes `from` was searched before.
+    pub(super) fn find(&self, received: &str, from: usize) -> Option<Ended> {
+        let mut from = from.saturating_sub(MARK_LIMIT).min(received.len());
+        while !received.is_char_boundary(from) {
             from -= 1;
         }
         let sign = format!("{}E", self.nonce);
-        heard[from..].match_indices(&sign).find_map(|(at, _)| {
-            let (status, kind) = self.read_end(&heard[from + at + sign.len()..])?;
+        received[from..].match_indices(&sign).find_map(|(at, _)| {
+            let (status, kind) = self.read_end(&received[from + at + sign.len()..])?;
             Some(Ended {
                 status,
-                text: self.after_begin(&heard[..from + at]),
+                text: self.after_begin(&received[..from + at]),
                 asked_again: kind == 'R',
             })
         })
@@ -94,17 +94,17 @@ impl Frame {
             .map(|status| (Some(status), kind))
     }
 
-    fn after_begin(&self, heard: &str) -> Option<String> {
-        let (_, text) = heard.split_once(&format!("{}B", self.nonce))?;
+    fn after_begin(&self, received: &str) -> Option<String> {
+        let (_, text) = received.split_once(&format!("{}B", self.nonce))?;
         let text = text.strip_prefix('\n').unwrap_or(text);
-        // Where the echo could not be turned off, it stands there too.
+        // Where the echo could not be turned off, it is there, too.
         Some(text.replace(&(self.ask_again() + "\n"), ""))
     }
 }
 
-/// A word that nobody can guess and that is never used again.
-pub(super) fn fresh_word() -> String {
-    // The keys of `RandomState` come from the operating system and SipHash does not give them away.
+/// Returns an identifier that cannot be guessed and is never used again.
+pub(super) fn fresh_nonce() -> String {
+    // The keys of `RandomState` come from the operating system and SipHash does not reveal them.
     format!("n{:016x}", RandomState::new().hash_one(std::time::Instant::now()))
 }
 
@@ -130,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn no_two_frames_share_a_word() {
-        let words: std::collections::BTreeSet<String> = (0..1000).map(|_| Frame::new().nonce).collect();
-        assert_eq!(words.len(), 1000);
+    fn no_two_frames_share_a_nonce() {
+        let nonces: std::collections::BTreeSet<String> = (0..1000).map(|_| Frame::new().nonce).collect();
+        assert_eq!(nonces.len(), 1000);
     }
 
     #[test]
-    fn a_script_line_that_a_terminal_could_cut_is_refused() {
+    fn a_script_line_that_a_terminal_could_truncate_is_refused() {
         let frame = Frame::new();
         assert!(frame.wrap(&"x".repeat(LINE_LIMIT)).is_ok());
         let too_long = frame.wrap(&format!("true\n{}", "x".repeat(LINE_LIMIT + 1)));
@@ -144,15 +144,15 @@ mod tests {
     }
 
     #[test]
-    fn output_without_a_line_end_keeps_its_last_word() {
+    fn output_without_a_final_newline_is_complete() {
         let frame = Frame::new();
-        let heard = Cleaner::default().clean(printed(&frame, "a\r\nb", 7).as_bytes());
-        let ended = frame.find(&heard, 0).unwrap();
+        let received = Cleaner::default().clean(printed(&frame, "a\r\nb", 7).as_bytes());
+        let ended = frame.find(&received, 0).unwrap();
         assert_eq!((ended.status, ended.text.as_deref()), (Some(7), Some("a\nb")));
     }
 
     #[test]
-    fn a_shell_that_does_not_know_the_status_says_so() {
+    fn an_end_mark_without_a_status_is_reported_as_such() {
         let frame = Frame::new();
         let nonce = &frame.nonce;
         let ended = frame.find(&format!("{nonce}E,,{nonce}R\n"), 0).unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_differs_from_itself_is_no_status() {
+    fn a_status_whose_copies_differ_is_ignored() {
         let frame = Frame::new();
         let nonce = &frame.nonce;
         for end in ["0,1", "10,0", "0,10", "-1,-1", "0000,0000", "0x,0x", "0"] {
@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn noise_and_cuts_never_make_another_status(
+        fn noise_and_fragments_never_change_the_status(
             status in 0..256i32,
             text in "[ -~\n]{0,200}",
             noise in prop::collection::vec((any::<prop::sample::Index>(), noise()), 0..4),
@@ -185,25 +185,25 @@ mod tests {
             let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
             ends.extend([0, bytes.len()]);
             ends.sort_unstable();
-            let (mut cleaner, mut heard, mut found) = (Cleaner::default(), String::new(), None);
+            let (mut cleaner, mut received, mut found) = (Cleaner::default(), String::new(), None);
             for pair in ends.windows(2) {
-                let from = heard.len();
-                heard.push_str(&cleaner.clean(&bytes[pair[0]..pair[1]]));
-                found = found.or_else(|| frame.find(&heard, from));
+                let from = received.len();
+                received.push_str(&cleaner.clean(&bytes[pair[0]..pair[1]]));
+                found = found.or_else(|| frame.find(&received, from));
             }
             if noise.is_empty() {
                 prop_assert!(found.is_some());
             }
             if let Some(ended) = found {
                 prop_assert_eq!(ended.status, Some(status));
-                if let (Some(heard), true) = (ended.text, noise.is_empty()) {
-                    prop_assert_eq!(heard, text);
+                if let (Some(received), true) = (ended.text, noise.is_empty()) {
+                    prop_assert_eq!(received, text);
                 }
             }
         }
     }
 
-    /// What slips into the middle of a line: kernel messages, stray digits, pieces of escape sequences.
+    /// What may be inserted into a line: kernel messages, stray digits, pieces of escape sequences.
     fn noise() -> impl Strategy<Value = String> {
         prop_oneof![
             "\\[ {0,4}[0-9]{1,3}\\.[0-9]{6}\\] [a-z]{1,9}[a-z0-9 :,]{0,40}\r\n",

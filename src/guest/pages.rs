@@ -1,98 +1,89 @@
-//! How a command's output comes whole over a screen, from which text scrolls away: in pages. A pager in the guest's
+//! Transfers a command's output intact over a screen, from which text scrolls off: in pages. A pager in the guest's
 //! own shell shows numbered rows, waits until their number is typed, and shows the page again when anything else is.
-//! Every row carries the command's word, its number, its length and an end sign, so that a page counts only when it
-//! was seen whole; which rows a look at the screen missed, or a kernel message tore, does not matter.
+//! Every row has the command's mark, its number, its length and an end sign, so that a page counts only when it was
+//! read intact; rows that were missed, or split by a kernel message, are shown again.
 
 use super::LINE_LIMIT;
+use super::embedded::code;
 use super::error::SessionFault;
-use super::frame::fresh_word;
+use super::frame::fresh_nonce;
 
-/// Rows of a page: fewer than a screen has, with room for what is typed.
+/// Rows of a page: fewer than a screen has, with space for what is typed.
 const ROWS: usize = 20;
 
-/// The pager's name in the guest's shell, with a number for when it is changed.
+/// The pager's name in the guest's shell, with the number of its version.
 pub(super) const NAME: &str = "nlp1";
 
-/// The pager, for any POSIX shell: no other program is needed. It is typed once into each session, so names are
-/// short. `$1` is the command's word; the text comes on standard input, the terminal is descriptor 3.
+/// The pager, for any POSIX shell: it needs no other program. It is typed once per session.
 ///
-/// A row is `word number kind length text|`. Kinds: `m` a line of which more follows, `l` the end of a line, `x` the
-/// same for a line with other than printable ASCII characters, in hexadecimal, `e` the exit status. 56 characters of
-/// text a row: the cursor never reaches the last column. An empty answer ends the pager: whoever finds it waiting
-/// gets rid of it by Enter.
-const PAGER: &str = r#"nlp1() ( LC_ALL=C; w=$1 i=0 b= p='*[! -~]*'; q=????????; q=$q$q$q$q$q$q$q
-a() { while echo; printf %s "$b"; read k <&3; do [ "$k" ] || exit; [ "$k" = $i ] && break; done; b=; }
-o() { i=$((i+1)); b="$b$w $i $1 ${#2} $2|
-"; [ $((i%20)) != 0 ] && [ $1 != e ] || a; }
-h() { while [ "$1" ]; do r=${1#?}; printf %02x "'${1%"$r"}"; set -- "$r"; done; }
-while IFS= read -r l; do t=l; case $l in "$w"*) o e "${l#"$w"}"; exit;;
-$p) t=x; l=$(h "$l");; esac
-while [ ${#l} -gt 56 ]; do r=${l#$q}; o m "${l%"$r"}"; l=$r; done; o $t "$l"; done )
-"#;
+/// A row is `mark number kind length text|`. Kinds: `m` a line that continues in the next row, `l` the end of a line,
+/// `x` the same for a line with other than printable ASCII characters, in hexadecimal, `e` the exit status. A row has
+/// at most 56 characters of text, so that the cursor never reaches the last column. An empty answer ends the pager: a
+/// user who finds it waiting can leave it by Enter.
+const PAGER: &str = include_str!("pager.sh");
 
-/// One command's output, as far as it has come.
+/// One command's output, as far as received.
 #[derive(Debug)]
 pub(super) struct Pages {
-    word: String,
-    /// Kinds and texts of the rows that came whole, without a gap.
+    mark: String,
+    /// Kinds and texts of the rows that arrived intact, without a gap.
     rows: Vec<(char, String)>,
     acknowledged: usize,
-    /// The line that is being printed.
+    /// The unfinished line.
     line: String,
 }
 
-/// What is to be done.
+/// The next action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     /// Wait for more.
     Wait,
-    /// Type this: the page was seen whole.
+    /// Type this: the page was read intact.
     Acknowledge(String),
-    /// All has come: acknowledge it by this, and here are exit status and text.
+    /// Everything was received: what acknowledges it, the exit status and the text.
     Done(String, Option<i32>, String),
 }
 
 impl Pages {
     pub(super) fn new() -> Self {
-        // 32 bits, of which a guest learns nothing before its command runs. All of `fresh_word` would take a fifth of
-        // every row.
-        let word = fresh_word();
+        // 32 bits, which a guest does not know before its command runs. A whole nonce would take a fifth of every row.
+        let nonce = fresh_nonce();
         Self {
-            word: format!("n{}", &word[word.len() - 8..]),
+            mark: format!("n{}", &nonce[nonce.len() - 8..]),
             rows: Vec::new(),
             acknowledged: 0,
             line: String::new(),
         }
     }
 
-    /// The lines that define the pager.
-    pub(super) fn pager() -> impl Iterator<Item = &'static str> {
-        PAGER.lines()
+    /// Returns the lines that define the pager.
+    pub(super) fn pager() -> String {
+        code(PAGER)
     }
 
-    /// The lines to type for `script`: one compound command, which the shell reads to its end before it runs any of
+    /// Returns the lines to type for `script`: one compound command, which the shell reads to its end before it runs any of
     /// it. The script runs in a subshell.
     pub(super) fn wrap(&self, script: &str) -> Result<Vec<String>, SessionFault> {
-        let word = &self.word;
+        let mark = &self.mark;
         let mut lines: Vec<String> = script.lines().map(str::to_owned).collect();
         match lines.first_mut() {
             Some(first) => first.insert_str(0, "{ { ( "),
             None => lines.push("{ { (".to_owned()),
         }
-        // The empty line before the status ends a last line that has no end; it is taken out again.
-        let status = format!("printf '\\n%s\\n' {word}$?");
-        lines.push(format!(") </dev/null 2>&1 3<&-; {status}; }} | {NAME} {word}; }} 3<&0"));
+        // The empty line before the status ends a last line without a newline; it is removed again.
+        let status = format!("printf '\\n%s\\n' {mark}$?");
+        lines.push(format!(") </dev/null 2>&1 3<&-; {status}; }} | {NAME} {mark}; }} 3<&0"));
         match lines.iter().map(String::len).find(|&length| length > LINE_LIMIT) {
             Some(length) => Err(SessionFault::LineTooLong(length)),
             None => Ok(lines),
         }
     }
 
-    /// What makes the pager show its page again. A shell takes it for a comment.
+    /// Makes the pager show its page again. A shell takes it for a comment.
     pub(super) const AGAIN: &'static str = "#\n";
 
     /// Takes what the screen showed.
-    pub(super) fn hear(&mut self, text: &str) {
+    pub(super) fn feed(&mut self, text: &str) {
         for piece in text.split_inclusive('\n') {
             self.line.push_str(piece);
             if piece.ends_with('\n') {
@@ -106,9 +97,9 @@ impl Pages {
         }
     }
 
-    /// A row that came whole.
+    /// Returns number, kind and text of an intact row.
     fn row(&self, line: &str) -> Option<(usize, char, String)> {
-        let rest = line.strip_prefix(&self.word)?.strip_prefix(' ')?;
+        let rest = line.strip_prefix(&self.mark)?.strip_prefix(' ')?;
         let mut fields = rest.splitn(4, ' ');
         let number = fields.next()?.parse().ok()?;
         let kind = fields.next()?;
@@ -120,7 +111,7 @@ impl Pages {
         "mlxe".contains(kind).then(|| (number, kind, text.to_owned()))
     }
 
-    /// What is to be done now.
+    /// Returns the next action.
     pub(super) fn next(&mut self) -> Next {
         let number = self.rows.len();
         if let Some(('e', status)) = self.rows.last() {
@@ -135,7 +126,7 @@ impl Pages {
         Next::Wait
     }
 
-    /// The page that was acknowledged is to be acknowledged again, should it come again.
+    /// Makes an acknowledged page be acknowledged again, should it be shown again.
     pub(super) fn ask_again(&mut self) {
         self.acknowledged = 0;
     }
@@ -173,14 +164,18 @@ mod tests {
 
     use super::*;
 
-    /// Runs a script in a real shell under the pager; `garble` spoils what the screen shows each time.
+    /// Runs a script in a real shell under the pager; `garble` changes what the screen shows each time.
     fn paged(shell: &[&str], script: &str, mut garble: impl FnMut(String) -> String) -> Option<(Option<i32>, String)> {
         let mut command = Command::new(shell[0]);
         command.args(&shell[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().ok()?;
         let (mut keyboard, mut screen) = (child.stdin.take()?, child.stdout.take()?);
         let mut pages = Pages::new();
-        for line in Pages::pager().map(str::to_owned).chain(pages.wrap(script).unwrap()) {
+        for line in Pages::pager()
+            .lines()
+            .map(str::to_owned)
+            .chain(pages.wrap(script).unwrap())
+        {
             writeln!(keyboard, "{line}").unwrap();
         }
         let (sender, shown) = std::sync::mpsc::channel();
@@ -193,8 +188,8 @@ mod tests {
         let mut quiet = 0;
         let done = loop {
             match shown.recv_timeout(std::time::Duration::from_millis(100)) {
-                Ok(text) => pages.hear(&garble(text)),
-                Err(error) if quiet == 100 => panic!("nothing more comes: {error}; {pages:?}"),
+                Ok(text) => pages.feed(&garble(text)),
+                Err(error) if quiet == 100 => panic!("no more output: {error}; {pages:?}"),
                 Err(_) => {
                     quiet += 1;
                     pages.ask_again();
@@ -215,7 +210,7 @@ mod tests {
         Some(done)
     }
 
-    /// The shells that are here. None of them is needed to build netlab.
+    /// Runs a script in each installed shell. None of them is needed to build netlab.
     fn in_each_shell(script: &str, status: i32, text: &str) {
         for shell in [&["busybox", "sh"][..], &["dash"], &["bash"], &["sh"]] {
             if let Some(found) = paged(shell, script, |text| text) {
@@ -225,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn output_and_status_come_as_they_are() {
+    fn output_and_status_arrive_unchanged() {
         in_each_shell("true", 0, "");
         in_each_shell("printf 'no end'; exit 42", 42, "no end");
         in_each_shell(
@@ -241,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn many_and_long_lines_come_whole() {
+    fn many_and_long_lines_arrive_intact() {
         let lines: String = (1..=130)
             .map(|number| format!("line {number}\n"))
             .collect::<Vec<_>>()
@@ -257,16 +252,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_behind_does_not_hold_the_answer_up() {
+    fn a_background_process_does_not_delay_the_answer() {
         in_each_shell("sleep 5 & echo begun; read x; echo \"[$x]\"", 0, "begun\n[]\n");
     }
 
     #[test]
-    fn a_page_that_a_kernel_message_tore_is_shown_again() {
-        let mut torn = 0;
+    fn a_page_split_by_a_kernel_message_is_shown_again() {
+        let mut calls = 0;
         let garble = |text: String| {
-            torn += 1;
-            if torn % 2 == 0 {
+            calls += 1;
+            if calls % 2 == 0 {
                 text
             } else {
                 text.replacen(" 7 ", "[  1.0] eth0: up\n 7 ", 1)
@@ -290,23 +285,23 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_the_pager_is_longer_than_a_terminal_takes() {
-        assert!(Pages::pager().all(|line| line.len() < 160));
+    fn no_line_of_the_pager_is_too_long_for_a_terminal() {
+        assert!(Pages::pager().lines().all(|line| line.len() < 160));
         let long = Pages::new().wrap(&"x".repeat(LINE_LIMIT + 1));
         assert!(matches!(long, Err(SessionFault::LineTooLong(_))));
     }
 
     proptest! {
         #[test]
-        fn a_row_with_something_in_it_is_never_another_row(
+        fn noise_in_a_row_never_changes_it(
             place in any::<prop::sample::Index>(),
             noise in "[ -{}~]{0,30}\n",
         ) {
             let mut pages = Pages::new();
-            let row = format!("{} 1 l 9 some text|\n", pages.word);
+            let row = format!("{} 1 l 9 some text|\n", pages.mark);
             let mut text = row.clone();
             text.insert_str(place.index(text.len()), &noise);
-            pages.hear(&text);
+            pages.feed(&text);
             prop_assert!(pages.rows.is_empty() || pages.rows == [('l', "some text".to_owned())], "{:?}", pages.rows);
         }
     }

@@ -1,30 +1,30 @@
-//! Running a command over a screen: typed as it is over a serial port, its output brought in pages.
+//! Runs a command over a screen: typed as over a serial port, its output transferred in pages.
 
 use std::time::{Duration, Instant};
 
 use super::error::{SessionError, SessionFault};
 use super::frame::Ended;
 use super::pages::{NAME, Next, Pages};
-use super::session::{ASK_AGAIN, LOOK, Session, first_line};
+use super::session::{ASK_AGAIN, POLL, Session, first_line};
 use super::watch::Watch;
 
-/// A prompt that stands this long where pages were to come: the shell is not the one that was given the command.
+/// A prompt that is shown this long where pages were expected: the shell is not the one that ran the command.
 const PROMPT_STAYS: Duration = Duration::from_secs(3);
 
 impl Session<'_> {
     /// Runs `script` and fetches its output page by page.
     pub(super) fn exchange_in_pages(&mut self, script: &str, within: Duration) -> Result<Ended, SessionError> {
         let mut pages = Pages::new();
-        let lines = pages.wrap(script).map_err(|trouble| self.error(trouble))?;
+        let lines = pages.wrap(script).map_err(|fault| self.error(fault))?;
         if !self.has_pager {
-            self.teach_pager()?;
+            self.define_pager()?;
         }
         let mut watch = Watch::new();
         for line in &lines {
             self.type_line(line)?;
-            pages.hear(&self.listen(Duration::ZERO)?);
+            pages.feed(&self.receive(Duration::ZERO)?);
         }
-        // Typing takes as long as the script is long: it does not count.
+        // The deadline begins after typing, which takes longer for a longer script.
         let began = Instant::now();
         let (mut patience, mut asked) = (ASK_AGAIN, Instant::now());
         loop {
@@ -43,8 +43,8 @@ impl Session<'_> {
                     });
                 }
             }
-            if let Some(trouble) = watch.trouble() {
-                return Err(self.error(trouble));
+            if let Some(fault) = watch.fault() {
+                return Err(self.error(fault));
             }
             if watch.quiet() >= PROMPT_STAYS && watch.line().trim_end().ends_with(self.prompt.trim()) {
                 self.has_pager = false;
@@ -56,7 +56,7 @@ impl Session<'_> {
             }
             let left = within.saturating_sub(began.elapsed());
             if left.is_zero() {
-                // Ctrl-C: the next command should not have to wait for this one.
+                // Ctrl-C: the next command must not wait for this one.
                 self.send_unseen("\x03")?;
                 let command = first_line(script);
                 return Err(self.error(SessionFault::Deadline { command, within }));
@@ -67,22 +67,22 @@ impl Session<'_> {
                 asked = Instant::now();
                 patience *= 2;
             }
-            let text = self.listen(left.min(LOOK))?;
-            watch.hear(&text, |_| ());
-            pages.hear(&text);
+            let text = self.receive(left.min(POLL))?;
+            watch.feed(&text, |_| ());
+            pages.feed(&text);
         }
     }
 
-    /// Defines the pager in the guest's shell, unless it is known there from an earlier session.
-    fn teach_pager(&mut self) -> Result<(), SessionError> {
+    /// Defines the pager in the guest's shell, unless an earlier session did.
+    fn define_pager(&mut self) -> Result<(), SessionError> {
         self.type_line(&format!("command -v {NAME}"))?;
-        let (began, mut said) = (Instant::now(), String::new());
+        let (began, mut answer) = (Instant::now(), String::new());
         let prompt = self.prompt.trim().to_owned();
-        while began.elapsed() < PROMPT_STAYS && !said.trim_end().ends_with(&prompt) {
-            said.push_str(&self.listen(LOOK)?);
+        while began.elapsed() < PROMPT_STAYS && !answer.trim_end().ends_with(&prompt) {
+            answer.push_str(&self.receive(POLL)?);
         }
-        if !said.lines().any(|line| line.trim() == NAME) {
-            for line in Pages::pager() {
+        if !answer.lines().any(|line| line.trim() == NAME) {
+            for line in Pages::pager().lines() {
                 self.type_line(line)?;
             }
         }

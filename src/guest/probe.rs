@@ -1,40 +1,60 @@
-//! Has a guest, or whatever else runs a shell, ping many addresses at once, in one exchange, and reads what came of
-//! each.
+//! Makes a guest, or another shell, ping many addresses at once in one exchange, and reads the result of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::LINE_LIMIT;
+use super::embedded::code;
 use super::error::SessionError;
-use super::frame::fresh_word;
+use super::frame::fresh_nonce;
 use super::session::Session;
-use super::{Answer, LINE_LIMIT};
 
-/// How often those addresses are asked for again whose line did not come whole.
-const TRIES: u32 = 2;
-/// Addresses on one line of the script: the longest is 39 bytes (RFC 4291, 2.2, form 1).
-const TARGETS_A_LINE: usize = LINE_LIMIT / 45;
-/// For a probe as such, and for every address that a lane pings one after the other. None takes longer than two
-/// seconds in an idle guest.
+/// How often an address is probed whose line did not arrive intact.
+const ATTEMPTS: u32 = 2;
+/// Addresses per line of the script: the longest has 39 bytes (RFC 4291, 2.2, form 1).
+const TARGETS_PER_LINE: usize = LINE_LIMIT / 45;
+/// The deadline of a probe, and what is added for every address that a lane pings in sequence. None takes longer than
+/// two seconds in an idle guest.
 const LIMIT: Duration = Duration::from_secs(30);
 const LIMIT_EACH: Duration = Duration::from_secs(5);
 
-/// How a guest is to ping.
+/// The functions of the script.
+const PING: &str = include_str!("probe.sh");
+
+/// The result of a guest's pings to one address.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The pings were sent and counted; `received` 0 is "not reached", between 0 and `sent` is "lossy".
+    Counted {
+        /// Echo requests sent.
+        sent: u32,
+        /// Echo replies received.
+        received: u32,
+        /// Mean round trip in milliseconds, where there was one.
+        rtt_ms: Option<f64>,
+    },
+    /// No result, and why. Never counts as a pass, nor as a proof of isolation.
+    Unknown(String),
+}
+
+/// How a guest pings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeOptions {
-    /// Echo requests per address, 0.2 s apart. A duplicate MAC address lets the first one through, so never less
-    /// than 2 where the answer is to be trusted.
+    /// Echo requests per address, 0.2 s apart. With a duplicate MAC address the first one is still answered, so at
+    /// least 2 for a reliable answer.
     pub count: u32,
     /// Bytes of payload, e.g. 1472 to fill an Ethernet frame (1500 - 20 IP - 8 ICMP), sent with don't-fragment;
     /// absent: the program's own 56.
     pub size: Option<u16>,
     /// Pings that run at a time in one guest, at least 1.
     ///
-    /// A raw socket gets every reply that the guest receives, not only its own program's, and busybox gives it room
-    /// for about 19 (SO_RCVBUF of 2 × 56 + 7,168 bytes, doubled by the kernel; 768 bytes for a small packet). In a
-    /// guest whose CPU was away for a while all replies come at once: with 8 programs × 2 replies none is lost by
-    /// the guest itself and reported as the network's loss.
+    /// A raw socket gets every reply that the guest receives, not only its own program's, and busybox's buffer holds
+    /// about 19 (SO_RCVBUF of 2 × 56 + 7,168 bytes, doubled by the kernel; 768 bytes per small packet). In a guest
+    /// whose CPU was not scheduled for a while all replies arrive at once: of 8 programs × 2 replies none is dropped
+    /// by the guest itself and reported as loss of the network.
     pub at_once: usize,
 }
 
@@ -48,10 +68,10 @@ impl Default for ProbeOptions {
     }
 }
 
-/// Pings every one of `targets` and says for each what came of it. Only a line that came whole and that agrees with
-/// itself is counted; all else is [`Answer::Unknown`].
+/// Pings each of `targets` and returns its answer. Only an intact line without contradictions is counted; everything
+/// else is [`Answer::Unknown`]. Fails only where the session does.
 ///
-/// A guest that says it has no route to an address has asked in vain: that counts as `received: 0`.
+/// A guest without a route to an address cannot reach it: that counts as `received: 0`.
 pub fn probe(
     session: &mut Session<'_>,
     targets: &[IpAddr],
@@ -62,7 +82,7 @@ pub fn probe(
     })
 }
 
-/// The same by whatever runs a script of sh(1) within a time and gives what it printed.
+/// Like [`probe`], by a function that runs a script of sh(1) within a deadline and returns its standard output.
 pub fn probe_by<E>(
     targets: &[IpAddr],
     options: &ProbeOptions,
@@ -70,53 +90,42 @@ pub fn probe_by<E>(
 ) -> Result<BTreeMap<IpAddr, Answer>, E> {
     let mut answers = BTreeMap::new();
     let mut open: BTreeSet<IpAddr> = targets.iter().copied().collect();
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         if open.is_empty() {
             break;
         }
         let in_a_row = u32::try_from(open.len().div_ceil(options.at_once.max(1))).unwrap_or(u32::MAX);
         let within = LIMIT.saturating_add(LIMIT_EACH.saturating_mul(in_a_row));
-        let word = fresh_word();
-        let text = run(&script(&word, &open, options), within)?;
-        for (target, report) in text.lines().filter_map(|line| unwrap_line(line, &word)) {
+        let mark = fresh_nonce();
+        let text = run(&script(&mark, &open, options), within)?;
+        for (target, report) in text.lines().filter_map(|line| unwrap_line(line, &mark)) {
             if open.remove(&target) {
                 answers.insert(target, read_report(report, options.count));
             }
         }
     }
-    let why = "the line about it did not come whole";
+    let why = "its line in the guest's answer was garbled";
     answers.extend(open.into_iter().map(|target| (target, Answer::Unknown(why.into()))));
     Ok(answers)
 }
 
-/// The script that pings `targets`: `at_once` lanes at a time, in each one address after the other.
+/// Returns the script that pings `targets`: `at_once` lanes at a time, one address after the other in each.
 ///
-/// In a subshell, which keeps its functions to itself and prints nothing about background jobs. `ping -i` with a
-/// fraction and `-M do` are not everywhere: they are tried on the guest itself. Without `-M do` Linux still sets
-/// don't-fragment, as long as it has learnt of no smaller path MTU (ip(7), IP_MTU_DISCOVER). `echo` writes a line in
-/// one piece, so the lines of many pings do not mix. `word` tells them from those of a probe that was given up.
-fn script(word: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions) -> String {
+/// In a subshell, which keeps its functions to itself and prints nothing about background jobs. Without `-M do` Linux
+/// still sets don't-fragment, as long as it has not learned of a smaller path MTU (ip(7), IP_MTU_DISCOVER). `echo`
+/// writes a line at once, so the lines of parallel pings do not mix. `mark` distinguishes them from those of an
+/// abandoned probe.
+fn script(mark: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions) -> String {
     let ProbeOptions { count, size, at_once } = options;
-    // Writing to a `String` cannot fail.
-    let mut script = String::from("( set -f; o=; ping -q -c1 -i0.2 -W1 127.0.0.1 >/dev/null 2>&1 && o=-i0.2\n");
-    if let Some(size) = size {
-        let _ = writeln!(
-            script,
-            "ping -q -M do -c1 -W1 127.0.0.1 >/dev/null 2>&1 && o=\"$o -M do\"; o=\"$o -s{size}\""
-        );
-    }
-    let _ = writeln!(
-        script,
-        "p() {{ r=$(ping -q -c{count} -W1 $o $1 2>&1); s=${{r##*ping statistics ---}}"
-    );
-    let _ = writeln!(script, "echo \"{word} $1 [\" $s \"] $1 {word}\"; }}");
-    script.push_str("f() { for t; do p $t; done; }\n");
+    let size = size.map_or_else(String::new, |size| size.to_string());
+    let mut script = format!("( set -f; w={mark} c={count} z={size}\n{}", code(PING));
     for lane in 0..(*at_once).clamp(1, targets.len().max(1)) {
         script.push_str("{ ");
         let mine: Vec<&IpAddr> = targets.iter().skip(lane).step_by((*at_once).max(1)).collect();
-        for line in mine.chunks(TARGETS_A_LINE) {
+        for line in mine.chunks(TARGETS_PER_LINE) {
             script.push('f');
             for target in line {
+                // Writing to a `String` cannot fail.
                 let _ = write!(script, " {target}");
             }
             script.push('\n');
@@ -127,68 +136,70 @@ fn script(word: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions) -> Str
     script
 }
 
-/// The address and the report of a line that came whole. What stands before it, a prompt or a kernel message, does
-/// not touch it.
-fn unwrap_line<'l>(line: &'l str, word: &str) -> Option<(IpAddr, &'l str)> {
-    let (_, line) = line.split_once(word)?;
-    let line = line.strip_suffix(word)?.trim();
+/// Returns the address and the report of an intact line. A prompt or a kernel message may precede it.
+fn unwrap_line<'l>(line: &'l str, mark: &str) -> Option<(IpAddr, &'l str)> {
+    let (_, line) = line.split_once(mark)?;
+    let line = line.strip_suffix(mark)?.trim();
     let (target, line) = line.split_once(" [ ")?;
     let (report, again) = line.rsplit_once(" ] ")?;
     (target == again).then_some(())?;
     Some((target.parse().ok()?, report))
 }
 
-/// What a ping program's summary says about `count` requests.
+/// Reads a ping program's summary of `count` requests.
 fn read_report(report: &str, count: u32) -> Answer {
     if let Some(answer) = read_summary(report, count) {
         return answer;
     }
-    // ENETUNREACH and EHOSTUNREACH in the words of glibc and musl.
+    // ENETUNREACH and EHOSTUNREACH as glibc and musl print them.
     let no_route = [
         "Network is unreachable",
         "Network unreachable",
         "No route to host",
         "Host is unreachable",
     ];
-    if no_route.iter().any(|words| report.trim_end().ends_with(words)) {
+    if no_route.iter().any(|message| report.trim_end().ends_with(message)) {
         return Answer::Counted {
             sent: count,
             received: 0,
             rtt_ms: None,
         };
     }
-    Answer::Unknown(format!("ping said: {}", report.chars().take(200).collect::<String>()))
+    Answer::Unknown(format!(
+        "ping printed: {}",
+        report.chars().take(200).collect::<String>()
+    ))
 }
 
 /// Reads, for example,
 /// `2 packets transmitted, 2 packets received, 0% packet loss round-trip min/avg/max = 0.060/0.076/0.093 ms` (busybox)
 /// `2 packets transmitted, 2 received, +1 duplicates, 0% packet loss, time 201ms rtt min/avg/max/mdev = …` (iputils).
-fn read_summary(report: &str, count: u32) -> Option<Answer> {
+fn read_summary(report: &str, requests: u32) -> Option<Answer> {
     let (counts, rest) = report.split_once("% packet loss")?;
     let mut counts = counts.split(", ");
     let sent: u32 = counts.next()?.strip_suffix(" packets transmitted")?.parse().ok()?;
     let received = counts.next()?.strip_suffix(" received")?;
     let received: u32 = received.strip_suffix(" packets").unwrap_or(received).parse().ok()?;
     let mut loss = None;
-    for word in counts {
-        match word.split_once(' ') {
-            None => loss = word.parse::<f64>().ok(),
+    for count in counts {
+        match count.split_once(' ') {
+            None => loss = count.parse::<f64>().ok(),
             Some((number, "duplicates" | "errors" | "corrupted")) => {
                 number.trim_start_matches('+').parse::<u32>().ok()?;
             }
             Some(_) => return None,
         }
     }
-    // The three numbers have to agree; iputils prints fractions of a percent, busybox cuts them off.
+    // The three numbers must agree; iputils prints fractions of a percent, busybox truncates them.
     let expected = 100.0 * f64::from(sent.checked_sub(received)?) / f64::from(sent);
-    if sent == 0 || sent != count || (loss? - expected).abs() >= 1.0 {
+    if sent == 0 || sent != requests || (loss? - expected).abs() >= 1.0 {
         return None;
     }
     let rtt_ms = match rest.split_once("min/avg/max") {
         Some((_, times)) => Some(times.split_once("= ")?.1.split('/').nth(1)?.parse().ok()?),
         None => None,
     };
-    // A reply without a time comes from a program that could not read its clock; a time without a reply is nonsense.
+    // A reply without a time comes from a program that could not read its clock; a time without a reply is garbled.
     (received > 0 || rtt_ms.is_none()).then_some(Answer::Counted { sent, received, rtt_ms })
 }
 
@@ -219,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn no_route_is_not_reached_and_any_other_complaint_is_unknown() {
+    fn no_route_counts_as_unreachable_and_any_other_message_is_unknown() {
         let no_route = "PING 10.0.9.1 (10.0.9.1): 56 data bytes ping: sendto: Network is unreachable";
         assert_eq!(read_report(no_route, 2), counted(2, 0, None));
         for complaint in ["sh: ping: not found", "ping: permission denied (are you root?)", ""] {
@@ -228,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_do_not_agree_are_unknown() {
+    fn contradicting_numbers_are_unknown() {
         for wrong in [
             "2 packets transmitted, 2 packets received, 50% packet loss",
             "2 packets transmitted, 3 packets received, 0% packet loss",
@@ -246,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hundred_addresses_fit_into_lines_that_a_terminal_takes() {
+    fn two_hundred_addresses_fit_into_the_lines_of_a_terminal() {
         let targets: BTreeSet<IpAddr> = (0..200)
             .map(|n| IpAddr::from([0xfd00, 1, 2, 3, 4, 5, 6, 0x1000 + n]))
             .collect();
@@ -255,7 +266,7 @@ mod tests {
                 at_once,
                 ..ProbeOptions::default()
             };
-            let script = script("word", &targets, &options);
+            let script = script("mark", &targets, &options);
             assert!(script.lines().all(|line| line.len() <= LINE_LIMIT), "{script}");
             for target in &targets {
                 assert_eq!(script.matches(&format!(" {target}")).count(), 1, "{target}");
@@ -263,10 +274,10 @@ mod tests {
         }
     }
 
-    /// A guest in which every ping is answered; its `garble` may spoil what it prints.
+    /// A guest in which every ping is answered; `garble` changes what it prints.
     fn answering(garble: impl FnMut(String) -> String + Send + 'static) -> Scripted {
         let shell = Shell::running(|script| {
-            let Some(word) = script.split("echo \"").nth(1).and_then(|rest| rest.split(' ').next()) else {
+            let Some(mark) = script.split(" w=").nth(1).and_then(|rest| rest.split(' ').next()) else {
                 return (String::new(), 0);
             };
             let lanes = script
@@ -274,7 +285,7 @@ mod tests {
                 .filter_map(|line| line.trim_start_matches("{ ").strip_prefix("f "));
             let targets = lanes.flat_map(str::split_whitespace);
             let answers: Vec<String> = targets
-                .map(|target| format!("{word} {target} [ {BUSYBOX} ] {target} {word}\r\n"))
+                .map(|target| format!("{mark} {target} [ {BUSYBOX} ] {target} {mark}\r\n"))
                 .collect();
             (answers.concat(), 0)
         });
@@ -282,13 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_a_kernel_message_tore_is_asked_for_again() {
-        let mut torn = false;
+    fn an_answer_split_by_a_kernel_message_is_requested_again() {
+        let mut split = false;
         let guest = answering(move |text| {
-            if torn || !text.contains("10.0.1.3 [ 2 packets") {
+            if split || !text.contains("10.0.1.3 [ 2 packets") {
                 return text;
             }
-            torn = true;
+            split = true;
             text.replace("10.0.1.3 [ 2 pack", "10.0.1.3 [ 2 pa[    9.1] eth0: link is up\r\nck")
         });
         let targets = ["10.0.1.2", "10.0.1.3", "10.0.1.2"].map(|text| text.parse().unwrap());
@@ -301,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_never_comes_whole_is_unknown() {
+    fn an_answer_that_never_arrives_intact_is_unknown() {
         let guest = answering(|text| text.replace("10.0.1.3 [ 2 pack", "10.0.1.3 [ 2 pa\r\nck"));
         let targets = ["10.0.1.2", "10.0.1.3"].map(|text| text.parse().unwrap());
         let answers = probe(&mut open(guest), &targets, &ProbeOptions::default()).unwrap();
@@ -311,7 +322,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_with_something_in_it_is_never_another_answer(
+        fn noise_in_a_line_never_changes_the_answer(
             place in any::<prop::sample::Index>(),
             noise in "[ -~]{1,20}\r?\n",
         ) {

@@ -1,4 +1,4 @@
-//! A guest for tests that plays a script instead of booting.
+//! A simulated guest for tests.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::{Console, ConsoleError, Session, Transcript};
 use crate::lab::{ConsoleKind, Dialect, ImageConsole};
 
-/// What a scripted guest does.
+/// The behavior of a simulated guest.
 pub(super) trait Guest: Send {
-    /// What it prints when its console is opened.
+    /// Returns what it prints when its console is opened.
     fn begin(&mut self) -> String {
         String::new()
     }
-    /// What it prints when it was given a line; `None` hangs up.
+    /// Returns what it prints after a line was typed; `None` closes the console.
     fn line(&mut self, line: &str) -> Option<String>;
 }
 
@@ -22,7 +22,7 @@ impl<F: FnMut(&str) -> Option<String> + Send> Guest for F {
     }
 }
 
-/// A console with a scripted guest behind it.
+/// The console of a simulated guest.
 pub(super) struct Scripted {
     guest: Box<dyn Guest>,
     garble: Box<dyn FnMut(String) -> String + Send>,
@@ -44,13 +44,13 @@ impl Scripted {
         }
     }
 
-    /// `garble` changes what the guest prints on each line it is given.
+    /// Changes what the guest prints after each line by `garble`.
     pub(super) fn garbled(mut self, garble: impl FnMut(String) -> String + Send + 'static) -> Self {
         self.garble = Box::new(garble);
         self
     }
 
-    /// Gives at most `piece` bytes a read.
+    /// Returns at most `piece` bytes per read.
     pub(super) fn in_pieces_of(mut self, piece: usize) -> Self {
         self.piece = piece;
         self
@@ -72,12 +72,12 @@ impl Console for Scripted {
     fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
         for &byte in text {
             match byte {
-                // The terminal's own: erase the line.
+                // The terminal's erase characters.
                 0x03 | 0x15 => self.typed.clear(),
                 b'\n' => {
                     let line = String::from_utf8(std::mem::take(&mut self.typed)).unwrap();
                     match self.guest.line(&line) {
-                        // Scripts of tests are text: 0x01 in them stands for a byte that is not.
+                        // Scripts of tests are text: 0x01 represents a byte that is not UTF-8.
                         Some(text) => self.printed.extend(
                             (self.garble)(text)
                                 .bytes()
@@ -93,10 +93,10 @@ impl Console for Scripted {
     }
 }
 
-/// Makes output and exit status of a script.
+/// Computes output and exit status of a script.
 type Run = Box<dyn FnMut(&str) -> (String, i32) + Send>;
 
-/// A shell that understands frames, and gives what is inside them to a function.
+/// A shell that parses frames and passes their content to a function.
 pub(super) struct Shell {
     run: Run,
     script: Option<(String, String)>,
@@ -104,7 +104,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    /// A shell in which `run` makes output and exit status of a script.
+    /// Returns a shell in which `run` computes output and exit status of a script.
     pub(super) fn running(run: impl FnMut(&str) -> (String, i32) + Send + 'static) -> Self {
         Self {
             run: Box::new(run),
@@ -113,7 +113,7 @@ impl Shell {
         }
     }
 
-    /// A shell that knows `echo` and `exit` with one argument.
+    /// Returns a shell that has `echo` and `exit` with one argument.
     pub(super) fn simple() -> Self {
         Self::running(|script| match script.trim().split_once(' ') {
             Some(("echo", text)) => (format!("{text}\r\n"), 0),
@@ -163,7 +163,7 @@ impl Guest for Shell {
     }
 }
 
-/// The image that scripted guests are made of.
+/// The image of simulated guests.
 pub(super) fn image() -> ImageConsole {
     ImageConsole {
         kind: ConsoleKind::Serial,
@@ -174,7 +174,7 @@ pub(super) fn image() -> ImageConsole {
     }
 }
 
-/// A session with a scripted guest.
+/// Opens a session with a simulated guest.
 pub(super) fn open(guest: Scripted) -> Session<'static> {
     Session::open(Box::new(guest), &image(), Transcript::unwritten(), &mut |_| ()).unwrap()
 }

@@ -1,14 +1,14 @@
-//! What a console prints, as a reader would see it: escape sequences, carriage returns and other controls taken out,
+//! Turns a console's output into readable text: without escape sequences, carriage returns and other controls, with
 //! bytes that are not UTF-8 replaced.
 
-/// Turns a console's bytes into text. Sequences and characters may be cut anywhere between two calls.
+/// Turns a console's bytes into text. Sequences and characters may be split between two calls.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     state: State,
     undecoded: Vec<u8>,
 }
 
-/// Where in an escape sequence we are (ECMA-48, 5.3 to 5.6).
+/// The position in an escape sequence (ECMA-48, 5.3 to 5.6).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
     #[default]
@@ -24,11 +24,11 @@ enum State {
 }
 
 impl Cleaner {
-    /// The text of `bytes`; what is incomplete at their end comes with the next call.
+    /// Returns the text of `bytes`; an incomplete end is returned by the next call.
     pub(super) fn clean(&mut self, bytes: &[u8]) -> String {
         for &byte in bytes {
             self.state = match (self.state, byte) {
-                // No sequence spans lines: one that was cut by a kernel message must not swallow what follows.
+                // No sequence spans lines: one that was split by a kernel message must not swallow what follows.
                 (_, b'\n') | (State::Text, _) if byte != 0x1b => {
                     self.undecoded.push(byte);
                     State::Text
@@ -71,8 +71,8 @@ impl Cleaner {
     }
 }
 
-/// The last `count` lines with something on them in a console's raw output, e.g. in the log file of a guest that
-/// died before anybody listened.
+/// Returns the last `count` lines that are not empty in a console's raw output, e.g. in the log file of a guest that
+/// stopped before its console was opened.
 pub fn last_lines(raw: &[u8], count: usize) -> Vec<String> {
     let text = Cleaner::default().clean(raw);
     let mut lines: Vec<String> = text
@@ -103,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf8_are_replaced_and_the_rest_is_kept() {
+    fn bytes_that_are_not_utf8_are_replaced() {
         assert_eq!(Cleaner::default().clean(b"a\xff\xc3(b"), "a\u{fffd}\u{fffd}(b");
     }
 
     #[test]
-    fn where_the_bytes_are_cut_does_not_matter() {
+    fn the_text_does_not_depend_on_how_the_bytes_are_split() {
         let raw = "x\u{1b}[31mgrün \u{1f600}\u{1b}]0;t\u{7}\r\nend\u{1b}[6n\n".as_bytes();
         let whole = Cleaner::default().clean(raw);
         assert_eq!(whole, "xgrün \u{1f600}\nend\n");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_those_with_text() {
+    fn empty_lines_are_not_among_the_last_lines() {
         assert_eq!(last_lines(b"a\r\nb\r\n\r\nc \r\n", 2), ["b", "c"]);
         assert_eq!(last_lines(b"", 2), Vec::<String>::new());
     }

@@ -1,4 +1,4 @@
-//! Everything that was said on a guest's console, kept in a file and, for errors, in its last lines.
+//! Records everything on a guest's console in a file, and keeps its last lines for errors.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -10,26 +10,26 @@ use std::time::Instant;
 
 use crate::folders::Folders;
 
-/// How many lines are kept for an error.
+/// Lines that are kept for an error.
 const KEPT_LINES: usize = 15;
-/// How much of a line is kept for an error, in characters.
+/// Characters of a line that are kept for an error.
 const KEPT_WIDTH: usize = 200;
 
-/// A record of one conversation with a guest.
+/// A record of one session with a guest.
 ///
-/// In the file every line starts with the seconds since the conversation began and a sign: `|` for what the guest
-/// printed (cleaned of escape sequences), `>` for what was typed.
+/// In the file every line starts with the seconds since the session began and a sign: `|` for what the guest printed
+/// (without escape sequences), `>` for what was typed.
 #[derive(Debug)]
 pub struct Transcript {
     file: Option<(PathBuf, File)>,
     began: Instant,
     in_line: bool,
-    /// Never empty: the line that is being printed is the last one.
+    /// Never empty: the unfinished line is the last one.
     last: VecDeque<String>,
 }
 
 impl Transcript {
-    /// Appends to the file at `path`, which only its owner can read; so its folder, if it has to be made.
+    /// Appends to the file at `path`. The file, and its folder if it has to be created, are readable by the owner only.
     pub fn append(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             Folders::make(folder)?;
@@ -45,7 +45,7 @@ impl Transcript {
         })
     }
 
-    /// Keeps the last lines for errors and writes no file.
+    /// Creates a record that keeps the last lines for errors and writes no file.
     pub fn unwritten() -> Self {
         Self {
             file: None,
@@ -55,19 +55,19 @@ impl Transcript {
         }
     }
 
-    /// The file, if there is one.
+    /// Returns the path of the file, if there is one.
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// The last lines that the guest printed, oldest first; the last one may be unfinished.
+    /// Returns the last lines that the guest printed, oldest first; the last one may be unfinished.
     pub fn last_lines(&self) -> Vec<String> {
-        let seen = self.last.iter().map(|line| line.trim_end());
-        seen.filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        let lines = self.last.iter().map(|line| line.trim_end());
+        lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
     /// Records what the guest printed.
-    pub(super) fn heard(&mut self, text: &str) -> io::Result<()> {
+    pub(super) fn printed(&mut self, text: &str) -> io::Result<()> {
         for (number, piece) in text.split('\n').enumerate() {
             if number > 0 {
                 self.last.push_back(String::new());
@@ -76,8 +76,8 @@ impl Transcript {
                 self.last.pop_front();
             }
             if let Some(line) = self.last.back_mut() {
-                let room = KEPT_WIDTH.saturating_sub(line.chars().count());
-                line.extend(piece.chars().take(room));
+                let left = KEPT_WIDTH.saturating_sub(line.chars().count());
+                line.extend(piece.chars().take(left));
             }
         }
         self.write('|', text)
@@ -118,13 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_typed_and_what_was_printed_can_be_told_apart() {
+    fn typed_and_printed_lines_have_different_signs() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("transcripts/vm1.log");
         let mut transcript = Transcript::append(&path).unwrap();
-        transcript.heard("login: ").unwrap();
+        transcript.printed("login: ").unwrap();
         transcript.typed("root").unwrap();
-        transcript.heard("> a prompt of the guest's\n~ # ").unwrap();
+        transcript.printed("> a prompt of the guest's\n~ # ").unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let without_time: Vec<&str> = text.lines().map(|line| &line[10..]).collect();
         assert_eq!(
@@ -134,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_can_read_it_and_a_second_run_appends() {
+    fn it_is_readable_by_its_owner_only_and_a_second_session_appends() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("transcripts/vm1.log");
-        for word in ["first", "second"] {
-            Transcript::append(&path).unwrap().heard(word).unwrap();
+        for text in ["first", "second"] {
+            Transcript::append(&path).unwrap().printed(text).unwrap();
         }
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("first") && text.contains("second"));
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_lines_are_kept_whole_across_pieces() {
+    fn the_last_lines_are_joined_from_their_pieces() {
         let mut transcript = Transcript::unwritten();
         for number in 0..100 {
             for piece in ["li", "ne ", &number.to_string(), "\n"] {
-                transcript.heard(piece).unwrap();
+                transcript.printed(piece).unwrap();
             }
         }
-        transcript.heard("~ # ").unwrap();
+        transcript.printed("~ # ").unwrap();
         let last = transcript.last_lines();
         assert_eq!(last.len(), KEPT_LINES);
         assert_eq!(last[0], "line 86");
@@ -163,10 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_does_not_fill_the_memory() {
+    fn an_endless_line_does_not_fill_the_memory() {
         let mut transcript = Transcript::unwritten();
         for _ in 0..1000 {
-            transcript.heard("xxxxxxxxxx").unwrap();
+            transcript.printed("xxxxxxxxxx").unwrap();
         }
         assert_eq!(transcript.last_lines(), ["x".repeat(KEPT_WIDTH)]);
     }

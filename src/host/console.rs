@@ -41,12 +41,11 @@ pub(super) fn screen(
 /// Takes the lock of a guest's keyboard, because libvirt lets two users type at once. The lock file is in the lab's
 /// folder.
 fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<Locked, ConsoleError> {
-    let failed = |error: String| ConsoleError::Failed(format!("locking the keyboard: {error}"));
     let folder = folders.lab(name.lab()).join("keyboards");
-    Folders::make(&folder).map_err(|error| failed(error.to_string()))?;
+    Folders::make(&folder).map_err(ConsoleError::failed)?;
     Locked::take(&folder.join(name.vm().as_str()), &locked::verb()).map_err(|error| match error {
         LockedError::Held { holder } => ConsoleError::Busy(holder),
-        LockedError::Io { source, .. } => failed(source.to_string()),
+        error @ LockedError::Io { .. } => ConsoleError::failed(error),
     })
 }
 
@@ -57,20 +56,20 @@ struct Exclusive<S> {
 }
 
 impl<S: Screen> Screen for Exclusive<S> {
-    fn look(&mut self) -> Result<Frame, ConsoleError> {
-        self.screen.look()
+    fn frame(&mut self) -> Result<Frame, ConsoleError> {
+        self.screen.frame()
     }
 
-    fn glance(&mut self) -> Result<Vec<u8>, ConsoleError> {
-        self.screen.glance()
+    fn text_memory(&mut self) -> Result<Vec<u8>, ConsoleError> {
+        self.screen.text_memory()
     }
 
     fn press(&mut self, keys: &[u32]) -> Result<(), ConsoleError> {
         self.screen.press(keys)
     }
 
-    fn picture(&mut self) -> Result<Vec<u8>, ConsoleError> {
-        self.screen.picture()
+    fn screenshot(&mut self) -> Result<Vec<u8>, ConsoleError> {
+        self.screen.screenshot()
     }
 }
 

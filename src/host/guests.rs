@@ -191,7 +191,7 @@ struct Cancellable<'a> {
 impl Console for Cancellable<'_> {
     fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
         if self.log.cancelled() {
-            return Err(ConsoleError::Failed("stopped, as you asked".to_owned()));
+            return Err(ConsoleError::Cancelled);
         }
         self.console.read(wait)
     }

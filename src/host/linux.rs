@@ -308,7 +308,7 @@ impl Host for LinuxHost {
 
     fn screenshot(&self, domain: &DomainName) -> Result<Vec<u8>, HostError> {
         let mut screen = self.connected()?.libvirt.screen(domain)?;
-        screen.picture().map_err(|error| HostError::Other {
+        screen.screenshot().map_err(|error| HostError::Other {
             doing: format!("taking a screenshot of {domain}"),
             message: error.to_string(),
         })

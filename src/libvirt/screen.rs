@@ -81,7 +81,10 @@ impl DomainScreen {
             .map(|(_, digits)| u8::from_str_radix(digits, 16));
         match value {
             Some(Ok(value)) => Ok(value),
-            _ => Err(ConsoleError::Failed(format!("QEMU's monitor says: {}", said.trim()))),
+            _ => Err(ConsoleError::failed(std::io::Error::other(format!(
+                "QEMU's monitor printed: {}",
+                said.trim()
+            )))),
         }
     }
 
@@ -114,7 +117,7 @@ impl DomainScreen {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        ConsoleError::Failed(error.message().to_owned())
+        ConsoleError::failed(error.clone())
     }
 
     fn shows_picture(&mut self) -> Result<bool, ConsoleError> {
@@ -131,7 +134,7 @@ impl DomainScreen {
 }
 
 impl Screen for DomainScreen {
-    fn look(&mut self) -> Result<Frame, ConsoleError> {
+    fn frame(&mut self) -> Result<Frame, ConsoleError> {
         if self.shows_picture()? {
             return Ok(Frame::Picture);
         }
@@ -161,19 +164,19 @@ impl Screen for DomainScreen {
         }
     }
 
-    fn glance(&mut self) -> Result<Vec<u8>, ConsoleError> {
+    fn text_memory(&mut self) -> Result<Vec<u8>, ConsoleError> {
         self.memory()
     }
 
     fn press(&mut self, keys: &[u32]) -> Result<(), ConsoleError> {
         let mut keys = keys.to_vec();
-        let count = i32::try_from(keys.len()).map_err(|error| ConsoleError::Failed(error.to_string()))?;
+        let count = i32::try_from(keys.len()).map_err(ConsoleError::failed)?;
         let codes = sys::VIR_KEYCODE_SET_LINUX;
         let pressed = self.domain.send_key(codes, HOLD, keys.as_mut_ptr(), count, 0);
         pressed.map_err(|error| self.broken(&error))
     }
 
-    fn picture(&mut self) -> Result<Vec<u8>, ConsoleError> {
+    fn screenshot(&mut self) -> Result<Vec<u8>, ConsoleError> {
         let failed = |error: Error| self.broken(&error);
         let stream = Stream::new(&self.conn, 0).map_err(failed)?;
         self.domain.screenshot(&stream, 0, 0).map_err(failed)?;
@@ -188,6 +191,6 @@ impl Screen for DomainScreen {
             picture.extend_from_slice(&part[..got]);
         }
         stream.finish().map_err(failed)?;
-        to_png(picture).map_err(|error| ConsoleError::Failed(error.to_string()))
+        to_png(picture).map_err(ConsoleError::failed)
     }
 }

@@ -84,7 +84,7 @@ impl Console for StreamConsole {
                     deadline = self.moved + SEND_LIMIT;
                 }
                 Ok(Err(_)) if Instant::now() >= deadline => {
-                    return Err(ConsoleError::Failed("the guest takes no input".to_owned()));
+                    return Err(ConsoleError::NoInput);
                 }
                 Ok(Err(_)) if is_alive(&self.conn) => std::thread::sleep(PAUSE.0),
                 _ => return Err(self.ended()),

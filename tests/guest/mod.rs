@@ -216,9 +216,9 @@ fn refuse_what_cannot_be_done(session: &mut Session, dialect: Dialect) {
     let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
     wrong.default_route = Some("192.0.2.1".parse().unwrap());
     match configure(session, &wrong).unwrap_err() {
-        ConfigureError::Command { command, said } => {
+        ConfigureError::Command { command, output } => {
             assert!(command.contains("192.0.2.1"), "{command}");
-            assert!(said.contains("nreachable"), "{said}");
+            assert!(output.contains("nreachable"), "{output}");
         }
         other => panic!("{dialect:?}: {other}"),
     }
@@ -247,7 +247,7 @@ fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
 
     let mut session = open(&guest).unwrap();
     let error = session.run("sleep 1000", Duration::from_secs(2)).unwrap_err();
-    assert!(matches!(error.trouble, SessionFault::Deadline { .. }), "{error}");
+    assert!(matches!(error.fault, SessionFault::Deadline { .. }), "{error}");
     assert_eq!(said(&mut session, "echo right"), "right\n");
 
     let pid = guest.pid();
@@ -256,7 +256,7 @@ fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
         rustix::process::kill_process(pid, rustix::process::Signal::KILL)
     });
     let error = session.run("sleep 1000", PATIENCE).unwrap_err();
-    assert_eq!(error.trouble, SessionFault::Console(ConsoleError::Closed), "{error}");
+    assert_eq!(error.fault, SessionFault::Console(ConsoleError::Closed), "{error}");
     killer.join().unwrap().unwrap();
 }
 
@@ -273,7 +273,7 @@ fn a_guest_that_panics_is_reported_with_its_own_words() {
     );
     let error = opened.map(|_| ()).unwrap_err();
     assert!(
-        matches!(&error.trouble, SessionFault::Panic(line) if line.contains("Kernel panic")),
+        matches!(&error.fault, SessionFault::Panic(line) if line.contains("Kernel panic")),
         "{error}"
     );
     assert!(error.screen.len() > 3, "{error}");

@@ -90,14 +90,14 @@ impl Console for Socket {
             Ok(length) => Ok(bytes[..length].to_vec()),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(Vec::new()),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(ConsoleError::Closed),
-            Err(error) => Err(ConsoleError::Failed(error.to_string())),
+            Err(error) => Err(ConsoleError::failed(error)),
         }
     }
 
     fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
         self.0.write_all(text).map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe => ConsoleError::Closed,
-            _ => ConsoleError::Failed(error.to_string()),
+            _ => ConsoleError::failed(error),
         })
     }
 }

@@ -80,7 +80,7 @@ fn output_that_scrolls_off_the_screen_comes_whole_with_its_status() {
         assert_eq!((output.status, output.text), (status, format!("{status}\n")));
     }
     let error = session.run("sleep 1000", Duration::from_secs(2)).unwrap_err();
-    assert!(matches!(error.trouble, SessionFault::Deadline { .. }), "{error}");
+    assert!(matches!(error.fault, SessionFault::Deadline { .. }), "{error}");
     assert_eq!(said(&mut session, "echo right"), "right\n");
 
     // The keyboard is one: a second who wants to type is told who does, and so until the first one leaves.
@@ -117,7 +117,7 @@ fn a_login_with_its_password_succeeds_and_with_another_is_refused() {
     let guest = bench.start("login", "guest=login");
     let error = bench.open(&guest, &with_login("Wr0ng")).map(|_| ()).unwrap_err();
     assert_eq!(
-        error.trouble,
+        error.fault,
         SessionFault::LoginRefused {
             user: "root".to_owned()
         },
@@ -143,7 +143,7 @@ fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
         .run("sleep 1; echo c >/proc/sysrq-trigger", PATIENCE)
         .unwrap_err();
     assert!(
-        matches!(&error.trouble, SessionFault::Panic(line) if line.contains("Kernel panic")),
+        matches!(&error.fault, SessionFault::Panic(line) if line.contains("Kernel panic")),
         "{error}"
     );
     drop(session);
@@ -153,7 +153,7 @@ fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
     let guest = bench.start("panics", "rdinit=/none");
     let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
     assert!(
-        matches!(&error.trouble, SessionFault::Panic(line) if line.contains("Kernel panic")),
+        matches!(&error.fault, SessionFault::Panic(line) if line.contains("Kernel panic")),
         "{error}"
     );
     assert!(error.screen.len() > 3, "{error}");
@@ -161,7 +161,7 @@ fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
 
     let guest = bench.start("reboots", "guest=reboot");
     let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
-    assert!(matches!(&error.trouble, SessionFault::Reboots { .. }), "{error}");
+    assert!(matches!(&error.fault, SessionFault::Reboots { .. }), "{error}");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_guest_that_shows_a_picture_is_reported_with_a_screenshot() {
     let guest = bench.start("picture", "vga=0x314");
     let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
     let file = bench.transcript(&guest).with_extension("png");
-    assert_eq!(error.trouble, SessionFault::Picture(Some(file.clone())), "{error}");
+    assert_eq!(error.fault, SessionFault::Picture(Some(file.clone())), "{error}");
     let png = std::fs::read(file).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
     // 800 by 600.
@@ -193,5 +193,5 @@ fn a_guest_whose_qemu_is_gone_has_hung_up() {
     let guest = bench.start("gone", "");
     let mut session = bench.open(&guest, &image()).unwrap();
     let error = session.run("poweroff -f", PATIENCE).unwrap_err();
-    assert_eq!(error.trouble, SessionFault::Console(ConsoleError::Closed), "{error}");
+    assert_eq!(error.fault, SessionFault::Console(ConsoleError::Closed), "{error}");
 }

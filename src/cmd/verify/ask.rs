@@ -182,7 +182,7 @@ fn ask_once(
 
 fn unasked(error: &SessionError) -> Unasked {
     Unasked {
-        lost: matches!(error.trouble, SessionFault::Console(ConsoleError::Lost)),
+        lost: matches!(error.fault, SessionFault::Console(ConsoleError::Lost)),
         why: chain(error),
     }
 }

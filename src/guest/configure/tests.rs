@@ -27,8 +27,8 @@ fn config(dialect: Dialect) -> GuestConfig {
     }
 }
 
-/// What `configure` says about a guest in which the script prints `text` and ends with `status`.
-fn told(text: &'static str, status: i32) -> Result<(), ConfigureError> {
+/// Configures a guest in which the script prints `text` and ends with `status`.
+fn configured(text: &'static str, status: i32) -> Result<(), ConfigureError> {
     let shell = Shell::running(move |script| {
         let is_ours = script.starts_with("( bad=0");
         if is_ours {
@@ -41,7 +41,7 @@ fn told(text: &'static str, status: i32) -> Result<(), ConfigureError> {
 }
 
 #[test]
-fn everything_is_said_once_in_the_words_of_the_dialect() {
+fn every_setting_is_made_once_in_the_guests_dialect() {
     let ip = script(&config(Dialect::Ip));
     for line in [
         "c 52:54:00:aa:00:01 1500 10.0.1.2/24 10.0.1.255\n",
@@ -62,8 +62,8 @@ fn everything_is_said_once_in_the_words_of_the_dialect() {
     }
 }
 
-/// The second NIC asks, with an MTU of its own.
-fn asking(dialect: Dialect) -> GuestConfig {
+/// The second NIC leases its address, with an MTU of its own.
+fn leasing(dialect: Dialect) -> GuestConfig {
     let mut config = config(dialect);
     config.nics[1].dhcp = true;
     config.nics[1].mtu = Some(1400);
@@ -71,30 +71,30 @@ fn asking(dialect: Dialect) -> GuestConfig {
 }
 
 #[test]
-fn a_nic_that_asks_is_told_no_address_and_checked_for_the_leased_one() {
-    let ip = script(&asking(Dialect::Ip));
+fn a_nic_with_dhcp_is_configured_by_the_server_and_checked_for_its_address() {
+    let ip = script(&leasing(Dialect::Ip));
     assert!(ip.contains("l 52:54:00:aa:00:02 1400 10.0.2.2/31\n"), "{ip}");
     assert!(ip.contains("t add_nameserver 10.0.1.53\n"), "{ip}");
     assert!(
         !ip.contains("t write_resolv_conf"),
-        "what the server said must stay: {ip}"
+        "the server's name servers must stay: {ip}"
     );
-    let ifconfig = script(&asking(Dialect::Ifconfig));
+    let ifconfig = script(&leasing(Dialect::Ifconfig));
     assert!(
         ifconfig.contains("l 52:54:00:aa:00:02 52:54:00:AA:00:02 1400 10.0.2.2\n"),
         "{ifconfig}"
     );
     for dialect in [Dialect::Ip, Dialect::Ifconfig] {
-        assert!(!script(&config(dialect)).contains("udhcpc"), "nobody asks");
+        assert!(!script(&config(dialect)).contains("udhcpc"), "no NIC has DHCP");
     }
 }
 
-/// What the script for `asking` says in a shell of this machine, whose commands are those in `stubs`.
-fn played(dialect: Dialect, stubs: &str) -> (String, bool) {
+/// The output of the script for `leasing` in a shell of this machine, with the commands of `stubs`.
+fn run_with(dialect: Dialect, stubs: &str) -> (String, bool) {
     let folder = tempfile::tempdir().unwrap();
     let nic = |mac: &str| format!("{stubs}\nn() {{ d=eth${{1##*0}}; }}\n{mac}");
-    // The script's own look for NICs is replaced: this machine's are not to be touched.
-    let script = script(&asking(dialect)).replacen("t ip link set dev lo up", &nic("t ip link set dev lo up"), 1);
+    // The search for NICs is replaced: this machine's must not be touched.
+    let script = script(&leasing(dialect)).replacen("t ip link set dev lo up", &nic("t ip link set dev lo up"), 1);
     let script = script.replacen("t ifconfig lo 127", &nic("t ifconfig lo 127"), 1);
     let resolv = folder.path().join("resolv.conf");
     let script = script.replace("/etc/resolv.conf", resolv.to_str().unwrap());
@@ -114,47 +114,47 @@ has() { [ $1 = udhcpc ]; }
 udhcpc() { :; }";
 
 #[test]
-fn a_lease_is_taken_and_the_nameservers_are_added_to_what_the_client_wrote() {
+fn the_name_servers_are_added_to_those_of_the_lease() {
     for dialect in [Dialect::Ip, Dialect::Ifconfig] {
-        let (said, well) = played(dialect, STUBS);
-        assert!(well, "{said}");
-        assert_eq!(said, "nameserver 10.0.1.53\nnameserver 2001:db8::53\n");
+        let (output, success) = run_with(dialect, STUBS);
+        assert!(success, "{output}");
+        assert_eq!(output, "nameserver 10.0.1.53\nnameserver 2001:db8::53\n");
     }
 }
 
 #[test]
-fn no_lease_another_lease_and_no_client_are_failures_that_are_named() {
-    let told = |from: &str, to: &str, wanted: &str| {
+fn no_lease_another_lease_and_no_client_are_reported() {
+    let fails = |from: &str, to: &str, wanted: &str| {
         for dialect in [Dialect::Ip, Dialect::Ifconfig] {
-            let (said, well) = played(dialect, &STUBS.replace(from, to));
-            assert!(!well && said.contains(wanted), "{wanted} is not in {said}");
+            let (output, success) = run_with(dialect, &STUBS.replace(from, to));
+            assert!(!success && output.contains(wanted), "{wanted} is not in {output}");
         }
     };
-    let no_lease = "udhcpc() { echo no lease, failing; return 1; }";
-    told(
+    let no_lease = "udhcpc() { echo no server answered; return 1; }";
+    fails(
         "udhcpc() { :; }",
         no_lease,
-        "netlab-failed ask_dhcp eth2 netlab-said no lease, failing",
+        "netlab-failed ask_dhcp eth2 netlab-said no server answered",
     );
-    told("10.0.2.2", "10.0.2.22", "netlab-failed has_address eth2 10.0.2.2");
-    told("[ $1 = udhcpc ]", "false", "the guest has neither udhcpc");
+    fails("10.0.2.2", "10.0.2.22", "netlab-failed has_address eth2 10.0.2.2");
+    fails("[ $1 = udhcpc ]", "false", "the guest has neither udhcpc");
 }
 
 #[test]
-fn a_hundred_nics_fit_into_lines_that_a_terminal_takes() {
+fn a_hundred_nics_fit_into_the_lines_of_a_terminal() {
     for dialect in [Dialect::Ip, Dialect::Ifconfig] {
-        let mut config = asking(dialect);
+        let mut config = leasing(dialect);
         config.nics = config.nics.repeat(50);
         assert!(script(&config).lines().all(|line| line.len() <= LINE_LIMIT));
     }
 }
 
 #[test]
-fn a_missing_nic_is_reported_with_those_that_are_there() {
+fn a_missing_nic_is_reported_with_the_existing_ones() {
     let text = "netlab-missing 52:54:00:aa:00:02\r\nnetlab-has eth0 52:54:00:aa:00:01\r\n";
-    let error = told(text, 1).unwrap_err();
+    let error = configured(text, 1).unwrap_err();
     assert_eq!(
-        error.to_string().lines().next().unwrap(),
+        error.to_string(),
         "the guest has no NIC with the MAC address 52:54:00:aa:00:02; it has eth0 52:54:00:aa:00:01"
     );
 }
@@ -162,7 +162,7 @@ fn a_missing_nic_is_reported_with_those_that_are_there() {
 #[test]
 fn the_command_that_failed_is_named() {
     let text = "netlab-failed ip route replace default via 10.0.1.1 netlab-said ip: Network is unreachable\r\n";
-    let error = told(text, 1).unwrap_err().to_string();
+    let error = configured(text, 1).unwrap_err().to_string();
     assert_eq!(
         error,
         "`ip route replace default via 10.0.1.1` failed in the guest: ip: Network is unreachable"
@@ -170,42 +170,45 @@ fn the_command_that_failed_is_named() {
 }
 
 #[test]
-fn a_failure_without_a_readable_reason_is_still_one() {
+fn a_failure_without_a_readable_reason_is_still_a_failure() {
     for text in [
         "",
         "netlab-miss[   3.1] eth0: link up\r\ning 52:54:00:aa:00:02\r\n",
         "netlab-missing 52:54:00:aa:00:99",
     ] {
-        assert!(matches!(told(text, 1), Err(ConfigureError::Command { .. })), "{text}");
+        assert!(
+            matches!(configured(text, 1), Err(ConfigureError::Command { .. })),
+            "{text}"
+        );
     }
-    assert_eq!(told("netlab-failed is only a word", 0), Ok(()));
+    assert_eq!(configured("netlab-failed is only text", 0), Ok(()));
 }
 
 #[test]
-fn a_broken_conversation_is_reported_as_such() {
+fn a_failed_session_is_reported_as_such() {
     let mut session = open(Scripted::new(Shell::simple()));
     let mut config = config(Dialect::Ip);
     config.nameservers = config.nameservers.repeat(100);
     let error = configure(&mut session, &config).unwrap_err();
-    assert!(matches!(error, ConfigureError::Session(error) if matches!(error.trouble, SessionFault::LineTooLong(_))));
+    assert!(matches!(error, ConfigureError::Session(error) if matches!(error.fault, SessionFault::LineTooLong(_))));
 }
 
 #[test]
-fn a_guest_with_a_seed_is_asked_and_never_told() {
+fn a_seeded_guest_is_checked_and_never_changed() {
     let mut seeded = config(Dialect::Ip);
     seeded.seeded = true;
-    let question = ask(&seeded);
+    let check = seeded_script(&seeded);
     assert!(
-        question.contains("10.0.1.2/24 10.0.2.2/31") && question.contains("= vm1 ]"),
-        "{question}"
+        check.starts_with("( wanted='10.0.1.2/24 10.0.2.2/31' name=vm1 "),
+        "{check}"
     );
-    for word in ["add ", "set ", "replace", "> "] {
-        assert!(!question.contains(word), "{question}");
+    for change in ["add ", "set ", "replace", "> "] {
+        assert!(!check.contains(change), "{check}");
     }
     let shell = |text: &'static str, status| {
         let shell = Shell::running(move |script| {
-            let asked = script.starts_with("( a()");
-            if asked {
+            let is_check = script.starts_with("( wanted=");
+            if is_check {
                 (text.into(), status)
             } else {
                 (String::new(), 0)

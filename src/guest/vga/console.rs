@@ -2,28 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use super::page::stands_at;
+use super::page::is_at;
 use super::stream::Follower;
 use super::{Frame, Page, Screen, chord, keys};
 use crate::guest::{Console, ConsoleError};
 
-/// Between two looks at a screen on which nothing happens.
+/// Between two reads of a screen on which nothing happens.
 const PAUSE: Duration = Duration::from_millis(20);
-/// For QEMU to press and release the keys of one go, a millisecond each.
-const GO: Duration = Duration::from_millis(6);
-/// Between two keys whose effect is not seen: under load 5 ms were enough for 200 of 200.
+/// For QEMU to press and release the keys of one burst, a millisecond each.
+const BURST: Duration = Duration::from_millis(6);
+/// Between two keys whose effect is not checked: under load 5 ms were enough for 200 of 200.
 const UNSEEN: Duration = Duration::from_millis(10);
-/// For a guest to show what was typed. A guest that shares its processor with many may stand still for seconds.
+/// For a guest to echo what was typed. A guest that shares its processor with many may pause for seconds.
 const ECHO_WITHIN: Duration = Duration::from_secs(10);
-/// For what was typed to stand where it should. Then it is looked for where the screen may have scrolled it.
-const STANDS_WITHIN: Duration = Duration::from_millis(150);
-/// How often a line that came out wrong is erased and typed again.
-const TRIES: u32 = 3;
-/// For a shell to show its next prompt after Enter. Not needed, only a little tidier on the screen.
+/// For what was typed to appear at the cursor. After that it is searched where the screen may have scrolled it.
+const IN_PLACE_WITHIN: Duration = Duration::from_millis(150);
+/// How often a line is typed whose echo is wrong; it is erased in between.
+const ATTEMPTS: u32 = 3;
+/// For a shell to show its next prompt after Enter. Not needed, only tidier on the screen.
 const PROMPT_WITHIN: Duration = Duration::from_millis(250);
-/// A boot loader may show a picture for a while. After this time it stays.
+/// After this time a picture is an error; a boot loader may show one for a while.
 const PICTURE_STAYS: Duration = Duration::from_secs(15);
-/// Takes away what is on the line, in a terminal and in a shell's line editor.
+/// Erases the line, in a terminal and in a shell's line editor.
 const ERASE: char = '\x15';
 
 /// A [`Console`] over a [`Screen`].
@@ -37,7 +37,7 @@ pub struct VgaConsole<S> {
 }
 
 impl<S: Screen> VgaConsole<S> {
-    /// A console over `screen`.
+    /// Returns a console over `screen`.
     pub fn new(screen: S) -> Self {
         Self {
             screen,
@@ -48,9 +48,9 @@ impl<S: Screen> VgaConsole<S> {
         }
     }
 
-    /// What the screen shows; `None` for a picture, which is an error once it stays.
-    fn look(&mut self) -> Result<Option<Page>, ConsoleError> {
-        match self.screen.look()? {
+    /// Reads the screen; `None` for a picture, which becomes an error after a while.
+    fn observe(&mut self) -> Result<Option<Page>, ConsoleError> {
+        match self.screen.frame()? {
             Frame::Text(page) => {
                 self.picture_since = None;
                 self.unread.push_str(&self.follower.follow(&page));
@@ -66,38 +66,38 @@ impl<S: Screen> VgaConsole<S> {
         }
     }
 
-    /// Types `text` on the line and sees it there, or erases the line and begins again.
-    fn type_seen(&mut self, text: &str) -> Result<(), ConsoleError> {
+    /// Types `text` on the line and checks its echo; where that is wrong, erases the line and types it again.
+    fn type_echoed(&mut self, text: &str) -> Result<(), ConsoleError> {
         let mut to_type = text.to_owned();
         for attempt in 1.. {
-            let goes = keys::goes(&to_type).map_err(untypable)?;
+            let bursts = keys::bursts(&to_type).map_err(ConsoleError::Untypable)?;
             let mut rest = to_type.as_str();
-            let mut seen = true;
-            let mut place = self.look()?.map(|page| page.place());
-            for (characters, chords) in goes {
+            let mut echoed = true;
+            let mut place = self.observe()?.map(|page| page.place());
+            for (characters, chords) in bursts {
                 let (typed, after) = rest.split_at(characters);
                 rest = after;
                 self.line.push_str(typed);
                 for chord in &chords {
                     self.screen.press(chord)?;
                 }
-                std::thread::sleep(GO);
+                std::thread::sleep(BURST);
                 if let Some(at) = place
-                    && self.stands_soon(at, typed)?
+                    && self.is_soon_at(at, typed)?
                 {
                     place = Some(at + characters);
                     continue;
                 }
-                seen = self.wait_for_line()?;
-                if !seen {
+                echoed = self.wait_for_line()?;
+                if !echoed {
                     break;
                 }
-                place = self.look()?.map(|page| page.place());
+                place = self.observe()?.map(|page| page.place());
             }
-            if seen && (to_type.is_empty() || self.wait_for_line()?) {
+            if echoed && (to_type.is_empty() || self.wait_for_line()?) {
                 return Ok(());
             }
-            if attempt == TRIES {
+            if attempt == ATTEMPTS {
                 break;
             }
             to_type = std::mem::take(&mut self.line) + rest;
@@ -106,16 +106,17 @@ impl<S: Screen> VgaConsole<S> {
             std::thread::sleep(PROMPT_WITHIN);
         }
         let line = std::mem::take(&mut self.line);
-        Err(ConsoleError::Failed(format!(
-            "the guest's screen does not show what is typed, tried {TRIES} times: {line}"
-        )))
+        Err(ConsoleError::NoEcho {
+            line,
+            attempts: ATTEMPTS,
+        })
     }
 
-    /// Waits a little until `text` stands at its place in the buffer. A blank at its end shows only with what follows.
-    fn stands_soon(&mut self, place: usize, text: &str) -> Result<bool, ConsoleError> {
+    /// Waits briefly until `text` is at its place in the buffer. A blank at its end shows only with what follows.
+    fn is_soon_at(&mut self, place: usize, text: &str) -> Result<bool, ConsoleError> {
         let began = Instant::now();
-        while began.elapsed() < STANDS_WITHIN {
-            if stands_at(&self.screen.glance()?, place, text.trim_end()) {
+        while began.elapsed() < IN_PLACE_WITHIN {
+            if is_at(&self.screen.text_memory()?, place, text.trim_end()) {
                 return Ok(true);
             }
         }
@@ -126,7 +127,7 @@ impl<S: Screen> VgaConsole<S> {
     fn wait_for_line(&mut self) -> Result<bool, ConsoleError> {
         let began = Instant::now();
         loop {
-            if self.look()?.is_some_and(|page| page.ends_with(&self.line)) {
+            if self.observe()?.is_some_and(|page| page.ends_with(&self.line)) {
                 return Ok(true);
             }
             if began.elapsed() >= ECHO_WITHIN {
@@ -135,9 +136,9 @@ impl<S: Screen> VgaConsole<S> {
         }
     }
 
-    /// Presses the keys of one character and leaves the guest time to fetch them.
+    /// Presses the keys of one character and gives the guest time to fetch them.
     fn press(&mut self, character: char) -> Result<(), ConsoleError> {
-        let chord = chord(character).ok_or_else(|| untypable(character))?;
+        let chord = chord(character).ok_or(ConsoleError::Untypable(character))?;
         self.screen.press(&chord.codes())?;
         std::thread::sleep(UNSEEN);
         Ok(())
@@ -145,12 +146,12 @@ impl<S: Screen> VgaConsole<S> {
 
     /// Ends the line.
     fn enter(&mut self) -> Result<(), ConsoleError> {
-        let before = self.look()?;
+        let before = self.observe()?;
         self.press('\n')?;
         self.line.clear();
         let began = Instant::now();
         while began.elapsed() < PROMPT_WITHIN {
-            let page = self.look()?;
+            let page = self.observe()?;
             let prompt = page
                 .as_ref()
                 .and_then(Page::cursor)
@@ -163,19 +164,15 @@ impl<S: Screen> VgaConsole<S> {
     }
 }
 
-fn untypable(character: char) -> ConsoleError {
-    ConsoleError::Failed(format!("{character:?} cannot be typed on a US keyboard"))
-}
-
 fn text_of(bytes: &[u8]) -> Result<&str, ConsoleError> {
-    std::str::from_utf8(bytes).map_err(|_| ConsoleError::Failed("bytes that are no text cannot be typed".to_owned()))
+    std::str::from_utf8(bytes).map_err(|_| ConsoleError::NotText)
 }
 
 impl<S: Screen> Console for VgaConsole<S> {
     fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
         let began = Instant::now();
         loop {
-            self.look()?;
+            self.observe()?;
             if !self.unread.is_empty() {
                 return Ok(std::mem::take(&mut self.unread).into_bytes());
             }
@@ -191,7 +188,7 @@ impl<S: Screen> Console for VgaConsole<S> {
         for piece in text_of(text)?.split_inclusive(char::is_control) {
             let control = piece.chars().next_back().filter(|last| last.is_control());
             let printable = control.map_or(piece, |last| &piece[..piece.len() - last.len_utf8()]);
-            self.type_seen(printable)?;
+            self.type_echoed(printable)?;
             match control {
                 Some('\n') => self.enter()?,
                 Some(other) => {
@@ -213,6 +210,6 @@ impl<S: Screen> Console for VgaConsole<S> {
     }
 
     fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
-        self.screen.picture().map(Some)
+        self.screen.screenshot().map(Some)
     }
 }

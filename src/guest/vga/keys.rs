@@ -1,4 +1,4 @@
-//! Characters as keys of a US keyboard. Codes are those of linux/input-event-codes.h.
+//! Maps characters to keys of a US keyboard. Codes are those of linux/input-event-codes.h.
 
 /// Left shift.
 const SHIFT: u32 = 42;
@@ -9,7 +9,7 @@ const ALT: u32 = 56;
 /// Enter.
 const ENTER: u32 = 28;
 
-/// The rows of the keyboard: the first key's code, and what the keys give without and with shift.
+/// The rows of the keyboard: the first key's code, and what the keys type without and with shift.
 const ROWS: [(u32, &str, &str); 5] = [
     (2, "1234567890-=", "!@#$%^&*()_+"),
     (16, "qwertyuiop[]", "QWERTYUIOP{}"),
@@ -18,7 +18,7 @@ const ROWS: [(u32, &str, &str); 5] = [
     (57, " ", " "),
 ];
 
-/// The key for one character and what is held with it, in the order of pressing.
+/// The key of one character and what is held with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chord {
     /// Shift, control or alt.
@@ -28,14 +28,14 @@ pub struct Chord {
 }
 
 impl Chord {
-    /// All codes, in the order of pressing.
+    /// Returns all codes, in the order of pressing.
     pub fn codes(self) -> Vec<u32> {
         self.held.into_iter().chain([self.key]).collect()
     }
 }
 
-/// How `character` is typed: printable ASCII, and the control characters that a terminal makes of control and a
-/// letter, of Enter, tab, backspace and escape. `None` for all that a US keyboard does not have.
+/// Returns the keys for `character`: printable ASCII, and the control characters of control and a letter, Enter, tab,
+/// backspace and escape. `None` for everything else.
 pub fn chord(character: char) -> Option<Chord> {
     let plain = |key| Some(Chord { held: None, key });
     match character {
@@ -63,8 +63,8 @@ pub fn chord(character: char) -> Option<Chord> {
     None
 }
 
-/// The key behind what a terminal sends after `ESC [` or `ESC O` (xterm's control sequences), e.g. `A` for the arrow
-/// up, `3~` for delete.
+/// Returns the key for what a terminal sends after `ESC [` or `ESC O` (xterm's control sequences), e.g. `A` for the
+/// up arrow, `3~` for delete.
 pub fn named(sequence: &str) -> Option<u32> {
     Some(match sequence {
         "A" => 103,
@@ -93,28 +93,28 @@ pub fn named(sequence: &str) -> Option<u32> {
     })
 }
 
-/// `ESC` and a character: the character with alt.
+/// Returns the keys for `ESC` and a character: the character with alt.
 pub fn with_alt(chord: Chord) -> Vec<u32> {
     [ALT].into_iter().chain(chord.codes()).collect()
 }
 
-/// Shift alone: releases it in a guest that lost its release.
+/// Shift alone: releases it in a guest that missed its release.
 pub(super) const RELEASE_SHIFT: [u32; 1] = [SHIFT];
 
-/// Bytes that pressing and releasing one key puts into the keyboard's queue (PS/2 set 1, without extended keys).
-const BYTES_A_KEY: usize = 2;
-/// QEMU's PS/2 keyboard keeps 16 bytes for a guest that does not fetch them and drops what comes then (hw/input/ps2.c,
-/// PS2_QUEUE_SIZE). Ten in one go, with the five releases of the go before, always fit.
-const BYTES_A_GO: usize = 10;
+/// Bytes of pressing and releasing one key in the keyboard's queue (PS/2 set 1, without extended keys).
+const BYTES_PER_KEY: usize = 2;
+/// QEMU's PS/2 keyboard queues 16 bytes until the guest fetches them and drops the rest (hw/input/ps2.c,
+/// PS2_QUEUE_SIZE). Ten in one burst, with the five releases of the burst before, always fit.
+const BYTES_PER_BURST: usize = 10;
 
-/// What is pressed in one go: how many characters that gives, and the chords.
-pub(super) type Go = (usize, Vec<Vec<u32>>);
+/// Keys that are pressed at once: how many characters they type, and the chords.
+pub(super) type Burst = (usize, Vec<Vec<u32>>);
 
-/// Cuts `text` into goes: after each the guest must have shown it, so that no key is ever lost. The character that
-/// cannot be typed is the error.
-pub(super) fn goes(text: &str) -> Result<Vec<Go>, char> {
-    let mut goes: Vec<Go> = Vec::new();
-    let mut bytes = BYTES_A_GO;
+/// Splits `text` into bursts: after each the guest must have echoed it, so that no key is lost. The error is the
+/// character that cannot be typed.
+pub(super) fn bursts(text: &str) -> Result<Vec<Burst>, char> {
+    let mut bursts: Vec<Burst> = Vec::new();
+    let mut bytes = BYTES_PER_BURST;
     let mut held_before = None;
     for character in text.chars() {
         let printable = Some(character).filter(|one| !one.is_control());
@@ -123,16 +123,16 @@ pub(super) fn goes(text: &str) -> Result<Vec<Go>, char> {
             let last = chords.last();
             held == held_before && last.is_some_and(|last| !last.contains(&key))
         };
-        let mut new_chord = !goes.last().is_some_and(|(_, chords)| joins(chords));
-        let mut need = BYTES_A_KEY * (1 + usize::from(new_chord && held.is_some()));
-        if bytes + need > BYTES_A_GO {
-            goes.push((0, Vec::new()));
+        let mut new_chord = !bursts.last().is_some_and(|(_, chords)| joins(chords));
+        let mut need = BYTES_PER_KEY * (1 + usize::from(new_chord && held.is_some()));
+        if bytes + need > BYTES_PER_BURST {
+            bursts.push((0, Vec::new()));
             (bytes, new_chord) = (0, true);
-            need = BYTES_A_KEY * (1 + usize::from(held.is_some()));
+            need = BYTES_PER_KEY * (1 + usize::from(held.is_some()));
         }
         bytes += need;
         held_before = held;
-        if let Some((characters, chords)) = goes.last_mut() {
+        if let Some((characters, chords)) = bursts.last_mut() {
             *characters += 1;
             if new_chord {
                 chords.push(held.into_iter().collect());
@@ -142,7 +142,7 @@ pub(super) fn goes(text: &str) -> Result<Vec<Go>, char> {
             }
         }
     }
-    Ok(goes)
+    Ok(bursts)
 }
 
 #[cfg(test)]
@@ -166,12 +166,12 @@ mod tests {
     }
 
     #[test]
-    fn what_no_us_keyboard_has_is_refused() {
-        assert_eq!(goes("für"), Err('ü'));
-        assert_eq!(goes("a\tb"), Err('\t'));
+    fn characters_that_a_us_keyboard_lacks_are_refused() {
+        assert_eq!(bursts("für"), Err('ü'));
+        assert_eq!(bursts("a\tb"), Err('\t'));
     }
 
-    /// What a keyboard driver makes of chords.
+    /// The text that a keyboard driver reads from chords.
     fn typed(chords: &[Vec<u32>]) -> String {
         let mut text = String::new();
         for chord in chords {
@@ -189,11 +189,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn goes_type_the_text_and_never_fill_the_keyboards_queue(text in "[ -~]{0,200}") {
+        fn bursts_type_the_text_and_never_overflow_the_keyboards_queue(text in "[ -~]{0,200}") {
             let mut rest = text.as_str();
-            for (characters, chords) in goes(&text).unwrap() {
+            for (characters, chords) in bursts(&text).unwrap() {
                 let codes: usize = chords.iter().map(Vec::len).sum();
-                prop_assert!(codes * BYTES_A_KEY <= BYTES_A_GO);
+                prop_assert!(codes * BYTES_PER_KEY <= BYTES_PER_BURST);
                 prop_assert_eq!(&typed(&chords), &rest[..characters]);
                 rest = &rest[characters..];
             }

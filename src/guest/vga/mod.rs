@@ -1,6 +1,6 @@
 //! A guest that has only a screen and a keyboard, as a [`Console`](super::Console): keys are pressed and read back
-//! from the screen before Enter, successive looks at the screen become a stream of new lines. Takes a [`Screen`], the
-//! way to one guest's hardware; knows no libvirt.
+//! from the screen before Enter, successive frames become a stream of new lines. Takes a [`Screen`], the interface to
+//! one guest's hardware; does not depend on libvirt.
 
 mod console;
 mod keys;
@@ -15,7 +15,7 @@ pub use keys::{Chord, chord, named, with_alt};
 pub use page::{COLUMNS, MEMORY, Page, ROWS};
 pub use png::{PictureError, to_png};
 
-/// What a screen shows.
+/// The content of a screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// Text.
@@ -26,16 +26,16 @@ pub enum Frame {
 
 /// A guest's screen and keyboard.
 pub trait Screen: Send {
-    /// What the screen shows now. An error when the guest or the way to it has gone.
-    fn look(&mut self) -> Result<Frame, ConsoleError>;
+    /// Reads the screen. Fails when the guest has stopped or the connection to it broke.
+    fn frame(&mut self) -> Result<Frame, ConsoleError>;
 
-    /// The text buffer alone: [`MEMORY`] bytes, a character and its attribute in turn. Faster than a look.
-    fn glance(&mut self) -> Result<Vec<u8>, ConsoleError>;
+    /// Reads the text buffer alone: [`MEMORY`] bytes, a character and its attribute in turn. Faster than [`Self::frame`].
+    fn text_memory(&mut self) -> Result<Vec<u8>, ConsoleError>;
 
-    /// Presses keys one after the other, each held while the next ones are pressed, then releases all: at most 16
-    /// Linux key codes (linux/input-event-codes.h). Returns before the guest has seen them.
+    /// Presses keys in sequence, each held while the next ones are pressed, then releases all: at most 16 Linux key
+    /// codes (linux/input-event-codes.h). Returns before the guest has read them.
     fn press(&mut self, keys: &[u32]) -> Result<(), ConsoleError>;
 
-    /// A picture of the screen, as PNG.
-    fn picture(&mut self) -> Result<Vec<u8>, ConsoleError>;
+    /// Takes a screenshot, as PNG.
+    fn screenshot(&mut self) -> Result<Vec<u8>, ConsoleError>;
 }

@@ -1,4 +1,4 @@
-//! One moment of a VGA text screen.
+//! The content of a VGA text screen at one moment.
 
 /// Characters in a row.
 pub const COLUMNS: usize = 80;
@@ -9,7 +9,7 @@ pub const MEMORY: usize = 32 * 1024;
 /// Cells in it: a character and its attribute each.
 const CELLS: usize = MEMORY / 2;
 
-/// What stands on the screen, and above it in the buffer through which the screen's window moves.
+/// The text on the screen, and above it in the buffer through which the screen's window moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// Every cell's character.
@@ -21,8 +21,8 @@ pub struct Page {
 }
 
 impl Page {
-    /// From the text buffer and the CRT controller's start address (registers 12 and 13) and cursor (14 and 15).
-    /// What `memory` has less than [`MEMORY`] bytes counts as blank.
+    /// Builds a page from the text buffer and the CRT controller's start address (registers 12 and 13) and cursor (14
+    /// and 15). What `memory` lacks to [`MEMORY`] bytes is blank.
     pub fn new(memory: &[u8], start: u16, cursor: u16) -> Self {
         let mut cells: Vec<u8> = memory.chunks(2).take(CELLS).map(|cell| cell[0]).collect();
         cells.resize(CELLS, 0);
@@ -33,23 +33,23 @@ impl Page {
         }
     }
 
-    /// Where in the buffer the screen begins, in cells.
+    /// Returns where in the buffer the screen begins, in cells.
     pub(super) fn start(&self) -> usize {
         self.start
     }
 
-    /// The cursor's row and column; `None` when it is off the screen, i.e. hidden.
+    /// Returns the cursor's row and column; `None` when it is off the screen, i.e. hidden.
     pub fn cursor(&self) -> Option<(usize, usize)> {
         let place = (self.cursor + CELLS - self.start) % CELLS;
         (place < ROWS * COLUMNS).then_some((place / COLUMNS, place % COLUMNS))
     }
 
-    /// The cursor's place in the buffer, in cells.
+    /// Returns the cursor's position in the buffer, in cells.
     pub(super) fn place(&self) -> usize {
         self.cursor
     }
 
-    /// A row with all its blanks; rows below 0 are those that have scrolled off the screen's top.
+    /// Returns a row with all its blanks; negative rows are those that have scrolled off the top.
     pub(super) fn row(&self, row: isize) -> String {
         let first = self.start.cast_signed() + row * COLUMNS.cast_signed();
         let cells = (first..).take(COLUMNS);
@@ -58,13 +58,13 @@ impl Page {
             .collect()
     }
 
-    /// The screen's rows without the blanks at their ends.
+    /// Returns the screen's rows without trailing blanks.
     pub fn rows(&self) -> Vec<String> {
         let rows = 0..ROWS.cast_signed();
         rows.map(|row| self.row(row).trim_end().to_owned()).collect()
     }
 
-    /// Whether `text` is what stands right before the cursor, over as many rows as it takes.
+    /// Whether `text` immediately precedes the cursor, over as many rows as it takes.
     pub(super) fn ends_with(&self, text: &str) -> bool {
         let Some((row, column)) = self.cursor() else {
             return false;
@@ -82,9 +82,9 @@ impl Page {
     }
 }
 
-/// Whether `text` stands in the text buffer from cell `place` on. Where a screen scrolls by moving its window, text
-/// keeps its place.
-pub(super) fn stands_at(memory: &[u8], place: usize, text: &str) -> bool {
+/// Whether `text` is in the text buffer from cell `place` on. Where a screen scrolls by moving its window, text keeps
+/// its place.
+pub(super) fn is_at(memory: &[u8], place: usize, text: &str) -> bool {
     let cell = |cell: usize| memory.get(cell % CELLS * 2).copied().map(glyph);
     text.chars()
         .enumerate()

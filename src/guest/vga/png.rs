@@ -1,18 +1,18 @@
-//! A screenshot as PNG: libvirt gives what QEMU gives, which is PPM in most versions.
+//! Converts a screenshot to PNG: libvirt passes on what QEMU writes, which is PPM in most versions.
 
 use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-/// The picture is neither PNG nor a PPM of 8 bits a colour.
+/// The picture is neither PNG nor a PPM of 8 bits per color.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a screenshot in a format that netlab does not know")]
+#[error("the screenshot is neither PNG nor PPM with 8 bits per color")]
 pub struct PictureError;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// `picture` as PNG, whether it is that already or a PPM (`P6`, see ppm(5)).
+/// Returns `picture`, a PNG or a PPM (`P6`, see ppm(5)), as PNG.
 pub fn to_png(picture: Vec<u8>) -> Result<Vec<u8>, PictureError> {
     if picture.starts_with(SIGNATURE) {
         return Ok(picture);
@@ -20,7 +20,7 @@ pub fn to_png(picture: Vec<u8>) -> Result<Vec<u8>, PictureError> {
     let (width, height, pixels) = read_ppm(&picture).ok_or(PictureError)?;
     let mut image = ZlibEncoder::new(Vec::new(), Compression::default());
     for row in pixels.chunks_exact(width * 3).take(height) {
-        // Filter 0: the bytes as they are.
+        // Filter 0: unfiltered bytes.
         image
             .write_all(&[0])
             .and_then(|()| image.write_all(row))
@@ -43,7 +43,7 @@ pub fn to_png(picture: Vec<u8>) -> Result<Vec<u8>, PictureError> {
     Ok(png)
 }
 
-/// Width, height and pixels.
+/// Returns width, height and pixels.
 fn read_ppm(picture: &[u8]) -> Option<(usize, usize, &[u8])> {
     let mut rest = picture.strip_prefix(b"P6")?;
     let mut numbers = [0_usize; 3];

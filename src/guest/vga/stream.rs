@@ -1,19 +1,19 @@
-//! Successive looks at a screen as a stream of new text, as a serial port would have given it. Rows that fill the
-//! screen's width are joined with the next one. Where more was printed between two looks than the buffer keeps, lines
-//! are lost: nothing that must come whole may rely on the stream alone (see [`crate::guest`]'s pages).
+//! Turns successive pages of a screen into a stream of new text, like that of a serial port. Rows that fill the
+//! screen's width are joined with the next one. Where more was printed between two pages than the buffer keeps, lines
+//! are lost: nothing that must arrive intact may rely on the stream alone (see [`crate::guest`]'s pages).
 
 use super::page::{COLUMNS, Page, ROWS};
 
-/// Remembers the last look.
+/// Remembers the last page.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     last: Option<Page>,
-    /// What was given of the row with the cursor.
+    /// What was returned of the row with the cursor.
     shown: String,
 }
 
 impl Follower {
-    /// The text that is new in `page`.
+    /// Returns the text that is new in `page`.
     pub(super) fn follow(&mut self, page: &Page) -> String {
         let place = match &self.last {
             Some(last) if last == page => return String::new(),
@@ -21,7 +21,7 @@ impl Follower {
             None => (0..ROWS.cast_signed()).find(|row| !page.row(*row).trim().is_empty()),
         };
         let text = match (place, &self.last) {
-            (Some(place), _) if place <= end(page).0 => self.go_on(place, page),
+            (Some(place), _) if place <= end(page).0 => self.continue_at(place, page),
             (_, last) => {
                 let text = changed_rows(last.as_ref(), page);
                 self.shown = row_to_cursor(page);
@@ -32,11 +32,11 @@ impl Follower {
         text
     }
 
-    /// The row that the last look's cursor row has become.
+    /// Returns the row to which the last page's cursor row has moved.
     fn place(&self, last: &Page, page: &Page) -> Option<isize> {
         let (cursor, _) = end(last);
         let same_above = |up: isize, from: isize| (from..cursor).all(|row| last.row(row) == page.row(row - up));
-        // The window has moved through the buffer: what scrolled off the screen still stands above it.
+        // The window has moved through the buffer: what scrolled off the screen is still above it.
         let moved = page.start().checked_sub(last.start()).filter(|moved| *moved > 0);
         if let Some(moved) = moved.filter(|moved| moved % COLUMNS == 0) {
             let up = (moved / COLUMNS).cast_signed();
@@ -44,18 +44,18 @@ impl Follower {
                 return Some(cursor - up);
             }
         }
-        let goes_on = |row: isize| page.row(row).starts_with(self.shown.trim_end());
-        let says_something = |from: isize| (from..cursor).any(|row| !last.row(row).trim().is_empty());
-        let shown_says = !self.shown.trim().is_empty();
+        let continues = |row: isize| page.row(row).starts_with(self.shown.trim_end());
+        let has_text = |from: isize| (from..cursor).any(|row| !last.row(row).trim().is_empty());
+        let shown_has_text = !self.shown.trim().is_empty();
         let found = (0..=cursor)
-            .find(|up| same_above(*up, *up) && goes_on(cursor - up) && (*up == 0 || shown_says || says_something(*up)));
+            .find(|up| same_above(*up, *up) && continues(cursor - up) && (*up == 0 || shown_has_text || has_text(*up)));
         // The line itself was changed, e.g. erased.
-        let erased = || (0..=cursor).find(|up| same_above(*up, *up) && says_something(*up));
+        let erased = || (0..=cursor).find(|up| same_above(*up, *up) && has_text(*up));
         found.or_else(erased).map(|up| cursor - up)
     }
 
-    /// The text from row `place`, which begins with what was shown, to the cursor.
-    fn go_on(&mut self, place: isize, page: &Page) -> String {
+    /// Returns the new text from row `place`, which begins with what was shown, to the cursor.
+    fn continue_at(&mut self, place: isize, page: &Page) -> String {
         let (cursor, _) = end(page);
         let mut text = String::new();
         for row in place..=cursor {
@@ -81,7 +81,7 @@ impl Follower {
     }
 }
 
-/// Row and column of the cursor; where it is hidden, of the last text's end.
+/// Returns row and column of the cursor; where it is hidden, those of the end of the text.
 fn end(page: &Page) -> (isize, usize) {
     if let Some((row, column)) = page.cursor() {
         return (row.cast_signed(), column);
@@ -91,18 +91,18 @@ fn end(page: &Page) -> (isize, usize) {
     (last.cast_signed(), rows[last].chars().count())
 }
 
-/// The cursor's row with the blanks before the cursor and without those behind it.
+/// Returns the cursor's row with the blanks before the cursor and without those behind it.
 fn row_to_cursor(page: &Page) -> String {
     let (row, column) = end(page);
     let row = page.row(row);
     row.chars().take(column.max(row.trim_end().chars().count())).collect()
 }
 
-/// Of a screen that was written anew: the rows that were not on it, the cursor's row last.
+/// Returns the rows of a redrawn screen that were not on it before, the cursor's row last.
 fn changed_rows(last: Option<&Page>, page: &Page) -> String {
     let (cursor, _) = end(page);
     let mut text = "\n".to_owned();
-    // A row that was seen anywhere is not new: what counts lines, e.g. those that begin a boot, must not count twice.
+    // A row that was anywhere on the screen is not new: the lines that begin a boot must not count twice.
     let before = last.map(Page::rows).unwrap_or_default();
     for row in (0..ROWS.cast_signed()).filter(|row| *row != cursor) {
         let now = page.row(row).trim_end().to_owned();
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    /// What a follower makes of `pieces`, with a look after each.
+    /// Returns the text that a follower extracts from `pieces`, with a page after each.
     fn followed(in_place: bool, pieces: impl IntoIterator<Item = String>) -> String {
         let (mut terminal, mut follower) = (Terminal::new(in_place), Follower::default());
         let mut text = String::new();
@@ -189,25 +189,29 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_once_and_in_order_however_they_scroll() {
+    fn lines_are_returned_once_and_in_order_however_they_scroll() {
         for in_place in [false, true] {
-            for lines_a_look in [1, 2, 7, 20] {
+            for lines_per_page in [1, 2, 7, 20] {
                 let lines: Vec<String> = (0..1000).map(|number| format!("line {number}\n")).collect();
-                let pieces = lines.chunks(lines_a_look).map(<[String]>::concat);
-                assert_eq!(followed(in_place, pieces), lines.concat(), "{in_place} {lines_a_look}");
+                let pieces = lines.chunks(lines_per_page).map(<[String]>::concat);
+                assert_eq!(
+                    followed(in_place, pieces),
+                    lines.concat(),
+                    "{in_place} {lines_per_page}"
+                );
             }
         }
     }
 
     #[test]
-    fn more_lines_than_the_screen_has_are_found_in_the_buffer_above_it() {
+    fn lines_that_scrolled_off_are_read_from_the_buffer_above_the_screen() {
         let lines: Vec<String> = (0..150).map(|number| format!("line {number}\n")).collect();
         let pieces = ["begin\n".to_owned(), lines.concat()];
         assert_eq!(followed(false, pieces), format!("begin\n{}", lines.concat()));
     }
 
     #[test]
-    fn a_line_in_the_making_grows_and_wraps() {
+    fn an_unfinished_line_grows_and_wraps() {
         let pieces = ["~ # ", "ech", "o a ", &"b".repeat(150), "\na b\n~ # "].map(str::to_owned);
         let wanted = pieces.concat();
         assert_eq!(followed(false, pieces.clone()), wanted);
@@ -215,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_erased_is_given_anew() {
+    fn an_erased_line_is_returned_again() {
         let (mut terminal, mut follower) = (Terminal::new(false), Follower::default());
         terminal.print("hello\n~ # ls -l");
         follower.follow(&terminal.page());
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_written_anew_gives_what_changed() {
+    fn a_redrawn_screen_returns_what_changed() {
         let (mut terminal, mut follower) = (Terminal::new(false), Follower::default());
         terminal.print("menu\nboots in 5 s\nnothing else\n");
         follower.follow(&terminal.page());
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_look_gives_what_stands_there() {
+    fn the_first_page_returns_its_text() {
         assert_eq!(followed(false, ["\n\na\nb\n~ # ".to_owned()]), "a\nb\n~ # ");
     }
 }
