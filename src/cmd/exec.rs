@@ -69,7 +69,11 @@ fn run(context: &Context, args: &Args) -> Result<u8, (u8, Failure)> {
 
 fn told(error: &SessionError) -> (u8, Failure) {
     let late = matches!(error.fault, SessionFault::Deadline { .. });
-    (if late { DEADLINE } else { NOT_RUN }, sight::failed(error.to_string()))
+    let failure = Failure::Failed {
+        message: crate::run::chain(error),
+        help: Some(error.help().to_owned()),
+    };
+    (if late { DEADLINE } else { NOT_RUN }, failure)
 }
 
 /// The words as the guest's shell must be given them.
