@@ -1,5 +1,5 @@
-//! How fast a bzip2 image is unpacked, hashed and written, as a ratio to `bzip2 -d` on the same file in the same run:
-//! at least 0.9 is wanted.
+//! The speed of unpacking, hashing and writing a bzip2 image, relative to `bzip2 -d` on the same file in the same run.
+//! The target is at least 0.9.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,7 +21,7 @@ const ROUNDS: usize = 3;
 fn main() {
     let folder = tempfile::tempdir().unwrap();
     let (plain, packed) = (folder.path().join("disk"), folder.path().join("disk.bz2"));
-    // This program itself, over and over: machine code, text and tables, like a disk.
+    // This program repeated: machine code, text and tables, like a disk.
     let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let content: Vec<u8> = program.iter().copied().cycle().take(64 << 20).collect();
     std::fs::write(&plain, &content).unwrap();

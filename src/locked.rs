@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 #[derive(Debug)]
 pub struct Locked {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Why a lock could not be taken.
@@ -72,7 +72,7 @@ impl Locked {
             write!(file, "`netlab {verb}`, process {}", std::process::id()).map_err(io)?;
             return Ok(Self {
                 path: path.to_owned(),
-                _file: file,
+                file,
             });
         }
     }
@@ -87,11 +87,12 @@ fn held(file: &mut File) -> LockedError {
     LockedError::Held { holder }
 }
 
-/// Removes the file: that releases the lock even where a child process has inherited the descriptor, because the next
-/// process makes another file.
+/// Removes the file before it is unlocked: the next process makes another one, so that the lock is free even where a
+/// child process has inherited the descriptor.
 impl Drop for Locked {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -124,7 +125,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let first = Locked::take(&path, "up").unwrap();
-        let inherited = first._file.try_clone().unwrap();
+        let inherited = first.file.try_clone().unwrap();
         drop(first);
         Locked::take(&path, "down").unwrap();
         drop(inherited);

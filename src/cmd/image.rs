@@ -113,7 +113,7 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), Failure> {
         Verb::Rm { name, lab } => {
             let entries = known(lab.as_deref())?;
             let entry = one(name, &entries)?;
-            let was = image::forget(name, entry, &context.folders).map_err(|error| failed(chain(&error)))?;
+            let was = image::forget(name, entry, &context.folders).map_err(|error| image_failure(&error))?;
             let said = if was { "removed" } else { "not in the cache" };
             context.answer(&format!("image {name}: {said}\n"), &was)
         }
@@ -137,15 +137,21 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), Failure> {
 fn known(lab: Option<&Path>) -> Result<Entries, Failure> {
     match lab {
         Some(file) => Ok(sight::load_lab(file, None)?.1),
-        None => image::entries().map_err(|error| failed(chain(&error))),
+        None => image::entries().map_err(|error| image_failure(&error)),
     }
 }
 
 fn one<'a>(name: &ImageName, entries: &'a Entries) -> Result<&'a ImageEntry, Failure> {
-    entries.get(name).ok_or_else(|| Failure::Failed {
-        message: image::unknown(name, entries).to_string(),
-        help: Some("for an image that a lab file describes add `--lab FILE`".to_owned()),
-    })
+    entries
+        .get(name)
+        .ok_or_else(|| image_failure(&image::unknown(name, entries)))
+}
+
+fn image_failure(error: &ImageError) -> Failure {
+    Failure::Failed {
+        message: chain(error),
+        help: Some(error.help().to_owned()),
+    }
 }
 
 fn options(allow_unverified: bool) -> Options {
@@ -185,7 +191,7 @@ fn get(
     get: impl FnOnce(&Events) -> Result<Built, ImageError>,
 ) -> Result<(), Failure> {
     let (events, progress) = Progress::start(context.quiet);
-    let built = get(&events).map_err(|error| failed(chain(&error)));
+    let built = get(&events).map_err(|error| image_failure(&error));
     drop(events);
     progress.finish();
     let built = built?;

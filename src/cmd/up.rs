@@ -140,7 +140,10 @@ fn bring_up(
             return Err(if error.is_stop() {
                 signals::interrupted(lab, 0, to_do.steps().count())
             } else {
-                sight::failed(chain(&error))
+                Failure::Failed {
+                    message: chain(&error),
+                    help: Some(error.help().to_owned()),
+                }
             });
         }
     }

@@ -1,5 +1,5 @@
-//! The built-in guest, assembled from two packages of the distribution without root and without mounts. The same
-//! package versions give the same bytes.
+//! Builds the built-in guest from two packages of the distribution, without root and without mounts. The same package
+//! versions give the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -11,12 +11,12 @@ use super::cache::Built;
 use super::cpio::Archive;
 use super::{ImageError, at, kernel, modules};
 
-/// Counts changes of what is built from the same packages.
+/// The version of the recipe, raised when it builds something else from the same packages.
 pub(super) const RECIPE: u32 = 2;
-/// The package that depends on the newest kernel. Its kernel has drivers for every NIC, which the cloud kernel has
-/// not; to a prompt under TCG both take the same time once netlab has unpacked the kernel (see [`kernel`]).
+/// The package that depends on the newest kernel. Its kernel has drivers for every NIC, unlike the cloud kernel; under
+/// TCG both boot equally fast once netlab has unpacked the kernel (see [`kernel`]).
 const KERNEL: &str = "linux-image-amd64";
-/// Drivers of the NICs that QEMU has, each taken if the kernel has it.
+/// Drivers of the NICs that QEMU emulates, each used if the kernel has it.
 const DRIVERS: [&str; 8] = [
     "virtio_pci",
     "virtio_net",
@@ -30,13 +30,13 @@ const DRIVERS: [&str; 8] = [
 const INIT: &str = include_str!("init.sh");
 const UDHCPC: &str = include_str!("udhcpc.sh");
 
-/// Makes `kernel` and `initrd` in `ready`; `work` is for what is needed on the way.
+/// Creates `kernel` and `initrd` in `ready`; `work` is a folder for intermediate files.
 pub(super) fn assemble(work: &Path, ready: &Path, busy: &dyn Fn(&str)) -> Result<Built, ImageError> {
     let depends = output(Command::new("apt-cache").args(["depends", KERNEL]).env("LC_ALL", "C"))?;
     let depends = String::from_utf8_lossy(&depends).into_owned();
     let kernel = depends
         .split_whitespace()
-        .find(|word| word.starts_with("linux-image-") && *word != KERNEL)
+        .find(|package| package.starts_with("linux-image-") && *package != KERNEL)
         .ok_or_else(|| ImageError::Missing {
             package: KERNEL.to_owned(),
             what: "kernel among its dependencies".to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn assemble(work: &Path, ready: &Path, busy: &dyn Fn(&str)) -> Result
         let version = unpack(work, package)?;
         packages.insert(package.to_owned(), version);
     }
-    busy("assembling the first root");
+    busy("assembling the initial root file system");
     let root = work.join(kernel);
     let release = kernel.trim_start_matches("linux-image-").trim_end_matches("-unsigned");
     let modules = [root.join("lib/modules"), root.join("usr/lib/modules")]
@@ -112,7 +112,7 @@ fn root_archive(drivers: modules::Drivers, busybox: Vec<u8>) -> Archive {
     archive
 }
 
-/// Downloads and unpacks a package into `work/<package>`; gives its version.
+/// Downloads and unpacks a package into `work/<package>`; returns its version.
 fn unpack(work: &Path, package: &str) -> Result<String, ImageError> {
     let downloads = work.join(format!("{package}.deb"));
     make(&downloads)?;
@@ -136,7 +136,7 @@ fn unpack(work: &Path, package: &str) -> Result<String, ImageError> {
     Ok(String::from_utf8_lossy(&version).trim().to_owned())
 }
 
-/// Runs a program to its end and gives what it printed.
+/// Runs a program to its end and returns its standard output.
 pub(super) fn output(command: &mut Command) -> Result<Vec<u8>, ImageError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = match command.stdin(std::process::Stdio::null()).output() {
@@ -149,27 +149,27 @@ pub(super) fn output(command: &mut Command) -> Result<Vec<u8>, ImageError> {
     }
     let arguments: Vec<_> = command
         .get_args()
-        .map(|word| word.to_string_lossy().into_owned())
+        .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     Err(ImageError::Program {
         command: format!("{program} {}", arguments.join(" ")),
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     })
 }
 
-/// Makes a folder that QEMU's user may enter whatever the umask.
+/// Creates a folder that QEMU's user may enter, regardless of the umask.
 pub(super) fn make(folder: &Path) -> Result<(), ImageError> {
     std::fs::create_dir(folder).map_err(at(folder))?;
     std::fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(at(folder))
 }
 
-/// A file that QEMU's user may read, on disk when this returns.
+/// Writes a file that QEMU's user may read; it is on disk when this returns.
 pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), ImageError> {
     std::fs::write(path, content).map_err(at(path))?;
     publish(path)
 }
 
-/// Lets QEMU's user read a file; it is on disk when this returns.
+/// Makes a file readable for QEMU's user; it is on disk when this returns.
 pub(super) fn publish(path: &Path) -> Result<(), ImageError> {
     std::fs::set_permissions(path, Permissions::from_mode(0o644)).map_err(at(path))?;
     File::open(path).and_then(|file| file.sync_all()).map_err(at(path))

@@ -1,4 +1,5 @@
-//! The cache: a folder per image, whole or not there. Of several runs one makes an image and the others wait.
+//! The cache: a folder per image, complete or absent. Of several runs one builds or fetches an image and the others
+//! wait.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
@@ -17,23 +18,23 @@ use crate::folders::Folders;
 use crate::lab::{Compression, Download, ImageEntry, ImageName, ImageSource, Location, Recipe};
 use crate::locked::{self, Locked, LockedError};
 
-/// The file that says an image is whole.
+/// The file that marks an image as complete.
 const BUILT: &str = "built.toml";
 /// The files of an image that is built here.
 pub(super) const KERNEL: &str = "kernel";
 pub(super) const INITRD: &str = "initrd";
 /// The file of an image that is fetched.
 pub(super) const DISK: &str = "disk";
-/// How often a waiting run looks whether it is its turn.
+/// How often a waiting run tries to take the lock.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What an image in the cache was made of: `built.toml`.
+/// The origin of an image in the cache: `built.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Built {
-    /// The recipe's number, of an image built here.
+    /// The version of the recipe, of an image built here.
     #[serde(default, skip_serializing_if = "is_none")]
     pub recipe: u32,
-    /// Where a fetched image came from.
+    /// The mirror of a fetched image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// SHA-256 of a fetched image's download.
@@ -49,24 +50,24 @@ pub struct Built {
     pub sizes: BTreeMap<String, u64>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's way of asking")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
 fn is_none(number: &u32) -> bool {
     *number == 0
 }
 
-/// How an image may be had.
+/// Options of building or fetching an image.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Take what comes where an entry has no digest.
+    /// Accept any content where an entry has no digest.
     pub allow_unverified: bool,
-    /// Set when the run is to stop.
+    /// Set when the run must stop.
     pub cancel: Option<&'static AtomicBool>,
-    /// How patient a fetch is.
+    /// The limits of a fetch.
     pub limits: Limits,
 }
 
-/// The folder of an image. Of a fetched one it tells what must be in it: another digest is another folder, so no
-/// base changes under its overlays, and two labs may have an image of the same name.
+/// Returns the folder of an image. That of a fetched one depends on its digest, so that no base changes under its
+/// overlays, and two labs may have different images of the same name.
 pub fn folder(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> PathBuf {
     folders.images().join(key(name, entry))
 }
@@ -95,7 +96,7 @@ fn key(name: &ImageName, entry: &ImageEntry) -> String {
     }
 }
 
-/// What the cache has of an image, if all of it is there.
+/// Returns the origin of an image, if the cache has all of it.
 pub fn built(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Option<Built> {
     let folder = folder(name, entry, folders);
     let built: Built = toml::from_str(&std::fs::read_to_string(folder.join(BUILT)).ok()?).ok()?;
@@ -114,7 +115,7 @@ pub fn ensure(image: &ImageName, folders: &Folders, events: &Events) -> Result<(
     obtain(image, entry, folders, &Options::default(), events).map(|_| ())
 }
 
-/// The error for a name that is not among `entries`.
+/// Returns the error for a name that is not among `entries`.
 pub fn unknown(image: &ImageName, entries: &BTreeMap<ImageName, ImageEntry>) -> ImageError {
     ImageError::Unknown {
         name: image.to_string(),
@@ -122,7 +123,7 @@ pub fn unknown(image: &ImageName, entries: &BTreeMap<ImageName, ImageEntry>) -> 
     }
 }
 
-/// Makes sure that an image is in the cache, building or fetching it if it is not.
+/// Makes sure that an image is in the cache, building or fetching it if necessary. Waits for another run that does so.
 pub fn obtain(
     name: &ImageName,
     entry: &ImageEntry,
@@ -141,8 +142,8 @@ pub fn obtain(
     made
 }
 
-/// Puts the file at `path` into the cache as an image that entry describes: packed as its mirrors have it, or unpacked
-/// where a digest tells. It replaces what is there.
+/// Copies the file at `path` into the cache as the image that `entry` describes: compressed like that of its mirrors, or
+/// unpacked if it has the digest for that.
 pub fn import(
     path: &Path,
     name: &ImageName,
@@ -152,10 +153,7 @@ pub fn import(
     events: &Events,
 ) -> Result<Built, ImageError> {
     let ImageSource::Download(download) = &entry.source else {
-        return Err(ImageError::Missing {
-            package: name.to_string(),
-            what: "place for a file: netlab makes it itself".to_owned(),
-        });
+        return Err(ImageError::NotImportable { name: name.to_string() });
     };
     if let Some(built) = built(name, entry, folders) {
         return Ok(built);
@@ -177,7 +175,7 @@ pub fn import(
     made
 }
 
-/// Takes an image out of the cache; false where there is none. Refused while a lab uses it.
+/// Removes an image from the cache; returns false if it was absent. Fails while a lab uses it.
 pub fn forget(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Result<bool, ImageError> {
     let key = key(name, entry);
     let labs = Used::by(folders, &key).map_err(at(&folders.state))?;
@@ -206,14 +204,14 @@ pub fn forget(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Result
     Ok(was)
 }
 
-/// The names of cache folders that images of a lab are in.
+/// Returns the names of the cache folders of images.
 pub fn keys<'a>(
     images: impl IntoIterator<Item = (&'a ImageName, &'a ImageEntry)>,
 ) -> std::collections::BTreeSet<String> {
     images.into_iter().map(|(name, entry)| key(name, entry)).collect()
 }
 
-/// An image being made, under its lock.
+/// An image that is being built or fetched, under its lock.
 struct Work {
     what: String,
     key: String,
@@ -283,7 +281,7 @@ impl Work {
         options: &Options,
     ) -> Result<Built, ImageError> {
         if let Some(built) = built(name, entry, folders) {
-            return Ok(built); // by the run that held the lock before
+            return Ok(built); // by the previous holder of the lock
         }
         let folder = folder(name, entry, folders);
         match &entry.source {
@@ -333,8 +331,8 @@ impl Work {
         })
     }
 
-    /// Has `make` fill a folder, and puts that in the place of `folder`. Held under the lock, so what an ended run
-    /// left there is garbage.
+    /// Fills a folder by `make` and renames it to `folder`. Under the lock, so the rest of an interrupted run can be
+    /// removed.
     fn replace(
         &self,
         folder: &Path,
@@ -367,7 +365,7 @@ fn record(fetched: &Fetched) -> Built {
     }
 }
 
-/// A folder that goes with its owner.
+/// A folder that is removed when dropped.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {

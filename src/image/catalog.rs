@@ -1,4 +1,4 @@
-//! The catalog: entries written in `images/*.toml`, part of the program.
+//! The catalog: the entries in `images/*.toml`, compiled into the program.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::{ImageError, cache};
 use crate::folders::Folders;
 use crate::lab::{Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
 
-/// The entries: a file's stem is the image's name.
+/// The entries by image name, which is the file's stem.
 const ENTRIES: [(&str, &str); 6] = [
     ("cirros", include_str!("../../images/cirros.toml")),
     ("debian-12", include_str!("../../images/debian-12.toml")),
@@ -16,31 +16,31 @@ const ENTRIES: [(&str, &str); 6] = [
     ("ubuntu-24.04", include_str!("../../images/ubuntu-24.04.toml")),
 ];
 
-/// Every entry.
+/// Returns every entry of the catalog.
 pub fn entries() -> Result<BTreeMap<ImageName, ImageEntry>, ImageError> {
     ENTRIES
         .into_iter()
         .map(|(name, text)| {
-            let wrong = |message: String| ImageError::Entry {
+            let invalid = |message: String| ImageError::Entry {
                 name: name.to_owned(),
                 message,
             };
             let entry = parse_image(name, text).map_err(|problems| {
                 let all: Vec<_> = problems.problems.iter().map(ToString::to_string).collect();
-                wrong(all.join("; "))
+                invalid(all.join("; "))
             })?;
-            let name = ImageName::new(name).map_err(|error| wrong(error.to_string()))?;
+            let name = ImageName::new(name).map_err(|error| invalid(error.to_string()))?;
             Ok((name, entry))
         })
         .collect()
 }
 
-/// Every image of the catalog, with paths in `folders`.
+/// Returns every image of the catalog, with paths in `folders`.
 pub fn catalog(folders: &Folders) -> Result<BTreeMap<ImageName, Image>, ImageError> {
     Ok(resolve(&entries()?, folders))
 }
 
-/// Images with their paths in the cache of `folders`, whether they are there or not.
+/// Returns images with their paths in the cache of `folders`, whether the files exist or not.
 pub fn resolve(entries: &BTreeMap<ImageName, ImageEntry>, folders: &Folders) -> BTreeMap<ImageName, Image> {
     let image = |(name, entry): (&ImageName, &ImageEntry)| {
         let folder = cache::folder(name, entry, folders);
@@ -74,7 +74,7 @@ mod tests {
     use crate::lab::{ConsoleKind, Dialect};
 
     #[test]
-    fn every_entry_can_be_read_and_what_is_fetched_has_a_digest() {
+    fn every_entry_is_valid_and_every_download_has_a_digest() {
         let entries = entries().unwrap();
         assert_eq!(entries.len(), ENTRIES.len());
         for (name, entry) in &entries {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn linux_0_2_is_talked_to_over_its_screen() {
+    fn linux_0_2_uses_its_screen_and_ifconfig() {
         let entries = entries().unwrap();
         let entry = &entries[&"linux-0.2".parse().unwrap()];
         assert_eq!(

@@ -1,8 +1,9 @@
-//! The archive that the kernel unpacks as its first root: format "newc", the same bytes for the same content.
+//! Writes the archive that the kernel unpacks as its initial root: format "newc" (cpio(5)), the same bytes for the same
+//! content.
 
 use std::collections::BTreeMap;
 
-/// An archive to be: entries by path, all owned by root, of time 0.
+/// The entries of an archive by path, all owned by root, with time 0.
 #[derive(Debug, Clone, Default)]
 pub struct Archive(BTreeMap<String, Entry>);
 
@@ -38,7 +39,7 @@ impl Archive {
         self.0.insert(path.to_owned(), Entry { mode, device, content });
     }
 
-    /// The bytes. Paths are in sorted order, so a folder comes before what is in it. Fails on a file of 4 GiB or more.
+    /// Returns the archive. Paths are sorted, so a folder precedes its content. Fails on a file of 4 GiB or more.
     pub fn bytes(&self) -> Result<Vec<u8>, std::num::TryFromIntError> {
         let end = Entry {
             mode: 0,

@@ -1,4 +1,4 @@
-//! Unpacks what a follower reads into a file, within a limit: at most so many bytes, and never the disk's last ones.
+//! Unpacks a download into a file while it is received, within a size limit and a reserve of free space.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -20,71 +20,83 @@ const CHUNK: usize = 64 * 1024;
 const AHEAD: usize = 16;
 /// Most memory that an xz stream may ask for, in bytes: `xz -9` asks for 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
-/// Bytes written between two looks at the free space.
-const LOOK: u64 = 16 << 20;
-/// Free bytes that are left alone, or a twentieth of the file system if that is less.
+/// Bytes written between two checks of the free space.
+const CHECK_EVERY: u64 = 16 << 20;
+/// Free bytes that are never used, or a twentieth of the file system if that is less.
 const RESERVE: u64 = 64 << 20;
 
-/// What was unpacked.
+/// An unpacked file.
 #[derive(Debug)]
 pub struct Unpacked {
-    /// Sums of the download.
+    /// Digests of the download: SHA-256, and SHA-512 if it was requested.
     pub download: (String, Option<String>),
-    /// Sums of the unpacked file.
+    /// Digests of the unpacked file.
     pub content: (String, Option<String>),
     /// Its size in bytes.
     pub size: u64,
 }
 
-/// Why nothing was unpacked.
+/// Why a download was not unpacked. `Display` includes the cause; there is no `source()`.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// The download was begun anew or given up.
-    #[error("given up")]
+    /// The download was restarted or abandoned.
+    #[error("abandoned")]
     Abandoned,
     /// The content cannot be unpacked.
     #[error("it cannot be unpacked: {0}")]
     Corrupt(std::io::Error),
-    /// It does not end where it must.
+    /// The content exceeds its size limit.
     #[error("it unpacks to more than {at_most} bytes")]
     TooBig {
         /// The limit.
         at_most: u64,
     },
-    /// The disk is full, or would be.
+    /// The disk is full, except for the reserve.
     #[error("no space left for {}", path.display())]
     NoSpace {
         /// The file.
         path: PathBuf,
     },
     /// The file cannot be written.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot write {}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
+        /// The operating system's error.
+        error: std::io::Error,
     },
 }
 
-/// Where unpacked bytes go.
+impl UnpackError {
+    /// Returns what a user can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Abandoned => "try again",
+            Self::Corrupt(_) => "check `compression` of the image's entry; the file may be damaged",
+            Self::TooBig { .. } => "check the file, then raise `at_most` in `unpacked` of the image's entry",
+            Self::NoSpace { .. } => "free some space, or move the cache elsewhere with NETLAB_CACHE_DIR",
+            Self::Io { .. } => "check the permissions of the cache (NETLAB_CACHE_DIR)",
+        }
+    }
+}
+
+/// The destination of unpacked bytes.
 #[derive(Debug)]
 pub struct Sink {
     path: PathBuf,
-    /// Absent: the bytes are hashed only.
+    /// Absent: the bytes are only hashed.
     file: Option<File>,
     sums: Sums,
     size: u64,
     at_most: u64,
-    looked: u64,
+    checked: u64,
 }
 
 impl Sink {
-    /// A file at `path`, or with `keep` nothing but its sums; `sums` take what passes.
+    /// Creates a file at `path` if `keep`, else only hashes the bytes with `sums`. At most `at_most` bytes are taken.
     pub fn new(path: &Path, keep: bool, sums: Sums, at_most: u64) -> Result<Self, UnpackError> {
         let file = if keep {
-            Some(File::create(path).map_err(|source| trouble(path, source))?)
+            Some(File::create(path).map_err(|error| io(path, error))?)
         } else {
             None
         };
@@ -94,7 +106,7 @@ impl Sink {
             sums,
             size: 0,
             at_most,
-            looked: 0,
+            checked: 0,
         })
     }
 
@@ -107,15 +119,15 @@ impl Sink {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
-        if self.size - self.looked > LOOK {
-            self.looked = self.size;
-            if !has_room(&self.path) {
+        if self.size - self.checked > CHECK_EVERY {
+            self.checked = self.size;
+            if !has_space(&self.path) {
                 return Err(UnpackError::NoSpace {
                     path: self.path.clone(),
                 });
             }
         }
-        // Disk images are zeros for the most part: those become holes.
+        // Disk images are mostly zeros, which become holes.
         let written = if bytes.iter().all(|byte| *byte == 0) {
             i64::try_from(bytes.len())
                 .map_err(std::io::Error::other)
@@ -123,29 +135,29 @@ impl Sink {
         } else {
             file.write_all(bytes)
         };
-        written.map_err(|source| trouble(&self.path, source))
+        written.map_err(|error| io(&self.path, error))
     }
 
     fn finish(mut self) -> Result<((String, Option<String>), u64), UnpackError> {
         if let Some(file) = &mut self.file {
             let done = file.set_len(self.size).and_then(|()| file.sync_all());
-            done.map_err(|source| trouble(&self.path, source))?;
+            done.map_err(|error| io(&self.path, error))?;
         }
         Ok((self.sums.finish(), self.size))
     }
 }
 
-fn trouble(path: &Path, source: std::io::Error) -> UnpackError {
+fn io(path: &Path, error: std::io::Error) -> UnpackError {
     let path = path.to_owned();
-    if source.kind() == std::io::ErrorKind::StorageFull {
+    if error.kind() == std::io::ErrorKind::StorageFull {
         UnpackError::NoSpace { path }
     } else {
-        UnpackError::Io { path, source }
+        UnpackError::Io { path, error }
     }
 }
 
-/// Whether the file system of `path` has more free space than is to be left alone. Where that cannot be told it has.
-pub(super) fn has_room(path: &Path) -> bool {
+/// Whether the file system of `path` has more free space than the reserve; true where that is unknown.
+pub(super) fn has_space(path: &Path) -> bool {
     let folder = path.parent().unwrap_or(path);
     rustix::fs::statvfs(folder).map_or(true, |found| {
         let reserve = RESERVE.min(found.f_blocks.saturating_mul(found.f_frsize) / 20);
@@ -153,7 +165,7 @@ pub(super) fn has_room(path: &Path) -> bool {
     })
 }
 
-/// Unpacks all that `follower` reads into `sink`.
+/// Unpacks everything that `follower` reads into `sink`.
 pub fn unpack(follower: Follower, compression: Compression, mut sink: Sink) -> Result<Unpacked, UnpackError> {
     let source = BufReader::with_capacity(CHUNK, follower);
     let follower = match compression {
@@ -182,23 +194,23 @@ pub fn unpack(follower: Follower, compression: Compression, mut sink: Sink) -> R
     })
 }
 
-/// Unpacks in this thread, while another one takes sums and writes.
+/// Unpacks in this thread while another one hashes and writes.
 fn drain<D: Read>(
     mut decoder: D,
     sink: &mut Sink,
     inner: impl FnOnce(D) -> BufReader<Follower>,
 ) -> Result<Follower, UnpackError> {
     let (decoded, written) = thread::scope(|scope| {
-        let (give, take) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
-        let writer = scope.spawn(move || take.iter().try_for_each(|bytes| sink.take(&bytes)));
-        let decoded = decode(&mut decoder, &give);
-        drop(give);
+        let (chunks, received) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
+        let writer = scope.spawn(move || received.iter().try_for_each(|bytes| sink.take(&bytes)));
+        let decoded = decode(&mut decoder, &chunks);
+        drop(chunks);
         (
             decoded,
             writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         )
     });
-    // A writer that has given up is the reason why nobody takes any more.
+    // The error of the writer is the reason for a closed channel.
     written?;
     if let Err(error) = decoded {
         return Err(if inner(decoder).get_ref().abandoned {
@@ -211,27 +223,27 @@ fn drain<D: Read>(
     match source.fill_buf().map(<[u8]>::is_empty) {
         Ok(true) => Ok(source.into_inner()),
         Ok(false) => Err(UnpackError::Corrupt(std::io::Error::other(
-            "something follows the compressed data",
+            "data follows the compressed stream",
         ))),
         Err(_) if source.get_ref().abandoned => Err(UnpackError::Abandoned),
         Err(error) => Err(UnpackError::Corrupt(error)),
     }
 }
 
-/// Gives chunks, each filled to the end, so that holes are found at the same places whatever a decoder gives at a time.
-/// Ends early where nobody takes them.
-fn decode(decoder: &mut impl Read, give: &mpsc::SyncSender<Vec<u8>>) -> std::io::Result<()> {
+/// Sends full chunks, so that holes are at the same places whatever a decoder returns at a time. Ends early when the
+/// channel is closed.
+fn decode(decoder: &mut impl Read, chunks: &mpsc::SyncSender<Vec<u8>>) -> std::io::Result<()> {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK);
         decoder.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
         let last = chunk.len() < CHUNK;
-        if give.send(chunk).is_err() || last {
+        if chunks.send(chunk).is_err() || last {
             return Ok(());
         }
     }
 }
 
-/// zstd frames one after the other; ruzstd's own reader knows one.
+/// Reads consecutive zstd frames; ruzstd's own reader stops after one.
 struct Frames<R: BufRead> {
     source: R,
     decoder: FrameDecoder,
@@ -247,7 +259,7 @@ impl<R: BufRead> Frames<R> {
         }
     }
 
-    /// Opens the next frame; false at the end.
+    /// Opens the next frame; returns false at the end.
     fn next(&mut self) -> std::io::Result<bool> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.source) {

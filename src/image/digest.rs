@@ -1,4 +1,4 @@
-//! Digests of files, taken while they pass by or afterwards.
+//! Digests of files, computed while they are written or afterwards.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::lab::{Digest, DigestKind};
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// SHA-256 always, as it is what a user is shown to pin; SHA-512 where an entry has it.
+/// Running digests: always SHA-256, which a user can pin; SHA-512 if an entry has it.
 #[derive(Debug, Clone)]
 pub struct Sums {
     sha256: Sha256,
@@ -20,7 +20,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// For content that is to be compared with `wanted`.
+    /// Starts the digests that a comparison with `wanted` needs.
     pub fn new(wanted: Option<&Digest>) -> Self {
         let long = wanted.is_some_and(|digest| digest.kind() == DigestKind::Sha512);
         Self {
@@ -29,7 +29,7 @@ impl Sums {
         }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         if let Some(sha512) = &mut self.sha512 {
@@ -37,7 +37,7 @@ impl Sums {
         }
     }
 
-    /// The hex digits of what passed: SHA-256, and SHA-512 if it was asked for.
+    /// Returns the hex digits of SHA-256, and of SHA-512 if it was requested.
     pub fn finish(self) -> (String, Option<String>) {
         (
             hex(&self.sha256.finalize()),
@@ -46,7 +46,7 @@ impl Sums {
     }
 }
 
-/// What `file` has for a digest of the kind of `wanted`; `passed` are the sums taken when it was written.
+/// Returns the digest of `file` of the kind of `wanted`; `passed` are the digests from when it was written.
 pub fn same_kind(wanted: &Digest, passed: &(String, Option<String>), file: &Path) -> std::io::Result<Digest> {
     let hex = match (wanted.kind(), &passed.1) {
         (DigestKind::Sha256, _) => passed.0.clone(),
@@ -56,7 +56,7 @@ pub fn same_kind(wanted: &Digest, passed: &(String, Option<String>), file: &Path
     Digest::new(wanted.kind(), &hex).map_err(std::io::Error::other)
 }
 
-/// The digest of a file.
+/// Computes the digest of a file.
 pub fn of_file(kind: DigestKind, path: &Path) -> std::io::Result<Digest> {
     let mut file = File::open(path)?;
     let hex = match kind {
@@ -81,7 +81,7 @@ fn pass<D: sha2::Digest>(file: &mut File, mut sum: D) -> std::io::Result<Vec<u8>
     }
 }
 
-/// Bytes as small hex digits.
+/// Returns bytes as lower-case hex digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {

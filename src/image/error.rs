@@ -1,59 +1,59 @@
-//! Why an image cannot be had.
+//! Why an image is not available.
 
 use std::path::{Path, PathBuf};
 
 use super::fetch::FetchError;
 use crate::lab::Location;
 
-/// An image cannot be had.
+/// An image is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// No such entry.
     #[error("there is no image `{name}`; there are: {known}")]
     Unknown {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The existing names, separated by commas.
         known: String,
     },
-    /// A catalog entry is wrong.
-    #[error("the catalog entry of image `{name}` cannot be read: {message}")]
+    /// A catalog entry is invalid.
+    #[error("the catalog entry of image `{name}` is invalid: {message}")]
     Entry {
         /// The entry.
         name: String,
-        /// What is wrong.
+        /// The problems.
         message: String,
     },
-    /// A program is missing.
-    #[error(
-        "`{program}` is not installed and is needed to build an image: install it, or build on a Debian machine and \
-         copy the folder `images` of its cache (NETLAB_CACHE_DIR)"
-    )]
+    /// A file was given for an image that netlab builds.
+    #[error("image `{name}` is built by netlab, not read from a file")]
+    NotImportable {
+        /// The image.
+        name: String,
+    },
+    /// A program that builds an image is missing.
+    #[error("`{program}`, which is needed to build an image, is not installed")]
     NoProgram {
         /// The program.
         program: String,
     },
     /// A program failed.
-    #[error("`{command}` failed: {message}; check network and apt sources, run `apt-get update`, then try again")]
+    #[error("`{command}` failed: {output}")]
     Program {
         /// Its command line.
         command: String,
-        /// What it said.
-        message: String,
+        /// Its standard error.
+        output: String,
     },
-    /// A package lacks something.
-    #[error("the package {package} has no {what}; run `apt-get update` and try again")]
+    /// A package lacks a file.
+    #[error("package {package} has no {what}")]
     Missing {
         /// The package.
         package: String,
-        /// What it should have.
+        /// What it should contain.
         what: String,
     },
-    /// Nothing tells the right file from a wrong one.
-    #[error(
-        "image `{name}` has no checksum: whatever the server sends would be run; pin it with `sha256 = \"...\"`, or take \
-         it as it comes with --allow-unverified"
-    )]
+    /// Nothing verifies the download.
+    #[error("image `{name}` has no checksum: whatever the server sends would be run")]
     Unverified {
         /// The image.
         name: String,
@@ -63,30 +63,29 @@ pub enum ImageError {
     NoMirror {
         /// The image.
         name: String,
-        /// Every place that was tried and what happened there.
+        /// Every place that was tried and its error.
         failed: Vec<(Location, FetchError)>,
     },
-    /// A lab needs it.
-    #[error("image `{name}` is in use by lab {labs}: take that down first")]
+    /// Labs need it.
+    #[error("image `{name}` is in use by lab {labs}")]
     InUse {
         /// The image.
         name: String,
-        /// The labs.
+        /// The labs, separated by commas.
         labs: String,
     },
-    /// Ctrl-C while another run was waited for.
+    /// The user stopped while another run was building or fetching it.
     #[error("stopped while waiting for image `{name}`")]
     Stopped {
         /// The image.
         name: String,
     },
     /// A file or folder cannot be used.
-    #[error("{}: {source}; it must be writable with 1 GB free, or set NETLAB_CACHE_DIR", path.display())]
+    #[error("cannot use {}", path.display())]
     Io {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
-        #[source]
+        /// The operating system's error.
         source: std::io::Error,
     },
 }
@@ -98,6 +97,30 @@ impl ImageError {
             Self::Stopped { .. } => true,
             Self::NoMirror { failed, .. } => failed.iter().any(|(_, error)| matches!(error, FetchError::Cancelled)),
             _ => false,
+        }
+    }
+
+    /// Returns what a user can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "for an image that a lab file describes add `--lab FILE`",
+            Self::Entry { .. } => "this is an error of netlab: please report it",
+            Self::NotImportable { .. } => "run `netlab image build`",
+            Self::NoProgram { .. } => {
+                "install it, or build on a Debian machine and copy the folder `images` of its cache (NETLAB_CACHE_DIR)"
+            }
+            Self::Program { .. } => "check network and apt sources, run `apt-get update`, then try again",
+            Self::Missing { .. } => "run `apt-get update`, then try again",
+            Self::Unverified { .. } => "pin it with `sha256 = \"...\"`, or accept any content with --allow-unverified",
+            Self::NoMirror { failed, .. } => match failed.last() {
+                Some((_, error)) => error.help(),
+                None => "give the image at least one mirror",
+            },
+            Self::InUse { .. } => "remove these labs first with `netlab down`",
+            Self::Stopped { .. } => "run again to continue",
+            Self::Io { .. } => {
+                "the cache needs 1 GB of free space and must be writable; NETLAB_CACHE_DIR moves it elsewhere"
+            }
         }
     }
 }

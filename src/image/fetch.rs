@@ -1,4 +1,4 @@
-//! Fetches an image: every mirror in turn, each checked before anything is used.
+//! Fetches an image: from one mirror after the other; every download is verified before it is used.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64};
@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use super::decompress::{UnpackError, Unpacked};
 use super::digest::{self, same_kind};
+use super::part::Part;
 use super::qcow2::{self, Qcow2Error};
-use super::transfer::{self, Part};
+use super::transfer;
 use crate::event::Events;
 use crate::lab::{Digest, DigestKind, Download, Format, Location};
 
-/// How patient a fetch is.
+/// The limits of a fetch.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long a server may be silent.
+    /// How long a server may send nothing.
     pub stall: Duration,
-    /// Requests in a row that get no further before the next mirror is tried, at least 1.
+    /// Requests in a row without progress before the next mirror is tried, at least 1.
     pub attempts: u32,
-    /// Requests of one fetch altogether.
+    /// Requests of one fetch in total.
     pub requests: u32,
-    /// Pause before the first repeated request; longer before each further one.
+    /// Pause before the first repeated request; longer before each following one.
     pub pause: Duration,
 }
 
@@ -35,31 +36,31 @@ impl Default for Limits {
     }
 }
 
-/// One image to be fetched.
+/// One image to fetch.
 #[derive(Debug)]
 pub struct Job<'a> {
-    /// What it is called in events.
+    /// Its name in events.
     pub what: String,
-    /// From where, and what it must be.
+    /// The mirrors and the expected content.
     pub download: &'a Download,
-    /// The file to be made; it does not exist.
+    /// The file to create; it does not exist.
     pub target: PathBuf,
-    /// What a download's unfinished file begins with: folder and first part of the name.
+    /// The beginning of a partial file's path: folder and first part of the name.
     pub parts: PathBuf,
-    /// How patient to be.
+    /// Its limits.
     pub limits: Limits,
-    /// Requests left of those that the limits allow.
+    /// Remaining requests of those that the limits allow.
     pub(super) attempts_left: AtomicI64,
     /// Set when the run is to stop.
     pub cancel: Option<&'static AtomicBool>,
-    /// Who is told.
+    /// The receiver of progress events.
     pub events: Events,
 }
 
 /// An image that has been fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
-    /// The place it came from.
+    /// The mirror.
     pub source: Location,
     /// SHA-256 of the download, in hex.
     pub download: String,
@@ -69,51 +70,69 @@ pub struct Fetched {
     pub size: u64,
 }
 
-/// Why a place gave no image.
+/// Why a mirror provided no image. `Display` includes the cause; there is no `source()`.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The server's answer.
-    #[error("the server answers with status {0}")]
+    /// An HTTP status other than success.
+    #[error("the server answered with status {0}")]
     Status(u16),
-    /// An error page that claims to be the file.
-    #[error("the server sends a web page instead of the image")]
+    /// An HTML page in place of the file.
+    #[error("the server sent a web page instead of the image")]
     WebPage,
-    /// Silence.
-    #[error("nothing came for {0} seconds")]
+    /// No data for so many seconds.
+    #[error("no data was received for {0} seconds")]
     Stalled(f64),
     /// The connection ended early.
-    #[error("the download was cut after {got} bytes{}", of.map(|of| format!(" of {of}")).unwrap_or_default())]
+    #[error("the download was interrupted after {got} bytes{}", of.map(|of| format!(" of {of}")).unwrap_or_default())]
     Cut {
-        /// Bytes that came, those of earlier attempts included.
+        /// Received bytes, including those of earlier attempts.
         got: u64,
-        /// Bytes that should have come, where the server said.
+        /// Expected bytes, if the server announced them.
         of: Option<u64>,
     },
-    /// Anything else about the connection.
+    /// The file is complete and more follows.
+    #[error("the server sends more than the file")]
+    Excess,
+    /// A successful answer without content.
+    #[error("the server sent nothing")]
+    Empty,
+    /// Another error of the connection. reqwest's own text is the URL again; the cause is in its sources.
+    #[error("{}", innermost(.0))]
+    Connection(reqwest::Error),
+    /// A path that cannot be read.
     #[error("{0}")]
-    Transport(String),
-    /// A path that leads nowhere.
-    #[error("{0}")]
-    NoFile(String),
-    /// The wrong file.
+    NoFile(std::io::Error),
+    /// A path of a folder or a device.
+    #[error("it is not a file")]
+    NotAFile,
+    /// A digest differs.
     #[error("the {what} should be {wanted} and is {found}")]
     Differs {
-        /// Which file: the download or what it unpacks to.
+        /// The file: the download or its unpacked content.
         what: &'static str,
-        /// As the entry says.
+        /// The digest in the entry.
         wanted: Digest,
-        /// As found.
+        /// The digest of the file.
         found: Digest,
     },
     /// It cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
-    /// A base that must not be used.
+    /// A qcow2 file that must not be used as a base.
     #[error(transparent)]
     Qcow2(#[from] Qcow2Error),
-    /// The run is to stop.
+    /// The user stopped the run.
     #[error("stopped")]
     Cancelled,
+}
+
+/// The text of the last cause of an error.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 impl FetchError {
@@ -122,25 +141,33 @@ impl FetchError {
         Self::Unpack(if source.kind() == std::io::ErrorKind::StorageFull {
             UnpackError::NoSpace { path }
         } else {
-            UnpackError::Io { path, source }
+            UnpackError::Io { path, error: source }
         })
     }
 
-    pub(super) fn transport(error: &reqwest::Error) -> Self {
-        // reqwest's own line is the address again; the cause is in its sources.
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        Self::Transport(cause.to_string())
-    }
-
-    /// Whether the same server may do better at the next request.
-    pub(super) fn may_pass(&self) -> bool {
+    /// Whether the next request to the same server may succeed.
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Status(status) => matches!(status, 408 | 429 | 500..),
-            Self::Stalled(_) | Self::Cut { .. } | Self::Transport(_) => true,
+            Self::Stalled(_) | Self::Cut { .. } | Self::Excess | Self::Connection(_) => true,
             _ => false,
+        }
+    }
+
+    /// Returns what a user can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Status(_) | Self::WebPage | Self::Empty | Self::Excess => {
+                "check the URL of the mirror, or add another one"
+            }
+            Self::Stalled(_) | Self::Cut { .. } | Self::Connection(_) => {
+                "check the network and proxy settings, then try again: a partial download is resumed"
+            }
+            Self::NoFile(_) | Self::NotAFile => "check the path of the file",
+            Self::Differs { .. } => "if the file was replaced on purpose, update the digest in the image's entry",
+            Self::Unpack(error) => error.help(),
+            Self::Qcow2(error) => error.help(),
+            Self::Cancelled => "run again to continue",
         }
     }
 
@@ -155,8 +182,8 @@ impl FetchError {
     }
 }
 
-/// Fetches, or gives every place that was tried with the reason. What a cut download left is kept for the next run,
-/// all else is gone.
+/// Fetches an image. The error is every place that was tried with its own error. A partial download is kept for the next
+/// run, all other files are removed.
 pub async fn fetch(job: &Job<'_>) -> Result<Fetched, Vec<(Location, FetchError)>> {
     let mut failed = Vec::new();
     for mirror in &job.download.mirrors {
@@ -187,7 +214,7 @@ pub async fn fetch(job: &Job<'_>) -> Result<Fetched, Vec<(Location, FetchError)>
     Err(failed)
 }
 
-/// A part's name tells the address: the halves of two mirrors are never joined.
+/// Returns the path of a mirror's partial file. It depends on the URL: parts of two mirrors are never joined.
 fn part_path(parts: &Path, mirror: &Location) -> PathBuf {
     use sha2::Digest as _;
     let name = parts.file_name().unwrap_or_default().to_string_lossy();
@@ -211,7 +238,7 @@ async fn from_mirror(job: &Job<'_>, mirror: &Location, part: &Part) -> Result<Fe
         if wrong && !result.as_ref().is_err_and(FetchError::is_final) {
             part.remove();
             let _ = std::fs::remove_file(&job.target);
-            // What an earlier run left may be the wrong half: once more from the start.
+            // The rest of an earlier run may be of another file: fetch again from the beginning.
             if had && again {
                 again = false;
                 continue;
@@ -221,11 +248,11 @@ async fn from_mirror(job: &Job<'_>, mirror: &Location, part: &Part) -> Result<Fe
     }
 }
 
-/// The last look before a file is used.
+/// Verifies a file before it is used.
 fn check(job: &Job<'_>, mirror: &Location, unpacked: &Unpacked) -> Result<Fetched, FetchError> {
     let download = job.download;
     if let Some(wanted) = &download.digest {
-        // The download itself is gone once it is unpacked, but then it was hashed on its way.
+        // The download itself is removed once it is unpacked, but then it was hashed while it was received.
         let part = match mirror {
             Location::File(path) => path.clone(),
             Location::Url(_) => part_path(&job.parts, mirror),
@@ -261,7 +288,7 @@ fn compare(
     Err(FetchError::Differs { what, wanted, found })
 }
 
-/// The line that pins a download: its key and SHA-256.
+/// Returns the line of an image's entry that pins a download: key and SHA-256.
 pub fn pin(fetched: &Fetched) -> String {
     format!("{} = \"{}\"", DigestKind::Sha256.word(), fetched.download)
 }

@@ -1,5 +1,5 @@
-//! Reads a file while another thread still writes it: what is being downloaded is unpacked at the same time, and a
-//! resumed download is hashed from its first byte.
+//! Reads a file while another thread writes it: a download is unpacked while it is received, and a resumed one is
+//! hashed from its first byte.
 
 use std::fs::File;
 use std::io::{Error, Read};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::digest::Sums;
 
-/// How far a file is written, shared by its writer and its follower.
+/// The written length of a file, shared by its writer and its reader.
 #[derive(Debug, Default)]
 pub struct Growing {
     state: Mutex<State>,
@@ -31,36 +31,36 @@ impl Growing {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file holds `written` bytes now.
+    /// Reports that the file now has `written` bytes.
     pub fn grew(&self, written: u64) {
         self.change(|state| state.written = written);
     }
 
-    /// Nothing will be added.
+    /// Reports that the file is complete.
     pub fn complete(&self) {
         self.change(|state| state.complete = true);
     }
 
-    /// The follower is to give up.
+    /// Makes the reader stop with an error.
     pub fn abandon(&self) {
         self.change(|state| state.abandoned = true);
     }
 }
 
-/// The reader. It takes the sums of all it reads.
+/// The reader. It hashes everything it reads.
 #[derive(Debug)]
 pub struct Follower {
     file: File,
     at: u64,
     growing: Arc<Growing>,
-    /// What passed so far.
+    /// The digests of what was read so far.
     pub sums: Sums,
-    /// Whether it was told to give up.
+    /// Whether it was stopped by [`Growing::abandon`].
     pub abandoned: bool,
 }
 
 impl Follower {
-    /// Follows `file` from its first byte.
+    /// Reads `file` from its first byte.
     pub fn new(file: File, growing: Arc<Growing>, sums: Sums) -> Self {
         Self {
             file,
@@ -81,7 +81,7 @@ impl Read for Follower {
             }
             if state.abandoned {
                 self.abandoned = true;
-                return Err(Error::other("given up"));
+                return Err(Error::other("abandoned"));
             }
             state.written.saturating_sub(self.at)
         };

@@ -1,21 +1,21 @@
-//! A kernel that need not unpack itself. Distributions pack theirs with xz, and under TCG a guest spends more time on
-//! that than on all the rest of its boot: Debian 12's linux-image-amd64 takes 6.8 CPU seconds to its prompt packed and
-//! 3.0 unpacked, the cloud kernel (packed with the lighter lz4) 2.9. QEMU and libvirt start the plain ELF file of a
+//! Unpacks a kernel that would otherwise unpack itself. Distributions compress theirs with xz, and under TCG that takes
+//! longer than the rest of the boot: Debian 12's linux-image-amd64 takes 6.8 CPU seconds to its prompt compressed and
+//! 3.0 unpacked, the cloud kernel (compressed with the faster lz4) 2.9. QEMU and libvirt start the plain ELF file of a
 //! kernel that has a PVH entry point.
 //!
 //! Where the packed kernel is: the kernel's Documentation/arch/x86/boot.rst, `payload_offset` and `payload_length`.
 
 use std::io::Read;
 
-/// Most bytes of a kernel: past that it is something else.
+/// Most bytes of a kernel.
 const MOST: u64 = 512 << 20;
-/// The type of the ELF note that tells the PVH entry point: `XEN_ELFNOTE_PHYS32_ENTRY`.
+/// The type of the ELF note with the PVH entry point: `XEN_ELFNOTE_PHYS32_ENTRY`.
 const PVH: u32 = 18;
 
-/// The ELF file inside of a bzImage, if it can be had and be started as it is; else the bzImage has to do.
+/// Returns the ELF file inside a bzImage, if it can be unpacked and has a PVH entry point; else the bzImage is used.
 pub fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
     let four = |at| number(image, at).map(u32::from_le_bytes);
-    // `HdrS`, and a boot protocol that knows of the payload.
+    // `HdrS`, and a version of the boot protocol with the payload fields.
     if image.get(0x202..0x206)? != b"HdrS" || number(image, 0x206).map(u16::from_le_bytes)? < 0x208 {
         return None;
     }
@@ -26,7 +26,7 @@ pub fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
     let begin = ((sectors + 1) * 512).checked_add(four(0x248)? as usize)?;
     let payload = image.get(begin..begin.checked_add(four(0x24c)? as usize)?)?;
     let mut elf = Vec::new();
-    // Behind the packed data stands its size: readers that stop at the end of the stream, no others.
+    // The compressed data is followed by its size: the readers must stop at the end of the stream.
     let read = match payload {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => liblzma::read::XzDecoder::new(payload).take(MOST).read_to_end(&mut elf),
         [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(payload).take(MOST).read_to_end(&mut elf),
@@ -44,7 +44,7 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
-/// Whether a 64-bit little-endian ELF file has that note.
+/// Whether a 64-bit little-endian ELF file has the note of a PVH entry point.
 fn has_pvh_entry(elf: &[u8]) -> bool {
     elf.starts_with(b"\x7fELF\x02\x01") && notes(elf).is_some_and(|found| found)
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_kernel_is_unpacked_only_if_it_can_be_started_so() {
+    fn a_kernel_is_unpacked_only_if_it_has_a_pvh_entry_point() {
         let (packed, elf) = image(PVH);
         assert_eq!(unpacked(&packed), Some(elf));
         assert_eq!(unpacked(&image(6).0), None);

@@ -1,9 +1,10 @@
-//! Guest images: takes an entry of the catalog or of a lab, gives files in the cache that a domain can boot. Never
-//! writes to a base that a guest may be using, and never looks into a file to find out what it is.
+//! Guest images: takes an entry of the catalog or of a lab, returns files in the cache that a domain can boot. Never
+//! writes to a base that a guest may use, and never guesses a format from a file's content.
 
 pub mod build;
 pub mod cache;
 pub mod catalog;
+mod client;
 pub mod cpio;
 pub mod decompress;
 pub mod digest;
@@ -12,6 +13,7 @@ pub mod fetch;
 pub mod follow;
 pub mod kernel;
 pub mod modules;
+mod part;
 pub mod qcow2;
 mod transfer;
 pub mod used;

@@ -1,4 +1,4 @@
-//! Kernel modules: which files a driver needs, in the order in which they must be loaded, and for which devices.
+//! Resolves kernel modules: the files that a driver needs, in the order in which they must be loaded, and its devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,19 +10,19 @@ use super::{ImageError, at, build};
 /// A module's name and its bytes, not compressed.
 pub type Module = (String, Vec<u8>);
 
-/// Drivers as the first root has them.
+/// The drivers of the initial root.
 #[derive(Debug, Default)]
 pub struct Drivers {
-    /// A line per device that a driver takes: a shell pattern of the device's modalias and the driver.
+    /// A line per device that a driver supports: a shell pattern of the device's modalias and the driver.
     pub aliases: String,
-    /// Per driver the modules to load for it, a line each, in that order.
+    /// Per driver the modules to load for it, one per line, in that order.
     pub orders: BTreeMap<String, String>,
     /// All modules.
     pub modules: BTreeMap<String, Vec<u8>>,
 }
 
-/// `wanted` and all they depend on, from the kernel modules in `folder`. A wanted module that the kernel has built in
-/// or lacks is left out; a dependency that is not there is an error.
+/// Returns the drivers `wanted` and their dependencies from the kernel modules in `folder`. A driver that the kernel has
+/// built in or lacks is left out; a missing dependency is an error.
 pub fn drivers(folder: &Path, package: &str, wanted: &[&str]) -> Result<Drivers, ImageError> {
     let mut files = BTreeMap::new();
     collect(folder, &mut files)?;
@@ -45,7 +45,7 @@ pub fn drivers(folder: &Path, package: &str, wanted: &[&str]) -> Result<Drivers,
     Ok(drivers)
 }
 
-/// The PCI and virtio devices that a module takes, from its `.modinfo` section.
+/// Returns the PCI and virtio devices that a module supports, from its `.modinfo` section.
 fn aliases(module: &[u8]) -> BTreeSet<String> {
     let texts = module.split(|byte| *byte == 0);
     texts
@@ -79,7 +79,7 @@ fn visit(
     Ok(())
 }
 
-/// What a module says it depends on: its `.modinfo` section holds `depends=a,b` between zero bytes.
+/// Returns the dependencies of a module: its `.modinfo` section has `depends=a,b` between zero bytes.
 pub fn depends(module: &[u8]) -> Vec<String> {
     module
         .split(|byte| *byte == 0)
@@ -88,12 +88,12 @@ pub fn depends(module: &[u8]) -> Vec<String> {
         .unwrap_or_default()
         .split(',')
         .filter(|name| !name.is_empty())
-        .map(plain)
+        .map(kernel_name)
         .collect()
 }
 
-/// Files say `virtio-rng`, the kernel says `virtio_rng`.
-fn plain(name: &str) -> String {
+/// Returns a module's name in the kernel: `virtio_rng` for a file `virtio-rng`.
+fn kernel_name(name: &str) -> String {
     name.replace('-', "_")
 }
 
@@ -114,7 +114,7 @@ fn collect(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<(), I
         if entry.file_type().map_err(at(&path))?.is_dir() {
             collect(&path, files)?;
         } else if let Some((stem, _)) = entry.file_name().to_string_lossy().split_once(".ko") {
-            files.insert(plain(stem), path);
+            files.insert(kernel_name(stem), path);
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The header of a qcow2 file, read here and not by QEMU: a base that names other files would make QEMU open them.
+//! Checks the header of a qcow2 file before QEMU reads it: a base that names other files would make QEMU open them.
 //!
 //! Layout: docs/interop/qcow2.txt of QEMU. All numbers are big-endian.
 
@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Why a file is not taken as a qcow2 base.
+/// Why a file is refused as a qcow2 base.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Qcow2Error {
-    /// No such header.
-    #[error("it is no qcow2 image of version 2 or 3")]
+    /// No valid header.
+    #[error("it is not a qcow2 image of version 2 or 3")]
     NotQcow2,
-    /// A backing file; `json:` and `nbd:` names stand at the same place.
+    /// A backing file; `json:` and `nbd:` names have the same field.
     #[error("it names a backing file (`{0}`), which is not allowed")]
     Backing(String),
     /// Guest data in another file.
@@ -23,15 +23,26 @@ pub enum Qcow2Error {
     Encrypted,
 }
 
+impl Qcow2Error {
+    /// Returns what a user can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NotQcow2 => "check `format` of the image's entry",
+            Self::Backing(_) | Self::DataFile => "flatten it with `qemu-img convert -O qcow2`, then pin the result",
+            Self::Encrypted => "decrypt it with `qemu-img convert`, then pin the result",
+        }
+    }
+}
+
 const MAGIC: &[u8] = b"QFI\xfb";
-/// Bit of the incompatible features: guest data is in an external file.
+/// Bit of the incompatible features for guest data in an external file.
 const EXTERNAL_DATA: u64 = 1 << 2;
 /// Header extension that names that file.
 const DATA_FILE_NAME: u32 = 0x4441_5441;
-/// Bytes of a file that the header, its extensions and the backing file's name are looked for in.
+/// Bytes of a file that are searched for the header, its extensions and the backing file's name.
 const HEAD: u64 = 64 * 1024;
 
-/// Reads the head of the file at `path` and looks at it.
+/// Checks the header of the file at `path`.
 pub fn check_file(path: &Path) -> std::io::Result<Result<(), Qcow2Error>> {
     let mut head = Vec::new();
     File::open(path)?.take(HEAD).read_to_end(&mut head)?;
@@ -42,7 +53,7 @@ fn number<const N: usize>(head: &[u8], at: usize) -> Option<[u8; N]> {
     head.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
-/// Looks at the first bytes of a file.
+/// Checks the first bytes of a file.
 pub fn check(head: &[u8]) -> Result<(), Qcow2Error> {
     let four = |at| number(head, at).map(u32::from_be_bytes).ok_or(Qcow2Error::NotQcow2);
     let eight = |at| number(head, at).map(u64::from_be_bytes).ok_or(Qcow2Error::NotQcow2);
@@ -126,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn no_length_in_a_header_leads_out_of_it() {
+    fn no_length_in_a_header_reads_beyond_it() {
         let mut head = header(3);
         head[100..104].copy_from_slice(&u32::MAX.to_be_bytes());
         assert_eq!(check(&head), Ok(()));

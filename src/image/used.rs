@@ -1,5 +1,5 @@
-//! Which images a lab uses, in `images.toml` beside its journal: `image rm` must not take a base from under a guest,
-//! and `verify` must know that the last `up` ran with another image than the file says.
+//! Records the images that a lab uses, in `images.toml` beside its journal: `image rm` must not remove the base of a
+//! guest, and `verify` must know that the last `up` ran with another image than the lab file names.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,18 +12,18 @@ use crate::lab::{ImageName, LabName};
 
 const FILE: &str = "images.toml";
 
-/// What one lab uses.
+/// The images that one lab uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
-    /// What stood in the place of the lab's own `image` at the last `up`.
+    /// The image that replaced the lab's own `image` in the last `up`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageName>,
-    /// Folders of the cache that its guests may have files open in.
+    /// Folders of the cache with files that its guests may have open.
     pub folders: BTreeSet<String>,
 }
 
 impl Used {
-    /// What is noted of `lab`; nothing is an empty note.
+    /// Reads the record of `lab`; without a file it is empty.
     pub fn read(folders: &Folders, lab: &LabName) -> io::Result<Self> {
         match std::fs::read_to_string(folders.lab(lab).join(FILE)) {
             Ok(text) => toml::from_str(&text).map_err(io::Error::other),
@@ -32,7 +32,7 @@ impl Used {
         }
     }
 
-    /// Notes it, on disk when this returns.
+    /// Writes the record of `lab`; it is on disk when this returns.
     pub fn write(&self, folders: &Folders, lab: &LabName) -> io::Result<()> {
         let folder = folders.lab(lab);
         Folders::make(&folder)?;
@@ -40,7 +40,7 @@ impl Used {
         atomic_file::replace(&folder.join(FILE), 0o600, text.as_bytes()).map(|_| ())
     }
 
-    /// The labs that use `folder` of the cache.
+    /// Returns the labs that use `folder` of the cache.
     pub fn by(folders: &Folders, folder: &str) -> io::Result<Vec<LabName>> {
         let labs = match std::fs::read_dir(folders.state.join("labs")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

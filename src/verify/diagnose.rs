@@ -1,5 +1,5 @@
-//! Where packets stop: walks the way that a failed cell's packets should take, from what can be seen on the hosts, and
-//! names the first thing on it that is not as it must be. Says nothing where everything that can be seen is in order.
+//! Where packets stop: follows the path that a failed cell's packets should take through the observed state of the
+//! hosts, and names the first fault on it. Returns nothing where no fault can be observed.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,57 +10,59 @@ use crate::state::survey::{Port, Ports};
 use crate::state::{DomainName, HostState, Site, Sysctl, localhost};
 use crate::topology::{Guest, GuestNic, Segment, Topology, derive};
 
-/// Bytes of a full packet where nobody says anything else (RFC 894).
+/// Ethernet's MTU in bytes (RFC 894).
 const ETHERNET: u16 = 1500;
 
-/// All that can be seen.
+/// Everything that was observed.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
-    /// What there should be.
+    /// The desired lab.
     pub topology: &'a Topology,
-    /// What there is of it.
+    /// The observed state.
     pub observed: &'a Site,
-    /// How the links of each host stand; a host that is not in it was not looked at.
+    /// The links of each host; a host that is absent was not observed.
     pub ports: &'a BTreeMap<HostName, Ports>,
 }
 
-/// What stops the packets of `cell`, if it can be seen. Only for a cell in which something should answer.
-pub fn diagnose(sight: &Evidence<'_>, cell: &Cell) -> Option<String> {
+/// Returns what stops the packets of `cell`, if that can be observed. Only for a guest's cell in which something should
+/// answer.
+pub fn diagnose(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
     if cell.verdict == Verdict::Pass || !cell.expectation.reach {
         return None;
     }
     let Asked::Vm(asked) = &cell.expectation.from else {
         return None;
     };
-    let Ends { from, own, to } = Ends::of(sight.topology, asked, cell.expectation.address)?;
+    let Ends { from, own, to } = Ends::of(evidence.topology, asked, cell.expectation.address)?;
     let same = to.is_some_and(|(_, _, nic)| nic.network == own.network);
-    let way = Way {
-        sight,
+    let path = Path {
+        evidence,
         needed: cell
             .small_only
-            .then(|| full_packet(sight.topology, asked, cell.expectation.address)),
+            .then(|| full_packet(evidence.topology, asked, cell.expectation.address)),
     };
-    way.guest(asked, from, own).or_else(|| match to {
-        Some((name, guest, nic)) if same => way
+    path.guest(asked, from, own).or_else(|| match to {
+        Some((name, guest, nic)) if same => path
             .segment(&own.network, &from.host, &guest.host)
-            .or_else(|| way.guest(name, guest, nic)),
+            .or_else(|| path.guest(name, guest, nic)),
         _ => {
             let gateway = own.gateway?;
-            let router = way.router(&own.network, gateway, &from.host)?;
-            way.segment(&own.network, &from.host, router)
-                .or_else(|| way.gateway(router, &own.network, gateway))
+            let router = path.router(&own.network, gateway, &from.host)?;
+            path.segment(&own.network, &from.host, router)
+                .or_else(|| path.gateway(router, &own.network, gateway))
                 .or_else(|| {
                     let (name, guest, nic) = to?;
-                    way.forwards(router)
-                        .or_else(|| way.gateway(router, &nic.network, nic.gateway?))
-                        .or_else(|| way.segment(&nic.network, router, &guest.host))
-                        .or_else(|| way.guest(name, guest, nic))
+                    path.forwards(router)
+                        .or_else(|| path.gateway(router, &nic.network, nic.gateway?))
+                        .or_else(|| path.segment(&nic.network, router, &guest.host))
+                        .or_else(|| path.guest(name, guest, nic))
                 })
         }
     })
 }
 
-/// Bytes of the largest packet that both ends of a way take: what a guest is told of its networks' MTU.
+/// Returns the size in bytes of the largest packet that both ends of a path accept, according to the MTU of their
+/// networks.
 pub fn full_packet(topology: &Topology, from: &VmName, to: IpAddr) -> u16 {
     let ends = Ends::of(topology, from, to);
     let nics = ends
@@ -72,11 +74,11 @@ pub fn full_packet(topology: &Topology, from: &VmName, to: IpAddr) -> u16 {
         .unwrap_or(ETHERNET)
 }
 
-/// Both ends of a way.
+/// Both ends of a path.
 struct Ends<'a> {
     from: &'a Guest,
-    /// The NIC by which the packets leave: that on the target's network, else that of the gateway asked for, else that
-    /// of the default route.
+    /// The NIC by which the packets leave: the one on the target's network, else that of the pinged gateway, else that of
+    /// the default route.
     own: &'a GuestNic,
     /// The target, where it is a guest.
     to: Option<(&'a VmName, &'a Guest, &'a GuestNic)>,
@@ -97,25 +99,25 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// One cell's way.
-struct Way<'a> {
-    sight: &'a Evidence<'a>,
-    /// Bytes of the packets that do not pass, where smaller ones do.
+/// The path of one cell's packets.
+struct Path<'a> {
+    evidence: &'a Evidence<'a>,
+    /// The size in bytes of the packets that do not pass, where smaller ones do.
     needed: Option<u16>,
 }
 
-impl<'a> Way<'a> {
+impl<'a> Path<'a> {
     fn state(&self, host: &HostName) -> Option<&'a HostState> {
-        self.sight.observed.get(host)
+        self.evidence.observed.get(host)
     }
 
     fn part(&self, host: &HostName, network: &NetworkName) -> Option<&'a Segment> {
-        self.sight.topology.hosts.get(host)?.segments.get(network)
+        self.evidence.topology.hosts.get(host)?.segments.get(network)
     }
 
-    /// The host that should answer to the gateway's address: the guest's own, where every host has it.
+    /// Returns the host that should answer for the gateway's address: the guest's own, if every host has the address.
     fn router(&self, network: &NetworkName, gateway: Ipv4Addr, near: &'a HostName) -> Option<&'a HostName> {
-        let hosts = self.sight.topology.hosts.iter();
+        let hosts = self.evidence.topology.hosts.iter();
         let mut having = hosts.filter_map(|(name, host)| {
             let part = host.segments.get(network)?;
             (part.gateway == Some(gateway)).then_some((name, part.gateway_everywhere))
@@ -124,25 +126,25 @@ impl<'a> Way<'a> {
         Some(if everywhere { near } else { first })
     }
 
-    /// An emulated host that has died takes everything with it.
+    /// Checks that an emulated host is running.
     fn host(&self, host: &HostName) -> Option<String> {
         let machine = self.state(&localhost())?.machines.get(host)?;
-        (!machine.alive).then(|| format!("{host}: the emulated host is dead"))
+        (!machine.alive).then(|| format!("{host}: the emulated host is not running"))
     }
 
-    /// A guest, and the port its NIC is plugged into.
+    /// Checks a guest and the tap of its NIC.
     fn guest(&self, vm: &VmName, guest: &Guest, nic: &GuestNic) -> Option<String> {
         let host = &guest.host;
-        let name = DomainName::new(&self.sight.topology.lab, vm);
+        let name = DomainName::new(&self.evidence.topology.lab, vm);
         self.host(host).or_else(|| {
             let Some(domain) = self.state(host).and_then(|state| state.domains.get(&name)) else {
-                return Some(format!("{host}: guest {vm} is not there"));
+                return Some(format!("{host}: guest {vm} does not exist"));
             };
             if !domain.running {
                 return Some(format!("{host}: guest {vm} is not running"));
             }
             if domain.configured.is_none() {
-                return Some(format!("{host}: guest {vm} was not told its addresses"));
+                return Some(format!("{host}: guest {vm} is not configured"));
             }
             self.port(
                 host,
@@ -153,7 +155,7 @@ impl<'a> Way<'a> {
         })
     }
 
-    /// The network's part on one host and, where that is another one, on the next, with the uplinks in between.
+    /// Checks the network's segment on one host and, if they differ, on another one, with the uplinks in between.
     fn segment(&self, network: &NetworkName, one: &HostName, other: &HostName) -> Option<String> {
         let hosts = if one == other { vec![one] } else { vec![one, other] };
         hosts.iter().find_map(|host| {
@@ -174,9 +176,9 @@ impl<'a> Way<'a> {
         })
     }
 
-    /// A link: there, up, plugged into `bridge`, with a peer, and wide enough.
+    /// Checks that a link exists, is up, is attached to `bridge`, has a carrier and a sufficient MTU.
     fn port(&self, host: &HostName, link: &str, bridge: Option<&str>, of: &str) -> Option<String> {
-        let ports = self.sight.ports.get(host)?;
+        let ports = self.evidence.ports.get(host)?;
         let Some(Port {
             up,
             carrier,
@@ -184,37 +186,36 @@ impl<'a> Way<'a> {
             mtu,
         }) = ports.get(link)
         else {
-            return Some(format!("{host}: there is no link {link} {of}"));
+            return Some(format!("{host}: link {link} {of} does not exist"));
         };
-        // A bridge takes the MTU of its narrowest port, and forwards by those of the ports.
+        // A bridge reports the smallest MTU of its ports, and forwards by the MTU of each port.
         let is_bridge = ports.values().any(|port| port.master.as_deref() == Some(link));
-        let trouble = if !up {
+        let fault = if !up {
             "is down".to_owned()
         } else if bridge.is_some() && bridge != master.as_deref() {
             match master {
-                Some(other) => format!("is plugged into {other}, not into {}", bridge.unwrap_or_default()),
-                None => format!("is not plugged into bridge {}", bridge.unwrap_or_default()),
+                Some(other) => format!("is attached to {other}, not to {}", bridge.unwrap_or_default()),
+                None => format!("is not attached to bridge {}", bridge.unwrap_or_default()),
             }
         } else if bridge.is_some() && !carrier {
-            "has no carrier: nothing is at its other end".to_owned()
+            "has no carrier: its other end is not connected".to_owned()
         } else if self.needed.is_some_and(|needed| *mtu < needed.into()) && !is_bridge {
-            format!("takes packets of {mtu} bytes only")
+            format!("has an MTU of only {mtu} bytes")
         } else {
             return None;
         };
-        Some(format!("{host}: link {link} {of} {trouble}"))
+        Some(format!("{host}: link {link} {of} {fault}"))
     }
 
-    /// The gateway's address stands on the router's bridge.
+    /// Checks that the router's bridge has the gateway's address.
     fn gateway(&self, router: &HostName, network: &NetworkName, gateway: Ipv4Addr) -> Option<String> {
         let bridge = &self.part(router, network)?.bridge;
         let link = self.state(router).and_then(|state| state.links.get(bridge));
         let there = link.is_some_and(|link| link.addresses.iter().any(|at| at.addr() == gateway));
-        (!there)
-            .then(|| format!("{router}: bridge {bridge} of network {network} has not the gateway's address {gateway}"))
+        (!there).then(|| format!("{router}: bridge {bridge} of network {network} lacks the gateway address {gateway}"))
     }
 
-    /// The router forwards.
+    /// Checks that the router forwards.
     fn forwards(&self, router: &HostName) -> Option<String> {
         let value = self.state(router)?.sysctls.get(&Sysctl::Ipv4Forward);
         (value.map(String::as_str) != Some("1")).then(|| format!("{router}: {} is not 1", Sysctl::Ipv4Forward))
@@ -227,7 +228,7 @@ mod tests {
     use crate::plan::example::{host, link, on, topology, up, vm};
     use crate::verify::{Matrix, expected};
 
-    /// Both hosts' links as they should be.
+    /// The desired links of both hosts.
     fn ports() -> BTreeMap<HostName, Ports> {
         let port = |master: Option<&str>| Port {
             up: true,
@@ -247,8 +248,8 @@ mod tests {
         [(host("node1"), of(1)), (host("node2"), of(2))].into()
     }
 
-    /// What is said of `vm2` not reaching `to`, after `damage`.
-    fn said(to: &str, damage: impl Fn(&mut Site, &mut BTreeMap<HostName, Ports>)) -> Option<String> {
+    /// The diagnosis of `vm2` not reaching `to`, after `damage`.
+    fn diagnosed(to: &str, damage: impl Fn(&mut Site, &mut BTreeMap<HostName, Ports>)) -> Option<String> {
         let topology = topology();
         let expectations = expected(&topology).into_iter();
         let asked = expectations
@@ -259,44 +260,44 @@ mod tests {
         cell.small_only = true;
         let (mut observed, mut ports) = (up(), ports());
         damage(&mut observed, &mut ports);
-        let sight = Evidence {
+        let evidence = Evidence {
             topology: &topology,
             observed: &observed,
             ports: &ports,
         };
-        diagnose(&sight, &cell)
+        diagnose(&evidence, &cell)
     }
 
     #[test]
-    fn where_all_is_in_order_nothing_is_said() {
-        assert_eq!(said("vm1", |_, _| ()), None);
-        assert_eq!(said("gw service", |_, _| ()), None);
+    fn without_an_observed_fault_there_is_no_diagnosis() {
+        assert_eq!(diagnosed("vm1", |_, _| ()), None);
+        assert_eq!(diagnosed("gw service", |_, _| ()), None);
     }
 
     #[test]
-    fn a_guest_that_stopped_is_named_whichever_end_it_is() {
+    fn a_stopped_guest_is_named_at_either_end() {
         for (guest, at) in [("vm1", "node1"), ("vm2", "node2")] {
-            let said = said("vm1", |site, _| {
+            let found = diagnosed("vm1", |site, _| {
                 for domain in on(site, at).domains.values_mut() {
                     domain.running = false;
                 }
             });
-            assert_eq!(said, Some(format!("{at}: guest {guest} is not running")));
+            assert_eq!(found, Some(format!("{at}: guest {guest} is not running")));
         }
     }
 
     #[test]
-    fn the_first_bad_link_on_the_way_is_named_with_what_is_wrong_with_it() {
+    fn the_first_faulty_link_of_the_path_is_named_with_its_fault() {
         let port = |at: &str, name: &'static str, change: fn(&mut Port)| {
             let at = host(at);
-            said("vm1", move |_, ports| {
+            diagnosed("vm1", move |_, ports| {
                 change(ports.get_mut(&at).unwrap().get_mut(name).unwrap());
             })
         };
         let tap = port("node2", "tap2", |port| port.master = None);
         assert_eq!(
             tap.unwrap(),
-            "node2: link tap2 of guest vm2 is not plugged into bridge br1"
+            "node2: link tap2 of guest vm2 is not attached to bridge br1"
         );
         let bridge = port("node2", "br1", |port| port.up = false);
         assert_eq!(bridge.unwrap(), "node2: link br1 of network service is down");
@@ -306,32 +307,32 @@ mod tests {
                 .unwrap()
                 .starts_with("node1: link eth0 of network service has no carrier")
         );
-        let narrow = port("node1", "tap1", |port| port.mtu = 1400);
+        let small = port("node1", "tap1", |port| port.mtu = 1400);
         assert_eq!(
-            narrow.unwrap(),
-            "node1: link tap1 of guest vm1 takes packets of 1400 bytes only"
+            small.unwrap(),
+            "node1: link tap1 of guest vm1 has an MTU of only 1400 bytes"
         );
-        let gone = said("vm1", |_, ports| {
+        let missing = diagnosed("vm1", |_, ports| {
             ports.get_mut(&host("node1")).unwrap().remove("eth0");
         });
-        assert_eq!(gone.unwrap(), "node1: there is no link eth0 of network service");
+        assert_eq!(missing.unwrap(), "node1: link eth0 of network service does not exist");
     }
 
     #[test]
-    fn a_gateway_without_its_address_is_named() {
-        let said = said("gw service", |site, _| {
+    fn a_missing_gateway_address_is_named() {
+        let found = diagnosed("gw service", |site, _| {
             on(site, "node1").links.get_mut(&link("br1")).unwrap().addresses.clear();
         });
-        let wanted = "node1: bridge br1 of network service has not the gateway's address 10.0.1.1";
-        assert_eq!(said.as_deref(), Some(wanted));
+        let wanted = "node1: bridge br1 of network service lacks the gateway address 10.0.1.1";
+        assert_eq!(found.as_deref(), Some(wanted));
     }
 
     #[test]
-    fn a_dead_host_comes_before_all_that_died_with_it() {
-        let said = said("vm1", |site, _| {
+    fn a_stopped_emulated_host_comes_before_its_guests() {
+        let found = diagnosed("vm1", |site, _| {
             on(site, "localhost").machines.get_mut(&host("node1")).unwrap().alive = false;
             site.remove(&host("node1"));
         });
-        assert_eq!(said.as_deref(), Some("node1: the emulated host is dead"));
+        assert_eq!(found.as_deref(), Some("node1: the emulated host is not running"));
     }
 }

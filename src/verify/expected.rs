@@ -1,19 +1,19 @@
-//! Who must reach whom, and who must not, from the topology alone.
+//! Which addresses each guest must reach, and which it must not, from the topology alone.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::lab::{Asked, HostName, NetworkName};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 
-/// One question and the answer it should have.
+/// One question and its expected answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Expectation {
-    /// Who is asked; in JSON its name, which in a checked lab is unambiguous.
+    /// The source; in JSON its name, which is unique in a checked lab.
     #[serde(serialize_with = "name")]
     pub from: Asked,
-    /// What the address stands for: a guest, `guest/network` where it has several NICs, `gw network`, or the address.
+    /// The target: a guest, `guest/network` if it has several NICs, `gw network`, or the address.
     pub to: String,
-    /// The address to be pinged.
+    /// The address to ping.
     pub address: IpAddr,
     /// Whether it must answer; false: it must not.
     pub reach: bool,
@@ -23,8 +23,8 @@ fn name<S: serde::Serializer>(asked: &Asked, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(asked)
 }
 
-/// Every guest to every other guest's every address, to its own gateways and to the addresses outside; then what the
-/// lab asks besides.
+/// Returns the questions of every guest about every address of every other guest, its own gateways and the addresses
+/// outside; then those that the lab file adds.
 pub fn expected(topology: &Topology) -> Vec<Expectation> {
     let mut all = Vec::new();
     for (from, guest) in &topology.guests {
@@ -67,17 +67,17 @@ pub fn expected(topology: &Topology) -> Vec<Expectation> {
     all
 }
 
-/// Whether `from` should reach `nic` of `to`: a request needs a way there, and its reply a way back to the NIC that the
-/// request left by.
+/// Whether `from` should reach `nic` of `to`: the request needs a route to it, and the reply a route to the NIC by which
+/// the request left.
 ///
-/// Hosts route between the networks they are the gateway of; no other router is assumed, so two networks whose
-/// gateways sit on different hosts must not reach each other.
+/// Hosts route between the networks of which they are the gateway; no other router is assumed, so two networks whose
+/// gateways are on different hosts must not reach each other.
 fn reaches(topology: &Topology, from: &Guest, to: &Guest, nic: &GuestNic) -> bool {
     leaves_by(topology, from, to, nic).is_some_and(|source| leaves_by(topology, to, from, source).is_some())
 }
 
-/// The NIC by which `from` gets to `nic` of `to`, if it does: the one on the same network, else that of its default
-/// route, where the router can be got at, has an address in the target's network, and gets to the target there.
+/// Returns the NIC by which `from` reaches `nic` of `to`, if it does: the one on the same network, else that of its
+/// default route, if the router is reachable, has an address in the target's network, and reaches the target there.
 fn leaves_by<'a>(topology: &Topology, from: &'a Guest, to: &Guest, nic: &GuestNic) -> Option<&'a GuestNic> {
     if let Some(own) = from.nics.iter().find(|own| own.network == nic.network) {
         return linked(topology, &nic.network, &from.host, &to.host).then_some(own);
@@ -87,15 +87,15 @@ fn leaves_by<'a>(topology: &Topology, from: &'a Guest, to: &Guest, nic: &GuestNi
     let router = router(topology, &own.network, gateway, &from.host)?;
     let target = segment(topology, &nic.network, router)?;
     if target.gateway_everywhere {
-        // A host asks for the target's MAC address as that gateway, and such ARP stays on the host.
+        // A host sends its ARP requests from that gateway address, and such ARP does not leave the host.
         return (*router == to.host && target.gateway.is_some()).then_some(own);
     }
     let has_address = target.gateway.is_some() || target.address.is_some();
-    // The reply looks for its own router again; here only the way there counts.
+    // The reply chooses its own router; only the request is considered here.
     (has_address && linked(topology, &nic.network, router, &to.host)).then_some(own)
 }
 
-/// The host that answers to a network's gateway address for guests on `near`: their own, where every host has it.
+/// Returns the host that answers for a network's gateway address to guests on `near`: their own, if every host has it.
 fn router<'a>(
     topology: &'a Topology,
     network: &NetworkName,
@@ -117,7 +117,7 @@ fn segment<'a>(topology: &'a Topology, network: &NetworkName, host: &HostName) -
     topology.hosts.get(host)?.segments.get(network)
 }
 
-/// Whether the network's parts on two hosts are one: the same host, or an uplink on both.
+/// Whether the network's segments on two hosts are connected: the same host, or an uplink on both.
 fn linked(topology: &Topology, network: &NetworkName, a: &HostName, b: &HostName) -> bool {
     let uplink = |host| segment(topology, network, host).is_some_and(|segment| segment.uplink.is_some());
     a == b || (uplink(a) && uplink(b))
@@ -211,7 +211,7 @@ mod tests {
 
     const ACROSS: [(&str, &str, &str, &str); 2] =
         [("a", "n1", "red", "10.0.0.1/24"), ("b", "n2", "red", "10.0.0.2/24")];
-    const APART: [(&str, &str, &str, &str); 2] =
+    const SEPARATE: [(&str, &str, &str, &str); 2] =
         [("a", "n1", "red", "10.0.0.1/24"), ("b", "n1", "blue", "10.0.1.2/24")];
 
     #[test]
@@ -235,13 +235,13 @@ mod tests {
             ("n1", "red", false, Some("10.0.0.254")),
             ("n1", "blue", false, Some("10.0.1.254")),
         ];
-        assert!(reach(&topology(&APART, &segments), "a", "b"));
+        assert!(reach(&topology(&SEPARATE, &segments), "a", "b"));
     }
 
     #[test]
     fn guests_of_two_networks_without_a_gateway_are_isolated() {
         let segments = [("n1", "red", false, Some("10.0.0.254")), ("n1", "blue", false, None)];
-        assert!(!reach(&topology(&APART, &segments), "a", "b"));
+        assert!(!reach(&topology(&SEPARATE, &segments), "a", "b"));
     }
 
     #[test]
@@ -251,11 +251,11 @@ mod tests {
             ("n1", "blue", true, None),
             ("n2", "blue", true, Some("10.0.1.254")),
         ];
-        assert!(!reach(&topology(&APART, &segments), "a", "b"));
-        assert!(reach(&topology(&APART, &segments), "b", "gw blue"));
+        assert!(!reach(&topology(&SEPARATE, &segments), "a", "b"));
+        assert!(reach(&topology(&SEPARATE, &segments), "b", "gw blue"));
     }
 
-    /// Gives `guest` one more NIC; its default route stays as it is.
+    /// Gives `guest` one more NIC; its default route is unchanged.
     fn add_nic(topology: &mut Topology, guest: &str, network: &str, address: &str, gateway: Option<&str>) {
         let guest = topology.guests.get_mut(&guest.parse::<VmName>().unwrap()).unwrap();
         let mut nic = guest.nics[0].clone();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_router_reaches_a_second_nic_only_where_that_network_is_carried_to_it() {
+    fn a_router_reaches_a_second_nic_only_if_it_has_that_network() {
         let guests = [("a", "n1", "red", "10.0.0.1/24"), ("b", "n2", "red", "10.0.0.2/24")];
         for carried in [false, true] {
             let segments = [
@@ -324,14 +324,14 @@ mod tests {
     #[test]
     fn with_a_gateway_on_every_host_each_host_routes_between_its_own_guests_only() {
         let topology = multi_host();
-        assert!(reach(&topology, "a1", "a2"), "one network is one wire");
+        assert!(reach(&topology, "a1", "a2"), "one network is one segment");
         assert!(reach(&topology, "a1", "b1") && reach(&topology, "b2", "a2"));
         assert!(!reach(&topology, "a1", "b2") && !reach(&topology, "b2", "a1"));
         assert!(reach(&topology, "a1", "gw red") && reach(&topology, "a2", "gw red"));
     }
 
     #[test]
-    fn a_host_and_a_router_are_asked_what_the_lab_says() {
+    fn a_host_and_a_router_ping_what_the_lab_file_names() {
         let mut topology = topology(&ACROSS, &[("n1", "red", true, None), ("n2", "red", true, None)]);
         topology.pings.push(Ping {
             from: vec![

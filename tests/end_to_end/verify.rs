@@ -112,7 +112,7 @@ fn a_port_pulled_by_hand_is_named_in_every_kind_of_report() {
     let (xml, page) = (bench.path("report.xml"), bench.path("report.html"));
     let (xml_arg, page_arg) = (xml.to_str().unwrap(), page.to_str().unwrap());
     let said = bench.bad(&["verify", "--junit", xml_arg, "--html", page_arg, bench.file()], 1);
-    let cause = format!("node1: link {tap} of guest vm1 is not plugged into bridge br1");
+    let cause = format!("node1: link {tap} of guest vm1 is not attached to bridge br1");
     let (xml, page) = (
         std::fs::read_to_string(xml).unwrap(),
         std::fs::read_to_string(page).unwrap(),

@@ -1,5 +1,5 @@
 //! A kernel and an initial RAM file system for these tests: the distribution's cloud kernel, busybox and an `init` of
-//! a few lines. Made once and kept under target/tmp.
+//! a few lines. Built once and kept under target/tmp.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,13 +25,13 @@ for m in MODULES; do insmod /modules/$m.ko; done
 while :; do setsid cttyhack sh; done
 ";
 
-/// What QEMU boots.
+/// The files that QEMU boots.
 pub struct Boot {
     pub kernel: PathBuf,
     pub initrd: Vec<u8>,
 }
 
-/// The kernel and the file system, or why they cannot be had here.
+/// Returns the kernel and the file system, or why they are not available.
 pub fn ensure() -> Result<Boot, String> {
     let busybox = std::fs::read("/bin/busybox").map_err(|error| format!("/bin/busybox: {error}"))?;
     let unpacked = unpacked_kernel()?;
@@ -88,17 +88,17 @@ fn unpack_kernel() -> Result<PathBuf, String> {
     let depends = output(Command::new("apt-cache").args(["depends", "linux-image-cloud-amd64"]))?;
     let package = depends
         .split_whitespace()
-        .find(|word| word.starts_with("linux-image-6"));
-    let package = package.ok_or("apt knows no linux-image-cloud-amd64")?;
+        .find(|name| name.starts_with("linux-image-6"));
+    let package = package.ok_or("apt does not know linux-image-cloud-amd64")?;
     let fresh = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(|error| error.to_string())?;
     output(Command::new("apt-get").args(["download", package]).current_dir(&fresh))?;
     let files = find(fresh.path())?;
     let file = files
         .iter()
         .find(|path| path.extension().is_some_and(|end| end == "deb"));
-    let file = file.ok_or("apt-get brought no package")?;
+    let file = file.ok_or("apt-get downloaded no package")?;
     output(Command::new("dpkg-deb").arg("-x").arg(file).arg(fresh.path()))?;
-    // Of two runs that do this at a time the second finds the folder there, with the same in it.
+    // Of two concurrent runs the second finds the folder with the same content.
     match std::fs::rename(fresh.path(), &folder) {
         Err(error) if !folder.is_dir() => Err(error.to_string()),
         _ => Ok(folder),
@@ -114,7 +114,7 @@ fn output(command: &mut Command) -> Result<String, String> {
     }
 }
 
-/// Every file under `folder`.
+/// Returns every file below `folder`.
 fn find(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))? {

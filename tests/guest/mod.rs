@@ -20,7 +20,7 @@ use qemu::Guest;
 use crate::support::skip;
 
 const MACS: [&str; 2] = ["52:54:00:aa:00:01", "52:54:00:aa:00:02"];
-/// Generous: other tests may have the CPUs.
+/// Generous: other tests may use the CPUs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn image(dialect: Dialect) -> ImageConsole {
@@ -33,13 +33,13 @@ fn image(dialect: Dialect) -> ImageConsole {
     }
 }
 
-/// A guest that is starting, or nothing where none can run.
+/// Starts a guest; returns none where none can run.
 fn start(test: &str, kernel_arguments: &str) -> Option<Guest> {
-    let qemu_is_here = std::process::Command::new("qemu-system-x86_64")
+    let has_qemu = std::process::Command::new("qemu-system-x86_64")
         .arg("--version")
         .output()
         .is_ok();
-    let boot = if qemu_is_here {
+    let boot = if has_qemu {
         initramfs::ensure()
     } else {
         Err("no qemu-system-x86_64".into())
@@ -53,8 +53,8 @@ fn start(test: &str, kernel_arguments: &str) -> Option<Guest> {
     }
 }
 
-/// What a guest is told about a NIC with a fixed address.
-fn told(mac: MacAddr, address: Ipv4Net) -> GuestNicConfig {
+/// The configuration of a NIC with a fixed address.
+fn nic(mac: MacAddr, address: Ipv4Net) -> GuestNicConfig {
     GuestNicConfig {
         mac,
         address,
@@ -64,34 +64,34 @@ fn told(mac: MacAddr, address: Ipv4Net) -> GuestNicConfig {
 }
 
 fn config(dialect: Dialect, addresses: [&str; 2]) -> GuestConfig {
-    // The other way round than the guest's own order: only the MAC address tells which NIC is meant.
+    // In the reverse of the guest's own order: only the MAC address identifies a NIC.
     let nics = [1, 0].map(|number: usize| (MACS[number].parse().unwrap(), addresses[number].parse().unwrap()));
     GuestConfig {
         hostname: "vm1".parse().unwrap(),
         console: image(dialect),
-        nics: nics.map(|(mac, address)| told(mac, address)).into(),
+        nics: nics.map(|(mac, address)| nic(mac, address)).into(),
         default_route: Some("10.0.2.2".parse().unwrap()),
         nameservers: vec!["10.0.2.3".parse().unwrap(), "10.0.3.3".parse().unwrap()],
         seeded: false,
     }
 }
 
-fn said(session: &mut Session, script: &str) -> String {
-    let output = session.run(script, PATIENCE).unwrap();
-    assert_eq!(output.status, 0, "{script}: {}", output.text);
-    output.text
+fn output(session: &mut Session, script: &str) -> String {
+    let done = session.run(script, PATIENCE).unwrap();
+    assert_eq!(done.status, 0, "{script}: {}", done.text);
+    done.text
 }
 
-fn state_of_the_network(session: &mut Session) -> String {
-    said(
+fn network_state(session: &mut Session) -> String {
+    output(
         session,
         "ip -4 -o addr | sort; ip route | sort; hostname; cat /etc/resolv.conf",
     )
 }
 
 #[test]
-fn a_guest_is_talked_to_configured_and_probed() {
-    let Some(guest) = start("a_guest_is_talked_to_configured_and_probed", "") else {
+fn a_guest_runs_commands_is_configured_and_probed() {
+    let Some(guest) = start("a_guest_runs_commands_is_configured_and_probed", "") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -107,21 +107,21 @@ fn a_guest_is_talked_to_configured_and_probed() {
         let output = session.run(&script, PATIENCE).unwrap();
         assert_eq!((output.status, output.text), (number % 256, format!("{number}\n")));
     }
-    assert_eq!(said(&mut session, "printf 'no line end'"), "no line end");
+    assert_eq!(output(&mut session, "printf 'no line end'"), "no line end");
     assert_eq!(
-        said(&mut session, "cat\nfor a in 1 2; do\necho $a # a comment\ndone"),
+        output(&mut session, "cat\nfor a in 1 2; do\necho $a # a comment\ndone"),
         "1\n2\n"
     );
-    let long = said(&mut session, "for n in $(seq 31000); do echo 1234567; done");
+    let long = output(&mut session, "for n in $(seq 31000); do echo 1234567; done");
     assert!(long == "1234567\n".repeat(31_000), "{} of 248000 bytes", long.len());
 
     for dialect in [Dialect::Ip, Dialect::Ifconfig] {
         configure(&mut session, &config(dialect, ["10.0.2.77/24", "10.0.3.77/25"])).unwrap();
         let wanted = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
         configure(&mut session, &wanted).unwrap();
-        let first = state_of_the_network(&mut session);
+        let first = network_state(&mut session);
         configure(&mut session, &wanted).unwrap();
-        assert_eq!(state_of_the_network(&mut session), first);
+        assert_eq!(network_state(&mut session), first);
         for line in [
             "10.0.2.15/24",
             "10.0.3.15/24",
@@ -132,11 +132,11 @@ fn a_guest_is_talked_to_configured_and_probed() {
             assert!(first.contains(line), "{dialect:?}: no `{line}` in {first}");
         }
         assert!(!first.contains(".77"), "{dialect:?}: an old address is left in {first}");
-        look_at_probes(&mut session);
-        refuse_what_cannot_be_done(&mut session, dialect);
+        check_probes(&mut session);
+        check_refusals(&mut session, dialect);
     }
 
-    // Whoever comes next finds the shell with its echo on, and a session can be opened on it again.
+    // The echo is on again, and another session can be opened.
     drop(session);
     let mut session = Session::open(
         guest.console(),
@@ -145,13 +145,13 @@ fn a_guest_is_talked_to_configured_and_probed() {
         &mut |_| (),
     )
     .unwrap();
-    assert_eq!(said(&mut session, "hostname"), "vm1\n");
+    assert_eq!(output(&mut session, "hostname"), "vm1\n");
     assert!(std::fs::read_to_string(&log).unwrap().contains(" | "));
 }
 
-fn look_at_probes(session: &mut Session) {
+fn check_probes(session: &mut Session) {
     let near = ["127.0.0.1", "10.0.2.15", "10.0.3.15", "10.0.2.2", "10.0.3.2"].map(|text| text.parse().unwrap());
-    let nobody: IpAddr = "10.0.2.99".parse().unwrap();
+    let absent: IpAddr = "10.0.2.99".parse().unwrap();
     let reached = |answers: &BTreeMap<IpAddr, Answer>, targets: &[IpAddr]| {
         for target in targets {
             let Answer::Counted {
@@ -166,11 +166,11 @@ fn look_at_probes(session: &mut Session) {
         }
     };
     let mut targets = near.to_vec();
-    targets.push(nobody);
+    targets.push(absent);
     let answers = probe(session, &targets, &ProbeOptions::default()).unwrap();
     reached(&answers, &near);
     assert_eq!(
-        answers[&nobody],
+        answers[&absent],
         Answer::Counted {
             sent: 2,
             received: 0,
@@ -184,7 +184,7 @@ fn look_at_probes(session: &mut Session) {
     };
     reached(&probe(session, &near[1..4], &full_size).unwrap(), &near[1..4]);
 
-    // On loopback every ping sees the requests of the others too: half as many at a time.
+    // On loopback every ping also receives the requests of the others: half as many at a time.
     let few_at_once = ProbeOptions {
         at_once: 4,
         ..ProbeOptions::default()
@@ -195,13 +195,13 @@ fn look_at_probes(session: &mut Session) {
     reached(&answers, &many);
 }
 
-fn refuse_what_cannot_be_done(session: &mut Session, dialect: Dialect) {
+fn check_refusals(session: &mut Session, dialect: Dialect) {
     let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
-    let stranger = "52:54:00:aa:00:99".parse().unwrap();
-    wrong.nics.push(told(stranger, "10.0.4.15/24".parse().unwrap()));
+    let unknown = "52:54:00:aa:00:99".parse().unwrap();
+    wrong.nics.push(nic(unknown, "10.0.4.15/24".parse().unwrap()));
     match configure(session, &wrong).unwrap_err() {
         ConfigureError::NicMissing { mac, has } => {
-            assert_eq!(mac, stranger);
+            assert_eq!(mac, unknown);
             let has: Vec<String> = has.iter().map(|nic| nic.to_lowercase()).collect();
             assert_eq!(
                 has,
@@ -225,8 +225,8 @@ fn refuse_what_cannot_be_done(session: &mut Session, dialect: Dialect) {
 }
 
 #[test]
-fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
-    let Some(guest) = start("a_guest_that_dies_or_is_left_in_the_middle_is_found_out", "") else {
+fn a_guest_that_stops_or_has_an_unfinished_command_is_detected() {
+    let Some(guest) = start("a_guest_that_stops_or_has_an_unfinished_command_is_detected", "") else {
         return;
     };
     let open = |guest: &Guest| {
@@ -238,17 +238,17 @@ fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
         )
     };
     drop(open(&guest).unwrap());
-    // Somebody who was killed in the middle of a script leaves a shell that wants more of it.
+    // A session that was killed during a script leaves a shell with an unfinished command.
     for unfinished in ["{ echo a\nif true; then\necho b", "echo 'a\nb", "half a li"] {
         guest.console().send(unfinished.as_bytes()).unwrap();
         let mut session = open(&guest).unwrap();
-        assert_eq!(said(&mut session, "echo right"), "right\n");
+        assert_eq!(output(&mut session, "echo right"), "right\n");
     }
 
     let mut session = open(&guest).unwrap();
     let error = session.run("sleep 1000", Duration::from_secs(2)).unwrap_err();
     assert!(matches!(error.fault, SessionFault::Deadline { .. }), "{error}");
-    assert_eq!(said(&mut session, "echo right"), "right\n");
+    assert_eq!(output(&mut session, "echo right"), "right\n");
 
     let pid = guest.pid();
     let killer = std::thread::spawn(move || {
@@ -261,8 +261,8 @@ fn a_guest_that_dies_or_is_left_in_the_middle_is_found_out() {
 }
 
 #[test]
-fn a_guest_that_panics_is_reported_with_its_own_words() {
-    let Some(guest) = start("a_guest_that_panics_is_reported_with_its_own_words", "rdinit=/etc") else {
+fn a_panic_is_reported_with_the_guests_message() {
+    let Some(guest) = start("a_panic_is_reported_with_the_guests_message", "rdinit=/etc") else {
         return;
     };
     let opened = Session::open(

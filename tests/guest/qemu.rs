@@ -9,7 +9,7 @@ use netlab::guest::{Console, ConsoleError};
 
 use super::initramfs::Boot;
 
-/// A running guest; dropped, it is gone.
+/// A running guest, stopped when dropped.
 pub struct Guest {
     qemu: Child,
     folder: tempfile::TempDir,
@@ -50,7 +50,7 @@ impl Guest {
         }
     }
 
-    /// Opens its console; a guest starts when it is opened for the first time.
+    /// Opens its console; the guest starts when it is opened for the first time.
     pub fn console(&self) -> Box<dyn Console> {
         let began = Instant::now();
         loop {
@@ -80,7 +80,7 @@ struct Socket(UnixStream);
 impl Console for Socket {
     fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
         let mut bytes = vec![0; 65_536];
-        // A time-out of 0 would be none at all.
+        // A timeout of 0 means none.
         let read = self
             .0
             .set_read_timeout(Some(wait.max(Duration::from_micros(1))))

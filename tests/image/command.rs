@@ -82,7 +82,7 @@ fn an_image_in_use_stays() {
 }
 
 #[test]
-fn importing_a_file_that_nothing_describes_says_what_to_write() {
+fn importing_a_file_without_a_description_prints_one_to_copy() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path();
     std::fs::write(cache.join("disk.img"), content()).unwrap();

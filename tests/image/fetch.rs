@@ -1,4 +1,4 @@
-//! What is fetched is the right file, whole, or nothing.
+//! A fetched image is the right file and complete, or absent.
 
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ use sha2::Digest as _;
 use crate::support::server::{Act, Asked, Server};
 use crate::support::skip;
 
-/// A megabyte that does not compress to nothing.
+/// A megabyte that compresses moderately.
 pub fn content() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut state = 1_u32;
@@ -118,8 +118,10 @@ impl Case {
         obtain(&self.name, &self.entry(), &self.folders, &self.options, &Events::none())
     }
 
+    /// The error of an attempt, which leaves no image, with its help.
     fn refused(&self) -> String {
-        let error = self.obtain().unwrap_err().to_string();
+        let error = self.obtain().unwrap_err();
+        let error = format!("{error}\nhelp: {}", error.help());
         assert_eq!(built(&self.name, &self.entry(), &self.folders), None);
         assert!(!folder(&self.name, &self.entry(), &self.folders).exists());
         error
@@ -129,7 +131,7 @@ impl Case {
         std::fs::read(folder(&self.name, &self.entry(), &self.folders).join("disk")).unwrap()
     }
 
-    /// What is in the cache's folder, locks left out.
+    /// The names in the cache's folder, except locks.
     fn left(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.folders.images()).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -138,7 +140,7 @@ impl Case {
 }
 
 #[test]
-fn a_file_comes_whole_and_only_once() {
+fn a_file_is_complete_and_fetched_once() {
     let file = content();
     let server = Server::start(&file, &[Act::Give]);
     let case = Case::new(&[&server], Some(sha256(&file)));
@@ -151,7 +153,7 @@ fn a_file_comes_whole_and_only_once() {
 }
 
 #[test]
-fn a_cut_download_is_resumed_and_checked_whole() {
+fn an_interrupted_download_is_resumed_and_verified_as_a_whole() {
     let file = content();
     let server = Server::start(&file, &[Act::Cut(300_000), Act::Give]);
     let case = Case::new(&[&server], Some(sha256(&file)));
@@ -165,7 +167,7 @@ fn a_cut_download_is_resumed_and_checked_whole() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_resumed_by_the_next() {
+fn the_partial_file_of_an_earlier_run_is_resumed() {
     let file = content();
     let server = Server::start(
         &file,
@@ -191,13 +193,13 @@ fn what_a_killed_run_left_is_resumed_by_the_next() {
 }
 
 #[test]
-fn a_file_that_changes_in_between_is_fetched_from_its_beginning() {
+fn a_file_that_changes_meanwhile_is_fetched_from_its_beginning() {
     let (old, new) = (content(), content().into_iter().rev().collect::<Vec<u8>>());
     let server = Server::start(&old, &[Act::Cut(300_000), Act::Change(new.clone())]);
     let case = Case::new(&[&server], Some(sha256(&new)));
     case.obtain().unwrap();
     assert_eq!(case.disk(), new);
-    // Where nothing but the server's word tells: no half of the old file either.
+    // The same where only the server's tag reveals the change.
     let server = Server::start(&old, &[Act::Cut(300_000), Act::Change(new.clone())]);
     let mut case = Case::new(&[&server], None);
     case.options.allow_unverified = true;
@@ -215,7 +217,7 @@ fn a_server_without_ranges_starts_again() {
 }
 
 #[test]
-fn a_part_that_is_of_another_file_is_thrown_away() {
+fn a_partial_file_of_another_file_is_discarded() {
     let (file, other) = (content(), vec![7; 300_000]);
     let server = Server::start(&file, &[Act::Cut(300_000), Act::Status(404), Act::Give]);
     let case = Case::new(&[&server], Some(sha256(&file)));
@@ -227,7 +229,7 @@ fn a_part_that_is_of_another_file_is_thrown_away() {
 }
 
 #[test]
-fn a_stalled_server_is_left_for_the_next() {
+fn a_stalled_server_is_followed_by_the_next_mirror() {
     let file = content();
     let (bad, good) = (
         Server::start(&file, &[Act::Stall(1000)]),
@@ -237,15 +239,15 @@ fn a_stalled_server_is_left_for_the_next() {
     case.options.limits.stall = Duration::from_millis(400);
     case.obtain().unwrap();
     assert_eq!(case.disk(), file);
-    assert_eq!(bad.asked().len(), 4, "one that got somewhere and three that did not");
+    assert_eq!(bad.asked().len(), 4, "one with progress and three without");
     let mut alone = Case::new(&[&bad], Some(sha256(&file)));
     alone.options.limits.stall = Duration::from_millis(400);
     let error = alone.refused();
-    assert!(error.contains("nothing came for 0.4 seconds"), "{error}");
+    assert!(error.contains("no data was received for 0.4 seconds"), "{error}");
 }
 
 #[test]
-fn wrong_content_shows_both_sums_and_the_next_mirror_is_tried() {
+fn wrong_content_is_reported_with_both_digests_and_the_next_mirror_is_tried() {
     let (file, wrong) = (content(), b"something else".to_vec());
     let bad = Server::start(&file, &[Act::Instead(wrong.clone())]);
     let good = Server::start(&file, &[Act::Give]);
@@ -260,17 +262,17 @@ fn wrong_content_shows_both_sums_and_the_next_mirror_is_tried() {
 }
 
 #[test]
-fn a_lie_about_the_length_a_page_and_an_endless_redirect_are_each_refused() {
+fn a_wrong_length_a_page_and_a_redirect_loop_are_refused() {
     let file = content();
-    let liar = Server::start(&file, &[Act::Overstate(10)]);
+    let long = Server::start(&file, &[Act::Overstate(10)]);
     let short = Server::start(&file, &[Act::Understate(1000)]);
     let page = Server::start(&file, &[Act::Page]);
-    let round = Server::start(&file, &[Act::Loop]);
-    let gone = Server::start(&file, &[Act::Status(404)]);
-    let case = Case::new(&[&liar, &short, &page, &round, &gone], Some(sha256(&file)));
+    let circle = Server::start(&file, &[Act::Loop]);
+    let missing = Server::start(&file, &[Act::Status(404)]);
+    let case = Case::new(&[&long, &short, &page, &circle, &missing], Some(sha256(&file)));
     let error = case.refused();
     for wanted in [
-        "the download was cut after 1048578 bytes of 1048588",
+        "the download was interrupted after 1048578 bytes of 1048588",
         "should be sha256:",
         "a web page",
         "too many redirects",
@@ -278,7 +280,11 @@ fn a_lie_about_the_length_a_page_and_an_endless_redirect_are_each_refused() {
     ] {
         assert!(error.contains(wanted), "{wanted} not in {error}");
     }
-    assert_eq!((page.asked().len(), gone.asked().len()), (1, 1), "no use asking again");
+    assert_eq!(
+        (page.asked().len(), missing.asked().len()),
+        (1, 1),
+        "final errors are not retried"
+    );
     let unverified = Case::new(&[&page], None);
     let error = Case {
         options: Options {
@@ -302,7 +308,7 @@ fn a_redirect_is_followed() {
 }
 
 #[test]
-fn without_a_checksum_a_flag_is_needed_and_the_sum_is_told() {
+fn without_a_checksum_an_option_is_required_and_the_digest_is_printed() {
     let file = content();
     let server = Server::start(&file, &[Act::Give]);
     let mut case = Case::new(&[&server], None);
@@ -326,7 +332,7 @@ fn without_a_checksum_a_flag_is_needed_and_the_sum_is_told() {
 }
 
 #[test]
-fn progress_is_told_in_bytes() {
+fn progress_is_reported_in_bytes() {
     let file = content().repeat(3);
     let server = Server::start(&file, &[Act::Give]);
     let case = Case::new(&[&server], Some(sha256(&file)));
@@ -350,7 +356,7 @@ fn progress_is_told_in_bytes() {
     assert_eq!(bytes.last(), Some(&(all, Some(all))));
 }
 
-/// `bytes` as a program packs it.
+/// Compresses `bytes` by a program.
 fn packed(program: &str, bytes: &[u8]) -> Vec<u8> {
     let mut child = std::process::Command::new(program)
         .arg("-c")
@@ -375,8 +381,8 @@ const PACKERS: [(&str, Compression); 4] = [
 ];
 
 #[test]
-fn every_compression_is_unpacked_while_it_comes_and_a_truncated_one_is_refused() {
-    // Two streams in a row, as parallel packers write them; zeros become holes and are read back as zeros.
+fn every_compression_is_unpacked_while_it_is_received_and_truncated_files_are_refused() {
+    // Two consecutive streams, as parallel compressors write them; zeros become holes and are read as zeros.
     let (first, second) = (content(), vec![0; 3 << 20]);
     let whole = [first.clone(), second.clone(), first.clone()].concat();
     for (program, compression) in PACKERS {
@@ -410,7 +416,7 @@ fn every_compression_is_unpacked_while_it_comes_and_a_truncated_one_is_refused()
 }
 
 #[test]
-fn the_unpacked_file_is_checked_by_its_git_id_too() {
+fn the_unpacked_file_is_verified_by_its_git_id() {
     let whole = content();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("disk"), &whole).unwrap();
@@ -439,7 +445,7 @@ fn a_decompression_bomb_stops_at_the_limit() {
 }
 
 #[test]
-fn a_qcow2_that_names_other_files_is_refused_and_a_raw_image_is_not_looked_into() {
+fn a_qcow2_that_names_other_files_is_refused_and_the_content_of_a_raw_image_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("evil");
     let made = std::process::Command::new("qemu-img")
@@ -456,11 +462,11 @@ fn a_qcow2_that_names_other_files_is_refused_and_a_raw_image_is_not_looked_into(
     assert!(error.contains("backing file (`/etc/hostname`)"), "{error}");
     case.download.format = Format::Raw;
     case.obtain().unwrap();
-    assert_eq!(case.disk(), file, "bytes of a disk like any others");
+    assert_eq!(case.disk(), file, "the content is not interpreted");
 }
 
 #[test]
-fn two_runs_at_a_time_fetch_once() {
+fn concurrent_runs_fetch_once() {
     let file = content();
     let server = Server::start(&file, &[Act::Give]);
     let case = Case::new(&[&server], Some(sha256(&file)));
@@ -486,7 +492,7 @@ fn a_file_of_this_machine_is_a_mirror_and_can_be_imported() {
     assert_eq!(case.disk(), whole);
     assert!(path.exists());
 
-    // Imported: packed, or unpacked where a digest knows it; anything else is refused.
+    // Imported: compressed, or unpacked if its digest is known; anything else is refused.
     for (file, known) in [(&file, true), (&whole, true), (&b"x".to_vec(), false)] {
         let mut case = Case::new(&[], Some(sha256(&packed("bzip2", &whole))));
         case.download.compression = Compression::Bzip2;
@@ -506,7 +512,7 @@ fn a_file_of_this_machine_is_a_mirror_and_can_be_imported() {
 }
 
 #[test]
-fn a_full_disk_leaves_nothing_half_written() {
+fn a_full_disk_leaves_no_partial_file() {
     let Some(disk) = SmallDisk::mount() else { return };
     let whole = content().repeat(24);
     let file = packed("gzip", &whole);
@@ -518,7 +524,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     let error = case.refused();
     assert!(error.contains("no space left"), "{error}");
     assert_eq!(case.left(), Vec::<String>::new());
-    assert_eq!(other.asked().len(), 0, "no mirror makes room");
+    assert_eq!(other.asked().len(), 0, "no other mirror is tried");
 
     let server = Server::start(&whole, &[Act::Give]);
     let case = Case::at(disk.0.path(), &[&server], Some(sha256(&whole)));
@@ -541,7 +547,7 @@ impl SmallDisk {
             return Some(Self(folder));
         }
         skip(
-            "a_full_disk_leaves_nothing_half_written",
+            "a_full_disk_leaves_no_partial_file",
             "a tmpfs cannot be mounted here",
         );
         None

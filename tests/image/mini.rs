@@ -1,4 +1,4 @@
-//! The built-in image: built twice it is the same; it boots beside both NIC models.
+//! The built-in image: two builds are identical, and it boots with every NIC model.
 
 use std::io::Read;
 use std::path::Path;
@@ -28,17 +28,17 @@ fn built(cache: &Path) -> (Folders, Image) {
     let mini = ImageName::new("mini").unwrap();
     let (sender, receiver) = mpsc::channel();
     ensure(&mini, &folders, &Events::to(sender)).unwrap();
-    let said: Vec<_> = receiver.try_iter().map(|event| format!("{event:?}")).collect();
-    assert!(said.iter().any(|event| event.contains("downloading")), "{said:?}");
+    let events: Vec<_> = receiver.try_iter().map(|event| format!("{event:?}")).collect();
+    assert!(events.iter().any(|event| event.contains("downloading")), "{events:?}");
     assert!(
-        !said.iter().any(|event| event.contains("waiting")),
-        "nobody else builds it: {said:?}"
+        !events.iter().any(|event| event.contains("waiting")),
+        "no other run builds it: {events:?}"
     );
     let image = catalog(&folders).unwrap().remove(&mini).unwrap();
     (folders, image)
 }
 
-/// Boots `image` with a NIC of `model`; gives what it said to its second prompt.
+/// Boots `image` with a NIC of `model`; returns its output up to its second prompt.
 fn boot(image: &Image, model: &str) -> String {
     use std::io::Write;
     let Boot::Kernel {
@@ -81,26 +81,26 @@ fn boot(image: &Image, model: &str) -> String {
             }
         }
     });
-    let mut said = String::new();
+    let mut output = String::new();
     let mut asked = false;
     loop {
         let left = Duration::from_secs(image.console.boot_seconds).saturating_sub(began.elapsed());
         let Ok(bytes) = receiver.recv_timeout(left) else {
-            panic!("no prompt: {said}");
+            panic!("no prompt: {output}");
         };
-        said.push_str(&String::from_utf8_lossy(&bytes));
-        if !asked && said.contains(&image.console.prompt) {
+        output.push_str(&String::from_utf8_lossy(&bytes));
+        if !asked && output.contains(&image.console.prompt) {
             asked = true;
             stdin.write_all(b"ip link show eth0; echo EN''D\n").unwrap();
         }
-        if said.contains("\nEND") || said.contains("\rEND") {
-            return said;
+        if output.contains("\nEND") || output.contains("\rEND") {
+            return output;
         }
     }
 }
 
 #[test]
-fn two_builds_are_the_same_and_the_guest_boots() {
+fn two_builds_are_identical_and_the_guest_boots() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (folders, image) = built(one.path());
     let (other, _) = built(two.path());
@@ -110,15 +110,15 @@ fn two_builds_are_the_same_and_the_guest_boots() {
     }
     assert!(in_cache(&image.name, &entries().unwrap()[&image.name], &folders).is_some());
     let left = std::fs::read_dir(folders.images()).unwrap().count();
-    assert_eq!(left, 1, "the image and nothing else");
+    assert_eq!(left, 1, "only the image");
     for model in ["virtio-net-pci", "e1000", "ne2k_pci", "rtl8139"] {
-        let said = boot(&image, model);
-        assert!(said.contains("eth0: <"), "{model}: {said}");
+        let output = boot(&image, model);
+        assert!(output.contains("eth0: <"), "{model}: {output}");
     }
 }
 
 #[test]
-fn mini_with_another_nic_is_the_same_files() {
+fn mini_with_another_nic_has_the_same_files() {
     let folders = Folders {
         state: "/state".into(),
         cache: "/cache".into(),

@@ -1,4 +1,4 @@
-//! Images: the one that is built, those that are fetched from a server that does everything wrong, and seed disks.
+//! Images: built, fetched from a faulty server, and seed disks.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
 mod command;

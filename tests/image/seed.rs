@@ -1,4 +1,4 @@
-//! A seed disk is one that others can read: the kernel's own ISO 9660 through a loop mount, and 7-Zip.
+//! Seed disks are readable by other programs: blkid, the kernel's ISO 9660 through a loop mount, and xorriso.
 
 use std::path::Path;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn same(folder: &Path) {
 }
 
 #[test]
-fn blkid_finds_the_label_that_cloud_init_looks_for() {
+fn blkid_finds_the_label_that_cloud_init_requires() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seed.iso");
     std::fs::write(&path, seed().disk()).unwrap();
@@ -50,7 +50,7 @@ fn blkid_finds_the_label_that_cloud_init_looks_for() {
 }
 
 #[test]
-fn linux_mounts_it_and_finds_the_files_by_their_real_names() {
+fn linux_mounts_it_and_finds_the_files_by_their_long_names() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mounted) = (folder.path().join("seed.iso"), folder.path().join("mounted"));
     std::fs::write(&path, seed().disk()).unwrap();
@@ -63,7 +63,7 @@ fn linux_mounts_it_and_finds_the_files_by_their_real_names() {
         .unwrap();
     if !mount.status.success() {
         let why = String::from_utf8_lossy(&mount.stderr);
-        skip("linux_mounts_it_and_finds_the_files_by_their_real_names", why.trim());
+        skip("linux_mounts_it_and_finds_the_files_by_their_long_names", why.trim());
         return;
     }
     let result = std::panic::catch_unwind(|| same(&mounted));

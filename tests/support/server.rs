@@ -1,36 +1,36 @@
-//! An HTTP server on loopback that does what real ones do on their worst days.
+//! An HTTP server on loopback with the faults of real ones.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What a server does with one request.
+/// The response to one request.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Gives the file, ranges and `If-Range` respected.
+    /// Sends the file and respects ranges and `If-Range`.
     Give,
-    /// Gives the file without looking at ranges.
+    /// Sends the file and ignores ranges.
     GiveWhole,
-    /// Says that all of the file comes and closes after so many bytes.
+    /// Announces all of the file and closes after so many bytes.
     Cut(usize),
-    /// Says that so many bytes come more than do, and closes.
+    /// Announces so many bytes more than it sends, and closes.
     Overstate(usize),
-    /// Says that only so many bytes come.
+    /// Announces only so many bytes.
     Understate(usize),
-    /// Gives so many bytes and is silent then.
+    /// Sends so many bytes and nothing more.
     Stall(usize),
-    /// Gives other content.
+    /// Sends other content.
     Instead(Vec<u8>),
-    /// Answers with a status and a page.
+    /// Sends a status and a page.
     Status(u16),
-    /// A page with status 200.
+    /// Sends a page with status 200.
     Page,
-    /// Redirects to an address.
+    /// Redirects to a URL.
     Redirect(String),
     /// Redirects to itself.
     Loop,
-    /// From now on the file is another one, with another tag; then gives it.
+    /// Replaces the file by another one with another tag, then sends it.
     Change(Vec<u8>),
 }
 
@@ -42,7 +42,7 @@ struct State {
     asked: Vec<Asked>,
 }
 
-/// One request as it came.
+/// One received request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Its `Range`.
@@ -51,7 +51,7 @@ pub struct Asked {
     pub if_range: Option<String>,
 }
 
-/// The server; its thread ends with the process.
+/// The server. Its thread ends with the process.
 #[derive(Debug, Clone)]
 pub struct Server {
     state: Arc<Mutex<State>>,
@@ -59,7 +59,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `file`: request after request as `acts` say, the last of them for ever.
+    /// Serves `file` with one of `acts` per request; the last one is repeated.
     pub fn start(file: &[u8], acts: &[Act]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
@@ -115,7 +115,7 @@ impl Server {
             }
             (act, state.file.clone(), state.tag)
         };
-        // A client that gives up closes the connection: not this server's trouble.
+        // A client that stops closes the connection, which is no error of the server.
         let _ = respond(stream, &act, &file, tag, &asked, &self.url());
     }
 }

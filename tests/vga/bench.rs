@@ -1,5 +1,4 @@
-//! What every test here stands on: an emulated host with a libvirt daemon of its own, and guests without a serial
-//! port on it.
+//! The test bed: an emulated host with a libvirt daemon of its own, and guests without a serial port on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,14 +16,14 @@ pub use crate::support::guest_disk::guest_files;
 use crate::support::machines::Machines;
 pub use crate::support::skip as skipped;
 
-/// An emulated host. Whatever is left on it goes with this value.
+/// An emulated host, removed with everything on it when dropped.
 pub struct Bench {
     pub host: LinuxHost,
     machines: Machines,
 }
 
 impl Bench {
-    /// A bench, or none where emulated hosts or the guest cannot be had.
+    /// Returns a bench, or none where emulated hosts or the guest are not available.
     pub fn new(test: &str) -> Option<Self> {
         let machines = Machines::new(test)?;
         if let Err(why) = guest_files() {
@@ -46,7 +45,7 @@ impl Bench {
         })
     }
 
-    /// Starts a guest; its kernel is told `arguments`.
+    /// Starts a guest with the kernel command line `arguments`.
     pub fn start(&self, vm: &str, arguments: &str) -> DomainName {
         let files = guest_files().unwrap();
         let name = DomainName::new(&self.machines.lab, &vm.parse().unwrap());
@@ -76,7 +75,7 @@ impl Bench {
         name
     }
 
-    /// Stops a guest: one that panicked would keep a processor busy.
+    /// Stops a guest: a panicked one keeps a processor busy.
     pub fn stop(&self, name: &DomainName) {
         let stop = Step::StopDomain {
             name: name.clone(),
@@ -121,7 +120,7 @@ fn node() -> HostName {
     "node1".parse().unwrap()
 }
 
-/// How a guest with a shell at once is talked to.
+/// The console of a guest that starts with a shell.
 pub fn image() -> ImageConsole {
     ImageConsole {
         kind: ConsoleKind::Vga,
@@ -132,7 +131,7 @@ pub fn image() -> ImageConsole {
     }
 }
 
-/// How one with a login is talked to.
+/// The console of a guest with a login.
 pub fn with_login(password: &str) -> ImageConsole {
     ImageConsole {
         login: Some(Login {

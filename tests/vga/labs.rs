@@ -1,5 +1,5 @@
-//! Whole labs of guests that have only a screen and a keyboard and boot from an old IDE disk that a server gives away:
-//! from `up` to `down`, as a user runs it.
+//! Labs of guests that have only a screen and a keyboard and boot from an IDE disk that a server provides: from `up` to
+//! `down`, as a user runs it.
 
 use std::process::{Command, Stdio};
 
@@ -36,13 +36,13 @@ nics = [{ network = "service" }]
 /// How often the guests are asked, for the sake of busy machines; only the last answer counts.
 const TRIES: usize = 3;
 
-/// The disk `file` as `[images.NAME]`, from `server`; with the NIC `model`, and `login` in its console.
+/// Returns `[images.NAME]` with the disk `file` from `server`, the NIC `model`, and `login` in its console.
 fn image(name: &str, server: &Server, file: &[u8], [model, login]: [&str; 2]) -> String {
     let console = format!("kind = \"vga\"{login}");
     format!("[images.{name}]\n{}", image_of(server, file, model, &console))
 }
 
-/// What is in an image's table: the disk `file`, from `server`, with the NIC `model` and `console`.
+/// Returns the table of an image: the disk `file` from `server`, with the NIC `model` and `console`.
 pub fn image_of(server: &Server, file: &[u8], model: &str, console: &str) -> String {
     let sum: Vec<String> = sha2::Sha256::digest(file)
         .iter()
@@ -58,7 +58,7 @@ pub fn image_of(server: &Server, file: &[u8], model: &str, console: &str) -> Str
     )
 }
 
-/// `disk` of the built guest, compressed.
+/// Returns the built guest's `disk`, compressed.
 pub fn compressed(disk: &str) -> Vec<u8> {
     let built = guest_files().unwrap();
     let bzip2 = Command::new("bzip2")
@@ -71,7 +71,7 @@ pub fn compressed(disk: &str) -> Vec<u8> {
     bzip2.stdout
 }
 
-/// The bench of a lab, where the guest can be had.
+/// Returns the bench of a lab, where the guest is available.
 pub fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
     if let Err(why) = guest_files() {
         skipped(test, &why);
@@ -80,7 +80,7 @@ pub fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
     Bench::new(test, tag, text)
 }
 
-/// Every cell of the matrix as expected; gives how many there are.
+/// Checks that every cell of the matrix is as expected; returns how many there are.
 pub fn verified(bench: &Bench) -> usize {
     let ask = || bench.run(&["verify", "--json", bench.file()]);
     let mut output = ask();
@@ -99,23 +99,23 @@ pub fn verified(bench: &Bench) -> usize {
     cells.len()
 }
 
-/// Runs `command` in a guest, insists on its status and gives its output.
+/// Runs `command` in a guest, checks its status and returns its output.
 pub fn exec(bench: &Bench, vm: &str, command: &[&str], status: i32) -> String {
     let arguments = [&["exec", &bench.name, vm, "--"], command].concat();
     said(&bench.run(&arguments), status)
 }
 
-/// A lab of `disk`: up, asked about, and down without a trace. `meanwhile` it is up.
-fn up_and_down(test: &str, tag: &str, disk: &str, words: [&str; 2], meanwhile: impl FnOnce(&Bench)) {
+/// Brings a lab of `disk` up, verifies it, calls `meanwhile`, and removes it completely.
+fn up_and_down(test: &str, tag: &str, disk: &str, console: [&str; 2], meanwhile: impl FnOnce(&Bench)) {
     let Some(bench) = lab(test, tag, HOSTS) else {
         return;
     };
     let file = compressed(disk);
     let server = Server::start(&file, &[Act::Cut(file.len() / 2), Act::Give]);
-    // An image's name of its own: the cache is that of all tests.
+    // A unique image name: all tests share the cache.
     bench.write(&format!(
         "image = \"{tag}\"\n{HOSTS}{GUESTS}{}",
-        image(tag, &server, &file, words)
+        image(tag, &server, &file, console)
     ));
     bench.good(&["-q", "up", bench.file()]);
     assert!(bench.good(&["up", bench.file()]).contains("nothing to do"));
@@ -156,8 +156,8 @@ fn a_lab_of_guests_behind_a_login_on_the_screen_goes_up_and_down() {
 }
 
 #[test]
-fn such_guests_stand_in_for_others_by_the_command_line_and_exec_reaches_both_kinds() {
-    let test = "such_guests_stand_in_for_others_by_the_command_line_and_exec_reaches_both_kinds";
+fn a_vga_image_replaces_the_labs_image_by_an_option_and_exec_reaches_both_kinds_of_console() {
+    let test = "a_vga_image_replaces_the_labs_image_by_an_option_and_exec_reaches_both_kinds_of_console";
     let Some(bench) = lab(test, "vby", HOSTS) else {
         return;
     };
@@ -174,18 +174,18 @@ fn such_guests_stand_in_for_others_by_the_command_line_and_exec_reaches_both_kin
     bench.good(&["-q", "up", bench.file(), "--image", "vby"]);
     let plan = bench.good(&["plan", bench.file(), "--image", "vby"]);
     assert!(plan.contains("nothing to do"), "{plan}");
-    // The file does not say with which image the lab runs; `verify` knows.
+    // The lab file does not name the image of the running lab; `verify` knows it.
     assert!(verified(&bench) >= 4);
 
     assert_eq!(exec(&bench, "screen", &["uname -m; exit 3"], 3), "i686\n");
     assert_eq!(exec(&bench, "port", &["uname", "-m"], 0), "x86_64\n");
-    let words = ["printf", "%s|", "a b", "$x", "it's", ""];
-    assert_eq!(exec(&bench, "port", &words, 0), "a b|$x|it's||");
+    let arguments = ["printf", "%s|", "a b", "$x", "it's", ""];
+    assert_eq!(exec(&bench, "port", &arguments, 0), "a b|$x|it's||");
     assert_eq!(exec(&bench, "port", &["seq 3; exit 42"], 42), "1\n2\n3\n");
     bench.bad(&["exec", "--within", "1", &bench.name, "port", "--", "sleep 100"], 124);
     assert_eq!(exec(&bench, "port", &["echo", "still"], 0), "still\n");
-    let nobody = bench.bad(&["exec", &bench.name, "prt", "--", "true"], 125);
-    assert!(nobody.contains("`port`"), "{nobody}");
+    let unknown = bench.bad(&["exec", &bench.name, "prt", "--", "true"], 125);
+    assert!(unknown.contains("`port`"), "{unknown}");
 
     let in_use = bench.bad(&["image", "rm", "vby", "--lab", bench.file()], 1);
     assert!(in_use.contains(&bench.name), "{in_use}");

@@ -2,7 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test: it may panic and says when it is skipped"
+    reason = "a test: it may panic and prints when it is skipped"
 )]
 
 mod bench;
@@ -17,13 +17,13 @@ use netlab::guest::{ConsoleError, Session, SessionFault};
 use netlab::host::Host;
 use netlab::lab::ConsoleKind;
 
-/// Generous: other tests may have the CPUs.
+/// Generous: other tests may use the CPUs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn said(session: &mut Session, script: &str) -> String {
-    let output = session.run(script, PATIENCE).unwrap();
-    assert_eq!(output.status, 0, "{script}: {}", output.text);
-    output.text
+fn output(session: &mut Session, script: &str) -> String {
+    let done = session.run(script, PATIENCE).unwrap();
+    assert_eq!(done.status, 0, "{script}: {}", done.text);
+    done.text
 }
 
 /// Keeps a processor busy as long as `work` takes.
@@ -49,7 +49,7 @@ fn twenty_commands_of_200_characters_arrive_unharmed_beside_a_busy_processor() {
     };
     let guest = bench.start("typed", "");
     let mut session = bench.open(&guest, &image()).unwrap();
-    // All that a keyboard has, but for the quotation mark around it.
+    // All characters of the keyboard except the quotation mark around them.
     let keys: Vec<char> = (' '..='~').filter(|one| *one != '\'').collect();
     under_load(|| {
         for round in 0..20 {
@@ -63,27 +63,27 @@ fn twenty_commands_of_200_characters_arrive_unharmed_beside_a_busy_processor() {
 }
 
 #[test]
-fn output_that_scrolls_off_the_screen_comes_whole_with_its_status() {
-    let Some(bench) = Bench::new("output_that_scrolls_off_the_screen_comes_whole_with_its_status") else {
+fn output_that_scrolls_off_the_screen_arrives_intact_with_its_status() {
+    let Some(bench) = Bench::new("output_that_scrolls_off_the_screen_arrives_intact_with_its_status") else {
         return;
     };
     let guest = bench.start("scrolls", "");
     let mut session = bench.open(&guest, &image()).unwrap();
     let lines: Vec<String> = (1..=300).map(|number| format!("line {number} of many\n")).collect();
     assert_eq!(
-        said(&mut session, "for n in $(seq 300); do echo line $n of many; done"),
+        output(&mut session, "for n in $(seq 300); do echo line $n of many; done"),
         lines.concat()
     );
-    assert_eq!(said(&mut session, "printf '%500s|' x"), format!("{:>500}|", "x"));
+    assert_eq!(output(&mut session, "printf '%500s|' x"), format!("{:>500}|", "x"));
     for status in [1, 42, 255] {
         let output = session.run(&format!("echo {status}; exit {status}"), PATIENCE).unwrap();
         assert_eq!((output.status, output.text), (status, format!("{status}\n")));
     }
     let error = session.run("sleep 1000", Duration::from_secs(2)).unwrap_err();
     assert!(matches!(error.fault, SessionFault::Deadline { .. }), "{error}");
-    assert_eq!(said(&mut session, "echo right"), "right\n");
+    assert_eq!(output(&mut session, "echo right"), "right\n");
 
-    // The keyboard is one: a second who wants to type is told who does, and so until the first one leaves.
+    // The keyboard is exclusive: the error of a second session names the first until that one ends.
     let Err(error) = bench.host.open_console(&guest, ConsoleKind::Vga) else {
         panic!("two keyboards");
     };
@@ -92,13 +92,13 @@ fn output_that_scrolls_off_the_screen_comes_whole_with_its_status() {
         "{error}"
     );
     drop(session);
-    // What was left on the line, and a pager that somebody left waiting, are brought out of the way.
+    // A partial line and a waiting pager of an earlier session are cleared.
     for left in ["half a li", "{ { (\n", "echo 'a\nb\n"] {
         let mut console = bench.host.open_console(&guest, ConsoleKind::Vga).unwrap();
         console.send(left.as_bytes()).unwrap();
         drop(console);
         let mut session = bench.open(&guest, &image()).unwrap();
-        assert_eq!(said(&mut session, "echo right"), "right\n");
+        assert_eq!(output(&mut session, "echo right"), "right\n");
     }
     let png = bench.host.screenshot(&guest).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
@@ -124,7 +124,7 @@ fn a_login_with_its_password_succeeds_and_with_another_is_refused() {
         "{error}"
     );
     let mut session = bench.open(&guest, &with_login("secret")).unwrap();
-    assert_eq!(said(&mut session, "id -un; hostname"), "root\nvga\n");
+    assert_eq!(output(&mut session, "id -un; hostname"), "root\nvga\n");
     let transcript = std::fs::read_to_string(bench.transcript(&guest)).unwrap();
     assert!(
         !transcript.contains("secret") && !transcript.contains("Wr0ng"),
@@ -133,8 +133,8 @@ fn a_login_with_its_password_succeeds_and_with_another_is_refused() {
 }
 
 #[test]
-fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
-    let Some(bench) = Bench::new("a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words") else {
+fn a_panic_or_a_reboot_loop_is_reported_with_the_guests_message() {
+    let Some(bench) = Bench::new("a_panic_or_a_reboot_loop_is_reported_with_the_guests_message") else {
         return;
     };
     let guest = bench.start("dies", "");
@@ -149,7 +149,7 @@ fn a_guest_that_panics_or_reboots_for_ever_is_reported_with_its_own_words() {
     drop(session);
     bench.stop(&guest);
 
-    // No first program, and no disk to look for one on.
+    // No init program, and no root disk.
     let guest = bench.start("panics", "rdinit=/none");
     let error = bench.open(&guest, &image()).map(|_| ()).unwrap_err();
     assert!(
@@ -186,11 +186,11 @@ fn a_guest_that_shows_a_picture_is_reported_with_a_screenshot() {
 }
 
 #[test]
-fn a_guest_whose_qemu_is_gone_has_hung_up() {
-    let Some(bench) = Bench::new("a_guest_whose_qemu_is_gone_has_hung_up") else {
+fn a_guest_whose_qemu_has_exited_closes_its_console() {
+    let Some(bench) = Bench::new("a_guest_whose_qemu_has_exited_closes_its_console") else {
         return;
     };
-    let guest = bench.start("gone", "");
+    let guest = bench.start("exits", "");
     let mut session = bench.open(&guest, &image()).unwrap();
     let error = session.run("poweroff -f", PATIENCE).unwrap_err();
     assert_eq!(error.fault, SessionFault::Console(ConsoleError::Closed), "{error}");

@@ -1,5 +1,5 @@
-//! A guest that sets itself up from a seed disk, as with cloud-init: netlab writes the disk, and over the console it
-//! only asks.
+//! A guest that configures itself from a seed disk, as with cloud-init: netlab writes the disk, and only queries the
+//! guest over the console.
 
 use std::fs;
 
@@ -8,8 +8,8 @@ use super::labs::{HOSTS, compressed, exec, image_of, lab, verified};
 use crate::support::server::{Act, Server};
 
 #[test]
-fn a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_own_when_they_change() {
-    let test = "a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_own_when_they_change";
+fn a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_data_when_they_change() {
+    let test = "a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_data_when_they_change";
     let Some(bench) = lab(test, "ci", HOSTS) else {
         return;
     };
@@ -41,10 +41,13 @@ fn a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_own_when
     );
     let transcript = bench.state().join("labs").join(&bench.name).join("transcripts/vm.log");
     let transcript = fs::read_to_string(transcript).unwrap();
-    assert!(transcript.contains("ip -4 -o addr show"), "it was asked: {transcript}");
-    assert!(!transcript.contains("addr add"), "it was not told: {transcript}");
+    assert!(
+        transcript.contains("ip -4 -o addr show"),
+        "it was queried: {transcript}"
+    );
+    assert!(!transcript.contains("addr add"), "it was not configured: {transcript}");
 
-    // Another address is another seed: the guest starts anew from the disk that it has.
+    // Another address is another seed: the guest restarts with its existing disk.
     bench.write(&lab_file("10.0.1.8"));
     let plan = bench.good(&["plan", bench.file()]);
     assert!(plan.contains("stop ") && !plan.contains("disk"), "{plan}");
@@ -56,7 +59,7 @@ fn a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_own_when
         "{said}"
     );
 
-    // A seed disk that somebody deleted is missed.
+    // A deleted seed disk is drift.
     let seed = format!("/var/lib/libvirt/images/netlab.{0}/{0}.vm.seed.iso", bench.name);
     bench.inside("node1", &["test", "-s", &seed]);
     bench.inside("node1", &["rm", &seed]);

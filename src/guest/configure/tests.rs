@@ -130,11 +130,11 @@ fn no_lease_another_lease_and_no_client_are_reported() {
             assert!(!success && output.contains(wanted), "{wanted} is not in {output}");
         }
     };
-    let no_lease = "udhcpc() { echo no server answered; return 1; }";
+    let no_lease = "udhcpc() { echo the server is silent; return 1; }";
     fails(
         "udhcpc() { :; }",
         no_lease,
-        "netlab-failed ask_dhcp eth2 netlab-said no server answered",
+        "netlab-failed ask_dhcp eth2 netlab-said the server is silent",
     );
     fails("10.0.2.2", "10.0.2.22", "netlab-failed has_address eth2 10.0.2.2");
     fails("[ $1 = udhcpc ]", "false", "the guest has neither udhcpc");
