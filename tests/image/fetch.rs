@@ -546,10 +546,7 @@ impl SmallDisk {
         if mount.is_ok_and(|output| output.status.success()) {
             return Some(Self(folder));
         }
-        skip(
-            "a_full_disk_leaves_no_partial_file",
-            "a tmpfs cannot be mounted here",
-        );
+        skip("a_full_disk_leaves_no_partial_file", "a tmpfs cannot be mounted here");
         None
     }
 }
