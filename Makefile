@@ -3,7 +3,9 @@
 # make soak    the long tests
 # make lint    format, clippy, shellcheck, licenses; part of `make test`
 # make bench   speed, as ratios within one run
-# make setup   installs only what is missing
+# make setup   install the Debian packages that are missing
+# make install binary, manual pages, completions and example labs below PREFIX, after `make build`
+# make deb     a Debian package in target/debian
 #
 # Works as root, or as a user who may sudo.
 
@@ -12,6 +14,8 @@ SHELL   := bash
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 LAB     := labs/quickstart.toml
 NETLAB  := target/release/netlab
+PREFIX  := /usr/local
+DESTDIR :=
 export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 
 # Debian packages by what they are for: building, running, testing.
@@ -24,7 +28,7 @@ TEST    := busybox-static cpio e2fsprogs socat openssh-server user-mode-linux km
 # Runs the tests; without optimization it is built in half the time and runs as fast.
 NEXTEST := 0.9.143
 
-.PHONY: demo test soak bench setup nextest build lint clean
+.PHONY: demo test soak bench setup nextest build install deb lint clean
 
 demo: setup build
 	$(SUDO) $(NETLAB) up $(LAB)
@@ -35,6 +39,26 @@ demo: setup build
 
 build:
 	cargo build --release --locked
+
+# zsh's folder for completions is another one in Debian's packages than below /usr/local.
+SHARE   := $(DESTDIR)$(PREFIX)/share
+ZSH     := $(SHARE)/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+
+install:
+	@[ -x $(NETLAB) ] || { echo 'there is no $(NETLAB); run `make build` first' >&2; exit 1; }
+	install -D -m 755 $(NETLAB) $(DESTDIR)$(PREFIX)/bin/netlab
+	install -d $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(ZSH) $(SHARE)/fish/vendor_completions.d \
+	    $(SHARE)/doc/netlab/docs $(SHARE)/doc/netlab/examples
+	$(NETLAB) man --dir $(SHARE)/man/man1
+	$(NETLAB) completions bash >$(SHARE)/bash-completion/completions/netlab
+	$(NETLAB) completions zsh >$(ZSH)/_netlab
+	$(NETLAB) completions fish >$(SHARE)/fish/vendor_completions.d/netlab.fish
+	install -m 644 README.md CHANGELOG.md $(SHARE)/doc/netlab/
+	install -m 644 docs/*.md $(SHARE)/doc/netlab/docs/
+	install -m 644 labs/*.toml $(SHARE)/doc/netlab/examples/
+
+deb: build
+	packaging/deb $(NETLAB) target/debian $(RUN)
 
 # Unprivileged to build, root to run: tests make namespaces, links and daemons of their own.
 test: setup nextest lint

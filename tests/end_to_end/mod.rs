@@ -14,6 +14,7 @@ mod guests;
 mod killed;
 mod local;
 mod missing;
+mod package;
 mod removed;
 mod script;
 mod signals;
