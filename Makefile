@@ -1,4 +1,4 @@
-# make demo    a running lab on two emulated hosts, from nothing
+# make demo    build, then a running lab on two emulated hosts
 # make test    lint, and every test but the long ones
 # make soak    the long tests
 # make lint    format, clippy, shellcheck, licenses; part of `make test`
@@ -7,7 +7,7 @@
 # make install binary, manual pages, completions and example labs below PREFIX, after `make build`
 # make deb     a Debian package in target/debian
 #
-# Works as root, or as a user who may sudo.
+# Works as root, or as a user who may use sudo.
 
 SHELL   := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -23,7 +23,7 @@ BUILD   := gcc make pkg-config libvirt-dev libssl-dev zlib1g-dev
 RUN     := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
            iproute2 iputils-ping nftables dnsmasq-base util-linux procps
 TEST    := busybox-static cpio e2fsprogs socat openssh-server user-mode-linux kmod tcpdump bzip2 gzip xz-utils zstd xorriso \
-           shellcheck
+           shellcheck dpkg-dev
 
 # Runs the tests; without optimization it is built in half the time and runs as fast.
 NEXTEST := 0.9.143
@@ -33,14 +33,14 @@ NEXTEST := 0.9.143
 demo: setup build
 	$(SUDO) $(NETLAB) up $(LAB)
 	$(SUDO) $(NETLAB) verify $(LAB)
-	@printf '\nThe lab is up. What one would type next:\n\n'
+	@printf '\nThe lab is up. Try next:\n\n'
 	@printf '    %s\n' "$(strip $(SUDO) $(NETLAB) status quickstart)" \
 	    "$(strip $(SUDO) $(NETLAB) plan $(LAB))" "$(strip $(SUDO) $(NETLAB) down quickstart)"
 
 build:
 	cargo build --release --locked
 
-# zsh's folder for completions is another one in Debian's packages than below /usr/local.
+# Debian's packages have zsh's completions in another folder than /usr/local.
 SHARE   := $(DESTDIR)$(PREFIX)/share
 ZSH     := $(SHARE)/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
@@ -57,10 +57,10 @@ install:
 	install -m 644 docs/*.md $(SHARE)/doc/netlab/docs/
 	install -m 644 labs/*.toml $(SHARE)/doc/netlab/examples/
 
-deb: build
+deb: setup build
 	packaging/deb $(NETLAB) target/debian $(RUN)
 
-# Unprivileged to build, root to run: tests make namespaces, links and daemons of their own.
+# Built unprivileged, run as root: tests create namespaces, links and daemons of their own.
 test: setup nextest lint
 	./tests/run-all
 
@@ -70,7 +70,7 @@ soak: setup nextest
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
-	shellcheck .ci/run benches/run-all tests/run-all tests/support/build-guest $$(git ls-files '*.sh')
+	shellcheck .ci/run benches/run-all tests/run-all tests/support/build-guest packaging/deb $$(git ls-files '*.sh')
 	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: not checked"; fi
 
 nextest:
@@ -81,8 +81,8 @@ nextest:
 bench: setup build
 	$(SUDO) env NETLAB=$(NETLAB) ./benches/run-all
 
-# One apt-get for what is missing; nothing is asked of the network where nothing is. QEMU's parts must be of one
-# version: where a newer qemu-utils stands in the way of the distribution's QEMU, it is set to the same version.
+# One apt-get for the missing packages; no network access if none is missing. All packages of QEMU must have the same
+# version: where a newer qemu-utils is installed, it is downgraded to the distribution's version.
 setup:
 	@missing=(); for package in $(BUILD) $(RUN) $(TEST); do \
 	  dpkg-query -W -f '$${db:Status-Abbrev}' "$$package" 2>/dev/null | grep -q '^ii' || missing+=("$$package"); done; \

@@ -1,10 +1,10 @@
-//! How long 500 networks on one host take, and 200 to go, against one `ip -batch` of the same lines. In throw-away
-//! network namespaces, so it needs root.
+//! The time to create 500 networks on one host and to delete 200, compared with one `ip -batch` of the same lines. Runs
+//! in temporary network namespaces, so it needs root.
 
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "what a benchmark cannot make ends it, and what it measured is what it says"
+    reason = "a benchmark prints, and a panic is its report"
 )]
 
 use std::collections::BTreeSet;
@@ -18,29 +18,29 @@ use netlab::state::{Link, LinkKind};
 use netlab::transport::cmd::{Cmd, CmdError, Output, Shell};
 use netlab::transport::{LocalShell, NamespaceShell};
 
-/// Networks made.
-const MADE: usize = 500;
-/// Networks there are when all go.
-const GOING: usize = 200;
-/// Rounds of each; the fastest counts, as what disturbs a round only makes it slower.
+/// Networks that are created.
+const CREATED: usize = 500;
+/// Networks that are deleted.
+const DELETED: usize = 200;
+/// Rounds of each; the fastest counts, since other load only makes a round slower.
 const ROUNDS: usize = 2;
-/// Longer than the kernel takes for the links of one namespace, some 17 ms each.
-const CLEARING: Duration = Duration::from_secs(12);
+/// Longer than the kernel takes to delete the links of one namespace, about 17 ms each.
+const CLEANUP: Duration = Duration::from_secs(12);
 
 fn main() {
-    let made = fastest(|| ratio(MADE, |steps, batch| (make(steps), by_hand(&[], batch))));
+    let created = fastest(|| ratio(CREATED, |steps, lines| (create_all(steps), batch(&[], lines))));
     println!(
-        "{MADE} networks made: netlab {:?}, one `ip -batch` {:?}: {:.2}",
-        made.0,
-        made.1,
-        share(made)
+        "{CREATED} networks created: netlab {:?}, one `ip -batch` {:?}: {:.2}",
+        created.0,
+        created.1,
+        share(created)
     );
-    let gone = fastest(|| ratio(GOING, |steps, batch| (unmake(steps), by_hand(batch, &deletions()))));
+    let deleted = fastest(|| ratio(DELETED, |steps, lines| (delete_all(steps), batch(lines, &deletions()))));
     println!(
-        "{GOING} networks gone: netlab {:?}, one `ip -batch` {:?}: {:.2}",
-        gone.0,
-        gone.1,
-        share(gone)
+        "{DELETED} networks deleted: netlab {:?}, one `ip -batch` {:?}: {:.2}",
+        deleted.0,
+        deleted.1,
+        share(deleted)
     );
 }
 
@@ -50,7 +50,7 @@ fn share((ours, theirs): Times) -> f64 {
     ours.as_secs_f64() / theirs.as_secs_f64()
 }
 
-/// The fastest of either, each of its own round.
+/// Returns the fastest time of each side; they may come from different rounds.
 fn fastest(mut round: impl FnMut() -> Times) -> Times {
     let rounds: Vec<Times> = (0..ROUNDS).map(|_| round()).collect();
     let ours = rounds.iter().map(|times| times.0).min().unwrap();
@@ -70,16 +70,16 @@ fn ratio(networks: usize, measure: impl Fn(&[Step], &[String]) -> Times) -> Time
     measure(&steps, &lines)
 }
 
-/// How long netlab takes to make them.
-fn make(steps: &[Step]) -> Duration {
+/// Measures how long netlab takes to create the networks.
+fn create_all(steps: &[Step]) -> Duration {
     let host = Namespace::new();
     let start = Instant::now();
     ip::apply(&host.shell, &lab(), steps).unwrap();
     start.elapsed()
 }
 
-/// How long netlab takes to remove what those steps made.
-fn unmake(steps: &[Step]) -> Duration {
+/// Measures how long netlab takes to delete them.
+fn delete_all(steps: &[Step]) -> Duration {
     let host = Namespace::new();
     ip::apply(&host.shell, &lab(), steps).unwrap();
     let seen = ip::observe(&host.shell, &lab()).unwrap();
@@ -96,21 +96,21 @@ fn unmake(steps: &[Step]) -> Duration {
     start.elapsed()
 }
 
-/// How long one `ip -batch` of `lines` takes on a host on which `before` has been done.
-fn by_hand(before: &[String], lines: &[String]) -> Duration {
+/// Measures how long one `ip -batch` of `lines` takes on a host where `before` was run.
+fn batch(before: &[String], lines: &[String]) -> Duration {
     let host = Namespace::new();
-    let batch = |lines: &[String]| {
+    let run = |lines: &[String]| {
         let lines: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         host.shell.check(&Cmd::new(["ip", "-batch", "-"]).fed(lines)).unwrap();
     };
-    batch(before);
+    run(before);
     let start = Instant::now();
-    batch(lines);
+    run(lines);
     start.elapsed()
 }
 
 fn deletions() -> Vec<String> {
-    (0..GOING).map(|n| format!("link del dev {}", name(n))).collect()
+    (0..DELETED).map(|n| format!("link del dev {}", name(n))).collect()
 }
 
 fn name(n: usize) -> IfName {
@@ -132,7 +132,7 @@ fn lab() -> LabName {
     LabName::new("bench").unwrap()
 }
 
-/// Remembers the lines of `ip -batch`.
+/// Records the lines of `ip -batch`.
 struct Recorder<'a> {
     shell: &'a NamespaceShell,
     lines: Mutex<Vec<String>>,
@@ -146,7 +146,7 @@ impl Shell for Recorder<'_> {
     }
 }
 
-/// A network namespace that ends with this value.
+/// A network namespace, deleted on drop.
 struct Namespace {
     name: String,
     shell: NamespaceShell,
@@ -164,7 +164,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = LocalShell.run(&Cmd::new(["ip", "netns", "del", &self.name]));
-        // The kernel takes it apart later, and all other namespaces wait for that lock: not within what is measured.
-        std::thread::sleep(CLEARING);
+        // The kernel deletes the links later, under a lock that all other namespaces need: outside of what is measured.
+        std::thread::sleep(CLEANUP);
     }
 }

@@ -1,6 +1,6 @@
-//! How long planning takes, and what memory, for a lab of 1,000 guests on 50 networks and 20 hosts.
+//! Time and memory of planning, for a lab of 1,000 guests on 50 networks and 20 hosts.
 
-#![allow(clippy::unwrap_used, reason = "what a benchmark cannot make ends it")]
+#![allow(clippy::unwrap_used, reason = "in a benchmark a panic is the report")]
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -27,7 +27,7 @@ fn main() {
     divan::main();
 }
 
-/// What `netlab plan` computes before the lab is there, once it is loaded.
+/// What `netlab plan` computes for a lab that is loaded and not up.
 #[divan::bench]
 fn desired_and_plan_from_nothing(bencher: Bencher) {
     let topology = topology();
@@ -41,7 +41,7 @@ fn plan_of_a_lab_that_is_up(bencher: Bencher) {
 }
 
 #[divan::bench]
-fn plan_to_take_it_down(bencher: Bencher) {
+fn plan_of_down(bencher: Bencher) {
     let site = desired(&topology(), &BTreeMap::new());
     bencher.bench_local(|| plan(&site, &Site::new()));
 }
@@ -73,7 +73,7 @@ fn bridge(number: u16) -> IfName {
     IfName::new(&format!("br{number}")).unwrap()
 }
 
-/// Every network on every host as a VLAN of one uplink, every guest on two networks.
+/// Returns a lab with every network on every host as a VLAN of one uplink, and every guest on two networks.
 fn topology() -> Topology {
     let image = image();
     let hosts = (0..HOSTS).map(|at| (HostName::new(&format!("host{at}")).unwrap(), host(at)));

@@ -1,14 +1,14 @@
-//! What a far way costs: `up` of the quickstart lab on two machines behind ssh, with a delay on everything that is sent
-//! there and back, and without. The delay is made here, by a relay between netlab and sshd, as not every kernel can
-//! make one on a cable. `NETLAB_DELAY` is in milliseconds and each way (default 25), `RUNS` how often each is measured
-//! (default 3); the fastest counts, as what disturbs a run only makes it slower. Needs root, sshd and libvirt.
+//! The cost of latency: `up` of the quickstart lab on two machines behind ssh, with and without a delay in both
+//! directions. A relay between netlab and sshd makes the delay, since not every kernel has netem. `NETLAB_DELAY` is the
+//! delay per direction in milliseconds (default 25), `RUNS` the number of runs (default 3); the fastest counts, since
+//! other load only makes a run slower. Needs root, sshd and libvirt.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "what a benchmark cannot make ends it, and what it measured is what it says"
+    reason = "a benchmark prints, and a panic is its report"
 )]
 
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -26,13 +26,13 @@ use std::time::{Duration, Instant};
 
 use machines::Machines;
 
-/// The first argument that makes this program the relay.
+/// The first argument that turns this program into the relay.
 const RELAY: &str = "relay";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, word, delay, host, port] = &arguments[..]
-        && word == RELAY
+    if let [_, mode, delay, host, port] = &arguments[..]
+        && mode == RELAY
     {
         let delay = Duration::from_millis(delay.parse().unwrap());
         return relay(delay, &format!("{host}:{port}")).unwrap();
@@ -42,24 +42,22 @@ fn main() {
         return;
     };
     std::fs::write(machines.lab(), quickstart(&machines.name)).unwrap();
-    println!(
-        "quickstart over ssh, in ms: a way of 0 ms, one of {delay} ms there and {delay} ms back, and the difference"
-    );
-    let mut fastest = [[u128::MAX; VERBS.len()]; 2];
+    println!("quickstart over ssh, in ms: no delay, {delay} ms in each direction, and the difference");
+    let mut fastest = [[u128::MAX; COMMANDS.len()]; 2];
     for run in 1..=runs {
         for (fastest, delay) in fastest.iter_mut().zip([0, delay]) {
             let took = round(&machines, delay).map(|took| took.as_millis());
-            println!("run {run}, {delay} ms: {VERBS:?} {took:?}");
+            println!("run {run}, {delay} ms: {COMMANDS:?} {took:?}");
             *fastest = std::array::from_fn(|at| fastest[at].min(took[at]));
         }
     }
-    let [near, far] = fastest;
-    for (at, verb) in VERBS.iter().enumerate() {
+    let [without, with] = fastest;
+    for (at, command) in COMMANDS.iter().enumerate() {
         println!(
-            "{verb:<10} {:>6} {:>6} {:>6}",
-            near[at],
-            far[at],
-            far[at].saturating_sub(near[at])
+            "{command:<10} {:>6} {:>6} {:>6}",
+            without[at],
+            with[at],
+            with[at].saturating_sub(without[at])
         );
     }
 }
@@ -68,9 +66,9 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-const VERBS: [&str; 3] = ["up", "up again", "down"];
+const COMMANDS: [&str; 3] = ["up", "up again", "down"];
 
-/// How long each verb takes over a way with that delay.
+/// Measures each command over connections with that delay in milliseconds.
 fn round(machines: &Machines, delay: u64) -> [Duration; 3] {
     let program = std::env::current_exe().unwrap();
     let proxy = format!("Host *\n  ProxyCommand {} {RELAY} {delay} %h %p\n", program.display());
@@ -84,44 +82,44 @@ fn round(machines: &Machines, delay: u64) -> [Duration; 3] {
     })
 }
 
-/// The lab, with its hosts behind ssh.
+/// Returns the lab with its hosts behind ssh.
 fn quickstart(name: &str) -> String {
     let mut text = include_str!("../labs/quickstart.toml").replace("\"quickstart\"", &format!("\"{name}\""));
     for (host, address) in [("node1", "172.16.99.108/24"), ("node2", "172.16.99.109/24")] {
         let emulated = format!("nics.eth0.address = \"{address}\"");
-        assert!(text.contains(&emulated), "the lab is another one now");
-        let far = format!("connect = \"ssh://root@{}\"\nnics.eth0 = {{}}", machines::address(host));
-        text = text.replace(&emulated, &far);
+        assert!(text.contains(&emulated), "labs/quickstart.toml has changed");
+        let remote = format!("connect = \"ssh://root@{}\"\nnics.eth0 = {{}}", machines::address(host));
+        text = text.replace(&emulated, &remote);
     }
     text
 }
 
-/// Carries bytes between standard input and output and a server, each for so long on its way, however many they are.
+/// Copies bytes between a server and standard input and output, each `delay` later; throughput is not limited.
 fn relay(delay: Duration, server: &str) -> io::Result<()> {
     // The handshake of TCP.
     thread::sleep(delay * 2);
-    let there = TcpStream::connect(server)?;
-    there.set_nodelay(true)?;
-    let back = there.try_clone()?;
+    let socket = TcpStream::connect(server)?;
+    socket.set_nodelay(true)?;
+    let received = socket.try_clone()?;
     let out = thread::spawn({
-        let there = there.try_clone()?;
+        let socket = socket.try_clone()?;
         move || {
-            let _ = carry(delay, io::stdin(), &there);
-            let _ = there.shutdown(std::net::Shutdown::Write);
+            let _ = copy(delay, io::stdin(), &socket);
+            let _ = socket.shutdown(std::net::Shutdown::Write);
         }
     });
-    // Whoever started this sees the end of the connection by the end of the output.
-    let _ = carry(delay, back, io::stdout());
+    // The client sees the end of the connection as the end of the output.
+    let _ = copy(delay, received, io::stdout());
     drop(out);
     Ok(())
 }
 
-fn carry(delay: Duration, mut from: impl Read, mut to: impl Write + Send) -> io::Result<()> {
-    let (sender, under_way) = mpsc::channel::<(Instant, Vec<u8>)>();
-    // Read all the time, so that what was sent first does not hold up what comes behind it.
+fn copy(delay: Duration, mut from: impl Read, mut to: impl Write + Send) -> io::Result<()> {
+    let (sender, pending) = mpsc::channel::<(Instant, Vec<u8>)>();
+    // Read while earlier bytes wait, so that they do not delay later ones.
     thread::scope(|scope| {
         let written = scope.spawn(move || -> io::Result<()> {
-            for (due, bytes) in under_way {
+            for (due, bytes) in pending {
                 thread::sleep(due.saturating_duration_since(Instant::now()));
                 to.write_all(&bytes)?;
                 to.flush()?;
