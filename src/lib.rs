@@ -1,6 +1,6 @@
-//! netlab turns one TOML file into a running lab of virtual machines on one or many libvirt hosts.
+//! netlab turns one TOML file into a running lab of virtual machines on one or more libvirt hosts.
 //!
-//! Everything hangs on one pure function between two values of one type:
+//! Everything depends on one pure function between two values of one type:
 //!
 //! ```text
 //! up       = run(plan(observed, desired))        down   = run(plan(observed, empty))
@@ -8,7 +8,7 @@
 //! rollback = run(plan(observed again, before))
 //! ```
 //!
-//! The way of the data, for `netlab up`:
+//! The data flow of `netlab up`:
 //!
 //! ```text
 //! lab.toml ─parse→ LabFile ─check→ Lab ─allocate→ Topology ─desired→ Site ┐
@@ -16,7 +16,7 @@
 //!                                              guests: console ─configure→ probe ─→ matrix ┘
 //! ```
 //!
-//! | stage | room |
+//! | stage | module |
 //! |---|---|
 //! | parse, check | [`lab`] |
 //! | allocate | [`topology`] |
@@ -27,10 +27,38 @@
 //! | run | [`run`] |
 //! | configure, probe | [`guest`] |
 //! | matrix | [`verify`] |
-//! | the verbs a user types | [`cmd`] |
+//! | the commands a user types | [`cmd`] |
 //!
-//! Imports point left along the line only: `lab`, `topology`, `state` and `plan` know no host, no libvirt, no clock
-//! and no file system (except [`lab::load`]).
+//! The core ([`lab`], [`topology`], [`state`], [`plan`], [`preflight`]) knows no host, no libvirt, no clock and no file
+//! system (except [`lab::load`]); docs/ARCHITECTURE.md has all layers, and a test enforces them. So a plan can be
+//! computed anywhere:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use netlab::folders::Folders;
+//! use netlab::state::{Site, desired};
+//! use netlab::{image, lab, plan, topology};
+//!
+//! let images = image::catalog(&Folders::from_env())?;
+//! let text = r#"
+//!     name = "small"
+//!     [hosts.node1]
+//!     nics.eth0.address = "172.16.99.108/24"
+//!     [networks.service]
+//!     subnet = "10.0.1.0/24"
+//!     uplink = "eth0"
+//!     bridge = "br1"
+//!     [vms.vm1]
+//!     nics = [{ network = "service" }]
+//! "#;
+//! let lab = lab::parse("lab.toml", text, &images.keys().cloned().collect())?;
+//! let desired = desired(&topology::allocate(&lab, &images), &BTreeMap::new());
+//! let plan = plan::plan(&Site::new(), &desired);
+//! let steps: Vec<String> = plan.steps().map(|(host, step)| format!("{host}: {step}")).collect();
+//! assert_eq!(steps.last().unwrap(), "node1: configure vm1 over its console: 10.0.1.1/24");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod atomic_file;
 pub mod cmd;
