@@ -17,6 +17,9 @@ mod machines;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/ssh/sshd.rs"]
 mod sshd;
+#[expect(dead_code, reason = "the tests use more of it")]
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
