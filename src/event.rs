@@ -1,6 +1,9 @@
-//! What happens during a run, for whoever shows it. The executor sends; the printer in [`crate::cmd`] draws.
+//! What happens during a run, sent by the executor to those who subscribed, and the request to stop that goes the
+//! other direction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::lab::HostName;
@@ -20,13 +23,13 @@ pub enum Event {
         /// What.
         step: Step,
     },
-    /// A word about a step under way, e.g. the last line that a booting guest printed.
+    /// The status of a step in progress, e.g. the last line that a booting guest printed.
     Note {
         /// Where.
         host: HostName,
         /// Which step.
         step: Step,
-        /// The word.
+        /// The status.
         text: String,
     },
     /// A step ended.
@@ -47,7 +50,7 @@ pub enum Event {
         /// What it is doing.
         text: String,
     },
-    /// How far something slow is that is counted in bytes.
+    /// The progress of something slow that is counted in bytes.
     Bytes {
         /// What it is about.
         what: String,
@@ -65,17 +68,17 @@ pub enum Event {
     Warning(String),
 }
 
-/// Where events go. Sending never fails: whoever stopped listening does not stop the run.
+/// Where events go. Sending never fails: a subscriber that stopped listening does not stop the run.
 #[derive(Debug, Clone, Default)]
 pub struct Events(Option<std::sync::mpsc::Sender<Event>>);
 
 impl Events {
-    /// Events that go to `sender`.
+    /// Creates events that go to `sender`.
     pub fn to(sender: std::sync::mpsc::Sender<Event>) -> Self {
         Self(Some(sender))
     }
 
-    /// Events that go nowhere.
+    /// Creates events that go nowhere.
     pub fn none() -> Self {
         Self(None)
     }
@@ -85,5 +88,22 @@ impl Events {
         if let Some(sender) = &self.0 {
             let _ = sender.send(event);
         }
+    }
+}
+
+/// A request to stop, shared by those who may make it (a signal handler, another thread) and those who honor it
+/// between two steps. Clones are the same request.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Requests the stop; returns whether it was requested before.
+    pub fn request(&self) -> bool {
+        self.0.swap(true, Ordering::SeqCst)
+    }
+
+    /// Returns whether the stop was requested.
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
     }
 }

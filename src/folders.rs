@@ -1,5 +1,5 @@
-//! Where netlab keeps its files. One value, made once from the environment and passed on: nothing else in netlab
-//! knows a path of its own.
+//! Where netlab keeps its files: one value, created once from the environment and passed on. Nothing else in netlab
+//! chooses a path.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// The folders that the environment asks for.
+    /// Returns the folders that the environment asks for.
     pub fn from_env() -> Self {
         let folder = |key, default: &str| std::env::var_os(key).map_or_else(|| default.into(), PathBuf::from);
         Self {
@@ -25,50 +25,55 @@ impl Folders {
         }
     }
 
-    /// One lab's folder: `journal`, `lock`, `transcripts/`, `hosts/`.
+    /// Returns one lab's folder: `journal`, `netlab.log`, `images.toml`, `transcripts/`, `hosts/`.
     pub fn lab(&self, lab: &LabName) -> PathBuf {
         self.state.join("labs").join(lab.as_str())
     }
 
-    /// What was said on a guest's console.
+    /// Returns the log of the commands that were sent to a lab's hosts.
+    pub fn log(&self, lab: &LabName) -> PathBuf {
+        self.lab(lab).join("netlab.log")
+    }
+
+    /// Returns the transcript of a guest's console.
     pub fn transcript(&self, lab: &LabName, vm: &VmName) -> PathBuf {
         self.lab(lab).join("transcripts").join(format!("{vm}.log"))
     }
 
-    /// The private folders of one emulated host: `run`, `var` and `etc` (seen inside as /run, /var and /etc/libvirt),
-    /// its log `init.log` and what is known of it.
+    /// Returns the folder of one emulated host: `run`, `var` and `etc` (inside it /run, /var and /etc/libvirt) and its
+    /// log `init.log`.
     pub fn machine(&self, lab: &LabName, host: &HostName) -> PathBuf {
         self.lab(lab).join("hosts").join(host.as_str())
     }
 
-    /// The folder of one cached image.
+    /// Returns the folder of one cached image.
     pub fn image(&self, image: &crate::lab::ImageName) -> PathBuf {
         self.images().join(image.as_str())
     }
 
-    /// All cached images.
+    /// Returns the folder of all cached images.
     pub fn images(&self) -> PathBuf {
         self.cache.join("images")
     }
 
-    /// QEMU's capabilities as libvirt probed them once on this machine.
+    /// Returns the folder of QEMU's capabilities, which libvirt probed once on this machine.
     pub fn capabilities(&self) -> PathBuf {
         self.cache.join("capabilities")
     }
 
-    /// The user's template of domains, in the place of the built-in one.
+    /// Returns the user's template of domains, which replaces the built-in one.
     pub fn domain_template(&self) -> PathBuf {
         self.state.join("templates").join("domain.xml")
     }
 
-    /// Makes `folder` and what is above it, for all to enter and read: what libvirt starts guests from must be in reach
-    /// of the user that it runs QEMU as.
+    /// Creates `folder` and its parents, for all users to enter and read: the user that libvirt runs QEMU as must reach
+    /// the images.
     pub fn make_open(folder: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
     }
 
-    /// Makes `folder` and what is above it, for the owner's eyes only where it did not exist.
+    /// Creates `folder` and its parents; those that did not exist are accessible to their owner only.
     pub fn make(folder: &Path) -> std::io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)

@@ -27,6 +27,7 @@
 //! | run | [`run`] |
 //! | configure, probe | [`guest`] |
 //! | matrix | [`verify`] |
+//! | the use cases, for other programs, too | [`ops`] |
 //! | the commands a user types | [`cmd`] |
 //!
 //! The core ([`lab`], [`topology`], [`state`], [`plan`], [`preflight`]) knows no host, no libvirt, no clock and no file
@@ -72,6 +73,7 @@ pub mod lab;
 pub mod libvirt;
 pub mod linux;
 pub mod locked;
+pub mod ops;
 pub mod plan;
 pub mod preflight;
 pub mod run;

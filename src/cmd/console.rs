@@ -1,58 +1,65 @@
-//! `netlab console`: a VM's console for a person.
+//! `netlab console`: connects a person's terminal to a VM's console.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read as _, Write as _};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-use super::error::Failure;
-use super::{Context, sight, signals, vm};
+use super::error::CommandError;
+use super::output::print_error;
+use super::{Context, VmArgs, signals};
+use crate::event::Cancel;
 use crate::guest::vga::{COLUMNS, Chord, Frame, Page, ROWS, Screen, chord, named, with_alt};
 use crate::guest::{Console, ConsoleError};
 use crate::lab::ConsoleKind;
 
 /// Ctrl-], as in telnet and virsh.
 const LEAVE: u8 = 0x1d;
-/// How long one look at either side lasts: less than a person notices.
-const LOOK: Duration = Duration::from_millis(10);
+/// How long one read of either side lasts: less than a person notices.
+const WAIT: Duration = Duration::from_millis(10);
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    vm: vm::Args,
-    /// The screen and the keyboard, whatever the image says.
+    vm: VmArgs,
+    /// Use the screen and the keyboard, whatever the image's console is.
     #[arg(long, conflicts_with = "serial")]
     screen: bool,
-    /// The serial port, whatever the image says.
+    /// Use the serial port, whatever the image's console is.
     #[arg(long)]
     serial: bool,
 }
 
-pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let vm = vm::find(context, &args.vm)?;
+pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let vm = args.vm.find(context)?;
     let kind = match (args.screen, args.serial) {
         (true, _) => ConsoleKind::Vga,
         (_, true) => ConsoleKind::Serial,
         _ => vm.console.as_ref().map(|console| console.kind).unwrap_or_default(),
     };
-    let failed = |error: crate::host::HostError| sight::failed(error.to_string());
-    signals::listen()?;
+    let failed = |error: crate::host::HostError| CommandError::Ops(error.into());
+    let terminal = |whole_screen| {
+        Terminal::raw(whole_screen).map_err(|source| CommandError::Process {
+            doing: "set the terminal to raw mode",
+            source,
+        })
+    };
+    let cancel = &context.env.cancel;
+    signals::listen(cancel.clone())?;
     let ended = match kind {
         ConsoleKind::Serial => {
             let console = vm.host.open_console(&vm.name, kind).map_err(failed)?;
             if !context.quiet {
-                let _ = writeln!(
-                    io::stderr(),
-                    "the console of {}: Ctrl-] leaves, Enter shows a prompt",
+                print_error(&format!(
+                    "console of VM {}: Ctrl-] leaves, Enter shows a prompt",
                     vm.name.vm()
-                );
+                ));
             }
-            let _terminal = Terminal::raw(false).map_err(|error| sight::failed(error.to_string()))?;
-            let ended = serial(console);
-            // What comes next begins a line, also where the guest's prompt stands.
+            let _terminal = terminal(false)?;
+            let ended = serial(console, cancel);
+            // The guest's prompt ends without a newline.
             if ended.is_ok() && io::stdout().is_terminal() {
                 let _ = print(b"\r\n");
             }
@@ -60,21 +67,21 @@ pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
         }
         ConsoleKind::Vga => {
             let screen = vm.host.open_screen(&vm.name).map_err(failed)?;
-            let _terminal = Terminal::raw(true).map_err(|error| sight::failed(error.to_string()))?;
-            vga(screen)
+            let _terminal = terminal(true)?;
+            vga(screen, cancel)
         }
     };
-    ended.map_err(|error| sight::failed(error.to_string()))
+    Ok(ended?)
 }
 
-/// The person's terminal in raw mode; dropped, it is as it was before.
+/// The person's terminal in raw mode; restored when dropped.
 struct Terminal {
     before: Option<Termios>,
     whole_screen: bool,
 }
 
 impl Terminal {
-    /// `whole_screen`: on a screen of its own, which leaves no trace.
+    /// `whole_screen`: use the terminal's alternate screen, which leaves nothing behind.
     fn raw(whole_screen: bool) -> io::Result<Self> {
         let whole_screen = whole_screen && io::stdout().is_terminal();
         let mut before = None;
@@ -110,9 +117,9 @@ fn print(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// What the person typed meanwhile; `None` to leave: Ctrl-], the end of the input, or a signal.
-fn typed(wait: Duration) -> Result<Option<Vec<u8>>, ConsoleError> {
-    if signals::CANCEL.load(Ordering::SeqCst) {
+/// What the person typed within `wait`; `None` to leave: Ctrl-], the end of the input, or a signal.
+fn typed(wait: Duration, cancel: &Cancel) -> Result<Option<Vec<u8>>, ConsoleError> {
+    if cancel.is_requested() {
         return Ok(None);
     }
     let stdin = io::stdin();
@@ -136,29 +143,29 @@ fn typed(wait: Duration) -> Result<Option<Vec<u8>>, ConsoleError> {
     Ok(Some(bytes))
 }
 
-fn serial(mut console: Box<dyn Console>) -> Result<(), ConsoleError> {
-    while let Some(bytes) = typed(LOOK)? {
+fn serial(mut console: Box<dyn Console>, cancel: &Cancel) -> Result<(), ConsoleError> {
+    while let Some(bytes) = typed(WAIT, cancel)? {
         if !bytes.is_empty() {
             console.send(&bytes)?;
         }
-        let shown = console.read(LOOK)?;
+        let shown = console.read(WAIT)?;
         print(&shown).map_err(ConsoleError::failed)?;
     }
     Ok(())
 }
 
-fn vga(mut screen: Box<dyn Screen>) -> Result<(), ConsoleError> {
+fn vga(mut screen: Box<dyn Screen>, cancel: &Cancel) -> Result<(), ConsoleError> {
     let mut drawn = None;
-    while let Some(bytes) = typed(LOOK)? {
+    while let Some(bytes) = typed(WAIT, cancel)? {
         for keys in keys(&bytes) {
             screen.press(&keys)?;
             // A guest fetches no more than 16 of the keyboard's bytes later than they come.
-            std::thread::sleep(LOOK);
+            std::thread::sleep(WAIT);
         }
-        let look = screen.frame()?;
-        if drawn.as_ref() != Some(&look) {
-            print(draw(&look).as_bytes()).map_err(ConsoleError::failed)?;
-            drawn = Some(look);
+        let frame = screen.frame()?;
+        if drawn.as_ref() != Some(&frame) {
+            print(draw(&frame).as_bytes()).map_err(ConsoleError::failed)?;
+            drawn = Some(frame);
         }
     }
     Ok(())
@@ -188,9 +195,9 @@ fn keys(bytes: &[u8]) -> Vec<Vec<u32>> {
     keys
 }
 
-/// The screen in a terminal's words (ECMA-48).
-fn draw(look: &Frame) -> String {
-    let (rows, cursor) = match look {
+/// The screen as control sequences of a terminal (ECMA-48).
+fn draw(frame: &Frame) -> String {
+    let (rows, cursor) = match frame {
         Frame::Text(page) => (page.rows(), Page::cursor(page)),
         Frame::Picture => (
             vec!["The guest shows a picture. `netlab screenshot` saves it; Ctrl-] leaves.".to_owned()],

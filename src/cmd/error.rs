@@ -1,75 +1,183 @@
-//! How a verb fails, and with which exit code.
+//! How a command fails: its message, its `help:` and its exit status.
 
-use super::output::complain;
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
 
-/// Why a verb did not do what was asked.
-#[derive(Debug)]
-pub enum Failure {
-    /// The lab file or the catalog is wrong; shown with the places.
-    Invalid(miette::Report),
-    /// The command line is wrong.
-    Usage(String),
-    /// Something did not work.
-    Failed {
-        /// What.
+use super::output::{harmless, print_error};
+use crate::guest::ConsoleError;
+use crate::ops::OpsError;
+use crate::run::chain;
+
+/// Why a command did not do what was requested.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The use case failed.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    /// The use case was stopped by this signal.
+    #[error("interrupted by signal {signal}")]
+    Interrupted {
+        /// The signal's number.
+        signal: u8,
+        /// What was done until then.
+        #[source]
+        source: OpsError,
+    },
+    /// A check found that the lab is not as described; the report was printed.
+    #[error("{message}")]
+    NotAsDescribed {
+        /// What is not.
         message: String,
         /// What the user can do about it.
         help: Option<String>,
     },
-    /// A signal came: its number, and what the state of things is now.
-    Interrupted(i32, String),
+    /// An image that nothing describes.
+    #[error("no image `{name}` is described: netlab needs to know its machine and its console")]
+    UndescribedImage {
+        /// The image.
+        name: String,
+        /// How to describe it.
+        help: String,
+    },
+    /// An image that is fetched, not built.
+    #[error("image {name} is fetched, not built")]
+    NotBuilt {
+        /// The image.
+        name: String,
+    },
+    /// The console that a person uses failed.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Something of this process failed: its terminal, its signals, its output.
+    #[error("cannot {doing}")]
+    Process {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
 }
 
-impl Failure {
-    /// 2 for wrong input, 1 for what did not work, 128 + signal after an interruption.
-    pub fn exit_code(&self) -> u8 {
+impl CommandError {
+    /// Returns the exit status: 2 for an invalid lab or argument, 128 + signal after an interruption, 1 for the rest.
+    pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Invalid(_) | Self::Usage(_) => 2,
-            Self::Failed { .. } => 1,
-            Self::Interrupted(signal, _) => u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX),
+            Self::Ops(
+                OpsError::LabInvalid(_)
+                | OpsError::ImportInvalid { .. }
+                | OpsError::ImageWithoutEffect { .. }
+                | OpsError::NoSuchHost { .. }
+                | OpsError::ControlCharacters,
+            ) => 2,
+            Self::Interrupted { signal, .. } => signal.saturating_add(128),
+            _ => 1,
         }
     }
 
-    /// Tells the user, on stderr.
-    pub fn report(&self) {
+    /// Returns what the user can do about it.
+    fn help(&self) -> Option<String> {
         match self {
-            Self::Invalid(report) => complain(&format!("{report:?}")),
-            Self::Usage(message) => complain(&format!("error: {message}")),
-            Self::Failed { message, help } => {
-                complain(&format!("error: {message}"));
-                if let Some(help) = help {
-                    complain(&format!("help: {help}"));
-                }
+            Self::Ops(error) | Self::Interrupted { source: error, .. } => error.help(),
+            Self::NotAsDescribed { help, .. } => help.clone(),
+            Self::UndescribedImage { help, .. } => Some(help.clone()),
+            Self::NotBuilt { name } => Some(format!("netlab image pull {name}")),
+            Self::Console(_) | Self::File { .. } | Self::Process { .. } => None,
+        }
+    }
+
+    /// Prints it on stderr.
+    pub fn print(self) {
+        match self {
+            // miette shows every problem with its place in the file.
+            Self::Ops(OpsError::LabInvalid(error)) => print_error(&format!("{:?}", miette::Report::new(*error))),
+            error => print_error(error.text().trim_end()),
+        }
+    }
+
+    /// The message with its causes, each with its help.
+    fn text(&self) -> String {
+        let mut text = format!("error: {}\n", harmless(&chain(self)));
+        let details = match self {
+            Self::Ops(error) => error.details(),
+            _ => Vec::new(),
+        };
+        // Writing to a `String` cannot fail.
+        for detail in details {
+            let _ = writeln!(text, "{}: {}", detail.host, harmless(&detail.message));
+            if let Some(help) = detail.help {
+                let _ = writeln!(text, "  help: {}", harmless(&help));
             }
-            Self::Interrupted(signal, message) => complain(&format!("interrupted by signal {signal}: {message}")),
         }
-    }
-}
-
-/// What went wrong, without the help.
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Invalid(report) => write!(f, "{report}"),
-            Self::Usage(message) | Self::Failed { message, .. } | Self::Interrupted(_, message) => f.write_str(message),
+        if let Some(help) = self.help() {
+            let _ = writeln!(text, "help: {}", harmless(&help));
         }
+        text
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preflight::{Obstacle, Severity};
+
+    fn interrupted(signal: u8) -> CommandError {
+        CommandError::Interrupted {
+            signal,
+            source: OpsError::Interrupted {
+                lab: "demo".parse().unwrap(),
+                done: 3,
+                left: 4,
+            },
+        }
+    }
 
     #[test]
-    fn each_failure_has_its_exit_code() {
-        let failed = Failure::Failed {
-            message: "no".to_owned(),
-            help: None,
+    fn each_error_has_its_exit_status() {
+        assert_eq!(CommandError::Ops(OpsError::ControlCharacters).exit_status(), 2);
+        assert_eq!(
+            CommandError::Ops(OpsError::VmNotRunning { vm: "a".to_owned() }).exit_status(),
+            1
+        );
+        assert_eq!(interrupted(2).exit_status(), 130);
+        assert_eq!(interrupted(15).exit_status(), 143);
+    }
+
+    #[test]
+    fn each_cause_is_printed_with_its_own_help() {
+        let obstacle = |host: &str, help: &str| Obstacle {
+            severity: Severity::Error,
+            host: host.parse().unwrap(),
+            what: "program `nft` is missing".to_owned(),
+            help: help.to_owned(),
         };
-        assert_eq!(Failure::Invalid(miette::miette!("no")).exit_code(), 2);
-        assert_eq!(Failure::Usage("no".to_owned()).exit_code(), 2);
-        assert_eq!(failed.exit_code(), 1);
-        assert_eq!(Failure::Interrupted(2, "no".to_owned()).exit_code(), 130);
-        assert_eq!(Failure::Interrupted(15, "no".to_owned()).exit_code(), 143);
+        let error = OpsError::PreflightFailed(vec![obstacle("a", "apt-get install nftables"), obstacle("b", "")]);
+        assert_eq!(
+            CommandError::Ops(error).text(),
+            "error: preflight failed: 2 errors; nothing was changed\n\
+             a: program `nft` is missing\n  help: apt-get install nftables\n\
+             b: program `nft` is missing\n"
+        );
+    }
+
+    #[test]
+    fn an_interruption_names_the_signal_and_how_to_continue() {
+        assert_eq!(
+            interrupted(2).text(),
+            "error: interrupted by signal 2: stopped between steps: 3 done, 4 not begun\n\
+             help: `netlab up` continues, `netlab down demo` removes everything\n"
+        );
     }
 }

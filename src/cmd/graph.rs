@@ -1,20 +1,18 @@
 //! `netlab graph`: the lab as a picture.
 
-use std::path::PathBuf;
-
-use super::error::Failure;
-use super::{Context, sight};
+use super::error::CommandError;
+use super::{Context, LabFile};
+use crate::ops::LoadOptions;
 use crate::topology::graph;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab file.
-    #[arg(default_value = "lab.toml")]
-    file: PathBuf,
+    #[command(flatten)]
+    file: LabFile,
 }
 
-pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let (topology, _) = sight::load(&context.folders, &args.file, None)?;
-    let text = graph(&topology);
+pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let loaded = context.load(&args.file.file, &LoadOptions::default())?;
+    let text = graph(&loaded.topology);
     context.answer(&text, &text)
 }

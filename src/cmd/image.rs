@@ -1,40 +1,39 @@
-//! `netlab image`: what guests are made of.
+//! `netlab image`: lists, fetches, imports, builds and removes images.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::error::Failure;
+use super::Context;
+use super::error::CommandError;
 use super::output::table;
 use super::progress::Progress;
-use super::sight::{Entries, failed};
-use super::{Context, sight};
 use crate::event::Events;
 use crate::image::{self, Built, ImageError, Options};
 use crate::lab::{DigestKind, ImageEntry, ImageName, ImageSource};
-use crate::run::chain;
+use crate::ops::{self, Entries, OpsError};
 
 #[derive(clap::Subcommand)]
 pub enum Verb {
     /// List the images that a lab can name.
     List {
-        /// A lab file: its own images, too.
+        /// A lab file, whose own images are listed, too.
         #[arg(long)]
         lab: Option<PathBuf>,
     },
-    /// Fetch or make an image now, instead of at its first use.
+    /// Fetch or build an image now, instead of at its first use.
     Pull {
         /// Its name.
         name: ImageName,
         /// The lab file that describes it, if it is not in the catalog.
         #[arg(long)]
         lab: Option<PathBuf>,
-        /// Take it even if it has no checksum, as the server sends it.
+        /// Accept it even if it has no checksum, as the server sends it.
         #[arg(long)]
         allow_unverified: bool,
     },
-    /// Take an image from a file of this machine, as its mirrors have it or unpacked.
+    /// Import an image from a file of this machine, as its mirrors have it or unpacked.
     Import {
         /// The file.
         file: PathBuf,
@@ -43,7 +42,7 @@ pub enum Verb {
         /// The lab file that describes it, if it is not in the catalog.
         #[arg(long)]
         lab: Option<PathBuf>,
-        /// Take it even if it has no checksum.
+        /// Accept it even if it has no checksum.
         #[arg(long)]
         allow_unverified: bool,
     },
@@ -55,7 +54,7 @@ pub enum Verb {
         #[arg(long)]
         lab: Option<PathBuf>,
     },
-    /// Make an image that is built on this machine.
+    /// Build an image on this machine.
     Build {
         /// Its name.
         #[arg(default_value = "mini")]
@@ -82,19 +81,20 @@ struct Answer {
     built: Built,
 }
 
-pub fn run(context: &Context, verb: &Verb) -> Result<(), Failure> {
+pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
+    let known = |lab: &Option<PathBuf>| ops::load_images(&context.env, lab.as_deref());
     match verb {
-        Verb::List { lab } => list(context, &known(lab.as_deref())?),
+        Verb::List { lab } => list(context, &known(lab)?),
         Verb::Pull {
             name,
             lab,
             allow_unverified,
         } => {
-            let entries = known(lab.as_deref())?;
+            let entries = known(lab)?;
             let entry = one(name, &entries)?;
             let options = options(*allow_unverified);
             get(context, name, entry, |events| {
-                image::obtain(name, entry, &context.folders, &options, events)
+                image::obtain(name, entry, &context.env.folders, &options, events)
             })
         }
         Verb::Import {
@@ -103,55 +103,36 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), Failure> {
             lab,
             allow_unverified,
         } => {
-            let entries = known(lab.as_deref())?;
+            let entries = known(lab)?;
             let entry = entries.get(name).ok_or_else(|| undescribed(file, name))?;
             let options = options(*allow_unverified);
             get(context, name, entry, |events| {
-                image::import(file, name, entry, &context.folders, &options, events)
+                image::import(file, name, entry, &context.env.folders, &options, events)
             })
         }
         Verb::Rm { name, lab } => {
-            let entries = known(lab.as_deref())?;
+            let entries = known(lab)?;
             let entry = one(name, &entries)?;
-            let was = image::forget(name, entry, &context.folders).map_err(|error| image_failure(&error))?;
+            let was = image::forget(name, entry, &context.env.folders).map_err(OpsError::from)?;
             let said = if was { "removed" } else { "not in the cache" };
             context.answer(&format!("image {name}: {said}\n"), &was)
         }
         Verb::Build { name } => {
-            let entries = known(None)?;
+            let entries = known(&None)?;
             let entry = one(name, &entries)?;
             if !matches!(entry.source, ImageSource::Recipe { .. }) {
-                return Err(Failure::Failed {
-                    message: format!("image {name} is fetched, not built"),
-                    help: Some(format!("netlab image pull {name}")),
-                });
+                return Err(CommandError::NotBuilt { name: name.to_string() });
             }
             get(context, name, entry, |events| {
-                image::obtain(name, entry, &context.folders, &Options::default(), events)
+                image::obtain(name, entry, &context.env.folders, &Options::default(), events)
             })
         }
     }
 }
 
-/// The catalog, and the images of a lab.
-fn known(lab: Option<&Path>) -> Result<Entries, Failure> {
-    match lab {
-        Some(file) => Ok(sight::load_lab(file, None)?.1),
-        None => image::entries().map_err(|error| image_failure(&error)),
-    }
-}
-
-fn one<'a>(name: &ImageName, entries: &'a Entries) -> Result<&'a ImageEntry, Failure> {
-    entries
-        .get(name)
-        .ok_or_else(|| image_failure(&image::unknown(name, entries)))
-}
-
-fn image_failure(error: &ImageError) -> Failure {
-    Failure::Failed {
-        message: chain(error),
-        help: Some(error.help().to_owned()),
-    }
+fn one<'a>(name: &ImageName, entries: &'a Entries) -> Result<&'a ImageEntry, CommandError> {
+    let entry = entries.get(name);
+    entry.ok_or_else(|| OpsError::from(image::unknown(name, entries)).into())
 }
 
 fn options(allow_unverified: bool) -> Options {
@@ -161,16 +142,22 @@ fn options(allow_unverified: bool) -> Options {
     }
 }
 
-/// What to write so that a file can be used under a name that nothing describes.
-fn undescribed(file: &Path, name: &ImageName) -> Failure {
+/// The error for a file that is imported under a name that nothing describes: its help is the description.
+fn undescribed(file: &Path, name: &ImageName) -> CommandError {
     let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let sum = match image::digest::of_file(DigestKind::Sha256, &path) {
         Ok(sum) => sum,
-        Err(error) => return failed(format!("{}: {error}", path.display())),
+        Err(source) => {
+            return CommandError::File {
+                doing: "read",
+                path,
+                source,
+            };
+        }
     };
-    Failure::Failed {
-        message: format!("nothing describes an image `{name}`: netlab must know its machine and its console"),
-        help: Some(format!(
+    CommandError::UndescribedImage {
+        name: name.to_string(),
+        help: format!(
             "describe it in a lab file and add `--lab FILE`, e.g.\n[images.{}]\nmirrors = [{:?}]\nsha256 = \"{}\"\n\
              format = \"raw\"  # or qcow2\nconsole = {{ prompt = \"# \" }}",
             if name.as_str().contains('.') {
@@ -180,7 +167,7 @@ fn undescribed(file: &Path, name: &ImageName) -> Failure {
             },
             path.display().to_string(),
             sum.hex()
-        )),
+        ),
     }
 }
 
@@ -189,13 +176,13 @@ fn get(
     name: &ImageName,
     entry: &ImageEntry,
     get: impl FnOnce(&Events) -> Result<Built, ImageError>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let (events, progress) = Progress::start(context.quiet);
-    let built = get(&events).map_err(|error| image_failure(&error));
+    let built = get(&events);
     drop(events);
     progress.finish();
-    let built = built?;
-    let folder = image::folder(name, entry, &context.folders);
+    let built = built.map_err(OpsError::from)?;
+    let folder = image::folder(name, entry, &context.env.folders);
     let mut text = format!("{}\n", folder.display());
     if let Some(sum) = &built.sha256 {
         let _ = writeln!(text, "sha256 = \"{sum}\"");
@@ -204,9 +191,9 @@ fn get(
     context.answer(&text, &Answer { image, folder, built })
 }
 
-fn list(context: &Context, entries: &Entries) -> Result<(), Failure> {
+fn list(context: &Context, entries: &Entries) -> Result<(), CommandError> {
     let row = |(name, entry): (&ImageName, &ImageEntry)| {
-        let built = image::built(name, entry, &context.folders);
+        let built = image::built(name, entry, &context.env.folders);
         Row {
             image: name.to_string(),
             state: if built.is_some() { "here" } else { "-" },

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::error::Failure;
-use super::{Context, sight};
+use super::Context;
+use super::error::CommandError;
 use crate::lab::{self, LabName};
+use crate::ops::OpsError;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,9 +16,15 @@ pub struct Args {
     name: LabName,
 }
 
-pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let file = args.file.display();
-    let text = std::fs::read_to_string(&args.file).map_err(|error| sight::failed(format!("{file}: {error}")))?;
-    let text = lab::import(&args.name, &text).map_err(|error| Failure::Usage(format!("{file}: {error}")))?;
+pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let text = std::fs::read_to_string(&args.file).map_err(|source| CommandError::File {
+        doing: "read",
+        path: args.file.clone(),
+        source,
+    })?;
+    let text = lab::import(&args.name, &text).map_err(|source| OpsError::ImportInvalid {
+        file: args.file.clone(),
+        source,
+    })?;
     context.answer(&text, &text)
 }

@@ -1,81 +1,91 @@
-//! One file per verb; the only place that prints. stdout carries the answer, stderr the progress.
+//! The command line, one file per command: turns arguments into options of [`ops`], and reports into text or JSON.
+//! The only place that prints: stdout carries the answer, stderr the progress.
 
 mod console;
 mod doctor;
 mod down;
-pub mod error;
+mod error;
 mod exec;
 mod graph;
 mod image;
 mod import;
-pub mod output;
+mod manual;
+mod output;
 mod plan;
-pub mod progress;
+mod progress;
 mod screenshot;
 mod script;
-mod sight;
 mod signals;
 mod status;
+mod trace;
 mod up;
 mod verify;
-mod vm;
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::emulated;
 use crate::folders::Folders;
 use crate::lab::{HostName, LabName};
-use error::Failure;
+use crate::ops::{self, Env, LoadOptions, Loaded};
+use error::CommandError;
+use output::print_error;
 
 /// One TOML file becomes a running lab of virtual machines on one or many libvirt hosts.
 ///
 /// Exit status: 0 as described; 1 drift, failed probe or failed run; 2 wrong usage or invalid lab; 130 or 143 when
 /// stopped by a signal.
+///
+/// Environment: NETLAB_STATE_DIR (default /var/lib/netlab) and NETLAB_CACHE_DIR (default /var/cache/netlab) are the
+/// folders of labs and images; NETLAB_LOG=debug records every command sent to a host in the lab's folder.
 #[derive(Parser)]
 #[command(name = "netlab", version)]
 struct Cli {
     /// Print the answer as JSON.
     #[arg(long, global = true)]
     json: bool,
-    /// No progress on stderr; errors and warnings only.
+    /// Print no progress on stderr, only errors and warnings.
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Print on stderr every command sent to a host, with its status and duration, and every libvirt call; twice:
+    /// every round trip, too.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum Command {
     /// Bring a lab up, or do what is missing.
     Up(up::Args),
-    /// Prove by ping who reaches whom.
+    /// Check by ping who reaches whom.
     Verify(verify::Args),
-    /// Take a lab away: every host as it was.
+    /// Take a lab down and restore every host.
     Down(down::Args),
-    /// Look at a lab's hosts: what is as it must be, and what mends the rest.
+    /// Check the hosts of a lab and print fixes.
     Doctor(doctor::Args),
-    /// Show what `up` would do, a line a step.
+    /// Print what `up` would do, one line per step.
     Plan(plan::Args),
-    /// Show hosts, networks and VMs of a lab; without a lab, the labs there are.
+    /// Print hosts, networks, VMs and the last run of a lab; without a lab, list all labs.
     Status(status::Args),
-    /// Print the lab as a picture in Graphviz's language: `netlab graph lab.toml | dot -Tsvg > lab.svg`.
+    /// Print the lab as a graph in Graphviz's language: `netlab graph lab.toml | dot -Tsvg > lab.svg`.
     Graph(graph::Args),
-    /// Print what `up` does on one host as a shell script: to read, and to run by hand.
+    /// Print what `up` does on one host as a shell script, to read or to run by hand.
     Script(script::Args),
-    /// Write a lab file that builds the networks of a nova.conf.
+    /// Convert a nova.conf to a lab file that builds the same networks.
     Import(import::Args),
-    /// Give a person a VM's console; Ctrl-] leaves.
+    /// Open a VM's console; Ctrl-] leaves it.
     Console(console::Args),
-    /// Run a command in a VM; its output and exit status are handed on (124: too late, 125: netlab failed).
+    /// Run a command in a VM; returns its output and exit status (124: timeout, 125: netlab failed).
     Exec(exec::Args),
     /// Save a picture of a VM's screen.
     Screenshot(screenshot::Args),
-    /// Guest images.
+    /// List, fetch, build and remove guest images.
     #[command(subcommand)]
     Image(image::Verb),
     /// Print a completion script for a shell.
@@ -83,8 +93,12 @@ enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page, or write one page per command.
+    Man {
+        /// Write the pages of all commands into this folder, which is created if it does not exist.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
     /// PID 1 of an emulated host.
     #[command(hide = true)]
     HostInit {
@@ -99,91 +113,148 @@ enum Verb {
     },
 }
 
-/// What every verb has at hand.
+/// The lab file as an argument.
+#[derive(clap::Args)]
+// A part of other `Args`, whose group has that name already.
+#[group(skip)]
+struct LabFile {
+    /// The lab file.
+    #[arg(default_value = "lab.toml")]
+    file: PathBuf,
+}
+
+/// A VM as two arguments.
+#[derive(clap::Args)]
+#[group(skip)]
+struct VmArgs {
+    /// The lab's name, or its file.
+    lab: String,
+    /// The VM's name.
+    vm: String,
+}
+
+impl VmArgs {
+    fn find(&self, context: &Context) -> Result<ops::Vm, CommandError> {
+        trace::record_in(&context.env.folders, &ops::lab_name(&self.lab)?);
+        Ok(ops::find_vm(&context.env, &self.lab, &self.vm)?)
+    }
+}
+
+/// What every command needs.
 struct Context {
-    folders: Folders,
+    env: Env,
     json: bool,
     quiet: bool,
 }
 
 impl Context {
-    /// Prints the answer: `text` for people, or `value` as JSON.
-    fn answer(&self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
-        let written = if self.json {
-            let json = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed {
-                message: error.to_string(),
-                help: None,
-            })?;
-            writeln!(std::io::stdout(), "{json}")
-        } else {
-            write!(std::io::stdout(), "{text}")
-        };
-        match written {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed {
-                message: format!("cannot write the answer: {error}"),
-                help: None,
-            }),
-            _ => Ok(()),
+    /// Loads a lab file and prints its warnings; from now on the lab's log is written.
+    fn load(&self, file: &Path, options: &LoadOptions) -> Result<Loaded, CommandError> {
+        let loaded = ops::load(&self.env, file, options)?;
+        for warning in loaded.warnings() {
+            let help = warning.help.iter().map(|help| format!("\n  help: {help}"));
+            let help = help.collect::<String>();
+            print_error(&format!("warning: {}: {warning}{help}", file.display()));
         }
+        trace::record_in(&self.env.folders, &loaded.topology.lab);
+        Ok(loaded)
+    }
+
+    /// Prints the answer: `text` for people, or `value` as JSON.
+    fn answer(&self, text: &str, value: &impl Serialize) -> Result<(), CommandError> {
+        if !self.json {
+            return print(text.as_bytes());
+        }
+        let json = serde_json::to_string_pretty(value).map_err(|error| CommandError::Process {
+            doing: "write JSON",
+            source: error.into(),
+        })?;
+        print(format!("{json}\n").as_bytes())
     }
 }
 
-/// Reads the arguments, runs the verb, gives the exit status.
+/// Prints on stdout. That a reader has closed its end of a pipe is no error.
+fn print(bytes: &[u8]) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(CommandError::Process {
+            doing: "write the answer",
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the arguments, runs the command and returns the exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let context = Context {
-        folders: Folders::from_env(),
-        json: cli.json,
-        quiet: cli.quiet || cli.json,
-    };
-    let done = match cli.verb {
-        Verb::Up(args) => up::run(&context, &args),
-        Verb::Verify(args) => verify::run(&context, &args),
-        Verb::Down(args) => down::run(&context, &args),
-        Verb::Doctor(args) => doctor::run(&context, &args),
-        Verb::Plan(args) => plan::run(&context, &args),
-        Verb::Status(args) => status::run(&context, &args),
-        Verb::Graph(args) => graph::run(&context, &args),
-        Verb::Script(args) => script::run(&context, &args),
-        Verb::Import(args) => import::run(&context, &args),
-        Verb::Console(args) => console::run(&context, &args),
-        Verb::Exec(args) => return exec::main(&context, &args),
-        Verb::Screenshot(args) => screenshot::run(&context, &args),
-        Verb::Image(verb) => image::run(&context, &verb),
-        Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "netlab", &mut std::io::stdout());
-            Ok(())
-        }
-        Verb::Man => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map_err(|error| Failure::Failed {
-                message: error.to_string(),
-                help: None,
-            }),
-        Verb::HostInit {
-            lab,
-            host,
-            state,
-            cache,
-        } => {
-            return emulated::init_main(&Folders { state, cache }, &lab, &host);
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.report();
-            ExitCode::from(failure.exit_code())
-        }
+    let Cli {
+        json,
+        quiet,
+        verbose,
+        command,
+    } = Cli::parse();
+    if let Command::HostInit {
+        lab,
+        host,
+        state,
+        cache,
+    } = command
+    {
+        return emulated::init_main(&Folders { state, cache }, &lab, &host);
+    }
+    trace::start(verbose);
+    let done = context(json, quiet).and_then(|mut context| match command {
+        Command::Exec(args) => Ok(exec::main(&context, &args)),
+        command => run(&mut context, command).map(|()| ExitCode::SUCCESS),
+    });
+    done.unwrap_or_else(|error| {
+        let status = error.exit_status();
+        error.print();
+        ExitCode::from(status)
+    })
+}
+
+fn context(json: bool, quiet: bool) -> Result<Context, CommandError> {
+    let program = std::env::current_exe().map_err(|source| CommandError::Process {
+        doing: "find netlab's own program",
+        source,
+    })?;
+    Ok(Context {
+        env: Env::new(Folders::from_env(), program),
+        json,
+        quiet: quiet || json,
+    })
+}
+
+fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Up(args) => up::run(context, &args),
+        Command::Verify(args) => verify::run(context, &args),
+        Command::Down(args) => down::run(context, &args),
+        Command::Doctor(args) => doctor::run(context, &args),
+        Command::Plan(args) => plan::run(context, &args),
+        Command::Status(args) => status::run(context, &args),
+        Command::Graph(args) => graph::run(context, &args),
+        Command::Script(args) => script::run(context, &args),
+        Command::Import(args) => import::run(context, &args),
+        Command::Console(args) => console::run(context, &args),
+        Command::Screenshot(args) => screenshot::run(context, &args),
+        Command::Image(verb) => image::run(context, &verb),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::pages(dir.as_deref()),
+        // Run by `main` itself.
+        Command::Exec(_) | Command::HostInit { .. } => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
-    fn every_verbs_arguments_are_consistent() {
+    fn the_arguments_of_every_command_are_consistent() {
         Cli::command().debug_assert();
     }
 }

@@ -1,8 +1,19 @@
-//! Text for people: aligned columns, and lines on stderr that a closed pipe does not turn into a panic.
+//! Text for people: aligned columns, and text on stderr that neither breaks progress bars nor panics on a closed pipe.
 
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 
-/// Columns aligned to the left, two spaces between, no blanks at a line's end. Rows may differ in length.
+use indicatif::MultiProgress;
+
+/// The bars on the terminal, while there are any.
+static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
+
+/// From now on, text on stderr goes above `bars`; `None`: there are no bars any more.
+pub fn set_bars(bars: Option<MultiProgress>) {
+    *BARS.lock().unwrap_or_else(PoisonError::into_inner) = bars;
+}
+
+/// Returns columns aligned to the left, two spaces between, no blanks at a line's end. Rows may differ in length.
 pub fn table(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
@@ -20,7 +31,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// Rows whose first one is the head, without the columns that have nothing below it.
+/// Returns rows, whose first one is the head, without the columns that are empty below it.
 pub fn without_empty_columns(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     let full = |at: usize| {
         rows.iter()
@@ -38,17 +49,26 @@ pub fn without_empty_columns(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     rows.into_iter().map(|row| kept(row).collect()).collect()
 }
 
-/// One line on stderr.
-pub(crate) fn complain(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// Prints text and a line end on stderr, above the progress bars.
+pub(crate) fn print_error(text: &str) {
+    write_error(&format!("{text}\n"));
 }
 
-/// Text from a guest or a tool as one harmless line: no escape sequence gets to the terminal.
+/// Writes text on stderr, above the progress bars. A closed pipe is ignored.
+pub(crate) fn write_error(text: &str) {
+    let write = || _ = std::io::stderr().lock().write_all(text.as_bytes());
+    match &*BARS.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(bars) => bars.suspend(write),
+        None => write(),
+    }
+}
+
+/// Returns text from a guest or a tool as one line without control characters.
 pub(crate) fn one_line(text: &str) -> String {
     text.replace(char::is_control, " ").trim().to_owned()
 }
 
-/// The same for text that may have several lines, e.g. a guest's last screen.
+/// Returns text that may have several lines, e.g. a guest's last screen, without control characters.
 pub(crate) fn harmless(text: &str) -> String {
     text.lines()
         .map(|line| line.replace(char::is_control, " "))
@@ -72,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_with_nothing_but_a_head_is_left_out() {
+    fn a_column_that_is_empty_below_its_head_is_left_out() {
         let rows = [["A", "B", "C"], ["1", "", "3"], ["4", "", ""]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&without_empty_columns(rows.to_vec())), "A  C\n1  3\n4\n");
     }
@@ -84,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_do_not_get_through() {
+    fn escape_sequences_are_removed() {
         assert_eq!(one_line("\x1b[2Jlogin:\r\n"), "[2Jlogin:");
         assert_eq!(harmless("a\x1b[2J\r\nb\n"), "a [2J\nb");
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::{complain, harmless, one_line, table};
+use super::output::{harmless, one_line, print_error, set_bars, table};
 use crate::event::{Event, Events};
 use crate::lab::HostName;
 use crate::plan::{Stage, Step};
@@ -19,7 +19,7 @@ use crate::plan::{Stage, Step};
 const LINES: usize = 10;
 /// Slowest steps kept.
 const SLOWEST: usize = 5;
-/// How long the thread sleeps before it looks whether it is to stop.
+/// How long the thread sleeps before it checks whether it must stop.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The thread that shows events. Dropped without [`Progress::finish`] it stops as well, its bars cleared.
@@ -34,13 +34,13 @@ impl Progress {
     pub fn start(quiet: bool) -> (Events, Self) {
         let (sender, receiver) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let look = match (quiet, std::io::stderr().is_terminal()) {
+        let shape = match (quiet, std::io::stderr().is_terminal()) {
             (true, _) => Shape::Quiet,
             (false, true) => Shape::Bars(Box::new(Bars::new())),
             (false, false) => Shape::Lines(Lines::default()),
         };
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || Shower::new(look).run(&receiver, &stopped));
+        let thread = std::thread::spawn(move || Shower::new(shape).run(&receiver, &stopped));
         let progress = Self {
             stop,
             thread: Some(thread),
@@ -48,7 +48,7 @@ impl Progress {
         (Events::to(sender), progress)
     }
 
-    /// Shows what was sent so far, clears the bars and tells where the time went. Senders may still be around.
+    /// Shows what was sent so far, clears the bars and returns where the time went. Senders may still exist.
     pub fn finish(mut self) -> Timings {
         self.join()
     }
@@ -97,14 +97,14 @@ impl Timings {
     }
 }
 
-/// A stage's name for a user.
+/// Returns a stage's name for a user.
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::RemoveGuests => "remove guests",
         Stage::RemoveVolumes => "remove volumes",
         Stage::RemoveNetwork => "remove network",
-        Stage::RemoveMachines => "remove rig",
-        Stage::Machines => "rig",
+        Stage::RemoveMachines => "remove emulated machines",
+        Stage::Machines => "emulated machines",
         Stage::Network => "network",
         Stage::Volumes => "volumes",
         Stage::Define => "define",
@@ -112,7 +112,7 @@ fn stage_name(stage: Stage) -> &'static str {
     }
 }
 
-/// A time as a user reads it.
+/// Returns a time as a user reads it.
 fn span(took: Duration) -> String {
     if took < Duration::from_secs(1) {
         format!("{} ms", took.as_millis())
@@ -130,15 +130,15 @@ enum Shape {
 
 /// What the thread does.
 struct Shower {
-    look: Shape,
+    shape: Shape,
     timings: Timings,
     stage: Option<(Stage, Instant)>,
 }
 
 impl Shower {
-    fn new(look: Shape) -> Self {
+    fn new(shape: Shape) -> Self {
         Self {
-            look,
+            shape,
             timings: Timings::default(),
             stage: None,
         }
@@ -156,10 +156,13 @@ impl Shower {
             }
         }
         self.close_stage();
-        match &mut self.look {
+        match &mut self.shape {
             Shape::Quiet => {}
-            Shape::Lines(lines) => lines.flush().iter().for_each(|line| complain(line)),
-            Shape::Bars(bars) => bars.clear(),
+            Shape::Lines(lines) => lines.flush().iter().for_each(|line| print_error(line)),
+            Shape::Bars(bars) => {
+                bars.clear();
+                set_bars(None);
+            }
         }
         self.timings
     }
@@ -179,15 +182,15 @@ impl Shower {
             Event::Ended { host, step, took, .. } => self.timings.step(host, step, *took),
             _ => {}
         }
-        match &mut self.look {
-            Shape::Quiet => lasting(event).iter().for_each(|line| complain(line)),
-            Shape::Lines(lines) => lines.show(event).iter().for_each(|line| complain(line)),
+        match &mut self.shape {
+            Shape::Quiet => lasting(event).iter().for_each(|line| print_error(line)),
+            Shape::Lines(lines) => lines.show(event).iter().for_each(|line| print_error(line)),
             Shape::Bars(bars) => bars.show(event),
         }
     }
 }
 
-/// The line that a user sees however events are shown: warnings and failures.
+/// Returns the text that a user sees in every shape: warnings and failures.
 fn lasting(event: &Event) -> Option<String> {
     match event {
         Event::Warning(text) => Some(format!("warning: {}", harmless(text))),
@@ -239,7 +242,7 @@ impl Lines {
         }
     }
 
-    /// Lines for what was only counted.
+    /// Returns lines for what was only counted.
     fn flush(&mut self) -> Vec<String> {
         let ended = std::mem::take(&mut self.ended);
         let over = ended.into_iter().filter(|(_, count)| *count > LINES);
@@ -258,8 +261,10 @@ struct Bars {
 
 impl Bars {
     fn new() -> Self {
+        let all = MultiProgress::new();
+        set_bars(Some(all.clone()));
         Self {
-            all: MultiProgress::new(),
+            all,
             hosts: BTreeMap::new(),
             spinners: HashMap::new(),
         }
@@ -307,7 +312,7 @@ impl Bars {
 
     fn show(&mut self, event: &Event) {
         if let Some(line) = lasting(event) {
-            let _ = self.all.println(line);
+            print_error(&line);
         }
         match event {
             Event::Planned(steps) => {
@@ -347,7 +352,7 @@ impl Bars {
     }
 }
 
-/// The guest that has a spinner while the step runs.
+/// Returns the guest that has a spinner while the step runs.
 fn guest(step: &Step) -> Option<String> {
     match step {
         Step::StartDomain(name) | Step::ConfigureGuest(name, _) => Some(name.vm().to_string()),
@@ -355,12 +360,12 @@ fn guest(step: &Step) -> Option<String> {
     }
 }
 
-/// A step's spinner.
+/// Returns the key of a step's spinner.
 fn key(host: &HostName, step: &Step) -> String {
     format!("{host}: {step}")
 }
 
-/// A style; the default where the template is wrong, for a bar is no reason to fail.
+/// Returns a style; the default where the template is wrong, because a bar is no reason to fail.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

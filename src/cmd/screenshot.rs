@@ -1,17 +1,18 @@
-//! `netlab screenshot`: a picture of a VM's screen.
+//! `netlab screenshot`: saves a picture of a VM's screen.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::error::Failure;
-use super::{Context, sight, vm};
+use super::error::CommandError;
+use super::{Context, VmArgs};
+use crate::ops::OpsError;
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    vm: vm::Args,
+    vm: VmArgs,
     /// The file to write, in PNG format; `-` is standard output.
     out: PathBuf,
 }
@@ -22,13 +23,14 @@ struct Answer {
     bytes: usize,
 }
 
-pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let vm = vm::find(context, &args.vm)?;
-    let png = vm
-        .host
-        .screenshot(&vm.name)
-        .map_err(|error| sight::failed(error.to_string()))?;
-    let failed = |error: std::io::Error| sight::failed(format!("cannot write {}: {error}", args.out.display()));
+pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let vm = args.vm.find(context)?;
+    let png = vm.host.screenshot(&vm.name).map_err(OpsError::from)?;
+    let failed = |source| CommandError::File {
+        doing: "write",
+        path: args.out.clone(),
+        source,
+    };
     if args.out.as_os_str() == "-" {
         return std::io::stdout().write_all(&png).map_err(failed);
     }

@@ -1,21 +1,21 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop between steps, the second ends netlab at once (the journal
-//! makes that safe, too).
+//! Ctrl-C and SIGTERM: the first requests that the run stops between steps, the second ends netlab at once (the
+//! journal makes that safe, too).
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::error::Failure;
+use super::error::CommandError;
+use crate::event::Cancel;
+use crate::ops::OpsError;
 
-/// Set by the first signal.
-pub static CANCEL: AtomicBool = AtomicBool::new(false);
-static SIGNAL: AtomicI32 = AtomicI32::new(0);
+static SIGNAL: AtomicU8 = AtomicU8::new(0);
 
-/// Listens from now on, in a thread of its own.
-pub fn listen() -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Failed {
-        message: format!("cannot listen for signals: {error}"),
-        help: None,
+/// Has both signals request `cancel` from now on, in a thread of its own.
+pub fn listen(cancel: Cancel) -> Result<(), CommandError> {
+    let failed = |source: std::io::Error| CommandError::Process {
+        doing: "handle signals",
+        source,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -32,23 +32,20 @@ pub fn listen() -> Result<(), Failure> {
         runtime.block_on(async move {
             loop {
                 let number = tokio::select! { _ = int.recv() => 2, _ = term.recv() => 15 };
-                if CANCEL.swap(true, Ordering::SeqCst) {
-                    std::process::exit(128 + number);
-                }
                 SIGNAL.store(number, Ordering::SeqCst);
+                if cancel.request() {
+                    std::process::exit(128 + i32::from(number));
+                }
             }
         });
     });
     Ok(())
 }
 
-/// The failure that says how to go on after a stop.
-pub fn interrupted(lab: &crate::lab::LabName, done: usize, left: usize) -> Failure {
-    Failure::Interrupted(
-        SIGNAL.load(Ordering::SeqCst),
-        format!(
-            "stopped between steps: {done} done, {left} not begun; `netlab up` goes on, `netlab down {lab}` takes \
-             everything away"
-        ),
-    )
+/// Returns the error of a command, with the signal that caused it if one did.
+pub fn caused(error: OpsError) -> CommandError {
+    match (error, SIGNAL.load(Ordering::SeqCst)) {
+        (source @ OpsError::Interrupted { .. }, signal) if signal != 0 => CommandError::Interrupted { signal, source },
+        (error, _) => error.into(),
+    }
 }

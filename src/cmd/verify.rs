@@ -1,29 +1,20 @@
-//! `netlab verify`: nothing to do, and guests, hosts and routers reach whom they must and nobody else.
+//! `netlab verify`: prints the connectivity matrix, also as JUnit XML and HTML.
 
-mod ask;
-
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::time::Duration;
 
-use serde::Serialize;
-
-use super::error::Failure;
-use super::{Context, sight};
-use crate::host::NamedHosts;
-use crate::lab::{HostName, ImageName, LabName};
-use crate::plan::plan;
-use crate::state::{Site, desired};
-use crate::topology::Topology;
-use crate::verify::{Evidence, Matrix, diagnose, expected, html, junit, text};
+use super::error::CommandError;
+use super::{Context, LabFile};
+use crate::lab::ImageName;
+use crate::ops::{self, ImageChoice, LoadOptions, VerifyOptions};
+use crate::verify::{html, junit, text};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab file.
-    #[arg(default_value = "lab.toml")]
-    file: PathBuf,
-    /// Emulate every host on this machine, whatever `connect` says; cables are the lab's.
+    #[command(flatten)]
+    file: LabFile,
+    /// Emulate every host on this machine, whatever its `connect`; the lab's cables connect them.
     #[arg(long)]
     emulate: bool,
     /// Also write the result as JUnit XML, for CI.
@@ -32,100 +23,67 @@ pub struct Args {
     /// Also write the result as one HTML page that needs no other file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// The image that `up --image` ran with; left out, the one of the last `up`.
+    /// Ask again, for this many seconds, where replies were lost or nothing is known; clear results are not asked again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u32,
+    /// The image that `up --image` ran with; by default, the one of the last `up`.
     #[arg(long)]
     image: Option<ImageName>,
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    lab: &'a LabName,
-    as_expected: bool,
-    /// What `up` would do, a line a step; none: nothing differs from the file.
-    drift: &'a [String],
-    #[serde(flatten)]
-    matrix: &'a Matrix,
-}
-
-pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let mut topology = sight::as_made(&context.folders, &args.file, args.image.as_ref())?;
-    if args.emulate {
-        topology.emulate();
-    }
-    let hosts = sight::reach(&context.folders, &topology.lab, &sight::connects(&topology))?;
-    let observed = sight::observe(&hosts, &topology.lab)?;
-    if observed.is_empty() {
-        return Err(Failure::Failed {
-            message: format!("lab {} is not up", topology.lab),
-            help: Some(format!("netlab up {}", args.file.display())),
-        });
-    }
-    let expectations = expected(&topology);
-    // QEMU looks only once a second whether somebody has opened a console (chardev/char-pty.c): meanwhile the hosts
-    // are looked at further.
-    let (replies, surveys) = thread::scope(|scope| {
-        let asking = scope.spawn(|| ask::ask(context, &topology, &hosts, &observed, &expectations));
-        let surveys = sight::survey(&hosts, &topology.lab);
-        let replies = asking.join();
-        (
-            replies.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            surveys,
-        )
-    });
-    // No preflight: the lab is up, and what stands in the way of making it anew is not asked here.
-    let to_do = plan(&observed, &desired(&topology, &surveys?));
-    let drift: Vec<String> = to_do.steps().map(|(host, step)| format!("{host}: {step}")).collect();
-    let mut matrix = Matrix::new(expectations, &replies);
-    explain(&topology, &hosts, &observed, &mut matrix);
-
+pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let options = LoadOptions {
+        image: args.image.clone().map_or(ImageChoice::LastUp, ImageChoice::Given),
+        emulate: args.emulate,
+    };
+    let loaded = context.load(&args.file.file, &options)?;
+    let report = ops::verify(
+        &context.env,
+        &loaded,
+        &VerifyOptions {
+            wait: Duration::from_secs(args.wait.into()),
+        },
+    )?;
     if let Some(path) = &args.junit {
-        let report = junit(topology.lab.as_str(), &drift, &matrix);
-        write(path, &report.map_err(|error| sight::failed(error.to_string()))?)?;
+        let xml = junit(report.lab.as_str(), &report.drift, &report.matrix);
+        let xml = xml.map_err(|error| CommandError::File {
+            doing: "write",
+            path: path.clone(),
+            source: std::io::Error::other(error),
+        })?;
+        write(path, &xml)?;
     }
     if let Some(path) = &args.html {
-        write(path, &html(topology.lab.as_str(), &drift, &matrix))?;
+        write(path, &html(report.lab.as_str(), &report.drift, &report.matrix))?;
     }
-    let as_expected = drift.is_empty() && matrix.is_as_expected();
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let report = Report {
-        lab: &topology.lab,
-        as_expected,
-        drift: &drift,
-        matrix: &matrix,
-    };
-    context.answer(&text(&matrix, colour), &report)?;
-    if !drift.is_empty() {
-        return Err(Failure::Failed {
-            message: format!("the lab is not as described; `up` would do:\n{}", drift.join("\n")),
-            help: Some(format!("netlab up {}", args.file.display())),
+    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    context.answer(&text(&report.matrix, color), &report)?;
+    if !report.drift.is_empty() {
+        return Err(CommandError::NotAsDescribed {
+            message: format!(
+                "the lab is not as described; `up` would do:\n{}",
+                report.drift.join("\n")
+            ),
+            help: Some(format!("netlab up {}", args.file.file.display())),
         });
     }
-    if as_expected {
+    if report.as_expected {
         return Ok(());
     }
-    Err(sight::failed("not every answer is as it should be".to_owned()))
+    Err(CommandError::NotAsDescribed {
+        message: format!(
+            "{} of {} cells are not as expected",
+            report.matrix.cells.len() - report.matrix.passed(),
+            report.matrix.cells.len()
+        ),
+        help: None,
+    })
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| sight::failed(format!("cannot write {}: {error}", path.display())))
-}
-
-/// Adds to each failed cell where its packets stop, as far as the hosts show it.
-fn explain(topology: &Topology, hosts: &NamedHosts, observed: &Site, matrix: &mut Matrix) {
-    if matrix.is_as_expected() {
-        return;
-    }
-    // One host that cannot be looked at says nothing; the others do.
-    let looked = hosts.iter().filter(|(name, _)| topology.hosts.contains_key(*name));
-    let ports: BTreeMap<HostName, _> = looked
-        .filter_map(|(name, host)| Some((name.clone(), host.ports().ok().filter(|ports| !ports.is_empty())?)))
-        .collect();
-    let sight = Evidence {
-        topology,
-        observed,
-        ports: &ports,
-    };
-    for cell in &mut matrix.cells {
-        cell.cause = diagnose(&sight, cell);
-    }
+fn write(path: &Path, text: &str) -> Result<(), CommandError> {
+    std::fs::write(path, text).map_err(|source| CommandError::File {
+        doing: "write",
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -150,6 +150,20 @@ pub enum HostError {
     },
 }
 
+impl HostError {
+    /// Returns what a user can do about it, if anything is known.
+    pub fn help(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+impl StepError {
+    /// Returns what a user can do about it, if anything is known.
+    pub fn help(&self) -> Option<&'static str> {
+        None
+    }
+}
+
 /// A step failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: {source}")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::fetch::{Fetched, Job, Limits, fetch, pin};
 use super::{ImageError, Used, at, build, catalog, digest};
-use crate::event::{Event, Events};
+use crate::event::{Cancel, Event, Events};
 use crate::folders::Folders;
 use crate::lab::{Compression, Download, ImageEntry, ImageName, ImageSource, Location, Recipe};
 use crate::locked::{self, Locked, LockedError};
@@ -61,7 +61,7 @@ pub struct Options {
     /// Accept any content where an entry has no digest.
     pub allow_unverified: bool,
     /// Set when the run must stop.
-    pub cancel: Option<&'static AtomicBool>,
+    pub cancel: Cancel,
     /// The limits of a fetch.
     pub limits: Limits,
 }
@@ -252,7 +252,7 @@ impl Work {
                 }
                 Err(LockedError::Held { .. }) => {}
             }
-            if options.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            if options.cancel.is_requested() {
                 return Err(ImageError::Stopped { name: name.to_string() });
             }
             std::thread::sleep(TICK);
@@ -313,7 +313,7 @@ impl Work {
                 parts: self.images.join(format!(".{}", self.key)),
                 attempts_left: AtomicI64::from(i64::from(options.limits.requests)),
                 limits: options.limits.clone(),
-                cancel: options.cancel,
+                cancel: options.cancel.clone(),
                 events: self.events.clone(),
             };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,7 +1,7 @@
 //! Fetches an image: from one mirror after the other; every download is verified before it is used.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::decompress::{UnpackError, Unpacked};
@@ -9,7 +9,7 @@ use super::digest::{self, same_kind};
 use super::part::Part;
 use super::qcow2::{self, Qcow2Error};
 use super::transfer;
-use crate::event::Events;
+use crate::event::{Cancel, Events};
 use crate::lab::{Digest, DigestKind, Download, Format, Location};
 
 /// The limits of a fetch.
@@ -52,7 +52,7 @@ pub struct Job<'a> {
     /// Remaining requests of those that the limits allow.
     pub(super) attempts_left: AtomicI64,
     /// Set when the run is to stop.
-    pub cancel: Option<&'static AtomicBool>,
+    pub cancel: Cancel,
     /// The receiver of progress events.
     pub events: Events,
 }

@@ -268,6 +268,6 @@ impl Job<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+        self.cancel.is_requested()
     }
 }

@@ -61,6 +61,17 @@ pub enum Connect {
     Ssh(SshTarget),
 }
 
+/// As in lab.toml.
+impl std::fmt::Display for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Emulated => f.write_str("emulated"),
+            Self::Local => f.write_str("local"),
+            Self::Ssh(target) => target.fmt(f),
+        }
+    }
+}
+
 /// A NIC of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabHostNic {

@@ -1,8 +1,8 @@
 //! The write-ahead journal of one lab: intent is on disk (fdatasync) before a step runs.
 //!
-//! What is *owned* is read from the marks on the objects; the journal says where to look (which hosts, and how they
-//! are reached) and what was under way. So a damaged journal costs nothing but that: its last good record counts,
-//! and the rest is rebuilt by looking.
+//! What is *owned* is read from the marks on the objects; the journal says on which hosts to search, how they are
+//! connected, and what was in progress. A damaged journal loses nothing else: its last good record counts, and the
+//! rest is observed.
 //!
 //! The file: a first line `netlab-journal 1`, then one record a line, `<first 16 hex digits of the SHA-256 of the
 //! JSON> <JSON>`. A line that does not match its sum ends the journal.
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::failpoint;
+use super::past::Past;
 use crate::atomic_file;
 use crate::folders::Folders;
 use crate::lab::{Connect, HostName};
@@ -24,6 +25,8 @@ use crate::plan::Step;
 /// The format this netlab writes. A journal with a higher number was written by a newer netlab and is not touched.
 const VERSION: u32 = 1;
 const MAGIC: &str = "netlab-journal ";
+/// What a rollback calls itself in [`Record::Began`].
+pub const ROLLBACK: &str = "rollback";
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +34,13 @@ const MAGIC: &str = "netlab-journal ";
 pub enum Record {
     /// A run began; these hosts may hold something of the lab from here on.
     Began {
-        /// The verb and netlab's version, for a reader.
+        /// Its command, or [`ROLLBACK`] for the rollback of the run before.
         what: String,
-        /// Every host that may hold something, and how it is reached.
+        /// Every host that may hold something, and how it is connected.
         hosts: BTreeMap<HostName, Connect>,
+        /// When, in seconds since 1970-01-01 00:00 UTC; for display only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u64>,
     },
     /// These steps are about to run on this host.
     Intent {
@@ -43,31 +49,23 @@ pub enum Record {
         /// What.
         steps: Vec<Step>,
     },
-    /// A batch begun on this host has ended.
+    /// Steps begun on this host have ended.
     Ended {
         /// Where.
         host: HostName,
         /// How many steps.
         steps: usize,
-        /// What went wrong, if anything did.
+        /// The first of them.
+        #[serde(default)]
+        first: String,
+        /// Why they failed, if they did.
         error: Option<String>,
     },
-    /// The run came to its end; only these hosts hold something now.
+    /// The run reached its end; only these hosts hold something now.
     Finished {
         /// Hosts that still hold something of the lab.
         hosts: BTreeMap<HostName, Connect>,
     },
-}
-
-/// What a journal found on disk has to say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Past {
-    /// Hosts that may hold something of the lab.
-    pub hosts: BTreeMap<HostName, Connect>,
-    /// The last run did not come to its end: it was killed, or failed.
-    pub unfinished: bool,
-    /// Part of the journal was unreadable and was left out.
-    pub damaged: bool,
 }
 
 /// The journal cannot be used.
@@ -75,7 +73,7 @@ pub struct Past {
 pub enum JournalError {
     /// Written by a newer netlab.
     #[error(
-        "{} was written by a newer netlab (journal format {found}; this netlab knows {VERSION}); nothing was touched",
+        "{} was written by a newer netlab (journal format {found}; this netlab knows {VERSION}); nothing was changed",
         path.display()
     )]
     Newer {
@@ -84,8 +82,8 @@ pub enum JournalError {
         /// Its format number.
         found: u32,
     },
-    /// The file system said no.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    /// A file operation failed.
+    #[error("cannot {doing} {}", path.display())]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -97,6 +95,16 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// Returns what the user can do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Newer { .. } => "use the newer netlab for this lab, or take the lab down with it first",
+            Self::Io { .. } => "check free space and permissions of the state folder (NETLAB_STATE_DIR)",
+        }
+    }
+}
+
 /// An open journal, to which records are added.
 #[derive(Debug)]
 pub struct Journal {
@@ -105,7 +113,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Reads what the journal in `folder` says, as far as it is sound. No journal is an empty past.
+    /// Returns what the journal in `folder` says, up to its first unreadable record. No journal is an empty past.
     pub fn read(folder: &Path) -> Result<Past, JournalError> {
         let path = folder.join("journal");
         let mut bytes = Vec::new();
@@ -136,15 +144,7 @@ impl Journal {
         let mut past = Past::default();
         for line in rest.split_inclusive('\n') {
             match parse(line) {
-                Some(Record::Began { hosts, .. }) => {
-                    past.hosts.extend(hosts);
-                    past.unfinished = true;
-                }
-                Some(Record::Finished { hosts }) => {
-                    past.hosts = hosts;
-                    past.unfinished = false;
-                }
-                Some(Record::Intent { .. } | Record::Ended { .. }) => {}
+                Some(record) => past.add(record),
                 None => {
                     past.damaged = true;
                     past.unfinished = true;
@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// Begins a new run: replaces the journal in `folder` (atomically, and on disk before this returns) by one that
-    /// says `what` is under way on `hosts`.
+    /// says that `what` is in progress on `hosts`.
     pub fn begin(folder: &Path, what: &str, hosts: &BTreeMap<HostName, Connect>) -> Result<Self, JournalError> {
         let path = folder.join("journal");
         let io = |doing, path: &Path| {
@@ -167,6 +167,7 @@ impl Journal {
         let record = Record::Began {
             what: what.to_owned(),
             hosts: hosts.clone(),
+            at: now(),
         };
         let text = format!("{MAGIC}{VERSION}\n{}", line(&record));
         let file = atomic_file::replace(&path, 0o600, text.as_bytes()).map_err(io("replace", &path))?;
@@ -176,14 +177,14 @@ impl Journal {
     /// Adds a record; it is on disk when this returns.
     pub fn add(&mut self, record: &Record) -> Result<(), JournalError> {
         if matches!(record, Record::Ended { .. }) {
-            failpoint::reached(); // done, but not yet known to be
+            failpoint::reached(); // executed, but not recorded
         }
         let result = self
             .file
             .write_all(line(record).as_bytes())
             .and_then(|()| self.file.sync_data());
         if matches!(record, Record::Intent { .. }) {
-            failpoint::reached(); // known to be wanted, but not yet done
+            failpoint::reached(); // recorded, but not executed
         }
         result.map_err(|source| JournalError::Io {
             doing: "write",
@@ -191,6 +192,13 @@ impl Journal {
             source,
         })
     }
+}
+
+/// The time of day, which people read and nothing is computed from.
+#[expect(clippy::disallowed_methods, reason = "a journal says when a run began")]
+fn now() -> Option<u64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok().map(|since| since.as_secs())
 }
 
 fn line(record: &Record) -> String {
@@ -226,6 +234,12 @@ mod tests {
             .collect()
     }
 
+    /// The hosts, and whether the journal is unfinished and damaged.
+    fn read(folder: &Path) -> (BTreeMap<HostName, Connect>, bool, bool) {
+        let past = Journal::read(folder).unwrap();
+        (past.hosts, past.unfinished, past.damaged)
+    }
+
     fn intent(host: &str) -> Record {
         Record::Intent {
             host: host.parse().unwrap(),
@@ -238,23 +252,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a", "b"])).unwrap();
         journal.add(&intent("a")).unwrap();
-        assert_eq!(
-            Journal::read(folder.path()).unwrap(),
-            Past {
-                hosts: hosts(&["a", "b"]),
-                unfinished: true,
-                damaged: false
-            }
-        );
+        assert_eq!(read(folder.path()), (hosts(&["a", "b"]), true, false));
         journal.add(&Record::Finished { hosts: hosts(&["b"]) }).unwrap();
-        assert_eq!(
-            Journal::read(folder.path()).unwrap(),
-            Past {
-                hosts: hosts(&["b"]),
-                unfinished: false,
-                damaged: false
-            }
-        );
+        assert_eq!(read(folder.path()), (hosts(&["b"]), false, false));
     }
 
     #[test]
@@ -288,21 +288,13 @@ mod tests {
         let at = bytes.len() - 10;
         bytes[at] ^= 0x55;
         std::fs::write(&path, bytes).unwrap();
-        let past = Journal::read(folder.path()).unwrap();
-        assert_eq!(
-            past,
-            Past {
-                hosts: hosts(&["a"]),
-                unfinished: true,
-                damaged: true
-            }
-        );
+        assert_eq!(read(folder.path()), (hosts(&["a"]), true, true));
         std::fs::write(&path, b"\xff\xfe\0garbage").unwrap();
         assert!(Journal::read(folder.path()).unwrap().damaged);
     }
 
     #[test]
-    fn a_journal_of_a_newer_netlab_is_refused_and_left_as_it_is() {
+    fn a_journal_of_a_newer_netlab_is_refused_and_left_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         std::fs::write(&path, "netlab-journal 2\nwhatever\n").unwrap();

@@ -1,27 +1,28 @@
-//! Runs a plan: hosts in parallel, steps in order, intent on disk first. Takes no decisions; whatever happens, the
-//! answer is what was done, what was not, and why.
+//! Runs a plan: hosts in parallel, steps in order, intent on disk first. Takes a [`Plan`] and returns a [`Report`] of
+//! what was done, what was not, and why. Takes no decisions, and never prints.
 
 mod failpoint;
 pub mod journal;
 pub mod lock;
+mod past;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use crate::event::{Event, Events};
-pub use journal::{Journal, Past, Record};
-pub use lock::Lock;
+use crate::event::{Cancel, Event, Events};
+pub use journal::{Journal, JournalError, ROLLBACK, Record};
+pub use lock::{Lock, LockError};
+pub use past::{LastRun, Past, Rollback, RunEnd};
 
 use crate::host::{HostError, NamedHosts, StepError, StepLog};
 use crate::lab::{HostName, LabName};
 use crate::plan::{Plan, Step};
-use crate::state::{HostState, Site};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Steps that were done.
@@ -30,17 +31,17 @@ pub struct Report {
     pub left: usize,
     /// Steps that failed.
     pub failed: Vec<(HostName, StepError)>,
-    /// The run stopped because it was asked to.
+    /// The run was stopped by [`Run::cancel`].
     pub cancelled: bool,
 }
 
 impl Report {
-    /// Everything was done.
+    /// Returns whether everything was done.
     pub fn is_complete(&self) -> bool {
         self.left == 0 && self.failed.is_empty()
     }
 
-    /// Only guests did not do what they were asked to: the hosts are as planned.
+    /// Returns whether only the configuration of guests failed: the hosts are as planned.
     pub fn only_guests_failed(&self) -> bool {
         !self.cancelled
             && !self.failed.is_empty()
@@ -59,15 +60,15 @@ pub struct Run<'a> {
     pub hosts: &'a NamedHosts,
     /// Where intent is written.
     pub journal: Mutex<Journal>,
-    /// Who is told.
+    /// Where progress is sent.
     pub events: Events,
-    /// Set by a signal: begin nothing new.
-    pub cancel: &'a AtomicBool,
+    /// Requested by a signal: begin nothing new.
+    pub cancel: Cancel,
 }
 
 impl Run<'_> {
-    /// Runs `plan` stage by stage. A stage that takes away goes on after an error; one that makes something is the
-    /// last one when it has an error, except where only guests failed to answer, which is nobody else's trouble.
+    /// Runs `plan` stage by stage. After an error, stages that only remove objects still run, those that create
+    /// something do not.
     pub fn run(&self, plan: &Plan) -> Report {
         let total = plan.steps().count();
         let mut report = Report::default();
@@ -79,7 +80,7 @@ impl Run<'_> {
         let done = AtomicUsize::new(0);
         for (stage, hosts) in &plan.stages {
             let making = hosts.values().flatten().any(|step| !step.is_removal());
-            if self.cancel.load(Ordering::SeqCst) || (making && !report.failed.is_empty()) {
+            if self.cancel.is_requested() || (making && !report.failed.is_empty()) {
                 break;
             }
             self.events.send(Event::Stage(*stage));
@@ -87,7 +88,7 @@ impl Run<'_> {
         }
         report.done = done.into_inner();
         report.left = total - report.done - report.failed.len();
-        report.cancelled = self.cancel.load(Ordering::SeqCst) && !report.is_complete();
+        report.cancelled = self.cancel.is_requested() && !report.is_complete();
         report
     }
 
@@ -111,7 +112,7 @@ impl Run<'_> {
 
     fn run_host(&self, name: &HostName, steps: &[Step], done: &AtomicUsize) -> Vec<StepError> {
         let Some(host) = self.hosts.get(name) else {
-            let error = "no way to this host is known".into();
+            let error = "the host is not connected".into();
             return steps
                 .first()
                 .map(|step| StepError {
@@ -136,7 +137,7 @@ struct HostLog<'a> {
     run: &'a Run<'a>,
     host: &'a HostName,
     done: &'a AtomicUsize,
-    /// When the steps under way began, by the step's text.
+    /// When the steps in progress began, by the step's text.
     since: Mutex<BTreeMap<String, Instant>>,
 }
 
@@ -169,9 +170,10 @@ impl StepLog for HostLog<'_> {
         let record = Record::Ended {
             host: self.host.clone(),
             steps: steps.len(),
+            first: steps.first().map(ToString::to_string).unwrap_or_default(),
             error: error.map(|error| chain(error)),
         };
-        // The deed is done: that its end could not be noted changes nothing but what a reader of the journal sees.
+        // The steps have run: an end that cannot be recorded changes only what a reader of the journal sees.
         let _ = self.add(&record);
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         for step in steps {
@@ -201,11 +203,11 @@ impl StepLog for HostLog<'_> {
     }
 
     fn cancelled(&self) -> bool {
-        self.run.cancel.load(Ordering::SeqCst)
+        self.run.cancel.is_requested()
     }
 }
 
-/// An error with its causes, in one line.
+/// Returns an error with its causes, in one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -219,16 +221,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Looks at every host at the same time.
-pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, Vec<(HostName, HostError)>> {
-    on_each(hosts, |host| host.observe(lab)).map(|site| {
-        site.into_iter()
-            .filter(|(_, state)| *state != HostState::default())
-            .collect()
-    })
-}
-
-/// Asks every host the same at the same time; the answers of all, or the errors of those that had one.
+/// Calls `ask` on all hosts in parallel; returns every answer, or the errors of the hosts that had one.
 pub fn on_each<T: Send>(
     hosts: &NamedHosts,
     ask: impl Fn(&dyn crate::host::Host) -> Result<T, HostError> + Sync,

@@ -121,7 +121,7 @@ fn a_lab_that_lost_its_state_is_found_with_its_file_at_hand_and_nothing_else_is_
     let up = machine.picture();
     let said = machine.good(&["down", "mine"]);
     assert!(
-        said.contains("give its lab file"),
+        said.contains("netlab down FILE"),
         "what only the file can tell is said: {said}"
     );
     machine.assert_looks(&up, "");

@@ -56,7 +56,7 @@ fn a_lab_whose_state_folder_is_gone_is_found_by_its_marks() {
     bench.good(&["-q", "up", bench.file()]);
     std::fs::remove_file(journal(&bench)).unwrap();
     let down = bench.good(&["down", &bench.name]);
-    assert!(down.contains("is gone"), "{down}");
+    assert!(down.contains("removed: "), "{down}");
     bench.assert_as_before();
 }
 
@@ -209,7 +209,7 @@ fn a_lab_file_edited_renamed_or_deleted_while_the_lab_is_up_does_not_matter_to_d
         bench.good(&["-q", "up", bench.file()]);
         edit();
         let down = bench.good(&["down", &bench.name]);
-        assert!(down.contains("is gone"), "{what}: {down}");
+        assert!(down.contains("removed: "), "{what}: {down}");
         bench.assert_as_before();
     }
     // The file at hand does as well as the name, also when its network and host have been taken out meanwhile.

@@ -85,7 +85,7 @@ fn a_guest_that_is_defined_and_does_not_start_is_undefined_again() {
     spoil(&bench, "kernel", None);
     let said = bench.bad(&["up", bench.file()], 1);
     assert!(said.contains("start") && said.contains("vm1"), "{said}");
-    assert!(said.contains("as it was before this run"), "{said}");
+    assert!(said.contains("restored to its state before this run"), "{said}");
     let domains = bench.inside("node1", &["virsh", "-q", "list", "--all", "--name"]);
     assert_eq!(domains.trim(), "", "its definition is gone");
     // The host itself was there before, and still is.

@@ -118,7 +118,7 @@ fn another_image_for_one_run_must_be_known_and_change_something() {
     assert!(said.contains("there is no image `nimi`"), "{said}");
     let (code, _, said) = run(cache, &["plan", "--image", "mini-e1000"]);
     assert_eq!(code, 2);
-    assert!(said.contains("changes nothing"), "{said}");
+    assert!(said.contains("has no effect"), "{said}");
 }
 
 /// The memory that a process holds, in KiB: pages of the program and its libraries are the kernel's.

@@ -216,7 +216,7 @@ fn what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody()
         said.contains("a file that it starts from is missing") && said.contains("/nowhere.iso"),
         "{said}"
     );
-    assert!(said.contains("as it was before this run"), "{said}");
+    assert!(said.contains("restored to its state before this run"), "{said}");
     fs::remove_file(machine.template()).unwrap();
     machine.good(&["-q", "down", "here"]);
     unchanged("a start that failed");

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::machines::{Machines, NODES};
 
 #[test]
-fn doctor_names_what_is_wrong_on_each_host_and_how_to_mend_it() {
+fn doctor_names_what_is_wrong_on_each_host_and_how_to_fix_it() {
     let Some(machines) = Machines::new("doctor") else {
         return;
     };
@@ -39,7 +39,7 @@ fn doctor_names_what_is_wrong_on_each_host_and_how_to_mend_it() {
     )
     .unwrap();
     let ill = machines.bad(&["doctor", lab]);
-    assert!(ill.contains("1500 bytes do not get to node2"), "{ill}");
+    assert!(ill.contains("1500 bytes do not pass to node2"), "{ill}");
     assert!(
         ill.contains("the name vp") && ill.contains("choose another name"),
         "{ill}"
@@ -97,7 +97,7 @@ fn doctor_names_the_chain_that_drops_what_is_forwarded_and_the_commands_that_let
     for node in if has_bridge_nf { &NODES[..] } else { &NODES[..1] } {
         let said = complaints(&machines, node);
         let [one] = &said[..] else { panic!("{node}: {said:#?}") };
-        let (what, mend) = (one["what"].as_str().unwrap(), one["mend"].as_str().unwrap());
+        let (what, help) = (one["what"].as_str().unwrap(), one["help"].as_str().unwrap());
         assert_eq!(one["verdict"], "warning");
         assert!(
             what.contains("`inet theirs pass` drops packets that the host forwards"),
@@ -110,7 +110,7 @@ fn doctor_names_the_chain_that_drops_what_is_forwarded_and_the_commands_that_let
             "{text}"
         );
         // As a user would who copies it.
-        machines.run(node, &["sh", "-c", mend.split('`').nth(1).unwrap()]);
-        assert_eq!(complaints(&machines, node), [] as [Value; 0], "behind {mend}");
+        machines.run(node, &["sh", "-c", help.split('`').nth(1).unwrap()]);
+        assert_eq!(complaints(&machines, node), [] as [Value; 0], "behind {help}");
     }
 }

@@ -1,18 +1,15 @@
-//! `netlab doctor`: what of a lab's hosts is as it must be, and what mends the rest. Looks at every host at the same
-//! time, at this machine in the place of emulated ones, and changes nothing.
+//! Checks the hosts of a lab: what is as it must be, and what fixes the rest. Reads every host at the same time, this
+//! machine in place of emulated ones, and changes nothing.
 
 mod facts;
 mod path;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::thread;
 
 use serde::Serialize;
 
-use super::error::Failure;
-use super::output::{one_line, table};
-use super::{Context, sight};
+use super::{Env, Loaded, OpsError, connect, connects};
 use crate::host::{HostError, NamedHosts};
 use crate::lab::{Connect, HostName};
 use crate::preflight::{Severity, preflight};
@@ -23,88 +20,57 @@ use crate::transport::ssh::SshError;
 use crate::transport::{LocalShell, Shell};
 use facts::{Case, Facts};
 
-/// Where libvirt keeps disks of guests, unless told otherwise, and netlab what it brings to a host.
+/// Where libvirt keeps disks of guests by default, and netlab the images it copies to a host.
 const IMAGES: &str = "/var/lib/libvirt/images";
 
-#[derive(clap::Args)]
-pub struct Args {
-    /// The lab file.
-    #[arg(default_value = "lab.toml")]
-    file: PathBuf,
-}
-
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    host: HostName,
-    check: &'static str,
-    verdict: Verdict,
-    what: String,
-    /// What to run or do.
-    mend: String,
+pub struct Finding {
+    /// The host.
+    pub host: HostName,
+    /// What was checked: `reachable`, `libvirt`, `rights`, `kvm`, `firewall`, `clock`, `memory`, `disk`, `path`, or
+    /// `lab` for what preflight found.
+    pub check: &'static str,
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub what: String,
+    /// A command or an action that fixes it; empty where nothing needs to be.
+    pub help: String,
 }
 
+/// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Verdict {
+pub enum Verdict {
+    /// As it must be.
     Ok,
+    /// The lab works, but not as well as it could.
     Warning,
+    /// The lab cannot come up, or does not work.
     Error,
 }
 
-impl Verdict {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Error => "ERROR",
-        }
-    }
+/// Checks every host of the lab; returns the findings sorted by host.
+pub fn doctor(env: &Env, loaded: &Loaded) -> Result<Vec<Finding>, OpsError> {
+    let topology = &loaded.topology;
+    let hosts = connect(env, &topology.lab, &connects(topology))?;
+    Ok(examine(topology, &hosts, &env.folders.state.display().to_string()))
 }
 
-pub fn run(context: &Context, args: &Args) -> Result<(), Failure> {
-    let (topology, _) = sight::load(&context.folders, &args.file, None)?;
-    let hosts = sight::reach(&context.folders, &topology.lab, &sight::connects(&topology))?;
-    let findings = examine(&topology, &hosts, &context.folders.state.display().to_string());
-    context.answer(&text(&findings), &findings)?;
-    match findings.iter().filter(|one| one.verdict == Verdict::Error).count() {
-        0 => Ok(()),
-        1 => Err(sight::failed("1 thing stands in the way of this lab".to_owned())),
-        n => Err(sight::failed(format!("{n} things stand in the way of this lab"))),
-    }
-}
-
-/// A line a finding, and below it what mends it: as it is typed, so that it can be copied.
-fn text(findings: &[Finding]) -> String {
-    let mut rows = vec![["HOST", "CHECK", "", "FINDING"].map(ToOwned::to_owned).to_vec()];
-    for finding in findings {
-        rows.push(vec![
-            finding.host.to_string(),
-            finding.check.to_owned(),
-            finding.verdict.word().to_owned(),
-            one_line(&finding.what),
-        ]);
-        if !finding.mend.is_empty() {
-            let mend = format!("  mend: {}", one_line(&finding.mend));
-            rows.push([String::new(), String::new(), String::new(), mend].to_vec());
-        }
-    }
-    table(&rows)
-}
-
-/// What one host tells.
-struct Told {
+/// The answers of one host.
+struct Answers {
     survey: Survey,
     state: HostState,
-    /// None: it is emulated, and the machine below it is judged in its place.
+    /// None: it is emulated, and this machine is checked in its place.
     facts: Option<Facts>,
 }
 
-/// `state`: netlab's own folder on this machine.
+/// `state`: netlab's state folder on this machine.
 fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding> {
     let lab = &topology.lab;
     let connect = |name: &HostName| topology.hosts.get(name).map(|host| &host.connect);
-    let told: BTreeMap<&HostName, Result<Told, HostError>> = thread::scope(|scope| {
+    let answers: BTreeMap<&HostName, Result<Answers, HostError>> = thread::scope(|scope| {
         let asked: Vec<_> = hosts
             .iter()
             .map(|(name, host)| {
@@ -113,7 +79,7 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
                     Some(Connect::Emulated) | None => None,
                 };
                 let ask = move || {
-                    Ok(Told {
+                    Ok(Answers {
                         survey: host.survey(lab)?,
                         state: host.observe(lab)?,
                         facts: folder
@@ -136,43 +102,43 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
     let mut findings = Vec::new();
     let mut surveys = BTreeMap::new();
     let mut observed = Site::new();
-    for (name, told) in &told {
-        let mut add = |check, verdict, what: String, mend: &str| {
+    for (name, answers) in &answers {
+        let mut add = |check, verdict, what: String, help: &str| {
             findings.push(Finding {
                 host: (*name).clone(),
                 check,
                 verdict,
                 what,
-                mend: mend.to_owned(),
+                help: help.to_owned(),
             });
         };
-        match told {
+        match answers {
             Err(error) => {
                 let check = match error {
                     HostError::Libvirt { .. } | HostError::Ssh(SshError::NoLibvirt { .. }) => "libvirt",
                     _ => "reachable",
                 };
-                add(check, Verdict::Error, chain(error), mend_for(error));
+                add(check, Verdict::Error, chain(error), &help_for(error));
             }
-            Ok(Told { survey, state, facts }) => {
+            Ok(Answers { survey, state, facts }) => {
                 surveys.insert((*name).clone(), survey.clone());
                 observed.insert((*name).clone(), state.clone());
                 if let Some(facts) = facts {
-                    add("reachable", Verdict::Ok, "commands run there".to_owned(), "");
+                    add("reachable", Verdict::Ok, "commands run".to_owned(), "");
                     add("libvirt", Verdict::Ok, "it answers".to_owned(), "");
                     let case = Case {
                         topology,
                         hosts: [*name].into(),
-                        far: matches!(connect(name), Some(Connect::Ssh(_))),
+                        remote: matches!(connect(name), Some(Connect::Ssh(_))),
                         emulates: false,
                         folder: IMAGES,
                     };
-                    facts.judge(&case, survey, &mut add);
+                    facts.check(&case, survey, &mut add);
                 }
             }
         }
     }
-    findings.extend(below_the_emulated(topology, &surveys, state));
+    findings.extend(this_machine(topology, &surveys, state));
     for obstacle in preflight(topology, &surveys, &observed) {
         findings.push(Finding {
             host: obstacle.host,
@@ -182,7 +148,7 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
                 Severity::Warning => Verdict::Warning,
             },
             what: obstacle.what,
-            mend: obstacle.help,
+            help: obstacle.help,
         });
     }
     findings.extend(path::mtus(topology, hosts, &surveys));
@@ -190,8 +156,8 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
     findings
 }
 
-/// What this machine has for the hosts that are emulated on it, if any are.
-fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, state: &str) -> Vec<Finding> {
+/// Checks this machine for the hosts that are emulated on it, if any are.
+fn this_machine(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, state: &str) -> Vec<Finding> {
     let emulated = topology
         .hosts
         .iter()
@@ -202,16 +168,16 @@ fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>,
         return Vec::new();
     };
     let mut findings = Vec::new();
-    let mut add = |check, verdict, what: String, mend: &str| {
+    let mut add = |check, verdict, what: String, help: &str| {
         findings.push(Finding {
             host: localhost(),
             check,
             verdict,
             what,
-            mend: mend.to_owned(),
+            help: help.to_owned(),
         });
     };
-    let programs = surveys.get(&localhost()).map(|rig| &rig.programs);
+    let programs = surveys.get(&localhost()).map(|survey| &survey.programs);
     let has = |program: &str| programs.is_some_and(|programs| programs.contains(program));
     if (has("libvirtd") || has("virtqemud")) && has("virtlogd") {
         add("libvirt", Verdict::Ok, "its daemons are installed".to_owned(), "");
@@ -230,25 +196,25 @@ fn below_the_emulated(topology: &Topology, surveys: &BTreeMap<HostName, Survey>,
             let case = Case {
                 topology,
                 hosts: emulated,
-                far: false,
+                remote: false,
                 emulates: true,
                 folder: state,
             };
-            facts.judge(&case, survey, &mut add);
+            facts.check(&case, survey, &mut add);
         }
     }
     findings
 }
 
-/// What helps where the error itself does not say so.
-fn mend_for(error: &HostError) -> &'static str {
+/// Returns what fixes a host that cannot be read.
+fn help_for(error: &HostError) -> String {
     match error {
         HostError::Libvirt { .. } | HostError::Ssh(SshError::NoLibvirt { .. }) => {
-            "apt-get install libvirt-daemon-system qemu-system-x86 && systemctl enable --now libvirtd"
+            "apt-get install libvirt-daemon-system qemu-system-x86 && systemctl enable --now libvirtd".to_owned()
         }
         HostError::Ssh(SshError::Connect { .. } | SshError::Silent { .. }) => {
-            "is it on, is sshd running, is the address right?"
+            "check that the host is on, that sshd runs and that the address is right".to_owned()
         }
-        _ => "",
+        error => error.help().unwrap_or_default().to_owned(),
     }
 }

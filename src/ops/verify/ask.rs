@@ -1,10 +1,10 @@
-//! The questions of `netlab verify`: every guest, host and router is asked at the same time, a guest over its console.
+//! Sends the pings of `verify`: from every guest, host and router at the same time, from a guest over its console.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::thread;
 
-use crate::cmd::Context;
+use super::super::Env;
 use crate::guest::{Answer, ConsoleError, ProbeOptions, Session, SessionError, SessionFault, Transcript, probe};
 use crate::host::NamedHosts;
 use crate::lab::{Asked, HostName, VmName};
@@ -15,12 +15,12 @@ use crate::verify::{Expectation, Replies, Reply, full_packet};
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
-/// Full packets take three times the room of small ones in a guest's receive buffer: see [`ProbeOptions::at_once`].
+/// Full packets take three times the space of small ones in a guest's receive buffer: see [`ProbeOptions::at_once`].
 const FULL_AT_ONCE: usize = 4;
 
-/// Asks everybody at the same time.
+/// Has every guest, host and router ping at the same time.
 pub(super) fn ask(
-    context: &Context,
+    env: &Env,
     topology: &Topology,
     hosts: &NamedHosts,
     observed: &Site,
@@ -37,7 +37,7 @@ pub(super) fn ask(
                 let ask = move || match from {
                     Asked::Vm(vm) => {
                         can_be_asked(topology, observed, vm)?;
-                        ask_guest(context, topology, hosts, vm, &mine)
+                        ask_guest(env, topology, hosts, vm, &mine)
                     }
                     Asked::Host(host) => ask_host(topology, hosts, host, from, &mine),
                     Asked::Router(_) => ask_host(topology, hosts, &localhost(), from, &mine),
@@ -55,7 +55,7 @@ pub(super) fn ask(
     })
 }
 
-/// Asks a host, or a router that lives on it, in one command and by small packets.
+/// Has a host, or a router on it, ping by small packets, in one command.
 fn ask_host(
     topology: &Topology,
     hosts: &NamedHosts,
@@ -63,7 +63,7 @@ fn ask_host(
     from: &Asked,
     expectations: &[&Expectation],
 ) -> Result<BTreeMap<IpAddr, Reply>, String> {
-    let host = hosts.get(host).ok_or("no way to it is known")?;
+    let host = hosts.get(host).ok_or("it is not connected")?;
     let targets: BTreeSet<IpAddr> = expectations.iter().map(|one| one.address).collect();
     let targets: Vec<IpAddr> = targets.into_iter().collect();
     let answers = host
@@ -73,14 +73,14 @@ fn ask_host(
     Ok(replies.collect())
 }
 
-/// A guest that does not run, or was told nothing yet, is not waited for.
+/// Returns an error for a guest that does not run or is not configured: it is not waited for.
 fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(), String> {
     let name = DomainName::new(&topology.lab, vm);
     let host = topology.guests.get(vm).and_then(|guest| observed.get(&guest.host));
     match host.and_then(|state| state.domains.get(&name)) {
-        None => Err("the guest is not there".to_owned()),
+        None => Err("the guest does not exist".to_owned()),
         Some(domain) if !domain.running => Err("the guest is not running".to_owned()),
-        Some(domain) if domain.configured.is_none() => Err("the guest was not told its addresses".to_owned()),
+        Some(domain) if domain.configured.is_none() => Err("the guest was not configured".to_owned()),
         Some(_) => Ok(()),
     }
 }
@@ -88,7 +88,7 @@ fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(),
 /// Why a guest gave no answers.
 struct Unasked {
     why: String,
-    /// Only the way to it broke.
+    /// Only the connection to it broke.
     lost: bool,
 }
 
@@ -101,15 +101,15 @@ impl<T: Into<String>> From<T> for Unasked {
     }
 }
 
-/// Asks one guest, and once more where only the way to it broke: its libvirt daemon may have been restarted.
+/// Has one guest ping; once more where only the connection to it broke: its libvirt daemon may have been restarted.
 fn ask_guest(
-    context: &Context,
+    env: &Env,
     topology: &Topology,
     hosts: &NamedHosts,
     vm: &VmName,
     expectations: &[&Expectation],
 ) -> Result<BTreeMap<IpAddr, Reply>, String> {
-    let ask = || ask_once(context, topology, hosts, vm, expectations);
+    let ask = || ask_once(env, topology, hosts, vm, expectations);
     let answer = match ask() {
         Err(Unasked { lost: true, .. }) => ask(),
         answer => answer,
@@ -117,10 +117,10 @@ fn ask_guest(
     answer.map_err(|unasked| unasked.why)
 }
 
-/// Asks one guest: whom it must reach inside the lab by full packets, and by small ones where those do not all come
-/// back; all others, for whom a lost full packet proves nothing, by small ones only. What is inside has a name.
+/// Has one guest ping: those it must reach inside the lab by full packets, and by small ones where not all of those
+/// come back; all others, for which a lost full packet proves nothing, by small ones only. What is inside has a name.
 fn ask_once(
-    context: &Context,
+    env: &Env,
     topology: &Topology,
     hosts: &NamedHosts,
     vm: &VmName,
@@ -131,12 +131,12 @@ fn ask_once(
         .images
         .get(&guest.image)
         .ok_or("its image is not in the catalog")?;
-    let host = hosts.get(&guest.host).ok_or("its host is not known")?;
+    let host = hosts.get(&guest.host).ok_or("its host is not connected")?;
     let name = DomainName::new(&topology.lab, vm);
     let console = host
         .open_console(&name, image.console.kind)
         .map_err(|error| chain(&error))?;
-    let transcript = context.folders.transcript(&topology.lab, vm);
+    let transcript = env.folders.transcript(&topology.lab, vm);
     let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
     let mut session =
         Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;

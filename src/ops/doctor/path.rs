@@ -1,4 +1,4 @@
-//! Whether full-size packets get from host to host.
+//! Checks that full-size packets pass from host to host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -10,7 +10,7 @@ use crate::state::Survey;
 use crate::topology::Topology;
 use crate::transport::Cmd;
 
-/// Prints the MTU of NIC `$1` and whether a packet of that size, and a small one, gets to `$2` unbroken.
+/// Prints the MTU of NIC `$1` and whether a small packet and one of that size pass to `$2` unfragmented.
 const PING: &str = r#"
 mtu=$(cat "/sys/class/net/$1/mtu") || exit 1
 small=no; full=no
@@ -19,7 +19,7 @@ ping -q -c 2 -i 0.2 -W 1 -M do -s $((mtu - 28)) "$2" >/dev/null 2>&1 && full=yes
 echo "$mtu $small $full"
 "#;
 
-/// Whether full-size packets get from host to host by the NICs that carry a network, where those have addresses.
+/// Pings from host to host by the NICs that carry a network, where those have addresses, with full-size packets.
 pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<HostName, Survey>) -> Vec<Finding> {
     let mut pairs = BTreeSet::new();
     for (from, host) in &topology.hosts {
@@ -56,23 +56,23 @@ pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<H
                 )
             })
             .collect();
-        let judged = asked.into_iter().filter_map(|(from, nic, to, address, answer)| {
+        let checked = asked.into_iter().filter_map(|(from, nic, to, address, answer)| {
             let output = answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             let [mtu, small, full] = text.split_whitespace().collect::<Vec<_>>()[..] else {
                 return None;
             };
-            let (verdict, what, mend) = match (small, full) {
-                (_, "yes") => (Verdict::Ok, format!("packets of {mtu} bytes get to {to}"), String::new()),
+            let (verdict, what, help) = match (small, full) {
+                (_, "yes") => (Verdict::Ok, format!("packets of {mtu} bytes pass to {to}"), String::new()),
                 ("yes", _) => (
                     Verdict::Error,
-                    format!("packets of {mtu} bytes do not get to {to} ({address}), small ones do"),
-                    format!("ip link set {nic} mtu {mtu} on {to}, and the same on the switch between; or a smaller `mtu` in the lab"),
+                    format!("packets of {mtu} bytes do not pass to {to} ({address}), small ones do"),
+                    format!("ip link set {nic} mtu {mtu} on {to}, and the same on the switch between them; or a smaller `mtu` in the lab"),
                 ),
                 _ => (
                     Verdict::Warning,
                     format!("{to} ({address}) does not answer to ping: path MTU not measured"),
-                    "is the cable plugged in, does a firewall drop ICMP?".to_owned(),
+                    "check the cable, and whether a firewall drops ICMP".to_owned(),
                 ),
             };
             Some(Finding {
@@ -80,9 +80,9 @@ pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<H
                 check: "path",
                 verdict,
                 what,
-                mend,
+                help,
             })
         });
-        judged.collect()
+        checked.collect()
     })
 }

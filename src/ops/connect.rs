@@ -1,0 +1,106 @@
+//! Connects to the hosts of a lab: emulated ones on this machine, this machine itself, and machines behind ssh.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Env, LoadOptions, Loaded, OpsError, load};
+use crate::emulated::Emulator;
+use crate::host::NamedHosts;
+use crate::host::guests::BootSlots;
+use crate::host::linux::{LinuxHost, Place};
+use crate::lab::{Connect, HostName, LabName};
+use crate::run::on_each;
+use crate::state::{MachineKind, localhost};
+use crate::topology::Topology;
+use crate::transport::ssh::confirm::CONFIRM_WITHIN;
+
+/// Returns how the hosts of a topology are connected.
+pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
+    topology
+        .hosts
+        .iter()
+        .map(|(name, host)| (name.clone(), host.connect.clone()))
+        .collect()
+}
+
+/// Returns the hosts `connects`, and this machine as the owner of the emulated ones. Connections are opened when they
+/// are first used.
+pub fn connect(env: &Env, lab: &LabName, connects: &BTreeMap<HostName, Connect>) -> Result<NamedHosts, OpsError> {
+    connect_confirming(env, lab, connects, CONFIRM_WITHIN)
+}
+
+/// Like [`connect`]; a change that may cut the connection to a host behind ssh has to be confirmed within `within`.
+pub(super) fn connect_confirming(
+    env: &Env,
+    lab: &LabName,
+    connects: &BTreeMap<HostName, Connect>,
+    within: Duration,
+) -> Result<NamedHosts, OpsError> {
+    let slots = Arc::new(BootSlots::default());
+    let emulator = Emulator::new(&env.folders, &env.program).map_err(|source| OpsError::File {
+        doing: "make absolute the path of",
+        path: env.program.clone(),
+        source,
+    })?;
+    let mut hosts: NamedHosts = BTreeMap::new();
+    hosts.insert(localhost(), Arc::new(emulator));
+    for (name, connect) in connects {
+        let place = match connect {
+            Connect::Emulated => Place::Emulated(lab.clone(), name.clone()),
+            Connect::Local => Place::Local,
+            Connect::Ssh(target) => Place::Ssh(target.clone()),
+        };
+        let slots = match connect {
+            Connect::Emulated | Connect::Local => slots.clone(),
+            // It has processors of its own.
+            Connect::Ssh(_) => Arc::default(),
+        };
+        hosts.insert(
+            name.clone(),
+            Arc::new(LinuxHost::new(place, env.folders.clone(), slots).confirmed_within(within)),
+        );
+    }
+    Ok(hosts)
+}
+
+/// Returns the emulated hosts of the lab that are on this machine, whatever any file says.
+pub(super) fn emulated(env: &Env, lab: &LabName) -> Result<BTreeMap<HostName, Connect>, OpsError> {
+    let hosts = connect(env, lab, &BTreeMap::new())?;
+    let site = on_each(&hosts, |host| host.observe(lab)).map_err(OpsError::Unreachable)?;
+    Ok(site
+        .into_values()
+        .flat_map(|state| state.machines)
+        .filter(|(_, machine)| machine.kind == MachineKind::Host)
+        .map(|(name, _)| (name, Connect::Emulated))
+        .collect())
+}
+
+/// Returns the hosts of the lab file `file`, if there is such a file and it is valid.
+pub(super) fn connects_in(env: &Env, file: &Path) -> Option<BTreeMap<HostName, Connect>> {
+    file.is_file()
+        .then(|| load(env, file, &LoadOptions::default()).ok())
+        .flatten()
+        .map(|Loaded { topology, .. }| connects(&topology))
+}
+
+/// Returns an error where a host of the journal is now connected differently: what is on it would be lost from view.
+pub(super) fn same_connects(
+    lab: &LabName,
+    past: &BTreeMap<HostName, Connect>,
+    wanted: &BTreeMap<HostName, Connect>,
+) -> Result<(), OpsError> {
+    let changed = wanted.iter().filter_map(|(host, now)| {
+        let was = past.get(host).filter(|was| *was != now)?;
+        Some((host.clone(), was.clone(), now.clone()))
+    });
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(OpsError::ChangedConnect {
+        lab: lab.clone(),
+        changed,
+    })
+}

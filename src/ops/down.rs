@@ -1,0 +1,120 @@
+//! Takes a lab down: plans from what is observed to nothing, runs, and observes once more.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::connect::{connect_confirming, connects_in, emulated};
+use super::observe::observe_to_change;
+use super::rollback::{not_converged, record};
+use super::{Aftermath, Env, OpsError, observe};
+use crate::event::Event;
+use crate::lab::LabName;
+use crate::plan::plan;
+use crate::run::{Journal, Lock, Record, Run};
+use crate::state::Site;
+use crate::transport::ssh::confirm::CONFIRM_WITHIN;
+
+/// How a lab is taken down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownOptions {
+    /// The lab's file, if there is one: names its hosts where the journal was lost.
+    pub file: Option<PathBuf>,
+    /// How long a host behind ssh waits to be reached again after one of its NICs was detached from its bridge, before
+    /// it attaches that NIC again by itself.
+    pub confirm_within: Duration,
+}
+
+impl Default for DownOptions {
+    fn default() -> Self {
+        Self {
+            file: None,
+            confirm_within: CONFIRM_WITHIN,
+        }
+    }
+}
+
+/// A lab that was taken down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DownReport {
+    /// The lab.
+    pub lab: LabName,
+    /// Steps that were done; 0: it was not up.
+    pub steps: usize,
+}
+
+/// Takes the lab down, restores every host, and removes the lab's folder. Takes the lab's lock.
+///
+/// Afterwards the hosts are observed once more: where something is left, the error is [`OpsError::NotConverged`].
+pub fn down(env: &Env, lab: &LabName, options: &DownOptions) -> Result<DownReport, OpsError> {
+    let _lock = Lock::take(&env.folders, lab, "down")?;
+    let steps = remove(env, lab, options)?;
+    Ok(DownReport {
+        lab: lab.clone(),
+        steps,
+    })
+}
+
+/// Does everything behind the lock; returns the number of steps done.
+fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsError> {
+    let folder = env.folders.lab(lab);
+    let past = Journal::read(&folder)?;
+    let in_file = options.file.as_ref().and_then(|file| connects_in(env, file));
+    let mut known = past.hosts;
+    // Emulated hosts are found by their marks, others only by the journal or the lab file.
+    match in_file {
+        Some(hosts) => hosts.into_iter().for_each(|(host, connect)| {
+            known.entry(host).or_insert(connect);
+        }),
+        None if past.damaged || known.is_empty() => env.events.send(Event::Warning(format!(
+            "the journal of lab {lab} is missing or damaged: only emulated hosts are searched\n  help: if the lab was \
+             on other hosts, too, give its file: netlab down FILE"
+        ))),
+        None => {}
+    }
+    known.extend(emulated(env, lab)?);
+    let hosts = connect_confirming(env, lab, &known, options.confirm_within)?;
+    let to_do = plan(&observe_to_change(&hosts, lab)?, &Site::new());
+    let mut done = 0;
+    if !to_do.is_empty() {
+        let run = Run {
+            lab,
+            hosts: &hosts,
+            journal: Mutex::new(Journal::begin(&folder, "down", &known)?),
+            events: env.events.clone(),
+            cancel: env.cancel.clone(),
+        };
+        let report = run.run(&to_do);
+        if report.cancelled {
+            return Err(OpsError::Interrupted {
+                lab: lab.clone(),
+                done: report.done,
+                left: report.left + report.failed.len(),
+            });
+        }
+        if !report.is_complete() {
+            return Err(OpsError::StepsFailed {
+                lab: lab.clone(),
+                failed: report.failed,
+                then: Aftermath::RestRemoved,
+            });
+        }
+        done = report.done;
+        let remaining = plan(&observe(&hosts, lab)?, &Site::new());
+        if !remaining.is_empty() {
+            return Err(not_converged(&run, "down", done, remaining));
+        }
+        record(&run.journal, &Record::Finished { hosts: BTreeMap::new() })?;
+    }
+    match std::fs::remove_dir_all(&folder) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OpsError::File {
+            doing: "remove",
+            path: folder,
+            source,
+        }),
+        _ => Ok(done),
+    }
+}

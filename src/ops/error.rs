@@ -1,0 +1,349 @@
+//! Why a use case did not do what was requested: one enum, whose variants carry the errors of the stages below, each
+//! with its own `help()`.
+
+use std::io;
+use std::path::PathBuf;
+
+use miette::Diagnostic as _;
+use serde::Serialize;
+
+use crate::guest::SessionError;
+use crate::host::{HostError, StepError};
+use crate::image::ImageError;
+use crate::lab::{Connect, HostName, ImageName, ImportError, LabName, LoadError, NameError, suggest};
+use crate::plan::{Plan, Step};
+use crate::preflight::Obstacle;
+use crate::run::{JournalError, LockError, chain};
+use crate::script::ScriptError;
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// The lab file cannot be read, or is invalid: a miette diagnostic with every problem and its place.
+    #[error("the lab file is invalid")]
+    LabInvalid(#[source] Box<LoadError>),
+    /// A configuration to import is invalid.
+    #[error("{}", file.display())]
+    ImportInvalid {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: ImportError,
+    },
+    /// An image was chosen for a lab whose VMs all name their own.
+    #[error("--image {image} has no effect: every vm of lab {lab} names its own image")]
+    ImageWithoutEffect {
+        /// The image.
+        image: ImageName,
+        /// The lab.
+        lab: LabName,
+    },
+    /// The lab has no such host.
+    #[error("lab {lab} has no host {host}; its hosts: {}", list(known))]
+    NoSuchHost {
+        /// The lab.
+        lab: LabName,
+        /// The host.
+        host: HostName,
+        /// The hosts it has.
+        known: Vec<HostName>,
+    },
+    /// A file has no lab name that can be read.
+    #[error("{} has no `name` that can be read", file.display())]
+    NoLabName {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A text is neither a file nor a lab's name.
+    #[error("{text} is neither a file nor the name of a lab")]
+    NotALab {
+        /// The text.
+        text: String,
+        /// Why it is no name.
+        #[source]
+        source: NameError,
+    },
+    /// An image cannot be provided.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Another run holds the lab, or its lock cannot be taken.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// The journal cannot be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A file operation of netlab's own failed.
+    #[error("cannot {doing} {}", path.display())]
+    File {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Hosts cannot be observed.
+    #[error("cannot read {}", hosts_of(.0.iter().map(|(host, _)| host)))]
+    Unreachable(Vec<(HostName, HostError)>),
+    /// Hosts of the lab are now connected differently than when it came up.
+    #[error("{}", differences(.changed))]
+    ChangedConnect {
+        /// The lab.
+        lab: LabName,
+        /// The hosts: how each was and is connected.
+        changed: Vec<(HostName, Connect, Connect)>,
+    },
+    /// Preflight found errors; nothing was changed.
+    #[error("preflight failed: {}; nothing was changed", count(.0.len(), "error"))]
+    PreflightFailed(Vec<Obstacle>),
+    /// The run was stopped between steps.
+    #[error("stopped between steps: {done} done, {left} not begun")]
+    Interrupted {
+        /// The lab.
+        lab: LabName,
+        /// Steps done.
+        done: usize,
+        /// Steps not done.
+        left: usize,
+    },
+    /// Steps failed.
+    #[error("{} failed on {}", count(failed.len(), "step"), hosts_of(failed.iter().map(|(host, _)| host)))]
+    StepsFailed {
+        /// The lab.
+        lab: LabName,
+        /// The steps, with their hosts.
+        failed: Vec<(HostName, StepError)>,
+        /// What was done about it.
+        then: Aftermath,
+    },
+    /// Every step succeeded, and the hosts are still not as planned.
+    #[error("{} without effect: {} still to do", count(*done, "step"), count(remaining.steps().count(), "step"))]
+    NotConverged {
+        /// The lab.
+        lab: LabName,
+        /// The command that ran: `up` or `down`.
+        command: &'static str,
+        /// Steps that ran.
+        done: usize,
+        /// What is still to do.
+        remaining: Plan,
+    },
+    /// The lab is not up.
+    #[error("lab {lab} is not up")]
+    NotUp {
+        /// The lab.
+        lab: LabName,
+        /// Its file, where it was given.
+        file: Option<PathBuf>,
+    },
+    /// The lab has no such VM.
+    #[error("lab {lab} has no VM {vm:?}")]
+    NoSuchVm {
+        /// The lab.
+        lab: LabName,
+        /// The name asked for.
+        vm: String,
+        /// The VMs it has.
+        known: Vec<String>,
+    },
+    /// A VM is not running.
+    #[error("VM {vm} is not running")]
+    VmNotRunning {
+        /// The VM.
+        vm: String,
+    },
+    /// It is unknown how to log in on a VM's console.
+    #[error("the console of VM {vm} is unknown: `up` did not configure it")]
+    NoConsole {
+        /// The VM.
+        vm: String,
+    },
+    /// One host failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A guest's console failed.
+    #[error(transparent)]
+    Guest(#[from] SessionError),
+    /// A command has characters that a terminal would act on.
+    #[error("a command with control characters cannot be typed into a VM")]
+    ControlCharacters,
+    /// A script cannot be rendered.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+}
+
+/// What was done after steps failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aftermath {
+    /// Every host was restored to its state before the run.
+    RolledBack,
+    /// The rollback failed as well, at least in part.
+    RollbackFailed,
+    /// Nothing: the caller asked to keep what was done.
+    Kept,
+    /// Nothing: only guests could not be configured, and the rest of the lab is up.
+    GuestsOnly {
+        /// The folder of the guests' transcripts.
+        transcripts: PathBuf,
+    },
+    /// Everything else was removed.
+    RestRemoved,
+}
+
+/// One of several causes of an [`OpsError`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Detail {
+    /// The host.
+    pub host: HostName,
+    /// What is wrong there, causes included.
+    pub message: String,
+    /// What the user can do about it.
+    pub help: Option<String>,
+}
+
+impl OpsError {
+    /// Returns what the user can do about it as a whole; each of [`Self::details`] has its own help.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::LabInvalid(error) => error.help().map(|help| help.to_string()),
+            Self::Image(error) => Some(error.help().to_owned()),
+            Self::Guest(error) => Some(error.help().to_owned()),
+            Self::Locked(error) => Some(error.help().to_owned()),
+            Self::Journal(error) => Some(error.help().to_owned()),
+            Self::Host(error) => error.help().map(str::to_owned),
+            Self::NoLabName { .. } => {
+                Some("give the lab's name instead of the file; `netlab status` lists the labs".to_owned())
+            }
+            Self::NotALab { .. } => Some("`netlab status` lists the labs".to_owned()),
+            Self::ChangedConnect { lab, .. } => Some(format!("take the lab down first: `netlab down {lab}`")),
+            Self::Interrupted { lab, .. } => {
+                Some(format!("`netlab up` continues, `netlab down {lab}` removes everything"))
+            }
+            Self::StepsFailed { lab, then, .. } => Some(match then {
+                Aftermath::RolledBack => "every host was restored to its state before this run".to_owned(),
+                Aftermath::RollbackFailed => {
+                    format!("the rollback failed, too: `netlab down {lab}` removes what is left")
+                }
+                Aftermath::Kept => format!("`netlab up` continues, `netlab down {lab}` removes everything"),
+                Aftermath::GuestsOnly { transcripts } => format!(
+                    "the rest of the lab is up; `netlab up` tries again, `netlab down {lab}` removes everything; the \
+                     guests' transcripts are in {}",
+                    transcripts.display()
+                ),
+                Aftermath::RestRemoved => {
+                    format!("everything else was removed; `netlab down {lab}` tries the rest again")
+                }
+            }),
+            Self::NotConverged { lab, command, .. } => Some(match *command {
+                "down" => format!("`netlab down {lab}` tries again"),
+                _ => format!("`netlab up` tries again, `netlab down {lab}` removes everything"),
+            }),
+            Self::NotUp { file, .. } => file.as_ref().map(|file| format!("netlab up {}", file.display())),
+            Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
+            Self::VmNotRunning { .. } => Some("`netlab up` starts it again".to_owned()),
+            Self::NoConsole { .. } => {
+                Some("give the lab's file instead of its name, or run `netlab up` again".to_owned())
+            }
+            Self::NoSuchHost { .. }
+            | Self::ImportInvalid { .. }
+            | Self::ImageWithoutEffect { .. }
+            | Self::File { .. }
+            | Self::Unreachable(_)
+            | Self::PreflightFailed(_)
+            | Self::ControlCharacters
+            | Self::Script(_) => None,
+        }
+    }
+
+    /// Returns the causes, host by host, where there can be several.
+    pub fn details(&self) -> Vec<Detail> {
+        match self {
+            Self::Unreachable(errors) => errors
+                .iter()
+                .map(|(host, error)| Detail {
+                    host: host.clone(),
+                    message: chain(error),
+                    help: error.help().map(str::to_owned),
+                })
+                .collect(),
+            Self::PreflightFailed(obstacles) => obstacles
+                .iter()
+                .map(|Obstacle { host, what, help, .. }| Detail {
+                    host: host.clone(),
+                    message: what.clone(),
+                    help: (!help.is_empty()).then(|| help.clone()),
+                })
+                .collect(),
+            Self::StepsFailed { failed, .. } => failed
+                .iter()
+                .map(|(host, error)| Detail {
+                    host: host.clone(),
+                    message: chain(error),
+                    help: error.help().map(str::to_owned),
+                })
+                .collect(),
+            Self::NotConverged { remaining, .. } => remaining
+                .steps()
+                .map(|(host, step): (&HostName, &Step)| Detail {
+                    host: host.clone(),
+                    message: step.to_string(),
+                    help: None,
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn list(hosts: &[HostName]) -> String {
+    hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// `host node1`, or `hosts node1, node2`.
+fn hosts_of<'a>(hosts: impl Iterator<Item = &'a HostName>) -> String {
+    let hosts: std::collections::BTreeSet<&str> = hosts.map(HostName::as_str).collect();
+    let noun = if hosts.len() == 1 { "host" } else { "hosts" };
+    format!("{noun} {}", hosts.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// `1 step`, or `2 steps`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+fn differences(changed: &[(HostName, Connect, Connect)]) -> String {
+    let sentences = changed.iter().map(|(host, was, now)| {
+        format!("host {host} was connected by `{was}` when the lab came up and is `{now}` in its file")
+    });
+    sentences.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preflight::Severity;
+
+    #[test]
+    fn a_failed_preflight_counts_its_errors_and_gives_each_its_help() {
+        let obstacle = Obstacle {
+            severity: Severity::Error,
+            host: "node1".parse().unwrap(),
+            what: "program `nft` is missing".to_owned(),
+            help: "apt-get install nftables".to_owned(),
+        };
+        let error = OpsError::PreflightFailed(vec![obstacle.clone(), obstacle]);
+        assert_eq!(error.to_string(), "preflight failed: 2 errors; nothing was changed");
+        assert_eq!(error.details()[0].help.as_deref(), Some("apt-get install nftables"));
+    }
+
+    #[test]
+    fn hosts_are_named_once_each() {
+        let names: Vec<HostName> = ["b", "a", "b"].iter().map(|name| name.parse().unwrap()).collect();
+        assert_eq!(hosts_of(names.iter()), "hosts a, b");
+        assert_eq!(hosts_of(names[1..2].iter()), "host a");
+    }
+}

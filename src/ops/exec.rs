@@ -1,0 +1,96 @@
+//! Runs one command in a VM over its console.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Env, OpsError, find_vm};
+use crate::guest::{Session, Transcript};
+
+/// Which command runs in which VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOptions {
+    /// The lab's name, or its file.
+    pub lab: String,
+    /// The VM's name.
+    pub vm: String,
+    /// How long the command may take.
+    pub within: Duration,
+    /// The command and its arguments; a single one is a script for the VM's shell.
+    pub command: Vec<String>,
+}
+
+/// The result of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExecReport {
+    /// Its exit status.
+    pub status: i32,
+    /// Its output.
+    pub output: String,
+}
+
+/// Runs a command in a VM. A command that does not end in time is an [`OpsError::Guest`] with a deadline.
+pub fn exec(env: &Env, options: &ExecOptions) -> Result<ExecReport, OpsError> {
+    // In a subshell: on a serial port `exit` would end the shell that netlab uses.
+    let script = format!("( {}\n)", script(&options.command)?);
+    let vm = find_vm(env, &options.lab, &options.vm)?;
+    let image = vm.console()?;
+    let console = vm.host.open_console(&vm.name, image.kind)?;
+    let path = env.folders.transcript(vm.name.lab(), vm.name.vm());
+    let transcript = Transcript::append(&path).map_err(|source| OpsError::File {
+        doing: "write transcript",
+        path,
+        source,
+    })?;
+    let mut session = Session::open(console, image, transcript, &mut |_| ())?;
+    let output = session.run(&script, options.within)?;
+    Ok(ExecReport {
+        status: output.status,
+        output: output.text,
+    })
+}
+
+/// Returns the arguments as one line for the guest's shell.
+fn script(arguments: &[String]) -> Result<String, OpsError> {
+    // A terminal would act on them as keys, e.g. on Ctrl-C.
+    let control = |argument: &String| argument.contains(|one: char| one.is_control() && one != '\n');
+    if arguments.iter().any(control) {
+        return Err(OpsError::ControlCharacters);
+    }
+    Ok(match arguments {
+        [script] => script.clone(),
+        arguments => arguments.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(" "),
+    })
+}
+
+fn quoted(argument: &str) -> String {
+    let plain = |one: char| one.is_ascii_alphanumeric() || "-_./:=,+@%".contains(one);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script_of(arguments: &[&str]) -> String {
+        script(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn arguments_are_quoted_and_a_single_one_is_a_script() {
+        assert_eq!(script_of(&["ls | wc -l"]), "ls | wc -l");
+        assert_eq!(
+            script_of(&["echo", "a b", "$x", "it's", ""]),
+            "echo 'a b' '$x' 'it'\\''s' ''"
+        );
+        assert_eq!(script_of(&["ping", "-c1", "10.0.1.2"]), "ping -c1 10.0.1.2");
+    }
+
+    #[test]
+    fn control_characters_are_refused() {
+        assert!(script(&["echo".to_owned(), "\x03".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! The use cases of netlab as a library: bring a lab up, verify it, take it down, and the rest of what the program
+//! does. Takes an [`Env`], a lab and typed options; returns typed reports, or an [`OpsError`] with its `help()`.
+//! Never prints, and never reads the command line or the environment.
+//!
+//! ```no_run
+//! use netlab::folders::Folders;
+//! use netlab::ops::{self, DownOptions, Env, LoadOptions, UpOptions, VerifyOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let env = Env::new(Folders::from_env(), "/usr/bin/netlab".into());
+//! let lab = ops::load(&env, "lab.toml".as_ref(), &LoadOptions::default())?;
+//! ops::up(&env, &lab, &UpOptions::default())?;
+//! assert!(ops::verify(&env, &lab, &VerifyOptions::default())?.as_expected);
+//! ops::down(&env, &lab.topology.lab, &DownOptions::default())?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod connect;
+pub mod doctor;
+mod down;
+mod error;
+mod exec;
+mod load;
+mod observe;
+mod plan;
+mod rollback;
+mod script;
+mod status;
+mod support;
+mod up;
+mod verify;
+mod vm;
+
+use std::path::PathBuf;
+
+use crate::event::{Cancel, Events};
+use crate::folders::Folders;
+
+pub use connect::{connect, connects};
+pub use doctor::doctor;
+pub use down::{DownOptions, DownReport, down};
+pub(crate) use error::count;
+pub use error::{Aftermath, Detail, OpsError};
+pub use exec::{ExecOptions, ExecReport, exec};
+pub use load::{Entries, ImageChoice, LoadOptions, Loaded, lab_name, load, load_images};
+pub use observe::{observe, survey};
+pub use plan::{Planned, plan, preflight_and_plan};
+pub use rollback::roll_back;
+pub use script::script;
+pub use status::{
+    HostStatus, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome, RunStatus, VmStatus, status, statuses,
+};
+pub use support::{SupportReport, support_report};
+pub use up::{UpOptions, UpReport, UpVm, up};
+pub use verify::{VerifyOptions, VerifyReport, verify};
+pub use vm::{Vm, find_vm};
+
+/// What every use case needs from its caller.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// Where netlab keeps its files.
+    pub folders: Folders,
+    /// The netlab program, which becomes PID 1 of every emulated host.
+    pub program: PathBuf,
+    /// Where progress is sent.
+    pub events: Events,
+    /// Requested, e.g. by a signal handler, to stop a run between two steps.
+    pub cancel: Cancel,
+}
+
+impl Env {
+    /// Creates an environment whose events go nowhere and that nobody cancels.
+    pub fn new(folders: Folders, program: PathBuf) -> Self {
+        Self {
+            folders,
+            program,
+            events: Events::none(),
+            cancel: Cancel::default(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Rolls a failed run back: observes the hosts again and plans to what was observed before.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::{OpsError, observe};
+use crate::plan::{Plan, plan};
+use crate::run::{Journal, JournalError, ROLLBACK, Record, Run};
+use crate::state::Site;
+
+/// Restores `before`, the state that the hosts had before `run`; returns whether everything was restored.
+pub fn roll_back(run: &Run<'_>, before: &Site) -> bool {
+    let Ok(now) = observe(run.hosts, run.lab) else {
+        return false;
+    };
+    // What cannot be recorded is restored all the same: the run's own record still names every host.
+    let began = Record::Began {
+        what: ROLLBACK.to_owned(),
+        hosts: BTreeMap::new(),
+        at: None,
+    };
+    let _ = record(&run.journal, &began);
+    let report = run.run(&plan(&now, before));
+    if report.is_complete() {
+        let _ = record(&run.journal, &Record::Finished { hosts: BTreeMap::new() });
+    }
+    report.is_complete()
+}
+
+/// Adds a record to the journal of a run.
+pub(super) fn record(journal: &Mutex<Journal>, record: &Record) -> Result<(), JournalError> {
+    journal.lock().unwrap_or_else(PoisonError::into_inner).add(record)
+}
+
+/// Returns the error for a run whose steps all succeeded and that left `remaining` to do.
+pub(super) fn not_converged(run: &Run<'_>, command: &'static str, done: usize, remaining: Plan) -> OpsError {
+    for (host, step) in remaining.steps() {
+        let text = step.to_string();
+        // The report below says it as well: a journal that cannot be written changes nothing about it.
+        let _ = record(
+            &run.journal,
+            &Record::Ended {
+                host: host.clone(),
+                steps: 0,
+                error: Some(format!("without effect: {text}")),
+                first: text,
+            },
+        );
+    }
+    OpsError::NotConverged {
+        lab: run.lab.clone(),
+        command,
+        done,
+        remaining,
+    }
+}

@@ -1,0 +1,208 @@
+//! Brings a lab up: observe, preflight and plan, fetch images, run, and observe once more.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::connect::{connect_confirming, same_connects};
+use super::observe::observe_to_change;
+use super::rollback::{not_converged, record};
+use super::{Aftermath, Env, Loaded, OpsError, Planned, connects, observe, preflight_and_plan, roll_back};
+use crate::event::Event;
+use crate::image::{self, Used};
+use crate::lab::{Connect, HostName, LabName, VmName};
+use crate::plan::plan;
+use crate::run::{Journal, Lock, Record, Run};
+use crate::transport::ssh::confirm::CONFIRM_WITHIN;
+
+/// How a lab is brought up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpOptions {
+    /// After a failure keep what was done, instead of rolling back.
+    pub keep: bool,
+    /// Use images that have no checksum.
+    pub allow_unverified: bool,
+    /// How long a host behind ssh waits to be reached again after one of its NICs was attached to a bridge, before it
+    /// detaches that NIC by itself.
+    pub confirm_within: Duration,
+}
+
+impl Default for UpOptions {
+    fn default() -> Self {
+        Self {
+            keep: false,
+            allow_unverified: false,
+            confirm_within: CONFIRM_WITHIN,
+        }
+    }
+}
+
+/// A lab that is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UpReport {
+    /// The lab.
+    pub lab: LabName,
+    /// Steps that were done; 0: it was up as described.
+    pub steps: usize,
+    /// Its VMs.
+    pub vms: Vec<UpVm>,
+}
+
+/// A VM of a lab that is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UpVm {
+    /// Its name.
+    pub name: VmName,
+    /// Its host.
+    pub host: HostName,
+    /// Its addresses, without prefix lengths, in the order of its NICs.
+    pub addresses: Vec<String>,
+}
+
+/// Brings the lab up. Takes its lock, and rolls back after a failed step unless only guests could not be configured.
+///
+/// Afterwards the hosts are observed once more: where steps are still to do, the error is
+/// [`OpsError::NotConverged`].
+pub fn up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<UpReport, OpsError> {
+    let topology = &loaded.topology;
+    let _lock = Lock::take(&env.folders, &topology.lab, "up")?;
+    let steps = bring_up(env, loaded, options)?;
+    let vms = topology.guests.iter().map(|(name, guest)| UpVm {
+        name: name.clone(),
+        host: guest.host.clone(),
+        addresses: guest.nics.iter().map(|nic| nic.address.to_string()).collect(),
+    });
+    Ok(UpReport {
+        lab: topology.lab.clone(),
+        steps,
+        vms: vms.collect(),
+    })
+}
+
+/// Does everything behind the lock; returns the number of steps done.
+fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<usize, OpsError> {
+    let lab = &loaded.topology.lab;
+    let folder = env.folders.lab(lab);
+    let past = Journal::read(&folder)?;
+    let wanted = connects(&loaded.topology);
+    same_connects(lab, &past.hosts, &wanted)?;
+    let mut known = past.hosts;
+    known.extend(wanted.clone());
+    let hosts = connect_confirming(env, lab, &known, options.confirm_within)?;
+    let before = observe_to_change(&hosts, lab)?;
+    let Planned {
+        plan: to_do,
+        desired,
+        warnings,
+    } = preflight_and_plan(&loaded.topology, &hosts, &before)?;
+    for warning in warnings {
+        let text = format!("{}: {}\n  help: {}", warning.host, warning.what, warning.help);
+        env.events.send(Event::Warning(text));
+    }
+    if to_do.is_empty() && !past.unfinished {
+        record_images(env, loaded, false)?;
+        return Ok(0);
+    }
+    fetch_images(env, loaded, options, to_do.steps().count())?;
+    record_images(env, loaded, true)?;
+    let run = Run {
+        lab,
+        hosts: &hosts,
+        journal: Mutex::new(Journal::begin(&folder, "up", &known)?),
+        events: env.events.clone(),
+        cancel: env.cancel.clone(),
+    };
+    let report = run.run(&to_do);
+    if report.cancelled {
+        return Err(OpsError::Interrupted {
+            lab: lab.clone(),
+            done: report.done,
+            left: report.left + report.failed.len(),
+        });
+    }
+    if report.is_complete() {
+        let remaining = plan(&observe(&hosts, lab)?, &desired);
+        if !remaining.is_empty() {
+            return Err(not_converged(&run, "up", report.done, remaining));
+        }
+        finish(env, loaded, &run, wanted)?;
+        return Ok(report.done);
+    }
+    let then = if report.only_guests_failed() {
+        finish(env, loaded, &run, wanted)?;
+        Aftermath::GuestsOnly {
+            transcripts: folder.join("transcripts"),
+        }
+    } else if options.keep {
+        finish(env, loaded, &run, wanted)?;
+        Aftermath::Kept
+    } else if roll_back(&run, &before) {
+        Aftermath::RolledBack
+    } else {
+        Aftermath::RollbackFailed
+    };
+    Err(OpsError::StepsFailed {
+        lab: lab.clone(),
+        failed: report.failed,
+        then,
+    })
+}
+
+/// Provides every image of the lab in the cache. `steps`: how many are not begun where this is interrupted.
+fn fetch_images(env: &Env, loaded: &Loaded, options: &UpOptions, steps: usize) -> Result<(), OpsError> {
+    let options = image::Options {
+        allow_unverified: options.allow_unverified,
+        cancel: env.cancel.clone(),
+        ..image::Options::default()
+    };
+    let used = |name| loaded.topology.images.contains_key(name);
+    for (name, entry) in loaded.images.iter().filter(|(name, _)| used(*name)) {
+        if let Err(error) = image::obtain(name, entry, &env.folders, &options, &env.events) {
+            return Err(if error.is_stop() {
+                OpsError::Interrupted {
+                    lab: loaded.topology.lab.clone(),
+                    done: 0,
+                    left: steps,
+                }
+            } else {
+                error.into()
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Records which images the lab uses; with `also`, those it used before as well, whose guests may still be there.
+fn record_images(env: &Env, loaded: &Loaded, also: bool) -> Result<(), OpsError> {
+    let lab = &loaded.topology.lab;
+    let failed = |source| OpsError::File {
+        doing: "record which images are used in",
+        path: env.folders.lab(lab),
+        source,
+    };
+    let before = Used::read(&env.folders, lab).map_err(failed)?;
+    let in_use = loaded
+        .images
+        .iter()
+        .filter(|(name, _)| loaded.topology.images.contains_key(*name));
+    let mut used = Used {
+        image: loaded.image.clone(),
+        folders: image::keys(in_use),
+    };
+    if also {
+        used.folders.extend(before.folders.iter().cloned());
+        used.image.clone_from(&before.image);
+    }
+    if used == before {
+        return Ok(());
+    }
+    used.write(&env.folders, lab).map_err(failed)
+}
+
+/// Records that the run is over, which hosts hold something, and which images are used.
+fn finish(env: &Env, loaded: &Loaded, run: &Run<'_>, hosts: BTreeMap<HostName, Connect>) -> Result<(), OpsError> {
+    record(&run.journal, &Record::Finished { hosts })?;
+    record_images(env, loaded, false)
+}
