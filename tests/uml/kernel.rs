@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::compiled::compiled;
+
 /// The kernel, as Debian installs it.
 const KERNEL: &str = "/usr/bin/linux.uml";
 /// Its memory in MiB, taken from the machine only as far as it is used.
@@ -146,11 +148,16 @@ impl Job {
     /// with the thread that started it.
     fn boot(&self) -> Child {
         let init = self.folder.path().join("init");
+        let ptrace = compiled("ptrace", &["-shared", "-fPIC"]);
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL"])
             .args(["unshare", "--pid", "--fork", "--kill-child=KILL"])
-            .args(["sh", "-c", UNDER_A_SHELL, "sh", KERNEL])
+            .args(["sh", "-c", UNDER_A_SHELL, "sh"])
+            // By env(1), so that only the kernel loads it.
+            .arg("env")
+            .arg(format!("LD_PRELOAD={}", ptrace.display()))
+            .arg(KERNEL)
             .arg(format!("mem={MEMORY_MIB}M"))
             .args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"])
             .args(["con=null", "con0=null,fd:1"])
@@ -232,7 +239,7 @@ fn make_image(cache: &Path) {
     assert!(built.status.success(), "netlab image build mini: {said}");
 }
 
-const SOON: Duration = Duration::from_secs(120);
+pub const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 fn what_each_part_prints_is_told_apart_and_nothing_of_the_machine_is_written() {

@@ -11,6 +11,7 @@
 
 mod capture;
 mod cloud;
+mod compiled;
 mod kernel;
 mod labs;
 mod made_good;
@@ -18,3 +19,4 @@ mod preflight;
 #[allow(dead_code, reason = "other tiers use more of it")]
 #[path = "../support/mod.rs"]
 mod support;
+mod vectors;
