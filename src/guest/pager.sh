@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2016,SC2034,SC2086,SC2162,SC2254
+# shellcheck shell=sh disable=SC1007,SC2015,SC2016,SC2034,SC2086,SC2125,SC2162,SC2254,SC2295
 # Shows standard input in pages of numbered rows; see pages.rs. $1 is the mark of the command, descriptor 3 the
 # terminal. Names are short because all of this is typed.
 nlp1() ( LC_ALL=C; w=$1 i=0 b= p='*[! -~]*'; q=????????; q=$q$q$q$q$q$q$q

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2046,SC2086
+# shellcheck shell=sh disable=SC2005,SC2046,SC2086
 # Asks the DHCP server on NIC $1 with the client that the guest has. Each client gives up by itself; those that keep
 # running to renew a lease detach from the console.
 has() { type $1 >/dev/null 2>&1; }

@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2046,SC2086,SC2154
+# shellcheck shell=sh disable=SC2005,SC2046,SC2086,SC2154
 # Waits until the guest has what its seed disk says; changes nothing. Given: $wanted addresses with prefix lengths,
 # $name the host name, $n attempts, one per second.
 a() { ip -4 -o addr show | sed 's/.* inet \([^ ]*\).*/\1/'; }
