@@ -1,18 +1,20 @@
-//! Cables: a veth pair each, one end in either namespace. The machine's own namespace sees nothing of it.
+//! Cables: a veth pair each, one end in either namespace. Nothing of it appears in this machine's own namespace.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::namespace::{Failed, Found, Link, batch, links, look, name};
-use super::{Emulator, doing, nics, other};
-use crate::host::HostError;
+use super::batch::{Failed, batch};
+use super::error::{EmulatedError, Operation, failed};
+use super::links::Link;
+use super::namespace::{Found, find, links, name};
+use super::{Emulator, nics};
 use crate::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use crate::plan::Step;
 
 /// The links of several machines.
 pub(super) type Links = BTreeMap<HostName, Vec<Link>>;
 
-/// The cables that `links` of one lab's hosts belong to: both ends are there, each the other's peer to the kernel.
+/// Returns the cables that `links` of one lab's machines belong to: both ends exist, each the other's peer.
 pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
     let hosts: BTreeMap<_, _> = links.keys().map(|host| (name(lab, host), host)).collect();
     let peer = |host, link: &Link| {
@@ -37,8 +39,8 @@ pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
         .flat_map(|(host, own)| own.iter().map(move |link| (host, link)));
     all.filter(|(_, link)| link.kind() == "veth")
         .filter_map(|(host, link)| {
-            let (far, peer) = peer(host, link)?;
-            let mut ends = [end(host, link)?, end(far, peer)?];
+            let (remote, peer) = peer(host, link)?;
+            let mut ends = [end(host, link)?, end(remote, peer)?];
             ends.sort();
             Some(Cable { ends })
         })
@@ -46,14 +48,14 @@ pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
 }
 
 impl Emulator {
-    /// Plugs all cables of `steps` in one go. A NIC that stood there without a cable makes way.
+    /// Plugs all cables of `steps` in one batch. A NIC of the same name without a cable is replaced.
     pub(crate) fn plug(&self, lab: &LabName, steps: &[Step]) -> Result<(), Failed> {
         let mut seen = Links::new();
         let mut lines = Vec::new();
         for (at, step) in steps.iter().enumerate() {
             let Step::PlugCable(cable) = step else { continue };
             for end in &cable.ends {
-                self.make_way(lab, end, &mut seen)
+                self.free_name(lab, end, &mut seen)
                     .map_err(|error| Failed { at, error })?;
             }
             lines.push(line(lab, cable));
@@ -61,11 +63,11 @@ impl Emulator {
         batch(&self.shell, None, &lines)
     }
 
-    /// Deletes a NIC that has no cable, so that one with a cable can have its name. What links there are is looked up
-    /// in `seen`, or put there.
-    fn make_way(&self, lab: &LabName, end: &CableEnd, seen: &mut Links) -> Result<(), HostError> {
+    /// Deletes a NIC that has no cable, so that one with a cable can have its name. The links of each machine are read
+    /// once, into `seen`.
+    fn free_name(&self, lab: &LabName, end: &CableEnd, seen: &mut Links) -> Result<(), EmulatedError> {
         let CableEnd { host, nic } = end;
-        nics::forget(&self.folders.machine(lab, host), nic).map_err(doing(format!("forgetting {host}:{nic}")))?;
+        nics::forget(&self.folders.machine(lab, host), nic).map_err(failed(Operation::WriteNics(host.clone())))?;
         let links = match seen.entry(host.clone()) {
             Entry::Occupied(links) => links.into_mut(),
             Entry::Vacant(place) => place.insert(links(&self.shell, lab, host)?),
@@ -77,20 +79,21 @@ impl Emulator {
                 Some(&name(lab, host)),
                 &[format!("link delete dev {nic}")],
             )?),
-            Some(_) => Err(other(
-                &format!("plugging a cable into {host}:{nic}"),
-                "another link has this name",
-            )),
+            Some(_) => Err(EmulatedError::LinkExists {
+                host: host.clone(),
+                nic: nic.clone(),
+            }),
         }
     }
 
-    /// Unplugs a cable; both NICs are gone on return. One that is not there, or leads elsewhere, is left alone.
-    pub(crate) fn unplug(&self, lab: &LabName, cable: &Cable) -> Result<(), HostError> {
+    /// Unplugs a cable; both NICs are deleted on return. A cable that does not exist, or connects other NICs, is left
+    /// unchanged.
+    pub(crate) fn unplug(&self, lab: &LabName, cable: &Cable) -> Result<(), EmulatedError> {
         let mut links = Links::new();
         for CableEnd { host, nic } in &cable.ends {
             let machine = self.folders.machine(lab, host);
-            nics::forget(&machine, nic).map_err(doing(format!("forgetting {host}:{nic}")))?;
-            if let Found::Ours(_, own) = look(&self.shell, lab, host)? {
+            nics::forget(&machine, nic).map_err(failed(Operation::WriteNics(host.clone())))?;
+            if let Found::Own(_, own) = find(&self.shell, lab, host)? {
                 links.insert(host.clone(), own);
             }
         }
@@ -106,7 +109,7 @@ impl Emulator {
     }
 }
 
-/// The line of `ip -batch` that plugs a cable.
+/// Returns the line of `ip -batch` that plugs a cable.
 fn line(lab: &LabName, Cable { ends: [a, b] }: &Cable) -> String {
     let end = |CableEnd { host, nic }: &CableEnd| {
         let (mac, namespace) = (nics::mac(lab, host, nic), name(lab, host));

@@ -1,6 +1,7 @@
-//! What libvirt learns of QEMU by running it, paid for once per machine: 0.5 to 1 s for each emulator installed.
+//! libvirt's cache of QEMU's capabilities, shared between emulated hosts: probing takes 0.5 to 1 s for each emulator
+//! installed.
 //!
-//! A libvirt daemon keeps it in /var/cache/libvirt/qemu/capabilities, a file per emulator, and judges by itself
+//! A libvirt daemon caches them in /var/cache/libvirt/qemu/capabilities, a file per emulator, and checks by itself
 //! whether a file is still valid (virQEMUCapsIsValid, src/qemu/qemu_capabilities.c); a copy from another daemon of the
 //! same machine is as good as its own.
 
@@ -13,21 +14,21 @@ use super::daemon;
 use crate::atomic_file;
 use crate::folders::Folders;
 
-/// Where the daemon inside the machine with the private folder `machine` keeps them.
+/// Returns the cache of the daemon in the machine with the private folder `machine`.
 fn private(machine: &Path) -> PathBuf {
     machine.join("var/cache/libvirt/qemu/capabilities")
 }
 
-/// Nothing is known, or it is older than the programs it is about: the next daemon will have to probe.
+/// Returns whether the cache is empty or older than the programs it is about: the next daemon will have to probe.
 pub(crate) fn are_cold(folders: &Folders) -> bool {
     let emulator = format!("qemu-system-{}", std::env::consts::ARCH);
     let programs = [daemon::LIBVIRTD, daemon::VIRTQEMUD, &emulator];
     let known = last_change(files(&folders.capabilities()));
-    // None, where nothing is known, is less than any time.
+    // None, for an empty cache, is less than any time.
     known < last_change(programs.into_iter().filter_map(daemon::find)) || known.is_none()
 }
 
-/// When the newest of `files` was changed, in seconds since 1970.
+/// Returns when the newest of `files` was changed, in seconds since 1970.
 fn last_change(files: impl IntoIterator<Item = PathBuf>) -> Option<i64> {
     let times = files
         .into_iter()
@@ -35,14 +36,14 @@ fn last_change(files: impl IntoIterator<Item = PathBuf>) -> Option<i64> {
     times.max()
 }
 
-/// A line of what is known that no machine is given, for it makes every start of a guest slow.
+/// A line that is removed from a machine's copy, because it makes every start of a guest slow.
 ///
 /// Where an emulator can name its CPU's missing features, libvirt (9.0; qemuProcessFetchGuestCPU in
 /// src/qemu/qemu_process.c) reads every property of each new guest's CPU, some 400 messages and 0.5 s of a processor
-/// for x86_64. Without, it reads the few words of CPUID that it needs. The guest is the same.
+/// for x86_64. Without it, it reads only the CPUID values that it needs. The guest is the same.
 const SLOW: &str = "  <flag name='cpu-unavailable-features'/>\n";
 
-/// Gives a new machine what is known, but for [`SLOW`].
+/// Copies the cache into a new machine, without [`SLOW`].
 pub(super) fn seed(folders: &Folders, machine: &Path) -> io::Result<()> {
     copy(&folders.capabilities(), &private(machine), |_, _| false)?;
     for file in files(&private(machine)) {
@@ -51,7 +52,7 @@ pub(super) fn seed(folders: &Folders, machine: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps what a machine's daemon has just found out or confirmed.
+/// Copies what a machine's daemon has just probed or confirmed into the cache.
 pub(super) fn keep(folders: &Folders, machine: &Path) -> io::Result<()> {
     copy(&private(machine), &folders.capabilities(), |found, known| {
         let Ok(known) = fs::read_to_string(known) else {
@@ -61,14 +62,14 @@ pub(super) fn keep(folders: &Folders, machine: &Path) -> io::Result<()> {
     })
 }
 
-/// Keeps what an old machine's daemon knows of emulators that nothing is known of: it may have been asked for them
-/// since it was started. About the others there may be newer knowledge by now.
+/// Copies what an old machine's daemon has probed of emulators that are missing in the cache: it may have probed them
+/// after it was started. For the others, the cache may be newer.
 pub(super) fn keep_new(folders: &Folders, machine: &Path) -> io::Result<()> {
     copy(&private(machine), &folders.capabilities(), |_, known| known.exists())
 }
 
-/// Copies the files of a folder, but for those that are to be skipped by their text and the place they would go to.
-/// Each appears whole or not at all, whoever else copies at the same time.
+/// Copies the files of a folder, except those that `skip` names by their content and target path. Each copy is atomic,
+/// also with several processes at a time.
 fn copy(from: &Path, to: &Path, skip: impl Fn(&[u8], &Path) -> bool) -> io::Result<()> {
     let files = files(from);
     if !files.is_empty() {
@@ -85,7 +86,7 @@ fn copy(from: &Path, to: &Path, skip: impl Fn(&[u8], &Path) -> bool) -> io::Resu
     Ok(())
 }
 
-/// The files of capabilities in `folder`; none where it does not exist.
+/// Lists the files of capabilities in `folder`; none where it does not exist.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_machine_learned_the_next_one_is_given() {
+    fn capabilities_probed_in_one_machine_are_copied_into_the_next() {
         let temp = tempfile::tempdir().unwrap();
         let folders = Folders {
             state: temp.path().join("state"),
@@ -117,7 +118,7 @@ mod tests {
         let given = files(&private(&second));
         assert_eq!(given, [private(&second).join("a.xml")]);
         assert_eq!(fs::read_to_string(&given[0]).unwrap(), "<qemuCaps>\n</qemuCaps>\n");
-        // What it confirms is no news.
+        // A copy that it confirms changes nothing.
         keep(&folders, &second).unwrap();
 
         fs::write(private(&second).join("a.xml"), "outdated").unwrap();

@@ -1,4 +1,4 @@
-//! The libvirt daemon of an emulated host: which one it is, where its socket lies, and whether it answers.
+//! The libvirt daemon of an emulated host: which program it is, the path of its socket, and whether it answers.
 
 use std::fmt::Write;
 use std::io;
@@ -11,50 +11,48 @@ use std::time::{Duration, Instant};
 
 use virt::connect::Connect;
 
-use super::{doing, other};
+use super::error::{EmulatedError, Operation, failed};
 use crate::folders::Folders;
-use crate::host::HostError;
 use crate::lab::{HostName, LabName};
 
 /// The daemon of all drivers.
 pub(super) const LIBVIRTD: &str = "libvirtd";
 /// The daemon of QEMU alone, where a distribution has split [`LIBVIRTD`] up (libvirt.org/daemons.html).
 pub(super) const VIRTQEMUD: &str = "virtqemud";
-/// Writes the guests' logs and keeps them from growing for ever.
+/// Writes the guests' logs and rotates them.
 pub(super) const VIRTLOGD: &str = "virtlogd";
 
 /// PATH inside an emulated host.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How long a daemon may take until it answers: the probe of one emulator takes a second, some machines have thirty
-/// of them and two cores. Whoever cannot answer at all ends, which is noticed at once.
+/// How long a daemon may take until it answers: the probe of one emulator takes a second, and some machines have thirty
+/// of them and two cores. A daemon that cannot answer at all exits, which is noticed at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(180);
 
-/// The most bytes that the path of a socket may have: sun_path less its closing zero, unix(7).
+/// The most bytes that the path of a socket may have: sun_path without its terminating zero, unix(7).
 const SOCKET_PATH: usize = 107;
 
-/// A program in one of the system's folders.
+/// Returns the path of a program in one of the folders of [`PATH`].
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     PATH.split(':')
         .map(|folder| Path::new(folder).join(program))
         .find(|path| path.is_file())
 }
 
-/// The daemons that an emulated host runs, in the order they are started.
-pub(super) fn programs() -> Result<[PathBuf; 2], HostError> {
-    let missing = |what: &str| other("looking for libvirt", &format!("{what} is not installed"));
+/// Returns the daemons that an emulated host runs, in the order they are started.
+pub(super) fn programs() -> Result<[PathBuf; 2], EmulatedError> {
     Ok([
-        find(VIRTLOGD).ok_or_else(|| missing("virtlogd"))?,
+        find(VIRTLOGD).ok_or(EmulatedError::NotInstalled("virtlogd"))?,
         find(LIBVIRTD)
             .or_else(|| find(VIRTQEMUD))
-            .ok_or_else(|| missing("neither libvirtd nor virtqemud"))?,
+            .ok_or(EmulatedError::NotInstalled("libvirt (neither libvirtd nor virtqemud)"))?,
     ])
 }
 
-/// The libvirt URI of an emulated host, for use outside of it.
+/// Returns the libvirt URI of an emulated host, for use outside of it.
 ///
-/// An error where the state folder's path is so long that no socket in it could be reached.
-pub fn libvirt_uri(folders: &Folders, lab: &LabName, host: &HostName) -> Result<String, HostError> {
+/// An error where the state folder's path is so long that no socket in it could be connected to.
+pub fn libvirt_uri(folders: &Folders, lab: &LabName, host: &HostName) -> Result<String, EmulatedError> {
     let socket = socket(&folders.machine(lab, host))?;
     let mut uri = "qemu+unix:///system?socket=".to_owned();
     for byte in socket.as_os_str().as_encoded_bytes() {
@@ -67,22 +65,21 @@ pub fn libvirt_uri(folders: &Folders, lab: &LabName, host: &HostName) -> Result<
     Ok(uri)
 }
 
-/// The socket of the daemon in the machine with the private folder `machine`.
-pub(super) fn socket(machine: &Path) -> Result<PathBuf, HostError> {
+/// Returns the path of the daemon's socket in the machine with the private folder `machine`.
+pub(super) fn socket(machine: &Path) -> Result<PathBuf, EmulatedError> {
     let name = if find(LIBVIRTD).is_some() {
         "libvirt-sock"
     } else {
         "virtqemud-sock"
     };
-    let socket = std::path::absolute(sockets(machine).join(name)).map_err(doing("finding libvirt's socket"))?;
+    let socket = std::path::absolute(sockets(machine).join(name)).map_err(failed(Operation::ResolveSocket))?;
     let length = socket.as_os_str().len();
     if length > SOCKET_PATH {
-        return Err(other(
-            &format!("reaching libvirt at {}", socket.display()),
-            &format!(
-                "a socket's path has at most {SOCKET_PATH} bytes, this has {length}: choose a shorter state folder"
-            ),
-        ));
+        return Err(EmulatedError::SocketPath {
+            path: socket,
+            length,
+            limit: SOCKET_PATH,
+        });
     }
     Ok(socket)
 }
@@ -91,16 +88,16 @@ fn sockets(machine: &Path) -> PathBuf {
     machine.join("run/libvirt")
 }
 
-/// Both daemons of the machine with the private folder `machine` take connections.
+/// Returns whether both daemons of the machine with the private folder `machine` accept connections.
 pub(super) fn listens(machine: &Path) -> bool {
     let log = sockets(machine).join("virtlogd-sock");
     socket(machine).is_ok_and(|socket| UnixStream::connect(socket).is_ok() && UnixStream::connect(log).is_ok())
 }
 
-/// Waits until the daemon at `uri` of a machine just started has answered, which is after it has probed QEMU.
-/// `init` is the process whose end means that there is nothing to wait for.
+/// Waits until the daemon at `uri` of a machine just started has answered, which is after it has probed QEMU. `init`
+/// is the machine's first process: if it exits, the daemon will not answer.
 pub(super) fn wait_until_it_answers(uri: &str, machine: &Path, init: &mut Child) -> io::Result<()> {
-    const NAP: Duration = Duration::from_millis(5);
+    const POLL_EVERY: Duration = Duration::from_millis(5);
     let deadline = Instant::now() + ANSWER_WITHIN;
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {ANSWER_WITHIN:?}"));
     let mut alive = || match init.try_wait()? {
@@ -111,20 +108,20 @@ pub(super) fn wait_until_it_answers(uri: &str, machine: &Path, init: &mut Child)
     loop {
         while !listens(machine) {
             alive()?;
-            thread::sleep(NAP);
+            thread::sleep(POLL_EVERY);
         }
-        // libvirt's calls know no deadline, so they are made where nobody has to wait for them: should this one
-        // never return, the machine is removed, which closes the connection.
+        // libvirt's calls have no timeout, so this one is made in a thread of its own: should it never return, the
+        // machine is removed, which closes the connection.
         let (answered, answer) = mpsc::channel();
         let uri = uri.to_owned();
-        thread::spawn(move || answered.send(ask(&uri)));
+        thread::spawn(move || answered.send(query(&uri)));
         loop {
             match answer.recv_timeout(Duration::from_millis(100)) {
                 Ok(Ok(())) => return Ok(()),
-                // It died under the question; init starts it again, or gives up.
+                // It died during the call; init restarts it, or gives up.
                 Ok(Err(_)) | Err(mpsc::RecvTimeoutError::Disconnected) => {
                     alive()?;
-                    thread::sleep(NAP);
+                    thread::sleep(POLL_EVERY);
                     break;
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => alive()?,
@@ -133,9 +130,9 @@ pub(super) fn wait_until_it_answers(uri: &str, machine: &Path, init: &mut Child)
     }
 }
 
-/// Connects and asks what domains can be made, for which the daemon has to know its QEMU. That there is no QEMU of
-/// an architecture is an answer too.
-fn ask(uri: &str) -> Result<(), virt::error::Error> {
+/// Connects and queries which domains are possible, for which the daemon has to probe its QEMU. That there is no QEMU
+/// for an architecture is an answer too.
+fn query(uri: &str) -> Result<(), virt::error::Error> {
     // Errors here are expected, and libvirt would print them.
     virt::error::clear_error_callback();
     let connection = Connect::open(Some(uri))?;
@@ -151,7 +148,7 @@ fn ask(uri: &str) -> Result<(), virt::error::Error> {
 mod tests {
     use super::*;
 
-    fn uri(state: &str) -> Result<String, HostError> {
+    fn uri(state: &str) -> Result<String, EmulatedError> {
         let folders = Folders {
             state: state.into(),
             cache: "/cache".into(),
@@ -160,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusual_path_does_not_change_what_the_uri_says() {
+    fn special_characters_in_a_path_are_escaped_in_the_uri() {
         let uri = uri("/a b&c%d").unwrap();
         let socket = "/a%20b%26c%25d/labs/lab/hosts/node1/run/libvirt/";
         assert!(
@@ -170,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_names_fit_below_the_usual_state_folder_and_a_longer_path_is_refused() {
+    fn the_longest_names_fit_into_the_usual_state_folder_and_a_longer_path_is_an_error() {
         let (long, host) = ("l".repeat(24).parse().unwrap(), "h".repeat(24).parse().unwrap());
         let folders = |state: String| Folders {
             state: state.into(),
@@ -178,6 +175,6 @@ mod tests {
         };
         assert!(libvirt_uri(&folders("/var/lib/netlab".to_owned()), &long, &host).is_ok());
         let error = libvirt_uri(&folders(format!("/{}", "x".repeat(60))), &long, &host).unwrap_err();
-        assert!(error.to_string().contains("at most 107 bytes"), "{error}");
+        assert!(error.to_string().contains("at most 107 are"), "{error}");
     }
 }

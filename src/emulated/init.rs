@@ -1,5 +1,5 @@
-//! PID 1 of an emulated host: puts the private folders in place, runs the daemons, reaps everything that is orphaned.
-//! When it ends, the kernel ends everything else in its PID namespace.
+//! PID 1 of an emulated host: mounts the private folders, runs the daemons, reaps orphaned processes. When it exits, the
+//! kernel kills everything else in its PID namespace.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -13,59 +13,65 @@ use rustix::mount::{mount, mount_remount, move_mount, open_tree, unmount};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{daemon, doing, rootfs};
+use super::error::{EmulatedError, Operation, failed};
+use super::{daemon, rootfs};
 use crate::folders::Folders;
-use crate::host::HostError;
 use crate::lab::{HostName, LabName};
 
-/// A daemon that dies more often than this within [`SPAN`] is given up, and the machine with it.
+/// A daemon that dies this often within [`SPAN`] is not started again, and init exits.
 const STARTS: usize = 5;
 /// See [`STARTS`].
 const SPAN: Duration = Duration::from_secs(60);
 
-/// What `netlab host-init` does: never returns while the emulated host lives. What goes wrong is written to standard
-/// error, which is the host's log.
+/// Runs `netlab host-init`; returns when the emulated host ends. Errors are written to standard error, which is the
+/// host's log.
 pub fn init_main(folders: &Folders, lab: &LabName, host: &HostName) -> ExitCode {
     let end = if std::process::id() == 1 {
-        settle(folders, lab, host)
-            .map_err(|error| error.to_string())
+        start(folders, lab, host)
+            .map_err(|error| chain(&error))
             .and_then(|daemons| watch(daemons).map_err(|error| error.to_string()))
     } else {
-        // Outside of its own namespaces all of this would befall the machine itself.
-        Err("this is started by netlab itself, as the first process of an emulated host".to_owned())
+        // Outside of its own namespaces this would change the machine itself.
+        Err("`host-init` is run by netlab itself, as the first process of an emulated host".to_owned())
     };
     match end {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&error);
+            log(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn say(text: &str) {
-    // Nobody is left to be told that the log cannot be written.
+fn log(text: &str) {
+    // Where the log cannot be written, the error cannot be reported either.
     drop(writeln!(io::stderr(), "netlab: {text}"));
 }
 
-/// Everything up to the daemons.
-fn settle(folders: &Folders, lab: &LabName, host: &HostName) -> Result<Vec<Daemon>, HostError> {
+/// Returns an error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Sets the machine up and starts its daemons.
+fn start(folders: &Folders, lab: &LabName, host: &HostName) -> Result<Vec<Daemon>, EmulatedError> {
     // Guests' logs and disks are for root only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     rustix::system::sethostname(host.as_str().as_bytes())
-        .map_err(|error| doing("setting the host name")(error.into()))?;
-    put_in_place(folders, &folders.machine(lab, host)).map_err(doing("putting the private folders in place"))?;
+        .map_err(|error| failed(Operation::SetHostName)(error.into()))?;
+    mount_folders(folders, &folders.machine(lab, host)).map_err(failed(Operation::MountFolders))?;
     let programs = daemon::programs()?;
     programs
         .into_iter()
-        .map(|program| Daemon::start(program.clone()).map_err(doing(format!("starting {}", program.display()))))
+        .map(|program| Daemon::start(program.clone()).map_err(failed(Operation::StartDaemon(program))))
         .collect()
 }
 
-/// Puts the private folders over the machine's own, and this namespace's processes and links into /proc and /sys.
-fn put_in_place(folders: &Folders, machine: &Path) -> io::Result<()> {
-    // All are taken in hand before the first is put down: after that their paths lead elsewhere.
-    let private = rootfs::PLACES
+/// Mounts the private folders over the machine's own, and /proc and /sys of the new namespaces.
+fn mount_folders(folders: &Folders, machine: &Path) -> io::Result<()> {
+    // All are opened before the first is mounted: after that their paths lead elsewhere.
+    let private = rootfs::MOUNTS
         .iter()
         .map(|(what, place)| (machine.join(what), PathBuf::from(place)))
         .filter(|(what, _)| what.exists());
@@ -73,10 +79,10 @@ fn put_in_place(folders: &Folders, machine: &Path) -> io::Result<()> {
     for (what, place) in private {
         trees.push((tree(&what)?, place));
     }
-    // netlab's own files lie where they lie outside; by default that is below /var.
+    // netlab's own files keep their paths; by default they are below /var.
     for kept in [&folders.state, &folders.cache] {
         let kept = kept.canonicalize()?;
-        for (what, place) in rootfs::PLACES {
+        for (what, place) in rootfs::MOUNTS {
             if let Ok(below) = kept.strip_prefix(place) {
                 std::fs::create_dir_all(machine.join(what).join(below))?;
                 trees.push((tree(&kept)?, kept.clone()));
@@ -86,27 +92,27 @@ fn put_in_place(folders: &Folders, machine: &Path) -> io::Result<()> {
     for (tree, place) in trees {
         move_mount(&tree, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(|error| io::Error::other(format!("{}: {error}", place.display())))?;
-        // Unwritable for root too: what makes it a /dev/kvm that is not there.
+        // Read-only for root too: programs then treat it like a missing /dev/kvm.
         if place == Path::new("/dev/kvm") {
             mount_remount(&place, MountFlags::BIND | MountFlags::RDONLY, "")?;
         }
     }
 
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    // Taken away with what is mounted below it: libvirt would find control groups in the list of mounts.
+    // Unmounted with everything below it: libvirt would find control groups in the list of mounts.
     unmount("/sys", UnmountFlags::DETACH)?;
     mount("sysfs", "/sys", "sysfs", plain, None)?;
     mount("proc", "/proc", "proc", plain, None)?;
     Ok(())
 }
 
-/// A folder or file that can be mounted elsewhere, with what is mounted below it.
+/// Opens a folder or file so that it can be mounted elsewhere, with what is mounted below it.
 fn tree(path: &Path) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     Ok(open_tree(CWD, path, flags)?)
 }
 
-/// A daemon that is kept running.
+/// A daemon that is restarted when it dies.
 struct Daemon {
     program: PathBuf,
     pid: Pid,
@@ -124,7 +130,7 @@ impl Daemon {
         })
     }
 
-    /// Starts it again, unless that has been done too often.
+    /// Starts it again; an error if it died too often.
     fn restart(&mut self, status: WaitStatus) -> io::Result<()> {
         let ended = match (status.exit_status(), status.terminating_signal()) {
             (Some(status), _) => format!("{} exited with {status}", self.program.display()),
@@ -136,27 +142,30 @@ impl Daemon {
         };
         self.starts.retain(|start| start.elapsed() < SPAN);
         if self.starts.len() >= STARTS {
-            let often = format!("{ended}; given up after {STARTS} starts in {} s", SPAN.as_secs());
-            return Err(io::Error::other(often));
+            let message = format!(
+                "{ended}; not started again after {STARTS} starts in {} s",
+                SPAN.as_secs()
+            );
+            return Err(io::Error::other(message));
         }
-        say(&format!("{ended}; starting it again"));
+        log(&format!("{ended}; starting it again"));
         self.pid = spawn(&self.program)?;
         self.starts.push(Instant::now());
         Ok(())
     }
 }
 
-/// Starts a daemon in the foreground. It is reaped with all others, by number.
+/// Starts a daemon in the foreground. It is reaped with all other processes, by PID.
 fn spawn(program: &Path) -> io::Result<Pid> {
     let child = Command::new(program).stdin(Stdio::null()).spawn()?;
     Ok(Pid::from_child(&child))
 }
 
-/// Reaps until told to end.
+/// Reaps processes until SIGTERM.
 fn watch(mut daemons: Vec<Daemon>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // A PID 1 is sent only those signals that it has asked for.
+        // The kernel delivers to PID 1 only those signals that it has a handler for.
         let mut terminate = signal(SignalKind::terminate())?;
         let mut child = signal(SignalKind::child())?;
         loop {
@@ -169,9 +178,9 @@ fn watch(mut daemons: Vec<Daemon>) -> io::Result<()> {
     })
 }
 
-/// Reaps all that have ended, and restarts those of them that are daemons.
+/// Reaps all processes that have ended, and restarts daemons.
 fn reap(daemons: &mut [Daemon]) -> io::Result<()> {
-    // NOHANG: none has ended means that the next signal will tell; that there are no children at all, the same.
+    // NOHANG: where none has ended, or none exists, the next signal wakes this up again.
     while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         if let Some(daemon) = daemons.iter_mut().find(|daemon| daemon.pid == pid) {
             daemon.restart(status)?;

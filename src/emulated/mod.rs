@@ -1,17 +1,21 @@
-//! The rig: emulated hosts, switches and routers and the cables between them, on the machine that netlab runs on. Takes
-//! the steps of [`localhost`](crate::state::localhost) and gives that host's state: machines and cables, nothing else.
+//! Emulated machines: hosts, switches and routers, and the cables between them, on the machine that netlab runs on. Takes
+//! the operations of [`localhost`](crate::state::localhost) and gives that host's state: machines and cables, nothing
+//! else.
 //!
 //! An emulated host is a network, a mount, a PID and a UTS namespace whose PID 1 is netlab itself ([`init_main`]),
 //! with a private /run, /var and /etc/libvirt and a libvirt daemon of its own; everything else it sees is this
 //! machine's. What is inside it (bridges, domains) is observed and changed like on any other host, through
 //! [`libvirt_uri`] and [`init_pid`]. A switch or a router is a network namespace and nothing else: no process, no file;
-//! all that it is can be read back from the kernel. The rig never touches a link of this machine's own network namespace, and never
-//! a namespace that does not bear the lab's mark, whatever it is called.
+//! its whole state is read back from the kernel. No link of this machine's own network namespace is ever changed, nor
+//! a namespace without the lab's mark, whatever its name.
 
+mod batch;
 mod cables;
 mod capabilities;
 mod daemon;
+mod error;
 mod init;
+mod links;
 mod machine;
 mod namespace;
 mod nics;
@@ -24,14 +28,15 @@ mod switch;
 use std::path::{Path, PathBuf};
 
 use crate::folders::Folders;
-use crate::host::HostError;
 use crate::transport::LocalShell;
 
+pub(crate) use batch::Failed;
 pub(crate) use capabilities::are_cold;
 pub(crate) use daemon::find;
 pub use daemon::libvirt_uri;
+pub use error::{EmulatedError, Operation};
 pub use init::init_main;
-pub(crate) use namespace::{Failed, create as create_device};
+pub(crate) use namespace::create as create_device;
 pub use process::init_pid;
 pub(crate) use switch::can_filter;
 
@@ -45,7 +50,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// The rig whose emulated hosts live in `folders` and have `program`, a netlab binary, as their init.
+    /// Creates the owner of emulated hosts whose files are in `folders` and whose init is `program`, a netlab binary.
     pub fn new(folders: &Folders, program: &Path) -> std::io::Result<Self> {
         Ok(Self {
             folders: Folders {
@@ -58,24 +63,10 @@ impl Emulator {
     }
 }
 
-pub(crate) fn other(doing: &str, message: &str) -> HostError {
-    HostError::Other {
-        doing: doing.to_owned(),
-        message: message.to_owned(),
-    }
-}
-
-/// What was being done when the file system said no.
-fn doing(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> HostError {
-    move |error| other(&what.to_string(), &error.to_string())
-}
-
-pub(crate) fn need_root() -> Result<(), HostError> {
+/// Returns an error unless netlab runs as root.
+pub(crate) fn need_root() -> Result<(), EmulatedError> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(other(
-        "reaching the emulated hosts",
-        "emulated hosts need root: run netlab with sudo",
-    ))
+    Err(EmulatedError::NeedsRoot)
 }

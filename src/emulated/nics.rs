@@ -1,4 +1,4 @@
-//! The NICs of an emulated host: their addresses, and those that no cable is plugged into.
+//! The NICs of an emulated host: their addresses, and the NICs without a cable.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,30 +8,32 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::namespace::{Link, batch, links, name};
-use super::{Emulator, doing, other};
+use super::Emulator;
+use super::batch::batch;
+use super::error::{EmulatedError, Operation, failed};
+use super::links::Link;
+use super::namespace::{links, name};
 use crate::atomic_file;
-use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
 
-/// The MAC address of an emulated host's NIC: unicast and locally administered (IEEE 802-2014, 8.2), and the same
-/// whenever the lab is made.
+/// Returns the MAC address of an emulated host's NIC: unicast and locally administered (IEEE 802-2014, 8.2), and the
+/// same in every run.
 pub(super) fn mac(lab: &LabName, host: &HostName, nic: &IfName) -> String {
     let digest = Sha256::digest(format!("netlab nic {lab} {host} {nic}"));
     let octets = digest[..5].iter().map(|octet| format!(":{octet:02x}"));
     format!("02{}", octets.collect::<String>())
 }
 
-/// What each NIC was configured with. On the NIC itself it cannot be read back once a bridge has taken it, for then
-/// the addresses stand on the bridge.
+/// What each NIC was configured with. It cannot be read back from a NIC that is attached to a bridge, because the
+/// addresses are then configured on the bridge.
 pub(super) type Record = BTreeMap<IfName, MachineNic>;
 
 fn record(machine: &Path) -> PathBuf {
     machine.join("nics.json")
 }
 
-/// The record of the machine with the private folder `machine`; empty where nothing has been configured.
+/// Reads the record of the machine with the private folder `machine`; empty where nothing has been configured.
 pub(super) fn read(machine: &Path) -> io::Result<Record> {
     match fs::read(record(machine)) {
         Ok(text) => Ok(serde_json::from_slice(&text)?),
@@ -44,27 +46,27 @@ fn write(machine: &Path, nics: &Record) -> io::Result<()> {
     atomic_file::replace(&record(machine), 0o600, &serde_json::to_vec_pretty(nics)?).map(|_| ())
 }
 
-/// Strikes out a NIC that is about to be another one. Several of one machine may be at a time: their cables are
-/// unplugged side by side.
+/// Removes a NIC that is about to be replaced from the record. Cables of one machine are unplugged in parallel, so
+/// this takes a lock.
 pub(super) fn forget(machine: &Path, nic: &IfName) -> io::Result<()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    static RECORD: Mutex<()> = Mutex::new(());
+    let _lock = RECORD.lock().unwrap_or_else(PoisonError::into_inner);
     let mut nics = read(machine)?;
     nics.remove(nic).map_or(Ok(()), |_| write(machine, &nics))
 }
 
-/// Whether a link is a NIC without a cable: a tap that nobody has opened, which a bridge takes like any other NIC and
-/// which has no carrier.
+/// Returns whether a link is a NIC without a cable: a tap device that no process has opened, which can be attached to a
+/// bridge like any other NIC and has no carrier.
 pub(super) fn is_unplugged(link: &Link) -> bool {
     link.kind() == "tun"
 }
 
 impl Emulator {
-    /// Gives the NICs of an emulated host their addresses and default routes, and makes those that no cable made.
-    /// A NIC that has what it should have already is left alone.
-    pub(crate) fn configure(&self, lab: &LabName, host: &HostName, wanted: &Machine) -> Result<(), HostError> {
+    /// Configures addresses and default routes of an emulated host's NICs, and creates those without a cable. A NIC that
+    /// is configured as wanted is left unchanged.
+    pub(crate) fn configure(&self, lab: &LabName, host: &HostName, wanted: &Machine) -> Result<(), EmulatedError> {
         let machine = self.folders.machine(lab, host);
-        let record = read(&machine).map_err(doing(format!("reading what {host}'s NICs have")))?;
+        let record = read(&machine).map_err(failed(Operation::ReadNics(host.clone())))?;
         let links: BTreeMap<_, _> = links(&self.shell, lab, host)?
             .into_iter()
             .map(|link| (link.ifname.clone(), link))
@@ -74,7 +76,7 @@ impl Emulator {
         for nic in record.keys().filter(|nic| !wanted.nics.contains_key(*nic)) {
             match links.get(nic.as_str()) {
                 Some(link) if is_unplugged(link) => lines.push(format!("link delete dev {nic}")),
-                // A cable's end goes with its cable.
+                // A cable's end is deleted with its cable.
                 Some(_) | None => {}
             }
         }
@@ -84,33 +86,40 @@ impl Emulator {
                 continue;
             }
             if let Some(bridge) = link.and_then(|link| link.master.as_ref()) {
-                return Err(other(
-                    &format!("configuring {host}:{nic}"),
-                    &format!("bridge {bridge} has it: it must be given back first"),
-                ));
+                return Err(EmulatedError::NicInBridge {
+                    host: host.clone(),
+                    nic: nic.clone(),
+                    bridge: bridge.clone(),
+                });
             }
             lines.extend(lines_for(lab, host, nic, config, link.is_none()));
         }
         batch(&self.shell, Some(&name(lab, host)), &lines)?;
-        write(&machine, &wanted.nics).map_err(doing(format!("recording what {host}'s NICs have")))
+        write(&machine, &wanted.nics).map_err(failed(Operation::WriteNics(host.clone())))
     }
 }
 
-/// What makes a NIC without a cable.
-pub(super) fn lines_to_make(lab: &LabName, host: &HostName, nic: &IfName) -> [String; 2] {
+/// Returns the lines of `ip -batch` that create a NIC without a cable.
+pub(super) fn lines_to_create(lab: &LabName, host: &HostName, nic: &IfName) -> [String; 2] {
     [
         format!("tuntap add dev {nic} mode tap"),
         format!("link set dev {nic} address {}", mac(lab, host, nic)),
     ]
 }
 
-/// What makes a NIC what it should be, whatever it was.
-pub(super) fn lines_for(lab: &LabName, host: &HostName, nic: &IfName, config: &MachineNic, make: bool) -> Vec<String> {
+/// Returns the lines of `ip -batch` that configure a NIC, whatever was configured on it.
+pub(super) fn lines_for(
+    lab: &LabName,
+    host: &HostName,
+    nic: &IfName,
+    config: &MachineNic,
+    create: bool,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    if make {
-        lines.extend(lines_to_make(lab, host, nic));
+    if create {
+        lines.extend(lines_to_create(lab, host, nic));
     }
-    // Routes go with their addresses.
+    // Routes are deleted with their addresses.
     lines.push(format!("address flush dev {nic} scope global"));
     lines.push(format!("link set dev {nic} up"));
     if let Some(address) = config.address {
@@ -145,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recorded_is_read_and_can_be_forgotten() {
+    fn a_record_is_read_back_and_nics_can_be_removed_from_it() {
         let machine = tempfile::tempdir().unwrap();
         let (machine, nic) = (machine.path(), IfName::new("eth0").unwrap());
         assert_eq!(read(machine).unwrap(), Record::new());
@@ -158,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nics_that_are_forgotten_side_by_side_are_all_forgotten() {
+    fn nics_that_are_removed_from_the_record_in_parallel_are_all_removed() {
         let machine = tempfile::tempdir().unwrap();
         let nics: Vec<IfName> = (0..8).map(|n| format!("eth{n}").parse().unwrap()).collect();
         let record = nics.iter().map(|nic| (nic.clone(), MachineNic::default())).collect();

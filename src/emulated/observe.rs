@@ -1,4 +1,4 @@
-//! What there is of a lab's emulated machines and cables.
+//! Reads which emulated machines and cables of a lab exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,22 +6,24 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::namespace::{self, Found, Link};
-use super::{Emulator, cables, daemon, doing, init_pid, need_root, nics};
-use crate::host::HostError;
+use super::error::{EmulatedError, Operation, failed};
+use super::links::Link;
+use super::namespace::{self, Found};
+use super::{Emulator, cables, daemon, init_pid, need_root, nics};
 use crate::lab::{HostName, LabName};
 use crate::state::{HostState, Machine, MachineKind};
 
-/// How long a daemon whose init lives may be away before the machine counts as dead: init starts it again.
+/// How long a daemon may be down, while init runs, before the machine counts as dead: init restarts it.
 const RESTART_WITHIN: Duration = Duration::from_secs(10);
 
 impl Emulator {
-    /// A machine is there if its namespace is, or its folder: a reboot takes the one and leaves the other.
-    pub(crate) fn observe_machines(&self, lab: &LabName) -> Result<HostState, HostError> {
+    /// Returns the lab's machines and cables. A machine exists if its namespace does, or its folder: a reboot removes the
+    /// one and leaves the other.
+    pub(crate) fn observe_machines(&self, lab: &LabName) -> Result<HostState, EmulatedError> {
         let mut hosts: BTreeSet<_> = namespace::named(lab)?.into_iter().collect();
-        hosts.extend(self.furnished(lab)?);
+        hosts.extend(self.with_folder(lab)?);
         if hosts.is_empty() {
-            // Anybody can see that there is nothing, and ask what would be done.
+            // No root is needed to see that nothing exists, e.g. for `netlab plan`.
             return Ok(HostState::default());
         }
         need_root()?;
@@ -29,12 +31,12 @@ impl Emulator {
         let mut machines = BTreeMap::new();
         let mut links = cables::Links::new();
         for host in hosts {
-            let found = namespace::look(&self.shell, lab, &host)?;
+            let found = namespace::find(&self.shell, lab, &host)?;
             if matches!(found, Found::Foreign | Found::Absent) && !self.folders.machine(lab, &host).exists() {
                 continue;
             }
             let (kind, own) = match found {
-                Found::Ours(kind, own) => (kind, own),
+                Found::Own(kind, own) => (kind, own),
                 // A folder alone: only hosts have one.
                 Found::Foreign | Found::Absent | Found::Stale => (MachineKind::Host, Vec::new()),
             };
@@ -48,8 +50,8 @@ impl Emulator {
         })
     }
 
-    /// The hosts that have a private folder.
-    fn furnished(&self, lab: &LabName) -> Result<Vec<HostName>, HostError> {
+    /// Lists the hosts that have a private folder.
+    fn with_folder(&self, lab: &LabName) -> Result<Vec<HostName>, EmulatedError> {
         let folder = self.folders.lab(lab).join("hosts");
         match fs::read_dir(&folder) {
             Ok(machines) => Ok(machines
@@ -57,19 +59,25 @@ impl Emulator {
                 .collect()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => need_root().map(|()| Vec::new()),
-            Err(error) => Err(doing(format!("listing {}", folder.display()))(error)),
+            Err(error) => Err(failed(Operation::List(folder))(error)),
         }
     }
 
-    fn machine(&self, lab: &LabName, name: &HostName, kind: MachineKind, links: &[Link]) -> Result<Machine, HostError> {
+    fn machine(
+        &self,
+        lab: &LabName,
+        name: &HostName,
+        kind: MachineKind,
+        links: &[Link],
+    ) -> Result<Machine, EmulatedError> {
         match kind {
             MachineKind::Host => {
                 let record = nics::read(&self.folders.machine(lab, name));
-                let record = record.map_err(doing(format!("reading what {name}'s NICs have")))?;
-                let there = |nic: &str| links.iter().any(|link| link.ifname == nic);
+                let record = record.map_err(failed(Operation::ReadNics(name.clone())))?;
+                let exists = |nic: &str| links.iter().any(|link| link.ifname == nic);
                 Ok(Machine {
                     kind,
-                    nics: record.into_iter().filter(|(nic, _)| there(nic.as_str())).collect(),
+                    nics: record.into_iter().filter(|(nic, _)| exists(nic.as_str())).collect(),
                     outside: BTreeSet::new(),
                     alive: self.is_alive(lab, name),
                 })
@@ -82,7 +90,7 @@ impl Emulator {
     fn is_alive(&self, lab: &LabName, host: &HostName) -> bool {
         let deadline = Instant::now() + RESTART_WITHIN;
         let machine = self.folders.machine(lab, host);
-        // Without its folder nothing of it can be reached, whatever runs.
+        // Without its folder nothing in it can be reached, whatever runs.
         while machine.exists() && init_pid(lab, host).is_some() {
             if daemon::listens(&machine) {
                 return true;

@@ -1,5 +1,5 @@
-//! The init of an emulated host seen from outside: found, and ended. No pid file: a number in a file outlives the
-//! process and then names another one.
+//! The init of an emulated host, from outside: finds and kills it. No pid file: a number in a file outlives the process
+//! and then names another one.
 
 use std::fs;
 use std::io;
@@ -16,21 +16,21 @@ use crate::lab::{HostName, LabName};
 /// How long the kernel may take to clear a PID namespace after its init was killed.
 const END_WITHIN: Duration = Duration::from_secs(30);
 
-/// The process id, in netlab's own PID namespace, of the init of an emulated host; none where it does not run.
+/// Returns the process id, in netlab's own PID namespace, of an emulated host's init; none where it does not run.
 ///
 /// It is the process that was started as that host's init (its arguments say so), is PID 1 of a namespace of its own,
-/// and lives in the network namespace of the host's name.
+/// and is in the network namespace of the host's name.
 pub fn init_pid(lab: &LabName, host: &HostName) -> Option<u32> {
     let namespace = identity(&namespace::path(lab, host))?;
-    let in_it = |pid: &u32| identity(&proc(*pid, "ns/net")) == Some(namespace);
-    started_as(lab, host).into_iter().find(in_it)
+    let is_inside = |pid: &u32| identity(&proc(*pid, "ns/net")) == Some(namespace);
+    started_as(lab, host).into_iter().find(is_inside)
 }
 
-/// Kills the init of an emulated host and waits until it and everything below it have ended, also where the
-/// namespace has lost its name. Nothing to do is no error.
+/// Kills the init of an emulated host and waits until it and everything below it have ended, also where the namespace
+/// has lost its name. No error where it does not run.
 pub(super) fn end(lab: &LabName, host: &HostName) -> io::Result<()> {
     for pid in started_as(lab, host) {
-        // From here on the handle, not the number, says which process is meant.
+        // From here on the handle, not the number, identifies the process.
         let Some(init) = handle(pid)? else { continue };
         if !is_init_of(pid, lab, host) {
             continue;
@@ -39,7 +39,7 @@ pub(super) fn end(lab: &LabName, host: &HostName) -> io::Result<()> {
         let parent = parent.map(handle).transpose()?.flatten();
         pidfd_send_signal(&init, Signal::KILL)?;
         // The kernel lets a namespace's init end only after all others in it have (zap_pid_ns_processes,
-        // kernel/pid_namespace.c), and says so here without waiting for anybody to reap it.
+        // kernel/pid_namespace.c), and the handle reports that without waiting for the process to be reaped.
         wait_for(&init)?;
         // The unshare(1) that waits for the init holds the namespaces until it has noticed.
         parent.as_ref().map_or(Ok(()), wait_for)?;
@@ -47,7 +47,7 @@ pub(super) fn end(lab: &LabName, host: &HostName) -> io::Result<()> {
     Ok(())
 }
 
-/// Every process that was started as the init of this host; more than one only after an accident.
+/// Lists the processes that were started as the init of this host; more than one only after a fault.
 fn started_as(lab: &LabName, host: &HostName) -> Vec<u32> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -64,7 +64,7 @@ fn is_init_of(pid: u32, lab: &LabName, host: &HostName) -> bool {
     };
     let wanted = super::machine::init_arguments(lab, host);
     let mut given = arguments.split(|byte| *byte == 0).skip(1);
-    wanted.iter().all(|word| given.next() == Some(word.as_bytes())) && is_first_of_its_namespace(pid)
+    wanted.iter().all(|argument| given.next() == Some(argument.as_bytes())) && is_first_of_its_namespace(pid)
 }
 
 /// `NSpid:` lists the process's number in each PID namespace from the reader's to its own (proc_pid_status(5)).
@@ -78,7 +78,7 @@ fn parent(pid: u32) -> Option<u32> {
     status(pid, "PPid:")?.trim().parse().ok()
 }
 
-/// A line of /proc/PID/status, without its key.
+/// Returns a line of /proc/PID/status, without its key.
 fn status(pid: u32, key: &str) -> Option<String> {
     let status = fs::read_to_string(proc(pid, "status")).ok()?;
     status
@@ -91,13 +91,13 @@ fn proc(pid: u32, file: &str) -> std::path::PathBuf {
     Path::new("/proc").join(pid.to_string()).join(file)
 }
 
-/// What tells one namespace from all others, by its name or by /proc/PID/ns.
+/// Returns the identity of a namespace, by its named file or by /proc/PID/ns.
 fn identity(file: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(file).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// A handle on a process; none where it has gone.
+/// Opens a handle on a process; none where it has ended.
 fn handle(pid: u32) -> io::Result<Option<std::os::fd::OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
@@ -116,7 +116,7 @@ fn wait_for(process: &std::os::fd::OwnedFd) -> io::Result<()> {
         0 => Err(io::Error::new(
             io::ErrorKind::TimedOut,
             format!(
-                "processes still there {} s after they were killed",
+                "processes still exist {} s after they were killed",
                 END_WITHIN.as_secs()
             ),
         )),

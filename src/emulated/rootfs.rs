@@ -1,4 +1,4 @@
-//! What an emulated host finds when it starts: its private folders, and the configuration of its daemons.
+//! The private folders of an emulated host, and the configuration of its daemons.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::lab::HostName;
 
-/// qemu.conf. As root and with nothing changed owner, nothing confined and nothing limited: libvirt then finds the
-/// same QEMU whenever it looks, and touches no file but those it was given.
+/// qemu.conf: QEMU runs as root, without ownership changes, confinement or limits. libvirt then finds the same QEMU in
+/// every probe, and changes no file but those it was given.
 const QEMU: &str = r#"user = "root"
 group = "root"
 dynamic_ownership = 0
@@ -20,7 +20,7 @@ vnc_listen = "127.0.0.1"
 "#;
 
 /// libvirtd.conf or virtqemud.conf. `max_client_requests`: netlab uses one connection per host and starts guests on it
-/// side by side; of libvirt's default, 5, a sixth call would wait for the first to end.
+/// in parallel; with libvirt's default, 5, a sixth call would wait for the first to end.
 const DAEMON: &str = r#"unix_sock_ro_perms = "0700"
 unix_sock_rw_perms = "0700"
 auth_unix_ro = "none"
@@ -28,14 +28,14 @@ auth_unix_rw = "none"
 max_client_requests = 64
 "#;
 
-/// The account that Debian's libvirt looks up when it starts, even if told to use another. Its package is not needed
+/// The account that Debian's libvirt looks up when it starts, even if configured to use another. Its package is not needed
 /// for anything else here, and would start a daemon of the machine's own.
 const ACCOUNT: &str = "libvirt-qemu";
 /// Its user and group number, those of Debian.
 const ACCOUNT_ID: u32 = 64055;
 
-/// Makes the private folder `machine` of emulated host `host` and everything in it. It must not exist.
-pub(super) fn furnish(machine: &Path, host: &HostName) -> io::Result<()> {
+/// Creates the private folder `machine` of emulated host `host` and everything in it. It must not exist.
+pub(super) fn create(machine: &Path, host: &HostName) -> io::Result<()> {
     if let Some(parent) = machine.parent() {
         crate::folders::Folders::make(parent)?;
     }
@@ -65,17 +65,17 @@ pub(super) fn furnish(machine: &Path, host: &HostName) -> io::Result<()> {
     let user = account(&format!("{ACCOUNT_ID}::/:/usr/sbin/nologin"));
     with_line(Path::new("/etc/passwd"), machine, &format!("{ACCOUNT}:"), &user)?;
     with_line(Path::new("/etc/group"), machine, &format!("{ACCOUNT}:"), &account(""))?;
-    // libvirt resolves its own host's name now and then, and would wait for a name server that nobody can reach.
+    // libvirt resolves its own host's name now and then, and would wait for a name server that cannot be reached.
     let name = format!("127.0.1.1 {host}");
     with_line(Path::new("/etc/hosts"), machine, &format!("{name} "), &name)?;
-    if kvm_is_useless() {
+    if kvm_is_unusable() {
         file(&machine.join("kvm"), "")?;
     }
     Ok(())
 }
 
-/// What is put in the place of a path of this machine, where [`furnish`] made it: what, where.
-pub(super) const PLACES: [(&str, &str); 7] = [
+/// What is mounted over a path of this machine, if [`create`] made it: file or folder, path.
+pub(super) const MOUNTS: [(&str, &str); 7] = [
     ("run", "/run"),
     ("var", "/var"),
     ("etc", "/etc/libvirt"),
@@ -85,10 +85,10 @@ pub(super) const PLACES: [(&str, &str); 7] = [
     ("kvm", "/dev/kvm"),
 ];
 
-/// Makes a copy of one of this machine's files with `line` added, unless one that starts with `lead` is there.
+/// Copies one of this machine's files with `line` added, unless it has a line that starts with `lead`.
 fn with_line(original: &Path, machine: &Path, lead: &str, line: &str) -> io::Result<()> {
     let text = match fs::read_to_string(original) {
-        // What is not there cannot be replaced either.
+        // A file that does not exist cannot be mounted over either.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         text => text?,
     };
@@ -100,11 +100,11 @@ fn with_line(original: &Path, machine: &Path, lead: &str, line: &str) -> io::Res
     }
 }
 
-/// There is a /dev/kvm, and the CPU cannot do what it promises: QEMU would find it, and hang or fail on it.
+/// Returns whether there is a /dev/kvm although the CPU has no hardware virtualization: QEMU would hang or fail on it.
 ///
-/// An empty file that cannot be written is put in its place: libvirt and QEMU then agree that there is none, and
-/// libvirt's knowledge of QEMU stays valid (it compares with access(2)).
-fn kvm_is_useless() -> bool {
+/// An empty read-only file is mounted over it: libvirt and QEMU then agree that there is no KVM, and what libvirt cached
+/// about QEMU stays valid (it checks with access(2)).
+fn kvm_is_unusable() -> bool {
     let x86 = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
     x86 && Path::new("/dev/kvm").exists() && {
         let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -113,13 +113,13 @@ fn kvm_is_useless() -> bool {
     }
 }
 
-/// A folder with just this mode, whatever the umask.
+/// Creates a folder with exactly this mode, whatever the umask.
 fn folder(path: &Path, mode: u32) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-/// A file that all may read.
+/// Writes a file that everyone may read.
 fn file(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, Permissions::from_mode(0o644))

@@ -1,22 +1,24 @@
-//! An emulated router: a network namespace that forwards between its NICs. It knows no way to the lab's inner
-//! subnets, as a router on the Internet would not: what comes back through it had its source address translated.
+//! An emulated router: a network namespace that forwards between its NICs. It has no routes to the lab's inner subnets,
+//! as a router on the Internet would not: traffic that returns through it had its source address translated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::Deserialize;
 
-use super::namespace::{Link, batch, json, links, name};
+use super::batch::batch;
+use super::error::EmulatedError;
+use super::links::{Link, json};
+use super::namespace::{links, name};
 use super::{Emulator, nics};
-use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineKind, MachineNic};
 use crate::transport::{Cmd, NamespaceShell, Shell};
 
-/// The loopback device, on which the addresses outside stand.
+/// The loopback device, which has the addresses outside of the lab.
 const LOOPBACK: &str = "lo";
 
-/// A route as `ip -json route` shows it.
+/// A route as `ip -json route` prints it.
 #[derive(Debug, Deserialize)]
 struct DefaultRoute {
     gateway: Option<Ipv4Addr>,
@@ -24,14 +26,19 @@ struct DefaultRoute {
 }
 
 impl Emulator {
-    /// Gives a router's NICs their addresses and default routes, and its loopback device those outside; makes NICs
-    /// that no cable made.
-    pub(crate) fn configure_router(&self, lab: &LabName, router: &HostName, wanted: &Machine) -> Result<(), HostError> {
-        let there = links(&self.shell, lab, router)?;
-        let is_there = |nic: &IfName| there.iter().any(|link| link.ifname == nic.as_str());
+    /// Configures addresses and default routes of a router's NICs, and the addresses outside of the lab on its loopback
+    /// device; creates NICs without a cable.
+    pub(crate) fn configure_router(
+        &self,
+        lab: &LabName,
+        router: &HostName,
+        wanted: &Machine,
+    ) -> Result<(), EmulatedError> {
+        let existing = links(&self.shell, lab, router)?;
+        let exists = |nic: &IfName| existing.iter().any(|link| link.ifname == nic.as_str());
         let mut lines = Vec::new();
         for (nic, config) in &wanted.nics {
-            lines.extend(nics::lines_for(lab, router, nic, config, !is_there(nic)));
+            lines.extend(nics::lines_for(lab, router, nic, config, !exists(nic)));
         }
         lines.push(format!("address flush dev {LOOPBACK} scope global"));
         let outside = wanted.outside.iter();
@@ -39,13 +46,13 @@ impl Emulator {
         Ok(batch(&self.shell, Some(&name(lab, router)), &lines)?)
     }
 
-    /// A router with the links `links`; it lives as long as it forwards.
+    /// Reads a router with the links `links`; it is alive as long as it forwards.
     pub(super) fn observe_router(
         &self,
         lab: &LabName,
         router: &HostName,
         links: &[Link],
-    ) -> Result<Machine, HostError> {
+    ) -> Result<Machine, EmulatedError> {
         let namespace = name(lab, router);
         let show = ["ip", "-n", &namespace, "-4", "-json", "route", "show", "default"];
         let routes: Vec<DefaultRoute> = json(&self.shell, &show)?;
@@ -74,8 +81,8 @@ impl Emulator {
         })
     }
 
-    /// A shell in a router's network namespace, once it is sure that this is the lab's.
-    pub(crate) fn inside_router(&self, lab: &LabName, router: &HostName) -> Result<NamespaceShell, HostError> {
+    /// Returns a shell in a router's network namespace, after checking that it is the lab's.
+    pub(crate) fn inside_router(&self, lab: &LabName, router: &HostName) -> Result<NamespaceShell, EmulatedError> {
         links(&self.shell, lab, router)?;
         Ok(NamespaceShell::of_network(&name(lab, router)))
     }

@@ -1,16 +1,18 @@
 //! An emulated switch: one bridge with all of the machine's NICs as its ports.
 //!
-//! As long as every port is open, the bridge does not look into frames, and tagged ones pass as they are. A port with a
-//! mode makes it filter VLANs, for which the kernel needs BRIDGE_VLAN_FILTERING; a port without one then still lets
-//! all tagged frames pass, and untagged ones to other such ports.
+//! As long as every port is open, the bridge ignores VLAN tags, and tagged frames pass unchanged. A port with a mode
+//! makes it filter by VLAN, for which the kernel needs BRIDGE_VLAN_FILTERING; a port without one then still passes all
+//! tagged frames, and untagged ones to other such ports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::namespace::{Link, batch, batch_of, json, links, name};
+use super::batch::{batch, batch_of};
+use super::error::EmulatedError;
+use super::links::{Link, json};
+use super::namespace::{links, name};
 use super::{Emulator, nics};
-use crate::host::HostError;
 use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
 use crate::state::{Machine, MachineKind, MachineNic};
 use crate::transport::{Cmd, CmdError, Shell};
@@ -21,18 +23,16 @@ pub(super) const BRIDGE: &str = "_bridge";
 /// All VLAN ids, VLAN_N_VID and IEEE 802.1Q-2018, table 9-2.
 const ALL: std::ops::RangeInclusive<u16> = 1..=4094;
 
-/// Makes a bridge that filters VLANs, in a network namespace that ends with the attempt. Who may not make one cannot
-/// tell.
-const TRY: &str = r#"unshare --net true 2>/dev/null || exit 0
-unshare --net ip link add name "$1" type bridge vlan_filtering 1"#;
+/// Creates a bridge that filters by VLAN, in a network namespace that ends with the script.
+const CAN_FILTER: &str = include_str!("can_filter.sh");
 
-/// Whether the kernel's bridges can filter VLANs.
+/// Returns whether the kernel's bridges can filter by VLAN.
 pub(crate) fn can_filter(shell: &dyn Shell) -> Result<bool, CmdError> {
-    let output = shell.run(&Cmd::new(["sh", "-c", TRY, "sh", BRIDGE]))?;
+    let output = shell.run(&Cmd::new(["sh", "-c", CAN_FILTER, "sh", BRIDGE]))?;
     Ok(output.status == 0)
 }
 
-/// A port's VLANs, as `bridge -compressvlans -json vlan` shows them.
+/// A port's VLANs, as `bridge -compressvlans -json vlan` prints them.
 #[derive(Debug, Deserialize)]
 struct Port {
     ifname: String,
@@ -50,21 +50,26 @@ struct Vlans {
 }
 
 impl Emulator {
-    /// Makes every NIC of a switch a port of its bridge, in its mode; makes those that no cable made.
-    pub(crate) fn configure_switch(&self, lab: &LabName, switch: &HostName, wanted: &Machine) -> Result<(), HostError> {
-        let there = links(&self.shell, lab, switch)?;
-        let is_there = |nic: &IfName| there.iter().any(|link| link.ifname == nic.as_str());
+    /// Attaches every NIC of a switch to its bridge, in its mode; creates those without a cable.
+    pub(crate) fn configure_switch(
+        &self,
+        lab: &LabName,
+        switch: &HostName,
+        wanted: &Machine,
+    ) -> Result<(), EmulatedError> {
+        let existing = links(&self.shell, lab, switch)?;
+        let exists = |nic: &IfName| existing.iter().any(|link| link.ifname == nic.as_str());
         let mut lines = Vec::new();
         let modes = wanted.nics.iter().map(|(port, nic)| (port, &nic.port));
         let filter = vlan_lines(&modes.collect());
         if !filter.is_empty() {
-            // No port is in a VLAN by itself.
+            // No port is in a VLAN by default.
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_default_pvid 0"));
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_filtering 1"));
         }
         for port in wanted.nics.keys() {
-            if !is_there(port) {
-                lines.extend(nics::lines_to_make(lab, switch, port));
+            if !exists(port) {
+                lines.extend(nics::lines_to_create(lab, switch, port));
             }
             lines.push(format!("link set dev {port} master {BRIDGE}"));
             lines.push(format!("link set dev {port} up"));
@@ -74,13 +79,13 @@ impl Emulator {
         Ok(batch_of("bridge", &self.shell, Some(&namespace), &filter)?)
     }
 
-    /// A switch with the links `links`; it lives as long as its bridge does and no port was changed by hand.
+    /// Reads a switch with the links `links`; it is alive as long as its bridge is up and no port was changed by hand.
     pub(super) fn observe_switch(
         &self,
         lab: &LabName,
         switch: &HostName,
         links: &[Link],
-    ) -> Result<Machine, HostError> {
+    ) -> Result<Machine, EmulatedError> {
         let mut machine = Machine {
             kind: MachineKind::Switch,
             nics: BTreeMap::new(),
@@ -112,7 +117,7 @@ impl Emulator {
                     read_mode(port.map_or(&[][..], |port| &port.vlans))
                 }
             };
-            // One in a mode that netlab knows nothing of was changed by hand.
+            // A port in a mode that netlab never configures was changed by hand.
             machine.alive &= mode.is_some();
             let nic = MachineNic {
                 port: mode.unwrap_or_default(),
@@ -124,7 +129,7 @@ impl Emulator {
     }
 }
 
-/// What `bridge -batch` is told about the ports; nothing where all of them are open.
+/// Returns the lines of `bridge -batch` that configure the ports; none where all of them are open.
 fn vlan_lines(modes: &BTreeMap<&IfName, &PortMode>) -> Vec<String> {
     if modes.values().all(|mode| **mode == PortMode::Open) {
         return Vec::new();
@@ -145,7 +150,7 @@ fn vlan_lines(modes: &BTreeMap<&IfName, &PortMode>) -> Vec<String> {
     lines
 }
 
-/// The VLAN in which untagged frames go from open port to open port: the last one that no port names.
+/// Returns the VLAN that carries untagged frames between open ports: the last one that no port names.
 fn id_of_the_untagged<'a>(modes: impl Iterator<Item = &'a PortMode>) -> u16 {
     let mut named: BTreeSet<u16> = BTreeSet::new();
     for mode in modes {
@@ -158,7 +163,7 @@ fn id_of_the_untagged<'a>(modes: impl Iterator<Item = &'a PortMode>) -> u16 {
     ALL.rev().find(|id| !named.contains(id)).unwrap_or(*ALL.end())
 }
 
-/// The mode that a port with these VLANs has; none: not one of ours.
+/// Returns the mode of a port with these VLANs; none where it is not a mode that netlab configures.
 fn read_mode(vlans: &[Vlans]) -> Option<PortMode> {
     let (plain, own): (Vec<_>, Vec<_>) = vlans.iter().partition(|vlans| vlans.flags.is_empty());
     let mut tagged = BTreeSet::new();
@@ -196,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_of_open_ports_is_told_nothing_about_vlans() {
+    fn a_switch_of_open_ports_gets_no_vlan_configuration() {
         let port = nic("p1");
         assert!(vlan_lines(&[(&port, &PortMode::Open)].into()).is_empty());
     }
 
     #[test]
-    fn beside_ports_with_a_mode_untagged_frames_of_open_ones_have_a_vlan_that_no_port_names() {
+    fn untagged_frames_of_open_ports_get_a_vlan_that_no_port_with_a_mode_names() {
         let (p1, p2, p3) = (nic("p1"), nic("p2"), nic("p3"));
         let (access, trunk) = (PortMode::Access(id(10)), PortMode::Trunk([id(1), id(4094)].into()));
         let lines = vlan_lines(&[(&p1, &access), (&p2, &trunk), (&p3, &PortMode::Open)].into());
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_are_read_back_from_what_the_kernel_shows() {
+    fn modes_are_read_back_from_the_kernel() {
         let own = r#"{"vlan":10,"flags":["PVID","Egress Untagged"]}"#;
         assert_eq!(read(&format!("[{own}]")), Some(PortMode::Access(id(10))));
         let trunk = PortMode::Trunk([id(1), id(20), id(21)].into());
@@ -227,11 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_was_changed_by_hand_is_in_no_mode_of_ours() {
+    fn a_port_that_was_changed_by_hand_has_no_mode() {
         let own = r#"{"vlan":10,"flags":["PVID","Egress Untagged"]}"#;
         assert_eq!(read(&format!(r#"[{own},{{"vlan":11}}]"#)), None);
         assert_eq!(read(r#"[{"vlan":10,"flags":["Egress Untagged"]}]"#), None);
-        // Not one of a lab either: there a trunk names at least one VLAN.
+        // Not a mode of a lab either: there a trunk names at least one VLAN.
         assert_eq!(read("[]"), Some(PortMode::Trunk(BTreeSet::new())));
     }
 }

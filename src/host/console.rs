@@ -17,20 +17,20 @@ pub(super) fn open(
     kind: ConsoleKind,
 ) -> Result<Box<dyn Console>, HostError> {
     match kind {
-        ConsoleKind::Serial => libvirt.open_console(name),
+        ConsoleKind::Serial => Ok(libvirt.open_console(name)?),
         ConsoleKind::Vga => Ok(Box::new(VgaConsole::new(screen(libvirt, folders, name)?))),
     }
 }
 
-/// The screen and the keyboard of a running or paused domain, for nobody else as long as the value lives.
+/// Opens the screen and the keyboard of a running or paused domain, exclusively as long as the value lives.
 pub(super) fn screen(
     libvirt: &Libvirt,
     folders: &Folders,
     name: &DomainName,
 ) -> Result<impl Screen + use<>, HostError> {
-    let keyboard = take_keyboard(folders, name).map_err(|error| HostError::Other {
-        doing: format!("opening the console of {name}"),
-        message: error.to_string(),
+    let keyboard = lock_keyboard(folders, name).map_err(|source| HostError::Screen {
+        domain: name.clone(),
+        source,
     })?;
     Ok(Exclusive {
         screen: libvirt.screen(name)?,
@@ -38,9 +38,9 @@ pub(super) fn screen(
     })
 }
 
-/// Takes the lock of a guest's keyboard, because libvirt lets two users type at once. The lock file is in the lab's
+/// Locks a domain's keyboard, because libvirt lets several clients type at once. The lock file is in the lab's
 /// folder.
-fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<Locked, ConsoleError> {
+fn lock_keyboard(folders: &Folders, name: &DomainName) -> Result<Locked, ConsoleError> {
     let folder = folders.lab(name.lab()).join("keyboards");
     Folders::make(&folder).map_err(ConsoleError::failed)?;
     Locked::take(&folder.join(name.vm().as_str()), &locked::verb()).map_err(|error| match error {
@@ -49,7 +49,7 @@ fn take_keyboard(folders: &Folders, name: &DomainName) -> Result<Locked, Console
     })
 }
 
-/// A screen with its keyboard's lock.
+/// A screen with its keyboard locked.
 struct Exclusive<S> {
     screen: S,
     _keyboard: Locked,
@@ -78,19 +78,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_of_the_second_who_wants_to_type_names_the_first() {
+    fn a_locked_keyboard_names_the_process_that_holds_it() {
         let folder = tempfile::tempdir().unwrap();
         let folders = Folders {
             state: folder.path().into(),
             cache: folder.path().into(),
         };
         let name = DomainName::try_from("demo.vm1".to_owned()).unwrap();
-        let first = take_keyboard(&folders, &name).unwrap();
-        let Err(ConsoleError::Busy(holder)) = take_keyboard(&folders, &name) else {
+        let first = lock_keyboard(&folders, &name).unwrap();
+        let Err(ConsoleError::Busy(holder)) = lock_keyboard(&folders, &name) else {
             panic!("two keyboards");
         };
         assert!(holder.ends_with(&format!("process {}", std::process::id())), "{holder}");
         drop(first);
-        take_keyboard(&folders, &name).unwrap();
+        lock_keyboard(&folders, &name).unwrap();
     }
 }

@@ -1,12 +1,13 @@
-//! The machine netlab runs on, as the owner of the emulated hosts, switches and routers: applies the steps of
-//! [`localhost`](crate::state::localhost) through [`emulated`](crate::emulated) and observes what is there.
+//! The machine netlab runs on, as the owner of emulated hosts, switches and routers: applies the steps of
+//! [`localhost`](crate::state::localhost) through [`emulated`](crate::emulated) and observes which machines exist.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::thread;
 
-use super::{Host, HostError, StepError, StepLog, ping_through};
-use crate::emulated::{self, Emulator, Failed, need_root, other};
+use super::steps::{batch, one};
+use super::{Host, HostError, Request, StepError, StepFailure, StepLog, ping_through};
+use crate::emulated::{self, Emulator, Failed, need_root};
 use crate::guest::{Answer, Console};
 use crate::lab::{Asked, ConsoleKind, LabName};
 use crate::plan::Step;
@@ -14,13 +15,14 @@ use crate::state::survey::VLAN_FILTERING;
 use crate::state::{DomainName, HostState, MachineKind, Survey};
 
 impl Emulator {
-    /// Steps of one kind that stand next to each other, applied as is best for the kind.
+    /// Applies consecutive steps of one kind: cables in one batch, machines in parallel.
     fn apply_alike(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
         if matches!(steps, [Step::PlugCable(_), ..]) {
-            return logged(steps, log, || self.plug(lab, steps)).into_iter().collect();
+            let plug = || self.plug(lab, steps).map_err(|Failed { at, error }| (at, error.into()));
+            return batch(steps, log, plug).into_iter().collect();
         }
         let mut steps: Vec<&Step> = steps.iter().collect();
-        // The first host of all probes QEMU; the others then find what it learned.
+        // The first host probes QEMU; the others then find what it cached.
         let host = steps.iter().position(|step| matches!(step, Step::CreateMachine(_)));
         if let Some(host) = host
             && emulated::are_cold(&self.folders)
@@ -32,12 +34,12 @@ impl Emulator {
                 return Vec::new();
             }
         }
-        self.apply_side_by_side(lab, &steps, log)
+        self.apply_in_parallel(lab, &steps, log)
     }
 
-    /// Steps that have nothing to do with one another, each in a thread of its own.
-    fn apply_side_by_side(&self, lab: &LabName, steps: &[&Step], log: &dyn StepLog) -> Vec<StepError> {
-        let panicked = |step| failed(step, other("applying the step", "netlab's thread panicked"));
+    /// Applies independent steps, each in a thread of its own.
+    fn apply_in_parallel(&self, lab: &LabName, steps: &[&Step], log: &dyn StepLog) -> Vec<StepError> {
+        let panicked = |step| StepError::new(step, StepFailure::Panicked);
         thread::scope(|scope| {
             let threads: Vec<_> = steps
                 .iter()
@@ -51,27 +53,31 @@ impl Emulator {
     }
 
     fn apply_one(&self, lab: &LabName, step: &Step, log: &dyn StepLog) -> Option<StepError> {
-        logged(std::slice::from_ref(step), log, || match step {
-            Step::CreateMachine(host) => Ok(self.create(lab, host)?),
-            Step::CreateDevice(name, kind) => Ok(emulated::create_device(&self.shell, lab, name, *kind)?),
-            Step::RemoveMachine(name) => Ok(self.remove(lab, name)?),
-            Step::UnplugCable(cable) => Ok(self.unplug(lab, cable)?),
-            Step::ConfigureMachine(name, machine) => Ok(match machine.kind {
-                MachineKind::Host => self.configure(lab, name, machine),
-                MachineKind::Switch => self.configure_switch(lab, name, machine),
-                MachineKind::Router => self.configure_router(lab, name, machine),
-            }?),
-            _ => Err(other("applying the step", "it is not a step of an emulated machine").into()),
+        one(step, log, || -> Result<(), StepFailure> {
+            match step {
+                Step::CreateMachine(host) => self.create(lab, host)?,
+                Step::CreateDevice(name, kind) => emulated::create_device(&self.shell, lab, name, *kind)?,
+                Step::RemoveMachine(name) => self.remove(lab, name)?,
+                Step::UnplugCable(cable) => self.unplug(lab, cable)?,
+                Step::ConfigureMachine(name, machine) => match machine.kind {
+                    MachineKind::Host => self.configure(lab, name, machine)?,
+                    MachineKind::Switch => self.configure_switch(lab, name, machine)?,
+                    MachineKind::Router => self.configure_router(lab, name, machine)?,
+                },
+                _ => return Err(StepFailure::NotForThisHost),
+            }
+            Ok(())
         })
     }
 }
 
 impl Host for Emulator {
     fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
-        self.observe_machines(lab)
+        Ok(self.observe_machines(lab)?)
     }
 
-    /// Only which of the programs that the rig runs are there, and whether switches can sort frames by VLAN.
+    /// Returns only which of the programs that emulated machines need are installed, and whether bridges can filter by
+    /// VLAN.
     fn survey(&self, _lab: &LabName) -> Result<Survey, HostError> {
         let wanted = [
             "ip",
@@ -93,7 +99,7 @@ impl Host for Emulator {
 
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
         if let (Some(step), Err(error)) = (steps.first(), need_root()) {
-            return Err(vec![failed(step, error)]);
+            return Err(vec![StepError::new(step, error)]);
         }
         let mut errors = Vec::new();
         let makes = |step: &Step| matches!(step, Step::CreateMachine(_) | Step::CreateDevice(..));
@@ -112,33 +118,13 @@ impl Host for Emulator {
     }
 
     fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-        Err(other(
-            &format!("opening the console of {domain}"),
-            "this machine has the emulated hosts, and they have the guests",
-        ))
+        Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
     }
 
     fn ping(&self, lab: &LabName, from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
         match from {
             Asked::Router(router) => ping_through(&self.inside_router(lab, router)?, targets),
-            Asked::Vm(_) | Asked::Host(_) => Err(other(&format!("having {from} ping"), "it is no router of this lab")),
+            Asked::Vm(_) | Asked::Host(_) => Err(HostError::Unsupported(Request::Ping(from.clone()))),
         }
-    }
-}
-
-/// Acts between the beginning and the end of `steps` as `log` is told them.
-fn logged(steps: &[Step], log: &dyn StepLog, act: impl FnOnce() -> Result<(), Failed>) -> Option<StepError> {
-    if let (Some(step), Err(error)) = (steps.first(), log.begin(steps)) {
-        return Some(failed(step, other("writing the journal", &error.to_string())));
-    }
-    let error = act().err().map(|Failed { at, error }| failed(&steps[at], error));
-    log.end(steps, error.as_ref().map_or(Ok(()), Err));
-    error
-}
-
-fn failed(step: &Step, error: HostError) -> StepError {
-    StepError {
-        step: step.clone(),
-        source: Box::new(error),
     }
 }

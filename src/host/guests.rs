@@ -1,6 +1,6 @@
-//! Guests of one host, side by side: each is started paused, its console opened, resumed, waited for and told its
-//! addresses, in a chain of its own. How many boot at a time is bounded for the whole machine, because guests that
-//! share too few processors only make each other's deadline pass.
+//! Guests of one host, in parallel: each is started paused, its console opened, resumed, waited for and configured, in a
+//! chain of its own. How many boot at a time is bounded for the whole machine, because guests that share too few
+//! processors make each other exceed their deadlines.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
@@ -8,25 +8,26 @@ use std::time::Duration;
 
 use crate::folders::Folders;
 use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
-use crate::host::linux::{Connection, failed, one};
-use crate::host::{HostError, StepError, StepLog, console};
+use crate::host::linux::Connection;
+use crate::host::steps::one;
+use crate::host::{HostError, StepError, StepFailure, StepLog, console};
 use crate::lab::ConsoleKind;
 use crate::libvirt::Age;
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig};
 
-/// How often a guest is started or told again where a restart of libvirt's daemon came in between.
+/// How often starting or configuring a guest is repeated after libvirt's daemon was restarted during it.
 const RETRIES: u32 = 3;
 
-/// Places for booting guests on one machine.
+/// The limit of guests that boot at a time on one machine.
 pub struct BootSlots {
     free: Mutex<usize>,
     freed: Condvar,
 }
 
 impl Default for BootSlots {
-    /// Two guests a processor, at least four: measured under TCG, more bring nothing and fewer leave gaps while
-    /// libvirt and the consoles are waited for.
+    /// Two guests per processor, at least four: measured under TCG, more are not faster, and fewer leave processors idle
+    /// while libvirt and the consoles are waited for.
     fn default() -> Self {
         let processors = thread::available_parallelism().map_or(2, usize::from);
         Self {
@@ -101,7 +102,7 @@ fn run_chain(connection: &Connection, folders: &Folders, steps: &[Step], log: &d
                     configure_guest(connection, folders, name, config, opened, step, log)
                 })
             }
-            other => Some(failed(other, "not a step of a guest")),
+            other => Some(StepError::new(other, StepFailure::NotForThisHost)),
         };
         if error.is_some() {
             return error;
@@ -110,8 +111,8 @@ fn run_chain(connection: &Connection, folders: &Folders, steps: &[Step], log: &d
     None
 }
 
-/// Starts a guest with its console open before it prints anything. A daemon that is restarted in between first finds
-/// the half-started domain and then gives it up: that is started once more.
+/// Starts a guest with its console open before it prints anything. A daemon that is restarted during this first finds
+/// the half-started domain and then stops it: it is then started once more.
 fn start(
     connection: &Connection,
     folders: &Folders,
@@ -145,23 +146,23 @@ fn configure_guest(
     mut opened: Option<(Age, Box<dyn Console>)>,
     step: &Step,
     log: &dyn StepLog,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), StepFailure> {
     for _ in 0..RETRIES {
         let (age, console) = match opened.take() {
             Some((age, console)) => (age, Some(console)),
             None => (connection.libvirt.age()?, None),
         };
-        let result = tell(connection, folders, name, config, console, step, log);
-        // A daemon that was restarted has closed all consoles and left the guests alone.
+        let result = configure_once(connection, folders, name, config, console, step, log);
+        // A daemon that is restarted closes all consoles and leaves the guests running.
         if result.is_ok() || log.cancelled() || connection.libvirt.age()? == age {
             return result;
         }
-        log.note(step, "libvirt's daemon was restarted: asking again");
+        log.note(step, "libvirt's daemon was restarted: configuring the guest again");
     }
-    tell(connection, folders, name, config, None, step, log)
+    configure_once(connection, folders, name, config, None, step, log)
 }
 
-fn tell(
+fn configure_once(
     connection: &Connection,
     folders: &Folders,
     name: &DomainName,
@@ -169,20 +170,20 @@ fn tell(
     opened: Option<Box<dyn Console>>,
     step: &Step,
     log: &dyn StepLog,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), StepFailure> {
     let console = match opened {
         Some(console) => console,
         None => console::open(&connection.libvirt, folders, name, config.console.kind)?,
     };
     let console = Box::new(Cancellable { console, log });
-    let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm()))?;
+    let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm())).map_err(StepFailure::Transcript)?;
     let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
     configure(&mut session, config)?;
     connection.libvirt.set_configured(name, config)?;
     Ok(())
 }
 
-/// A console that hangs up when the user asks to stop, so that nobody waits for a guest's deadline.
+/// A console that fails when the user asks to stop, so that no guest's deadline is waited for.
 struct Cancellable<'a> {
     console: Box<dyn Console>,
     log: &'a dyn StepLog,

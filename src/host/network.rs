@@ -1,8 +1,7 @@
-//! The network of one host: what the lab has of it, and its steps, each run of which goes to the room that knows it as
-//! one batch: links and addresses ([`iproute`]), rules ([`nftables`]), servers ([`dnsmasq`](crate::linux::dnsmasq)).
+//! The network of one host: observes the lab's part of it and applies its steps, consecutive ones of one kind as one
+//! batch: links and addresses ([`ip`]), rules ([`nftables`]), DHCP servers ([`dnsmasq`](crate::linux::dnsmasq)).
 
-use crate::host::linux::failed;
-use crate::host::{HostError, StepError, StepLog};
+use crate::host::{HostError, StepError, StepFailure, StepLog};
 use crate::lab::LabName;
 use crate::linux::dnsmasq::DhcpServers;
 use crate::linux::{ip, nftables};
@@ -10,7 +9,7 @@ use crate::plan::Step;
 use crate::state::HostState;
 use crate::transport::Shell;
 
-/// What `lab` has of the host's network; the rest of the state is empty.
+/// Returns what `lab` owns of the host's network; the rest of the state is empty.
 pub(super) fn observe(shell: &dyn Shell, lab: &LabName) -> Result<HostState, HostError> {
     let ip::Network {
         links,
@@ -31,7 +30,7 @@ pub(super) fn observe(shell: &dyn Shell, lab: &LabName) -> Result<HostState, Hos
     })
 }
 
-/// Whose business a step is.
+/// The tool that applies a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tool {
     Ip,
@@ -47,13 +46,13 @@ fn tool(step: &Step) -> Tool {
     }
 }
 
-/// Which of the steps failed, and why. Those before it are done, those behind it not begun.
-type Failure = (usize, Box<dyn std::error::Error + Send + Sync>);
+/// Which of the steps failed, and why. Those before it are done, those after it not begun.
+type Failure = (usize, StepFailure);
 
-/// Carries out steps on links and addresses.
+/// Applies steps on links and addresses.
 type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), ip::Failed>;
 
-/// Carries out the steps, each batch told to the log before and after; those on links and addresses by `links`.
+/// Applies the steps, each batch recorded in the log before and after; those on links and addresses by `links`.
 pub(super) fn apply(
     shell: &dyn Shell,
     lab: &LabName,
@@ -64,7 +63,7 @@ pub(super) fn apply(
     let mut errors = Vec::new();
     let kind = |step: &Step| (tool(step), step.is_removal());
     for batch in steps.chunk_by(|a, b| kind(a) == kind(b)) {
-        let ends = |error: &StepError| !error.step.is_removal() || cut_off(error);
+        let ends = |error: &StepError| !error.step.is_removal() || error.cause.is_cut_off();
         if log.cancelled() || errors.iter().any(ends) {
             break;
         }
@@ -73,12 +72,7 @@ pub(super) fn apply(
     errors
 }
 
-/// The way to the host was cut: whatever else were done there now, could cut the one that is left.
-fn cut_off(error: &StepError) -> bool {
-    matches!(error.source.downcast_ref(), Some(ip::NetworkError::CutOff(_)))
-}
-
-/// Applies steps of one tool. One that takes away is tried again behind a failure, without the culprit.
+/// Applies steps of one tool. Removal continues after a failure, without the step that failed.
 fn apply_batch(
     shell: &dyn Shell,
     lab: &LabName,
@@ -89,31 +83,31 @@ fn apply_batch(
     let mut errors = Vec::new();
     while let Some(first) = steps.first() {
         if let Err(error) = log.begin(steps) {
-            errors.push(failed(first, error));
+            errors.push(StepError::new(first, StepFailure::Journal(error)));
             break;
         }
-        let Err((at, cause)) = carry_out(shell, lab, steps, links) else {
+        let Err((at, cause)) = run_tool(shell, lab, steps, links) else {
             log.end(steps, Ok(()));
             break;
         };
-        let (before, behind) = steps.split_at(at);
-        let culprit = &behind[0];
-        let error = failed(culprit, cause);
+        let (before, rest) = steps.split_at(at);
+        let failed = &rest[0];
+        let error = StepError::new(failed, cause);
         if !before.is_empty() {
             log.end(before, Ok(()));
         }
-        log.end(std::slice::from_ref(culprit), Err(&error));
-        let ends = !culprit.is_removal() || cut_off(&error);
+        log.end(std::slice::from_ref(failed), Err(&error));
+        let ends = !failed.is_removal() || error.cause.is_cut_off();
         errors.push(error);
         if ends {
             break;
         }
-        steps = &behind[1..];
+        steps = &rest[1..];
     }
     errors
 }
 
-fn carry_out(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) -> Result<(), Failure> {
+fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) -> Result<(), Failure> {
     match steps.first().map(tool) {
         None => Ok(()),
         Some(Tool::Ip) => {
@@ -145,7 +139,7 @@ fn carry_out(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>)
                 _ => None,
             });
             let (started, stopped): (Vec<_>, Vec<_>) = (started.collect(), stopped.collect());
-            // A batch holds steps of one kind only: the place in it is the place among these.
+            // A batch has steps of one kind only, so the index among these is the index in the batch.
             let servers = DhcpServers::default();
             let done = if started.is_empty() {
                 servers.stop(shell, lab, &stopped)

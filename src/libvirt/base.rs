@@ -1,45 +1,101 @@
-//! The file under a guest's disk: it must not name other files, and must stay as it was when the disk was made over
-//! it. A note beside the disk, `<domain>.base` in the lab's pool, keeps its size and time of change.
+//! The image file under a guest's disk. It must not refer to other files, and must not change once a disk was created
+//! on top of it. `<domain>.base`, a file beside the disk in the lab's pool, records its size and modification time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::other;
-use crate::host::HostError;
+use super::LibvirtError;
 use crate::state::{DomainName, Volume};
 use crate::transport::cmd::{Cmd, Shell};
 
-/// As many bytes of a qcow2 file as hold what is looked at: the header of version 3 (QEMU, docs/interop/qcow2.txt).
+/// Bytes read of a qcow2 file: the header of version 3 (QEMU, docs/interop/qcow2.txt).
 const HEADER: usize = 104;
 
-/// Refuses a base that makes QEMU open yet another file.
-pub(super) fn check(volume: &Volume, shell: &dyn Shell) -> Result<(), HostError> {
-    let base = path(&volume.base)?;
-    let doing = format!("looking at {base}");
-    match volume.base_format.as_str() {
-        // Never interpreted, whatever is in it.
-        "raw" => {
-            return shell
-                .check(&Cmd::new(["test", "-f", base]))
-                .map(drop)
-                .map_err(|_| other(&doing, "there is no such file"));
-        }
-        "qcow2" => {}
-        format => return Err(other(&doing, format!("a disk's base is raw or qcow2, not {format}"))),
-    }
-    let bytes = HEADER.to_string();
-    let header = shell.check(&Cmd::new(["head", "-c", &bytes, "--", base]))?;
-    match names_another_file(&header) {
-        Some(false) => Ok(()),
-        Some(true) => Err(other(
-            &doing,
-            "it names another file that its data is in; refused: `qemu-img convert` makes one file of both",
-        )),
-        None => Err(other(&doing, "it is not a qcow2 file")),
+/// The image file under a guest's disk cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BaseError {
+    /// The path is not absolute, or not UTF-8: QEMU could take it for something else, e.g. `nbd:`.
+    #[error("image file {} has no absolute path", .0.display())]
+    NotAbsolute(PathBuf),
+    /// There is no such file.
+    #[error("image file {} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The format is neither raw nor qcow2.
+    #[error("image file {} has format {format}, which is neither raw nor qcow2", .file.display())]
+    UnknownFormat {
+        /// The file.
+        file: PathBuf,
+        /// The format that the volume gives it.
+        format: String,
+    },
+    /// The file has no qcow2 header.
+    #[error("image file {} is not a qcow2 file", .0.display())]
+    NotQcow2(PathBuf),
+    /// The file has a backing file or an external data file.
+    #[error("image file {} refers to another file that holds its data", .0.display())]
+    RefersToAnotherFile(PathBuf),
+    /// The file changed since the disk was created on top of it.
+    #[error(
+        "image file {} changed after the disk of domain {domain} was created on top of it (size and modification time \
+         were {recorded}, now {now})",
+        .file.display()
+    )]
+    Changed {
+        /// The file.
+        file: PathBuf,
+        /// The domain whose disk is on top of it.
+        domain: DomainName,
+        /// Size in bytes and modification time in seconds since 1970, when the disk was created.
+        recorded: String,
+        /// The same now.
+        now: String,
+    },
+}
+
+impl BaseError {
+    /// Returns what a user can do about it, if anything is known.
+    pub fn help(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotAbsolute(_) => "give the image file's absolute path",
+            Self::Missing(_) => "fetch the image again with `netlab image pull`",
+            Self::UnknownFormat { .. } => "convert it with `qemu-img convert -O qcow2`",
+            Self::NotQcow2(_) => "state the image's real format; `qemu-img info` prints it",
+            Self::RefersToAnotherFile(_) => "make one file of both with `qemu-img convert`",
+            Self::Changed { .. } => "create new disks with `netlab down` and `netlab up`",
+        })
     }
 }
 
-/// Whether a qcow2 file has a backing file or an external data file; none where it is no such file.
-fn names_another_file(header: &[u8]) -> Option<bool> {
+/// Returns an error for an image file that is missing or makes QEMU open yet another file.
+pub(super) fn check(volume: &Volume, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let file = || volume.base.clone();
+    let base = path(&volume.base)?;
+    match volume.base_format.as_str() {
+        // QEMU never interprets its content.
+        "raw" => {
+            let exists = shell.run(&Cmd::new(["test", "-f", base]))?.status == 0;
+            return if exists {
+                Ok(())
+            } else {
+                Err(BaseError::Missing(file()).into())
+            };
+        }
+        "qcow2" => {}
+        format => {
+            let format = format.to_owned();
+            return Err(BaseError::UnknownFormat { file: file(), format }.into());
+        }
+    }
+    let bytes = HEADER.to_string();
+    let header = shell.check(&Cmd::new(["head", "-c", &bytes, "--", base]))?;
+    match refers_to_another_file(&header) {
+        Some(false) => Ok(()),
+        Some(true) => Err(BaseError::RefersToAnotherFile(file()).into()),
+        None => Err(BaseError::NotQcow2(file()).into()),
+    }
+}
+
+/// Returns whether a qcow2 file has a backing file or an external data file; none where it is not a qcow2 file.
+fn refers_to_another_file(header: &[u8]) -> Option<bool> {
     let number = |at: usize, bytes: usize| -> Option<u64> {
         let field = header.get(at..at + bytes)?;
         Some(field.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
@@ -53,55 +109,50 @@ fn names_another_file(header: &[u8]) -> Option<bool> {
     Some(has_backing_file || has_data_file)
 }
 
-/// Notes what the base is like now.
-pub(super) fn note(folder: &str, name: &DomainName, base: &Path, shell: &dyn Shell) -> Result<(), HostError> {
-    let now = look(base, shell)?;
+/// Records size and modification time of the image file.
+pub(super) fn record(folder: &str, name: &DomainName, base: &Path, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let now = stat(base, shell)?;
     shell.check(&Cmd::new(["tee", "--", &file(folder, name)]).fed(now))?;
     Ok(())
 }
 
-/// Deletes the note.
-pub(super) fn forget(folder: &str, name: &DomainName, shell: &dyn Shell) -> Result<(), HostError> {
+/// Deletes the record.
+pub(super) fn forget(folder: &str, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
     shell.check(&Cmd::new(["rm", "-f", "--", &file(folder, name)]))?;
     Ok(())
 }
 
-/// Refuses a base that is not what the note says.
-pub(super) fn compare(folder: &str, name: &DomainName, base: &Path, shell: &dyn Shell) -> Result<(), HostError> {
-    let noted = shell.check(&Cmd::new(["cat", "--", &file(folder, name)]))?;
-    let now = look(base, shell)?;
-    if noted == now.as_bytes() {
+/// Returns an error if the image file differs from the record.
+pub(super) fn compare(folder: &str, name: &DomainName, base: &Path, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let recorded = shell.check(&Cmd::new(["cat", "--", &file(folder, name)]))?;
+    let now = stat(base, shell)?;
+    if recorded == now.as_bytes() {
         return Ok(());
     }
-    let noted = String::from_utf8_lossy(&noted).into_owned();
-    Err(other(
-        &format!("starting {name}"),
-        format!(
-            "{} was changed after this guest's disk was made over it (size and time of change were {}, now {}); what \
-             the guest would read is neither; `netlab down {}` and `netlab up` make a new disk",
-            base.display(),
-            noted.trim(),
-            now.trim(),
-            name.lab()
-        ),
-    ))
+    Err(BaseError::Changed {
+        file: base.to_owned(),
+        domain: name.clone(),
+        recorded: String::from_utf8_lossy(&recorded).trim().to_owned(),
+        now: now.trim().to_owned(),
+    }
+    .into())
 }
 
 fn file(folder: &str, name: &DomainName) -> String {
     format!("{folder}/{name}.base")
 }
 
-/// Size in bytes and time of change in seconds since 1970.
-fn look(base: &Path, shell: &dyn Shell) -> Result<String, HostError> {
-    let found = shell.check(&Cmd::new(["stat", "-L", "-c", "%s %.9Y", "--", path(base)?]))?;
-    Ok(String::from_utf8_lossy(&found).into_owned())
+/// Returns size in bytes and modification time in seconds since 1970.
+fn stat(base: &Path, shell: &dyn Shell) -> Result<String, LibvirtError> {
+    let stat = shell.check(&Cmd::new(["stat", "-L", "-c", "%s %.9Y", "--", path(base)?]))?;
+    Ok(String::from_utf8_lossy(&stat).into_owned())
 }
 
-/// A path that neither QEMU nor a program could take for anything else, as QEMU does `json:` and `nbd:`.
-fn path(base: &Path) -> Result<&str, HostError> {
+/// Returns the path as text if neither QEMU nor a program could take it for anything else.
+fn path(base: &Path) -> Result<&str, BaseError> {
     base.to_str()
         .filter(|path| path.starts_with('/'))
-        .ok_or_else(|| other(&format!("looking at {}", base.display()), "it is not an absolute path"))
+        .ok_or_else(|| BaseError::NotAbsolute(base.to_owned()))
 }
 
 #[cfg(test)]
@@ -116,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_qcow2_file_that_names_another_one_is_recognized() {
-        assert_eq!(names_another_file(&header(3, 0, 0)), Some(false));
-        assert_eq!(names_another_file(&header(3, 0, 0b011)), Some(false));
-        assert_eq!(names_another_file(&header(2, 112, 0)), Some(true));
-        assert_eq!(names_another_file(&header(3, 0, 0b100)), Some(true));
-        // Version 2 ends before the features; what stands there is something else.
-        assert_eq!(names_another_file(&header(2, 0, 0b100)), Some(false));
-        assert_eq!(names_another_file(b"QFI"), None);
-        assert_eq!(names_another_file(&[0; HEADER]), None);
+    fn a_qcow2_file_that_refers_to_another_one_is_recognized() {
+        assert_eq!(refers_to_another_file(&header(3, 0, 0)), Some(false));
+        assert_eq!(refers_to_another_file(&header(3, 0, 0b011)), Some(false));
+        assert_eq!(refers_to_another_file(&header(2, 112, 0)), Some(true));
+        assert_eq!(refers_to_another_file(&header(3, 0, 0b100)), Some(true));
+        // Version 2 ends before the features; these bytes mean something else.
+        assert_eq!(refers_to_another_file(&header(2, 0, 0b100)), Some(false));
+        assert_eq!(refers_to_another_file(b"QFI"), None);
+        assert_eq!(refers_to_another_file(&[0; HEADER]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Opening a guest's console, and whom to blame where somebody else has it.
+//! Opening a guest's serial console, and finding the process that has it open already.
 
 use std::fs;
 use std::thread;
@@ -9,36 +9,40 @@ use virt::domain::Domain as VirDomain;
 use virt::stream::Stream;
 use virt::sys;
 
+use super::error::{LibvirtError, Operation, failed};
 use super::stream::StreamConsole;
-use super::{failed, other};
 use crate::guest::{Console, ConsoleError};
-use crate::host::HostError;
 use crate::state::DomainName;
 
-/// After this long a daemon has found out that a connection is lost: six times its keepalive_interval of 5 s
-/// (libvirtd.conf), and a little.
+/// After this time a daemon has noticed that a connection is lost: six times its keepalive_interval of 5 s
+/// (libvirtd.conf), and a margin.
 pub(super) const LOST_WITHIN: Duration = Duration::from_secs(35);
 /// Between two attempts at a console that is open already.
-const NAP: Duration = Duration::from_millis(100);
+const RETRY_EVERY: Duration = Duration::from_millis(100);
 
-/// Opens the console of a running or paused domain, unless it is open already: nobody is thrown out. Where it cannot
-/// be told by whom, that may be a connection which the daemon does not know to be lost yet: tried again for `patience`.
+/// Opens the console of a running or paused domain, unless it is open already: no other session is closed. Where the
+/// process that has it cannot be found, it may be a lost connection that the daemon has not noticed yet: tried again
+/// for `patience`.
 pub(super) fn open(
     conn: &Connect,
     domain: &VirDomain,
     name: &DomainName,
-    doing: &str,
     patience: Duration,
-) -> Result<Box<dyn Console>, HostError> {
+) -> Result<Box<dyn Console>, LibvirtError> {
+    let operation = Operation::OpenConsole(name.clone());
+    let busy = |holder: String| LibvirtError::Console {
+        domain: name.clone(),
+        source: ConsoleError::Busy(holder),
+    };
     let until = Instant::now() + patience;
     loop {
-        let stream = Stream::new(conn, sys::VIR_STREAM_NONBLOCK).map_err(failed(doing))?;
+        let stream = Stream::new(conn, sys::VIR_STREAM_NONBLOCK).map_err(failed(&operation))?;
         let error = match domain.open_console(None, &stream, 0) {
             Ok(()) => return Ok(Box::new(StreamConsole::new(stream, conn.clone()))),
             Err(error) => error,
         };
         if !error.message().contains("Active console session exists") {
-            return Err(failed(doing)(error));
+            return Err(failed(&operation)(error));
         }
         let uuid = domain.uuid_string().unwrap_or_default();
         let me = std::process::id();
@@ -46,19 +50,20 @@ pub(super) fn open(
             .filter(|(pid, _)| *pid != me)
             .filter_map(|(pid, arguments)| Some((holds(&arguments, name, &uuid)?, pid)))
             .min();
-        if let Some(((_, who), pid)) = holder {
-            return Err(other(doing, ConsoleError::Busy(format!("{who}, process {pid}"))));
+        if let Some(((_, command), pid)) = holder {
+            return Err(busy(format!("{command}, process {pid}")));
         }
         if Instant::now() >= until {
-            let holder =
-                "by a program that cannot be told from here; `virsh console` and virt-manager are the usual ones";
-            return Err(other(doing, ConsoleError::Busy(holder.to_owned())));
+            return Err(busy(
+                "by a program on another machine or of another user, e.g. `virsh console` or virt-manager".to_owned(),
+            ));
         }
-        thread::sleep(NAP);
+        thread::sleep(RETRY_EVERY);
     }
 }
 
-/// Processes of this machine with their arguments (proc_pid_cmdline(5)). libvirt does not tell who has a console.
+/// Lists the processes of this machine with their arguments (proc_pid_cmdline(5)). libvirt does not say who has a
+/// console open.
 fn processes() -> impl Iterator<Item = (u32, Vec<String>)> {
     let all = fs::read_dir("/proc").into_iter().flatten();
     all.filter_map(|process| {
@@ -67,32 +72,32 @@ fn processes() -> impl Iterator<Item = (u32, Vec<String>)> {
         let arguments = fs::read(process.path().join("cmdline")).ok()?;
         let arguments = arguments
             .split(|byte| *byte == 0)
-            .map(|word| String::from_utf8_lossy(word).into_owned());
-        Some((pid, arguments.filter(|word| !word.is_empty()).collect()))
+            .map(|argument| String::from_utf8_lossy(argument).into_owned());
+        Some((pid, arguments.filter(|argument| !argument.is_empty()).collect()))
     })
 }
 
-/// How sure it is that a program has the console; the surer, the less.
+/// How certain it is that a process has the console; the more certain, the less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Blame {
-    /// It names the domain.
+enum Certainty {
+    /// Its arguments name the domain.
     Named,
-    /// It may be at work on another lab.
+    /// It may be working on another lab.
     Likely,
 }
 
-/// The command line, if it is one that has the console of this domain.
-fn holds(arguments: &[String], name: &DomainName, uuid: &str) -> Option<(Blame, String)> {
-    let (program, words) = arguments.split_first()?;
+/// Returns the command line if it is one that has the console of this domain open.
+fn holds(arguments: &[String], name: &DomainName, uuid: &str) -> Option<(Certainty, String)> {
+    let (program, arguments) = arguments.split_first()?;
     let program = program.rsplit('/').next().unwrap_or(program);
-    let names = |wanted: &str| words.iter().any(|word| word == wanted);
-    let blame = match program {
-        "virsh" if names("console") && (names(&name.to_string()) || names(uuid)) => Blame::Named,
-        // A run on the lab holds its guests' consoles while it configures or asks them; it is given a file, not a lab.
-        "netlab" if ["up", "verify", "console"].into_iter().any(names) => Blame::Likely,
+    let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+    let certainty = match program {
+        "virsh" if has("console") && (has(&name.to_string()) || has(uuid)) => Certainty::Named,
+        // A run on the lab holds its guests' consoles while it configures or probes them; its argument is a file.
+        "netlab" if ["up", "verify", "console"].into_iter().any(has) => Certainty::Likely,
         _ => return None,
     };
-    Some((blame, format!("by `{program} {}`", words.join(" "))))
+    Some((certainty, format!("by `{program} {}`", arguments.join(" "))))
 }
 
 #[cfg(test)]
@@ -100,15 +105,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_program_that_can_have_the_console_is_blamed() {
+    fn only_a_process_that_can_have_the_console_is_named_as_its_holder() {
         let name = DomainName::try_from("demo.vm1".to_owned()).unwrap();
-        let holds = |line: &str| {
-            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
-            holds(&words, &name, "6f1d")
+        let holds = |command: &str| {
+            let arguments: Vec<_> = command.split(' ').map(str::to_owned).collect();
+            holds(&arguments, &name, "6f1d")
         };
-        let who = "by `virsh -c qemu:///system console demo.vm1`".to_owned();
+        let holder = "by `virsh -c qemu:///system console demo.vm1`".to_owned();
         let virsh = holds("/usr/bin/virsh -c qemu:///system console demo.vm1");
-        assert_eq!(virsh, Some((Blame::Named, who)));
+        assert_eq!(virsh, Some((Certainty::Named, holder)));
         assert!(holds("virsh console 6f1d").is_some());
         assert!(
             virsh < holds("./netlab verify labs/demo.toml"),

@@ -1,12 +1,13 @@
-//! A domain from its definition to its end. Every call may be made again after the connection broke in the middle.
+//! A domain's life: defined, started paused, resumed, stopped, undefined. Every call is idempotent, so it may be
+//! repeated after the connection was lost during it.
 
 use virt::connect::Connect;
 use virt::domain::Domain as VirDomain;
-use virt::error::Error;
+use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
-use super::{NO_DOMAIN, OPERATION_INVALID, base, code, failed, logs, messages, other, seed, volumes, xml_failed};
-use crate::host::HostError;
+use super::error::{LibvirtError, Operation, failed, is, xml_failed};
+use super::{base, logs, seed, volumes};
 use crate::lab::Boot;
 use crate::libvirt::domain_xml::{
     CONFIGURED_URI, Definitions, Files, Node, Template, XmlWriter, mark_of, read, render,
@@ -14,17 +15,17 @@ use crate::libvirt::domain_xml::{
 use crate::state::{Domain, DomainName, GuestConfig};
 use crate::transport::cmd::Shell;
 
-/// Defines a domain, or changes one of ours. A domain of the same name that is not ours is left alone.
+/// Defines a domain, or changes one of netlab's. A domain of the same name without netlab's mark is an error.
 pub(super) fn define(
     conn: &Connect,
     name: &DomainName,
     domain: &Domain,
     template: &Template,
     shell: &dyn Shell,
-) -> Result<(), HostError> {
-    let doing = format!("defining {name}");
-    if let Some(old) = find(conn, name, &doing)? {
-        own(&old, name, &doing)?;
+) -> Result<(), LibvirtError> {
+    let operation = Operation::Define(name.clone());
+    if let Some(old) = find(conn, name, &operation)? {
+        check_mark(&old, name, &operation)?;
     }
     let (disk, console_log) = (volumes::path(name), logs::console(name));
     let files = Files {
@@ -32,92 +33,102 @@ pub(super) fn define(
         seed: &seed::path(name),
         console_log: &console_log,
     };
-    let xml = render(template, name, domain, files).map_err(xml_failed(&doing))?;
-    logs::make(name.lab(), shell)?;
+    let xml = render(template, name, domain, files).map_err(xml_failed(&operation))?;
+    logs::create_folder(name.lab(), shell)?;
     if let Some(config) = &domain.seed {
         seed::write(conn, name, config)?;
     }
-    conn.define_domain_xml(&xml)
-        .map(drop)
-        .map_err(|error| in_plain_words(&doing, &error))
+    conn.define_domain_xml(&xml).map(drop).map_err(failed(&operation))
 }
 
-fn find(conn: &Connect, name: &DomainName, doing: &str) -> Result<Option<VirDomain>, HostError> {
+fn find(conn: &Connect, name: &DomainName, operation: &Operation) -> Result<Option<VirDomain>, LibvirtError> {
     match conn.lookup_domain_by_name(&name.to_string()) {
         Ok(domain) => Ok(Some(domain)),
-        Err(error) if code(&error) == NO_DOMAIN => Ok(None),
-        Err(error) => Err(failed(doing)(error)),
+        Err(error) if is(&error, ErrorNumber::NoDomain) => Ok(None),
+        Err(error) => Err(failed(operation)(error)),
     }
 }
 
-/// The domain of this name, after checking that it is ours.
-pub(super) fn ours(conn: &Connect, name: &DomainName, doing: &str) -> Result<VirDomain, HostError> {
-    let domain = conn.lookup_domain_by_name(&name.to_string()).map_err(failed(doing))?;
-    own(&domain, name, doing)?;
+/// Returns the domain of this name; an error if it does not exist or is not netlab's.
+pub(super) fn own(conn: &Connect, name: &DomainName, operation: &Operation) -> Result<VirDomain, LibvirtError> {
+    let domain = conn
+        .lookup_domain_by_name(&name.to_string())
+        .map_err(failed(operation))?;
+    check_mark(&domain, name, operation)?;
     Ok(domain)
 }
 
-/// The very domain that was observed; none when it has gone.
-fn same(conn: &Connect, name: &DomainName, uuid: &str, doing: &str) -> Result<Option<VirDomain>, HostError> {
-    let Some(domain) = find(conn, name, doing)? else {
+/// Returns the domain that was observed with this UUID; none when it no longer exists.
+fn observed(
+    conn: &Connect,
+    name: &DomainName,
+    uuid: &str,
+    operation: &Operation,
+) -> Result<Option<VirDomain>, LibvirtError> {
+    let Some(domain) = find(conn, name, operation)? else {
         return Ok(None);
     };
-    let found = domain.uuid_string().map_err(failed(doing))?;
+    let found = domain.uuid_string().map_err(failed(operation))?;
     if !found.eq_ignore_ascii_case(uuid) {
-        return Err(other(
-            doing,
-            format!("it is another domain now (uuid {found}, not {uuid}); left alone"),
-        ));
+        return Err(LibvirtError::ReplacedDomain {
+            domain: name.clone(),
+            expected: uuid.to_owned(),
+            found,
+        });
     }
-    own(&domain, name, doing)?;
+    check_mark(&domain, name, operation)?;
     Ok(Some(domain))
 }
 
-/// An error unless the domain carries our mark under this very name.
-fn own(domain: &VirDomain, name: &DomainName, doing: &str) -> Result<(), HostError> {
-    let xml = domain.xml_desc(0).map_err(failed(doing))?;
-    let root = Node::parse(&xml).map_err(xml_failed(doing))?;
+/// Returns an error unless the domain's metadata has netlab's mark with this name.
+fn check_mark(domain: &VirDomain, name: &DomainName, operation: &Operation) -> Result<(), LibvirtError> {
+    let xml = domain.xml_desc(0).map_err(failed(operation))?;
+    let root = Node::parse(&xml).map_err(xml_failed(operation))?;
     let mark = mark_of(&root);
-    let says = |what: &str, wanted: &str| mark.and_then(|m| m.child(what)).is_some_and(|n| n.text == wanted);
-    if says("lab", name.lab().as_str()) && says("vm", name.vm().as_str()) {
-        return Ok(());
+    let has = |key: &str, value: &str| {
+        mark.and_then(|mark| mark.child(key))
+            .is_some_and(|node| node.text == value)
+    };
+    if has("lab", name.lab().as_str()) && has("vm", name.vm().as_str()) {
+        Ok(())
+    } else {
+        Err(LibvirtError::ForeignDomain(name.clone()))
     }
-    Err(other(
-        doing,
-        format!("there is a domain {name} that netlab did not make; left alone"),
-    ))
 }
 
-/// Removes a domain's definition and its logs; one that has gone counts as removed.
-pub(super) fn undefine(conn: &Connect, name: &DomainName, uuid: &str, shell: &dyn Shell) -> Result<(), HostError> {
-    let doing = format!("removing {name}");
-    if let Some(domain) = same(conn, name, uuid, &doing)? {
-        // Paused, it counts as not running; undefined, it would live on without a definition.
-        gone_is_fine(domain.destroy(), &doing)?;
+/// Removes a domain's definition and its logs. A domain that no longer exists counts as removed.
+pub(super) fn undefine(conn: &Connect, name: &DomainName, uuid: &str, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let operation = Operation::Undefine(name.clone());
+    if let Some(domain) = observed(conn, name, uuid, &operation)? {
+        // A paused domain counts as not running; undefined, it would live on without a definition.
+        unless_stopped(domain.destroy(), &operation)?;
         match domain.undefine() {
-            Err(error) if code(&error) != NO_DOMAIN => return Err(failed(&doing)(error)),
+            Err(error) if !is(&error, ErrorNumber::NoDomain) => return Err(failed(&operation)(error)),
             _ => {}
         }
     }
-    volumes::tidy(conn, name, shell);
+    volumes::clean_up(conn, name, shell);
     Ok(logs::delete(name, shell)?)
 }
 
-/// Starts a domain paused, so that its console can be opened before it prints anything. One that is already there
-/// (from a start cut short) is taken as it is. A disk whose base has changed is not started from.
-pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), HostError> {
-    let doing = format!("starting {name}");
-    let domain = ours(conn, name, &doing)?;
-    let (state, _) = domain.state().map_err(failed(&doing))?;
+/// Starts a domain paused, so that its console can be opened before it prints anything. A domain that is paused or
+/// running already (an earlier start was interrupted) is left unchanged. A disk whose image file has changed is an
+/// error.
+pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let operation = Operation::Start(name.clone());
+    let domain = own(conn, name, &operation)?;
+    let (state, _) = domain.state().map_err(failed(&operation))?;
     if [sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_RUNNING].contains(&state.to_raw()) {
         return Ok(());
     }
-    let inactive = domain.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).map_err(failed(&doing))?;
+    let inactive = domain
+        .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)
+        .map_err(failed(&operation))?;
     let definition = Definitions {
         inactive: &inactive,
         live: None,
     };
-    let definition = read(definition).map_err(xml_failed(&doing))?;
+    let definition = read(definition).map_err(xml_failed(&operation))?;
     if let Some((_, domain)) = definition
         && let Boot::Disk { base, .. } = domain.boot
     {
@@ -125,60 +136,50 @@ pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell)
     }
     domain
         .create_with_flags(sys::VIR_DOMAIN_START_PAUSED)
-        .map_err(|error| in_plain_words(&doing, &error))
+        .map_err(failed(&operation))
 }
 
-/// Lets a paused domain run; one that runs, as when the answer to this was lost, is left running.
-pub(super) fn resume(conn: &Connect, name: &DomainName) -> Result<(), HostError> {
-    let doing = format!("resuming {name}");
-    let domain = ours(conn, name, &doing)?;
-    let (state, _) = domain.state().map_err(failed(&doing))?;
+/// Resumes a paused domain. One that runs (the answer to an earlier call was lost) is left running.
+pub(super) fn resume(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
+    let operation = Operation::Resume(name.clone());
+    let domain = own(conn, name, &operation)?;
+    let (state, _) = domain.state().map_err(failed(&operation))?;
     if state.to_raw() == sys::VIR_DOMAIN_RUNNING {
         return Ok(());
     }
-    domain.resume().map_err(failed(&doing))
+    domain.resume().map_err(failed(&operation))
 }
 
-/// Stops a domain at once; one that is not running, or has gone, counts as stopped.
-pub(super) fn stop(conn: &Connect, name: &DomainName, uuid: &str) -> Result<(), HostError> {
-    let doing = format!("stopping {name}");
-    match same(conn, name, uuid, &doing)? {
-        Some(domain) => gone_is_fine(domain.destroy(), &doing),
+/// Stops a domain at once. One that is not running, or no longer exists, counts as stopped.
+pub(super) fn stop(conn: &Connect, name: &DomainName, uuid: &str) -> Result<(), LibvirtError> {
+    let operation = Operation::Stop(name.clone());
+    match observed(conn, name, uuid, &operation)? {
+        Some(domain) => unless_stopped(domain.destroy(), &operation),
         None => Ok(()),
     }
 }
 
-/// Notes at the running domain what its guest was told; the note goes when the domain stops.
-pub(super) fn set_configured(conn: &Connect, name: &DomainName, config: &GuestConfig) -> Result<(), HostError> {
-    let doing = format!("noting the configuration of {name}");
-    let json = serde_json::to_string(config).map_err(|e| other(&doing, e))?;
+/// Records in the running domain's metadata what its guest was configured with; libvirt drops it when the domain stops.
+pub(super) fn set_configured(conn: &Connect, name: &DomainName, config: &GuestConfig) -> Result<(), LibvirtError> {
+    let operation = Operation::RecordConfiguration(name.clone());
+    let json = serde_json::to_string(config).map_err(|source| LibvirtError::Json {
+        operation: operation.clone(),
+        source,
+    })?;
     let mut xml = XmlWriter::new();
-    xml.text("configured", &[], &json).map_err(xml_failed(&doing))?;
-    let xml = xml.done().map_err(xml_failed(&doing))?;
+    xml.text("configured", &[], &json).map_err(xml_failed(&operation))?;
+    let xml = xml.done().map_err(xml_failed(&operation))?;
     let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
     let (key, uri) = (Some("netlab-configured"), Some(CONFIGURED_URI));
-    ours(conn, name, &doing)?
+    own(conn, name, &operation)?
         .set_metadata(kind, Some(&xml), key, uri, sys::VIR_DOMAIN_AFFECT_LIVE)
-        .map_err(failed(&doing))
+        .map_err(failed(&operation))
 }
 
-/// A domain that has gone or does not run is what was wanted.
-fn gone_is_fine(result: Result<(), Error>, doing: &str) -> Result<(), HostError> {
+/// Accepts the errors of a domain that does not run or no longer exists.
+fn unless_stopped(result: Result<(), Error>, operation: &Operation) -> Result<(), LibvirtError> {
     match result {
-        Err(error) if !matches!(code(&error), NO_DOMAIN | OPERATION_INVALID) => Err(failed(doing)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// libvirt's error, led by what it means for the user where that is known.
-fn in_plain_words(doing: &str, error: &Error) -> HostError {
-    let said = error.message();
-    HostError::Libvirt {
-        doing: doing.to_owned(),
-        message: match messages::plain(said) {
-            Some(words) => format!("{words} ({said})"),
-            None => said.to_owned(),
-        },
-        code: code(error),
+        Err(error) if is(&error, ErrorNumber::NoDomain) || is(&error, ErrorNumber::OperationInvalid) => Ok(()),
+        result => result.map_err(failed(operation)),
     }
 }

@@ -1,20 +1,19 @@
-//! Whether hardware virtualization really works. That there is a /dev/kvm proves nothing, nor that root can open it:
-//! guests run as another user.
+//! Whether hardware virtualization works. A /dev/kvm that exists and that root can open proves nothing: guests run as
+//! another user.
 
-use crate::host::HostError;
 use crate::libvirt::domain_xml::Node;
 use crate::state::survey::Kvm;
-use crate::transport::cmd::{Cmd, Shell};
+use crate::transport::cmd::{Cmd, CmdError, Shell};
 
-/// Judges by libvirt's capabilities, the CPU's flags and the rights on /dev/kvm.
-pub(super) fn kvm(capabilities: &Node, shell: &dyn Shell) -> Result<Kvm, HostError> {
+/// Determines it from libvirt's capabilities, the CPU's flags and the permissions of /dev/kvm.
+pub(super) fn kvm(capabilities: &Node, shell: &dyn Shell) -> Result<Kvm, CmdError> {
     let stat = Cmd::new(["stat", "-c", "%F %a %u %g", "/dev/kvm"]);
-    let said: Vec<String> = shell
+    let outputs: Vec<String> = shell
         .run_all(&[stat, Cmd::new(CPUINFO)])?
         .iter()
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .collect();
-    let [found, info] = &said[..] else {
+    let [found, info] = &outputs[..] else {
         return Ok(Kvm::Absent);
     };
     let device = found
@@ -54,9 +53,9 @@ pub(super) fn kvm(capabilities: &Node, shell: &dyn Shell) -> Result<Kvm, HostErr
     })
 }
 
-/// The same of a libvirt that is yet to be started on this machine: that of an emulated host, which runs QEMU as root
-/// and offers what the processor can do.
-pub(crate) fn kvm_to_come(shell: &dyn Shell) -> Result<Kvm, HostError> {
+/// Determines the same for an emulated host that does not run yet: its libvirt runs QEMU as root and offers what this
+/// machine's processor can do.
+pub(crate) fn kvm_of_emulated_host(shell: &dyn Shell) -> Result<Kvm, CmdError> {
     let x86 = cfg!(any(target_arch = "x86", target_arch = "x86_64"));
     if shell.run(&Cmd::new(["test", "-c", "/dev/kvm"]))?.status != 0 {
         Ok(Kvm::Absent)
@@ -72,7 +71,7 @@ const NO_FLAGS: &str = "the CPU has neither vmx nor svm";
 const CPUINFO: [&str; 2] = ["cat", "/proc/cpuinfo"];
 
 fn has_flags(info: &str) -> bool {
-    info.split_whitespace().any(|word| word == "vmx" || word == "svm")
+    info.split_whitespace().any(|field| field == "vmx" || field == "svm")
 }
 
 fn offers_kvm(capabilities: &Node, host: &str) -> bool {
@@ -94,10 +93,10 @@ fn qemu_user(capabilities: &Node) -> Option<(String, String)> {
 }
 
 fn numbers(text: &str) -> Vec<u32> {
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    text.split_whitespace().filter_map(|field| field.parse().ok()).collect()
 }
 
-/// Who may read and write a file.
+/// The owner and permissions of a file.
 struct Rights {
     mode: u32,
     user: u32,
@@ -105,13 +104,13 @@ struct Rights {
 }
 
 impl Rights {
-    /// What `stat -c '%a %u %g'` prints.
+    /// Parses what `stat -c '%a %u %g'` prints.
     fn read(text: &str) -> Option<Self> {
-        let mut words = text.split_whitespace();
+        let mut fields = text.split_whitespace();
         Some(Self {
-            mode: u32::from_str_radix(words.next()?, 8).ok()?,
-            user: words.next()?.parse().ok()?,
-            group: words.next()?.parse().ok()?,
+            mode: u32::from_str_radix(fields.next()?, 8).ok()?,
+            user: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
         })
     }
 
@@ -129,9 +128,9 @@ impl Rights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::cmd::{CmdError, Output};
+    use crate::transport::cmd::Output;
 
-    /// A host of which only these files are known.
+    /// A host that has only these files.
     struct Host {
         device: &'static str,
         flags: &'static str,
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn kvm_is_usable_only_where_cpu_libvirt_and_the_rights_of_qemus_user_say_so() {
+    fn kvm_is_usable_only_if_the_cpu_has_it_libvirt_offers_it_and_qemus_user_may_open_it() {
         let good = Host {
             device: "character special file 660 0 108\n",
             flags: "flags\t\t: fpu vmx lm\n",
@@ -175,7 +174,7 @@ mod tests {
         };
         assert_eq!(ask(&good, "kvm"), Kvm::Usable);
         assert_eq!(ask(&Host { device: "", ..good }, "kvm"), Kvm::Absent);
-        // What an emulated host is given in the place of a /dev/kvm that does not work.
+        // What an emulated host has in place of a /dev/kvm that does not work.
         let emptied = Host {
             device: "regular empty file 644 0 0",
             ..good

@@ -1,5 +1,5 @@
-//! Where a domain's console is logged on its host: a folder for root's eyes only, that the lab's last domain takes
-//! along. libvirt makes the files in it, of mode 0600, but not the folder.
+//! The folder on the host where the consoles of a lab's domains are logged: readable by root only, removed with the
+//! lab's last domain. libvirt creates the files in it, with mode 0600, but not the folder.
 
 use crate::lab::LabName;
 use crate::state::DomainName;
@@ -12,21 +12,20 @@ fn folder(lab: &LabName) -> String {
     format!("/var/log/libvirt/netlab.{lab}")
 }
 
-/// The log of a domain's console.
+/// Returns the path of the log of a domain's console.
 pub(super) fn console(name: &DomainName) -> String {
     format!("{}/{}.console.log", folder(name.lab()), name.vm())
 }
 
-/// Makes the folder of a lab's logs.
-pub(super) fn make(lab: &LabName, shell: &dyn Shell) -> Result<(), CmdError> {
+/// Creates the folder of a lab's logs.
+pub(super) fn create_folder(lab: &LabName, shell: &dyn Shell) -> Result<(), CmdError> {
     let folder = folder(lab);
     shell
         .check(&Cmd::new(["mkdir", "-p", "-m", "0700", "--", &folder]))
         .map(drop)
 }
 
-/// Deletes a domain's logs: ours, and the one in which libvirt keeps what QEMU had to say. The folder goes when it is
-/// empty.
+/// Deletes a domain's logs: the console's and libvirt's log of QEMU's messages. Removes the folder when it is empty.
 pub(super) fn delete(name: &DomainName, shell: &dyn Shell) -> Result<(), CmdError> {
     let mut files = Vec::new();
     for log in [console(name), format!("/var/log/libvirt/qemu/{name}.log")] {
@@ -36,7 +35,7 @@ pub(super) fn delete(name: &DomainName, shell: &dyn Shell) -> Result<(), CmdErro
     shell.check(&Cmd::new(
         ["rm", "-f", "--"].into_iter().map(str::to_owned).chain(files),
     ))?;
-    // Its status says no more than that something is still in it.
+    // It fails where the folder holds the logs of other domains.
     let folder = folder(name.lab());
     shell.run(&Cmd::new(["rmdir", "--", &folder])).map(drop)
 }

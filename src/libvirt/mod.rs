@@ -1,15 +1,16 @@
-//! libvirt: takes steps on domains and disks of one host and applies them over one connection; gives what is there, and
-//! guests' consoles. What libvirt does not make (the folder of logs, the note beside a disk) is made by a shell there.
-//! Takes no decision about what is wanted.
+//! The libvirt of one host: takes operations on domains and disks and carries them out over one connection; gives what
+//! exists, and guests' consoles and screens. What libvirt does not create (the folder of logs, the record beside a disk)
+//! is created through a shell on the same host. Decides nothing about what is wanted.
 
 mod base;
+mod cause;
 mod connection;
 mod console;
 pub mod domain_xml;
 mod domains;
+mod error;
 mod kvm;
 mod logs;
-mod messages;
 mod observe;
 mod peek;
 mod screen;
@@ -18,182 +19,177 @@ mod stream;
 mod upload;
 mod volumes;
 
-pub(super) use kvm::kvm_to_come;
+pub use base::BaseError;
+pub use cause::Cause;
+pub use error::{LibvirtError, Operation};
+pub(crate) use kvm::kvm_of_emulated_host;
 pub use upload::label;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use virt::error::Error;
-
 use crate::guest::Console;
-use crate::host::HostError;
-use crate::lab::LabName;
+use crate::lab::{HostName, LabName};
 use crate::libvirt::domain_xml::{Template, XmlError};
 use crate::state::survey::Survey;
 use crate::state::{Domain, DomainName, DomainSeen, GuestConfig, Volume};
 use crate::transport::cmd::Shell;
-
-// virErrorNumber, which is part of libvirt's stable interface.
-const NO_DOMAIN: u32 = 42;
-const NO_POOL: u32 = 49;
-const NO_VOLUME: u32 = 50;
-const OPERATION_INVALID: u32 = 55;
-const VOLUME_EXISTS: u32 = 90;
 
 /// A lab's domains and disks on one host.
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// Its domains.
     pub domains: BTreeMap<DomainName, Domain>,
-    /// How the domains were found.
+    /// The condition that each domain was found in.
     pub seen: BTreeMap<DomainName, DomainSeen>,
     /// Their disks.
     pub volumes: BTreeMap<DomainName, Volume>,
 }
 
-/// One host's libvirt. A connection that breaks is made again, so that a daemon may be restarted at any time.
+/// One host's libvirt. A connection that is lost is opened again, so the daemon may be restarted at any time.
 pub struct Libvirt {
-    line: connection::Connection,
+    connection: connection::Connection,
     shell: Arc<dyn Shell>,
     template: Result<Template, XmlError>,
 }
 
-/// How often a connection was made again: a moment in its life, to be compared with a later one.
+/// How often a connection was opened again, to be compared with a later value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Age(u64);
 
-fn failed(doing: &str) -> impl Fn(Error) -> HostError + '_ {
-    move |error| HostError::Libvirt {
-        doing: doing.to_owned(),
-        message: error.message().to_owned(),
-        code: code(&error),
-    }
-}
-
-fn code(error: &Error) -> u32 {
-    error.code().to_raw()
-}
-
-fn other(doing: &str, message: impl std::fmt::Display) -> HostError {
-    HostError::Other {
-        doing: doing.to_owned(),
-        message: message.to_string(),
-    }
-}
-
-fn xml_failed(doing: &str) -> impl Fn(XmlError) -> HostError + '_ {
-    move |error| other(doing, error)
-}
-
 impl Libvirt {
-    /// Connects, e.g. to `qemu:///system`. `shell` runs commands on the same host. What is wrong with the template is
-    /// told where it is needed: a lab can be taken away without one.
-    pub fn open(uri: &str, shell: Arc<dyn Shell>, template: Result<Template, XmlError>) -> Result<Self, HostError> {
+    /// Connects to the libvirt of `host` at `uri`, e.g. `qemu:///system`. `shell` runs commands on the same host. An
+    /// error in the template is returned only where the template is needed: a lab can be removed without one.
+    pub fn open(
+        host: HostName,
+        uri: &str,
+        shell: Arc<dyn Shell>,
+        template: Result<Template, XmlError>,
+    ) -> Result<Self, LibvirtError> {
         Ok(Self {
-            line: connection::Connection::open(uri)?,
+            connection: connection::Connection::open(host, uri)?,
             shell,
             template,
         })
     }
 
-    fn template(&self) -> Result<&Template, HostError> {
+    fn template(&self) -> Result<&Template, LibvirtError> {
         let template = self.template.as_ref();
-        template.map_err(|error| xml_failed("reading the template of domains")(error.clone()))
+        template.map_err(|error| LibvirtError::Template(error.clone()))
     }
 
-    /// What `lab` has here.
-    pub fn observe(&self, lab: &LabName) -> Result<Observed, HostError> {
-        self.line.with(|conn| {
-            let (mut domains, seen) = observe::domains(conn, lab)?;
-            let volumes::Disks { volumes, seeds } = volumes::observe(conn, lab)?;
-            for (name, domain) in &mut domains {
-                domain.seed.take_if(|_| !seeds.contains(name));
-            }
-            Ok(Observed { domains, seen, volumes })
-        })
+    /// Returns the domains and disks of `lab`.
+    pub fn observe(&self, lab: &LabName) -> Result<Observed, LibvirtError> {
+        let (mut domains, seen) = self
+            .connection
+            .with(&Operation::ListDomains, |conn| observe::domains(conn, lab))?;
+        let volumes::Disks { volumes, seeds } = self
+            .connection
+            .with(&Operation::ListDisks(lab.clone()), |conn| volumes::observe(conn, lab))?;
+        for (name, domain) in &mut domains {
+            domain.seed.take_if(|_| !seeds.contains(name));
+        }
+        Ok(Observed { domains, seen, volumes })
     }
 
     /// Adds to `survey` what libvirt knows: domains and MAC addresses that are not `lab`'s, architectures and KVM.
-    pub fn survey(&self, lab: &LabName, survey: &mut Survey) -> Result<(), HostError> {
+    pub fn survey(&self, lab: &LabName, survey: &mut Survey) -> Result<(), LibvirtError> {
         self.template()?;
-        let found = self.line.with(|conn| {
+        let domains = self.connection.with(&Operation::ListDomains, |conn| {
             let mut found = Survey::default();
-            observe::survey(conn, lab, self.shell.as_ref(), &mut found)?;
+            observe::survey_domains(conn, lab, &mut found)?;
             Ok(found)
         })?;
-        survey.foreign_macs.extend(found.foreign_macs);
-        survey.foreign_domains.extend(found.foreign_domains);
-        survey.arches.extend(found.arches);
-        survey.kvm = found.kvm;
+        let capabilities = self.connection.with(&Operation::ReadCapabilities, |conn| {
+            let mut found = Survey::default();
+            observe::survey_capabilities(conn, self.shell.as_ref(), &mut found)?;
+            Ok(found)
+        })?;
+        survey.foreign_macs.extend(domains.foreign_macs);
+        survey.foreign_domains.extend(domains.foreign_domains);
+        survey.arches.extend(capabilities.arches);
+        survey.kvm = capabilities.kvm;
         Ok(())
     }
 
-    /// Defines a domain, or changes one of ours. A domain of the same name that is not ours is left alone.
-    pub fn define(&self, name: &DomainName, domain: &Domain) -> Result<(), HostError> {
+    /// Defines a domain, or changes one of netlab's. A domain of the same name without netlab's mark is an error.
+    pub fn define(&self, name: &DomainName, domain: &Domain) -> Result<(), LibvirtError> {
         let template = self.template()?;
-        self.line
-            .with(|conn| domains::define(conn, name, domain, template, self.shell.as_ref()))
-    }
-
-    /// Removes a domain's definition and its logs; one that has gone counts as removed.
-    pub fn undefine(&self, name: &DomainName, uuid: &str) -> Result<(), HostError> {
-        self.line
-            .with(|conn| domains::undefine(conn, name, uuid, self.shell.as_ref()))
-    }
-
-    /// Starts a domain paused, so that its console can be opened before it prints anything. One that is already there
-    /// (from a start cut short) is taken as it is. A disk whose base has changed is not started from.
-    pub fn start_paused(&self, name: &DomainName) -> Result<(), HostError> {
-        self.line
-            .with(|conn| domains::start_paused(conn, name, self.shell.as_ref()))
-    }
-
-    /// Lets a paused domain run.
-    pub fn resume(&self, name: &DomainName) -> Result<(), HostError> {
-        self.line.with(|conn| domains::resume(conn, name))
-    }
-
-    /// Stops a domain at once; one that is not running, or has gone, counts as stopped.
-    pub fn stop(&self, name: &DomainName, uuid: &str) -> Result<(), HostError> {
-        self.line.with(|conn| domains::stop(conn, name, uuid))
-    }
-
-    /// Notes at the running domain what its guest was told; the note goes when the domain stops.
-    pub fn set_configured(&self, name: &DomainName, config: &GuestConfig) -> Result<(), HostError> {
-        self.line.with(|conn| domains::set_configured(conn, name, config))
-    }
-
-    /// Makes a guest's disk, a qcow2 overlay in the lab's storage pool; the pool is made with its first one. After a
-    /// failure nothing of it is left.
-    pub fn create_volume(&self, name: &DomainName, volume: &Volume) -> Result<(), HostError> {
-        self.line
-            .with(|conn| volumes::create(conn, name, volume, self.shell.as_ref()))
-    }
-
-    /// Deletes a guest's disk, and the lab's storage pool with the last one; one that has gone counts as deleted.
-    pub fn delete_volume(&self, name: &DomainName) -> Result<(), HostError> {
-        self.line.with(|conn| volumes::delete(conn, name, self.shell.as_ref()))
-    }
-
-    /// Opens the console of a running or paused domain; an error that says who has it, where it is open already.
-    pub fn open_console(&self, name: &DomainName) -> Result<Box<dyn Console>, HostError> {
-        let doing = format!("opening the console of {name}");
-        let patience = match self.line.now()? {
-            (_, 0) => Duration::ZERO,
-            // A connection was lost: the daemon may still hold it for a living one, and our console with it.
-            _ => console::LOST_WITHIN,
-        };
-        self.line.with(|conn| {
-            let domain = domains::ours(conn, name, &doing)?;
-            console::open(conn, &domain, name, &doing, patience)
+        self.connection.with(&Operation::Define(name.clone()), |conn| {
+            domains::define(conn, name, domain, template, self.shell.as_ref())
         })
     }
 
-    /// The connection's age. Once it is another, consoles opened before are closed, and nothing is wrong with the
-    /// guests. Connects again if need be.
-    pub fn age(&self) -> Result<Age, HostError> {
-        self.line.now().map(|(_, renewed)| Age(renewed))
+    /// Removes a domain's definition and its logs. A domain that no longer exists counts as removed.
+    pub fn undefine(&self, name: &DomainName, uuid: &str) -> Result<(), LibvirtError> {
+        self.connection.with(&Operation::Undefine(name.clone()), |conn| {
+            domains::undefine(conn, name, uuid, self.shell.as_ref())
+        })
+    }
+
+    /// Starts a domain paused, so that its console can be opened before it prints anything. A domain that is paused or
+    /// running already (an earlier start was interrupted) is left unchanged. A disk whose image file has changed is an
+    /// error.
+    pub fn start_paused(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        self.connection.with(&Operation::Start(name.clone()), |conn| {
+            domains::start_paused(conn, name, self.shell.as_ref())
+        })
+    }
+
+    /// Resumes a paused domain.
+    pub fn resume(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        let operation = Operation::Resume(name.clone());
+        self.connection.with(&operation, |conn| domains::resume(conn, name))
+    }
+
+    /// Stops a domain at once. One that is not running, or no longer exists, counts as stopped.
+    pub fn stop(&self, name: &DomainName, uuid: &str) -> Result<(), LibvirtError> {
+        let operation = Operation::Stop(name.clone());
+        self.connection.with(&operation, |conn| domains::stop(conn, name, uuid))
+    }
+
+    /// Records in the running domain what its guest was configured with; libvirt drops it when the domain stops.
+    pub fn set_configured(&self, name: &DomainName, config: &GuestConfig) -> Result<(), LibvirtError> {
+        let operation = Operation::RecordConfiguration(name.clone());
+        self.connection
+            .with(&operation, |conn| domains::set_configured(conn, name, config))
+    }
+
+    /// Creates a guest's disk, a qcow2 overlay in the lab's storage pool; the pool is created with the first one. A
+    /// failure leaves nothing behind.
+    pub fn create_volume(&self, name: &DomainName, volume: &Volume) -> Result<(), LibvirtError> {
+        self.connection.with(&Operation::CreateDisk(name.clone()), |conn| {
+            volumes::create(conn, name, volume, self.shell.as_ref())
+        })
+    }
+
+    /// Deletes a guest's disk, and the lab's storage pool with the last one. A disk that does not exist counts as
+    /// deleted.
+    pub fn delete_volume(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        self.connection.with(&Operation::DeleteDisk(name.clone()), |conn| {
+            volumes::delete(conn, name, self.shell.as_ref())
+        })
+    }
+
+    /// Opens the serial console of a running or paused domain. Where it is open already, the error names the process
+    /// that has it.
+    pub fn open_console(&self, name: &DomainName) -> Result<Box<dyn Console>, LibvirtError> {
+        let operation = Operation::OpenConsole(name.clone());
+        let patience = match self.connection.now()? {
+            (_, 0) => Duration::ZERO,
+            // A connection was lost: the daemon may not have noticed yet and still hold our console for it.
+            _ => console::LOST_WITHIN,
+        };
+        self.connection.with(&operation, |conn| {
+            let domain = domains::own(conn, name, &operation)?;
+            console::open(conn, &domain, name, patience)
+        })
+    }
+
+    /// Returns the connection's age. Once it has changed, consoles opened before are closed although their guests run
+    /// on. Connects again if need be.
+    pub fn age(&self) -> Result<Age, LibvirtError> {
+        self.connection.now().map(|(_, renewed)| Age(renewed))
     }
 }

@@ -1,4 +1,5 @@
-//! What there is of domains on a host: a lab's own, and those of others, which must be known to keep away from them.
+//! The domains of a host: a lab's own, and those of others, whose names and MAC addresses must be known to avoid
+//! conflicts.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -6,82 +7,80 @@ use std::thread;
 use virt::connect::Connect;
 use virt::domain::{Domain as VirDomain, DomainStateReason, DomainStateReasonEnum};
 use virt::enumutil::Enum;
-use virt::error::Error;
+use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
-use super::{NO_DOMAIN, code, failed, kvm, xml_failed};
-use crate::host::HostError;
+use super::error::{LibvirtError, Operation, failed, is, xml_failed};
+use super::kvm;
 use crate::lab::LabName;
 use crate::libvirt::domain_xml::{CONFIGURED_URI, Definitions, Node, name_of, read};
 use crate::state::{Condition, Domain, DomainName, DomainSeen, Survey};
 use crate::transport::cmd::Shell;
 
-/// A lab's domains, and how they were found.
+/// A lab's domains, and the condition they were found in.
 pub(super) type Domains = (BTreeMap<DomainName, Domain>, BTreeMap<DomainName, DomainSeen>);
 
-/// The domains of `lab`.
-pub(super) fn domains(conn: &Connect, lab: &LabName) -> Result<Domains, HostError> {
+/// Returns the domains of `lab`.
+pub(super) fn domains(conn: &Connect, lab: &LabName) -> Result<Domains, LibvirtError> {
     let (mut domains, mut seen) = Domains::default();
-    for (name, domain, how) in of_each(conn, |handle| of_lab(handle, lab))? {
-        seen.insert(name.clone(), how);
+    for (name, domain, details) in of_each(conn, |handle| of_lab(handle, lab))? {
+        seen.insert(name.clone(), details);
         domains.insert(name, domain);
     }
     Ok((domains, seen))
 }
 
-/// A domain and how it was found; none where it is not `lab`'s.
-fn of_lab(handle: &VirDomain, lab: &LabName) -> Result<Option<(DomainName, Domain, DomainSeen)>, HostError> {
-    let doing = "reading a domain";
+/// Reads a domain and its condition; none where it is not `lab`'s.
+fn of_lab(handle: &VirDomain, lab: &LabName) -> Result<Option<(DomainName, Domain, DomainSeen)>, LibvirtError> {
     let Some((live, root)) = described(handle)? else {
         return Ok(None);
     };
     if !matches!(name_of(&root), Ok(Some(name)) if name.lab() == lab) {
         return Ok(None);
     }
-    let Some((state, reason)) = unless_gone(handle.state(), doing)? else {
+    let Some((state, reason)) = unless_removed(handle.state())? else {
         return Ok(None);
     };
     let state = state.to_raw();
-    let Some(inactive) = unless_gone(handle.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE), doing)? else {
+    let Some(inactive) = unless_removed(handle.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE))? else {
         return Ok(None);
     };
-    let runs = matches!(state, sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_PAUSED);
+    let active = matches!(state, sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_PAUSED);
     let definitions = Definitions {
         inactive: &inactive,
-        live: runs.then_some(live.as_str()),
+        live: active.then_some(live.as_str()),
     };
-    let Some((name, mut domain)) = read(definitions).map_err(xml_failed(doing))? else {
+    let Some((name, mut domain)) = read(definitions).map_err(xml_failed(&Operation::ListDomains))? else {
         return Ok(None);
     };
     domain.running = state == sys::VIR_DOMAIN_RUNNING;
-    // An unreadable note counts as none: the guest is then told again.
-    let told = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
-    domain.configured = told.and_then(|note| serde_json::from_str(&note.text).ok());
+    // A record that cannot be read counts as none: the guest is then configured again.
+    let record = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
+    domain.configured = record.and_then(|record| serde_json::from_str(&record.text).ok());
     Ok(Some((name, domain, details(&root, condition(state, &reason)))))
 }
 
-/// The XML of what runs, or of what is defined where nothing runs.
-fn described(handle: &VirDomain) -> Result<Option<(String, Node)>, HostError> {
-    let doing = "listing domains";
-    let Some(xml) = unless_gone(handle.xml_desc(0), doing)? else {
+/// Returns the live XML of a domain, or that of its definition where it does not run.
+fn described(handle: &VirDomain) -> Result<Option<(String, Node)>, LibvirtError> {
+    let Some(xml) = unless_removed(handle.xml_desc(0))? else {
         return Ok(None);
     };
-    let root = Node::parse(&xml).map_err(xml_failed(doing))?;
+    let root = Node::parse(&xml).map_err(xml_failed(&Operation::ListDomains))?;
     Ok(Some((xml, root)))
 }
 
-/// What `read` tells of every domain of the host. Several are asked about at a time, since each is a few questions and
-/// the way may be long.
+/// Returns what `read` finds of every domain of the host. Several are read at a time: each takes a few round trips,
+/// which may be slow over ssh.
 fn of_each<T: Send>(
     conn: &Connect,
-    read: impl Fn(&VirDomain) -> Result<Option<T>, HostError> + Sync,
-) -> Result<Vec<T>, HostError> {
+    read: impl Fn(&VirDomain) -> Result<Option<T>, LibvirtError> + Sync,
+) -> Result<Vec<T>, LibvirtError> {
     /// libvirt serves five requests of one connection at a time.
     const WORKERS: usize = 4;
-    let handles = conn.list_all_domains(0).map_err(failed("listing domains"))?;
+    let handles = conn.list_all_domains(0).map_err(failed(&Operation::ListDomains))?;
     let read_some = |some: &[VirDomain]| -> Vec<_> { some.iter().map(&read).collect() };
     let share = handles.len().div_ceil(WORKERS).max(1);
-    let told: Vec<_> = thread::scope(|scope| {
+    let results: Vec<_> = thread::scope(|scope| {
         let workers: Vec<_> = handles
             .chunks(share)
             .map(|some| scope.spawn(|| read_some(some)))
@@ -91,19 +90,19 @@ fn of_each<T: Send>(
         };
         workers.into_iter().flat_map(join).collect()
     });
-    told.into_iter().filter_map(Result::transpose).collect()
+    results.into_iter().filter_map(Result::transpose).collect()
 }
 
-/// None for a domain that has gone since it was listed.
-fn unless_gone<T>(result: Result<T, Error>, doing: &str) -> Result<Option<T>, HostError> {
+/// Returns none for a domain that was removed since it was listed.
+fn unless_removed<T>(result: Result<T, Error>) -> Result<Option<T>, LibvirtError> {
     match result {
         Ok(found) => Ok(Some(found)),
-        Err(error) if code(&error) == NO_DOMAIN => Ok(None),
-        Err(error) => Err(failed(doing)(error)),
+        Err(error) if is(&error, ErrorNumber::NoDomain) => Ok(None),
+        Err(error) => Err(failed(&Operation::ListDomains)(error)),
     }
 }
 
-/// libvirt's state and its reason in our words.
+/// Translates libvirt's state and its reason.
 fn condition(state: u32, reason: &DomainStateReasonEnum) -> Condition {
     let crashed = match reason {
         Enum::Known(DomainStateReason::Shutoff(reason)) => {
@@ -136,8 +135,8 @@ fn details(root: &Node, condition: Condition) -> DomainSeen {
     }
 }
 
-/// Adds to `survey` what libvirt knows: domains and MAC addresses that are not `lab`'s, architectures and KVM.
-pub(super) fn survey(conn: &Connect, lab: &LabName, shell: &dyn Shell, survey: &mut Survey) -> Result<(), HostError> {
+/// Adds to `survey` the domains and MAC addresses that are not `lab`'s.
+pub(super) fn survey_domains(conn: &Connect, lab: &LabName, survey: &mut Survey) -> Result<(), LibvirtError> {
     for (_, root) in of_each(conn, described)? {
         let owner = match name_of(&root) {
             Ok(Some(name)) if name.lab() == lab => continue,
@@ -152,9 +151,14 @@ pub(super) fn survey(conn: &Connect, lab: &LabName, shell: &dyn Shell, survey: &
         }
         survey.foreign_domains.insert(name, owner);
     }
-    let doing = "reading libvirt's capabilities";
-    let xml = conn.capabilities().map_err(failed(doing))?;
-    let capabilities = Node::parse(&xml).map_err(xml_failed(doing))?;
+    Ok(())
+}
+
+/// Adds to `survey` the architectures that libvirt can run and whether KVM works.
+pub(super) fn survey_capabilities(conn: &Connect, shell: &dyn Shell, survey: &mut Survey) -> Result<(), LibvirtError> {
+    let operation = Operation::ReadCapabilities;
+    let xml = conn.capabilities().map_err(failed(&operation))?;
+    let capabilities = Node::parse(&xml).map_err(xml_failed(&operation))?;
     for arch in capabilities.all("guest").filter_map(|guest| guest.child("arch")) {
         survey.arches.insert(arch.attr("name").unwrap_or_default().to_owned());
     }

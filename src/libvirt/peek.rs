@@ -1,4 +1,4 @@
-//! A guest's memory, read past its kernel. The `virt` crate has no call for it, so this is libvirt's own.
+//! Reads a guest's physical memory. The `virt` crate has no safe call for it, so this calls libvirt directly.
 #![expect(unsafe_code, reason = "virDomainMemoryPeek is not in the safe bindings")]
 
 use std::ffi::c_ulonglong;
@@ -7,8 +7,8 @@ use virt::domain::Domain;
 use virt::error::Error;
 use virt::sys;
 
-/// `size` bytes of physical memory from `address` on: RAM and what devices show there. At most 64 KiB, which is
-/// what libvirt's protocol carries (virDomainMemoryPeek).
+/// Returns `size` bytes of physical memory from `address` on: RAM and memory of devices. At most 64 KiB, the limit of
+/// libvirt's protocol (virDomainMemoryPeek).
 pub(super) fn physical(domain: &Domain, address: u64, size: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0_u8; size];
     // SAFETY: the pointer is a live domain's for as long as `domain` is borrowed; libvirt writes at most `size` bytes

@@ -4,35 +4,35 @@ use std::time::{Duration, Instant};
 
 use virt::connect::Connect;
 use virt::domain::Domain;
-use virt::error::Error;
+use virt::error::{Error, ErrorNumber};
 use virt::stream::Stream;
 use virt::sys;
 
-use super::{Libvirt, NO_DOMAIN, OPERATION_INVALID, code, domains, peek};
+use super::error::{LibvirtError, Operation, is};
+use super::{Libvirt, domains, peek};
 use crate::guest::ConsoleError;
 use crate::guest::vga::{Frame, MEMORY, Page, Screen, to_png};
-use crate::host::HostError;
 use crate::state::DomainName;
 
-/// Where a VGA card in text mode shows its memory.
+/// The physical address of a VGA card's memory in text mode.
 const TEXT: u64 = 0xb8000;
 /// The CRT controller's ports: index and value.
 const CRT: (u16, u16) = (0x3d4, 0x3d5);
-/// The graphics controller's.
+/// The graphics controller's ports: index and value.
 const GRAPHICS: (u16, u16) = (0x3ce, 0x3cf);
-/// The graphics controller's register whose bit 0 says that the card shows a picture.
+/// The graphics controller's register whose bit 0 is set in graphics mode.
 const MISCELLANEOUS: u8 = 6;
 /// How long a key is held down, in milliseconds: each press and each release takes as long.
 const HOLD: u32 = 1;
-/// How often a screen that changes under the eyes is looked at again.
+/// How often a screen that changes while it is read is read again.
 const STEADY: usize = 4;
-/// How often the cursor is asked for where no text changes.
+/// How often the cursor is read where no text changes.
 const CURSOR_EVERY: Duration = Duration::from_millis(80);
-/// How often it is asked whether the screen shows a picture.
+/// How often it is checked whether the card is in graphics mode.
 const PICTURE_EVERY: Duration = Duration::from_millis(500);
-/// For libvirt to notice that a domain's QEMU has died.
+/// How long libvirt may take to notice that a domain's QEMU has died.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
-/// More than any screenshot has.
+/// Bytes; more than any screenshot has.
 const PICTURE_LIMIT: usize = 64 << 20;
 
 /// One domain's screen and keyboard.
@@ -44,14 +44,14 @@ pub(crate) struct DomainScreen {
 }
 
 impl Libvirt {
-    /// The screen and keyboard of a running or paused domain. libvirt gives them to everybody who asks: that only one
-    /// types at a time is the caller's to see to.
-    pub(crate) fn screen(&self, name: &DomainName) -> Result<DomainScreen, HostError> {
-        let doing = format!("opening the screen of {name}");
-        self.line.with(|conn| {
+    /// Returns the screen and keyboard of a running or paused domain. libvirt does not keep several clients from typing
+    /// at the same time: that is up to the caller.
+    pub(crate) fn screen(&self, name: &DomainName) -> Result<DomainScreen, LibvirtError> {
+        let operation = Operation::OpenScreen(name.clone());
+        self.connection.with(&operation, |conn| {
             Ok(DomainScreen {
                 conn: conn.clone(),
-                domain: domains::ours(conn, name, &doing)?,
+                domain: domains::own(conn, name, &operation)?,
                 picture: None,
                 last: None,
             })
@@ -64,18 +64,18 @@ impl DomainScreen {
         peek::physical(&self.domain, TEXT, MEMORY).map_err(|error| self.broken(&error))
     }
 
-    /// A command of QEMU's monitor for people. It reads and writes ports as the guest's kernel does.
+    /// Runs a command of QEMU's human monitor. It reads and writes ports as the guest's kernel does.
     fn monitor(&self, command: &str) -> Result<String, ConsoleError> {
-        let said = self
+        let output = self
             .domain
             .qemu_monitor_command(command, sys::VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP);
-        said.map_err(|error| self.broken(&error))
+        output.map_err(|error| self.broken(&error))
     }
 
     /// Reads a port, e.g. from `portb[0x03d5] = 0x0e`.
     fn read_port(&self, port: u16) -> Result<u8, ConsoleError> {
-        let said = self.monitor(&format!("i /bx {port:#x}"))?;
-        let value = said
+        let output = self.monitor(&format!("i /bx {port:#x}"))?;
+        let value = output
             .trim()
             .rsplit_once("0x")
             .map(|(_, digits)| u8::from_str_radix(digits, 16));
@@ -83,13 +83,13 @@ impl DomainScreen {
             Some(Ok(value)) => Ok(value),
             _ => Err(ConsoleError::failed(std::io::Error::other(format!(
                 "QEMU's monitor printed: {}",
-                said.trim()
+                output.trim()
             )))),
         }
     }
 
-    /// Reads registers behind an index port, and leaves the index as the guest's kernel had it. Linux writes index
-    /// and value in one go (vgacon.c, `write_vga`), so it is not disturbed.
+    /// Reads registers behind an index port, and restores the index that the guest's kernel had set. Linux writes index
+    /// and value in one go (vgacon.c, `write_vga`), so this does not interfere.
     fn registers<const N: usize>(&self, ports: (u16, u16), registers: [u8; N]) -> Result<[u8; N], ConsoleError> {
         let (index, value) = ports;
         let before = self.read_port(index)?;
@@ -102,17 +102,17 @@ impl DomainScreen {
         Ok(values)
     }
 
-    /// A domain that does not run any more, or has gone, has hung up. When its QEMU dies under a question libvirt
-    /// says so only a moment later.
+    /// Translates an error: the console of a domain that no longer runs is closed. libvirt notices only a moment later
+    /// that QEMU died during a call.
     fn broken(&self, error: &Error) -> ConsoleError {
         let began = Instant::now();
         while began.elapsed() < NOTICED_WITHIN {
-            let gone = match self.domain.is_active() {
+            let stopped = match self.domain.is_active() {
                 Ok(active) => !active,
-                Err(error) if code(&error) == NO_DOMAIN => true,
+                Err(error) if is(&error, ErrorNumber::NoDomain) => true,
                 Err(_) => break,
             };
-            if gone || code(error) == OPERATION_INVALID {
+            if stopped || is(error, ErrorNumber::OperationInvalid) {
                 return ConsoleError::Closed;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -147,13 +147,13 @@ impl Screen for DomainScreen {
         }
         let mut left = STEADY;
         loop {
-            // Start address and cursor, high byte first; the former's twice, because the guest may scroll meanwhile.
+            // Start address and cursor, high byte first; the former's is read twice, because the guest may scroll meanwhile.
             let [start, start_low, cursor, cursor_low, start_again] = self.registers(CRT, [12, 13, 14, 15, 12])?;
             let again = self.memory()?;
             left -= 1;
             let torn = start != start_again;
             let start = u16::from_be_bytes([start, start_low]);
-            // What did not change meanwhile belongs together.
+            // What did not change meanwhile is consistent.
             if (again == memory && !torn) || left == 0 {
                 let cursor = u16::from_be_bytes([cursor, cursor_low]);
                 let page = Page::new(&again, start, cursor);

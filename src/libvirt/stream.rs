@@ -1,6 +1,6 @@
-//! A guest's serial console over a libvirt stream that never blocks. No stream callbacks: the event loop's thread
-//! moves the data, this side only asks for what has come. (The crate's callbacks are unsound, and blocking streams
-//! hang now and then. A test makes two thousand round trips this way.)
+//! A guest's serial console over a non-blocking libvirt stream. No stream callbacks: the event loop's thread moves the
+//! data, this side only polls for it. (The crate's callbacks are unsound, and blocking streams hang now and then. A
+//! test makes two thousand round trips over such a stream.)
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,22 @@ use virt::stream::Stream;
 use super::connection::is_alive;
 use crate::guest::{Console, ConsoleError};
 
-/// The shortest and the longest wait before asking again. Between them a 32nd of the time that nothing came: an answer
-/// is late by no more than that, and a guest that boots in silence costs next to nothing.
+/// The shortest and the longest wait between two polls. Between them a 32nd of the time since data last moved: data is
+/// delayed by no more than that, and a guest that boots in silence costs next to nothing.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
-/// How long a guest's console may take no input before sending counts as failed.
+/// How long a guest's console may accept no input before sending counts as failed.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// A console over a stream; closing it is dropping it.
 pub(super) struct StreamConsole {
     stream: Stream,
     conn: Connect,
-    /// When something last came or went.
+    /// When data was last received or sent.
     moved: Instant,
 }
 
 impl StreamConsole {
-    /// Takes a stream of `conn` made with `VIR_STREAM_NONBLOCK` on which a console was opened.
+    /// Wraps a stream of `conn`, made with `VIR_STREAM_NONBLOCK`, on which a console was opened.
     pub(super) fn new(stream: Stream, conn: Connect) -> Self {
         Self {
             stream,
@@ -34,7 +34,7 @@ impl StreamConsole {
         }
     }
 
-    /// Why the stream ended: the guest has, or only the way to it.
+    /// Returns why the stream ended: because the guest stopped, or because the connection to libvirt was lost.
     fn ended(&self) -> ConsoleError {
         if is_alive(&self.conn) {
             return ConsoleError::Closed;
@@ -61,7 +61,7 @@ impl Console for StreamConsole {
                     buffer.truncate(got);
                     return Ok(buffer);
                 }
-                // Below 0 means "it would block"; a stream whose connection broke would block for ever.
+                // Below 0 means "would block"; a stream whose connection was lost would block for ever.
                 Ok(Err(_)) if is_alive(&self.conn) => {}
                 _ => return Err(self.ended()),
             }
@@ -94,7 +94,7 @@ impl Console for StreamConsole {
     }
 }
 
-/// How long to wait before asking again, where nothing came or went for `silence`.
+/// Returns how long to wait before the next poll, where no data moved for `silence`.
 fn pause(silence: Duration) -> Duration {
     (silence / 32).clamp(PAUSE.0, PAUSE.1)
 }

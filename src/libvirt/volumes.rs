@@ -1,15 +1,16 @@
-//! Guests' disks: qcow2 overlays in a storage pool of the lab's, which comes with the first disk and goes with the
-//! last.
+//! Guests' disks: qcow2 overlays in the lab's own storage pool, which is created with the first disk and removed with
+//! the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use virt::connect::Connect;
+use virt::error::ErrorNumber;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 
-use super::{NO_POOL, NO_VOLUME, VOLUME_EXISTS, base, code, failed, other, seed, xml_failed};
-use crate::host::HostError;
+use super::error::{LibvirtError, Operation, failed, is, xml_failed};
+use super::{base, seed};
 use crate::lab::LabName;
 use crate::libvirt::domain_xml::{Node, XmlError, XmlWriter};
 use crate::state::{DomainName, Volume};
@@ -24,75 +25,75 @@ pub(super) fn folder(lab: &LabName) -> String {
     format!("/var/lib/libvirt/images/netlab.{lab}")
 }
 
-/// The overlay of a domain.
+/// Returns the path of a domain's overlay.
 pub(super) fn path(name: &DomainName) -> String {
     format!("{}/{}", folder(name.lab()), name.disk_file())
 }
 
-/// Whose the pool of this name is.
+/// The storage pool of the lab's name.
 enum Pool {
     None,
-    Ours(StoragePool),
-    /// Somebody else's, with this UUID.
+    Own(StoragePool),
+    /// Not netlab's, with this UUID.
     Foreign(String),
 }
 
-/// The pool of the lab's name; if it is ours, it is started.
-fn pool(conn: &Connect, lab: &LabName) -> Result<Pool, HostError> {
-    let doing = "looking for the lab's storage pool";
+/// Returns the pool of the lab's name, started if it is netlab's.
+fn pool(conn: &Connect, lab: &LabName) -> Result<Pool, LibvirtError> {
+    let operation = Operation::FindPool(lab.clone());
     let pool = match conn.lookup_storage_pool_by_name(&pool_name(lab)) {
         Ok(pool) => pool,
-        Err(error) if code(&error) == NO_POOL => return Ok(Pool::None),
-        Err(error) => return Err(failed(doing)(error)),
+        Err(error) if is(&error, ErrorNumber::NoStoragePool) => return Ok(Pool::None),
+        Err(error) => return Err(failed(&operation)(error)),
     };
-    let uuid = pool.uuid_string().map_err(failed(doing))?;
+    let uuid = pool.uuid_string().map_err(failed(&operation))?;
     if uuid != derive::pool_uuid(lab).to_string() {
         return Ok(Pool::Foreign(uuid));
     }
-    if !pool.is_active().map_err(failed(doing))? {
-        pool.create(0).map_err(failed(doing))?;
+    if !pool.is_active().map_err(failed(&operation))? {
+        pool.create(0).map_err(failed(&operation))?;
     }
-    Ok(Pool::Ours(pool))
+    Ok(Pool::Own(pool))
 }
 
-/// A lab's disks, and whose seeds there are.
+/// A lab's disks, and the domains that have a seed disk.
 #[derive(Default)]
 pub(super) struct Disks {
     pub volumes: BTreeMap<DomainName, Volume>,
     pub seeds: BTreeSet<DomainName>,
 }
 
-/// The lab's storage pool, if there is one.
-pub(super) fn own_pool(conn: &Connect, lab: &LabName) -> Result<Option<StoragePool>, HostError> {
+/// Returns the lab's storage pool, if it exists and is netlab's.
+pub(super) fn own_pool(conn: &Connect, lab: &LabName) -> Result<Option<StoragePool>, LibvirtError> {
     Ok(match pool(conn, lab)? {
-        Pool::Ours(pool) => Some(pool),
+        Pool::Own(pool) => Some(pool),
         Pool::None | Pool::Foreign(_) => None,
     })
 }
 
-/// The lab's disks.
-pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<Disks, HostError> {
-    let doing = "listing disks";
+/// Returns the lab's disks.
+pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<Disks, LibvirtError> {
+    let operation = Operation::ListDisks(lab.clone());
     let mut disks = Disks::default();
-    let Pool::Ours(pool) = pool(conn, lab)? else {
+    let Pool::Own(pool) = pool(conn, lab)? else {
         return Ok(disks);
     };
-    pool.refresh(0).map_err(failed(doing))?;
-    for volume in pool.list_all_volumes(0).map_err(failed(doing))? {
-        let file = volume.name().map_err(failed(doing))?;
-        let ours = |name: &DomainName| name.lab() == lab;
-        if let Some(name) = DomainName::of_disk_file(&file).filter(ours) {
-            disks.volumes.insert(name, read(&volume, doing)?);
-        } else if let Some(name) = DomainName::of_seed_file(&file).filter(ours) {
+    pool.refresh(0).map_err(failed(&operation))?;
+    for volume in pool.list_all_volumes(0).map_err(failed(&operation))? {
+        let file = volume.name().map_err(failed(&operation))?;
+        let own = |name: &DomainName| name.lab() == lab;
+        if let Some(name) = DomainName::of_disk_file(&file).filter(own) {
+            disks.volumes.insert(name, read(&volume, &operation)?);
+        } else if let Some(name) = DomainName::of_seed_file(&file).filter(own) {
             disks.seeds.insert(name);
         }
     }
     Ok(disks)
 }
 
-fn read(volume: &StorageVol, doing: &str) -> Result<Volume, HostError> {
-    let xml = volume.xml_desc(0).map_err(failed(doing))?;
-    let root = Node::parse(&xml).map_err(xml_failed(doing))?;
+fn read(volume: &StorageVol, operation: &Operation) -> Result<Volume, LibvirtError> {
+    let xml = volume.xml_desc(0).map_err(failed(operation))?;
+    let root = Node::parse(&xml).map_err(xml_failed(operation))?;
     let base = root.at(&["backingStore", "path"]).map(|path| path.text.clone());
     let format = root
         .at(&["backingStore", "format"])
@@ -103,53 +104,55 @@ fn read(volume: &StorageVol, doing: &str) -> Result<Volume, HostError> {
     })
 }
 
-/// Makes a guest's disk. After a failure nothing of it is left.
-pub(super) fn create(conn: &Connect, name: &DomainName, volume: &Volume, shell: &dyn Shell) -> Result<(), HostError> {
-    let doing = format!("making the disk of {name}");
-    let xml = volume_xml(name, volume).map_err(xml_failed(&doing))?;
+/// Creates a guest's disk. A failure leaves nothing behind.
+pub(super) fn create(
+    conn: &Connect,
+    name: &DomainName,
+    volume: &Volume,
+    shell: &dyn Shell,
+) -> Result<(), LibvirtError> {
+    let operation = Operation::CreateDisk(name.clone());
+    let xml = volume_xml(name, volume).map_err(xml_failed(&operation))?;
     base::check(volume, shell)?;
     let pool = match pool(conn, name.lab())? {
-        Pool::Ours(pool) => pool,
+        Pool::Own(pool) => pool,
         Pool::None => create_pool(conn, name.lab())?,
         Pool::Foreign(uuid) => {
             let pool = pool_name(name.lab());
-            return Err(other(
-                &doing,
-                format!("there is a storage pool {pool} that netlab did not make (uuid {uuid}); left alone"),
-            ));
+            return Err(LibvirtError::ForeignPool { pool, uuid });
         }
     };
-    // The note is there before the disk, so that there is no disk without one.
-    let made = base::note(&folder(name.lab()), name, &volume.base, shell).and_then(|()| {
+    // The record is written before the disk, so that no disk is without one.
+    let created = base::record(&folder(name.lab()), name, &volume.base, shell).and_then(|()| {
         match StorageVol::create_xml(&pool, &xml, 0) {
             Ok(_) => Ok(()),
-            // Made by this very step, before the connection broke.
-            Err(error) if code(&error) == VOLUME_EXISTS && is_there(&pool, name, volume) => Ok(()),
-            Err(error) => Err(failed(&doing)(error)),
+            // Created by this very call, before the connection was lost.
+            Err(error) if is(&error, ErrorNumber::StorageVolExist) && exists_as(&pool, name, volume) => Ok(()),
+            Err(error) => Err(failed(&operation)(error)),
         }
     });
-    if made.is_err() {
-        // It is what went wrong that the user should hear of.
+    if created.is_err() {
+        // The error of the creation is the one to report, not one of the clean-up.
         let exists = pool.lookup_storage_vol_by_name(&name.disk_file()).is_ok();
         if !exists {
             drop(base::forget(&folder(name.lab()), name, shell));
         }
-        drop(drop_if_empty(&pool, &doing));
+        drop(drop_if_empty(&pool, &operation));
     }
-    made
+    created
 }
 
-fn is_there(pool: &StoragePool, name: &DomainName, volume: &Volume) -> bool {
+fn exists_as(pool: &StoragePool, name: &DomainName, volume: &Volume) -> bool {
     let found = pool.lookup_storage_vol_by_name(&name.disk_file()).ok();
     found
-        .and_then(|found| read(&found, "").ok())
+        .and_then(|found| read(&found, &Operation::CreateDisk(name.clone())).ok())
         .is_some_and(|found| found == *volume)
 }
 
-fn create_pool(conn: &Connect, lab: &LabName) -> Result<StoragePool, HostError> {
-    let doing = format!("making the storage pool of {lab}");
-    let xml = pool_xml(lab).map_err(xml_failed(&doing))?;
-    let pool = conn.define_storage_pool_xml(&xml, 0).map_err(failed(&doing))?;
+fn create_pool(conn: &Connect, lab: &LabName) -> Result<StoragePool, LibvirtError> {
+    let operation = Operation::CreatePool(lab.clone());
+    let xml = pool_xml(lab).map_err(xml_failed(&operation))?;
+    let pool = conn.define_storage_pool_xml(&xml, 0).map_err(failed(&operation))?;
     let begin = pool
         .build(0)
         .and_then(|()| pool.create(0))
@@ -157,51 +160,53 @@ fn create_pool(conn: &Connect, lab: &LabName) -> Result<StoragePool, HostError> 
     if let Err(error) = begin {
         drop(pool.destroy());
         drop(pool.undefine());
-        return Err(failed(&doing)(error));
+        return Err(failed(&operation)(error));
     }
     Ok(pool)
 }
 
-/// Deletes a guest's disk and its note; a disk that has gone counts as deleted.
-pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), HostError> {
-    let doing = format!("deleting the disk of {name}");
-    let Pool::Ours(pool) = pool(conn, name.lab())? else {
+/// Deletes a guest's disk and its record. A disk that does not exist counts as deleted.
+pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let operation = Operation::DeleteDisk(name.clone());
+    let Pool::Own(pool) = pool(conn, name.lab())? else {
         return Ok(());
     };
-    seed::delete(&pool, name, &doing)?;
+    seed::delete(&pool, name, &operation)?;
     match pool
         .lookup_storage_vol_by_name(&name.disk_file())
         .and_then(|volume| volume.delete(0))
     {
-        Err(error) if code(&error) != NO_VOLUME => return Err(failed(&doing)(error)),
+        Err(error) if !is(&error, ErrorNumber::NoStorageVolume) => return Err(failed(&operation)(error)),
         _ => base::forget(&folder(name.lab()), name, shell)?,
     }
-    drop_if_empty(&pool, &doing)
+    drop_if_empty(&pool, &operation)
 }
 
-/// What is left of a disk that was deleted by hand: its note, and the pool if it was the last.
-pub(super) fn tidy(conn: &Connect, name: &DomainName, shell: &dyn Shell) {
-    let Ok(Pool::Ours(pool)) = pool(conn, name.lab()) else {
+/// Removes what is left of a disk that was deleted by hand: its record, and the pool if it was the last disk.
+pub(super) fn clean_up(conn: &Connect, name: &DomainName, shell: &dyn Shell) {
+    let Ok(Pool::Own(pool)) = pool(conn, name.lab()) else {
         return;
     };
-    // That something is left of what somebody else has broken is no failure of ours.
-    drop(seed::delete(&pool, name, ""));
-    if matches!(pool.lookup_storage_vol_by_name(&name.disk_file()), Err(error) if code(&error) == NO_VOLUME) {
+    let operation = Operation::DeleteDisk(name.clone());
+    // The disk was deleted by another program: what cannot be cleaned up after it is not an error of this operation.
+    drop(seed::delete(&pool, name, &operation));
+    if matches!(pool.lookup_storage_vol_by_name(&name.disk_file()), Err(error) if is(&error, ErrorNumber::NoStorageVolume))
+    {
         drop(base::forget(&folder(name.lab()), name, shell));
-        drop(drop_if_empty(&pool, ""));
+        drop(drop_if_empty(&pool, &operation));
     }
 }
 
 /// Removes the pool if nothing is in it.
-fn drop_if_empty(pool: &StoragePool, doing: &str) -> Result<(), HostError> {
-    pool.refresh(0).map_err(failed(doing))?;
-    if pool.num_of_volumes().map_err(failed(doing))? > 0 {
+fn drop_if_empty(pool: &StoragePool, operation: &Operation) -> Result<(), LibvirtError> {
+    pool.refresh(0).map_err(failed(operation))?;
+    if pool.num_of_volumes().map_err(failed(operation))? > 0 {
         return Ok(());
     }
-    pool.destroy().map_err(failed(doing))?;
-    // Removes the folder, if it is empty: what else lies there is not ours.
+    pool.destroy().map_err(failed(operation))?;
+    // Removes the folder if it is empty: other files in it are not netlab's.
     drop(pool.delete(0));
-    pool.undefine().map_err(failed(doing))
+    pool.undefine().map_err(failed(operation))
 }
 
 fn volume_xml(name: &DomainName, volume: &Volume) -> Result<String, XmlError> {

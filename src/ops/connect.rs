@@ -59,7 +59,7 @@ pub(super) fn connect_confirming(
         };
         hosts.insert(
             name.clone(),
-            Arc::new(LinuxHost::new(place, env.folders.clone(), slots).confirmed_within(within)),
+            Arc::new(LinuxHost::new(name.clone(), place, env.folders.clone(), slots).confirmed_within(within)),
         );
     }
     Ok(hosts)

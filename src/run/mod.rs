@@ -18,7 +18,7 @@ pub use journal::{Journal, JournalError, ROLLBACK, Record};
 pub use lock::{Lock, LockError};
 pub use past::{LastRun, Past, Rollback, RunEnd};
 
-use crate::host::{HostError, NamedHosts, StepError, StepLog};
+use crate::host::{HostError, NamedHosts, StepError, StepFailure, StepLog};
 use crate::lab::{HostName, LabName};
 use crate::plan::{Plan, Step};
 
@@ -112,15 +112,8 @@ impl Run<'_> {
 
     fn run_host(&self, name: &HostName, steps: &[Step], done: &AtomicUsize) -> Vec<StepError> {
         let Some(host) = self.hosts.get(name) else {
-            let error = "the host is not connected".into();
-            return steps
-                .first()
-                .map(|step| StepError {
-                    step: step.clone(),
-                    source: error,
-                })
-                .into_iter()
-                .collect();
+            let error = |step| StepError::new(step, StepFailure::NotConnected);
+            return steps.first().map(error).into_iter().collect();
         };
         let log = HostLog {
             run: self,

@@ -190,7 +190,7 @@ fn a_foreign_namespace_of_a_devices_name_is_neither_adopted_nor_deleted() {
     let errors = bench
         .apply(&[Step::CreateDevice(name("rack"), MachineKind::Switch)])
         .unwrap_err();
-    assert!(format!("{} {}", errors[0], errors[0].source).contains(&namespace));
+    assert!(format!("{} {}", errors[0], errors[0].cause).contains(&namespace));
     assert_eq!(bench.observe(), HostState::default());
     bench.apply(&[Step::RemoveMachine(name("rack"))]).unwrap();
     assert!(Path::new("/run/netns").join(&namespace).exists());
@@ -235,7 +235,7 @@ fn a_switch_with_vlans_lets_pass_what_its_ports_say_or_is_refused_where_the_kern
             .map(|(_, step)| step.clone())
             .collect();
         let errors = bench.apply(&steps).unwrap_err();
-        assert!(errors[0].source.to_string().contains("vlan_"), "{}", errors[0].source);
+        assert!(errors[0].cause.to_string().contains("vlan_"), "{}", errors[0].cause);
         assert_ne!(bench.observe(), wanted);
         return;
     }

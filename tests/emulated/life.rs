@@ -141,7 +141,7 @@ fn a_foreign_namespace_of_the_same_name_is_neither_adopted_nor_deleted() {
     let (host, namespace) = (name("node1"), bench.namespace("node1"));
     ip(&["netns", "add", &namespace]);
     let errors = bench.apply(&[Step::CreateMachine(host.clone())]).unwrap_err();
-    assert!(format!("{} {}", errors[0], errors[0].source).contains(&namespace));
+    assert!(format!("{} {}", errors[0], errors[0].cause).contains(&namespace));
     assert_eq!(bench.observe(), HostState::default());
     bench.apply(&[Step::RemoveMachine(host.clone())]).unwrap();
     assert!(Path::new("/run/netns").join(&namespace).exists());
@@ -157,9 +157,9 @@ fn a_machine_that_cannot_start_leaves_an_error_and_nothing_else() {
     let before = bench.traces();
     let errors = bench.apply(&[Step::CreateMachine(name("node1"))]).unwrap_err();
     assert!(
-        errors[0].source.to_string().contains("its init ended"),
+        errors[0].cause.to_string().contains("its init ended"),
         "{}",
-        errors[0].source
+        errors[0].cause
     );
     assert_eq!(bench.traces(), before);
 }

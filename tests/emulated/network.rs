@@ -105,5 +105,5 @@ fn an_edited_address_replaces_the_old_one_unless_a_bridge_has_the_nic() {
     bench.apply(&[to("10.9.0.2/24")]).unwrap();
     assert!(!ip(&["-n", &namespace, "address", "show", "dev", "eth0"]).contains("10.9"));
     let errors = bench.apply(&[to("10.9.0.3/24")]).unwrap_err();
-    assert!(errors[0].source.to_string().contains("br1"), "{}", errors[0].source);
+    assert!(errors[0].cause.to_string().contains("br1"), "{}", errors[0].cause);
 }

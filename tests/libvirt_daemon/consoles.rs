@@ -78,7 +78,7 @@ fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
     other.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut other = Other(other.spawn().unwrap());
     let error = until("virsh to have the console", || libvirt.open_console(&name).err());
-    let error = error.to_string();
+    let error = netlab::run::chain(&error);
     assert!(error.contains("console demo.a`, process "), "{error}");
     assert!(
         error.contains("open elsewhere") && error.contains("close that one first"),
@@ -88,7 +88,7 @@ fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
     for _ in 0..5 {
         assert!(libvirt.open_console(&name).is_err());
     }
-    assert!(other.0.try_wait().unwrap().is_none(), "virsh was thrown out");
+    assert!(other.0.try_wait().unwrap().is_none(), "virsh was disconnected");
     drop(other);
     until("virsh's console to close", || libvirt.open_console(&name).ok());
 }

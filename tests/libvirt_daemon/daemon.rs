@@ -159,7 +159,13 @@ impl Daemon {
     }
 
     pub fn libvirt(&self) -> Libvirt {
-        Libvirt::open(&self.uri(), self.shell.clone(), Template::built_in()).unwrap()
+        Libvirt::open(
+            "node1".parse().unwrap(),
+            &self.uri(),
+            self.shell.clone(),
+            Template::built_in(),
+        )
+        .unwrap()
     }
 
     /// Runs a shell command inside, insists on success, gives what it printed.

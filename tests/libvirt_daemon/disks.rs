@@ -1,4 +1,4 @@
-//! Guests' disks: overlays over a base that is never written and never guessed at.
+//! Guests' disks: overlays over a base that is never written and whose format is never guessed.
 
 use std::path::PathBuf;
 
@@ -65,8 +65,8 @@ fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes() {
 }
 
 #[test]
-fn nothing_is_left_of_a_disk_that_somebody_deleted() {
-    let Some(daemon) = Daemon::new("nothing_is_left_of_a_disk_that_somebody_deleted") else {
+fn nothing_is_left_of_a_disk_that_was_deleted_by_hand() {
+    let Some(daemon) = Daemon::new("nothing_is_left_of_a_disk_that_was_deleted_by_hand") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -75,15 +75,15 @@ fn nothing_is_left_of_a_disk_that_somebody_deleted() {
     let wanted = guest(&name, Some(boot(&volume)), &[]);
     libvirt.define(&name, &wanted).unwrap();
     daemon.sh("rm /var/lib/libvirt/images/netlab.demo/demo.a.qcow2");
-    // A run looks before it acts.
+    // A run observes before it acts.
     assert!(libvirt.observe(&daemon.lab).unwrap().volumes.is_empty());
     libvirt.undefine(&name, &wanted.uuid).unwrap();
     assert_nothing_is_left(&daemon);
 }
 
 #[test]
-fn a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into() {
-    let Some(daemon) = Daemon::new("a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into") else {
+fn a_raw_base_with_a_qcow2_header_is_not_interpreted() {
+    let Some(daemon) = Daemon::new("a_raw_base_with_a_qcow2_header_is_not_interpreted") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -102,8 +102,8 @@ fn a_raw_base_that_looks_like_a_qcow2_file_is_not_looked_into() {
 }
 
 #[test]
-fn a_base_that_names_other_files_or_is_none_is_refused() {
-    let Some(daemon) = Daemon::new("a_base_that_names_other_files_or_is_none_is_refused") else {
+fn a_base_that_is_missing_or_refers_to_another_file_is_an_error() {
+    let Some(daemon) = Daemon::new("a_base_that_is_missing_or_refers_to_another_file_is_an_error") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -112,13 +112,17 @@ fn a_base_that_names_other_files_or_is_none_is_refused() {
     daemon.sh("cd /var/lib/libvirt && qemu-img create -q -f qcow2 -b base.raw -F raw backed");
     daemon.sh("cd /var/lib/libvirt && qemu-img create -q -f qcow2 -o data_file=there.raw split 32M");
     for (file, format, wanted) in [
-        ("/var/lib/libvirt/backed", "qcow2", "names another file"),
-        ("/var/lib/libvirt/split", "qcow2", "names another file"),
+        ("/var/lib/libvirt/backed", "qcow2", "refers to another file"),
+        ("/var/lib/libvirt/split", "qcow2", "refers to another file"),
         ("/var/lib/libvirt/base.raw", "qcow2", "not a qcow2 file"),
-        ("/var/lib/libvirt/base.raw", "vmdk", "raw or qcow2, not vmdk"),
-        ("/var/lib/libvirt/nothing", "raw", "no such file"),
+        (
+            "/var/lib/libvirt/base.raw",
+            "vmdk",
+            "format vmdk, which is neither raw nor qcow2",
+        ),
+        ("/var/lib/libvirt/nothing", "raw", "does not exist"),
         ("/var/lib/libvirt/nothing", "qcow2", "nothing"),
-        ("json:{\"file\":1}", "raw", "not an absolute path"),
+        ("json:{\"file\":1}", "raw", "no absolute path"),
     ] {
         let volume = Volume {
             base: file.into(),
@@ -141,11 +145,9 @@ fn a_base_that_was_changed_under_its_overlay_is_not_started_from() {
     libvirt.create_volume(&name, &volume).unwrap();
     libvirt.define(&name, &guest(&name, Some(boot(&volume)), &[])).unwrap();
     daemon.sh("printf x | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
-    let error = libvirt.start_paused(&name).unwrap_err().to_string();
-    assert!(
-        error.contains("base.raw was changed after") && error.contains("netlab down demo"),
-        "{error}"
-    );
+    let error = libvirt.start_paused(&name).unwrap_err();
+    assert!(error.to_string().contains("base.raw changed after"), "{error}");
+    assert!(error.help().unwrap().contains("netlab down"), "{error:?}");
     assert!(!libvirt.observe(&daemon.lab).unwrap().domains[&name].running);
     // The file that it was, put back.
     daemon.sh("printf '\\0' | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
@@ -163,7 +165,7 @@ fn nothing_half_made_is_left_where_a_disk_could_not_be_made() {
     // Room for a folder and a note, not for the tables of an overlay.
     daemon.sh("mkdir -p /var/lib/libvirt/images && mount -t tmpfs -o size=24k tmpfs /var/lib/libvirt/images");
     let error = libvirt.create_volume(&name, &volume).unwrap_err().to_string();
-    assert!(error.contains("making the disk of demo.a"), "{error}");
+    assert!(error.contains("create the disk of domain demo.a"), "{error}");
     assert_nothing_is_left(&daemon);
     // A disk that is there stays, with all that belongs to it.
     let room = |size: &str| daemon.sh(&format!("mount -o remount,size={size} /var/lib/libvirt/images"));

@@ -83,7 +83,7 @@ fn a_guest_whose_qemu_was_killed_is_told_from_one_that_was_shut_off() {
     daemon.sh("kill -9 $(cat /run/libvirt/qemu/demo.a.pid)");
     libvirt.stop(&stopped, &guest(&stopped, None, &[]).uuid).unwrap();
     let condition = |name| libvirt.observe(&daemon.lab).unwrap().seen[name].condition;
-    until("the crash to be seen", || {
+    until("the crash to be observed", || {
         (condition(&killed) == Condition::Crashed).then_some(())
     });
     assert_eq!(condition(&stopped), Condition::ShutOff);
@@ -95,9 +95,8 @@ fn a_guest_whose_qemu_was_killed_is_told_from_one_that_was_shut_off() {
 }
 
 #[test]
-fn a_start_that_fails_says_why_in_plain_words_and_the_definition_can_be_taken_back() {
-    let Some(daemon) = Daemon::new("a_start_that_fails_says_why_in_plain_words_and_the_definition_can_be_taken_back")
-    else {
+fn a_start_that_fails_names_its_cause_and_the_domain_can_be_undefined() {
+    let Some(daemon) = Daemon::new("a_start_that_fails_names_its_cause_and_the_domain_can_be_undefined") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -110,16 +109,16 @@ fn a_start_that_fails_says_why_in_plain_words_and_the_definition_can_be_taken_ba
     let mut too_big = guest(&name, None, &[]);
     too_big.memory_mib = 1 << 30;
     for (domain, wanted) in [
-        (&good, "the bridge of one of its NICs is not there"),
-        (&no_kernel, "a file that it starts from is"),
+        (&good, "the bridge of one of its NICs does not exist"),
+        (&no_kernel, "a file that it needs"),
         (&too_big, "too little free memory"),
     ] {
         libvirt.define(&name, domain).unwrap();
         let error = libvirt.start_paused(&name).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
         assert!(
-            error.contains("starting demo.a") && error.contains('('),
-            "libvirt's own words too: {error}"
+            error.contains("start domain demo.a") && error.contains("(libvirt: "),
+            "libvirt's message too: {error}"
         );
         libvirt.undefine(&name, &domain.uuid).unwrap();
         assert_eq!(daemon.sh("virsh list --all --name").trim(), "");
@@ -132,8 +131,8 @@ fn a_start_that_fails_says_why_in_plain_words_and_the_definition_can_be_taken_ba
 }
 
 #[test]
-fn a_domain_that_took_the_place_of_the_one_that_was_seen_is_left_alone() {
-    let Some(daemon) = Daemon::new("a_domain_that_took_the_place_of_the_one_that_was_seen_is_left_alone") else {
+fn a_domain_that_replaced_the_observed_one_is_left_unchanged() {
+    let Some(daemon) = Daemon::new("a_domain_that_replaced_the_observed_one_is_left_unchanged") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -141,14 +140,14 @@ fn a_domain_that_took_the_place_of_the_one_that_was_seen_is_left_alone() {
     let wanted = guest(&name, None, &[]);
     libvirt.define(&name, &wanted).unwrap();
     libvirt.start_paused(&name).unwrap();
-    // Even a copy with our mark is another domain.
+    // Even a copy with netlab's mark is another domain.
     daemon.sh(
         "virsh destroy demo.a && virsh dumpxml --inactive demo.a | sed '/<uuid>/d' > /run/copy && \
          virsh undefine demo.a && virsh create --paused /run/copy",
     );
     for result in [libvirt.stop(&name, &wanted.uuid), libvirt.undefine(&name, &wanted.uuid)] {
         let error = result.unwrap_err().to_string();
-        assert!(error.contains("it is another domain now"), "{error}");
+        assert!(error.contains("was replaced since it was observed"), "{error}");
     }
     assert_eq!(daemon.sh("virsh domstate demo.a").trim(), "paused");
 }
@@ -188,7 +187,7 @@ fn a_daemon_that_stays_away_is_an_error_in_bounded_time() {
     std::fs::write(daemon.folder.path().join("no-libvirtd"), "").unwrap();
     daemon.kill_libvirtd();
     let error = libvirt.observe(&daemon.lab).unwrap_err().to_string();
-    assert!(error.contains("does not come back"), "{error}");
+    assert!(error.contains("did not return"), "{error}");
     std::fs::remove_file(daemon.folder.path().join("no-libvirtd")).unwrap();
     libvirt.observe(&daemon.lab).unwrap();
 }

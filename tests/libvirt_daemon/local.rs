@@ -193,7 +193,7 @@ fn what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody()
     let before = machine.snapshot();
     let unchanged = |what: &str| assert_eq!(machine.snapshot(), before, "{what}");
 
-    // A template that is wrong is told with its line, before anything is changed.
+    // An error in the template is reported with its line, before anything is changed.
     let good = include_str!("../../templates/domain.xml");
     fs::write(machine.template(), good.replace("  <vcpu/>\n", "  <vcpu>4</vcpu>\n")).unwrap();
     let said = machine.bad(&["up", machine.lab()]);
@@ -203,7 +203,7 @@ fn what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody()
     );
     unchanged("a wrong template");
 
-    // Defined, but it does not start: everything goes back, and the reason is in plain words.
+    // Defined, but it does not start: everything is rolled back, and the error names the cause.
     let missing = "<disk type=\"file\" device=\"cdrom\"><source file=\"/nowhere.iso\"/>\
                    <target dev=\"hdc\" bus=\"ide\"/></disk>";
     fs::write(
@@ -213,7 +213,7 @@ fn what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody()
     .unwrap();
     let said = machine.bad(&["up", machine.lab()]);
     assert!(
-        said.contains("a file that it starts from is missing") && said.contains("/nowhere.iso"),
+        said.contains("a file that it needs is missing") && said.contains("/nowhere.iso"),
         "{said}"
     );
     assert!(said.contains("restored to its state before this run"), "{said}");

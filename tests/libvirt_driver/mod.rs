@@ -30,7 +30,13 @@ impl Shell for NoFiles {
 }
 
 fn driver() -> Libvirt {
-    Libvirt::open("test:///default", Arc::new(NoFiles), Template::built_in()).unwrap()
+    Libvirt::open(
+        "test".parse().unwrap(),
+        "test:///default",
+        Arc::new(NoFiles),
+        Template::built_in(),
+    )
+    .unwrap()
 }
 
 fn xml(name: &DomainName, domain: &Domain) -> String {
@@ -254,7 +260,7 @@ fn a_foreign_domain_is_not_defined_over() {
     let foreign = "<domain type='test'><name>demo.taken</name><memory>8192</memory><os><type>hvm</type></os></domain>";
     let made = conn.define_domain_xml(foreign).unwrap();
     let result = libvirt.define(&name("taken"), &domain(kernel("x"), 0));
-    assert!(result.unwrap_err().to_string().contains("netlab did not make"));
+    assert!(result.unwrap_err().to_string().contains("not created by netlab"));
     assert!(libvirt.undefine(&name("taken"), &made.uuid_string().unwrap()).is_err());
     made.undefine().unwrap();
 }
@@ -272,7 +278,7 @@ fn a_foreign_pool_is_not_adopted_and_not_deleted() {
     let error = libvirt.create_volume(&name("a"), &volume).unwrap_err().to_string();
     let uuid = made.uuid_string().unwrap();
     assert!(
-        error.contains("netlab.demo that netlab did not make") && error.contains(&uuid),
+        error.contains("netlab.demo exists and was not created by netlab") && error.contains(&uuid),
         "{error}"
     );
     assert!(libvirt.observe(&lab()).unwrap().volumes.is_empty());

@@ -5,18 +5,20 @@
 
 mod damage;
 mod labs;
+#[path = "../support/simulated/mod.rs"]
+mod simulated;
 
 use netlab::host::Host;
-use netlab::host::sim::{SimSite, When};
 use netlab::plan::{Plan, plan};
 use netlab::state::Site;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use damage::{damage, damaged, possible};
+use simulated::{SimulatedSite, When};
 
 /// Runs a plan as the executor does: a stage goes to its end on every host, an error ends the run after it.
-fn run(site: &SimSite, plan: &Plan) -> Result<(), String> {
+fn run(site: &SimulatedSite, plan: &Plan) -> Result<(), String> {
     let lab = "lab".parse().unwrap();
     for (stage, hosts) in &plan.stages {
         let mut errors = Vec::new();
@@ -38,7 +40,7 @@ fn run(site: &SimSite, plan: &Plan) -> Result<(), String> {
 }
 
 /// Brings the world to `to` without any error, and sees that it is there and that nothing remains to be done.
-fn converge(world: &SimSite, to: &Site) -> Result<(), TestCaseError> {
+fn converge(world: &SimulatedSite, to: &Site) -> Result<(), TestCaseError> {
     let steps = plan(&world.observe(), to);
     let result = run(world, &steps);
     prop_assert!(result.is_ok(), "{}\n{:#?}", result.unwrap_err(), lines(&steps));
@@ -70,8 +72,8 @@ fn wanted() -> impl Strategy<Value = Site> {
     found_and_wanted().prop_map(|(_, wanted)| wanted)
 }
 
-fn world(site: &Site) -> SimSite {
-    SimSite::new(site.clone(), labs::emulated())
+fn world(site: &Site) -> SimulatedSite {
+    SimulatedSite::new(site.clone(), labs::emulated())
 }
 
 fn when() -> impl Strategy<Value = When> {
@@ -79,7 +81,7 @@ fn when() -> impl Strategy<Value = When> {
 }
 
 /// Runs into a failure at a step picked by `at`; without any step there is nothing to fail.
-fn run_into_failure(world: &SimSite, to: &Site, at: Index, when: When) -> Result<(), TestCaseError> {
+fn run_into_failure(world: &SimulatedSite, to: &Site, at: Index, when: When) -> Result<(), TestCaseError> {
     let plan = plan(&world.observe(), to);
     let steps = plan.steps().count();
     if steps > 0 {

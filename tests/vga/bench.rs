@@ -40,7 +40,7 @@ impl Bench {
         machines.apply(&steps).unwrap();
         let place = Place::Emulated(machines.lab.clone(), node());
         Some(Self {
-            host: LinuxHost::new(place, machines.folders.clone(), Arc::new(BootSlots::default())),
+            host: LinuxHost::new(node(), place, machines.folders.clone(), Arc::new(BootSlots::default())),
             machines,
         })
     }

@@ -1,6 +1,7 @@
-//! The disk that a guest's cloud-init reads: beside the guest's own disk, written anew whenever the domain is defined.
+//! The seed disk, which a guest's cloud-init reads: beside the guest's own disk, written whenever the domain is defined.
 
 use virt::connect::Connect;
+use virt::error::ErrorNumber;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 
@@ -8,52 +9,53 @@ pub mod iso;
 
 pub use iso::{Seed, SeedNic, user_data};
 
-use super::{NO_VOLUME, code, failed, other, upload, volumes, xml_failed};
-use crate::host::HostError;
+use super::error::{LibvirtError, Operation, failed, is, xml_failed};
+use super::{upload, volumes};
 use crate::state::{DomainName, GuestConfig};
 use crate::topology::derive;
 
-/// The seed of a domain.
+/// Returns the path of a domain's seed disk.
 pub(super) fn path(name: &DomainName) -> String {
     format!("{}/{}", volumes::folder(name.lab()), name.seed_file())
 }
 
-/// Writes the seed of a guest, in place of the one it has.
-pub(super) fn write(conn: &Connect, name: &DomainName, config: &GuestConfig) -> Result<(), HostError> {
-    let doing = format!("writing the seed disk of {name}");
+/// Writes the seed disk of a guest, replacing the one it has.
+pub(super) fn write(conn: &Connect, name: &DomainName, config: &GuestConfig) -> Result<(), LibvirtError> {
+    let operation = Operation::WriteSeed(name.clone());
     let Some(pool) = volumes::own_pool(conn, name.lab())? else {
-        return Err(other(
-            &doing,
-            "there is no storage pool of the lab's, thus no disk it could be beside",
-        ));
+        return Err(LibvirtError::NoPool(name.lab().clone()));
     };
-    let disk = seed(config).map_err(|error| other(&doing, error))?.disk();
-    delete(&pool, name, &doing)?;
+    let seed = seed(config).map_err(|source| LibvirtError::Json {
+        operation: operation.clone(),
+        source,
+    })?;
+    let disk = seed.disk();
+    delete(&pool, name, &operation)?;
     let size = disk.len() as u64;
-    // It holds a password: only libvirt reads it.
-    let xml = upload::volume_xml(&name.seed_file(), size, "0600").map_err(xml_failed(&doing))?;
-    let volume = StorageVol::create_xml(&pool, &xml, 0).map_err(failed(&doing))?;
-    let written = upload::pour(conn, &volume, size, &mut disk.as_slice(), &doing, &|_| ());
+    // It holds a password: only root may read it.
+    let xml = upload::volume_xml(&name.seed_file(), size, "0600").map_err(xml_failed(&operation))?;
+    let volume = StorageVol::create_xml(&pool, &xml, 0).map_err(failed(&operation))?;
+    let written = upload::fill(conn, &volume, size, &mut disk.as_slice(), &operation, &|_| ());
     if written.is_err() {
-        // It is what went wrong that the user should hear of.
+        // The error of the transfer is the one to report, not one of the clean-up.
         drop(volume.delete(0));
     }
     written
 }
 
-/// Deletes the seed of a guest; one that is not there counts as deleted.
-pub(super) fn delete(pool: &StoragePool, name: &DomainName, doing: &str) -> Result<(), HostError> {
+/// Deletes the seed disk of a guest. One that does not exist counts as deleted.
+pub(super) fn delete(pool: &StoragePool, name: &DomainName, operation: &Operation) -> Result<(), LibvirtError> {
     match pool
         .lookup_storage_vol_by_name(&name.seed_file())
         .and_then(|volume| volume.delete(0))
     {
-        Err(error) if code(&error) != NO_VOLUME => Err(failed(doing)(error)),
+        Err(error) if !is(&error, ErrorNumber::NoStorageVolume) => Err(failed(operation)(error)),
         _ => Ok(()),
     }
 }
 
-/// What cloud-init is told. The instance is named after all that it is told, so that a change is taken up at the next
-/// start and nothing is done twice.
+/// Returns what cloud-init is configured with. The instance id is derived from all of it, so that a change takes effect
+/// at the next start and an unchanged configuration is not applied twice.
 fn seed(config: &GuestConfig) -> Result<Seed, serde_json::Error> {
     let instance = format!("netlab-{}", derive::uuid(&serde_json::to_string(config)?));
     Ok(Seed::of(config, instance))

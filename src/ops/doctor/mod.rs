@@ -115,10 +115,10 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
         match answers {
             Err(error) => {
                 let check = match error {
-                    HostError::Libvirt { .. } | HostError::Ssh(SshError::NoLibvirt { .. }) => "libvirt",
+                    HostError::Libvirt(_) | HostError::Ssh(SshError::NoLibvirt { .. }) => "libvirt",
                     _ => "reachable",
                 };
-                add(check, Verdict::Error, chain(error), &help_for(error));
+                add(check, Verdict::Error, chain(error), error.help().unwrap_or_default());
             }
             Ok(Answers { survey, state, facts }) => {
                 surveys.insert((*name).clone(), survey.clone());
@@ -204,17 +204,4 @@ fn this_machine(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, state
         }
     }
     findings
-}
-
-/// Returns what fixes a host that cannot be read.
-fn help_for(error: &HostError) -> String {
-    match error {
-        HostError::Libvirt { .. } | HostError::Ssh(SshError::NoLibvirt { .. }) => {
-            "apt-get install libvirt-daemon-system qemu-system-x86 && systemctl enable --now libvirtd".to_owned()
-        }
-        HostError::Ssh(SshError::Connect { .. } | SshError::Silent { .. }) => {
-            "check that the host is on, that sshd runs and that the address is right".to_owned()
-        }
-        error => error.help().unwrap_or_default().to_owned(),
-    }
 }

@@ -1,40 +1,39 @@
-//! Hosts in memory, for tests: they apply steps to a [`HostState`] as strictly as a kernel and libvirt would, and
-//! fail where they are told to.
+//! Simulated hosts, in memory: they apply steps to a [`HostState`] as strictly as a kernel and libvirt would, and fail
+//! where a test injects a failure.
 
 mod effect;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::guest::{Answer, Console};
-use crate::host::{Host, HostError, StepError, StepLog};
-use crate::lab::{Asked, ConsoleKind, HostName, LabName};
-use crate::plan::Step;
-use crate::state::{DomainName, HostState, Site, Survey, localhost};
+use netlab::guest::{Answer, Console};
+use netlab::host::{CmdError, Host, HostError, Request, StepError, StepFailure, StepLog};
+use netlab::lab::{Asked, ConsoleKind, HostName, LabName};
+use netlab::plan::Step;
+use netlab::state::{DomainName, HostState, Site, Survey, localhost};
 
-pub use effect::SimError;
+use effect::SimulatedError;
 
-/// Simulated hosts that share one world: emulated hosts live in the machines of [`localhost`]. A clone is another
-/// handle on the same world.
+/// Simulated hosts that share one world: emulated hosts run in the machines of [`localhost`]. A clone is another handle
+/// on the same world.
 #[derive(Debug, Clone, Default)]
-pub struct SimSite(Arc<Mutex<World>>);
+pub struct SimulatedSite(Arc<Mutex<World>>);
 
-/// One host of a [`SimSite`].
+/// One host of a [`SimulatedSite`].
 #[derive(Debug, Clone)]
-pub struct SimHost {
-    site: SimSite,
+pub struct SimulatedHost {
+    site: SimulatedSite,
     name: HostName,
 }
 
-/// On which side of a step's effect an injected failure strikes.
+/// Whether an injected failure comes before or after a step's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// The step fails and nothing has happened.
+    /// The step fails without an effect.
     Before,
-    /// The step has happened and is reported as failed, as when the connection breaks before the answer.
+    /// The step has its effect and is reported as failed, as when the connection is lost before the answer.
     After,
 }
 
@@ -42,14 +41,13 @@ pub enum When {
 struct World {
     site: Site,
     emulated: BTreeSet<HostName>,
-    surveys: BTreeMap<HostName, Survey>,
     /// Steps still to go until the failure.
     fault: Option<(usize, When)>,
-    /// The last interface index given out.
+    /// The last interface index assigned.
     index: u32,
 }
 
-impl SimSite {
+impl SimulatedSite {
     /// Hosts in the state of `site`. Those of `emulated` exist only as long as [`localhost`] has a machine for them.
     pub fn new(site: Site, emulated: BTreeSet<HostName>) -> Self {
         Self(Arc::new(Mutex::new(World {
@@ -59,15 +57,15 @@ impl SimSite {
         })))
     }
 
-    /// The host `name`.
-    pub fn host(&self, name: &HostName) -> SimHost {
-        SimHost {
+    /// Returns the host `name`.
+    pub fn host(&self, name: &HostName) -> SimulatedHost {
+        SimulatedHost {
             site: self.clone(),
             name: name.clone(),
         }
     }
 
-    /// What all hosts own: what observing each of them gives.
+    /// Returns what the lab owns on all hosts, as observing each of them gives it.
     pub fn observe(&self) -> Site {
         let world = self.world();
         let mut site = world.site.clone();
@@ -75,31 +73,26 @@ impl SimSite {
         site
     }
 
-    /// What `host`'s survey will say.
-    pub fn set_survey(&self, host: HostName, survey: Survey) {
-        self.world().surveys.insert(host, survey);
-    }
-
-    /// Lets one step fail, once: the one after `steps` more steps, counted over all hosts.
+    /// Makes one step fail, once: the one after `steps` more steps, counted over all hosts.
     pub fn fail_after(&self, steps: usize, when: When) {
         self.world().fault = Some((steps, when));
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        // A test that panicked elsewhere has nothing to do with this world's soundness.
+        // A panic in another test does not affect this world.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl World {
-    /// A host of its own, or an emulated one whose machine lives.
+    /// Returns whether the host is a real one, or an emulated one whose machine is alive.
     fn can_be_reached(&self, host: &HostName) -> bool {
         let machine = || self.site.get(&localhost())?.machines.get(host);
         !self.emulated.contains(host) || machine().is_some_and(|machine| machine.alive)
     }
 
-    fn apply(&mut self, host: &HostName, step: &Step) -> Result<(), SimError> {
-        let strikes = match &mut self.fault {
+    fn apply(&mut self, host: &HostName, step: &Step) -> Result<(), SimulatedError> {
+        let injected = match &mut self.fault {
             Some((0, when)) => Some(*when),
             Some((left, _)) => {
                 *left -= 1;
@@ -107,21 +100,21 @@ impl World {
             }
             None => None,
         };
-        if strikes.is_some() {
+        if injected.is_some() {
             self.fault = None;
         }
-        if strikes == Some(When::Before) {
-            return Err(SimError::Injected);
+        if injected == Some(When::Before) {
+            return Err(SimulatedError::Injected);
         }
         self.effect(host, step)?;
-        match strikes {
-            Some(_) => Err(SimError::Injected),
+        match injected {
+            Some(_) => Err(SimulatedError::Injected),
             None => Ok(()),
         }
     }
 }
 
-impl Host for SimHost {
+impl Host for SimulatedHost {
     fn observe(&self, _lab: &LabName) -> Result<HostState, HostError> {
         let world = self.site.world();
         let state = world.site.get(&self.name).filter(|_| world.can_be_reached(&self.name));
@@ -129,7 +122,7 @@ impl Host for SimHost {
     }
 
     fn survey(&self, _lab: &LabName) -> Result<Survey, HostError> {
-        Ok(self.site.world().surveys.get(&self.name).cloned().unwrap_or_default())
+        Ok(Survey::default())
     }
 
     fn apply(&self, _lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
@@ -139,18 +132,14 @@ impl Host for SimHost {
                 break;
             }
             let batch = std::slice::from_ref(step);
-            let failed = |source: Box<dyn std::error::Error + Send + Sync>| StepError {
-                step: step.clone(),
-                source,
-            };
             // What is not on record must not happen, removal or not.
             if let Err(error) = log.begin(batch) {
-                errors.push(failed(error.into()));
+                errors.push(StepError::new(step, StepFailure::Journal(error)));
                 break;
             }
-            // The lock is held for the step alone: the log may look at the world.
+            // The lock is held for the step alone: the log may observe the world.
             let result = self.site.world().apply(&self.name, step);
-            let result = result.map_err(|error| failed(error.into()));
+            let result = result.map_err(|error| StepError::new(step, refused(step, &error)));
             log.end(batch, result.as_ref().copied());
             if let Err(error) = result {
                 errors.push(error);
@@ -163,16 +152,19 @@ impl Host for SimHost {
     }
 
     fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-        Err(HostError::Other {
-            doing: format!("opening the console of {domain}"),
-            message: "a simulated host has no guests".to_owned(),
-        })
+        Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
     }
 
     fn ping(&self, _lab: &LabName, from: &Asked, _targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
-        Err(HostError::Other {
-            doing: format!("having {from} ping"),
-            message: "a simulated host sends nothing".to_owned(),
-        })
+        Err(HostError::Unsupported(Request::Ping(from.clone())))
     }
+}
+
+/// Returns the error that a real host would have: a command that exits with an error.
+fn refused(step: &Step, error: &SimulatedError) -> StepFailure {
+    StepFailure::from(CmdError::Failed {
+        command: step.to_string(),
+        status: 1,
+        stderr: error.to_string(),
+    })
 }

@@ -1,52 +1,52 @@
-//! What each step does to the world, and when it is impossible.
+//! The effect of each step, and when it is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::World;
-use crate::lab::{Boot, Cable, HostName, IfName};
-use crate::plan::Step;
-use crate::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
+use netlab::lab::{Boot, Cable, HostName, IfName};
+use netlab::plan::Step;
+use netlab::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
 
 /// Why a simulated step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SimError {
-    /// It was told to.
+pub enum SimulatedError {
+    /// The failure was injected by a test.
     #[error("a failure was injected here")]
     Injected,
-    /// What it is about is not there.
-    #[error("{0} is not there")]
+    /// The object does not exist.
+    #[error("{0} does not exist")]
     Missing(String),
-    /// What it makes is there already.
-    #[error("{0} is there already")]
+    /// The object to create exists already.
+    #[error("{0} exists already")]
     Exists(String),
-    /// Something stands on what it takes away or changes.
+    /// The object to remove or change is in use.
     #[error("{0} is in use by {1}")]
     InUse(String, String),
     /// The object of that name is not the one that was observed.
-    #[error("{0} is another one than was seen")]
+    #[error("{0} was replaced since it was observed")]
     Replaced(String),
-    /// Anything else that no host would do.
+    /// Anything else that every host would refuse.
     #[error("{0}")]
     Refused(String),
 }
 
-type Done = Result<(), SimError>;
+type Done = Result<(), SimulatedError>;
 
-fn missing(what: impl Display) -> SimError {
-    SimError::Missing(what.to_string())
+fn missing(what: impl Display) -> SimulatedError {
+    SimulatedError::Missing(what.to_string())
 }
 
-/// Puts something in a place that must be empty.
+/// Inserts an entry that must not exist.
 fn insert<K: Ord + Display, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Done {
     if map.contains_key(&key) {
-        return Err(SimError::Exists(key.to_string()));
+        return Err(SimulatedError::Exists(key.to_string()));
     }
     map.insert(key, value);
     Ok(())
 }
 
-/// Takes something from a place that must not be empty.
+/// Removes an entry that must exist.
 fn remove<K: Ord + Display, V>(map: &mut BTreeMap<K, V>, key: &K) -> Done {
     map.remove(key).map(drop).ok_or_else(|| missing(key))
 }
@@ -56,7 +56,7 @@ impl World {
         if !self.can_be_reached(host) {
             return Err(missing(format_args!("host {host}")));
         }
-        let on_the_rig = matches!(
+        let of_a_machine = matches!(
             step,
             Step::CreateMachine(..)
                 | Step::CreateDevice(..)
@@ -65,8 +65,8 @@ impl World {
                 | Step::UnplugCable(..)
                 | Step::ConfigureMachine(..)
         );
-        if on_the_rig != (*host == localhost()) {
-            return Err(SimError::Refused(format!("`{step}` is no step for {host}")));
+        if of_a_machine != (*host == localhost()) {
+            return Err(SimulatedError::Refused(format!("`{step}` is not a step for {host}")));
         }
         match step {
             Step::CreateMachine(name) => self.create_machine(name, MachineKind::Host),
@@ -76,8 +76,11 @@ impl World {
             Step::UnplugCable(cable) => self.unplug(cable),
             Step::ConfigureMachine(name, machine) => self.configure_machine(name, machine),
             _ => {
-                // The NICs of a host that is not emulated are not known here; all that a lab names are there.
-                let nics = self.site.get(&localhost()).and_then(|rig| rig.machines.get(host));
+                // The NICs of a host that is not emulated are not simulated; all that a lab names exist.
+                let nics = self
+                    .site
+                    .get(&localhost())
+                    .and_then(|localhost| localhost.machines.get(host));
                 let nics = nics.map(|machine| machine.nics.clone());
                 let has_nic = |nic: &IfName| nics.as_ref().is_none_or(|nics| nics.contains_key(nic));
                 let state = self.site.entry(host.clone()).or_default();
@@ -87,12 +90,12 @@ impl World {
         }
     }
 
-    fn rig(&mut self) -> &mut HostState {
+    fn localhost(&mut self) -> &mut HostState {
         self.site.entry(localhost()).or_default()
     }
 
-    fn machine(&mut self, name: &HostName) -> Result<&mut Machine, SimError> {
-        let machine = self.rig().machines.get_mut(name);
+    fn machine(&mut self, name: &HostName) -> Result<&mut Machine, SimulatedError> {
+        let machine = self.localhost().machines.get_mut(name);
         machine.ok_or_else(|| missing(format_args!("machine {name}")))
     }
 
@@ -103,13 +106,13 @@ impl World {
             outside: BTreeSet::new(),
             alive: true,
         };
-        insert(&mut self.rig().machines, name.clone(), machine)
+        insert(&mut self.localhost().machines, name.clone(), machine)
     }
 
-    /// With the namespaces go all NICs, the other ends of their cables, and everything inside.
+    /// Removes all NICs of the machine, the other ends of their cables, and everything inside.
     fn remove_machine(&mut self, name: &HostName) -> Done {
         self.machine(name)?;
-        let cables = self.rig().cables.clone();
+        let cables = self.localhost().cables.clone();
         for cable in cables
             .iter()
             .filter(|cable| cable.ends.iter().any(|end| end.host == *name))
@@ -117,7 +120,7 @@ impl World {
             self.unplug(cable)?;
         }
         self.site.remove(name);
-        remove(&mut self.rig().machines, name)
+        remove(&mut self.localhost().machines, name)
     }
 
     fn plug(&mut self, cable: &Cable) -> Done {
@@ -125,8 +128,8 @@ impl World {
             if !self.machine(&end.host)?.alive {
                 return Err(missing(format_args!("the namespace of {}", end.host)));
             }
-            if self.rig().cables.iter().any(|other| other.ends.contains(end)) {
-                return Err(SimError::Exists(format!("a cable in {}:{}", end.host, end.nic)));
+            if self.localhost().cables.iter().any(|other| other.ends.contains(end)) {
+                return Err(SimulatedError::Exists(format!("a cable in {}:{}", end.host, end.nic)));
             }
         }
         for end in &cable.ends {
@@ -134,14 +137,14 @@ impl World {
                 .nics
                 .insert(end.nic.clone(), MachineNic::default());
         }
-        self.rig().cables.insert(cable.clone());
+        self.localhost().cables.insert(cable.clone());
         Ok(())
     }
 
-    /// Both NICs go, and the kernel deletes the VLAN devices over them. What is on record about a NIC taken into a
-    /// bridge stays: its addresses are still on the bridge.
+    /// Deletes both NICs; the kernel deletes the VLAN devices on them. The record of a NIC attached to a bridge stays: its
+    /// addresses are still on the bridge.
     fn unplug(&mut self, cable: &Cable) -> Done {
-        if !self.rig().cables.remove(cable) {
+        if !self.localhost().cables.remove(cable) {
             return Err(missing("the cable"));
         }
         for end in &cable.ends {
@@ -157,9 +160,9 @@ impl World {
     }
 
     fn configure_machine(&mut self, name: &HostName, wanted: &Machine) -> Done {
-        // Giving a port the addresses that its bridge has meanwhile would make the host answer twice.
+        // A bridge port must not get the addresses that its bridge has: the host would answer twice.
         if let Some((nic, uplink)) = self.site.get(name).and_then(|inside| inside.uplinks.first_key_value()) {
-            return Err(SimError::InUse(nic.to_string(), uplink.bridge.to_string()));
+            return Err(SimulatedError::InUse(nic.to_string(), uplink.bridge.to_string()));
         }
         let machine = self.machine(name)?;
         if !machine.alive {
@@ -187,9 +190,9 @@ fn bridge_exists(state: &HostState, bridge: &IfName) -> Done {
     }
 }
 
-/// Nothing stands on the link `name`: no port, no VLAN device, no tap of a running guest.
+/// Returns an error if the link `name` is in use: by a port, a VLAN device or a tap of a running guest.
 fn unused(state: &HostState, name: &IfName) -> Done {
-    let in_use = |by: &dyn Display| Err(SimError::InUse(name.to_string(), by.to_string()));
+    let in_use = |by: &dyn Display| Err(SimulatedError::InUse(name.to_string(), by.to_string()));
     for (other, link) in &state.links {
         if link.master.as_ref() == Some(name) || parent(link) == Some(name) {
             return in_use(other);
@@ -201,8 +204,8 @@ fn unused(state: &HostState, name: &IfName) -> Done {
     if let Some((network, _)) = state.dhcp.iter().find(|(_, dhcp)| dhcp.bridge == *name) {
         return in_use(&format_args!("the DHCP server of {network}"));
     }
-    let on_it = |domain: &Domain| domain.running && domain.nics.iter().any(|nic| nic.bridge == *name);
-    if let Some((domain, _)) = state.domains.iter().find(|(_, domain)| on_it(domain)) {
+    let uses_it = |domain: &Domain| domain.running && domain.nics.iter().any(|nic| nic.bridge == *name);
+    if let Some((domain, _)) = state.domains.iter().find(|(_, domain)| uses_it(domain)) {
         return in_use(domain);
     }
     Ok(())
@@ -216,7 +219,7 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
         Step::ChangeLink(name, wanted) => change_link(state, name, wanted),
         Step::AddAddress(name, address) => match state.links.get_mut(name) {
             None => Err(missing(name)),
-            Some(link) if link.addresses.contains(address) => Err(SimError::Exists(address.to_string())),
+            Some(link) if link.addresses.contains(address) => Err(SimulatedError::Exists(address.to_string())),
             Some(link) => {
                 link.addresses.insert(*address);
                 Ok(())
@@ -233,9 +236,9 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
         Step::TakeUplink(nic, uplink) => {
             bridge_exists(state, &uplink.bridge).and_then(|()| insert(&mut state.uplinks, nic.clone(), uplink.clone()))
         }
-        // The bridge may have gone already: what stood on the NIC is put back all the same.
+        // The bridge may have been deleted already: the NIC's configuration is restored all the same.
         Step::ReleaseUplink(nic, uplink) => match state.uplinks.get(nic) {
-            Some(taken) if taken != uplink => Err(SimError::Replaced(nic.to_string())),
+            Some(taken) if taken != uplink => Err(SimulatedError::Replaced(nic.to_string())),
             _ => remove(&mut state.uplinks, nic),
         },
         Step::AddFloating(address, nic) => insert(&mut state.floating, *address, nic.clone()),
@@ -271,7 +274,7 @@ fn create_link(
     if let Some(parent) = parent(link).filter(|parent| !state.links.contains_key(*parent) && !has_nic(parent)) {
         return Err(missing(parent));
     }
-    // A running guest that names the bridge has its tap elsewhere: nothing would plug it in.
+    // A running guest that names the bridge has its tap elsewhere: it would not be attached to this one.
     unused(state, name)?;
     insert(&mut state.links, name.clone(), link.clone())?;
     state.seen.links.insert(name.clone(), index);
@@ -280,7 +283,7 @@ fn create_link(
 
 fn delete_link(state: &mut HostState, name: &IfName, index: Option<u32>) -> Done {
     if index.is_some() && state.seen.links.get(name).copied() != index {
-        return Err(SimError::Replaced(name.to_string()));
+        return Err(SimulatedError::Replaced(name.to_string()));
     }
     unused(state, name)?;
     state.seen.links.remove(name);
@@ -297,7 +300,9 @@ fn change_link(state: &mut HostState, name: &IfName, wanted: &Link) -> Done {
         (was, will) => was == will,
     };
     if !same {
-        return Err(SimError::Refused(format!("{name} cannot become another kind of link")));
+        return Err(SimulatedError::Refused(format!(
+            "{name} cannot become another kind of link"
+        )));
     }
     *link = Link {
         addresses: std::mem::take(&mut link.addresses),
@@ -311,7 +316,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
     match step {
         Step::CreateVolume(name, volume) => insert(&mut state.volumes, name.clone(), volume.clone()),
         Step::DeleteVolume(name) => match state.domains.get(name) {
-            Some(domain) if domain.running => Err(SimError::InUse("the volume".to_owned(), name.to_string())),
+            Some(domain) if domain.running => Err(SimulatedError::InUse("the volume".to_owned(), name.to_string())),
             _ => remove(&mut state.volumes, name),
         },
         Step::DefineDomain(name, domain) => {
@@ -324,7 +329,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
         }
         Step::UndefineDomain { name, uuid } => {
             if domain(state, name, Some(uuid))?.running {
-                return Err(SimError::Refused(format!("{name} is running")));
+                return Err(SimulatedError::Refused(format!("{name} is running")));
             }
             remove(&mut state.domains, name)
         }
@@ -332,7 +337,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
         Step::StopDomain { name, uuid } => {
             let domain = domain(state, name, Some(uuid))?;
             if !domain.running {
-                return Err(SimError::Refused(format!("{name} is not running")));
+                return Err(SimulatedError::Refused(format!("{name} is not running")));
             }
             domain.running = false;
             domain.configured = None;
@@ -341,20 +346,24 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
         Step::ConfigureGuest(name, config) => {
             let domain = domain(state, name, None)?;
             if !domain.running {
-                return Err(SimError::Refused(format!("{name} is not running")));
+                return Err(SimulatedError::Refused(format!("{name} is not running")));
             }
             domain.configured = Some(config.as_ref().clone());
             Ok(())
         }
-        other => Err(SimError::Refused(format!("`{other}` is not for guests"))),
+        other => Err(SimulatedError::Refused(format!("`{other}` is not for guests"))),
     }
 }
 
-/// The domain, if it is the one that was seen.
-fn domain<'a>(state: &'a mut HostState, name: &DomainName, uuid: Option<&str>) -> Result<&'a mut Domain, SimError> {
+/// Returns the domain, if it is the one that was observed.
+fn domain<'a>(
+    state: &'a mut HostState,
+    name: &DomainName,
+    uuid: Option<&str>,
+) -> Result<&'a mut Domain, SimulatedError> {
     let domain = state.domains.get_mut(name).ok_or_else(|| missing(name))?;
     if uuid.is_some_and(|uuid| domain.uuid != uuid) {
-        return Err(SimError::Replaced(name.to_string()));
+        return Err(SimulatedError::Replaced(name.to_string()));
     }
     Ok(domain)
 }
@@ -362,7 +371,7 @@ fn domain<'a>(state: &'a mut HostState, name: &DomainName, uuid: Option<&str>) -
 fn start(state: &mut HostState, name: &DomainName) -> Done {
     let found = domain(state, name, None)?.clone();
     if found.running {
-        return Err(SimError::Refused(format!("{name} is running already")));
+        return Err(SimulatedError::Refused(format!("{name} is running already")));
     }
     for nic in &found.nics {
         bridge_exists(state, &nic.bridge)?;

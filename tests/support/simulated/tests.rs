@@ -2,28 +2,53 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Mutex;
 
-use super::{Host, SimSite, Step, StepError, StepLog, When};
-use crate::plan::example::{host, link, on, up};
-use crate::plan::plan;
-use crate::state::{HostState, LOCALHOST, Link, LinkKind, Site, Sysctl};
+use netlab::host::{CmdError, HostError, StepFailure};
+use netlab::image;
+use netlab::lab::{HostName, IfName};
+use netlab::plan::plan;
+use netlab::state::{HostState, LOCALHOST, Link, LinkKind, Site, Sysctl, desired};
+use netlab::topology::allocate;
 
-/// Notes what it is told; refuses to begin the step at `full`, and cancels before the step at `stop`.
+use super::{Host, SimulatedSite, Step, StepError, StepLog, When};
+
+fn host(name: &str) -> HostName {
+    name.parse().unwrap()
+}
+
+fn link(name: &str) -> IfName {
+    name.parse().unwrap()
+}
+
+/// A lab of two emulated hosts with a cable between their NICs, which are attached to bridge br1.
+fn up() -> Site {
+    let text = include_str!("../../../labs/quickstart.toml");
+    let folders = netlab::folders::Folders {
+        state: "/state".into(),
+        cache: "/cache".into(),
+    };
+    let images = image::catalog(&folders).unwrap();
+    let known = images.keys().cloned().collect();
+    let lab = netlab::lab::parse("quickstart.toml", text, &known).unwrap();
+    desired(&allocate(&lab, &images), &std::collections::BTreeMap::new())
+}
+
+/// Records its calls; returns an error for the step at `full`, and cancels before the step at `stop`.
 #[derive(Default)]
 struct Log {
-    told: Mutex<RefCell<Vec<String>>>,
+    lines: Mutex<RefCell<Vec<String>>>,
     full: Option<usize>,
     stop: Option<usize>,
 }
 
 impl Log {
-    fn tell(&self, line: String) {
-        self.told.lock().unwrap().borrow_mut().push(line);
+    fn add(&self, line: String) {
+        self.lines.lock().unwrap().borrow_mut().push(line);
     }
-    fn told(&self) -> Vec<String> {
-        self.told.lock().unwrap().borrow().clone()
+    fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().borrow().clone()
     }
     fn begun(&self) -> usize {
-        self.told().iter().filter(|line| line.starts_with("begin")).count()
+        self.lines().iter().filter(|line| line.starts_with("begin")).count()
     }
 }
 
@@ -32,12 +57,12 @@ impl StepLog for Log {
         if self.full == Some(self.begun()) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.tell(format!("begin {}", steps[0]));
+        self.add(format!("begin {}", steps[0]));
         Ok(())
     }
     fn end(&self, steps: &[Step], result: Result<(), &StepError>) {
         let how = if result.is_ok() { "done" } else { "failed" };
-        self.tell(format!("{how} {}", steps[0]));
+        self.add(format!("{how} {}", steps[0]));
     }
     fn note(&self, _: &Step, _: &str) {}
     fn cancelled(&self) -> bool {
@@ -65,59 +90,65 @@ fn delete(name: &str, index: Option<u32>) -> Step {
     }
 }
 
-/// Applies steps to `home` in `site`; the errors as text.
-fn apply(site: &SimSite, steps: &[Step], log: &Log) -> Vec<String> {
-    let result = site.host(&host("home")).apply(&"lab".parse().unwrap(), steps, log);
-    result
-        .err()
-        .into_iter()
-        .flatten()
-        .map(|error| error.to_string())
-        .collect()
+/// Returns an error as `step: what the simulated command printed`.
+fn text(error: &StepError) -> String {
+    let StepFailure::Host(HostError::Command(CmdError::Failed { stderr, .. })) = &error.cause else {
+        return error.to_string();
+    };
+    format!("{error}: {stderr}")
 }
 
-fn names(site: &SimSite) -> Vec<String> {
+/// Applies steps to `home` in `site`; returns the errors as text.
+fn apply(site: &SimulatedSite, steps: &[Step], log: &Log) -> Vec<String> {
+    let result = site.host(&host("home")).apply(&"lab".parse().unwrap(), steps, log);
+    result.err().into_iter().flatten().map(|error| text(&error)).collect()
+}
+
+fn names(site: &SimulatedSite) -> Vec<String> {
     let site = site.observe();
     let links = site.get(&host("home")).map(|state| &state.links);
     links.into_iter().flatten().map(|(name, _)| name.to_string()).collect()
 }
 
 #[test]
-fn the_log_hears_of_every_step_before_and_after() {
+fn every_step_is_logged_before_and_after() {
     let log = Log::default();
-    assert_eq!(apply(&SimSite::default(), &[create("br1")], &log), [""; 0]);
+    assert_eq!(apply(&SimulatedSite::default(), &[create("br1")], &log), [""; 0]);
     assert_eq!(
-        log.told(),
+        log.lines(),
         ["begin create bridge br1 for test", "done create bridge br1 for test"]
     );
 }
 
 #[test]
 fn creation_stops_at_the_first_error() {
-    let site = SimSite::default();
+    let site = SimulatedSite::default();
     let log = Log::default();
     let errors = apply(&site, &[create("br1"), create("br1"), create("br2")], &log);
-    assert_eq!(errors, ["create bridge br1 for test: br1 is there already"]);
+    assert_eq!(errors, ["create bridge br1 for test: br1 exists already"]);
     assert_eq!(names(&site), ["br1"]);
-    assert_eq!(log.told().last().unwrap(), "failed create bridge br1 for test");
+    assert_eq!(log.lines().last().unwrap(), "failed create bridge br1 for test");
 }
 
 #[test]
 fn removal_goes_on_after_an_error_and_reports_all() {
-    let site = SimSite::default();
+    let site = SimulatedSite::default();
     apply(&site, &[create("br2")], &Log::default());
     let steps = [delete("br1", None), delete("br2", None), delete("br3", None)];
     let errors = apply(&site, &steps, &Log::default());
     assert_eq!(
         errors,
-        ["delete link br1: br1 is not there", "delete link br3: br3 is not there"]
+        [
+            "delete link br1: br1 does not exist",
+            "delete link br3: br3 does not exist"
+        ]
     );
     assert_eq!(names(&site), [""; 0]);
 }
 
 #[test]
 fn a_step_that_cannot_be_logged_does_not_happen() {
-    let site = SimSite::default();
+    let site = SimulatedSite::default();
     let log = Log {
         full: Some(1),
         ..Log::default()
@@ -128,7 +159,7 @@ fn a_step_that_cannot_be_logged_does_not_happen() {
 
 #[test]
 fn nothing_new_begins_after_the_user_asked_to_stop() {
-    let site = SimSite::default();
+    let site = SimulatedSite::default();
     let log = Log {
         stop: Some(1),
         ..Log::default()
@@ -138,9 +169,9 @@ fn nothing_new_begins_after_the_user_asked_to_stop() {
 }
 
 #[test]
-fn an_injected_failure_strikes_once_before_or_after_the_effect() {
+fn an_injected_failure_comes_once_before_or_after_the_effect() {
     for (when, there) in [(When::Before, vec!["br1"]), (When::After, vec!["br1", "br2"])] {
-        let site = SimSite::default();
+        let site = SimulatedSite::default();
         site.fail_after(1, when);
         let errors = apply(&site, &[create("br1"), create("br2")], &Log::default());
         assert_eq!(errors, ["create bridge br2 for test: a failure was injected here"]);
@@ -150,36 +181,36 @@ fn an_injected_failure_strikes_once_before_or_after_the_effect() {
 }
 
 #[test]
-fn a_link_that_was_made_anew_under_the_same_name_is_not_deleted() {
-    let site = SimSite::default();
+fn a_link_that_was_recreated_under_the_same_name_is_not_deleted() {
+    let site = SimulatedSite::default();
     apply(&site, &[create("br1")], &Log::default());
-    let index = |site: &SimSite| site.observe()[&host("home")].seen.links[&link("br1")];
+    let index = |site: &SimulatedSite| site.observe()[&host("home")].seen.links[&link("br1")];
     let old = index(&site);
     apply(&site, &[delete("br1", Some(old)), create("br1")], &Log::default());
     let errors = apply(&site, &[delete("br1", Some(old))], &Log::default());
-    assert_eq!(errors, ["delete link br1: br1 is another one than was seen"]);
+    assert_eq!(errors, ["delete link br1: br1 was replaced since it was observed"]);
     let new = index(&site);
     assert_eq!(apply(&site, &[delete("br1", Some(new))], &Log::default()), [""; 0]);
 }
 
 #[test]
-fn a_host_inside_a_dead_or_missing_machine_can_be_neither_seen_nor_changed() {
+fn a_host_in_a_dead_or_missing_machine_can_be_neither_observed_nor_changed() {
     let home = [host("home")];
     let inside = HostState {
         sysctls: [(Sysctl::Ipv4Forward, "1".to_owned())].into(),
         ..HostState::default()
     };
-    let site = SimSite::new(Site::from([(host("home"), inside)]), home.into());
+    let site = SimulatedSite::new(Site::from([(host("home"), inside)]), home.into());
     assert_eq!(site.observe(), Site::new());
     assert_eq!(
         apply(&site, &[create("br1")], &Log::default()),
-        ["create bridge br1 for test: host home is not there"]
+        ["create bridge br1 for test: host home does not exist"]
     );
 }
 
 #[test]
-fn with_a_machine_goes_everything_inside_and_its_cables() {
-    let site = SimSite::new(up(), [host("node1"), host("node2")].into());
+fn removing_a_machine_removes_everything_inside_and_its_cables() {
+    let site = SimulatedSite::new(up(), [host("node1"), host("node2")].into());
     let steps = [Step::RemoveMachine(host("node1"))];
     let result = site
         .host(&host(LOCALHOST))
@@ -187,21 +218,23 @@ fn with_a_machine_goes_everything_inside_and_its_cables() {
     assert!(result.is_ok());
     let mut left = site.observe();
     assert!(!left.contains_key(&host("node1")));
-    assert!(on(&mut left, LOCALHOST).cables.is_empty());
+    assert!(left[&host(LOCALHOST)].cables.is_empty());
     assert!(
-        on(&mut left, LOCALHOST).machines[&host("node2")].nics.is_empty(),
+        left.get_mut(&host(LOCALHOST)).unwrap().machines[&host("node2")]
+            .nics
+            .is_empty(),
         "its NIC was the cable's end"
     );
 }
 
 #[test]
 fn a_bridge_in_use_is_not_deleted() {
-    let site = SimSite::new(up(), [host("node1"), host("node2")].into());
+    let site = SimulatedSite::new(up(), [host("node1"), host("node2")].into());
     let node1 = site.host(&host("node1"));
     let errors = node1
         .apply(&"lab".parse().unwrap(), &[delete("br1", None)], &Log::default())
         .unwrap_err();
-    assert_eq!(errors[0].to_string(), "delete link br1: br1 is in use by eth0");
+    assert_eq!(text(&errors[0]), "delete link br1: br1 is in use by eth0");
     let (_, step) = plan(&up(), &Site::new())
         .steps()
         .nth(6)
@@ -212,5 +245,5 @@ fn a_bridge_in_use_is_not_deleted() {
     let errors = node1
         .apply(&"lab".parse().unwrap(), &[delete("br1", None)], &Log::default())
         .unwrap_err();
-    assert_eq!(errors[0].to_string(), "delete link br1: br1 is in use by quick.vm1");
+    assert_eq!(text(&errors[0]), "delete link br1: br1 is in use by quick.vm1");
 }

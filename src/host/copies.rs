@@ -1,0 +1,85 @@
+//! Copies of the files that guests boot from, on a host behind ssh. A lab's state has their paths on this machine; they
+//! are copied when they are first needed, and paths of copies are translated back when the host is observed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::lab::Boot;
+use crate::libvirt::{self, Libvirt, LibvirtError};
+use crate::state::{Domain, HostState};
+
+/// The copies on one host.
+pub(super) struct Copies {
+    /// Paths below this folder are relative in a copy's label, so that another machine's cache makes the same copies.
+    images: PathBuf,
+    /// Local paths with those of their copies, as far as needed in this run.
+    known: Mutex<BTreeMap<PathBuf, PathBuf>>,
+}
+
+impl Copies {
+    pub fn of(images: PathBuf) -> Self {
+        Self {
+            images,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Returns the path of the copy of `local`, which is made if there is none.
+    pub fn copy(&self, libvirt: &Libvirt, local: &Path, progress: &dyn Fn(&str)) -> Result<PathBuf, LibvirtError> {
+        // Held during the transfer: a file that several guests need is sent once.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = known.get(local) {
+            return Ok(copy.clone());
+        }
+        let label = local.strip_prefix(&self.images).unwrap_or(local).display().to_string();
+        let copy = libvirt.copy_file(local, &label, &|percent| {
+            progress(&format!("copying {label} to the host: {percent} %"));
+        })?;
+        known.insert(local.to_owned(), copy.clone());
+        Ok(copy)
+    }
+
+    /// Returns the domain with the paths of the copies, which are made if there are none.
+    pub fn domain(&self, libvirt: &Libvirt, domain: &Domain, progress: &dyn Fn(&str)) -> Result<Domain, LibvirtError> {
+        let boot = match &domain.boot {
+            Boot::Kernel {
+                kernel,
+                initrd,
+                cmdline,
+            } => Boot::Kernel {
+                kernel: self.copy(libvirt, kernel, progress)?,
+                initrd: self.copy(libvirt, initrd, progress)?,
+                cmdline: cmdline.clone(),
+            },
+            Boot::Disk { base, format } => Boot::Disk {
+                base: self.copy(libvirt, base, progress)?,
+                format: format.clone(),
+            },
+        };
+        Ok(Domain { boot, ..domain.clone() })
+    }
+
+    /// Translates paths of copies in an observed state into the local paths.
+    pub fn read_back(&self, state: &mut HostState) {
+        for volume in state.volumes.values_mut() {
+            self.translate(&mut volume.base);
+        }
+        for domain in state.domains.values_mut() {
+            match &mut domain.boot {
+                Boot::Kernel { kernel, initrd, .. } => {
+                    self.translate(kernel);
+                    self.translate(initrd);
+                }
+                Boot::Disk { base, .. } => self.translate(base),
+            }
+        }
+    }
+
+    fn translate(&self, path: &mut PathBuf) {
+        if let Some(label) = libvirt::label(path) {
+            // An absolute label replaces the folder.
+            *path = self.images.join(label);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What can go wrong on a host: in general ([`HostError`]), and in a step of a plan ([`StepError`]).
+
+use std::fmt;
+use std::io;
+
+use crate::emulated::EmulatedError;
+use crate::guest::{ConfigureError, ConsoleError, SessionError};
+use crate::lab::{Asked, HostName};
+use crate::libvirt::LibvirtError;
+use crate::libvirt::domain_xml::XmlError;
+use crate::linux::dnsmasq::DhcpError;
+use crate::linux::ip::NetworkError;
+use crate::linux::nftables::NftError;
+use crate::plan::Step;
+use crate::state::DomainName;
+use crate::transport::CmdError;
+use crate::transport::ssh::SshError;
+
+/// A host could not be observed, surveyed or used.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A command failed.
+    #[error(transparent)]
+    Command(#[from] CmdError),
+    /// An operation on libvirt failed.
+    #[error(transparent)]
+    Libvirt(#[from] LibvirtError),
+    /// An operation on an emulated machine failed.
+    #[error(transparent)]
+    Emulated(#[from] EmulatedError),
+    /// The ssh connection failed.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// The template of domain definitions cannot be used.
+    #[error(transparent)]
+    Template(#[from] XmlError),
+    /// The screen or keyboard of a guest cannot be used.
+    #[error("cannot use the screen of domain {domain}")]
+    Screen {
+        /// The domain.
+        domain: DomainName,
+        /// Why.
+        #[source]
+        source: ConsoleError,
+    },
+    /// An emulated host is needed that does not run.
+    #[error("emulated host {0} is not running")]
+    NotRunning(HostName),
+    /// This kind of host cannot do what was requested.
+    #[error("this host cannot {0}")]
+    Unsupported(Request),
+}
+
+/// A request that not every kind of host supports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Running a command.
+    Run(String),
+    /// Opening a guest's console.
+    OpenConsole(DomainName),
+    /// Opening a guest's screen.
+    OpenScreen(DomainName),
+    /// Sending pings from this place.
+    Ping(Asked),
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(command) => write!(f, "run `{command}`"),
+            Self::OpenConsole(domain) => write!(f, "open the console of domain {domain}: it has no guests"),
+            Self::OpenScreen(domain) => write!(f, "open the screen of domain {domain}: its guests have no screens"),
+            Self::Ping(from) => write!(f, "send pings from {from}"),
+        }
+    }
+}
+
+impl HostError {
+    /// Returns what a user can do about it, if anything is known.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Command(error) => help_for_command(error),
+            Self::Libvirt(error) => error.help(),
+            Self::Emulated(error) => error.help(),
+            Self::Ssh(error) => help_for_ssh(error),
+            Self::Template(_) => Some("correct the template, or delete it to use the built-in one"),
+            Self::Screen { source, .. } => match source {
+                ConsoleError::Busy(_) => {
+                    Some("end the other netlab that types on this guest's keyboard, then try again")
+                }
+                other => Some(other.help()),
+            },
+            Self::NotRunning(_) => Some("run `netlab up` to start it"),
+            Self::Unsupported(_) => None,
+        }
+    }
+}
+
+/// A step of a plan failed. Its cause is the error's source.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}")]
+pub struct StepError {
+    /// The step.
+    pub step: Step,
+    /// Why it failed.
+    #[source]
+    pub cause: StepFailure,
+}
+
+impl StepError {
+    /// Creates the error of `step`.
+    pub fn new(step: &Step, cause: impl Into<StepFailure>) -> Self {
+        Self {
+            step: step.clone(),
+            cause: cause.into(),
+        }
+    }
+
+    /// Returns what a user can do about it, if anything is known.
+    pub fn help(&self) -> Option<&'static str> {
+        self.cause.help()
+    }
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepFailure {
+    /// The host, its libvirt or its emulated machines.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The host's links, addresses or kernel settings.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The host's packet filter.
+    #[error(transparent)]
+    Firewall(#[from] NftError),
+    /// The host's DHCP service.
+    #[error(transparent)]
+    Dhcp(#[from] DhcpError),
+    /// The guest did not boot, log in or answer.
+    #[error(transparent)]
+    Guest(#[from] SessionError),
+    /// The guest could not be configured.
+    #[error(transparent)]
+    Configure(#[from] ConfigureError),
+    /// The transcript of the guest's console could not be opened.
+    #[error("cannot open the transcript of the guest's console")]
+    Transcript(#[source] io::Error),
+    /// The step could not be written to the journal, so it was not begun.
+    #[error("cannot write the journal")]
+    Journal(#[source] io::Error),
+    /// The step is of a kind that this host does not apply.
+    #[error("this step is not for this host")]
+    NotForThisHost,
+    /// The plan names a host that is not connected.
+    #[error("this host is not connected")]
+    NotConnected,
+    /// The thread that applied the step panicked.
+    #[error("the thread that applied this step panicked")]
+    Panicked,
+}
+
+impl StepFailure {
+    /// Returns what a user can do about it, if anything is known.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Host(error) => error.help(),
+            Self::Guest(error) => Some(error.help()),
+            Self::Configure(error) => Some(error.help()),
+            Self::Journal(_) | Self::Transcript(_) => Some("check free space and permissions of the state folder"),
+            Self::Panicked => Some("this is a bug in netlab; please report it"),
+            Self::Network(_)
+            | Self::Firewall(_)
+            | Self::Dhcp(_)
+            | Self::NotForThisHost
+            | Self::NotConnected => None,
+        }
+    }
+
+    /// Returns whether applying the step cut the connection to the host, so that no further step must be tried there.
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Network(NetworkError::CutOff(_)))
+    }
+}
+
+impl From<CmdError> for StepFailure {
+    fn from(error: CmdError) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+impl From<LibvirtError> for StepFailure {
+    fn from(error: LibvirtError) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+impl From<EmulatedError> for StepFailure {
+    fn from(error: EmulatedError) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+fn help_for_command(error: &CmdError) -> Option<&'static str> {
+    match error {
+        CmdError::NotFound { .. } => Some("install the program on the host"),
+        _ => None,
+    }
+}
+
+fn help_for_ssh(error: &SshError) -> Option<&'static str> {
+    match error {
+        SshError::NoLibvirt { .. } => Some(
+            "install and start libvirt on the host: `apt-get install libvirt-daemon-system qemu-system-x86 && \
+             systemctl enable --now libvirtd`",
+        ),
+        SshError::Connect { .. } | SshError::Silent { .. } => {
+            Some("check that the host is running, that sshd runs on it, and that the address is right")
+        }
+        _ => None,
+    }
+}

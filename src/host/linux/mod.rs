@@ -1,0 +1,173 @@
+//! A Linux host with libvirt: this machine, an emulated one, or one behind ssh. Applies each step through the module it
+//! is about, recorded in the log first.
+
+mod apply;
+mod connection;
+mod survey;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::emulated;
+use crate::folders::Folders;
+use crate::guest::vga::Screen;
+use crate::guest::{Answer, Console};
+use crate::host::guests::BootSlots;
+use crate::host::{Host, HostError, StepError, StepLog, console, network, ping_through};
+use crate::lab::{Asked, ConsoleKind, HostName, LabName, SshTarget};
+use crate::linux::ip;
+use crate::plan::Step;
+use crate::state::survey::Ports;
+use crate::state::{DomainName, HostState, Survey};
+use crate::transport::ssh::confirm::{self, CONFIRM_WITHIN};
+use crate::transport::{Cmd, Output};
+pub(super) use connection::Connection;
+use connection::both;
+
+/// Where a host is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// This machine and its `qemu:///system`.
+    Local,
+    /// An emulated host of this lab, which need not exist yet.
+    Emulated(LabName, HostName),
+    /// A machine behind ssh and its `qemu:///system`.
+    Ssh(SshTarget),
+}
+
+/// A Linux host with libvirt.
+pub struct LinuxHost {
+    name: HostName,
+    place: Place,
+    folders: Folders,
+    slots: Arc<BootSlots>,
+    connection: Mutex<Option<Arc<Connection>>>,
+    confirm_within: Duration,
+}
+
+impl LinuxHost {
+    /// Creates a host at `place`, called `name` in the log. It connects at its first use. Hosts that share this
+    /// machine's processors share `slots`.
+    pub fn new(name: HostName, place: Place, folders: Folders, slots: Arc<BootSlots>) -> Self {
+        Self {
+            name,
+            place,
+            folders,
+            slots,
+            connection: Mutex::new(None),
+            confirm_within: CONFIRM_WITHIN,
+        }
+    }
+
+    /// Sets the time within which a change that may cut the connection has to be confirmed.
+    #[must_use]
+    pub fn confirmed_within(self, within: Duration) -> Self {
+        Self {
+            confirm_within: within,
+            ..self
+        }
+    }
+
+    /// Returns the connection to the host, opened at its first use; none for an emulated host that does not run.
+    fn connection(&self) -> Result<Option<Arc<Connection>>, HostError> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = match &self.place {
+            Place::Local | Place::Ssh(_) => None,
+            Place::Emulated(lab, host) => match emulated::init_pid(lab, host) {
+                Some(pid) => Some(pid),
+                None => return Ok(None),
+            },
+        };
+        if let Some(open) = connection.as_ref().filter(|open| open.pid == pid) {
+            return Ok(Some(open.clone()));
+        }
+        let open = Arc::new(Connection::open(&self.name, &self.place, pid, &self.folders)?);
+        *connection = Some(open.clone());
+        Ok(Some(open))
+    }
+
+    fn connected(&self) -> Result<Arc<Connection>, HostError> {
+        self.connection()?
+            .ok_or_else(|| HostError::NotRunning(self.name.clone()))
+    }
+}
+
+impl Host for LinuxHost {
+    fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
+        let Some(connection) = self.connection()? else {
+            return Ok(HostState::default());
+        };
+        let (state, guests) = both(
+            || network::observe(connection.shell.as_ref(), lab),
+            || connection.libvirt.observe(lab),
+        );
+        let (mut state, guests) = (state?, guests?);
+        state.seen.domains = guests.seen;
+        state.volumes = guests.volumes;
+        state.domains = guests.domains;
+        if let Some(remote) = &connection.remote {
+            remote.copies.read_back(&mut state);
+        }
+        Ok(state)
+    }
+
+    fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {
+        match self.connection()? {
+            Some(connection) => {
+                let own_sshd = !matches!(self.place, Place::Emulated(..));
+                survey::of_connected(&connection, lab, own_sshd)
+            }
+            None => survey::of_planned(&self.folders, lab),
+        }
+    }
+
+    fn settle(&self, lab: &LabName) -> Result<(), HostError> {
+        if matches!(self.place, Place::Ssh(_)) {
+            confirm::settle(self.connected()?.shell.as_ref(), lab)?;
+        }
+        Ok(())
+    }
+
+    fn ports(&self) -> Result<Ports, HostError> {
+        match self.connection()? {
+            Some(connection) => Ok(ip::ports(connection.shell.as_ref())?),
+            None => Ok(Ports::new()),
+        }
+    }
+
+    fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
+        let Some(first) = steps.first() else {
+            return Ok(());
+        };
+        let connection = self.connected().map_err(|error| vec![StepError::new(first, error)])?;
+        let errors = self.apply_all(&connection, lab, steps, log);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
+        Ok(self.connected()?.shell.run(cmd)?)
+    }
+
+    fn open_console(&self, domain: &DomainName, kind: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
+        console::open(&self.connected()?.libvirt, &self.folders, domain, kind)
+    }
+
+    fn open_screen(&self, domain: &DomainName) -> Result<Box<dyn Screen>, HostError> {
+        let screen = console::screen(&self.connected()?.libvirt, &self.folders, domain)?;
+        Ok(Box::new(screen))
+    }
+
+    fn screenshot(&self, domain: &DomainName) -> Result<Vec<u8>, HostError> {
+        let mut screen = self.connected()?.libvirt.screen(domain)?;
+        screen.screenshot().map_err(|source| HostError::Screen {
+            domain: domain.clone(),
+            source,
+        })
+    }
+
+    fn ping(&self, _lab: &LabName, _from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        ping_through(self.connected()?.shell.as_ref(), targets)
+    }
+}

@@ -1,0 +1,58 @@
+//! What a Linux host is and has, apart from the lab.
+
+use std::net::IpAddr;
+
+use super::connection::{Connection, both};
+use crate::folders::Folders;
+use crate::host::HostError;
+use crate::lab::LabName;
+use crate::libvirt;
+use crate::libvirt::domain_xml::Template;
+use crate::linux::{ip, nftables};
+use crate::state::Survey;
+use crate::transport::{Cmd, LocalShell, Shell};
+
+/// Surveys a host that is connected. `own_sshd`: the ssh session, if any, ends on this host itself.
+pub(super) fn of_connected(connection: &Connection, lab: &LabName, own_sshd: bool) -> Result<Survey, HostError> {
+    let network = || -> Result<_, HostError> {
+        let mut survey = Survey::default();
+        ip::survey(connection.shell.as_ref(), lab, &mut survey)?;
+        nftables::survey(connection.shell.as_ref(), lab, &mut survey)?;
+        if own_sshd {
+            survey.reached_at = address_of_ssh_session(connection.shell.as_ref())?;
+        }
+        Ok(survey)
+    };
+    let mut of_guests = Survey::default();
+    let (of_network, guests) = both(network, || connection.libvirt.survey(lab, &mut of_guests));
+    guests?;
+    Ok(Survey {
+        foreign_domains: of_guests.foreign_domains,
+        foreign_macs: of_guests.foreign_macs,
+        arches: of_guests.arches,
+        kvm: of_guests.kvm,
+        ..of_network?
+    })
+}
+
+/// Surveys an emulated host that does not exist yet: it will have this machine's programs, kernel and memory, and none
+/// of its links.
+pub(super) fn of_planned(folders: &Folders, lab: &LabName) -> Result<Survey, HostError> {
+    Template::load(&folders.domain_template())?;
+    let mut machine = Survey::default();
+    ip::survey(&LocalShell, lab, &mut machine)?;
+    Ok(Survey {
+        programs: machine.programs,
+        missing_modules: machine.missing_modules,
+        memory_mib: machine.memory_mib,
+        kvm: libvirt::kvm_of_emulated_host(&LocalShell)?,
+        ..Survey::default()
+    })
+}
+
+/// Returns the host's address that its ssh session is connected to: the third field of SSH_CONNECTION (ssh(1)).
+fn address_of_ssh_session(shell: &dyn Shell) -> Result<Option<IpAddr>, HostError> {
+    let output = shell.run(&Cmd::new(["printenv", "SSH_CONNECTION"]))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split_whitespace().nth(2).and_then(|address| address.parse().ok()))
+}
