@@ -29,7 +29,7 @@ pub(super) fn batch(shell: &dyn Shell, namespace: Option<&str>, lines: &[String]
     batch_of("ip", shell, namespace, lines)
 }
 
-/// Runs another `program` of iproute2 the same way.
+/// Does the same with another `program` of iproute2.
 pub(super) fn batch_of(
     program: &'static str,
     shell: &dyn Shell,

@@ -67,7 +67,7 @@ impl Emulator {
         let net = format!("--net={}", namespace::path(lab, host).display());
         Command::new("setsid")
             .args(["nsenter", &net])
-            // `slave`: what is unmounted on this machine is unmounted inside too, but not the other way round.
+            // `slave`: what is unmounted on this machine is unmounted inside too, but not vice versa.
             .args([
                 "unshare",
                 "--mount",

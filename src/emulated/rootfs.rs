@@ -28,7 +28,7 @@ auth_unix_rw = "none"
 max_client_requests = 64
 "#;
 
-/// The account that Debian's libvirt looks up when it starts, even if configured to use another. Its package is not needed
+/// The account that Debian's libvirt resolves when it starts, even if configured to use another. Its package is not needed
 /// for anything else here, and would start a daemon of the machine's own.
 const ACCOUNT: &str = "libvirt-qemu";
 /// Its user and group number, those of Debian.

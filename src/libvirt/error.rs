@@ -45,7 +45,7 @@ pub enum Operation {
     WriteSeed(DomainName),
     /// Creating a lab's storage pool.
     CreatePool(LabName),
-    /// Looking up a lab's storage pool.
+    /// Finding a lab's storage pool.
     FindPool(LabName),
     /// Listing a lab's disks.
     ListDisks(LabName),
@@ -73,7 +73,7 @@ impl fmt::Display for Operation {
             Self::DeleteDisk(name) => write!(f, "delete the disk of domain {name}"),
             Self::WriteSeed(name) => write!(f, "write the seed disk of domain {name}"),
             Self::CreatePool(lab) => write!(f, "create the storage pool of lab {lab}"),
-            Self::FindPool(lab) => write!(f, "look up the storage pool of lab {lab}"),
+            Self::FindPool(lab) => write!(f, "find the storage pool of lab {lab}"),
             Self::ListDisks(lab) => write!(f, "list the disks of lab {lab}"),
             Self::ListDomains => f.write_str("list domains"),
             Self::ReadCapabilities => f.write_str("read libvirt's capabilities"),

@@ -1,4 +1,4 @@
-//! Two machines and a cable, and shorthand for what is in them.
+//! Two machines and a cable, and functions that inspect them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,7 +31,7 @@ pub fn cable() -> Cable {
     }
 }
 
-/// A machine whose eth0 has this address.
+/// Returns a machine whose eth0 has this address.
 pub fn with_address(address: &str) -> Machine {
     let eth0 = MachineNic {
         address: Some(address.parse().unwrap()),
@@ -45,7 +45,7 @@ pub fn with_address(address: &str) -> Machine {
     }
 }
 
-/// Two machines and a cable; the first has another NIC, with a default gateway and without a cable.
+/// Returns two machines and a cable; the first has another NIC, with a default gateway and without a cable.
 pub fn desired() -> HostState {
     let mut first = with_address("172.16.99.108/24");
     let eth1 = MachineNic {
@@ -83,7 +83,7 @@ pub fn namesakes(namespace: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// The process of that name whose parent is `parent`.
+/// Returns the process of that name whose parent is `parent`.
 pub fn child(parent: u32, command: &str) -> Option<u32> {
     processes().into_iter().map(|(pid, _)| pid).find(|pid| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -55,7 +55,7 @@ fn switch(ports: &[(&str, PortMode)]) -> Machine {
     }
 }
 
-/// Two routers at a switch of open ports; the first has an address outside and is the second's way there. A third port
+/// Two routers at a switch of open ports; the first has an address outside and is the second's default gateway. A third port
 /// has no cable.
 fn desired() -> HostState {
     HostState {
@@ -76,11 +76,11 @@ fn desired() -> HostState {
     }
 }
 
-fn site(rig: HostState) -> Site {
-    [(localhost(), rig)].into()
+fn site(localhost_state: HostState) -> Site {
+    [(localhost(), localhost_state)].into()
 }
 
-/// Brings the rig to `wanted`, from whatever it is.
+/// Brings the emulated machines to `wanted`, from any state.
 fn converge(bench: &Bench, wanted: HostState) {
     let steps: Vec<Step> = plan(&site(bench.observe()), &site(wanted))
         .steps()
@@ -89,7 +89,7 @@ fn converge(bench: &Bench, wanted: HostState) {
     bench.apply(&steps).unwrap();
 }
 
-/// What `from` hears from `to`: echo requests sent and replies received.
+/// Pings `to` from `from`: echo requests sent and replies received.
 fn ping(bench: &Bench, from: &str, to: &str) -> netlab::guest::Answer {
     let to = to.parse().unwrap();
     bench
@@ -107,7 +107,7 @@ fn answers(bench: &Bench, from: &str, to: &str) -> bool {
 }
 
 #[test]
-fn routers_at_a_switch_are_made_used_observed_and_removed_without_a_trace() {
+fn routers_at_a_switch_are_created_used_observed_and_removed_without_a_trace() {
     let Some(bench) = Bench::new("routers_at_a_switch") else {
         return;
     };
@@ -134,7 +134,7 @@ fn routers_at_a_switch_are_made_used_observed_and_removed_without_a_trace() {
 }
 
 #[test]
-fn whatever_is_changed_on_a_device_by_hand_is_seen_and_mended() {
+fn a_change_of_a_device_by_hand_is_observed_and_repaired() {
     let Some(bench) = Bench::new("changed_by_hand") else {
         return;
     };
@@ -159,7 +159,7 @@ fn whatever_is_changed_on_a_device_by_hand_is_seen_and_mended() {
 }
 
 #[test]
-fn a_run_that_stopped_after_any_step_is_finished_by_the_next_and_can_be_taken_away() {
+fn a_run_that_stopped_after_any_step_is_completed_by_the_next_and_can_be_removed() {
     let Some(bench) = Bench::new("stopped_after_any") else {
         return;
     };
@@ -197,7 +197,7 @@ fn a_foreign_namespace_of_a_devices_name_is_neither_adopted_nor_deleted() {
 }
 
 #[test]
-fn a_switch_with_vlans_lets_pass_what_its_ports_say_or_is_refused_where_the_kernel_cannot() {
+fn a_switch_with_vlans_passes_what_its_ports_allow_or_is_an_error_without_kernel_support() {
     let Some(bench) = Bench::new("a_switch_with_vlans") else {
         return;
     };
@@ -229,7 +229,7 @@ fn a_switch_with_vlans_lets_pass_what_its_ports_say_or_is_refused_where_the_kern
     };
     let survey = bench.emulator.survey(&bench.lab).unwrap();
     if survey.missing_modules.contains(VLAN_FILTERING) {
-        // What it does where it can is shown in tier 6, too.
+        // Tier 6 tests it with a kernel that supports it, too.
         let steps: Vec<Step> = plan(&Site::new(), &site(wanted.clone()))
             .steps()
             .map(|(_, step)| step.clone())

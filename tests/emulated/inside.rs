@@ -1,4 +1,4 @@
-//! What a machine is from the inside: its init, daemons and files.
+//! The inside of a machine: its init, daemons and files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::bench::{Bench, kill, libvirt_daemon, name, namesakes, wait_until};
 
 #[test]
-fn a_machine_has_folders_and_links_of_its_own_and_netlabs_files() {
+fn a_machine_has_its_own_folders_and_links_and_netlabs_files() {
     let Some(bench) = Bench::new("a_machine_has_folders") else {
         return;
     };
@@ -67,7 +67,7 @@ fn init_reaps_orphans() {
 }
 
 #[test]
-fn a_killed_libvirt_daemon_is_started_again_and_the_machine_counts_as_alive() {
+fn a_killed_libvirt_daemon_is_restarted_and_the_machine_counts_as_alive() {
     let Some(bench) = Bench::new("a_killed_libvirt") else {
         return;
     };
@@ -83,7 +83,7 @@ fn a_killed_libvirt_daemon_is_started_again_and_the_machine_counts_as_alive() {
 }
 
 #[test]
-fn a_daemon_that_keeps_dying_is_given_up_and_the_machine_with_it() {
+fn a_machine_ends_when_its_daemon_keeps_dying() {
     let Some(bench) = Bench::new("keeps_dying") else {
         return;
     };
@@ -102,7 +102,7 @@ fn a_daemon_that_keeps_dying_is_given_up_and_the_machine_with_it() {
 }
 
 #[test]
-fn init_ends_when_it_is_told_to() {
+fn init_ends_on_sigterm() {
     let Some(bench) = Bench::new("init_ends") else { return };
     let host = name("node1");
     bench.apply(&[Step::CreateMachine(host.clone())]).unwrap();
@@ -119,7 +119,7 @@ fn a_machine_keeps_no_file_of_netlab_open_and_is_no_part_of_its_session() {
         return;
     };
     let host = name("node1");
-    // As a shell's `exec 9>lock` would leave it.
+    // Inheritable, as after a shell's `exec 9>lock`.
     let lock = fs::File::create(bench.folders.state.join("lock")).unwrap();
     rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).unwrap();
     bench.apply(&[Step::CreateMachine(host.clone())]).unwrap();
@@ -132,7 +132,7 @@ fn a_machine_keeps_no_file_of_netlab_open_and_is_no_part_of_its_session() {
     let mut shared = open("self");
     assert!(shared.contains(&bench.folders.state.join("lock")));
     shared.remove(Path::new("/dev/null"));
-    // The name of an event or timer descriptor says nothing about which one it is.
+    // The name of an event or timer descriptor does not identify it.
     shared.retain(|file| !file.to_string_lossy().starts_with("anon_inode:"));
     let namespace = fs::read_link(format!("/proc/{init}/ns/net")).unwrap();
     // Field 6 of proc_pid_stat(5), behind the program's name: 0 where the session began outside of this PID namespace.
@@ -176,10 +176,10 @@ fn qemu_is_probed_by_the_first_machine_only() {
     let (learned, given) = (known(&first), known(&second));
     assert!(!learned.is_empty());
     for (name, (text, path)) in learned {
-        // But for what would cost every guest's start half a second.
+        // Without the line that would cost half a second at every start of a guest.
         let text = text.replace("  <flag name='cpu-unavailable-features'/>\n", "");
         assert_eq!(given[&name].0, text);
-        // A daemon writes what it learns after it has written its own number.
+        // A daemon writes the capabilities after its PID file.
         let written = |path: &Path| fs::metadata(path).map(|m| (m.mtime(), m.mtime_nsec())).unwrap();
         let daemon = |host| ["libvirtd.pid", "virtqemud.pid"].map(|file| bench.machine(host).join("run").join(file));
         let started = |host| {

@@ -1,4 +1,4 @@
-//! Machines made, found and removed.
+//! Machines created, observed and removed.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ use netlab::state::HostState;
 use super::bench::{Bench, PATIENCE, cable, desired, ip, kill, name, steps_to, wait_until};
 
 #[test]
-fn a_machine_whose_init_was_killed_is_dead_and_is_removed_and_made_anew() {
+fn a_machine_whose_init_was_killed_is_dead_and_is_removed_and_recreated() {
     let Some(bench) = Bench::new("init_was_killed") else {
         return;
     };
     let (before, desired) = (bench.traces(), desired());
     bench.apply(&steps_to(&desired)).unwrap();
     kill(bench.pid(&name("node1")));
-    wait_until("init is gone", || init_pid(&bench.lab, &name("node1")).is_none());
+    wait_until("init has ended", || init_pid(&bench.lab, &name("node1")).is_none());
     let mut expected = desired.clone();
     expected.machines.get_mut(&name("node1")).unwrap().alive = false;
     assert_eq!(bench.observe(), expected);
@@ -44,7 +44,7 @@ fn a_machine_whose_init_was_killed_is_dead_and_is_removed_and_made_anew() {
     assert_eq!(bench.traces(), before);
 }
 
-/// Holds every beginning back until there have been two.
+/// Delays the first step until the second has begun.
 #[derive(Default)]
 struct Meeting {
     begun: Mutex<usize>,
@@ -70,11 +70,11 @@ impl StepLog for Meeting {
 }
 
 #[test]
-fn machines_are_made_and_removed_side_by_side() {
+fn machines_are_created_and_removed_in_parallel() {
     let Some(bench) = Bench::new("side_by_side") else {
         return;
     };
-    // So that what QEMU can do is known.
+    // So that QEMU's capabilities are cached.
     bench.apply(&[Step::CreateMachine(name("node1"))]).unwrap();
     bench.apply(&[Step::RemoveMachine(name("node1"))]).unwrap();
 
@@ -107,7 +107,7 @@ fn a_step_that_is_not_in_the_journal_is_not_done() {
 }
 
 #[test]
-fn a_folder_that_a_reboot_left_is_a_dead_machine_and_is_removed() {
+fn a_folder_left_by_a_reboot_is_a_dead_machine_and_is_removed() {
     let Some(bench) = Bench::new("a_reboot") else { return };
     let host = name("node1");
     fs::create_dir_all(bench.machine(&host).join("run")).unwrap();
@@ -119,7 +119,7 @@ fn a_folder_that_a_reboot_left_is_a_dead_machine_and_is_removed() {
 }
 
 #[test]
-fn a_machine_is_known_by_its_mark_after_the_state_was_lost() {
+fn a_machine_is_recognized_by_its_mark_after_the_state_folder_was_lost() {
     let Some(bench) = Bench::new("state_was_lost") else {
         return;
     };

@@ -9,7 +9,7 @@ use netlab::state::HostState;
 use super::bench::{Bench, cable, desired, ip, name, namesakes, nic, steps_to, with_address};
 
 #[test]
-fn two_machines_and_a_cable_are_made_used_observed_and_removed() {
+fn two_machines_and_a_cable_are_created_used_observed_and_removed() {
     let Some(bench) = Bench::new("two_machines_and_a_cable") else {
         return;
     };
@@ -58,7 +58,7 @@ fn two_machines_and_a_cable_are_made_used_observed_and_removed() {
 }
 
 #[test]
-fn a_cable_takes_the_place_of_a_nic_without_one_and_leaves_it_again() {
+fn a_cable_replaces_a_nic_without_one_and_its_removal_recreates_that_nic() {
     let Some(bench) = Bench::new("a_cable_takes") else {
         return;
     };
@@ -82,7 +82,7 @@ fn a_cable_takes_the_place_of_a_nic_without_one_and_leaves_it_again() {
 }
 
 #[test]
-fn an_edited_address_replaces_the_old_one_unless_a_bridge_has_the_nic() {
+fn an_edited_address_replaces_the_old_one_unless_the_nic_is_attached_to_a_bridge() {
     let Some(bench) = Bench::new("edited_address") else {
         return;
     };

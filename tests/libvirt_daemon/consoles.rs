@@ -1,4 +1,4 @@
-//! Consoles of real guests: nothing hangs, nothing is lost, nobody is thrown out.
+//! Consoles of real guests: nothing hangs, nothing is lost, no session is closed by another.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn two_thousand_round_trips_over_two_guests_consoles_neither_hang_nor_lose_a_byt
         return;
     };
     let libvirt = daemon.libvirt();
-    // Side by side on one connection, as in a run.
+    // In parallel on one connection, as in a run.
     std::thread::scope(|scope| {
         for vm in ["a", "b"] {
             let (libvirt, daemon) = (&libvirt, &daemon);
@@ -39,7 +39,7 @@ fn two_thousand_round_trips_over_two_guests_consoles_neither_hang_nor_lose_a_byt
                     assert_eq!((output.status, output.text.trim()), (0, format!("{vm}{trip}").as_str()));
                 }
                 eprintln!("{vm}: {:?} for a round trip", began.elapsed() / 1000);
-                // Much at once: every byte of 100 kB.
+                // A large transfer: every byte of 100 kB.
                 let many = session.run(
                     "i=0; while [ $i -lt 5000 ]; do echo line-of-text-$i; i=$((i+1)); done",
                     PATIENCE,
@@ -64,15 +64,16 @@ impl Drop for Other {
 }
 
 #[test]
-fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
-    let Some(daemon) = Daemon::new("a_second_opener_is_told_who_has_the_console_and_takes_nothing_away") else {
+fn the_error_of_a_second_opener_names_the_holder_of_the_console_which_stays_open() {
+    let Some(daemon) = Daemon::new("the_error_of_a_second_opener_names_the_holder_of_the_console_which_stays_open")
+    else {
         return;
     };
     let libvirt = daemon.libvirt();
     let name = daemon.name("a");
     drop(boot(&libvirt, &name));
     let virsh = format!("virsh -c '{}' console demo.a", daemon.uri());
-    // virsh wants a terminal.
+    // virsh needs a terminal.
     let mut other = Command::new("script");
     other.args(["-qec", &virsh, "/dev/null"]);
     other.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -84,7 +85,7 @@ fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
         error.contains("open elsewhere") && error.contains("close that one first"),
         "{error}"
     );
-    // Asked again and again, it still has it.
+    // After repeated attempts, virsh still has it.
     for _ in 0..5 {
         assert!(libvirt.open_console(&name).is_err());
     }
@@ -94,8 +95,8 @@ fn a_second_opener_is_told_who_has_the_console_and_takes_nothing_away() {
 }
 
 #[test]
-fn a_console_whose_daemon_dies_says_so_and_can_be_opened_again() {
-    let Some(daemon) = Daemon::new("a_console_whose_daemon_dies_says_so_and_can_be_opened_again") else {
+fn a_console_whose_daemon_dies_reports_it_and_can_be_opened_again() {
+    let Some(daemon) = Daemon::new("a_console_whose_daemon_dies_reports_it_and_can_be_opened_again") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -121,7 +122,7 @@ fn a_console_whose_daemon_dies_says_so_and_can_be_opened_again() {
     assert_eq!(session.run("echo alive", PATIENCE).unwrap().text.trim(), "alive");
     drop(session);
 
-    // A guest that stops is another matter.
+    // A guest that stops is a different error.
     let mut last = libvirt.open_console(&name).unwrap();
     libvirt.stop(&name, &guest(&name, None, &[]).uuid).unwrap();
     assert_eq!(end(&mut last), ConsoleError::Closed);

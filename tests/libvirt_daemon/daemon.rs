@@ -1,4 +1,4 @@
-//! A private libvirt daemon: what every test here stands on.
+//! A private libvirt daemon for a test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,8 +22,8 @@ use crate::support::{installed, kept, skip};
 /// How long anything here may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What runs as the first process of the daemon's namespaces. `$1` is the private folder. libvirtd is started again
-/// when it dies, as a service manager would. All ends with standard input.
+/// The first process of the daemon's namespaces. `$1` is the private folder. libvirtd is restarted when it dies, as a
+/// service manager would. Ends with standard input.
 const INIT: &str = r"
 set -e
 mount --bind $1/run /run
@@ -48,10 +48,10 @@ read -r _ || exit 0
 /// qemu.conf, as an emulated host has it.
 const AS_ROOT: &str = "user = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\nremember_owner = 0\n\
                        security_driver = \"none\"\nnamespaces = []\ncgroup_controllers = []\n";
-/// qemu.conf of a usual machine: QEMU is a user who may do little. (No AppArmor, which the machine may not have.)
+/// qemu.conf of a usual machine: QEMU runs as an unprivileged user. (No AppArmor, which the machine may not have.)
 const AS_USER: &str = "security_driver = \"none\"\nnamespaces = []\ncgroup_controllers = []\n";
 
-/// A daemon that ends with this value, or with the process of the test.
+/// A daemon that ends when this value is dropped, or with the process of the test.
 pub struct Daemon {
     pub lab: LabName,
     pub shell: Arc<dyn Shell>,
@@ -61,14 +61,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon that runs QEMU as root, or none where there cannot be one.
+    /// Starts a daemon that runs QEMU as root; none where it cannot run.
     pub fn new(test: &str) -> Option<Self> {
-        // What it learns of QEMU is kept between tests and runs.
+        // QEMU's capabilities are cached between tests and runs.
         let cache = kept("daemon-cache");
         Self::start(test, AS_ROOT, Some(&cache))
     }
 
-    /// A daemon as on a usual machine, which has never seen its QEMU.
+    /// Starts a daemon as on a usual machine, which has never probed its QEMU.
     pub fn usual(test: &str) -> Option<Self> {
         Self::start(test, AS_USER, None)
     }
@@ -168,13 +168,13 @@ impl Daemon {
         .unwrap()
     }
 
-    /// Runs a shell command inside, insists on success, gives what it printed.
+    /// Runs a shell command inside, which must succeed, and returns what it printed.
     pub fn sh(&self, script: &str) -> String {
         let output = self.shell.check(&Cmd::new(["sh", "-c", script])).unwrap();
         String::from_utf8(output).unwrap()
     }
 
-    /// kill -9 for libvirtd, which is then started again.
+    /// Kills libvirtd with SIGKILL; it is then restarted.
     pub fn kill_libvirtd(&self) {
         self.sh("pid=$(cat /run/libvirtd.pid) && kill -9 $pid && while kill -0 $pid 2>/dev/null; do sleep 0.01; done");
     }
@@ -195,15 +195,15 @@ impl Drop for Daemon {
     }
 }
 
-/// Waits until there is something.
-pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    until_or(what, PATIENCE, look).unwrap_or_else(|| panic!("{what}: not within {PATIENCE:?}"))
+/// Waits until `poll` returns something, and returns it.
+pub fn until<T>(what: &str, poll: impl FnMut() -> Option<T>) -> T {
+    until_or(what, PATIENCE, poll).unwrap_or_else(|| panic!("{what}: not within {PATIENCE:?}"))
 }
 
-fn until_or<T>(_: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+fn until_or<T>(_: &str, patience: Duration, mut poll: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = poll() {
             return Some(found);
         }
         if Instant::now() > deadline {
@@ -213,7 +213,7 @@ fn until_or<T>(_: &str, patience: Duration, mut look: impl FnMut() -> Option<T>)
     }
 }
 
-/// The built-in guest, made if it is not in the tests' cache.
+/// Returns the built-in guest, built if it is not in the tests' cache.
 pub fn mini() -> Image {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
     let folders = Folders {
@@ -229,7 +229,7 @@ pub fn console() -> ImageConsole {
     mini().console
 }
 
-/// A small guest of the built-in image.
+/// Returns a small guest of the built-in image.
 pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
     let image = mini();
     let digit = name.vm().as_str().bytes().last().unwrap();

@@ -7,7 +7,7 @@ use netlab::state::{GuestConfig, Volume};
 
 use super::daemon::{Daemon, console, guest};
 
-/// A base image inside the daemon's /var/lib/libvirt.
+/// Creates a base image inside the daemon's /var/lib/libvirt.
 fn base(daemon: &Daemon, format: &str) -> Volume {
     let file = format!("/var/lib/libvirt/base.{format}");
     daemon.sh(&format!(
@@ -26,7 +26,7 @@ fn boot(volume: &Volume) -> Boot {
     }
 }
 
-/// No pool, no folder, no file.
+/// Checks that no pool, folder or file is left.
 fn assert_nothing_is_left(daemon: &Daemon) {
     assert_eq!(daemon.sh("virsh pool-list --all --name").trim(), "");
     assert_eq!(
@@ -36,8 +36,8 @@ fn assert_nothing_is_left(daemon: &Daemon) {
 }
 
 #[test]
-fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes() {
-    let Some(daemon) = Daemon::new("a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_goes") else {
+fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_is_removed() {
+    let Some(daemon) = Daemon::new("a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_is_removed") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -88,7 +88,7 @@ fn a_raw_base_with_a_qcow2_header_is_not_interpreted() {
     };
     let libvirt = daemon.libvirt();
     let (name, mut volume) = (daemon.name("a"), base(&daemon, "raw"));
-    // A disk whose first bytes are those of an overlay over somebody's secret.
+    // A disk whose first bytes are those of an overlay on top of a secret file.
     daemon.sh("echo secret > /var/lib/libvirt/secret; truncate -s 32M /var/lib/libvirt/secret");
     volume.base = "/var/lib/libvirt/trap".into();
     daemon.sh("cd /var/lib/libvirt && qemu-img create -q -f qcow2 -b secret -F raw trap");
@@ -136,8 +136,8 @@ fn a_base_that_is_missing_or_refers_to_another_file_is_an_error() {
 }
 
 #[test]
-fn a_base_that_was_changed_under_its_overlay_is_not_started_from() {
-    let Some(daemon) = Daemon::new("a_base_that_was_changed_under_its_overlay_is_not_started_from") else {
+fn a_domain_whose_base_was_changed_under_its_overlay_is_not_started() {
+    let Some(daemon) = Daemon::new("a_domain_whose_base_was_changed_under_its_overlay_is_not_started") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -149,25 +149,25 @@ fn a_base_that_was_changed_under_its_overlay_is_not_started_from() {
     assert!(error.to_string().contains("base.raw changed after"), "{error}");
     assert!(error.help().unwrap().contains("netlab down"), "{error:?}");
     assert!(!libvirt.observe(&daemon.lab).unwrap().domains[&name].running);
-    // The file that it was, put back.
+    // The original file, restored.
     daemon.sh("printf '\\0' | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
     daemon.sh("touch -d 2020-01-01 /var/lib/libvirt/base.raw");
     libvirt.start_paused(&name).unwrap();
 }
 
 #[test]
-fn nothing_half_made_is_left_where_a_disk_could_not_be_made() {
-    let Some(daemon) = Daemon::new("nothing_half_made_is_left_where_a_disk_could_not_be_made") else {
+fn nothing_is_left_where_a_disk_could_not_be_created() {
+    let Some(daemon) = Daemon::new("nothing_is_left_where_a_disk_could_not_be_created") else {
         return;
     };
     let libvirt = daemon.libvirt();
     let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
-    // Room for a folder and a note, not for the tables of an overlay.
+    // Enough space for a folder and a record, not for the tables of an overlay.
     daemon.sh("mkdir -p /var/lib/libvirt/images && mount -t tmpfs -o size=24k tmpfs /var/lib/libvirt/images");
     let error = libvirt.create_volume(&name, &volume).unwrap_err().to_string();
     assert!(error.contains("create the disk of domain demo.a"), "{error}");
     assert_nothing_is_left(&daemon);
-    // A disk that is there stays, with all that belongs to it.
+    // An existing disk stays, with its record.
     let room = |size: &str| daemon.sh(&format!("mount -o remount,size={size} /var/lib/libvirt/images"));
     room("4M");
     libvirt.create_volume(&name, &volume).unwrap();
@@ -182,8 +182,8 @@ fn nothing_half_made_is_left_where_a_disk_could_not_be_made() {
 }
 
 #[test]
-fn a_seed_disk_comes_with_its_domain_and_qemu_may_read_it() {
-    let Some(daemon) = Daemon::usual("a_seed_disk_comes_with_its_domain_and_qemu_may_read_it") else {
+fn a_seed_disk_is_created_with_its_domain_and_qemu_may_read_it() {
+    let Some(daemon) = Daemon::usual("a_seed_disk_is_created_with_its_domain_and_qemu_may_read_it") else {
         return;
     };
     let libvirt = daemon.libvirt();

@@ -1,12 +1,12 @@
-//! A domain's life as the daemon tells it: drift, crashes, starts that fail, a daemon that is killed.
+//! A domain's life as the daemon reports it: drift, crashes, failing starts, a daemon that is killed.
 
 use netlab::state::Condition;
 
 use super::daemon::{Daemon, guest, until};
 
 #[test]
-fn what_somebody_changes_with_virsh_is_seen_whether_it_runs_or_not() {
-    let Some(daemon) = Daemon::new("what_somebody_changes_with_virsh_is_seen_whether_it_runs_or_not") else {
+fn a_change_by_virsh_is_observed_whether_the_domain_runs_or_not() {
+    let Some(daemon) = Daemon::new("a_change_by_virsh_is_observed_whether_the_domain_runs_or_not") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -15,7 +15,7 @@ fn what_somebody_changes_with_virsh_is_seen_whether_it_runs_or_not() {
     let wanted = guest(&name, None, &["br1"]);
     let seen = || libvirt.observe(&daemon.lab).unwrap().domains[&name].clone();
     libvirt.define(&name, &wanted).unwrap();
-    // libvirt has made much of it: a versioned machine type, addresses, controllers.
+    // libvirt has expanded the definition: a versioned machine type, addresses, controllers.
     assert_eq!(seen(), wanted);
     let edits = [
         "s/<vcpu.*vcpu>/<vcpu>2<\\/vcpu>/",
@@ -45,10 +45,10 @@ fn what_somebody_changes_with_virsh_is_seen_whether_it_runs_or_not() {
             libvirt.define(&name, &wanted).unwrap();
             now = seen();
             now.running = false;
-            assert_eq!(now, wanted, "put back after {edit}");
+            assert_eq!(now, wanted, "not restored after {edit}");
         }
     }
-    // A change of the running guest alone.
+    // A change of the live state only.
     daemon.sh(
         "virsh dumpxml demo.a | sed -n '/<interface/,/<.interface/p' | sed 's/br1/br2/' > /run/nic && \
          virsh update-device demo.a /run/nic --live",
@@ -57,8 +57,8 @@ fn what_somebody_changes_with_virsh_is_seen_whether_it_runs_or_not() {
 }
 
 #[test]
-fn a_guest_whose_qemu_was_killed_is_told_from_one_that_was_shut_off() {
-    let Some(daemon) = Daemon::new("a_guest_whose_qemu_was_killed_is_told_from_one_that_was_shut_off") else {
+fn a_guest_whose_qemu_was_killed_is_distinguished_from_one_that_was_shut_off() {
+    let Some(daemon) = Daemon::new("a_guest_whose_qemu_was_killed_is_distinguished_from_one_that_was_shut_off") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -87,7 +87,7 @@ fn a_guest_whose_qemu_was_killed_is_told_from_one_that_was_shut_off() {
         (condition(&killed) == Condition::Crashed).then_some(())
     });
     assert_eq!(condition(&stopped), Condition::ShutOff);
-    // Only what runs has a screen.
+    // Only a running domain has a screen.
     assert_eq!(libvirt.observe(&daemon.lab).unwrap().seen[&killed].screen, None);
     libvirt.start_paused(&killed).unwrap();
     libvirt.resume(&killed).unwrap();
@@ -153,8 +153,8 @@ fn a_domain_that_replaced_the_observed_one_is_left_unchanged() {
 }
 
 #[test]
-fn a_killed_daemon_is_found_again_with_its_guests() {
-    let Some(daemon) = Daemon::new("a_killed_daemon_is_found_again_with_its_guests") else {
+fn after_a_daemon_was_killed_its_guests_are_observed_again() {
+    let Some(daemon) = Daemon::new("after_a_daemon_was_killed_its_guests_are_observed_again") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -167,7 +167,7 @@ fn a_killed_daemon_is_found_again_with_its_guests() {
     let age = libvirt.age().unwrap();
     for _ in 0..3 {
         daemon.kill_libvirtd();
-        // At once, while nobody listens.
+        // At once, while the daemon does not listen yet.
         let seen = libvirt.observe(&daemon.lab).unwrap();
         assert!(seen.domains[&one].running);
         libvirt.define(&two, &guest(&two, None, &[])).unwrap();
@@ -179,8 +179,8 @@ fn a_killed_daemon_is_found_again_with_its_guests() {
 }
 
 #[test]
-fn a_daemon_that_stays_away_is_an_error_in_bounded_time() {
-    let Some(daemon) = Daemon::new("a_daemon_that_stays_away_is_an_error_in_bounded_time") else {
+fn a_daemon_that_does_not_return_is_an_error_in_bounded_time() {
+    let Some(daemon) = Daemon::new("a_daemon_that_does_not_return_is_an_error_in_bounded_time") else {
         return;
     };
     let libvirt = daemon.libvirt();
@@ -193,8 +193,9 @@ fn a_daemon_that_stays_away_is_an_error_in_bounded_time() {
 }
 
 #[test]
-fn consoles_are_logged_for_root_alone_and_screens_are_for_this_machine_alone() {
-    let Some(daemon) = Daemon::new("consoles_are_logged_for_root_alone_and_screens_are_for_this_machine_alone") else {
+fn console_logs_are_readable_by_root_only_and_screens_listen_on_this_machine_only() {
+    let Some(daemon) = Daemon::new("console_logs_are_readable_by_root_only_and_screens_listen_on_this_machine_only")
+    else {
         return;
     };
     let libvirt = daemon.libvirt();

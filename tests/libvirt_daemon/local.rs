@@ -1,5 +1,5 @@
-//! `connect = "local"`: netlab as a user runs it on a machine with a libvirt of its own, which has never seen its QEMU
-//! and runs it as a user who may do little.
+//! `connect = "local"`: netlab as a user runs it on a machine with a libvirt of its own, which has never probed its QEMU
+//! and runs it as an unprivileged user.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -82,7 +82,7 @@ impl Machine {
         text
     }
 
-    /// Runs, insists on exit status 1, gives what was said.
+    /// Runs netlab, which must exit with status 1, and returns what it printed.
     fn bad(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -113,7 +113,7 @@ impl Machine {
             state = state.display(),
             images = self.daemon.folder.path().join("netlab/images").display(),
         ));
-        // Time to live of what the kernel learned by itself.
+        // Lifetime of what the kernel learned by itself.
         found
             .lines()
             .map(|line| line.replace("qdisc noqueue", "qdisc"))
@@ -122,12 +122,13 @@ impl Machine {
 }
 
 #[test]
-fn a_lab_on_this_machine_itself_comes_up_answers_and_goes_without_a_trace() {
-    let Some(machine) = Machine::new("a_lab_on_this_machine_itself_comes_up_answers_and_goes_without_a_trace") else {
+fn a_lab_on_this_machine_itself_comes_up_answers_and_is_removed_without_a_trace() {
+    let Some(machine) = Machine::new("a_lab_on_this_machine_itself_comes_up_answers_and_is_removed_without_a_trace")
+    else {
         return;
     };
     let before = machine.snapshot();
-    // The first question to a libvirt that has never seen its QEMU takes long and is waited for.
+    // The first call to a libvirt that has never probed its QEMU takes long and is waited for.
     machine.good(&["up", machine.lab()]);
     machine.good(&["verify", machine.lab()]);
     let who = machine
@@ -185,8 +186,8 @@ fn a_lab_on_this_machine_itself_comes_up_answers_and_goes_without_a_trace() {
 }
 
 #[test]
-fn what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody() {
-    let test = "what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody";
+fn a_lab_that_cannot_come_up_leaves_nothing_and_a_killed_daemon_does_not_stop_a_run() {
+    let test = "a_lab_that_cannot_come_up_leaves_nothing_and_a_killed_daemon_does_not_stop_a_run";
     let Some(machine) = Machine::new(test) else {
         return;
     };
@@ -198,7 +199,7 @@ fn what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody()
     fs::write(machine.template(), good.replace("  <vcpu/>\n", "  <vcpu>4</vcpu>\n")).unwrap();
     let said = machine.bad(&["up", machine.lab()]);
     assert!(
-        said.contains("templates/domain.xml:6:3: netlab fills <vcpu> in"),
+        said.contains("templates/domain.xml:6:3: <vcpu> is filled in by netlab"),
         "{said}"
     );
     unchanged("a wrong template");
@@ -221,7 +222,7 @@ fn what_cannot_come_up_leaves_nothing_and_a_daemon_that_is_killed_stops_nobody()
     machine.good(&["-q", "down", "here"]);
     unchanged("a start that failed");
 
-    // Somebody else's domain of that name stays what it is.
+    // A foreign domain of that name is left unchanged.
     machine.daemon.sh(
         "echo '<domain type=\"qemu\"><name>here.vm-1</name><memory>8192</memory><os><type>hvm</type></os></domain>' \
          > /run/foreign && virsh define /run/foreign",

@@ -16,7 +16,7 @@ const FILES: Files = Files {
     console_log: "/var/log/libvirt/netlab.demo/a.console.log",
 };
 
-/// The test driver has no host: no folder of logs is made, no note beside a disk.
+/// The test driver has no host: no folder of logs is created, no record beside a disk.
 struct NoFiles;
 
 impl Shell for NoFiles {
@@ -45,7 +45,7 @@ fn xml(name: &DomainName, domain: &Domain) -> String {
     render(&Template::built_in().unwrap(), name, domain, files).unwrap()
 }
 
-/// A domain that does not run, read back.
+/// Reads the definition of a domain that does not run.
 fn defined(xml: &str) -> Option<(DomainName, Domain)> {
     read(Definitions {
         inactive: xml,
@@ -99,7 +99,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
 }
 
 fn through_libvirt(xml: &str) -> String {
-    // The test driver is one for the whole process, and these domains have one UUID.
+    // The process has one test driver, and these domains have one UUID.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap();
     let conn = Connect::open(Some("test:///default")).unwrap();
@@ -110,7 +110,7 @@ fn through_libvirt(xml: &str) -> String {
 }
 
 #[test]
-fn a_domain_comes_back_as_it_was() {
+fn a_defined_domain_is_read_back_unchanged() {
     driver();
     let odd = "console=ttyS0 a=\"<&>'\" ]]> ü $(x) `y` %s ;|\\";
     let disk = Boot::Disk {
@@ -167,7 +167,7 @@ fn every_part_of_a_definition_is_read_from_the_xml_itself() {
 }
 
 #[test]
-fn a_change_of_what_runs_is_seen_as_well_as_one_of_what_is_defined() {
+fn a_change_of_the_live_domain_is_read_as_well_as_one_of_its_definition() {
     let wanted = domain(kernel("x"), 2);
     let written = xml(&name("a"), &wanted);
     let changed = written.replace("br1", "virbr0");
@@ -181,14 +181,14 @@ fn a_change_of_what_runs_is_seen_as_well_as_one_of_what_is_defined() {
 }
 
 #[test]
-fn what_libvirt_calls_a_machine_is_what_was_asked_for() {
+fn an_expanded_machine_type_is_read_as_the_lab_names_it() {
     let wanted = domain(kernel("x"), 0);
     let expanded = xml(&name("a"), &wanted).replace("machine=\"pc\"", "machine=\"pc-i440fx-7.2\"");
     assert_eq!(defined(&expanded).unwrap().1, wanted);
 }
 
 #[test]
-fn every_format_down_to_the_base_is_stated() {
+fn the_xml_gives_every_format_down_to_the_base() {
     let disk = Boot::Disk {
         base: "/img/base.img".into(),
         format: "raw".to_owned(),
@@ -203,7 +203,7 @@ fn every_format_down_to_the_base_is_stated() {
 }
 
 #[test]
-fn a_template_of_the_users_keeps_what_it_adds() {
+fn a_users_template_keeps_its_additions() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("domain.xml");
     let own = include_str!("../../templates/domain.xml")
@@ -237,7 +237,7 @@ fn a_template_of_the_users_keeps_what_it_adds() {
 }
 
 #[test]
-fn foreign_domains_and_copies_are_not_ours() {
+fn foreign_domains_and_copies_are_not_netlabs() {
     let plain = "<domain type='test'><name>demo.a</name><memory>8192</memory><os><type>hvm</type></os></domain>";
     assert_eq!(defined(plain), None);
     let xml = xml(&name("a"), &domain(kernel("x"), 0));
@@ -245,7 +245,7 @@ fn foreign_domains_and_copies_are_not_ours() {
 }
 
 #[test]
-fn what_xml_cannot_carry_is_refused() {
+fn a_text_that_xml_cannot_represent_is_an_error() {
     let template = Template::built_in().unwrap();
     for bad in ["a\u{1}b", "a\nb", "a\u{fffe}b"] {
         let result = render(&template, &name("a"), &domain(kernel(bad), 0), FILES);
@@ -254,7 +254,7 @@ fn what_xml_cannot_carry_is_refused() {
 }
 
 #[test]
-fn a_foreign_domain_is_not_defined_over() {
+fn a_foreign_domain_is_not_redefined() {
     let libvirt = driver();
     let conn = Connect::open(Some("test:///default")).unwrap();
     let foreign = "<domain type='test'><name>demo.taken</name><memory>8192</memory><os><type>hvm</type></os></domain>";
@@ -290,7 +290,7 @@ fn a_foreign_pool_is_not_adopted_and_not_deleted() {
 }
 
 #[test]
-fn a_domain_is_defined_started_seen_stopped_and_removed() {
+fn a_domain_is_defined_started_observed_stopped_and_removed() {
     let libvirt = driver();
     let (life, mut wanted) = (name("life"), domain(kernel("x"), 1));
     wanted.uuid = "6f1d0f3e-8f8c-5a57-9a35-0d4b0a5f1c02".to_owned();
@@ -308,7 +308,7 @@ fn a_domain_is_defined_started_seen_stopped_and_removed() {
         Condition::Paused
     );
     libvirt.resume(&life).unwrap();
-    let told = GuestConfig {
+    let config = GuestConfig {
         hostname: "life".parse().unwrap(),
         console: ImageConsole {
             kind: ConsoleKind::Serial,
@@ -327,8 +327,8 @@ fn a_domain_is_defined_started_seen_stopped_and_removed() {
         nameservers: Vec::new(),
         seeded: false,
     };
-    libvirt.set_configured(&life, &told).unwrap();
-    assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(told));
+    libvirt.set_configured(&life, &config).unwrap();
+    assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(config));
     handle.destroy().unwrap();
     assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, None);
     handle.create().unwrap();

@@ -1,5 +1,5 @@
 //! Properties of the planner on simulated hosts: any state converges to any other, a second plan is empty, and any
-//! failure can be rolled back, gone on from, and cleaned up.
+//! failure can be rolled back, continued from, and cleaned up.
 
 #![allow(clippy::unwrap_used, reason = "what a test cannot make ends it")]
 
@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn a_failed_run_is_gone_on_from_or_cleaned_up(
+    fn a_failed_run_is_continued_or_cleaned_up(
         (from, to) in found_and_wanted(), at in any::<Index>(), when in when(),
     ) {
         let world = world(&from);

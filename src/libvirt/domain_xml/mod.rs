@@ -1,5 +1,5 @@
-//! A [`Domain`](crate::state::Domain) as libvirt's XML and back. Takes the shape from a template ([`template`]) whose
-//! blanks it fills in ([`render`]), and gives what a domain really has, read from its XML ([`read`]). Never asks libvirt.
+//! A [`Domain`](crate::state::Domain) as libvirt's XML and back. Fills in the empty elements of a template ([`template`],
+//! [`render`]), and reads a domain from its XML ([`read`]). Pure: never calls libvirt.
 
 mod node;
 mod read;
@@ -14,18 +14,18 @@ pub use render::{Files, render};
 pub use template::Template;
 pub(crate) use writer::XmlWriter;
 
-/// The namespace of the metadata that makes a domain ours.
+/// The namespace of the metadata that marks a domain as netlab's.
 pub const METADATA_URI: &str = "urn:netlab:1";
-/// The namespace of what a running guest was told; live only, gone when the domain stops.
+/// The namespace of the record of what a running guest was configured with; libvirt drops it when the domain stops.
 pub const CONFIGURED_URI: &str = "urn:netlab:configured:1";
 
 /// A domain's XML could not be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XmlError {
     /// It is not XML.
-    #[error("broken XML: {0}")]
+    #[error("invalid XML: {0}")]
     Broken(String),
-    /// It has our mark but not the form netlab writes.
+    /// It has netlab's mark but not the form that netlab writes.
     #[error("{what} cannot be read: {message}")]
     Unreadable {
         /// Which part.
@@ -33,15 +33,15 @@ pub enum XmlError {
         /// Why.
         message: String,
     },
-    /// A text that XML cannot carry.
-    #[error("{0:?} holds a character that XML cannot carry")]
+    /// A text with a character that XML cannot represent.
+    #[error("{0:?} has a character that XML cannot represent")]
     Illegal(String),
     /// A template cannot be used.
     #[error("{template}:{line}:{column}: {message}")]
     Template {
         /// The template's file.
         template: String,
-        /// Connection, from 1.
+        /// Line, from 1.
         line: usize,
         /// Column in characters, from 1.
         column: usize,

@@ -1,11 +1,11 @@
-//! An XML document as a tree: enough for the small documents that libvirt gives.
+//! An XML document as a tree: enough for the small documents that libvirt returns.
 
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
 use super::{XmlError, broken};
 
-/// An XML element as a tree: enough for the small documents libvirt gives.
+/// An XML element with its children.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Node {
     /// Name without its prefix.
@@ -78,23 +78,23 @@ impl Node {
         Ok(node)
     }
 
-    /// The first child of this name.
+    /// Returns the first child of this name.
     pub fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|c| c.name == name)
     }
-    /// The first element down these names.
+    /// Returns the first element at this path of names.
     pub fn at(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |node, name| node.child(name))
     }
-    /// All children of this name.
+    /// Returns all children of this name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |c| c.name == name)
     }
-    /// An attribute.
+    /// Returns an attribute.
     pub fn attr(&self, name: &str) -> Option<&str> {
         self.attrs.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
     }
-    /// The metadata element in this namespace.
+    /// Returns the metadata element in this namespace.
     pub fn metadata(&self, uri: &str) -> Option<&Self> {
         let in_namespace = |c: &&Self| {
             c.attrs

@@ -1,5 +1,5 @@
-//! What a domain really is, read from its XML. Of our metadata only what the XML cannot tell is believed: whose the
-//! domain is, and by which name its machine type was asked for.
+//! Reads a domain from its XML. Of netlab's metadata only what the rest of the XML does not contain is used: which lab
+//! and VM the domain is, and the machine type as the lab file names it.
 
 use std::path::PathBuf;
 
@@ -8,18 +8,18 @@ use super::{METADATA_URI, Node, XmlError, unreadable};
 use crate::lab::Boot;
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 
-/// A domain's definition, and what runs of it. They differ when one of them was changed by hand: `virsh edit`
-/// changes the first, `virsh detach-interface --live` the second.
+/// A domain's definition, and its live state. They differ when one of them was changed by hand: `virsh edit` changes the
+/// first, `virsh detach-interface --live` the second.
 #[derive(Debug, Clone, Copy)]
 pub struct Definitions<'a> {
-    /// What the next start takes.
+    /// The definition that the next start uses.
     pub inactive: &'a str,
-    /// What runs; none where nothing does.
+    /// The live XML; none where the domain does not run.
     pub live: Option<&'a str>,
 }
 
-/// Reads a domain back; `None` when it is not netlab's (no metadata of ours, or a copy under another name). The
-/// guest's state is not in the XML: `running` is false and `configured` absent.
+/// Reads a domain; none where it is not netlab's (no metadata of netlab's, or a copy under another name). The guest's
+/// state is not in the XML: `running` is false and `configured` absent.
 pub fn read(xml: Definitions<'_>) -> Result<Option<(DomainName, Domain)>, XmlError> {
     let root = Node::parse(xml.inactive)?;
     let Some(name) = name_of(&root)? else {
@@ -28,8 +28,8 @@ pub fn read(xml: Definitions<'_>) -> Result<Option<(DomainName, Domain)>, XmlErr
     let defined = domain(&root, &name)?;
     let as_written = mark_of(&root)
         .and_then(|mark| mark.child("definition"))
-        .map(|note| note.text.clone());
-    // Where the definition is the one that netlab wrote, only the running guest can differ from it.
+        .map(|fingerprint| fingerprint.text.clone());
+    // Where the definition is the one that netlab wrote, only the live state can differ from it.
     let domain = match xml.live {
         Some(live) if as_written == Some(fingerprint(&defined)?) => domain(&Node::parse(live)?, &name)?,
         _ => defined,
@@ -37,12 +37,12 @@ pub fn read(xml: Definitions<'_>) -> Result<Option<(DomainName, Domain)>, XmlErr
     Ok(Some((name, domain)))
 }
 
-/// Our element in a domain's metadata.
+/// Returns netlab's element in a domain's metadata.
 pub(crate) fn mark_of(root: &Node) -> Option<&Node> {
     root.metadata(METADATA_URI)
 }
 
-/// The name of a domain of netlab's; none for that of anybody else.
+/// Returns the name of a domain of netlab's; none for any other domain.
 pub(crate) fn name_of(root: &Node) -> Result<Option<DomainName>, XmlError> {
     let Some(mark) = mark_of(root) else {
         return Ok(None);
@@ -87,14 +87,14 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         cpus: number("vcpu")?,
         boot,
         seed: seed(root, devices, name),
-        // An interface that is not on a bridge cannot be said in our words; without it the domain differs all the same.
+        // An interface that is not on a bridge cannot be represented; without it the domain differs from the wanted one.
         nics: devices.all("interface").filter_map(nic).collect(),
         running: false,
         configured: None,
     })
 }
 
-/// The machine type as it was asked for, if what libvirt made of it is still of that name: `pc` becomes
+/// Returns the machine type as the lab file names it, if libvirt's is an expansion of that name: `pc` becomes
 /// `pc-i440fx-7.2`, `q35` `pc-q35-7.2`, `virt` `virt-7.2`.
 fn machine(asked: &str, real: String) -> String {
     let expanded = match asked {
@@ -110,7 +110,7 @@ fn machine(asked: &str, real: String) -> String {
     if is_expansion { asked.to_owned() } else { real }
 }
 
-/// Disk bus and boot. A disk that the template or somebody else added is not looked at, if the guest's own is there.
+/// Reads disk bus and boot. Disks that the template or a user added are ignored, if the guest's own exists.
 fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
     if let Some(kernel) = root.at(&["os", "kernel"]) {
         let boot = Boot::Kernel {
@@ -149,7 +149,7 @@ fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
     (bus, Boot::Disk { base, format })
 }
 
-/// What the guest's seed disk says, if it has that disk. The disk itself is not looked into: our note tells.
+/// Returns what the guest's seed disk contains, if it has that disk: from the metadata, the disk itself is not read.
 fn seed(root: &Node, devices: &Node, name: &DomainName) -> Option<GuestConfig> {
     let file = format!("/{}", name.seed_file());
     let has = |disk: &Node| attr(disk, &["source"], "file").ends_with(&file);
@@ -183,7 +183,7 @@ mod tests {
     use super::machine;
 
     #[test]
-    fn a_machine_type_is_read_as_it_was_asked_for_unless_it_is_another_one() {
+    fn a_machine_type_is_read_as_the_lab_names_it_unless_it_is_another_one() {
         for (asked, real, read) in [
             ("pc", "pc-i440fx-7.2", "pc"),
             ("q35", "pc-q35-7.2", "q35"),

@@ -1,4 +1,4 @@
-//! The blanks of a template filled in.
+//! Fills in the blanks of a template.
 
 use quick_xml::events::{BytesStart, Event};
 
@@ -16,11 +16,11 @@ pub struct Files<'a> {
     pub disk: &'a str,
     /// The seed of a guest that has cloud-init.
     pub seed: &'a str,
-    /// Where what the guest prints is kept.
+    /// The log of what the guest prints.
     pub console_log: &'a str,
 }
 
-/// The XML that defines `domain`.
+/// Returns the XML that defines `domain`.
 pub fn render(template: &Template, name: &DomainName, domain: &Domain, files: Files<'_>) -> Result<String, XmlError> {
     let mut xml = XmlWriter::new();
     for piece in &template.pieces {
@@ -44,7 +44,7 @@ fn fill(
         Blank::Domain => xml.event(Event::Start(tag(
             "domain",
             given,
-            &[("type", accel_word(domain.accel))],
+            &[("type", domain_type(domain.accel))],
         )?)),
         Blank::Name => xml.text("name", &[], &name.to_string()),
         Blank::Uuid => xml.text("uuid", &[], &domain.uuid),
@@ -52,7 +52,7 @@ fn fill(
         Blank::Memory => xml.text("memory", &[("unit", "MiB")], &domain.memory_mib.to_string()),
         Blank::Vcpu => {
             xml.event(Event::Start(tag("vcpu", given, &[])?))?;
-            xml.words(&domain.cpus.to_string())?;
+            xml.content(&domain.cpus.to_string())?;
             xml.close("vcpu")
         }
         Blank::Os => {
@@ -74,21 +74,21 @@ fn fill(
     }
 }
 
-/// A tag with the attributes that the template gives it and those of ours, which win.
-fn tag<'a>(name: &'a str, given: &[(String, String)], ours: &[(&str, &str)]) -> Result<BytesStart<'a>, XmlError> {
+/// Returns a tag with the template's attributes and netlab's, which take precedence.
+fn tag<'a>(name: &'a str, given: &[(String, String)], own: &[(&str, &str)]) -> Result<BytesStart<'a>, XmlError> {
     let mut tag = BytesStart::new(name);
     for (key, value) in given {
-        if !ours.iter().any(|(our, _)| our == key) {
+        if !own.iter().any(|(own, _)| own == key) {
             tag.push_attribute((key.as_str(), legal(value)?));
         }
     }
-    for (key, value) in ours {
+    for (key, value) in own {
         tag.push_attribute((*key, legal(value)?));
     }
     Ok(tag)
 }
 
-fn accel_word(accel: Accel) -> &'static str {
+fn domain_type(accel: Accel) -> &'static str {
     match accel {
         Accel::Kvm => "kvm",
         Accel::Qemu => "qemu",
@@ -101,7 +101,7 @@ fn metadata(xml: &mut XmlWriter, name: &DomainName, domain: &Domain) -> Result<(
     xml.text("netlab:lab", &[], name.lab().as_str())?;
     xml.text("netlab:vm", &[], name.vm().as_str())?;
     xml.text("netlab:version", &[], env!("CARGO_PKG_VERSION"))?;
-    // libvirt replaces `pc` by the newest machine type of that name: only this tells what was asked for.
+    // libvirt replaces `pc` by the newest machine type of that name: only this keeps the name of the lab file.
     xml.text("netlab:machine", &[], &domain.machine)?;
     if let Some(seed) = &domain.seed {
         xml.text("netlab:seed", &[], &serde_json::to_string(seed).map_err(broken)?)?;
@@ -111,7 +111,7 @@ fn metadata(xml: &mut XmlWriter, name: &DomainName, domain: &Domain) -> Result<(
     xml.close("metadata")
 }
 
-/// Tells one definition from all others. It is never taken for the definition itself.
+/// Returns an identifier of a definition, different for every other definition.
 pub(super) fn fingerprint(domain: &Domain) -> Result<String, XmlError> {
     let definition = Domain {
         running: false,
@@ -138,7 +138,7 @@ fn os(xml: &mut XmlWriter, domain: &Domain) -> Result<(), XmlError> {
     }
 }
 
-/// Every format is stated down to the last file, so that neither libvirt nor QEMU looks into one to find out.
+/// Writes the disk. Every format is given down to the last file, so that neither libvirt nor QEMU probes one.
 fn disk(xml: &mut XmlWriter, bus: &str, overlay: &str, base: &str, format: &str) -> Result<(), XmlError> {
     let dev = match bus {
         "virtio" => "vda",
@@ -158,7 +158,7 @@ fn disk(xml: &mut XmlWriter, bus: &str, overlay: &str, base: &str, format: &str)
     xml.close("disk")
 }
 
-/// A disk that the guest only reads. An IDE disk cannot be read-only in QEMU, a CD can.
+/// Writes the read-only seed disk. An IDE disk cannot be read-only in QEMU, a CD can.
 fn seed(xml: &mut XmlWriter, bus: &str, file: &str) -> Result<(), XmlError> {
     let (device, dev) = match bus {
         "virtio" => ("disk", "vdb"),

@@ -1,5 +1,5 @@
-//! The template of a domain: libvirt's XML with empty elements where netlab writes what the lab asks for. Everything
-//! else in it reaches libvirt as it stands. What is wrong with a template is said with its line.
+//! The template of a domain: libvirt's XML with empty elements where netlab writes what the lab file asks for. Everything
+//! else in it is passed to libvirt unchanged. Errors in a template are reported with line and column.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use quick_xml::{Reader, XmlVersion};
 
 use super::XmlError;
 
-/// The template that is used where the user has none.
+/// The built-in template, for users without their own.
 const BUILT_IN: &str = include_str!("../../../templates/domain.xml");
 
 /// A template that was checked.
@@ -21,16 +21,16 @@ pub struct Template {
 /// A part of a template.
 #[derive(Debug, Clone)]
 pub(super) enum Piece {
-    /// To be written by netlab; with the attributes that the template gives the element.
+    /// An element that netlab fills in, with the template's attributes.
     Blank(Blank, Vec<(String, String)>),
-    /// To be left as it is.
+    /// Anything else, passed on unchanged.
     Fixed(Event<'static>),
 }
 
-/// What netlab fills in.
+/// An element that netlab fills in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Blank {
-    /// The start of the document; it is given the domain's type.
+    /// The root element; netlab sets the domain's type.
     Domain,
     Name,
     Uuid,
@@ -43,7 +43,7 @@ pub(super) enum Blank {
     Log,
 }
 
-/// Every blank with the element it stands in and its name. All must occur, and once only.
+/// Every blank with its parent elements and its name. Each must occur exactly once.
 const BLANKS: [(&str, &str, Blank); 9] = [
     ("domain", "name", Blank::Name),
     ("domain", "uuid", Blank::Uuid),
@@ -57,12 +57,12 @@ const BLANKS: [(&str, &str, Blank); 9] = [
 ];
 
 impl Template {
-    /// The template that comes with netlab.
+    /// Returns the template that is built into netlab.
     pub fn built_in() -> Result<Self, XmlError> {
         Self::parse(BUILT_IN, "templates/domain.xml")
     }
 
-    /// The user's template at `path`; the built-in one where there is no such file.
+    /// Reads the user's template at `path`; the built-in one where there is no such file.
     pub fn load(path: &Path) -> Result<Self, XmlError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, &path.display().to_string()),
@@ -74,11 +74,11 @@ impl Template {
         }
     }
 
-    /// Checks a template of the user. `file` is its name in messages.
+    /// Parses and checks a template. `file` is its name in messages.
     pub fn parse(text: &str, file: &str) -> Result<Self, XmlError> {
         let source = Source { text, file };
         if let Some((at, c)) = text.char_indices().find(|(_, c)| !legal(*c)) {
-            return Err(source.wrong(at, format!("{c:?} is a character that XML cannot carry")));
+            return Err(source.wrong(at, format!("{c:?} is a character that XML cannot represent")));
         }
         let mut check = Check {
             source,
@@ -91,7 +91,7 @@ impl Template {
             let at = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
             let event = reader.read_event().map_err(|error| {
                 let at = usize::try_from(reader.error_position()).unwrap_or(at);
-                source.wrong(at, format!("this is not XML: {error}"))
+                source.wrong(at, format!("invalid XML: {error}"))
             })?;
             match event {
                 Event::Eof => break,
@@ -110,7 +110,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// An error at a byte of the text.
+    /// Returns an error at a byte of the text.
     fn wrong(self, at: usize, message: impl Into<String>) -> XmlError {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
         let before = String::from_utf8_lossy(before);
@@ -145,12 +145,10 @@ impl Check<'_> {
             Event::End(_) => {
                 self.path.pop();
             }
-            // What it declares can only be UTF-8, and libvirt wants none.
+            // The only encoding that can be declared is UTF-8, and libvirt needs no declaration.
             Event::Decl(_) => return Ok(()),
             Event::DocType(_) => {
-                return Err(self
-                    .source
-                    .wrong(at, "a DOCTYPE, and with it entities of one's own, is not taken"));
+                return Err(self.source.wrong(at, "a DOCTYPE is not allowed"));
             }
             Event::Text(text) if self.path.is_empty() => {
                 if !text.xml10_content().trim().is_empty() {
@@ -172,7 +170,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// One element; gives its name.
+    /// Checks one element and returns its name.
     fn element(&mut self, at: usize, tag: &BytesStart<'_>, empty: bool) -> Result<String, XmlError> {
         let name = AsRef::<str>::as_ref(&tag.name()).to_owned();
         let attrs = self.attributes(at, tag)?;
@@ -180,7 +178,7 @@ impl Check<'_> {
             if name != "domain" || empty || !self.seen.insert(Blank::Domain) {
                 return Err(self
                     .source
-                    .wrong(at, format!("<{name}>, where one <domain> with all in it should be")));
+                    .wrong(at, format!("<{name}> instead of the one root element <domain>")));
             }
             self.pieces.push(Piece::Blank(Blank::Domain, attrs));
             return Ok(name);
@@ -198,7 +196,7 @@ impl Check<'_> {
             return Ok(name);
         };
         if !empty {
-            let message = format!("netlab fills <{name}> in: write <{name}/> here, with nothing in it");
+            let message = format!("<{name}> is filled in by netlab: write an empty <{name}/> here");
             return Err(self.source.wrong(at, message));
         }
         if !self.seen.insert(blank) {
@@ -209,7 +207,7 @@ impl Check<'_> {
     }
 
     fn attributes(&self, at: usize, tag: &BytesStart<'_>) -> Result<Vec<(String, String)>, XmlError> {
-        let wrong = |error: &dyn std::fmt::Display| self.source.wrong(at, format!("this is not XML: {error}"));
+        let wrong = |error: &dyn std::fmt::Display| self.source.wrong(at, format!("invalid XML: {error}"));
         let mut attrs = Vec::new();
         for attr in tag.attributes() {
             let attr = attr.map_err(|error| wrong(&error))?;
@@ -221,7 +219,7 @@ impl Check<'_> {
         Ok(attrs)
     }
 
-    /// Refuses what would open a guest to others, or could not be told from what the lab asks for.
+    /// Refuses what would expose a guest to other machines, or could be mistaken for what the lab file asks for.
     fn reachable(&self, at: usize, within: &str, name: &str, attrs: &[(String, String)]) -> Result<(), XmlError> {
         let attr = |wanted: &str| {
             attrs
@@ -233,20 +231,20 @@ impl Check<'_> {
         let listens = match (within, name) {
             ("domain/devices", "graphics") => attr("listen"),
             ("domain/devices/graphics", "listen") if attr("type") == Some("network") => {
-                return wrong("a screen listens on this machine only: listen=\"127.0.0.1\"");
+                return wrong("a screen must listen on this machine only: listen=\"127.0.0.1\"");
             }
             ("domain/devices/graphics", "listen") => attr("address"),
             ("domain/devices", "interface") if attr("type") == Some("bridge") => {
-                return wrong("NICs on bridges come from the lab file: <interface/> stands for all of them");
+                return wrong("NICs on bridges come from the lab file: <interface/> is replaced by all of them");
             }
             ("domain/devices", "serial") if attr("type") != Some("pty") => {
-                return wrong("netlab talks to guests over a <serial type=\"pty\">");
+                return wrong("netlab needs the guest's console as <serial type=\"pty\">");
             }
             _ => None,
         };
         match listens {
             Some(address) if !["127.0.0.1", "::1", "localhost"].contains(&address) => wrong(
-                "a screen listens on this machine only: listen=\"127.0.0.1\" (from elsewhere it can be reached with ssh -L)",
+                "a screen must listen on this machine only: listen=\"127.0.0.1\" (use ssh -L to connect from another machine)",
             ),
             _ => Ok(()),
         }
@@ -254,7 +252,7 @@ impl Check<'_> {
 
     fn end(self) -> Result<Template, XmlError> {
         if let Some((name, at)) = self.path.last() {
-            return Err(self.source.wrong(*at, format!("this <{name}> is never closed")));
+            return Err(self.source.wrong(*at, format!("<{name}> is not closed")));
         }
         let end = self.source.text.trim_end().len();
         if !self.seen.contains(&Blank::Domain) {
@@ -269,14 +267,13 @@ impl Check<'_> {
             return Ok(Template { pieces: self.pieces });
         }
         let missing = missing.join(", ");
-        Err(self.source.wrong(
-            end,
-            format!("netlab fills in elements that are missing here: {missing}"),
-        ))
+        Err(self
+            .source
+            .wrong(end, format!("missing elements that netlab fills in: {missing}")))
     }
 }
 
-/// The blank that an element is. A disk or NIC that says anything is one more, of the template's own.
+/// Returns the blank that an element is. A disk or NIC with attributes or content is an additional one of the template's.
 fn blank(within: &str, name: &str, bare: bool) -> Option<Blank> {
     let (_, _, blank) = BLANKS
         .iter()
@@ -299,12 +296,12 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_template_is_a_good_one() {
+    fn the_built_in_template_is_valid() {
         Template::built_in().unwrap();
     }
 
     #[test]
-    fn every_mistake_is_told_with_file_line_and_column() {
+    fn every_error_is_reported_with_file_line_and_column() {
         let with = |from: &str, to: &str| {
             assert!(BUILT_IN.contains(from), "{from}");
             error(&BUILT_IN.replacen(from, to, 1))
@@ -312,7 +309,10 @@ mod tests {
         for (error, wanted) in [
             (with("<vcpu/>", "<vcpu>"), "my.xml:"),
             (with("  <name/>", "  <name/"), "my.xml:2:"),
-            (with("<name/>", "<name>x</name>"), "my.xml:2:3: netlab fills <name> in"),
+            (
+                with("<name/>", "<name>x</name>"),
+                "my.xml:2:3: <name> is filled in by netlab",
+            ),
             (with("<name/>", "<name/><name/>"), "my.xml:2:10: a second <name/>"),
             (with("  <uuid/>\n", ""), "<uuid/> in domain"),
             (with("<interface/>", ""), "<interface/> in domain/devices"),
@@ -327,8 +327,11 @@ mod tests {
                 "my.xml:1:1: this is not XML",
             ),
             (with("<acpi/>", "\u{1}"), "my.xml:9:5: '\\u{1}'"),
-            (with("127.0.0.1", "0.0.0.0"), "a screen listens on this machine only"),
-            (with("type=\"pty\"", "type=\"tcp\""), "over a <serial type=\"pty\">"),
+            (
+                with("127.0.0.1", "0.0.0.0"),
+                "a screen must listen on this machine only",
+            ),
+            (with("type=\"pty\"", "type=\"tcp\""), "console as <serial type=\"pty\">"),
             (
                 with("<disk/>", "<disk/><interface type=\"bridge\"/>"),
                 "come from the lab file",
@@ -336,7 +339,10 @@ mod tests {
             (error("<network/>"), "my.xml:1:1: <network>"),
             (error("netlab"), "my.xml:1:1: text outside"),
             (error(""), "my.xml:1:1: there is no <domain>"),
-            (error(&format!("{BUILT_IN}<domain/>")), "<domain>, where one"),
+            (
+                error(&format!("{BUILT_IN}<domain/>")),
+                "<domain> instead of the one root",
+            ),
         ] {
             assert!(error.contains(wanted), "wanted {wanted:?}, got {error:?}");
         }

@@ -1,4 +1,4 @@
-//! The one way by which a text of ours gets into XML: through a writer that escapes and refuses what XML cannot carry.
+//! The only writer of XML: it escapes every text and attribute, and refuses characters that XML cannot represent.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 
 use super::{XmlError, broken};
 
-/// Writes elements; every text and attribute goes through the escaping writer.
+/// Writes XML elements.
 pub(crate) struct XmlWriter(Writer<Vec<u8>>);
 
 impl XmlWriter {
-    /// An empty document.
+    /// Creates an empty document.
     pub fn new() -> Self {
         Self(Writer::new(Vec::new()))
     }
-    /// An event as it is.
+    /// Writes an event unchanged.
     pub fn event(&mut self, event: Event<'_>) -> Result<(), XmlError> {
         self.0.write_event(event).map_err(broken)
     }
@@ -26,35 +26,35 @@ impl XmlWriter {
         }
         Ok(tag)
     }
-    /// `<name attrs/>`.
+    /// Writes `<name attrs/>`.
     pub fn empty(&mut self, name: &str, attrs: &[(&str, &str)]) -> Result<(), XmlError> {
         self.event(Event::Empty(Self::tag(name, attrs)?))
     }
-    /// `<name attrs>text</name>`.
+    /// Writes `<name attrs>text</name>`.
     pub fn text(&mut self, name: &str, attrs: &[(&str, &str)], text: &str) -> Result<(), XmlError> {
         self.open(name, attrs)?;
-        self.words(text)?;
+        self.content(text)?;
         self.close(name)
     }
-    /// Text by itself.
-    pub fn words(&mut self, text: &str) -> Result<(), XmlError> {
+    /// Writes text.
+    pub fn content(&mut self, text: &str) -> Result<(), XmlError> {
         self.event(Event::Text(BytesText::new(legal(text)?)))
     }
-    /// `<name attrs>`.
+    /// Writes `<name attrs>`.
     pub fn open(&mut self, name: &str, attrs: &[(&str, &str)]) -> Result<(), XmlError> {
         self.event(Event::Start(Self::tag(name, attrs)?))
     }
-    /// `</name>`.
+    /// Writes `</name>`.
     pub fn close(&mut self, name: &str) -> Result<(), XmlError> {
         self.event(Event::End(BytesEnd::new(name)))
     }
-    /// What was written.
+    /// Returns the document.
     pub fn done(self) -> Result<String, XmlError> {
         String::from_utf8(self.0.into_inner()).map_err(broken)
     }
 }
 
-/// The text, unless XML cannot carry it unchanged.
+/// Returns the text; an error if XML cannot represent it.
 pub(super) fn legal(text: &str) -> Result<&str, XmlError> {
     if text
         .chars()
@@ -65,7 +65,7 @@ pub(super) fn legal(text: &str) -> Result<&str, XmlError> {
     Ok(text)
 }
 
-/// A path as text.
+/// Returns a path as text; an error if it is not UTF-8.
 pub(super) fn path_text(path: &Path) -> Result<&str, XmlError> {
     path.to_str()
         .ok_or_else(|| XmlError::Illegal(path.display().to_string()))

@@ -2,7 +2,7 @@
 //! and `network-config`, as cloud-init's NoCloud data source reads it. Pure: the same settings give the same bytes.
 //!
 //! ISO 9660 (ECMA-119) with one folder. Its plain names cannot be `user-data`, so every file has its real name in a
-//! Rock Ridge `NM` entry, which Linux prefers. Numbers stand in both byte orders, dates are zero.
+//! Rock Ridge `NM` entry, which Linux prefers. Numbers are in both byte orders, dates are zero.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,10 +12,10 @@ use ipnet::Ipv4Net;
 use crate::lab::{Login, MacAddr};
 use crate::state::{GuestConfig, GuestNicConfig};
 
-/// What a guest is told.
+/// What a guest is configured with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seed {
-    /// Tells one guest from the next: cloud-init sets up anew when it changes.
+    /// The instance id: cloud-init configures the guest again when it changes.
     pub instance: String,
     /// The guest's name.
     pub hostname: String,
@@ -23,7 +23,7 @@ pub struct Seed {
     pub nics: Vec<SeedNic>,
     /// Name servers.
     pub nameservers: Vec<IpAddr>,
-    /// The whole `user-data`, e.g. from [`user_data`].
+    /// The complete `user-data`, e.g. from [`user_data`].
     pub user_data: String,
 }
 
@@ -42,8 +42,8 @@ pub struct SeedNic {
 
 /// Bytes of a sector.
 const SECTOR: usize = 2048;
-/// Where things are, in sectors: volume descriptors, its end, the two path tables, the folder and where the folder's
-/// Rock Ridge entries go on.
+/// Layout in sectors: volume descriptor, its terminator, the two path tables, the folder, and the continuation of the
+/// folder's Rock Ridge entries.
 const VOLUME: usize = 16;
 const END: usize = 17;
 const PATHS_LITTLE: usize = 18;
@@ -56,7 +56,7 @@ const PATHS: u32 = 10;
 /// A file system smaller than this is refused by some firmware: 1 MiB is safe.
 const LEAST: usize = 512;
 
-/// A `user-data` that lets `user` log in on the console with `password` and become root.
+/// Returns a `user-data` that lets `user` log in on the console with `password` and become root.
 pub fn user_data(user: &str, password: &str) -> String {
     format!(
         "#cloud-config\nssh_pwauth: false\nusers:\n  - name: {user}\n    plain_text_passwd: {password}\n    \
@@ -66,18 +66,18 @@ pub fn user_data(user: &str, password: &str) -> String {
     )
 }
 
-/// A YAML scalar that is this text whatever is in it: JSON's strings are YAML's, too.
+/// Quotes a text as a YAML scalar: JSON's strings are valid YAML.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 impl Seed {
-    /// What `config` says, and the account that its console logs in with.
+    /// Creates a seed from `config`, with the account that its console logs in with.
     pub fn of(config: &GuestConfig, instance: String) -> Self {
         let nic = |nic: &GuestNicConfig| SeedNic {
             mac: nic.mac,
             address: (!nic.dhcp).then_some(nic.address),
-            // A DHCP server tells the way out by itself.
+            // A DHCP server announces the default route.
             gateway: config
                 .default_route
                 .filter(|route| !nic.dhcp && nic.address.contains(route)),
@@ -96,14 +96,14 @@ impl Seed {
         }
     }
 
-    /// The file `meta-data`.
+    /// Returns the file `meta-data`.
     pub fn meta_data(&self) -> String {
         let (instance, hostname) = (quoted(&self.instance), quoted(&self.hostname));
         format!("instance-id: {instance}\nlocal-hostname: {hostname}\n")
     }
 
-    /// The file `network-config`, version 2: NICs by MAC, whatever the kernel calls them. They are renamed, because
-    /// where cloud-init writes for networkd or ifupdown (as of 22.4) it asks for the NIC by that name, too.
+    /// Returns the file `network-config`, version 2: NICs by MAC, whatever the kernel calls them. They are renamed, because
+    /// where cloud-init writes for networkd or ifupdown (as of 22.4) it refers to the NIC by that name, too.
     pub fn network_config(&self) -> String {
         if self.nics.is_empty() {
             return "version: 2\nethernets: {}\n".to_owned();
@@ -139,7 +139,7 @@ impl Seed {
         out
     }
 
-    /// The disk.
+    /// Returns the disk as an ISO 9660 image.
     pub fn disk(&self) -> Vec<u8> {
         iso(&[
             File::new("META.DAT;1", "meta-data", self.meta_data()),
@@ -162,7 +162,7 @@ impl File {
     }
 }
 
-/// A number in both byte orders, the little end first.
+/// Encodes a number in both byte orders, little-endian first.
 fn both32(number: u32) -> [u8; 8] {
     let mut bytes = [0; 8];
     bytes[..4].copy_from_slice(&number.to_le_bytes());
@@ -181,7 +181,7 @@ fn number(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-/// A directory record (ECMA-119 9.1) of `size` bytes at `sector`, with `system` for its Rock Ridge entries.
+/// Encodes a directory record (ECMA-119 9.1) of `size` bytes at `sector`, with `system` for its Rock Ridge entries.
 fn record(name: &[u8], sector: usize, size: usize, folder: bool, system: &[u8]) -> Vec<u8> {
     let mut out = vec![0, 0];
     out.extend(both32(number(sector)));
@@ -217,7 +217,7 @@ fn real_name(name: &str) -> Vec<u8> {
     out
 }
 
-/// The SUSP entry `ER` that announces Rock Ridge; Linux reads names only where it stands.
+/// The SUSP entry `ER` that announces Rock Ridge; Linux reads the names only where it is present.
 fn announcement() -> Vec<u8> {
     let (id, text, source) = ("RRIP_1991A", "ROCK RIDGE", "-");
     let mut out = b"ER".to_vec();
@@ -240,7 +240,7 @@ fn put(disk: &mut Vec<u8>, sector: usize, bytes: &[u8]) {
 fn iso(files: &[File]) -> Vec<u8> {
     let mut disk = Vec::new();
     let announcement = announcement();
-    // `.` says that SUSP is used and where its entries go on: a record is too short for `ER`.
+    // `.` announces SUSP and where its entries continue: a record is too short for `ER`.
     let mut system = b"SP\x07\x01\xbe\xef\x00".to_vec();
     system.extend(owner(true, 1));
     system.extend(b"CE\x1c\x01");
@@ -292,7 +292,7 @@ fn volume(sectors: usize) -> Vec<u8> {
     };
     let mut out = b"\x01CD001\x01\0".to_vec();
     out.extend(text("LINUX", 32));
-    // cloud-init looks for this label; small letters are beyond ECMA-119 and what everybody writes.
+    // cloud-init searches for this label; lower case violates ECMA-119 but is common practice.
     out.extend(text("cidata", 32));
     out.extend([0; 8]);
     out.extend(both32(number(sectors)));
@@ -309,7 +309,7 @@ fn volume(sectors: usize) -> Vec<u8> {
     for length in [128, 128, 128, 128, 37, 37, 37] {
         out.extend(text("", length));
     }
-    // Four dates, each 16 digits and a zone: not stated.
+    // Four dates, each 16 digits and a zone: unspecified.
     for _ in 0..4 {
         out.extend(b"0000000000000000\0");
     }
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_a_user_stays_text() {
+    fn special_characters_of_a_password_stay_inside_its_yaml_string() {
         let data = user_data("a", "p: \"#\n- x");
         assert!(data.contains("plain_text_passwd: \"p: \\\"#\\n- x\"\n"), "{data}");
     }
