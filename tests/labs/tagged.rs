@@ -82,7 +82,12 @@ impl Tagged {
 
     fn host(&self, name: &HostName) -> LinuxHost {
         let place = Place::Emulated(self.machines.lab.clone(), name.clone());
-        LinuxHost::new(name.clone(), place, self.machines.folders.clone(), Arc::new(BootSlots::default()))
+        LinuxHost::new(
+            name.clone(),
+            place,
+            self.machines.folders.clone(),
+            Arc::new(BootSlots::default()),
+        )
     }
 
     fn observe(&self) -> Site {
