@@ -169,11 +169,7 @@ impl StepFailure {
             Self::Configure(error) => Some(error.help()),
             Self::Journal(_) | Self::Transcript(_) => Some("check free space and permissions of the state folder"),
             Self::Panicked => Some("this is a bug in netlab; please report it"),
-            Self::Network(_)
-            | Self::Firewall(_)
-            | Self::Dhcp(_)
-            | Self::NotForThisHost
-            | Self::NotConnected => None,
+            Self::Network(_) | Self::Firewall(_) | Self::Dhcp(_) | Self::NotForThisHost | Self::NotConnected => None,
         }
     }
 

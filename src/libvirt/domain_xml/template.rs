@@ -324,7 +324,7 @@ mod tests {
             ),
             (
                 with("<domain>", "<domain a=\"1\" a=\"2\">"),
-                "my.xml:1:1: this is not XML",
+                "my.xml:1:1: invalid XML",
             ),
             (with("<acpi/>", "\u{1}"), "my.xml:9:5: '\\u{1}'"),
             (
