@@ -322,10 +322,7 @@ mod tests {
                 with("<domain>", "<!DOCTYPE d SYSTEM \"/etc/passwd\"><domain>"),
                 "my.xml:1:1: a DOCTYPE",
             ),
-            (
-                with("<domain>", "<domain a=\"1\" a=\"2\">"),
-                "my.xml:1:1: invalid XML",
-            ),
+            (with("<domain>", "<domain a=\"1\" a=\"2\">"), "my.xml:1:1: invalid XML"),
             (with("<acpi/>", "\u{1}"), "my.xml:9:5: '\\u{1}'"),
             (
                 with("127.0.0.1", "0.0.0.0"),
