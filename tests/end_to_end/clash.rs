@@ -1,4 +1,4 @@
-//! FAULTS 4, 11, 12, 32 and 40: what others have on a host, and what stood there before.
+//! FAULTS 4, 11, 12, 32 and 40: objects of others on a host, and settings from before the lab.
 
 use super::local::Local;
 
@@ -10,29 +10,29 @@ uplink = "eth0"
 gateway = { address = "10.0.1.1", on = "here" }
 "#;
 
-/// Has netlab refuse `up`, with each of `words` in its reasons, and insists that nothing was changed.
+/// Asserts that `up` is refused with each of `words` in its message, and that nothing was changed.
 fn refused(machine: &Local, file: &str, words: &[&str]) {
-    let before = machine.picture();
+    let before = machine.snapshot();
     let said = machine.bad(&["up", file]);
     assert!(said.contains("nothing was changed"), "{said}");
     for word in words {
         assert!(said.contains(word), "no word of {word}: {said}");
     }
-    machine.assert_looks(&before, &said);
+    machine.assert_unchanged(&before, &said);
 }
 
 /// FAULTS 4 and 32.
 #[test]
-fn a_lab_that_clashes_with_another_is_refused_and_both_owners_are_named() {
-    let test = "a_lab_that_clashes_with_another_is_refused_and_both_owners_are_named";
+fn a_lab_that_conflicts_with_another_is_refused_and_the_owner_is_named() {
+    let test = "a_lab_that_conflicts_with_another_is_refused_and_the_owner_is_named";
     let Some(machine) = Local::new(test, "cl") else {
         return;
     };
-    let before = machine.picture();
+    let before = machine.snapshot();
     let vm = "[vms.vm1]\nmemory = \"96MiB\"\nnics = [{ network = \"service\", mac = \"52:54:00:00:00:07\" }]\n";
     let first = machine.lab("first", &format!("{NETWORK}{vm}"));
     machine.good(&["up", &first]);
-    let with_first = machine.picture();
+    let with_first = machine.snapshot();
     assert_ne!(with_first, before);
 
     let names = machine.lab(
@@ -57,7 +57,7 @@ fn a_lab_that_clashes_with_another_is_refused_and_both_owners_are_named() {
     );
     refused(&machine, &uplink, &["eth0", "network `n`", "lab first"]);
 
-    // What does not clash may stand beside it, and both go by themselves.
+    // A lab that does not conflict can be up at the same time, and each goes down by itself.
     let beside = machine.lab(
         "beside",
         "[networks.n]\nsubnet = \"10.9.9.0/24\"\nuplink = \"eth1\"\ngateway = { address = \"10.9.9.1\" }\n",
@@ -65,16 +65,16 @@ fn a_lab_that_clashes_with_another_is_refused_and_both_owners_are_named() {
     machine.good(&["up", &beside]);
     machine.good(&["verify", &first]);
     machine.good(&["down", "beside"]);
-    machine.assert_looks(&with_first, "");
+    machine.assert_unchanged(&with_first, "");
     machine.good(&["down", "first"]);
-    machine.assert_looks(&before, "");
+    machine.assert_unchanged(&before, "");
     machine.end();
 }
 
 /// FAULTS 11.
 #[test]
-fn a_strangers_bridge_domain_and_subnet_are_named_and_never_touched() {
-    let test = "a_strangers_bridge_domain_and_subnet_are_named_and_never_touched";
+fn bridge_domain_and_subnet_of_others_are_named_and_never_changed() {
+    let test = "bridge_domain_and_subnet_of_others_are_named_and_never_changed";
     let Some(machine) = Local::new(test, "fo") else {
         return;
     };
@@ -98,42 +98,39 @@ fn a_strangers_bridge_domain_and_subnet_are_named_and_never_touched() {
         &file,
         &["the name br1", "someone else", "mine.vm1", "not this lab's", "other0"],
     );
-    let before = machine.picture();
+    let before = machine.snapshot();
     let said = machine.good(&["down", "mine"]);
     assert!(said.contains("nothing to do"), "{said}");
-    machine.assert_looks(&before, "");
+    machine.assert_unchanged(&before, "");
     machine.end();
 }
 
 /// FAULTS 11: also after netlab has lost its state.
 #[test]
-fn a_lab_that_lost_its_state_is_found_with_its_file_at_hand_and_nothing_else_is_taken() {
-    let test = "a_lab_that_lost_its_state_is_found_with_its_file_at_hand_and_nothing_else_is_taken";
+fn a_lab_that_lost_its_state_is_found_by_its_file_and_nothing_else_is_removed() {
+    let test = "a_lab_that_lost_its_state_is_found_by_its_file_and_nothing_else_is_removed";
     let Some(machine) = Local::new(test, "ls") else {
         return;
     };
     machine.do_(&["ip", "link", "add", "name", "other0", "type", "bridge"]);
-    let before = machine.picture();
+    let before = machine.snapshot();
     let file = machine.lab("mine", NETWORK);
     machine.good(&["up", &file]);
     std::fs::remove_dir_all(machine.0.path("local")).unwrap();
 
-    let up = machine.picture();
+    let up = machine.snapshot();
     let said = machine.good(&["down", "mine"]);
-    assert!(
-        said.contains("netlab down FILE"),
-        "what only the file can tell is said: {said}"
-    );
-    machine.assert_looks(&up, "");
+    assert!(said.contains("netlab down FILE"), "the file is asked for: {said}");
+    machine.assert_unchanged(&up, "");
     machine.good(&["down", &file]);
-    machine.assert_looks(&before, "");
+    machine.assert_unchanged(&before, "");
     machine.end();
 }
 
-/// FAULTS 12, seen from the command line: between two runs. (Between look and act: tests/kernel.)
+/// FAULTS 12, seen from the command line: between two runs. (Between observation and change: tests/kernel.)
 #[test]
-fn a_bridge_that_was_replaced_by_a_stranger_is_left_to_him() {
-    let test = "a_bridge_that_was_replaced_by_a_stranger_is_left_to_him";
+fn a_bridge_that_someone_else_recreated_is_left_alone() {
+    let test = "a_bridge_that_someone_else_recreated_is_left_alone";
     let Some(machine) = Local::new(test, "sw") else {
         return;
     };
@@ -150,8 +147,8 @@ fn a_bridge_that_was_replaced_by_a_stranger_is_left_to_him() {
 
 /// FAULTS 40.
 #[test]
-fn ip_forward_is_put_back_to_what_it_was_whether_off_or_on() {
-    let Some(machine) = Local::new("ip_forward_is_put_back_to_what_it_was_whether_off_or_on", "fw") else {
+fn ip_forward_is_restored_whether_it_was_off_or_on() {
+    let Some(machine) = Local::new("ip_forward_is_restored_whether_it_was_off_or_on", "fw") else {
         return;
     };
     let file = machine.lab("mine", NETWORK);
@@ -162,14 +159,14 @@ fn ip_forward_is_put_back_to_what_it_was_whether_off_or_on() {
     let second = machine.lab("second", &second);
     for value in ["0", "1"] {
         machine.do_(&["sysctl", "-q", "-w", &format!("net.ipv4.ip_forward={value}")]);
-        let before = machine.picture();
+        let before = machine.snapshot();
         machine.good(&["up", &file]);
         machine.good(&["up", &second]);
-        // The first to go does not take it from the other.
+        // The first one to go down keeps it for the other.
         machine.good(&["down", "mine"]);
         assert_eq!(machine.do_(&["cat", "/proc/sys/net/ipv4/ip_forward"]), "1\n");
         machine.good(&["down", "second"]);
-        machine.assert_looks(&before, value);
+        machine.assert_unchanged(&before, value);
     }
     machine.end();
 }

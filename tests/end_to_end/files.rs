@@ -48,8 +48,8 @@ fn a_journal_cut_or_overwritten_hinders_neither_up_nor_down() {
 
 /// FAULTS 6: also when the whole state folder is lost.
 #[test]
-fn a_lab_whose_state_folder_is_gone_is_found_by_its_marks() {
-    let test = "a_lab_whose_state_folder_is_gone_is_found_by_its_marks";
+fn a_lab_whose_state_folder_was_deleted_is_found_by_its_marks() {
+    let test = "a_lab_whose_state_folder_was_deleted_is_found_by_its_marks";
     let Some(bench) = Bench::new(test, "lost", EMPTY) else {
         return;
     };
@@ -62,8 +62,8 @@ fn a_lab_whose_state_folder_is_gone_is_found_by_its_marks() {
 
 /// FAULTS 7.
 #[test]
-fn a_state_of_a_newer_netlab_is_refused_by_every_verb_and_left_as_it_is() {
-    let test = "a_state_of_a_newer_netlab_is_refused_by_every_verb_and_left_as_it_is";
+fn a_state_of_a_newer_netlab_is_refused_by_every_command_and_left_unchanged() {
+    let test = "a_state_of_a_newer_netlab_is_refused_by_every_command_and_left_unchanged";
     let Some(bench) = Bench::new(test, "new", EMPTY) else {
         return;
     };
@@ -139,7 +139,7 @@ fn a_state_folder_that_cannot_be_written_stops_up_before_the_first_change() {
     let Some(bench) = Bench::new(test, "ro", EMPTY) else {
         return;
     };
-    // A full disk (one page is taken by the folder's own file), a disk that takes nothing, a file in the way.
+    // A full disk (one page is taken by the folder's own file), a read-only disk, a file in place of the folder.
     for options in ["size=4k", "size=4k,nr_inodes=1", "ro,size=1m"] {
         let disk = Disk::new(&bench, options);
         if !options.contains("inodes") && !options.contains("ro") {
@@ -166,10 +166,10 @@ fn a_state_folder_that_cannot_be_written_stops_up_before_the_first_change() {
     bench.assert_as_before();
 }
 
-/// FAULTS 8: also where it is full only later, `up` ends with an error and `down` cleans once there is room.
+/// FAULTS 8: also where it is full only later, `up` ends with an error and `down` cleans once there is space.
 #[test]
-fn a_disk_that_fills_up_on_the_way_fails_the_run_and_down_cleans() {
-    let test = "a_disk_that_fills_up_on_the_way_fails_the_run_and_down_cleans";
+fn a_disk_that_fills_up_during_a_run_fails_it_and_down_cleans() {
+    let test = "a_disk_that_fills_up_during_a_run_fails_it_and_down_cleans";
     let Some(bench) = Bench::new(test, "full", EMPTY) else {
         return;
     };
@@ -212,7 +212,7 @@ fn a_lab_file_edited_renamed_or_deleted_while_the_lab_is_up_does_not_matter_to_d
         assert!(down.contains("removed: "), "{what}: {down}");
         bench.assert_as_before();
     }
-    // The file at hand does as well as the name, also when its network and host have been taken out meanwhile.
+    // The file works like the name, also when its network and host were removed from it.
     bench.write(EMPTY);
     bench.good(&["-q", "up", bench.file()]);
     bench.write("name = \"LABNAME\"\n[hosts.node7]\n");
@@ -222,8 +222,8 @@ fn a_lab_file_edited_renamed_or_deleted_while_the_lab_is_up_does_not_matter_to_d
 
 /// FAULTS 48.
 #[test]
-fn nobody_else_reads_the_labs_files_and_no_console_listens_to_the_world() {
-    let test = "nobody_else_reads_the_labs_files_and_no_console_listens_to_the_world";
+fn only_the_owner_can_read_a_labs_files_and_consoles_listen_on_loopback() {
+    let test = "only_the_owner_can_read_a_labs_files_and_consoles_listen_on_loopback";
     let Some(bench) = Bench::new(test, "priv", &format!("{EMPTY}{GUEST}")) else {
         return;
     };

@@ -87,7 +87,7 @@ fn a_guest_that_is_defined_and_does_not_start_is_undefined_again() {
     assert!(said.contains("start") && said.contains("vm1"), "{said}");
     assert!(said.contains("restored to its state before this run"), "{said}");
     let domains = bench.inside("node1", &["virsh", "-q", "list", "--all", "--name"]);
-    assert_eq!(domains.trim(), "", "its definition is gone");
+    assert_eq!(domains.trim(), "", "it is not defined any more");
     // The host itself was there before, and still is.
     bench.inside("node1", &["ip", "link", "show", "dev", "br1"]);
     bench.good(&["-q", "down", &bench.name]);
@@ -110,8 +110,8 @@ fn a_guest_that_panics_is_reported_with_its_last_lines() {
 
 /// FAULTS 18.
 #[test]
-fn a_guest_that_stays_silent_or_never_shows_its_prompt_meets_a_deadline() {
-    let test = "a_guest_that_stays_silent_or_never_shows_its_prompt_meets_a_deadline";
+fn a_guest_that_prints_nothing_or_no_prompt_fails_at_its_deadline() {
+    let test = "a_guest_that_prints_nothing_or_no_prompt_fails_at_its_deadline";
     let guest = |vm: &str, image: &str| {
         format!("[vms.{vm}]\nimage = \"{image}\"\nmemory = \"96MiB\"\nnics = [{{ network = \"service\" }}]\n")
     };
@@ -126,7 +126,7 @@ fn a_guest_that_stays_silent_or_never_shows_its_prompt_meets_a_deadline() {
         &guest("mute", "mute"),
         &guest("odd", "odd"),
         &image("mute", "tty0", "mini# ", 10),
-        // It tells of every driver, so there is something to show however busy the machine is.
+        // Its kernel prints a line for every driver, so there is something to show however busy the machine is.
         &image("odd", "ttyS0", "other> ", 20),
     ];
     let Some(bench) = Bench::new(test, "mute", &lab.concat()) else {
@@ -150,9 +150,9 @@ fn a_guest_that_stays_silent_or_never_shows_its_prompt_meets_a_deadline() {
 
 /// FAULTS 20.
 #[test]
-fn a_console_that_is_open_elsewhere_is_not_stolen() {
+fn a_console_that_is_open_elsewhere_stays_open() {
     let Some(bench) = Bench::new(
-        "a_console_that_is_open_elsewhere_is_not_stolen",
+        "a_console_that_is_open_elsewhere_stays_open",
         "con",
         &format!("{EMPTY}{GUEST}"),
     ) else {
@@ -181,7 +181,7 @@ fn a_console_that_is_open_elsewhere_is_not_stolen() {
     let said = bench.bad(&["verify", bench.file()], 1);
     assert!(said.contains("open elsewhere"), "{said}");
     assert!(user.try_wait().unwrap().is_none(), "the user still has the console");
-    // The way virsh is left; the shell in the guest never knew.
+    // How virsh is left; the shell in the guest does not notice.
     std::io::Write::write_all(&mut user.stdin.take().unwrap(), b"\x1d").unwrap();
     user.wait().unwrap();
     bench.good(&["-q", "verify", bench.file()]);

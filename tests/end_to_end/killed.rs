@@ -9,7 +9,7 @@ fn hosts_of_the_quickstart() -> String {
     text[..guests].to_owned()
 }
 
-/// Kills `up` at each boundary; `then` copes with what is left.
+/// Kills `up` at each boundary; `then` handles what is left.
 fn each_boundary_of_up(bench: &Bench, then: impl Fn()) -> u32 {
     for at in 1..200 {
         if !bench.killed(&["-q", "up", bench.file()], at) {
@@ -24,8 +24,8 @@ fn each_boundary_of_up(bench: &Bench, then: impl Fn()) -> u32 {
 }
 
 #[test]
-fn an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_finished_by_up() {
-    let test = "an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_finished_by_up";
+fn an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_finished_by_up() {
+    let test = "an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_finished_by_up";
     let Some(bench) = Bench::new(test, "ku", &hosts_of_the_quickstart()) else {
         return;
     };
@@ -38,8 +38,8 @@ fn an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_finished_by_up()
 }
 
 #[test]
-fn an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_cleaned_by_down() {
-    let test = "an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_cleaned_by_down";
+fn an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_cleaned_by_down() {
+    let test = "an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_cleaned_by_down";
     let Some(bench) = Bench::new(test, "kd", &hosts_of_the_quickstart()) else {
         return;
     };
@@ -49,8 +49,8 @@ fn an_up_killed_anywhere_on_the_way_to_the_quickstarts_hosts_is_cleaned_by_down(
 
 #[test]
 #[ignore = "soak: a guest boots at every step boundary"]
-fn an_up_killed_anywhere_around_a_guest_is_finished_by_up() {
-    let test = "an_up_killed_anywhere_around_a_guest_is_finished_by_up";
+fn an_up_killed_at_any_boundary_of_a_guest_is_finished_by_up() {
+    let test = "an_up_killed_at_any_boundary_of_a_guest_is_finished_by_up";
     let Some(bench) = Bench::new(test, "kg", &format!("{EMPTY}{GUEST}")) else {
         return;
     };
@@ -62,8 +62,8 @@ fn an_up_killed_anywhere_around_a_guest_is_finished_by_up() {
 }
 
 #[test]
-fn a_down_killed_anywhere_is_finished_by_down() {
-    let test = "a_down_killed_anywhere_is_finished_by_down";
+fn a_down_killed_at_any_boundary_is_finished_by_down() {
+    let test = "a_down_killed_at_any_boundary_is_finished_by_down";
     let Some(bench) = Bench::new(test, "dn", &hosts_of_the_quickstart()) else {
         return;
     };
@@ -82,8 +82,8 @@ fn a_down_killed_anywhere_is_finished_by_down() {
 
 #[test]
 #[ignore = "soak: a guest boots at every step boundary"]
-fn a_down_killed_anywhere_around_a_guest_can_be_taken_back_by_up() {
-    let test = "a_down_killed_anywhere_around_a_guest_can_be_taken_back_by_up";
+fn a_down_killed_at_any_boundary_of_a_guest_is_reverted_by_up() {
+    let test = "a_down_killed_at_any_boundary_of_a_guest_is_reverted_by_up";
     let Some(bench) = Bench::new(test, "db", &format!("{EMPTY}{GUEST}")) else {
         return;
     };
@@ -101,8 +101,8 @@ fn a_down_killed_anywhere_around_a_guest_can_be_taken_back_by_up() {
 }
 
 #[test]
-fn the_quickstart_gets_up_and_down_by_runs_that_are_all_killed_but_the_last() {
-    let test = "the_quickstart_gets_up_and_down_by_runs_that_are_all_killed_but_the_last";
+fn the_quickstart_comes_up_and_goes_down_by_runs_that_are_all_killed_but_the_last() {
+    let test = "the_quickstart_comes_up_and_goes_down_by_runs_that_are_all_killed_but_the_last";
     let Some(bench) = Bench::new(test, "kq", &quickstart()) else {
         return;
     };

@@ -60,9 +60,9 @@ impl Local {
         self.0.inside("machine", command)
     }
 
-    /// Everything that netlab could change here, as text to compare.
-    pub fn picture(&self) -> String {
-        let looks: [&[&str]; 9] = [
+    /// Returns everything that netlab could change here, as text to compare.
+    pub fn snapshot(&self) -> String {
+        let commands: [&[&str]; 9] = [
             &["ip", "-o", "link"],
             &["ip", "-o", "address"],
             &["ip", "route", "show", "table", "all"],
@@ -73,23 +73,23 @@ impl Local {
             &["virsh", "-q", "pool-list", "--all", "--name"],
             &["find", "/var/lib/libvirt/images", "/run/netlab"],
         ];
-        let shown = looks.map(|look| {
-            let output = self.0.enter("machine").args(look).output().unwrap();
+        let shown = commands.map(|command| {
+            let output = self.0.enter("machine").args(command).output().unwrap();
             String::from_utf8_lossy(&output.stdout).into_owned()
         });
         shown.concat()
     }
 
-    /// Insists that the machine looks as it did in `before`; shows only what differs.
-    pub fn assert_looks(&self, before: &str, after: &str) {
-        let now = self.picture();
+    /// Asserts that the machine is as it was recorded in `before`; shows only what differs.
+    pub fn assert_unchanged(&self, before: &str, after: &str) {
+        let now = self.snapshot();
         let (was, is): (BTreeSet<&str>, BTreeSet<&str>) = (before.lines().collect(), now.lines().collect());
         let gone: Vec<_> = was.difference(&is).collect();
         let new: Vec<_> = is.difference(&was).collect();
         assert!(before == now, "gone: {gone:#?}\nnew: {new:#?}\nafter: {after}");
     }
 
-    /// Takes the machine away; nothing is left of it.
+    /// Removes the machine; nothing is left of it.
     pub fn end(self) {
         self.0.good(&["-q", "down", &self.0.name]);
         self.0.assert_as_before();

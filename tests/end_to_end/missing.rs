@@ -1,4 +1,4 @@
-//! FAULTS 33, 34 and 50: what a host has not got, said before anything is changed.
+//! FAULTS 33, 34 and 50: what a host lacks is reported before anything is changed.
 
 use std::process::Command;
 
@@ -8,11 +8,11 @@ use crate::support::skip;
 
 /// FAULTS 33.
 #[test]
-fn a_nic_that_is_not_there_is_refused_with_those_that_are() {
-    let Some(machine) = Local::new("a_nic_that_is_not_there_is_refused_with_those_that_are", "nn") else {
+fn a_missing_nic_is_refused_with_the_list_of_nics() {
+    let Some(machine) = Local::new("a_missing_nic_is_refused_with_the_list_of_nics", "nn") else {
         return;
     };
-    let before = machine.picture();
+    let before = machine.snapshot();
     let path = machine.lab("mine", "");
     let text = "name = \"mine\"\n[hosts.here]\nconnect = \"local\"\nnics.eth7 = {}\n[networks.n]\n\
                 subnet = \"10.0.1.0/24\"\nuplink = \"eth7\"\ngateway = { address = \"10.0.1.1\" }\n";
@@ -20,20 +20,20 @@ fn a_nic_that_is_not_there_is_refused_with_those_that_are() {
     let said = machine.bad(&["up", &path]);
     assert!(said.contains("no NIC eth7") && said.contains("eth0, eth1"), "{said}");
     assert!(said.contains("here:"), "the host is named: {said}");
-    machine.assert_looks(&before, "");
+    machine.assert_unchanged(&before, "");
     machine.end();
 }
 
 /// FAULTS 34: a program.
 #[test]
-fn a_program_that_is_missing_on_one_host_is_said_of_that_host_before_any_change() {
-    let test = "a_program_that_is_missing_on_one_host_is_said_of_that_host_before_any_change";
+fn a_program_that_one_host_lacks_is_reported_for_that_host_before_any_change() {
+    let test = "a_program_that_one_host_lacks_is_reported_for_that_host_before_any_change";
     let two = format!("{EMPTY}[hosts.node2]\nnics.eth0.address = \"172.16.99.109/24\"\n");
     let Some(bench) = Bench::new(test, "np", &two) else {
         return;
     };
     bench.good(&["-q", "up", bench.file()]);
-    // Its own programs without `ip`: a layer over them in which that one is gone.
+    // Its own programs without `ip`: an overlay in which that one is deleted.
     let script = "set -e; mkdir /run/layer; mount -t tmpfs tmpfs /run/layer; mkdir /run/layer/up /run/layer/work; \
                   mount -t overlay overlay -o lowerdir=/usr,upperdir=/run/layer/up,workdir=/run/layer/work /usr; \
                   rm -f /usr/bin/ip /usr/sbin/ip";
@@ -74,8 +74,8 @@ fn a_kernel_without_vlans_is_refused_with_the_modules_name() {
 
 /// FAULTS 50.
 #[test]
-fn five_hundred_guests_on_a_host_with_room_for_fifty_are_refused_with_the_sum() {
-    let test = "five_hundred_guests_on_a_host_with_room_for_fifty_are_refused_with_the_sum";
+fn five_hundred_guests_on_a_host_with_memory_for_fifty_are_refused_with_the_sum() {
+    let test = "five_hundred_guests_on_a_host_with_memory_for_fifty_are_refused_with_the_sum";
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
     let total = meminfo.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024;
     let each = total / 50;

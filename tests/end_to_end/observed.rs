@@ -1,4 +1,4 @@
-//! What a run leaves for whoever has to find a fault: `-v`, the lab's log, the record of the last run, and the archive
+//! What a run leaves for finding a fault: `-v`, the lab's log, the record of the last run, and the archive
 //! for a bug report.
 
 use std::collections::BTreeMap;

@@ -1,11 +1,11 @@
-//! FAULTS 5: things removed by hand, as by a reboot; `up` rebuilds them and `down` does not stumble.
+//! FAULTS 5: objects removed by hand, as by a reboot; `up` recreates them and `down` succeeds without them.
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::lab::{Bench, EMPTY};
 
-/// Does the damage twice: once mended by `up`, once cleaned by `down`.
-fn mended_and_cleaned(test: &str, tag: &str, text: &str, damage: impl Fn(&Bench)) {
+/// Does the damage twice: once repaired by `up`, once cleaned by `down`.
+fn repaired_and_cleaned(test: &str, tag: &str, text: &str, damage: impl Fn(&Bench)) {
     let Some(bench) = Bench::new(test, tag, text) else {
         return;
     };
@@ -22,33 +22,33 @@ fn mended_and_cleaned(test: &str, tag: &str, text: &str, damage: impl Fn(&Bench)
 }
 
 #[test]
-fn a_bridge_that_was_deleted_is_made_again() {
-    mended_and_cleaned("a_bridge_that_was_deleted_is_made_again", "rb", EMPTY, |bench| {
+fn a_bridge_that_was_deleted_is_recreated() {
+    repaired_and_cleaned("a_bridge_that_was_deleted_is_recreated", "rb", EMPTY, |bench| {
         bench.inside("node1", &["ip", "link", "delete", "dev", "br1"]);
     });
 }
 
 #[test]
-fn an_address_and_a_setting_that_were_taken_away_are_given_again() {
-    let test = "an_address_and_a_setting_that_were_taken_away_are_given_again";
-    mended_and_cleaned(test, "ra", EMPTY, |bench| {
+fn an_address_and_a_setting_that_were_removed_are_set_again() {
+    let test = "an_address_and_a_setting_that_were_removed_are_set_again";
+    repaired_and_cleaned(test, "ra", EMPTY, |bench| {
         bench.inside("node1", &["ip", "address", "delete", "10.0.1.1/24", "dev", "br1"]);
         bench.inside("node1", &["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"]);
     });
 }
 
 #[test]
-fn an_uplink_that_was_taken_out_of_its_bridge_is_put_back() {
-    let test = "an_uplink_that_was_taken_out_of_its_bridge_is_put_back";
-    mended_and_cleaned(test, "ru", EMPTY, |bench| {
+fn an_uplink_that_was_detached_from_its_bridge_is_attached_again() {
+    let test = "an_uplink_that_was_detached_from_its_bridge_is_attached_again";
+    repaired_and_cleaned(test, "ru", EMPTY, |bench| {
         bench.inside("node1", &["ip", "link", "set", "dev", "eth0", "nomaster"]);
     });
 }
 
 /// What a reboot is to an emulated host.
 #[test]
-fn an_emulated_host_that_died_is_made_anew() {
-    mended_and_cleaned("an_emulated_host_that_died_is_made_anew", "rh", EMPTY, |bench| {
+fn an_emulated_host_that_died_is_recreated() {
+    repaired_and_cleaned("an_emulated_host_that_died_is_recreated", "rh", EMPTY, |bench| {
         let init = i32::try_from(bench.init("node1")).unwrap();
         kill_process(Pid::from_raw(init).unwrap(), Signal::KILL).unwrap();
         // Its death is the kernel's doing and takes a moment.
@@ -60,8 +60,8 @@ fn an_emulated_host_that_died_is_made_anew() {
 
 /// As an impatient user does it.
 #[test]
-fn a_namespace_that_was_deleted_by_hand_is_no_obstacle() {
-    let test = "a_namespace_that_was_deleted_by_hand_is_no_obstacle";
+fn a_namespace_that_was_deleted_by_hand_blocks_nothing() {
+    let test = "a_namespace_that_was_deleted_by_hand_blocks_nothing";
     let Some(bench) = Bench::new(test, "rn", EMPTY) else {
         return;
     };

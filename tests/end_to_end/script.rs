@@ -131,7 +131,7 @@ fn a_host_that_the_lab_does_not_have_is_named_with_those_it_has() {
 }
 
 /// What xorriso(1) says of the seed disk of `vm1`, and what cloud-init would read from it.
-const LOOK_AT_SEED: &str = r#"cd "$(mktemp -d)"
+const READ_SEED: &str = r#"cd "$(mktemp -d)"
 xorriso -report_about WARNING -osirrox on -indev "$1" -pvd_info -extract / seed
 cat seed/meta-data seed/network-config seed/user-data
 "#;
@@ -182,7 +182,7 @@ console = {{ kind = "serial", prompt = "$ ", login = {{ user = "me", password = 
     let xml = bench.inside("node1", &["virsh", "-q", "dumpxml", &domain]);
     let seed = format!("/var/lib/libvirt/images/{domain}.seed.iso");
     assert!(xml.contains(&format!("<source file='{seed}'")), "{xml}");
-    let said = bench.inside("node1", &["sh", "-euc", LOOK_AT_SEED, "sh", &seed]);
+    let said = bench.inside("node1", &["sh", "-euc", READ_SEED, "sh", &seed]);
     for word in ["cidata", "local-hostname: \"vm1\"", "10.0.1.7/24", "it's: \\\"me\\\""] {
         assert!(said.contains(word), "{word}: {said}");
     }

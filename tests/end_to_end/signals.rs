@@ -1,10 +1,10 @@
-//! FAULTS 2 and 3: a run that is asked to stop, and one that finds another at work.
+//! FAULTS 2 and 3: a run that is stopped by a signal, and one that finds the lab locked by another.
 
 use rustix::process::Signal;
 
 use crate::support::lab::{Bench, EMPTY, GUEST};
 
-/// Stops `up` by `signal` once it has said `word`; it must end with `status` and say how to go on.
+/// Stops `up` by `signal` once it has printed `word`; it must end with `status` and print how to continue.
 fn stopped(bench: &Bench, word: &str, signal: Signal, status: i32) {
     let up = bench.until(&["up", bench.file()], word);
     up.signal(signal);
@@ -14,8 +14,8 @@ fn stopped(bench: &Bench, word: &str, signal: Signal, status: i32) {
 }
 
 #[test]
-fn ctrl_c_while_a_guest_boots_stops_safely_and_up_goes_on() {
-    let test = "ctrl_c_while_a_guest_boots_stops_safely_and_up_goes_on";
+fn ctrl_c_while_a_guest_boots_stops_safely_and_up_continues() {
+    let test = "ctrl_c_while_a_guest_boots_stops_safely_and_up_continues";
     let Some(bench) = Bench::new(test, "int", &format!("{EMPTY}{GUEST}")) else {
         return;
     };
@@ -40,8 +40,8 @@ fn sigterm_while_a_guest_boots_stops_safely_and_down_cleans() {
 
 /// FAULTS 3.
 #[test]
-fn a_second_run_is_told_who_holds_the_lab_while_the_first_goes_on() {
-    let test = "a_second_run_is_told_who_holds_the_lab_while_the_first_goes_on";
+fn a_second_run_learns_who_holds_the_lab_while_the_first_continues() {
+    let test = "a_second_run_learns_who_holds_the_lab_while_the_first_continues";
     let Some(bench) = Bench::new(test, "held", &format!("{EMPTY}{GUEST}")) else {
         return;
     };

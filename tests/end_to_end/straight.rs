@@ -3,8 +3,8 @@
 use crate::support::lab::{Bench, EMPTY, quickstart};
 
 #[test]
-fn the_quickstart_comes_up_answers_and_goes_without_a_trace() {
-    let test = "the_quickstart_comes_up_answers_and_goes_without_a_trace";
+fn the_quickstart_comes_up_answers_and_goes_down_without_a_trace() {
+    let test = "the_quickstart_comes_up_answers_and_goes_down_without_a_trace";
     let Some(bench) = Bench::new(test, "qs", &quickstart()) else {
         return;
     };

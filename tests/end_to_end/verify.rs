@@ -33,8 +33,8 @@ fn cell<'a>(report: &'a Value, from: &str, to: &str) -> &'a Value {
 }
 
 #[test]
-fn loss_a_narrow_link_and_a_stranger_with_a_guests_mac_are_each_told_apart() {
-    let test = "loss_a_narrow_link_and_a_stranger_with_a_guests_mac_are_each_told_apart";
+fn loss_a_small_path_mtu_and_a_duplicate_mac_address_are_each_reported_as_such() {
+    let test = "loss_a_small_path_mtu_and_a_duplicate_mac_address_are_each_reported_as_such";
     let Some(bench) = Bench::new(test, "bad", &two_guests()) else {
         return;
     };
@@ -59,16 +59,16 @@ fn loss_a_narrow_link_and_a_stranger_with_a_guests_mac_are_each_told_apart() {
     bench.inside("node2", &["ip", "link", "set", "dev", "eth0", "mtu", "1400"]);
     let (report, said) = verified(&bench);
     for (from, to) in [("vm1", "vm3"), ("vm3", "vm1")] {
-        let narrow = cell(&report, from, to);
-        assert_eq!(narrow["verdict"], "fail", "{report:#}");
-        assert_eq!(narrow["small_only"], true, "{report:#}");
-        let cause = narrow["cause"].as_str().unwrap();
+        let small = cell(&report, from, to);
+        assert_eq!(small["verdict"], "fail", "{report:#}");
+        assert_eq!(small["small_only"], true, "{report:#}");
+        let cause = small["cause"].as_str().unwrap();
         assert!(cause.contains("node2: link eth0") && cause.contains("1400"), "{cause}");
     }
     assert_eq!(
         cell(&report, "vm1", "gw service")["verdict"],
         "pass",
-        "that way is wide enough: {report:#}"
+        "the path MTU suffices there: {report:#}"
     );
     assert!(said.contains("MTU"), "{said}");
     bench.inside("node2", &["ip", "link", "set", "dev", "eth0", "mtu", "1500"]);
@@ -124,7 +124,7 @@ fn a_port_pulled_by_hand_is_named_in_every_kind_of_report() {
     // vm3 and its gateway are on the other side of the pulled port.
     assert!(said.contains("1 of 4 as expected"), "{said}");
 
-    // What differs from the file and what the guests say stand in one report.
+    // Drift and failed probes are in one report.
     bench.inside("node1", &["virsh", "-q", "destroy", &format!("{}.vm1", bench.name)]);
     let (report, said) = verified(&bench);
     assert_eq!(
