@@ -80,7 +80,7 @@ impl Local {
         shown.concat()
     }
 
-    /// Asserts that the machine is as it was recorded in `before`; shows only what differs.
+    /// Asserts that the machine equals the snapshot `before`; shows only what differs.
     pub fn assert_unchanged(&self, before: &str, after: &str) {
         let now = self.snapshot();
         let (was, is): (BTreeSet<&str>, BTreeSet<&str>) = (before.lines().collect(), now.lines().collect());

@@ -44,7 +44,7 @@ fn all_labs_are_listed_with_how_much_of_them_is_there() {
 #[test]
 fn a_host_whose_connect_changed_is_refused_until_the_lab_is_down() {
     let test = "a_host_whose_connect_changed_is_refused_until_the_lab_is_down";
-    let Some(machine) = Local::new(test, "way") else {
+    let Some(machine) = Local::new(test, "cc") else {
         return;
     };
     let before = machine.snapshot();

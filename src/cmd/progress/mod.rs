@@ -1,5 +1,8 @@
 //! Shows a run while it runs: bars on a terminal, plain lines elsewhere; afterwards, where the time went.
 
+mod bars;
+mod timings;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -8,17 +11,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-
-use super::output::{harmless, one_line, print_error, set_bars, table};
+use super::output::{harmless, one_line, print_error, set_bars};
 use crate::event::{Event, Events};
 use crate::lab::HostName;
-use crate::plan::{Stage, Step};
+use crate::plan::Stage;
+use bars::Bars;
+pub use timings::Timings;
+use timings::span;
 
 /// Plain lines per host and stage before the rest is only counted.
 const LINES: usize = 10;
-/// Slowest steps kept.
-const SLOWEST: usize = 5;
 /// How long the thread sleeps before it checks whether it must stop.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -63,61 +65,6 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.join();
-    }
-}
-
-/// Where the time of a run went.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Timings {
-    /// Wall time per stage, in the order they ran.
-    pub stages: Vec<(Stage, Duration)>,
-    /// The slowest steps, slowest first: host, step, time.
-    pub slowest: Vec<(HostName, String, Duration)>,
-}
-
-impl Timings {
-    /// Both as aligned text.
-    pub fn table(&self) -> String {
-        let stage = |(stage, took): &(Stage, Duration)| vec![stage_name(*stage).to_owned(), span(*took)];
-        let step = |(host, step, took): &(HostName, String, Duration)| vec![span(*took), format!("{host}: {step}")];
-        let mut out = table(&self.stages.iter().map(stage).collect::<Vec<_>>());
-        if !self.slowest.is_empty() {
-            out.push_str("slowest steps:\n");
-            out.push_str(&table(&self.slowest.iter().map(step).collect::<Vec<_>>()));
-        }
-        out
-    }
-
-    fn step(&mut self, host: &HostName, step: &Step, took: Duration) {
-        let at = self.slowest.partition_point(|(_, _, other)| *other >= took);
-        if at < SLOWEST {
-            self.slowest.insert(at, (host.clone(), step.to_string(), took));
-            self.slowest.truncate(SLOWEST);
-        }
-    }
-}
-
-/// Returns a stage's name for a user.
-fn stage_name(stage: Stage) -> &'static str {
-    match stage {
-        Stage::RemoveGuests => "remove guests",
-        Stage::RemoveVolumes => "remove volumes",
-        Stage::RemoveNetwork => "remove network",
-        Stage::RemoveMachines => "remove emulated machines",
-        Stage::Machines => "emulated machines",
-        Stage::Network => "network",
-        Stage::Volumes => "volumes",
-        Stage::Define => "define",
-        Stage::Guests => "guests",
-    }
-}
-
-/// Returns a time as a user reads it.
-fn span(took: Duration) -> String {
-    if took < Duration::from_secs(1) {
-        format!("{} ms", took.as_millis())
-    } else {
-        format!("{:.1} s", took.as_secs_f64())
     }
 }
 
@@ -251,130 +198,13 @@ impl Lines {
     }
 }
 
-/// Bars on a terminal.
-struct Bars {
-    all: MultiProgress,
-    hosts: BTreeMap<HostName, ProgressBar>,
-    /// By host and the step's text for a guest, by name for a busy thing.
-    spinners: HashMap<String, ProgressBar>,
-}
-
-impl Bars {
-    fn new() -> Self {
-        let all = MultiProgress::new();
-        set_bars(Some(all.clone()));
-        Self {
-            all,
-            hosts: BTreeMap::new(),
-            spinners: HashMap::new(),
-        }
-    }
-
-    fn host(&mut self, host: &HostName) -> &ProgressBar {
-        self.hosts.entry(host.clone()).or_insert_with(|| {
-            let bar = self.all.add(ProgressBar::new(0));
-            bar.set_style(style("{prefix:>12} [{bar:20}] {pos}/{len} {wide_msg}"));
-            bar.set_prefix(host.to_string());
-            bar
-        })
-    }
-
-    fn spinner(&mut self, key: &str, prefix: &str) -> &ProgressBar {
-        self.spinners.entry(key.to_owned()).or_insert_with(|| {
-            let spinner = self.all.add(ProgressBar::new_spinner());
-            spinner.set_style(style("{prefix:>12} {spinner} {elapsed:>4} {wide_msg}"));
-            spinner.set_prefix(prefix.to_owned());
-            spinner.enable_steady_tick(Duration::from_millis(120));
-            spinner
-        })
-    }
-
-    fn bytes(&mut self, what: &str, done: u64, total: Option<u64>) {
-        let bar = self.spinner(what, what);
-        if let (None, Some(total)) = (bar.length(), total) {
-            bar.set_style(style(
-                "{prefix:>12} [{bar:20}] {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}",
-            ));
-            bar.set_length(total);
-        }
-        bar.set_position(done);
-        if total.is_none() {
-            bar.set_message(indicatif::HumanBytes(done).to_string());
-        }
-    }
-
-    fn stop_spinner(&mut self, key: &str) {
-        if let Some(spinner) = self.spinners.remove(key) {
-            spinner.finish_and_clear();
-            self.all.remove(&spinner);
-        }
-    }
-
-    fn show(&mut self, event: &Event) {
-        if let Some(line) = lasting(event) {
-            print_error(&line);
-        }
-        match event {
-            Event::Planned(steps) => {
-                self.clear();
-                for (host, count) in steps {
-                    self.host(host).set_length(u64::try_from(*count).unwrap_or(u64::MAX));
-                }
-            }
-            Event::Began { host, step } => {
-                self.host(host).set_message(one_line(&step.to_string()));
-                if let Some(guest) = guest(step) {
-                    let text = one_line(&step.to_string());
-                    self.spinner(&key(host, step), &guest).set_message(text);
-                }
-            }
-            Event::Note { host, step, text } => match guest(step) {
-                Some(guest) => self.spinner(&key(host, step), &guest).set_message(one_line(text)),
-                None => self.host(host).set_message(one_line(text)),
-            },
-            Event::Ended { host, step, .. } => {
-                self.stop_spinner(&key(host, step));
-                self.host(host).inc(1);
-            }
-            Event::Busy { what, text } => self.spinner(what, what).set_message(one_line(text)),
-            Event::Bytes { what, done, total } => self.bytes(what, *done, *total),
-            Event::Done { what } => self.stop_spinner(what),
-            Event::Stage(_) | Event::Warning(_) => {}
-        }
-    }
-
-    fn clear(&mut self) {
-        let hosts = std::mem::take(&mut self.hosts).into_values();
-        for bar in hosts.chain(std::mem::take(&mut self.spinners).into_values()) {
-            bar.finish_and_clear();
-            self.all.remove(&bar);
-        }
-    }
-}
-
-/// Returns the guest that has a spinner while the step runs.
-fn guest(step: &Step) -> Option<String> {
-    match step {
-        Step::StartDomain(name) | Step::ConfigureGuest(name, _) => Some(name.vm().to_string()),
-        _ => None,
-    }
-}
-
-/// Returns the key of a step's spinner.
-fn key(host: &HostName, step: &Step) -> String {
-    format!("{host}: {step}")
-}
-
-/// Returns a style; the default where the template is wrong, because a bar is no reason to fail.
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::timings::SLOWEST;
     use super::*;
+    use crate::plan::Step;
 
-    fn ended(number: usize, error: Option<&str>) -> Event {
+    pub(super) fn ended(number: usize, error: Option<&str>) -> Event {
         Event::Ended {
             host: "node1".parse().unwrap(),
             step: Step::DeleteLink {
@@ -423,16 +253,5 @@ mod tests {
             "{}",
             timings.table()
         );
-    }
-
-    #[test]
-    fn bars_take_every_event_and_clear() {
-        let mut bars = Bars::new();
-        bars.all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        bars.show(&Event::Planned(BTreeMap::from([("node1".parse().unwrap(), 1)])));
-        bars.show(&ended(1, None));
-        assert_eq!(bars.hosts.values().next().map(ProgressBar::position), Some(1));
-        bars.clear();
-        assert!(bars.hosts.is_empty() && bars.spinners.is_empty());
     }
 }
