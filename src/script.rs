@@ -64,7 +64,7 @@ impl Out {
     fn step(&mut self, lab: &LabName, steps: &[Step], step: &Step, template: &Template) -> Result<(), ScriptError> {
         self.line(format_args!("\n# {step}"));
         match step {
-            Step::CreateLink(..) | Step::TakeUplink(..) | Step::AddAddress(..) | Step::AddFloating(..) => {
+            Step::CreateLink(..) | Step::AttachUplink(..) | Step::AddAddress(..) | Step::AddFloating(..) => {
                 for line in lines(step, &observed(steps, step))? {
                     self.line(format_args!("ip {line}"));
                 }
@@ -93,7 +93,7 @@ impl Out {
             | Step::ChangeLink(..)
             | Step::DeleteLink { .. }
             | Step::DeleteAddress(..)
-            | Step::ReleaseUplink(..)
+            | Step::DetachUplink(..)
             | Step::DeleteFloating(..)
             | Step::DeleteRuleset
             | Step::StopDhcp(..)
@@ -197,7 +197,7 @@ impl Out {
 
 /// What is known of a host before the script runs: what the plan moves from its NICs. The script sets no marks.
 fn observed(steps: &[Step], step: &Step) -> Observed<'static> {
-    let Step::TakeUplink(nic, Uplink { bridge, was }) = step else {
+    let Step::AttachUplink(nic, Uplink { bridge, was }) = step else {
         return Observed::default();
     };
     let mac_is_set = steps.iter().any(|other| match other {

@@ -13,6 +13,7 @@ mod manual;
 mod output;
 mod plan;
 mod progress;
+mod schema;
 mod screenshot;
 mod script;
 mod signals;
@@ -76,6 +77,7 @@ enum Command {
     /// Print the lab as a graph in Graphviz's language: `netlab graph lab.toml | dot -Tsvg > lab.svg`.
     Graph(graph::Args),
     /// Print what `up` does on one host as a shell script, to read or to run by hand.
+mod schema;
     Script(script::Args),
     /// Convert a nova.conf to a lab file that builds the same networks.
     Import(import::Args),
@@ -244,6 +246,7 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Man { dir } => manual::pages(dir.as_deref()),
         // Run by `main` itself.
         Command::Exec(_) | Command::HostInit { .. } => Ok(()),
+mod schema;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The words of a lab file, each with its place: what [`super::read`] finds and [`super::check`] makes sense of.
+//! The values of a lab file, each with its place: what [`super::read`] returns and [`super::check`] takes.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -86,7 +86,7 @@ pub(super) struct NetworkFile {
     pub mtu: Option<u16>,
     pub addresses: Vec<(At<HostName>, At<Ipv4Addr>)>,
     pub gateway: Option<GatewayFile>,
-    /// Where `dhcp = true` stands.
+    /// The place of `dhcp = true`.
     pub dhcp: Option<Range<usize>>,
     pub nameservers: Vec<IpAddr>,
 }
@@ -97,12 +97,12 @@ pub(super) struct GatewayFile {
     pub on: OnFile,
 }
 
-/// Where a gateway is to be.
+/// The hosts that have a gateway.
 #[derive(Debug)]
 pub(super) enum OnFile {
-    /// Nothing is written.
+    /// Not given.
     Absent,
-    /// Written and wrong, already reported.
+    /// Given and wrong, already reported.
     Wrong,
     One(At<HostName>),
     Every,
@@ -127,7 +127,7 @@ pub(super) enum NatFrom {
 pub(super) struct VmFile {
     pub name: At<VmName>,
     pub hosts: Vec<At<HostName>>,
-    /// Whether a host was written at all, right or wrong.
+    /// Whether a host was given, right or wrong.
     pub placed: bool,
     pub count: Option<At<u32>>,
     pub image: Option<At<ImageName>>,
@@ -151,7 +151,7 @@ pub(super) struct PingFile {
     pub reach: bool,
 }
 
-/// The words of a `[nova]` table, by nova-network's own names.
+/// The values of a `[nova]` table, by nova-network's own names.
 #[derive(Debug)]
 pub(super) struct NovaFile {
     pub span: Range<usize>,
@@ -166,7 +166,7 @@ pub(super) struct NovaFile {
     pub public_interface: Option<At<IfName>>,
     pub routing_source_ip: Option<At<Ipv4Addr>>,
     pub network_host: Option<At<HostName>>,
-    /// Where `multi_host = true` stands.
+    /// The place of `multi_host = true`.
     pub multi_host: Option<Range<usize>>,
     pub dns: Vec<IpAddr>,
 }

@@ -1,5 +1,5 @@
-//! What a user or the catalog says of an image: where its file comes from and how it is recognised. Paths of the
-//! cache are not known here; [`crate::image`] adds them.
+//! An image as a user or the catalog describes it: where its file comes from and its digest. Paths of the cache are not
+//! known here; the image module adds them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ pub struct ImageEntry {
     pub source: ImageSource,
     /// How the virtual machine must be built.
     pub machine: ImageMachine,
-    /// How the guest is talked to.
+    /// How its console behaves.
     pub console: ImageConsole,
     /// Whether the guest takes its settings from a NoCloud seed disk at its first boot.
     pub cloud_init: bool,
@@ -27,18 +27,18 @@ pub struct ImageEntry {
 /// Where the files of an image come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageSource {
-    /// Kernel and first root made on this machine.
+    /// Kernel and initramfs built on localhost.
     Recipe {
-        /// What to make.
+        /// What to build.
         recipe: Recipe,
         /// Kernel command line.
         cmdline: String,
     },
-    /// A disk image that others have made.
+    /// A published disk image.
     Download(Download),
 }
 
-/// What netlab can make by itself.
+/// What netlab can build by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Recipe {
     /// The distribution's kernel and busybox.
@@ -50,20 +50,20 @@ pub enum Recipe {
 pub struct Download {
     /// Where it is, in the order in which the places are tried; at least one.
     pub mirrors: Vec<Location>,
-    /// Digest of what the mirrors hold.
+    /// Digest of the download.
     pub digest: Option<Digest>,
     /// How that is compressed.
     pub compression: Compression,
-    /// What it is once unpacked; always stated, never probed.
+    /// Its format after decompression; always given, never probed.
     pub format: Format,
     /// Digest of the unpacked file.
     pub unpacked: Option<Digest>,
-    /// Most bytes of the unpacked file.
+    /// Largest size of the unpacked file, in bytes.
     pub at_most: u64,
 }
 
 impl Download {
-    /// Whether a digest tells the right file from any other.
+    /// Whether it has a digest.
     pub fn is_pinned(&self) -> bool {
         self.digest.is_some() || self.unpacked.is_some()
     }
@@ -74,7 +74,7 @@ impl Download {
 pub enum Location {
     /// `https://…` or `http://…`.
     Url(String),
-    /// A file of this machine.
+    /// A file on localhost.
     File(PathBuf),
 }
 
@@ -113,7 +113,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// libvirt's and QEMU's word.
+    /// Returns libvirt's and QEMU's name of it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Raw => "raw",

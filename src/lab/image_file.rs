@@ -1,4 +1,4 @@
-//! Reads an image's entry, word for word the same in the catalog and in a lab's `[images.X]`.
+//! Reads an image's entry, which has the same keys in the catalog and in a lab's `[images.X]`.
 
 mod machine;
 
@@ -10,27 +10,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::At;
-use super::image::{Compression, Digest, DigestKind, Download, Format, ImageEntry, ImageSource, Location, Recipe};
+use super::image::{Digest, DigestKind, Download, ImageEntry, ImageSource, Location};
 use super::read::{Reader, Value, get};
+use super::schema::tables;
 use super::{ImageConsole, ImageName, Problems};
 
-const KEYS: [&str; 14] = [
-    "description",
-    "recipe",
-    "cmdline",
-    "mirrors",
-    "sha256",
-    "sha512",
-    "git_blob",
-    "compression",
-    "format",
-    "unpacked",
-    "machine",
-    "console",
-    "cloud_init",
-    "dialect",
-];
-/// Most bytes of an unpacked image where the entry does not say: 64 GiB.
+/// Largest size of an unpacked image in bytes, where the entry has none: 64 GiB.
 const AT_MOST: u64 = 64 << 30;
 
 /// The entry in `text`, a file of the catalog; `name` is the file's name in messages.
@@ -57,7 +42,7 @@ pub(super) fn names(root: &DeTable<'_>) -> Vec<ImageName> {
 }
 
 impl Reader {
-    /// Every `[images.X]` of a lab file in `folder`; `catalog` holds the names that are taken.
+    /// Returns every `[images.X]` of a lab file in `folder`; `catalog` has the names that are in use already.
     pub(super) fn images(
         &mut self,
         root: &DeTable<'_>,
@@ -80,9 +65,9 @@ impl Reader {
         entries
     }
 
-    /// One entry; `span` is where it begins, `folder` what relative paths start from.
+    /// Reads one entry; `span` is its place, `folder` the base of relative paths.
     fn image(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageEntry> {
-        self.known(table, "an image", &KEYS);
+        self.known(table, &tables::IMAGE);
         let source = self.image_source(table, span, folder);
         let machine = self.image_machine(get(table, "machine"));
         let console = self.image_console(get(table, "console"), get(table, "dialect"), span);
@@ -99,7 +84,7 @@ impl Reader {
         })
     }
 
-    /// An image with cloud-init boots from a disk and has an account that netlab can ask for.
+    /// An image with cloud-init boots from a disk and has an account for netlab.
     fn seedable(&mut self, span: Range<usize>, source: Option<&ImageSource>, console: Option<&ImageConsole>) {
         if matches!(source, Some(ImageSource::Recipe { .. })) {
             let message = "an image with a `recipe` has no cloud-init";
@@ -107,7 +92,7 @@ impl Reader {
         } else if console.is_some_and(|console| console.login.as_ref().is_none_or(|login| login.password.is_none())) {
             self.add(
                 span,
-                "cloud-init is to make an account, and the console has no `login` with a `password`",
+                "cloud-init creates an account, but the console has no `login` with a `password`",
                 "write e.g. `login = { user = \"netlab\", password = \"netlab\" }` in `console`",
             );
         }
@@ -115,7 +100,7 @@ impl Reader {
 
     fn image_source(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageSource> {
         if let Some(value) = get(table, "recipe") {
-            let recipe = self.choice(Some(value), "recipe", &[("mini", Recipe::Mini)]);
+            let recipe = self.choice(Some(value), "recipe", &tables::RECIPES);
             let others = [
                 "mirrors",
                 "sha256",
@@ -143,22 +128,13 @@ impl Reader {
             );
         }
         let mirrors = self.mirrors(get(table, "mirrors"), span, folder);
-        let compression = {
-            let words = [
-                ("none", Compression::None),
-                ("bzip2", Compression::Bzip2),
-                ("gzip", Compression::Gzip),
-                ("xz", Compression::Xz),
-                ("zstd", Compression::Zstd),
-            ];
-            self.choice(get(table, "compression"), "compression", &words)
-        };
+        let compression = self.choice(get(table, "compression"), "compression", &tables::COMPRESSIONS);
         let format = get(table, "format");
         if format.is_none() {
             let help = "write `format = \"raw\"` or `\"qcow2\"`: it is never guessed from the content";
             self.add(span.clone(), "the image has no `format`", help);
         }
-        let format = self.choice(format, "format", &[("raw", Format::Raw), ("qcow2", Format::Qcow2)]);
+        let format = self.choice(format, "format", &tables::FORMATS);
         let digest = self.digest(table);
         let (unpacked, at_most) = self.unpacked(get(table, "unpacked"));
         Some(ImageSource::Download(Download {
@@ -175,7 +151,7 @@ impl Reader {
         let list = self.list(value);
         if list.is_empty() {
             let place = value.map_or(span.clone(), Spanned::span);
-            let help = "write `mirrors = [\"https://...\"]`; a path or `file:///...` will do, too";
+            let help = "write `mirrors = [\"https://...\"]`; or a path or `file:///...`";
             self.add(place, "the image has no `mirrors`", help);
             return None;
         }
@@ -186,32 +162,36 @@ impl Reader {
     fn location(&mut self, value: &Value<'_>, folder: &Path) -> Option<Location> {
         let text = self.string(value)?;
         if text.is_empty() || text.chars().any(char::is_control) {
-            self.add(value.span(), "this is neither an address nor a path", "");
+            self.add(value.span(), "this is neither a URL nor a path", "");
             return None;
         }
         if let Some(path) = text.strip_prefix("file://") {
             if path.starts_with('/') {
                 return Some(Location::File(PathBuf::from(path)));
             }
-            self.add(value.span(), "a `file://` address is absolute", "write `file:///path`");
+            self.add(
+                value.span(),
+                "a `file://` URL has an absolute path",
+                "write `file:///path`",
+            );
             return None;
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Some(Location::File(folder.join(text)));
         };
         if !["https", "http"].contains(&scheme) {
-            let help = "there are https, http, file and plain paths";
-            self.add(value.span(), format!("`{scheme}` is no way to fetch an image"), help);
+            let help = "use https, http, file or a plain path";
+            self.add(value.span(), format!("unsupported URL scheme `{scheme}`"), help);
             return None;
         }
         if rest.is_empty() || rest.starts_with('/') || text.contains(char::is_whitespace) {
-            self.add(value.span(), format!("`{text}` is not an address"), "");
+            self.add(value.span(), format!("`{text}` is not a URL"), "");
             return None;
         }
         Some(Location::Url(text.to_owned()))
     }
 
-    /// The digest that `table` gives, at most one.
+    /// Returns the digest in `table`, at most one.
     fn digest(&mut self, table: &DeTable<'_>) -> Option<Digest> {
         let mut found = None;
         for kind in DigestKind::ALL {
@@ -219,7 +199,7 @@ impl Reader {
                 continue;
             };
             if found.is_some() {
-                self.add(value.span(), "one digest is enough", "remove one of them");
+                self.add(value.span(), "an image has at most one digest", "remove one of them");
                 continue;
             }
             match self.string(value).map(|hex| Digest::new(kind, hex)) {
@@ -235,7 +215,7 @@ impl Reader {
         let Some(table) = value.and_then(|value| self.table(value)) else {
             return (None, AT_MOST);
         };
-        self.known(table, "`unpacked`", &["sha256", "sha512", "git_blob", "at_most"]);
+        self.known(table, &tables::UNPACKED);
         let digest = self.digest(table);
         let at_most = self.mib(get(table, "at_most")).map_or(AT_MOST, |mib| mib << 20);
         (digest, at_most)
@@ -303,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_with_an_image_is_said_at_once() {
+    fn every_problem_of_an_image_is_reported_at_once() {
         let found = read(
             "[images.mine]\nmirrors = [\"ftp://a/x\", \"https:///x\", \"file://x\"]\nsha256 = \"12\"\n\
              compression = \"rar\"\nmachine = { disk_bus = \"floppy\", arch = \"<x/>\", nic = 1 }\n\
@@ -312,15 +292,15 @@ mod tests {
         )
         .unwrap_err();
         for wanted in [
-            "`ftp` is no way to fetch an image",
-            "`https:///x` is not an address",
-            "a `file://` address is absolute",
+            "unsupported URL scheme `ftp`",
+            "`https:///x` is not a URL",
+            "a `file://` URL has an absolute path",
             "a sha256 is 64 hex digits | \"12\"",
-            "`rar` is no compression",
-            "`floppy` is no disk bus",
-            "`<x/>` is no machine",
+            "unknown compression `rar`",
+            "unknown disk bus `floppy`",
+            "`<x/>` is not a name of libvirt",
             "unknown key `nic`",
-            "`paper` is no kind of console",
+            "unknown console kind `paper`",
             "the console has no `prompt`",
             "unknown key `size`",
             "the image has no `format`",

@@ -1,17 +1,18 @@
-//! A lab file out of a nova.conf: takes the text of nova-network's configuration, gives the text of a lab that builds
-//! the same networks on emulated hosts. Both forms are read: the flag file of the first releases (`--vlan_start=100`)
+//! A lab file from a nova.conf: takes the text of nova-network's configuration, returns the text of a lab that builds the
+//! same networks on emulated hosts. Both forms are read: the flag file of the first releases (`--vlan_start=100`)
 //! and oslo.config's INI file (`vlan_start = 100` in `[DEFAULT]`).
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 
-use super::names::{HostName, IfName, VlanId};
+use super::file::{At, CableEndFile, HostFile, HostNicFile, LabFile, Manager, NovaFile};
+use super::names::{HostName, IfName, LabName, VlanId};
+use super::{Connect, Problem, check, nova, write};
 
-/// nova's options that say something about networks, as far as a lab can say it, too.
+/// nova's options about networks that have an equivalent in a lab.
 const KNOWN: [&str; 13] = [
     "network_manager",
     "public_interface",
@@ -31,7 +32,7 @@ const KNOWN: [&str; 13] = [
 /// What is wrong with a nova.conf.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
-    /// A value is not of its option's kind.
+    /// A value is not of its option's type.
     #[error("line {line}: {option} = {value}: {message}")]
     Value {
         /// The line, from 1.
@@ -40,28 +41,47 @@ pub enum ImportError {
         option: String,
         /// What is written.
         value: String,
-        /// Why it cannot be.
+        /// Why it is wrong.
         message: String,
     },
     /// The manager is none of the three.
-    #[error("line {line}: {value} is none of nova-network's managers (FlatManager, FlatDHCPManager, VlanManager)")]
+    #[error("line {line}: network_manager = {value}: not one of FlatManager, FlatDHCPManager and VlanManager")]
     Manager {
         /// The line, from 1.
         line: usize,
         /// What is written.
         value: String,
     },
-    /// There is no option about networks at all.
-    #[error("this is no nova.conf of nova-network: none of its network options is in it")]
+    /// There is no option about networks.
+    #[error("no option of nova-network found: this is not its nova.conf")]
     Nothing,
+    /// The networks are not possible.
+    #[error("{}", messages(problems))]
+    Lab {
+        /// What is wrong with them.
+        problems: Vec<Problem>,
+    },
 }
 
-/// The lab file for the nova.conf `text`, called `name`.
-pub fn import(name: &super::LabName, text: &str) -> Result<String, ImportError> {
+/// Comments at the top of the file.
+const HEAD: &str = "# From a nova.conf. It names one or two hosts; add the others, and vms.\n\
+                    # Prefix lengths of hosts' addresses are not in it: /24 is assumed.\n";
+
+/// Returns the lab file for the nova.conf `text`, called `name`.
+pub fn import(name: &LabName, text: &str) -> Result<String, ImportError> {
     let conf = Conf::read(text);
     if conf.options.is_empty() {
         return Err(ImportError::Nothing);
     }
+    let mut file = file(name, &conf)?;
+    let mut problems = Vec::new();
+    nova::expand(&mut file, &mut problems);
+    let lab = check::check(&file, &BTreeSet::new(), problems).map_err(|problems| ImportError::Lab { problems })?;
+    Ok(format!("{HEAD}{}", write(&lab)))
+}
+
+/// The hosts with their NICs and cables, and the `[nova]` table.
+fn file(name: &LabName, conf: &Conf) -> Result<LabFile, ImportError> {
     let manager = conf.manager()?;
     let my_ip: Option<Ipv4Addr> = conf.value("my_ip")?;
     let source: Option<Ipv4Addr> = conf.value("routing_source_ip")?;
@@ -71,99 +91,95 @@ pub fn import(name: &super::LabName, text: &str) -> Result<String, ImportError> 
     };
     let public: Option<IfName> = conf.value("public_interface")?;
     let multi_host = conf.flag("multi_host")?;
-    // nova's network_host is a host's name or address; a name that no lab can have stands as `network`.
+    // nova's network_host is a host's name or address; `network` replaces a name that no lab can have.
     let network_host = conf
         .text("network_host")
         .filter(|host| Some(*host) != my_ip.map(|ip| ip.to_string()).as_deref());
-    let network_host =
-        network_host.map(|text| HostName::new(text).map_or_else(|_| "network".to_owned(), |name| name.to_string()));
-    let (router, others) = match (&network_host, multi_host) {
-        (Some(host), false) => (host.clone(), vec!["compute1".to_owned()]),
-        (None, _) | (Some(_), true) => ("node1".to_owned(), Vec::new()),
+    let network_host = network_host.and_then(|text| HostName::new(text).or_else(|_| HostName::new("network")).ok());
+    let (router, other) = match network_host {
+        Some(host) if !multi_host => (Some(host), HostName::new("compute1").ok()),
+        _ => (HostName::new("node1").ok(), None),
     };
 
-    let mut out = String::new();
-    // Writing to a `String` cannot fail; here and below.
-    let _ = writeln!(
-        out,
-        "# From a nova.conf. It names one or two hosts; add the others beside them, and vms."
-    );
-    let _ = writeln!(
-        out,
-        "# Prefix lengths of hosts' addresses are not in it: /24 is assumed."
-    );
-    let _ = writeln!(out, "name = \"{name}\"");
-    let mut inner_address = my_ip;
-    for host in std::iter::once(&router).chain(&others) {
-        let _ = writeln!(out, "\n[hosts.{host}]");
+    let host = |name: &HostName| {
+        let is_router = Some(name) == router.as_ref();
+        let mut nics = Vec::new();
         if let Some(nic) = &inner {
-            match inner_address.filter(|_| *host != router || others.is_empty()) {
-                Some(address) => _ = writeln!(out, "nics.{nic}.address = \"{address}/24\""),
-                None => _ = writeln!(out, "nics.{nic} = {{}}"),
-            }
+            // my_ip is the address of the host that has this nova.conf: a compute host, if there is one.
+            nics.push(host_nic(nic, my_ip.filter(|_| !is_router || other.is_none())));
         }
         if let Some(nic) = public.as_ref().filter(|nic| Some(*nic) != inner.as_ref()) {
-            match source.filter(|_| *host == router) {
-                Some(address) => _ = writeln!(out, "nics.{nic}.address = \"{address}/24\""),
-                None => _ = writeln!(out, "nics.{nic} = {{}}"),
-            }
+            nics.push(host_nic(nic, source.filter(|_| is_router)));
         }
-        if *host != router {
-            inner_address = None;
+        HostFile {
+            name: at(name.clone()),
+            connect: Connect::Emulated,
+            nics,
         }
-    }
-    if let (Some(nic), [other]) = (&inner, others.as_slice()) {
-        let _ = writeln!(out, "\n[[cables]]\nends = [\"{router}:{nic}\", \"{other}:{nic}\"]");
-    }
-    let _ = writeln!(out, "\n[nova]\nmanager = \"{}\"", manager.word());
-    conf.copy::<Ipv4Net>(&mut out, "fixed_range", true)?;
-    conf.copy::<u32>(&mut out, "network_size", false)?;
-    match manager {
-        Manager::Vlan => {
-            if let Some(number) = conf.value::<i64>("vlan_start")? {
-                let id = VlanId::try_from(number).map_err(|error| conf.wrong("vlan_start", &error.to_string()))?;
-                let _ = writeln!(out, "vlan_start = {id}");
-            }
-            conf.copy::<IfName>(&mut out, "vlan_interface", true)?;
-        }
-        Manager::Flat | Manager::FlatDhcp => {
-            conf.copy::<IfName>(&mut out, "flat_interface", true)?;
-            conf.copy::<IfName>(&mut out, "flat_network_bridge", true)?;
-        }
-    }
-    conf.copy::<IfName>(&mut out, "public_interface", true)?;
-    if manager != Manager::Flat {
-        if multi_host {
-            let _ = writeln!(out, "multi_host = true");
-        } else {
-            let _ = writeln!(out, "network_host = \"{router}\"");
-            conf.copy::<Ipv4Addr>(&mut out, "routing_source_ip", true)?;
-        }
-    }
-    if let Some(dns) = conf.value::<IpAddr>("flat_network_dns")? {
-        let _ = writeln!(out, "dns = [\"{dns}\"]");
-    }
-    Ok(out)
+    };
+    let end = |machine: &HostName, nic: &IfName| {
+        at(CableEndFile {
+            machine: machine.clone(),
+            nic: Some(nic.clone()),
+        })
+    };
+    let cable = match (&router, &other, &inner) {
+        (Some(router), Some(other), Some(nic)) => Some([end(router, nic), end(other, nic)]),
+        _ => None,
+    };
+    let routed = manager != Manager::Flat;
+    let nova = NovaFile {
+        span: 0..0,
+        manager,
+        tenants: Vec::new(),
+        fixed_range: conf.value("fixed_range")?.map(at),
+        network_size: conf.value("network_size")?.map(at),
+        vlan_start: conf.vlan("vlan_start")?.map(at),
+        vlan_interface: inner.clone().filter(|_| manager == Manager::Vlan).map(at),
+        flat_interface: inner.clone().filter(|_| manager != Manager::Vlan).map(at),
+        flat_network_bridge: conf.value("flat_network_bridge")?.map(at),
+        public_interface: public.clone().map(at),
+        routing_source_ip: source.filter(|_| routed && !multi_host).map(at),
+        network_host: router.clone().filter(|_| routed && !multi_host).map(at),
+        multi_host: (routed && multi_host).then_some(0..0),
+        dns: conf.value("flat_network_dns")?.into_iter().collect(),
+    };
+    Ok(LabFile {
+        name: Some(name.clone()),
+        image: None,
+        hosts: router.iter().chain(&other).map(host).collect(),
+        switches: Vec::new(),
+        routers: Vec::new(),
+        cables: cable.into_iter().collect(),
+        networks: Vec::new(),
+        nat: Vec::new(),
+        vms: Vec::new(),
+        outside: Vec::new(),
+        pings: Vec::new(),
+        nova: Some(nova),
+    })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manager {
-    Flat,
-    FlatDhcp,
-    Vlan,
+/// A value that has no place in a lab file.
+fn at<T>(value: T) -> At<T> {
+    At { value, span: 0..0 }
 }
 
-impl Manager {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Flat => "flat",
-            Self::FlatDhcp => "flat-dhcp",
-            Self::Vlan => "vlan",
-        }
+fn host_nic(name: &IfName, address: Option<Ipv4Addr>) -> HostNicFile {
+    HostNicFile {
+        name: at(name.clone()),
+        address: address.and_then(|address| Ipv4Net::new(address, 24).ok()).map(at),
+        gateway: None,
+        takeover: false,
     }
 }
 
-/// The options found, each with its line; of one that stands twice the last counts, as in nova.
+fn messages(problems: &[Problem]) -> String {
+    let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    messages.join("; ")
+}
+
+/// The options found, each with its line; of one that is given twice the last is used, as in nova.
 struct Conf<'a> {
     options: BTreeMap<&'a str, (usize, &'a str)>,
 }
@@ -181,7 +197,7 @@ impl<'a> Conf<'a> {
                 continue;
             }
             let line = line.trim_start_matches('-');
-            // A flag of the flag file without a value is a switch that is on.
+            // A flag of the flag file without a value is true.
             let (option, value) = line.split_once('=').unwrap_or((line, "true"));
             if let Some(known) = KNOWN.iter().find(|known| **known == option.trim()) {
                 options.insert(*known, (at + 1, value.trim().trim_matches(['"', '\''])));
@@ -209,7 +225,7 @@ impl<'a> Conf<'a> {
         parsed.map_err(|error: T::Err| self.wrong(option, &error.to_string()))
     }
 
-    /// A boolean in oslo.config's words.
+    /// A boolean as oslo.config accepts it.
     fn flag(&self, option: &str) -> Result<bool, ImportError> {
         match self.text(option).map(str::to_ascii_lowercase).as_deref() {
             None | Some("false" | "0" | "no" | "off") => Ok(false),
@@ -234,16 +250,11 @@ impl<'a> Conf<'a> {
         }
     }
 
-    /// Writes an option as it is, if it is there and of kind `T`.
-    fn copy<T>(&self, out: &mut String, option: &str, quoted: bool) -> Result<(), ImportError>
-    where
-        T: FromStr<Err: std::fmt::Display> + std::fmt::Display,
-    {
-        if let Some(value) = self.value::<T>(option)? {
-            let quote = if quoted { "\"" } else { "" };
-            let _ = writeln!(out, "{option} = {quote}{value}{quote}");
-        }
-        Ok(())
+    /// An 802.1Q id.
+    fn vlan(&self, option: &str) -> Result<Option<VlanId>, ImportError> {
+        let number: Option<i64> = self.value(option)?;
+        let id = number.map(VlanId::try_from).transpose();
+        id.map_err(|error| self.wrong(option, &error.to_string()))
     }
 }
 
@@ -293,17 +304,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn an_error_names_its_line() {
         let wrong = |text: &str| import(&"nova".parse().unwrap(), text).unwrap_err().to_string();
         assert_eq!(wrong("[DEFAULT]\nverbose = true\n"), ImportError::Nothing.to_string());
         let error = wrong("--my_ip=1.2.3\n");
         assert!(error.starts_with("line 1: my_ip = 1.2.3: "), "{error}");
         let error = wrong("--fixed_range=10.0.0.0/8\n--network_manager=nova.network.quantum.Manager\n");
         assert!(
-            error.starts_with("line 2: nova.network.quantum.Manager is none"),
+            error.starts_with("line 2: network_manager = nova.network.quantum.Manager: not one of"),
             "{error}"
         );
         assert!(wrong("--vlan_interface=a/b\n").contains("vlan_interface"));
         assert!(wrong("--vlan_start=4095\n").contains("4095"));
+        let error = wrong("--fixed_range=10.0.0.0/24\n--network_size=512\n--vlan_interface=eth0\n");
+        assert!(error.contains("network_size 512 is larger than fixed_range"), "{error}");
     }
 }

@@ -1,17 +1,27 @@
-//! What the user wrote: takes the text of lab.toml, gives a [`Lab`] in which every name is checked and every
-//! reference resolves, or every problem of the file at once, each with its place. Never touches a host.
+//! What the user wrote: takes the text of lab.toml, returns a [`Lab`] in which every name is checked and every reference
+//! resolves, or every problem of the file at once, each with its place. Never accesses a host.
+//!
+//! ```
+//! use std::collections::BTreeSet;
+//!
+//! let problems = netlab::lab::parse("lab.toml", "nmae = \"one\"", &BTreeSet::new()).unwrap_err();
+//! assert_eq!(problems.problems[0].message, "the lab has no name");
+//! ```
+//!
+//! A new key needs an entry in `schema/tables.rs`, which the reader and [`schema()`] share, its reading in `read/`, its
+//! rule in `check/`, its field in [`model`] and its line in `write/`.
 
 mod check;
 mod file;
 pub mod image;
 mod image_file;
-mod image_write;
 mod import;
 pub mod model;
 pub mod names;
 mod nova;
 pub mod problem;
 mod read;
+mod schema;
 pub mod size;
 mod ssh_target;
 mod write;
@@ -28,11 +38,12 @@ pub use model::*;
 pub use names::*;
 pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
+pub use schema::schema;
 pub use ssh_target::{SshTarget, SshTargetError};
 pub use write::write;
 
-/// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` stands in the place of the
-/// lab's own `image`.
+/// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own
+/// `image`.
 pub fn load(path: &Path, images: &BTreeSet<ImageName>, image: Option<&ImageName>) -> Result<Lab, LoadError> {
     let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
         path: path.to_owned(),
@@ -42,7 +53,7 @@ pub fn load(path: &Path, images: &BTreeSet<ImageName>, image: Option<&ImageName>
         .map_err(|problems| LoadError::Invalid(Box::new(problems)))
 }
 
-/// Checks the text of a lab file; `file` is its name in messages, `images` are the names in the catalog.
+/// Reads and checks the text of a lab file; `file` is its name in messages, `images` are the names in the catalog.
 #[allow(clippy::result_large_err)] // once per run
 pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab, Problems> {
     parse_with(file, text, images, None)
@@ -84,7 +95,7 @@ fn parse_with(
     }
 }
 
-/// The lab's name alone, also from a file that is wrong elsewhere: `down` needs no more.
+/// Returns the lab's name alone, also from a file with other errors: `down` needs no more.
 pub fn name_only(text: &str) -> Option<LabName> {
     let (root, _) = DeTable::parse_recoverable(text);
     match read::get(root.get_ref(), "name")?.get_ref() {

@@ -23,8 +23,8 @@ pub struct Lab {
     pub switches: BTreeMap<HostName, Switch>,
     /// Emulated routers by name.
     pub routers: BTreeMap<HostName, Router>,
-    /// Direct cables between NICs of emulated hosts, switches and routers; between real hosts, what they would be if
-    /// those were emulated.
+    /// Direct cables between NICs of emulated hosts, switches and routers; between real hosts, those that they have where
+    /// the lab is emulated.
     pub cables: Vec<Cable>,
     /// Networks by name.
     pub networks: BTreeMap<NetworkName, Network>,
@@ -32,11 +32,11 @@ pub struct Lab {
     pub nat: Vec<NatRule>,
     /// Virtual machines by name, `count` already expanded (`web` × 2 = `web-1`, `web-2`).
     pub vms: BTreeMap<VmName, Vm>,
-    /// What `netlab verify` asks besides guest to guest and guest to gateway.
+    /// What `netlab verify` pings besides guest to guest and guest to gateway.
     pub verify: Verify,
     /// Images that the lab describes itself.
     pub images: BTreeMap<ImageName, super::ImageEntry>,
-    /// What makes little sense and is done all the same.
+    /// What is probably a mistake, but possible.
     pub warnings: Vec<Problem>,
 }
 
@@ -53,9 +53,9 @@ pub struct LabHost {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Connect {
-    /// A network, mount and PID namespace on this machine with its own libvirt daemon.
+    /// A network, mount and PID namespace on localhost with its own libvirt daemon.
     Emulated,
-    /// This machine and its `qemu:///system`.
+    /// localhost and its `qemu:///system`.
     Local,
     /// A machine behind ssh, and its `qemu:///system`.
     Ssh(SshTarget),
@@ -79,14 +79,14 @@ pub struct LabHostNic {
     pub address: Option<Ipv4Net>,
     /// Default gateway reached through this NIC.
     pub gateway: Option<Ipv4Addr>,
-    /// A real host's NIC may be taken into a bridge although the host itself is reached through it.
+    /// A real host's NIC may be attached to a bridge although the host itself is reached through it.
     pub takeover: bool,
 }
 
 /// An emulated switch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Switch {
-    /// Its ports by name: those written and those that a cable made.
+    /// Its ports by name: those of the file and those that a cable adds.
     pub ports: BTreeMap<IfName, PortMode>,
 }
 
@@ -94,7 +94,7 @@ pub struct Switch {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PortMode {
-    /// All, tagged or not, as they are: a switch that knows no VLANs.
+    /// All, tagged or not, unchanged: a switch without VLANs.
     #[default]
     Open,
     /// Untagged frames, which belong to this VLAN inside the switch.
@@ -103,7 +103,7 @@ pub enum PortMode {
     Trunk(BTreeSet<VlanId>),
 }
 
-/// An emulated router: what stands for the way to the world.
+/// An emulated router: the simulated uplink to the outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Router {
     /// Its NICs on the lab's side.
@@ -150,23 +150,23 @@ pub struct Network {
     pub subnet: Ipv4Net,
     /// Per host: the NIC that carries this network to other hosts. Absent: the network stays inside each host.
     pub uplinks: BTreeMap<HostName, IfName>,
-    /// 802.1Q id on the uplink; absent: untagged, the NIC itself is enslaved.
+    /// 802.1Q id on the uplink; absent: untagged, the NIC itself is attached to the bridge.
     pub vlan: Option<VlanId>,
     /// The bridge's name on every host; absent: derived.
     pub bridge: Option<IfName>,
-    /// The bridge's MAC address, host by host; elsewhere derived.
+    /// The bridge's MAC address, host by host; elsewhere derived, or that of an untagged uplink.
     pub bridge_mac: BTreeMap<HostName, MacAddr>,
     /// Spanning tree on the bridge (default off).
     pub stp: bool,
-    /// MTU that guests are told, in bytes; absent: Ethernet's 1500.
+    /// MTU of the guests, in bytes; absent: Ethernet's 1500.
     pub mtu: Option<u16>,
     /// Addresses that hosts have on the bridge besides the gateway's.
     pub addresses: BTreeMap<HostName, Ipv4Addr>,
     /// The address hosts route this network with.
     pub gateway: Option<Gateway>,
-    /// The gateway hosts serve DHCP and names; guests ask for their address instead of being told.
+    /// The gateway hosts serve DHCP and DNS; guests get their addresses from them.
     pub dhcp: bool,
-    /// Name servers given to guests, or asked by the DHCP server on their behalf.
+    /// Name servers of the guests, or of the DHCP server that forwards to them.
     pub nameservers: Vec<IpAddr>,
 }
 
@@ -174,11 +174,11 @@ pub struct Network {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// The way to the outside.
+    /// The connection to the outside.
     Public,
-    /// The hosts' own: no place for guests.
+    /// The hosts' own, not for guests.
     Management,
-    /// The hosts' disks.
+    /// The hosts' storage.
     Storage,
     /// Guests.
     #[default]
@@ -210,13 +210,13 @@ pub struct Vm {
     pub host: HostName,
     /// What it runs.
     pub image: ImageName,
-    /// Memory in MiB; absent: what the image asks for.
+    /// Memory in MiB; absent: that of the image.
     pub memory_mib: Option<u64>,
     /// Virtual CPUs, at least 1.
     pub cpus: u32,
     /// Its NICs, in the order the guest sees them.
     pub nics: Vec<Nic>,
-    /// An outside address that stands for it.
+    /// An outside address that is translated to it.
     pub floating: Option<Ipv4Addr>,
 }
 
@@ -227,7 +227,7 @@ pub struct Nic {
     pub network: NetworkName,
     /// Its address; absent: allocated.
     pub address: Option<Ipv4Addr>,
-    /// Its MAC address; absent: derived from lab, vm and place.
+    /// Its MAC address; absent: derived from lab, vm and position.
     pub mac: Option<MacAddr>,
 }
 
@@ -240,10 +240,10 @@ pub struct Verify {
     pub pings: Vec<Ping>,
 }
 
-/// Who must reach what, or must not.
+/// A ping that must be answered, or must not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ping {
-    /// Who is asked: guests, hosts, routers.
+    /// The guests, hosts and routers that ping.
     pub from: Vec<Asked>,
     /// What is pinged.
     pub to: IpAddr,
@@ -251,7 +251,7 @@ pub struct Ping {
     pub reach: bool,
 }
 
-/// Who can be asked to ping.
+/// A machine that can ping.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Asked {
@@ -272,7 +272,7 @@ impl std::fmt::Display for Asked {
     }
 }
 
-/// A catalog entry: what a guest image is and how to talk to a guest made of it.
+/// A catalog entry: what a guest image is and how a guest's console behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Its name in the catalog.
@@ -283,13 +283,13 @@ pub struct Image {
     pub machine: ImageMachine,
     /// How the guest starts.
     pub boot: Boot,
-    /// How the guest is talked to.
+    /// How its console behaves.
     pub console: ImageConsole,
     /// Whether the guest takes its settings from a NoCloud seed disk at its first boot.
     pub cloud_init: bool,
 }
 
-/// The virtual hardware an image wants; the words are libvirt's.
+/// The virtual hardware that an image needs, by libvirt's names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageMachine {
     /// Architecture, e.g. `x86_64`, `i686`.
@@ -300,7 +300,7 @@ pub struct ImageMachine {
     pub disk_bus: String,
     /// NIC model, e.g. `virtio`, `e1000`.
     pub nic_model: String,
-    /// Memory in MiB a guest gets when the lab does not say.
+    /// Memory in MiB of a guest that has none of its own.
     pub memory_mib: u64,
 }
 
@@ -321,7 +321,7 @@ pub enum Boot {
     Disk {
         /// The base file.
         base: PathBuf,
-        /// `raw` or `qcow2`; always stated, never probed.
+        /// `raw` or `qcow2`; always given, never probed.
         format: String,
     },
 }
@@ -329,16 +329,16 @@ pub enum Boot {
 /// How a guest's console behaves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ImageConsole {
-    /// What the guest has for a console.
+    /// The kind of console.
     #[serde(default)]
     pub kind: ConsoleKind,
     /// The text that a waiting shell ends its line with, e.g. `~ # `.
     pub prompt: String,
-    /// Login, where the image asks for one.
+    /// The login, where the image has one.
     pub login: Option<Login>,
     /// Which commands set addresses.
     pub dialect: Dialect,
-    /// Seconds a guest may take to its prompt before it counts as hung.
+    /// Seconds until a guest's prompt before it counts as hung.
     pub boot_seconds: u64,
 }
 
@@ -353,7 +353,7 @@ pub enum ConsoleKind {
     Vga,
 }
 
-/// A login dialogue.
+/// A login dialog.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Login {
     /// The text that asks for the user name, e.g. `login: `.

@@ -1,8 +1,8 @@
-//! nova-network's three managers: takes a `[nova]` table, gives the plain networks and the address translation that
+//! nova-network's three managers: takes a `[nova]` table, returns the plain networks and the address translation that
 //! the manager of that name builds. What each builds is described in OpenStack's administration guide of that time
 //! ("Networking with nova-network"); the defaults are those of `nova/network/manager.py` and `linux_net.py`.
 //!
-//! | manager | networks | gateway, DHCP | way out |
+//! | manager | networks | gateway, DHCP | to the outside |
 //! |---|---|---|---|
 //! | flat | one, untagged, on a bridge that the administrator makes | none | none |
 //! | flat-dhcp | one, untagged | the network host, or every host | SNAT on it |
@@ -18,7 +18,7 @@ use super::file::{At, GatewayFile, LabFile, Manager, NatFile, NatFrom, NetworkFi
 use super::names::{HostName, IfName, NetworkName, VlanId};
 use super::problem::Problem;
 
-/// `fixed_range` and `network_size` where nothing is written.
+/// Defaults of `fixed_range` and `network_size`.
 const FIXED_RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8);
 const NETWORK_SIZE: u32 = 256;
 /// `vlan_start`.
@@ -28,7 +28,7 @@ const TENANT: &str = "private";
 /// `flat_network_bridge`.
 const BRIDGE: &str = "br100";
 
-/// Adds to `file` what its `[nova]` table stands for; problems go to `problems`.
+/// Adds to `file` what its `[nova]` table describes; problems are added to `problems`.
 pub(super) fn expand(file: &mut LabFile, problems: &mut Vec<Problem>) {
     let Some(nova) = file.nova.take() else { return };
     let mut expansion = Expansion {
@@ -40,7 +40,7 @@ pub(super) fn expand(file: &mut LabFile, problems: &mut Vec<Problem>) {
     let nat = expansion.nat(&networks);
     for network in networks {
         if file.networks.iter().any(|other| other.name.value == network.name.value) {
-            let message = format!("network `{}` is made by `[nova]`, too", network.name.value);
+            let message = format!("network `{}` is also created by `[nova]`", network.name.value);
             expansion.add(&nova.span, message, "rename the tenant or the network");
         } else {
             file.networks.push(network);
@@ -78,7 +78,7 @@ impl Expansion<'_> {
         let range = nova.or(nova.fixed_range.as_ref(), FIXED_RANGE);
         let size = nova.or(nova.network_size.as_ref(), NETWORK_SIZE);
         if !size.value.is_power_of_two() || size.value < 4 {
-            let message = format!("network_size {} is no size of a subnet", size.value);
+            let message = format!("network_size {} is not the size of a subnet", size.value);
             self.add(&size.span, message, "write a power of two, at least 4: 256 is a /24");
             return Vec::new();
         }
@@ -98,7 +98,7 @@ impl Expansion<'_> {
         let mut networks = Vec::new();
         for (number, tenant) in tenants.iter().enumerate() {
             let Some(subnet) = subnets.next() else {
-                let message = format!("fixed_range `{}` has no room for `{}`", range.value, tenant.value);
+                let message = format!("fixed_range `{}` is too small for `{}`", range.value, tenant.value);
                 self.add(&tenant.span, message, "make network_size smaller or fixed_range wider");
                 break;
             };
@@ -190,7 +190,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// SNAT of the fixed range on whoever routes (`linux_net.add_snat_rule`).
+    /// SNAT of the fixed range on the hosts that route (`linux_net.add_snat_rule`).
     fn nat(&mut self, networks: &[NetworkFile]) -> Vec<NatFile> {
         let nova = self.nova;
         let (Some(out), true) = (&nova.public_interface, nova.manager != Manager::Flat) else {
@@ -198,11 +198,7 @@ impl Expansion<'_> {
         };
         if let (Some(_), Some(source)) = (&nova.multi_host, &nova.routing_source_ip) {
             let message = "one routing_source_ip for every host";
-            self.add(
-                &source.span,
-                message,
-                "leave it out: each host then uses its own address",
-            );
+            self.add(&source.span, message, "remove it: each host then uses its own address");
         }
         let from: Vec<At<NatFrom>> = networks
             .iter()

@@ -1,4 +1,4 @@
-//! What is wrong with a lab file: every problem at once, each with its place and what to do.
+//! Problems of a lab file: all at once, each with its place and what to do.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -31,8 +31,8 @@ impl Problem {
     }
 }
 
-/// A message quotes what the user wrote between backticks: no control character of it gets to a terminal, and
-/// ten kilobytes of it are cut.
+/// A message quotes what the user wrote between backticks: control characters of it are escaped, and more than 80
+/// characters of it are cut.
 fn readable(message: &str) -> String {
     let pieces = message.split('`').enumerate().map(|(at, piece)| {
         let most = if at % 2 == 1 { 80 } else { usize::MAX };
@@ -67,7 +67,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Sorts the problems by place and drops repeats.
+    /// Sorts the problems by place and removes duplicates.
     pub(super) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| (a.span.offset(), &a.message).cmp(&(b.span.offset(), &b.message)));
         problems.dedup();
@@ -79,7 +79,7 @@ impl Problems {
     }
 }
 
-/// Why a lab file gives no lab.
+/// Why a lab file cannot be loaded.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum LoadError {
     /// The file cannot be read.
@@ -92,23 +92,23 @@ pub enum LoadError {
         #[source]
         source: std::io::Error,
     },
-    /// The file was read, and is wrong.
+    /// The file has problems.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Invalid(#[from] Box<Problems>),
 }
 
-/// "did you mean ...?", or the list of what there is.
-pub(crate) fn suggest<'a>(wrong: &str, there: impl IntoIterator<Item = &'a str>) -> String {
-    let there: Vec<&str> = there.into_iter().collect();
-    let near = there
+/// Returns "did you mean ...?", or the list of what exists.
+pub(crate) fn suggest<'a>(wrong: &str, existing: impl IntoIterator<Item = &'a str>) -> String {
+    let existing: Vec<&str> = existing.into_iter().collect();
+    let near = existing
         .iter()
         .map(|word| (strsim::damerau_levenshtein(wrong, word), *word))
         .min()
         .filter(|(distance, word)| *distance <= 1.max(word.len().max(wrong.len()) / 3));
     match near {
         Some((_, word)) => format!("did you mean `{word}`?"),
-        None if there.is_empty() => "there are none in this lab".to_owned(),
-        None => format!("there is: {}", there.join(", ")),
+        None if existing.is_empty() => "there are none in this lab".to_owned(),
+        None => format!("there is: {}", existing.join(", ")),
     }
 }

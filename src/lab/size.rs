@@ -5,7 +5,7 @@ pub const LEAST_MIB: u64 = 16;
 /// Most memory of a guest, in MiB: 16 TiB.
 pub const MOST_MIB: u64 = 16 * 1024 * 1024;
 
-/// Reads a size as MiB; the error is the line a user reads.
+/// Returns a size in MiB; the error is the message for the user.
 pub(super) fn parse_mib(text: &str) -> Result<u64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);

@@ -1,5 +1,5 @@
 //! Where a host is reached over ssh: `ssh://[user@]host[:port]`, checked so that no part of it can be taken for an
-//! option, a shell word or another part.
+//! option, an argument of a shell or another part.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -53,7 +53,7 @@ impl SshTarget {
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
-    /// The host's name or address, or its alias in `~/.ssh/config`; an IPv6 address stands without brackets.
+    /// The host's name or address, or its alias in `~/.ssh/config`; an IPv6 address has no brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_reads_back_as_it_was_written() {
+    fn a_target_reads_back_unchanged() {
         for text in [
             "ssh://host",
             "ssh://root@172.16.99.109",
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_an_option_a_shell_word_or_another_part_is_refused() {
+    fn what_could_be_an_option_or_another_part_is_refused() {
         for text in [
             "host",
             "ssh://",

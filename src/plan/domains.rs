@@ -1,4 +1,4 @@
-//! Guests of one host: their volumes, their domains, and what they were told over their consoles.
+//! Guests of one host: their volumes, their domains, and what was configured in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +12,9 @@ pub(super) struct Guests<'a> {
     pub domains: &'a BTreeMap<DomainName, Domain>,
 }
 
-/// The steps for all guests of a host. `stands(bridge)`: the bridge is there now and is not touched by the plan; a
-/// tap on any other hangs in the air, and only a new start of the guest plugs it in again.
-pub(super) fn changes(from: &Guests, to: &Guests, stands: impl Fn(&IfName) -> bool) -> Vec<Step> {
+/// Returns the steps for all guests of a host. `remains(bridge)`: the bridge exists and the plan neither deletes nor
+/// creates it. A tap on any other bridge is detached, and only a restart of the guest attaches it again.
+pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> bool) -> Vec<Step> {
     let domains = from.domains.keys().chain(to.domains.keys());
     let volumes = from.volumes.keys().chain(to.volumes.keys());
     let mut steps = Vec::new();
@@ -22,10 +22,13 @@ pub(super) fn changes(from: &Guests, to: &Guests, stands: impl Fn(&IfName) -> bo
         let (was, will) = (from.domains.get(name), to.domains.get(name));
         let (old_disk, new_disk) = (from.volumes.get(name), to.volumes.get(name));
 
-        // A guest whose disk is another or has gone is another guest, even if its definition reads the same.
+        // A guest with another disk, or without its disk, is another guest, even if its definition is the same.
         let same_disk = old_disk == new_disk;
         let stays_defined = same_disk && was.zip(will).is_some_and(|(was, will)| same_definition(was, will));
-        let stays_up = stays_defined && was.zip(will).is_some_and(|(was, will)| may_run_on(was, will, &stands));
+        let stays_up = stays_defined
+            && was
+                .zip(will)
+                .is_some_and(|(was, will)| can_keep_running(was, will, &remains));
 
         if let Some(Domain { uuid, running, .. }) = was {
             let (name, uuid) = (name.clone(), uuid.clone());
@@ -54,10 +57,10 @@ pub(super) fn changes(from: &Guests, to: &Guests, stands: impl Fn(&IfName) -> bo
             if will.running && !stays_up {
                 steps.push(Step::StartDomain(name.clone()));
             }
-            let told = was.filter(|_| stays_up).and_then(|was| was.configured.as_ref());
+            let configured = was.filter(|_| stays_up).and_then(|was| was.configured.as_ref());
             if let Some(config) = &will.configured
                 && will.running
-                && told != Some(config)
+                && configured != Some(config)
             {
                 steps.push(Step::ConfigureGuest(name.clone(), Box::new(config.clone())));
             }
@@ -66,9 +69,9 @@ pub(super) fn changes(from: &Guests, to: &Guests, stands: impl Fn(&IfName) -> bo
     steps
 }
 
-/// Everything that libvirt is told about a domain is the same.
+/// Everything that libvirt knows of a domain is the same.
 fn same_definition(a: &Domain, b: &Domain) -> bool {
-    // Taken apart exhaustively, so that whoever adds a field comes by here.
+    // Destructured exhaustively, so that a new field is an error here.
     let Domain {
         uuid,
         accel,
@@ -95,9 +98,9 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         && *nics == b.nics
 }
 
-/// A running guest of an unchanged definition can go on running.
-fn may_run_on(was: &Domain, will: &Domain, stands: impl Fn(&IfName) -> bool) -> bool {
-    // What a guest was told can be told anew but not taken back, except by a new start.
-    let must_forget = was.configured.is_some() && will.configured.is_none();
-    was.running && will.running && !must_forget && was.nics.iter().all(|nic| stands(&nic.bridge))
+/// A running guest of an unchanged definition need not be stopped.
+fn can_keep_running(was: &Domain, will: &Domain, remains: impl Fn(&IfName) -> bool) -> bool {
+    // A guest can be configured again, but its configuration is removed only by a restart.
+    let must_restart = was.configured.is_some() && will.configured.is_none();
+    was.running && will.running && !must_restart && was.nics.iter().all(|nic| remains(&nic.bridge))
 }

@@ -134,12 +134,12 @@ fn image(name: &str) -> Image {
     }
 }
 
-/// The lab is up.
+/// Returns the example lab's state when it is up.
 pub(crate) fn up() -> Site {
     desired(&topology(), &BTreeMap::new())
 }
 
-/// A host with the NICs `eth0` and `eth1`, where nothing stands in the way.
+/// A host with the NICs `eth0` and `eth1` and without obstacles.
 pub(crate) fn survey() -> Survey {
     Survey {
         nics: ["eth0", "eth1"]

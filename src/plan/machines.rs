@@ -1,4 +1,4 @@
-//! Emulated hosts and the cables between them, and what their coming and going means for the hosts inside.
+//! Emulated machines and the cables between them, and what creating and removing them means for the hosts inside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use super::Step;
 use crate::lab::{Cable, HostName};
 use crate::state::{HostState, Machine, MachineKind};
 
-/// From one rig to another.
+/// From some emulated machines to others.
 pub(super) struct Change<'a> {
     from: &'a HostState,
     to: &'a HostState,
-    /// Machines of `to` that can be had: a dead one cannot be made, so where it is asked for none is wanted.
+    /// Machines of `to` that can be created: a dead one cannot be, so it counts as not wanted.
     wanted: BTreeMap<&'a HostName, &'a Machine>,
     unplugged: Vec<&'a Cable>,
     plugged: Vec<&'a Cable>,
@@ -18,19 +18,19 @@ pub(super) struct Change<'a> {
     replugged: BTreeSet<&'a HostName>,
 }
 
-/// What the change of the rig means for a host.
+/// What the change means for a host.
 pub(super) enum Inside {
-    /// It goes on, or is no emulated host.
+    /// It remains, or is no emulated host.
     Stays {
-        /// Its NICs go away and come back between removal and creation.
+        /// Its NICs are removed and created again between removal and creation.
         replugged: bool,
     },
-    /// Its machine comes, goes or is made anew.
+    /// Its machine is created, removed or recreated.
     Changes {
-        /// What is inside now is to be taken apart: its machine is alive and goes for good. A machine that is
-        /// replaced or dead just takes everything inside with it.
+        /// What is inside now is to be removed step by step: its machine is alive and will not exist any more. With a
+        /// machine that is replaced or dead everything inside is removed at once.
         before: bool,
-        /// There will be a machine to build in.
+        /// There will be a machine to create it in.
         after: bool,
     },
 }
@@ -50,8 +50,8 @@ impl<'a> Change<'a> {
             both && cable.ends.iter().all(|end| change.stays(&end.host))
         };
         let wanted = |cable: &&Cable| cable.ends.iter().all(|end| change.wanted.contains_key(&end.host));
-        // A machine takes its ends of cables with it, but the kernel clears a namespace away some time later; a cable
-        // that was unplugged is gone at once, and its name on the other machine free.
+        // With a machine its ends of cables are removed, but the kernel removes a namespace some time later; a cable that
+        // was unplugged is removed at once, and its name on the other machine is free.
         let unplugged: Vec<_> = from.cables.iter().filter(|cable| !stays(cable)).collect();
         let plugged: Vec<_> = to.cables.iter().filter(|c| wanted(c) && !stays(c)).collect();
         let ends = unplugged.iter().chain(&plugged).flat_map(|cable| &cable.ends);
@@ -62,7 +62,7 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// The machine is there, alive and as wanted.
+    /// The machine exists, is alive and as wanted.
     fn stays(&self, host: &HostName) -> bool {
         let was = self.from.machines.get(host);
         was.is_some() && was == self.wanted.get(host).copied()
@@ -70,23 +70,23 @@ impl<'a> Change<'a> {
 
     pub(super) fn inside(&self, host: &HostName) -> Inside {
         let was = self.from.machines.get(host);
-        let asked = self.to.machines.get(host);
-        if self.stays(host) || (was.is_none() && asked.is_none()) {
+        let desired = self.to.machines.get(host);
+        if self.stays(host) || (was.is_none() && desired.is_none()) {
             return Inside::Stays {
                 replugged: self.replugged.contains(host),
             };
         }
         Inside::Changes {
             before: was.is_some_and(|machine| machine.alive) && !self.wanted.contains_key(host),
-            after: asked.is_none_or(|machine| machine.alive),
+            after: desired.is_none_or(|machine| machine.alive),
         }
     }
 
-    /// The steps on the machine that has the rig. The hosts inside have been taken apart before its removals.
+    /// Returns the steps on localhost. What is inside the hosts is removed before them.
     pub(super) fn steps(&self) -> Vec<Step> {
         let removed = self.from.machines.keys().filter(|host| !self.stays(host));
         let new = || self.wanted.iter().filter(|(host, _)| !self.stays(host));
-        // A machine gets its addresses once all its NICs are there; one that lost a NIC gets them again.
+        // A machine gets its addresses once all its NICs exist; one that lost a NIC gets them again.
         let configured = self
             .wanted
             .iter()

@@ -1,5 +1,15 @@
-//! The one pure function: takes two [`Site`]s, gives the ordered [`Plan`] that turns the first into the second.
-//! Synchronous, total, deterministic, without I/O. Never decides what is wanted and never runs anything.
+//! Compares two [`Site`]s: takes the observed and the desired one, returns the ordered [`Plan`] that turns the first into
+//! the second. Pure, total and deterministic. Never decides what is desired and never runs anything.
+//!
+//! ```
+//! use netlab::plan::plan;
+//! use netlab::state::Site;
+//!
+//! assert!(plan(&Site::new(), &Site::new()).is_empty());
+//! ```
+//!
+//! A new kind of network object needs a field of [`HostState`] (its compiler errors lead to the rest), its comparison in
+//! `network` or `services`, its [`Step`]s with their texts, and their `ip` lines in [`lines`].
 
 mod domains;
 #[cfg(test)]
@@ -30,12 +40,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Nothing to do.
+    /// There is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
     }
 
-    /// Every step with its host, in order.
+    /// Returns every step with its host, in order.
     pub fn steps(&self) -> impl Iterator<Item = (&HostName, &Step)> {
         self.stages
             .iter()
@@ -44,16 +54,16 @@ impl Plan {
     }
 }
 
-/// The steps that turn `from` into `to`.
+/// Returns the steps that turn `from` into `to`.
 ///
-/// Two things of a [`Site`] are facts and never a wish, so a difference in them alone is nothing to do: what stood on
-/// an uplink before it was taken, and that a machine is dead. A machine that `to` holds dead is not wanted at all.
+/// Two things of a [`Site`] are facts and never desired, so a difference in them alone needs no step: what was on an
+/// uplink before it was attached, and that a machine is dead. A machine that is dead in `to` is not desired at all.
 pub fn plan(from: &Site, to: &Site) -> Plan {
     let nothing = HostState::default();
-    let this_machine = localhost();
-    let rig = machines::Change::between(
-        from.get(&this_machine).unwrap_or(&nothing),
-        to.get(&this_machine).unwrap_or(&nothing),
+    let localhost = localhost();
+    let emulated = machines::Change::between(
+        from.get(&localhost).unwrap_or(&nothing),
+        to.get(&localhost).unwrap_or(&nothing),
     );
 
     // `Stage` is ordered as the stages run, and a host's steps come in the order they run within a stage.
@@ -72,7 +82,7 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
     for host in from.keys().chain(to.keys()).collect::<BTreeSet<_>>() {
         let from = from.get(host).unwrap_or(&nothing);
         let to = to.get(host).unwrap_or(&nothing);
-        match rig.inside(host) {
+        match emulated.inside(host) {
             machines::Inside::Stays { replugged } => add(host, changes(from, to, replugged)),
             machines::Inside::Changes { before, after } => {
                 add(host, changes(if before { from } else { &nothing }, &nothing, false));
@@ -80,7 +90,7 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
             }
         }
     }
-    add(&this_machine, rig.steps());
+    add(&localhost, emulated.steps());
     Plan {
         stages: stages.into_iter().collect(),
     }
@@ -101,16 +111,16 @@ fn changes(from: &HostState, to: &HostState, replugged: bool) -> Vec<Step> {
     steps.extend(network.creation());
     steps.extend(services.creation());
     steps.extend(domains::changes(&guests_from, &guests_to, |bridge| {
-        network.stands(bridge)
+        network.remains(bridge)
     }));
     steps
 }
 
-/// A host's state by the files that plan it.
+/// Splits a host's state by the files that plan it.
 fn parts(state: &HostState) -> (network::Network<'_>, services::Services<'_>, domains::Guests<'_>) {
-    // Taken apart exhaustively, so that whoever adds a field comes by here.
+    // Destructured exhaustively, so that a new field is an error here.
     let HostState {
-        machines: _, // `rig.rs`
+        machines: _, // `machines.rs`
         cables: _,
         links,
         uplinks,

@@ -7,7 +7,7 @@ use crate::lab::IfName;
 use crate::state::{Identities, Link, LinkKind, Sysctl, Uplink};
 
 /// Links above one another that the kernel allows at most (MAX_NEST_DEV in include/linux/netdevice.h); a longer
-/// chain, or a ring, can only be a mistake and must not hold up the planner.
+/// chain, or a ring, can only be a mistake and must not block the planner.
 const MOST_NESTED: usize = 8;
 
 type Links = BTreeMap<IfName, Link>;
@@ -24,9 +24,9 @@ pub(super) struct Network<'a> {
 pub(super) struct Change<'a> {
     from: Network<'a>,
     to: Network<'a>,
-    /// The host's own NICs go away and come back between removal and creation.
+    /// The host's own NICs are removed and created again between removal and creation.
     replugged: bool,
-    /// Links of `from` that stay, perhaps changed in place. All others of `from` are deleted, of `to` created.
+    /// Links of `from` that remain, perhaps changed in place. All others of `from` are deleted, of `to` created.
     kept: BTreeSet<&'a IfName>,
 }
 
@@ -51,41 +51,41 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// `link` can be made `wanted` without deleting it. What it depends on has been decided already.
+    /// `link` can become `wanted` without deleting it. What it depends on has been decided already.
     fn can_become(&self, link: &Link, wanted: &Link) -> bool {
         let same_object = match (&link.kind, &wanted.kind) {
             (LinkKind::Bridge { .. }, LinkKind::Bridge { .. }) => true,
             (LinkKind::Vlan { parent, .. }, LinkKind::Vlan { .. }) => {
                 let parent_is_nic = !self.from.links.contains_key(parent);
-                link.kind == wanted.kind && self.stands(parent) && !(self.replugged && parent_is_nic)
+                link.kind == wanted.kind && self.remains(parent) && !(self.replugged && parent_is_nic)
             }
             _ => false,
         };
-        // The port of a bridge that goes could be moved in place, but no step lets go of a bridge without a new one.
-        same_object && link.master.as_ref().is_none_or(|bridge| self.stands(bridge))
+        // The port of a bridge that is deleted could be moved in place, but no step detaches a port without a new bridge.
+        same_object && link.master.as_ref().is_none_or(|bridge| self.remains(bridge))
     }
 
-    /// The host's own NICs go away and come back between removal and creation.
+    /// The host's own NICs are removed and created again between removal and creation.
     pub(super) fn is_replugged(&self) -> bool {
         self.replugged
     }
 
-    /// The link `name` is there now and this plan neither deletes nor creates it. Links that are not ours stand.
-    pub(super) fn stands(&self, name: &IfName) -> bool {
+    /// The link `name` exists and this plan neither deletes nor creates it. Links that are not the lab's remain.
+    pub(super) fn remains(&self, name: &IfName) -> bool {
         let ours = self.from.links.contains_key(name) || self.to.links.contains_key(name);
         !ours || self.kept.contains(name)
     }
 
-    /// The NIC is in the right bridge and stays there. What stood on it before is a fact and not compared.
-    fn stays_taken(&self, nic: &IfName) -> bool {
+    /// The NIC is in the right bridge and remains there. What was on it before is a fact and not compared.
+    fn stays_attached(&self, nic: &IfName) -> bool {
         let (was, will) = (self.from.uplinks.get(nic), self.to.uplinks.get(nic));
         !self.replugged
             && was
                 .zip(will)
-                .is_some_and(|(was, will)| was.bridge == will.bridge && self.stands(&was.bridge))
+                .is_some_and(|(was, will)| was.bridge == will.bridge && self.remains(&was.bridge))
     }
 
-    /// What is taken away, the things that stand on others first.
+    /// Returns what is removed, each object before those that it depends on.
     pub(super) fn removal(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for key in self.from.sysctls.keys() {
@@ -94,8 +94,8 @@ impl<'a> Change<'a> {
             }
         }
         for (nic, uplink) in self.from.uplinks {
-            if !self.stays_taken(nic) {
-                steps.push(Step::ReleaseUplink(nic.clone(), uplink.clone()));
+            if !self.stays_attached(nic) {
+                steps.push(Step::DetachUplink(nic.clone(), uplink.clone()));
             }
         }
         for (name, link) in in_order(self.from.links).into_iter().rev() {
@@ -114,7 +114,7 @@ impl<'a> Change<'a> {
         steps
     }
 
-    /// What is made or changed, the things that others stand on first.
+    /// Returns what is created or changed, each object after those that it depends on.
     pub(super) fn creation(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (name, wanted) in in_order(self.to.links) {
@@ -122,7 +122,7 @@ impl<'a> Change<'a> {
                 steps.push(Step::CreateLink(name.clone(), wanted.clone()));
                 continue;
             };
-            // Taken apart exhaustively, so that whoever adds a field comes by here.
+            // Destructured exhaustively, so that a new field is an error here.
             let Link {
                 kind,
                 master,
@@ -139,14 +139,14 @@ impl<'a> Change<'a> {
             );
         }
         for (nic, Uplink { bridge, was }) in self.to.uplinks {
-            if !self.stays_taken(nic) {
-                // What was found when the NIC was first taken is what its release has put back on it.
-                let was = self.from.uplinks.get(nic).map_or(was, |found| &found.was);
+            if !self.stays_attached(nic) {
+                // What was observed when the NIC was first attached is what detaching it has restored.
+                let was = self.from.uplinks.get(nic).map_or(was, |observed| &observed.was);
                 let uplink = Uplink {
                     bridge: bridge.clone(),
                     was: was.clone(),
                 };
-                steps.push(Step::TakeUplink(nic.clone(), uplink));
+                steps.push(Step::AttachUplink(nic.clone(), uplink));
             }
         }
         for (key, value) in self.to.sysctls {

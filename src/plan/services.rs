@@ -1,4 +1,4 @@
-//! Rules, DHCP servers and floating addresses of one host. They stand on the links: taken away before these, made after
+//! Rules, DHCP servers and floating addresses of one host. They depend on the links: removed before these, created after
 //! them.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub(super) struct Services<'a> {
     pub dhcp: &'a BTreeMap<NetworkName, Dhcp>,
 }
 
-/// From some services to others, on a network that changes meanwhile.
+/// From some services to others, on a network that changes in the same plan.
 pub(super) struct Change<'a> {
     pub from: Services<'a>,
     pub to: Services<'a>,
@@ -50,13 +50,13 @@ impl Change<'_> {
         steps
     }
 
-    /// The network's server stays as it is: a server on a bridge that is made anew would hear nothing.
+    /// The network's server is unchanged: a server on a bridge that is recreated would receive nothing.
     fn serves_on(&self, network: &NetworkName) -> bool {
         let was = self.from.dhcp.get(network);
-        was.is_some_and(|was| self.to.dhcp.get(network) == Some(was) && self.network.stands(&was.bridge))
+        was.is_some_and(|was| self.to.dhcp.get(network) == Some(was) && self.network.remains(&was.bridge))
     }
 
-    /// The address stays where it is; one on a NIC that is plugged anew goes with the old one.
+    /// The address is unchanged; one on a NIC that is plugged again is removed with the old NIC.
     fn floats_on(&self, (address, nic): &(&Ipv4Addr, &IfName)) -> bool {
         let both = self.from.floating.get(address) == Some(nic) && self.to.floating.get(address) == Some(nic);
         both && !self.network.is_replugged()

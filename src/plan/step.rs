@@ -1,4 +1,13 @@
-//! One change to one host: plain data, so that a journal can be read back; `Display` is the line that a user reads.
+//! One change to one host: plain data, so that a journal can be read back; `Display` is the text of a plan's line.
+//!
+//! ```
+//! use netlab::plan::{Stage, Step};
+//!
+//! let step = Step::AddAddress("br1".parse()?, "10.0.1.1/24".parse()?);
+//! assert_eq!(step.to_string(), "add address 10.0.1.1/24 to br1");
+//! assert_eq!(step.stage(), Stage::Network);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -19,19 +28,19 @@ pub enum Stage {
     RemoveGuests,
     /// Volumes deleted.
     RemoveVolumes,
-    /// Servers stopped, rules deleted, uplinks given back, links deleted, settings put back.
+    /// Servers stopped, rules deleted, uplinks detached, links deleted, settings restored.
     RemoveNetwork,
-    /// Emulated hosts and their cables removed.
+    /// Emulated machines and their cables removed.
     RemoveMachines,
-    /// Emulated hosts and their cables made.
+    /// Emulated machines and their cables created.
     Machines,
     /// Links, addresses, uplinks, settings, rules, servers.
     Network,
-    /// Overlays made.
+    /// Overlays created.
     Volumes,
     /// Domains defined.
     Define,
-    /// Domains started, guests configured; each guest by itself.
+    /// Domains started, guests configured; each guest independently.
     Guests,
 }
 
@@ -39,17 +48,17 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Make an emulated host: namespaces, init, libvirt daemon; no NIC yet.
+    /// Create an emulated host: namespaces, init, libvirt daemon; no NIC yet.
     CreateMachine(HostName),
-    /// Make an emulated switch or router: a network namespace; no NIC yet.
+    /// Create an emulated switch or router: a network namespace; no NIC yet.
     CreateDevice(HostName, MachineKind),
     /// Remove an emulated machine with all that is in it.
     RemoveMachine(HostName),
-    /// Plug a cable: makes both NICs.
+    /// Plug a cable: creates both NICs.
     PlugCable(Cable),
     /// Unplug a cable: removes both NICs.
     UnplugCable(Cable),
-    /// Give an emulated machine's NICs their addresses, routes and port modes; makes those that have no cable.
+    /// Configure addresses, routes and port modes of an emulated machine's NICs; creates those that have no cable.
     ConfigureMachine(HostName, Machine),
     /// Create a link with its mark, bring it up; its master exists already.
     CreateLink(IfName, Link),
@@ -66,13 +75,13 @@ pub enum Step {
     AddAddress(IfName, IpNet),
     /// Remove one of the lab's addresses from a link.
     DeleteAddress(IfName, IpNet),
-    /// Enslave a host NIC, its addresses and routes moving to the bridge.
-    TakeUplink(IfName, Uplink),
-    /// Free a host NIC and put everything back on it.
-    ReleaseUplink(IfName, Uplink),
-    /// Put a floating address on a NIC that netlab did not make.
+    /// Attach a host NIC to a bridge, its addresses and routes moving to the bridge.
+    AttachUplink(IfName, Uplink),
+    /// Detach a host NIC from its bridge and restore everything on it.
+    DetachUplink(IfName, Uplink),
+    /// Add a floating address to a NIC that netlab did not create.
     AddFloating(Ipv4Addr, IfName),
-    /// Take a floating address off such a NIC.
+    /// Delete a floating address from such a NIC.
     DeleteFloating(Ipv4Addr, IfName),
     /// Load the lab's rules in place of what it has, as one transaction.
     LoadRuleset(Box<Firewall>),
@@ -80,13 +89,13 @@ pub enum Step {
     DeleteRuleset,
     /// Start a network's DHCP and DNS server.
     StartDhcp(NetworkName, Box<Dhcp>),
-    /// Stop a network's DHCP and DNS server and forget its leases.
+    /// Stop a network's DHCP and DNS server and delete its leases.
     StopDhcp(NetworkName),
     /// Change a kernel setting, keeping the old value.
     SetSysctl(Sysctl, String),
-    /// Put a kernel setting back, unless another lab still needs it.
+    /// Restore a kernel setting, unless another lab still needs it.
     RestoreSysctl(Sysctl),
-    /// Make a guest's overlay.
+    /// Create a guest's overlay.
     CreateVolume(DomainName, Volume),
     /// Delete a guest's overlay.
     DeleteVolume(DomainName),
@@ -108,12 +117,12 @@ pub enum Step {
         /// The UUID that was observed.
         uuid: String,
     },
-    /// Tell a running guest its addresses over the console, and mark the domain with what it was told.
+    /// Configure a running guest over its console, and record in the domain what was configured.
     ConfigureGuest(DomainName, Box<GuestConfig>),
 }
 
 impl Step {
-    /// The stage the step belongs to.
+    /// Returns the stage that the step belongs to.
     pub fn stage(&self) -> Stage {
         match self {
             Self::CreateMachine(..) | Self::CreateDevice(..) | Self::PlugCable(..) | Self::ConfigureMachine(..) => {
@@ -123,14 +132,14 @@ impl Step {
             Self::CreateLink(..)
             | Self::ChangeLink(..)
             | Self::AddAddress(..)
-            | Self::TakeUplink(..)
+            | Self::AttachUplink(..)
             | Self::AddFloating(..)
             | Self::LoadRuleset(..)
             | Self::StartDhcp(..)
             | Self::SetSysctl(..) => Stage::Network,
             Self::DeleteLink { .. }
             | Self::DeleteAddress(..)
-            | Self::ReleaseUplink(..)
+            | Self::DetachUplink(..)
             | Self::DeleteFloating(..)
             | Self::DeleteRuleset
             | Self::StopDhcp(..)
@@ -143,7 +152,7 @@ impl Step {
         }
     }
 
-    /// Takes something away. Removal goes on after an error; creation stops at the first.
+    /// Removes something. Removal continues after an error; creation stops at the first.
     pub fn is_removal(&self) -> bool {
         self.stage() < Stage::Machines
     }
@@ -197,17 +206,17 @@ impl fmt::Display for Step {
             Self::ChangeLink(name, _) => write!(f, "change link {name}"),
             Self::AddAddress(link, address) => write!(f, "add address {address} to {link}"),
             Self::DeleteAddress(link, address) => write!(f, "delete address {address} from {link}"),
-            Self::TakeUplink(nic, Uplink { bridge, was }) => {
-                write!(f, "take {nic} into bridge {bridge}")?;
+            Self::AttachUplink(nic, Uplink { bridge, was }) => {
+                write!(f, "attach {nic} to bridge {bridge}")?;
                 list(f, ", moving ", was.addresses.iter())
             }
-            Self::ReleaseUplink(nic, Uplink { bridge, was }) => {
+            Self::DetachUplink(nic, Uplink { bridge, was }) => {
                 if bridge == nic {
-                    write!(f, "give {nic} back, which an interrupted run had half taken")?;
+                    write!(f, "detach {nic} (left half-attached by an interrupted run)")?;
                 } else {
-                    write!(f, "give {nic} back from bridge {bridge}")?;
+                    write!(f, "detach {nic} from bridge {bridge}")?;
                 }
-                list(f, ", with ", was.addresses.iter())
+                list(f, ", restoring ", was.addresses.iter())
             }
             Self::AddFloating(address, nic) => write!(f, "add floating address {address} to {nic}"),
             Self::DeleteFloating(address, nic) => write!(f, "delete floating address {address} from {nic}"),
@@ -219,12 +228,12 @@ impl fmt::Display for Step {
                 let plural = if count == 1 { "" } else { "s" };
                 write!(
                     f,
-                    "serve DHCP and names of network {network} on {bridge} ({count} lease{plural})"
+                    "serve DHCP and DNS for network {network} on {bridge} ({count} lease{plural})"
                 )
             }
-            Self::StopDhcp(network) => write!(f, "stop DHCP of network {network}"),
+            Self::StopDhcp(network) => write!(f, "stop DHCP and DNS for network {network}"),
             Self::SetSysctl(key, value) => write!(f, "set {key} to {value}"),
-            Self::RestoreSysctl(key) => write!(f, "put {key} back"),
+            Self::RestoreSysctl(key) => write!(f, "restore {key}"),
             Self::CreateVolume(name, Volume { base, .. }) => {
                 write!(f, "create the disk of {} over {}", name.vm(), base.display())
             }
@@ -237,11 +246,11 @@ impl fmt::Display for Step {
                 if domain.cpus == 1 { "" } else { "s" }
             ),
             Self::UndefineDomain { name, .. } => write!(f, "undefine domain {name}"),
-            Self::StartDomain(name) => write!(f, "start {name}"),
-            Self::StopDomain { name, .. } => write!(f, "stop {name}"),
+            Self::StartDomain(name) => write!(f, "start domain {name}"),
+            Self::StopDomain { name, .. } => write!(f, "stop domain {name}"),
             Self::ConfigureGuest(name, config) => {
                 if config.seeded {
-                    write!(f, "wait until cloud-init has set up {}", name.vm())?;
+                    write!(f, "wait for cloud-init in {}", name.vm())?;
                 } else {
                     write!(f, "configure {} over its console", name.vm())?;
                 }
@@ -251,43 +260,28 @@ impl fmt::Display for Step {
     }
 }
 
-/// The rules in words.
+/// Writes the rules as text.
 fn load(f: &mut fmt::Formatter<'_>, rules: &Firewall) -> fmt::Result {
     let nat = rules.nat.iter().map(|nat| match nat.source {
-        Some(source) => format!("{} leaves {} as {source}", nat.from, nat.out),
-        None => format!("{} masquerades out of {}", nat.from, nat.out),
+        Some(source) => format!("translate {} to {source} on {}", nat.from, nat.out),
+        None => format!("masquerade {} on {}", nat.from, nat.out),
     });
     let floating = rules
         .floating
         .iter()
-        .map(|floating| format!("{} stands for {}", floating.public, floating.private));
+        .map(|floating| format!("forward {} to {}", floating.public, floating.private));
     let gateways = rules
         .local_gateways
         .iter()
-        .map(|gateway| format!("gateway {} stays off {}", gateway.address, gateway.port));
+        .map(|gateway| format!("keep gateway {} off {}", gateway.address, gateway.port));
     write!(f, "load firewall rules")?;
     list(f, ": ", nat.chain(floating).chain(gateways))
 }
 
-/// Writes `lead` and the items with commas between, or nothing.
+/// Writes `lead` and the items, separated by commas; nothing where there are none.
 fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, lead: &str, items: impl Iterator<Item = T>) -> fmt::Result {
     for (at, item) in items.enumerate() {
         write!(f, "{}{item}", if at == 0 { lead } else { ", " })?;
     }
     Ok(())
-}
-
-impl fmt::Display for Sysctl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.key())
-    }
-}
-
-impl Sysctl {
-    /// The setting's name for sysctl(8).
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Ipv4Forward => "net.ipv4.ip_forward",
-        }
-    }
 }

@@ -50,7 +50,7 @@ fn links<const N: usize>(links: [(&str, Link); N]) -> Site {
 }
 
 #[test]
-fn a_lab_comes_up_from_nothing_rig_first_and_guests_last() {
+fn a_lab_is_created_from_its_emulated_machines_to_its_guests() {
     assert_eq!(
         lines(&plan(&Site::new(), &up())),
         [
@@ -60,35 +60,35 @@ fn a_lab_comes_up_from_nothing_rig_first_and_guests_last() {
             "localhost: configure the NICs of emulated host node1",
             "localhost: configure the NICs of emulated host node2",
             "node1: create bridge br1, address 10.0.1.1/24 for network service",
-            "node1: take eth0 into bridge br1, moving 172.16.99.1/24",
+            "node1: attach eth0 to bridge br1, moving 172.16.99.1/24",
             "node1: set net.ipv4.ip_forward to 1",
             "node2: create bridge br1 for network service",
-            "node2: take eth0 into bridge br1, moving 172.16.99.2/24",
+            "node2: attach eth0 to bridge br1, moving 172.16.99.2/24",
             "node2: create the disk of vm2 over /images/disk/base.img",
             "node1: define domain quick.vm1 (128 MiB, 1 CPU)",
             "node2: define domain quick.vm2 (128 MiB, 1 CPU)",
-            "node1: start quick.vm1",
+            "node1: start domain quick.vm1",
             "node1: configure vm1 over its console: 10.0.1.2/24",
-            "node2: start quick.vm2",
+            "node2: start domain quick.vm2",
             "node2: configure vm2 over its console: 10.0.1.3/24",
         ]
     );
 }
 
 #[test]
-fn a_lab_goes_down_in_the_opposite_order_and_hosts_are_emptied_before_they_are_removed() {
+fn a_lab_is_removed_in_the_opposite_order_and_hosts_are_emptied_first() {
     assert_eq!(
         lines(&plan(&up(), &Site::new())),
         [
-            "node1: stop quick.vm1",
+            "node1: stop domain quick.vm1",
             "node1: undefine domain quick.vm1",
-            "node2: stop quick.vm2",
+            "node2: stop domain quick.vm2",
             "node2: undefine domain quick.vm2",
             "node2: delete the disk of vm2",
-            "node1: put net.ipv4.ip_forward back",
-            "node1: give eth0 back from bridge br1, with 172.16.99.1/24",
+            "node1: restore net.ipv4.ip_forward",
+            "node1: detach eth0 from bridge br1, restoring 172.16.99.1/24",
             "node1: delete link br1",
-            "node2: give eth0 back from bridge br1, with 172.16.99.2/24",
+            "node2: detach eth0 from bridge br1, restoring 172.16.99.2/24",
             "node2: delete link br1",
             "localhost: unplug the cable from node1:eth0 to node2:eth0",
             "localhost: remove emulated machine node1",
@@ -112,14 +112,14 @@ fn a_killed_guest_is_started_again_and_nothing_else_is_touched() {
     assert_eq!(
         lines(&plan(&crashed, &up())),
         [
-            "node2: start quick.vm2",
+            "node2: start domain quick.vm2",
             "node2: configure vm2 over its console: 10.0.1.3/24",
         ]
     );
 }
 
 #[test]
-fn a_running_guest_that_was_told_nothing_is_only_told() {
+fn a_running_guest_that_was_not_configured_is_only_configured() {
     let mut silent = up();
     on(&mut silent, "node1")
         .domains
@@ -133,59 +133,59 @@ fn a_running_guest_that_was_told_nothing_is_only_told() {
 }
 
 #[test]
-fn a_guest_with_more_memory_is_defined_anew_and_keeps_its_disk() {
+fn a_guest_with_more_memory_is_redefined_and_keeps_its_disk() {
     let mut edited = topology();
     edited.guests.get_mut(&vm("vm2")).unwrap().memory_mib = 256;
     assert_eq!(
         lines(&plan(&up(), &desired(&edited, &[].into()))),
         [
-            "node2: stop quick.vm2",
+            "node2: stop domain quick.vm2",
             "node2: undefine domain quick.vm2",
             "node2: define domain quick.vm2 (256 MiB, 1 CPU)",
-            "node2: start quick.vm2",
+            "node2: start domain quick.vm2",
             "node2: configure vm2 over its console: 10.0.1.3/24",
         ]
     );
 }
 
 #[test]
-fn a_guest_over_another_base_is_defined_anew_with_a_new_disk() {
+fn a_guest_over_another_base_is_redefined_with_a_new_disk() {
     let mut stale = up();
     on(&mut stale, "node2").volumes.get_mut(&domain("vm2")).unwrap().base = "/images/old".into();
     let lines = lines(&plan(&stale, &up()));
     assert_eq!(
         lines,
         [
-            "node2: stop quick.vm2",
+            "node2: stop domain quick.vm2",
             "node2: undefine domain quick.vm2",
             "node2: delete the disk of vm2",
             "node2: create the disk of vm2 over /images/disk/base.img",
             "node2: define domain quick.vm2 (128 MiB, 1 CPU)",
-            "node2: start quick.vm2",
+            "node2: start domain quick.vm2",
             "node2: configure vm2 over its console: 10.0.1.3/24",
         ]
     );
 }
 
 #[test]
-fn a_bridge_removed_by_hand_is_made_again_and_its_guests_plugged_in_by_a_new_start() {
+fn a_bridge_removed_by_hand_is_recreated_and_its_guests_are_restarted() {
     let mut broken = up();
     on(&mut broken, "node1").links.clear();
     assert_eq!(
         lines(&plan(&broken, &up())),
         [
-            "node1: stop quick.vm1",
-            "node1: give eth0 back from bridge br1, with 172.16.99.1/24",
+            "node1: stop domain quick.vm1",
+            "node1: detach eth0 from bridge br1, restoring 172.16.99.1/24",
             "node1: create bridge br1, address 10.0.1.1/24 for network service",
-            "node1: take eth0 into bridge br1, moving 172.16.99.1/24",
-            "node1: start quick.vm1",
+            "node1: attach eth0 to bridge br1, moving 172.16.99.1/24",
+            "node1: start domain quick.vm1",
             "node1: configure vm1 over its console: 10.0.1.2/24",
         ]
     );
 }
 
 #[test]
-fn after_a_reboot_dead_machines_are_made_anew_and_down_just_removes_them() {
+fn after_a_reboot_dead_machines_are_recreated_and_down_only_removes_them() {
     let mut rebooted = Site::from([(host(LOCALHOST), up()[&host(LOCALHOST)].clone())]);
     for machine in on(&mut rebooted, LOCALHOST).machines.values_mut() {
         machine.alive = false;
@@ -203,18 +203,21 @@ fn after_a_reboot_dead_machines_are_made_anew_and_down_just_removes_them() {
 }
 
 #[test]
-fn whatever_is_said_to_be_in_a_dead_machine_is_not_believed() {
+fn what_is_recorded_inside_a_dead_machine_is_ignored() {
     let mut half = up();
     on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
     let lines = lines(&plan(&half, &up()));
-    assert!(!lines.contains(&"node1: stop quick.vm1".to_owned()), "{lines:#?}");
-    place(&lines, "node1: start quick.vm1");
+    assert!(
+        !lines.contains(&"node1: stop domain quick.vm1".to_owned()),
+        "{lines:#?}"
+    );
+    place(&lines, "node1: start domain quick.vm1");
     let down = plan(&half, &Site::new());
     assert!(down.steps().all(|(at, _)| *at != host("node1")), "{down:#?}");
 }
 
 #[test]
-fn a_guest_can_only_be_made_to_forget_by_a_new_start() {
+fn a_guests_configuration_is_removed_only_by_a_restart() {
     let mut silent = up();
     on(&mut silent, "node1")
         .domains
@@ -223,12 +226,12 @@ fn a_guest_can_only_be_made_to_forget_by_a_new_start() {
         .configured = None;
     assert_eq!(
         lines(&plan(&up(), &silent)),
-        ["node1: stop quick.vm1", "node1: start quick.vm1"]
+        ["node1: stop domain quick.vm1", "node1: start domain quick.vm1"]
     );
 }
 
 #[test]
-fn a_port_of_a_bridge_that_goes_is_made_anew() {
+fn a_port_of_a_deleted_bridge_is_recreated() {
     let from = links([("br1", bridge()), ("port", vlan("eth0", 10, Some("br1")))]);
     let to = links([("br2", bridge()), ("port", vlan("eth0", 10, Some("br2")))]);
     assert_eq!(
@@ -243,7 +246,7 @@ fn a_port_of_a_bridge_that_goes_is_made_anew() {
 }
 
 #[test]
-fn a_vlan_device_goes_and_comes_back_with_the_cable_below_it() {
+fn a_vlan_device_is_deleted_and_recreated_with_the_cable_below_it() {
     let mut tagged = up();
     on(&mut tagged, "node2")
         .links
@@ -251,14 +254,14 @@ fn a_vlan_device_goes_and_comes_back_with_the_cable_below_it() {
     let mut half = tagged.clone();
     on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
     let lines = lines(&plan(&half, &tagged));
-    let gone = place(&lines, "node2: delete link eth0.10");
+    let deleted = place(&lines, "node2: delete link eth0.10");
     let replugged = place(&lines, "localhost: plug a cable from node1:eth0 to node2:eth0");
-    let back = place(&lines, "node2: create VLAN device eth0.10 (id 10 on eth0) for test");
-    assert!(gone < replugged && replugged < back, "{lines:#?}");
+    let recreated = place(&lines, "node2: create VLAN device eth0.10 (id 10 on eth0) for test");
+    assert!(deleted < replugged && replugged < recreated, "{lines:#?}");
 }
 
 #[test]
-fn a_neighbour_of_a_replaced_machine_keeps_its_guests_and_gets_its_nic_again() {
+fn a_neighbor_of_a_replaced_machine_keeps_its_guests_and_reattaches_its_nic() {
     let mut half = up();
     on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
     let all = lines(&plan(&half, &up()));
@@ -266,11 +269,11 @@ fn a_neighbour_of_a_replaced_machine_keeps_its_guests_and_gets_its_nic_again() {
     assert_eq!(
         on_node2,
         [
-            "node2: give eth0 back from bridge br1, with 172.16.99.2/24",
+            "node2: detach eth0 from bridge br1, restoring 172.16.99.2/24",
             "localhost: unplug the cable from node1:eth0 to node2:eth0",
             "localhost: plug a cable from node1:eth0 to node2:eth0",
             "localhost: configure the NICs of emulated host node2",
-            "node2: take eth0 into bridge br1, moving 172.16.99.2/24",
+            "node2: attach eth0 to bridge br1, moving 172.16.99.2/24",
         ]
     );
 }
@@ -280,21 +283,24 @@ fn a_machine_with_other_nics_is_replaced_with_everything_inside() {
     let mut edited = topology();
     edited.hosts.get_mut(&host("node2")).unwrap().nics.clear();
     let lines = lines(&plan(&up(), &desired(&edited, &[].into())));
-    assert!(!lines.contains(&"node2: stop quick.vm2".to_owned()), "{lines:#?}");
+    assert!(
+        !lines.contains(&"node2: stop domain quick.vm2".to_owned()),
+        "{lines:#?}"
+    );
     let removed = place(&lines, "localhost: remove emulated machine node2");
     assert!(removed < place(&lines, "localhost: create emulated host node2"));
     place(&lines, "node2: create the disk of vm2 over /images/disk/base.img");
 }
 
 #[test]
-fn what_stood_on_an_uplink_is_a_fact_and_no_difference() {
+fn what_was_on_an_uplink_is_a_fact_and_no_difference() {
     let mut other = up();
     on(&mut other, "node1").uplinks.get_mut(&link("eth0")).unwrap().was.up = false;
     assert!(plan(&other, &up()).is_empty());
 }
 
 #[test]
-fn an_uplink_that_moves_takes_along_what_was_found_on_it_first() {
+fn an_uplink_that_moves_keeps_what_was_observed_on_it_first() {
     let mut found = up();
     let uplink = on(&mut found, "node1").uplinks.get_mut(&link("eth0")).unwrap();
     uplink.was.addresses = vec!["192.0.2.1/24".parse().unwrap()];
@@ -305,9 +311,9 @@ fn an_uplink_that_moves_takes_along_what_was_found_on_it_first() {
     assert_eq!(
         lines(&plan(&found, &moved)),
         [
-            "node1: give eth0 back from bridge br1, with 192.0.2.1/24",
+            "node1: detach eth0 from bridge br1, restoring 192.0.2.1/24",
             "node1: create bridge br2 for test",
-            "node1: take eth0 into bridge br2, moving 192.0.2.1/24",
+            "node1: attach eth0 to bridge br2, moving 192.0.2.1/24",
         ]
     );
 }
@@ -320,7 +326,7 @@ fn settings_of_a_link_change_in_place() {
 }
 
 #[test]
-fn addresses_of_a_link_that_stays_are_removed_and_added_one_by_one() {
+fn addresses_of_a_link_that_remains_are_removed_and_added_one_by_one() {
     let mut other = up();
     on(&mut other, "node1").links.get_mut(&link("br1")).unwrap().addresses = ["10.0.1.9/24".parse().unwrap()].into();
     assert_eq!(
@@ -333,7 +339,7 @@ fn addresses_of_a_link_that_stays_are_removed_and_added_one_by_one() {
 }
 
 #[test]
-fn links_are_made_from_below_and_deleted_from_above() {
+fn links_are_created_from_the_bottom_and_deleted_from_the_top() {
     let stacked = links([
         ("a-top", vlan("m-mid", 20, Some("z-br"))),
         ("m-mid", vlan("eth0", 10, None)),
@@ -358,7 +364,7 @@ fn links_are_made_from_below_and_deleted_from_above() {
 }
 
 #[test]
-fn a_link_of_another_kind_is_made_anew_with_all_that_stands_on_it() {
+fn a_link_of_another_kind_is_recreated_with_all_that_depends_on_it() {
     let from = links([
         ("base", vlan("eth0", 10, None)),
         ("over", vlan("base", 20, Some("br1"))),
@@ -381,7 +387,7 @@ fn a_link_of_another_kind_is_made_anew_with_all_that_stands_on_it() {
 }
 
 #[test]
-fn a_link_is_deleted_by_the_index_that_was_seen() {
+fn a_link_is_deleted_by_the_index_that_was_observed() {
     let mut from = links([("br1", bridge())]);
     on(&mut from, "home").seen.links.insert(link("br1"), 7);
     let plan = plan(&from, &Site::new());
@@ -394,7 +400,7 @@ fn a_link_is_deleted_by_the_index_that_was_seen() {
 }
 
 #[test]
-fn a_ring_of_links_does_not_hold_up_the_planner() {
+fn a_ring_of_links_does_not_block_the_planner() {
     let ring = links([("one", vlan("two", 1, None)), ("two", vlan("one", 2, None))]);
     assert_eq!(plan(&Site::new(), &ring).steps().count(), 2);
     assert_eq!(plan(&ring, &Site::new()).steps().count(), 2);
@@ -410,7 +416,7 @@ fn one_more_guest_is_the_only_change() {
         lines(&plan(&up(), &desired(&edited, &[].into()))),
         [
             "node1: define domain quick.vm3 (128 MiB, 1 CPU)",
-            "node1: start quick.vm3",
+            "node1: start domain quick.vm3",
             "node1: configure vm3 over its console: 10.0.1.2/24",
         ]
     );

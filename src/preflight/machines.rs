@@ -1,5 +1,4 @@
-//! What stands in the way of emulated switches and routers, and what only emulated hosts can be given: NICs with
-//! addresses, and cables.
+//! Emulated switches, routers and cables, and addresses that only an emulated host's NIC can be given.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +8,8 @@ use crate::state::survey::VLAN_FILTERING;
 use crate::state::{Survey, localhost};
 use crate::topology::Topology;
 
-/// What is about several machines is said of the one that the rig is on.
-pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
+/// Returns what is wrong with the emulated machines; what concerns several of them has `localhost` as its host.
+pub(super) fn check(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
     let mut found = Vec::new();
     let mut add = |severity, what: String, help: &str| {
         found.push(Obstacle {
@@ -29,14 +28,11 @@ pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> 
         .collect();
     let is_emulated = |host: &HostName| topology.hosts.get(host).is_some_and(|h| h.connect == Connect::Emulated);
     if !devices.is_empty() && !topology.hosts.keys().any(is_emulated) {
-        let what = format!(
-            "no host is emulated, so nothing can be plugged into {}",
-            devices.join(", ")
-        );
+        let what = format!("no host is emulated, so no cable can connect {}", devices.join(", "));
         add(
             Severity::Error,
             what,
-            "switches and routers are part of the emulation: remove them, or leave `connect` out of the hosts",
+            "switches and routers are emulated machines: remove them, or remove `connect` from the hosts",
         );
     }
 
@@ -44,36 +40,36 @@ pub(super) fn rig(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> 
         .get(&localhost())
         .is_some_and(|survey| survey.missing_modules.contains(VLAN_FILTERING));
     for (name, switch) in &topology.switches {
-        let sorts = switch.ports.values().any(|mode| *mode != PortMode::Open);
-        if sorts && lacks_filtering {
+        let filters = switch.ports.values().any(|mode| *mode != PortMode::Open);
+        if filters && lacks_filtering {
             let what = format!(
-                "switch `{name}` has ports with `access` or `trunk`, and this kernel's bridges cannot sort frames by \
-                 VLAN: BRIDGE_VLAN_FILTERING is missing"
+                "switch `{name}` has ports with `access` or `trunk`, but the kernel's bridges do not filter VLANs: \
+                 BRIDGE_VLAN_FILTERING is missing"
             );
             add(
                 Severity::Error,
                 what,
-                "boot a kernel that has it, or leave `access` and `trunk` out: the ports then pass all frames",
+                "boot a kernel with it, or remove `access` and `trunk`: the ports then pass all frames",
             );
         }
     }
 
     for (network, (emulated, real)) in mixed(topology) {
         let what = format!(
-            "network `{network}` has uplinks on {emulated}, which is emulated, and on {real}, which is not: netlab \
-             plugs no cable between the two"
+            "network `{network}` has uplinks on {emulated}, which is emulated, and on {real}, which is not: they \
+             are not connected"
         );
         add(
             Severity::Warning,
             what,
-            "guests on both will not reach each other; put the network on hosts of one kind",
+            "guests on the two will not reach each other; use hosts of one kind for the network",
         );
     }
     found.extend(addresses(topology, surveys));
     found
 }
 
-/// NICs of real hosts with another address than the lab says: an emulated host would be given it.
+/// NICs of real hosts with another address than that of the lab file, which only emulated hosts are given.
 fn addresses(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
     let mut found = Vec::new();
     for (name, host) in topology.hosts.iter().filter(|(_, h)| h.connect != Connect::Emulated) {
@@ -86,8 +82,8 @@ fn addresses(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<O
                 found.push(Obstacle {
                     severity: Severity::Warning,
                     host: name.clone(),
-                    what: format!("{nic} does not have the address {address}, as the lab says"),
-                    help: "netlab gives addresses to NICs of emulated hosts only: set it on the host, or mend the lab"
+                    what: format!("NIC {nic} does not have address {address} of the lab file"),
+                    help: "netlab configures NICs of emulated hosts only: add the address on the host, or correct the lab file"
                         .to_owned(),
                 });
             }
@@ -126,8 +122,8 @@ mod tests {
 
     use crate::state::{LOCALHOST, Site};
 
-    /// What is said of the machine that the rig is on.
-    fn of_the_rig(topology: &Topology, survey: Survey) -> Vec<Obstacle> {
+    /// Returns the obstacles of the machine that the emulated ones run on.
+    fn on_localhost(topology: &Topology, survey: Survey) -> Vec<Obstacle> {
         let surveys = [(host(LOCALHOST), survey)].into();
         let mut found = crate::preflight::preflight(topology, &surveys, &Site::new());
         found.retain(|obstacle| obstacle.host == host(LOCALHOST));
@@ -141,32 +137,32 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_that_sorts_by_vlan_needs_a_kernel_that_can() {
+    fn a_switch_with_vlan_ports_needs_a_kernel_with_vlan_filtering() {
         let lacking = || Survey {
             missing_modules: [VLAN_FILTERING.to_owned()].into(),
             ..Survey::default()
         };
         let access = PortMode::Access(10.try_into().unwrap());
-        let found = of_the_rig(&with_switch(topology(), access.clone()), lacking());
-        let said: Vec<_> = found.iter().map(ToString::to_string).collect();
+        let found = on_localhost(&with_switch(topology(), access.clone()), lacking());
+        let messages: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert!(
-            matches!(&said[..], [said] if said.contains("switch `rack`") && said.contains("BRIDGE_VLAN_FILTERING")),
-            "{said:#?}"
+            matches!(&messages[..], [one] if one.contains("switch `rack`") && one.contains("BRIDGE_VLAN_FILTERING")),
+            "{messages:#?}"
         );
         assert_eq!(found[0].severity, Severity::Error);
-        assert_eq!(of_the_rig(&with_switch(topology(), PortMode::Open), lacking()), []);
-        assert_eq!(of_the_rig(&with_switch(topology(), access), Survey::default()), []);
+        assert_eq!(on_localhost(&with_switch(topology(), PortMode::Open), lacking()), []);
+        assert_eq!(on_localhost(&with_switch(topology(), access), Survey::default()), []);
     }
 
     #[test]
-    fn a_switch_without_an_emulated_host_has_nothing_to_be_plugged_into() {
+    fn a_switch_without_an_emulated_host_is_an_error() {
         let mut topology = with_switch(topology(), PortMode::Open);
         topology.cables.clear();
         topology
             .hosts
             .values_mut()
             .for_each(|host| host.connect = Connect::Local);
-        let found = of_the_rig(&topology, Survey::default());
+        let found = on_localhost(&topology, Survey::default());
         assert!(
             matches!(&found[..], [one] if one.severity == Severity::Error && one.what.contains("switch `rack`")),
             "{found:#?}"
@@ -174,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn a_network_between_an_emulated_and_a_real_host_is_worth_a_warning() {
-        assert_eq!(of_the_rig(&topology(), Survey::default()), []);
+    fn a_network_between_an_emulated_and_a_real_host_is_a_warning() {
+        assert_eq!(on_localhost(&topology(), Survey::default()), []);
         let mut mixed = topology();
         mixed.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Local;
-        let found = of_the_rig(&mixed, Survey::default());
+        let found = on_localhost(&mixed, Survey::default());
         assert!(
             matches!(&found[..], [one] if one.severity == Severity::Warning
                 && one.what.contains("`service`") && one.what.contains("node2") && one.what.contains("node1")),
@@ -187,19 +183,19 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_a_real_hosts_nic_does_not_have_is_worth_a_warning() {
+    fn an_address_that_a_real_hosts_nic_does_not_have_is_a_warning() {
         let mut topology = topology();
         topology.cables.clear();
         let hosts = topology.hosts.values_mut();
         hosts.for_each(|host| host.connect = Connect::Local);
         let mut survey = crate::plan::example::survey();
-        let mut said = |addresses: &[&str]| {
+        let mut checked = |addresses: &[&str]| {
             let eth0 = survey.nics.get_mut(&link("eth0")).unwrap();
             eth0.addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-            rig(&topology, &[(host("node1"), survey.clone())].into())
+            check(&topology, &[(host("node1"), survey.clone())].into())
         };
-        assert_eq!(said(&["192.0.2.7/24", "172.16.99.1/24"]), []);
-        let found = said(&["172.16.99.1/16"]);
+        assert_eq!(checked(&["192.0.2.7/24", "172.16.99.1/24"]), []);
+        let found = checked(&["172.16.99.1/16"]);
         assert!(
             matches!(&found[..], [one] if one.severity == Severity::Warning && one.host == host("node1")
                 && one.what.contains("172.16.99.1/24")),

@@ -1,4 +1,4 @@
-//! What stands in the way of address translation, floating addresses, DHCP, and of packets on their way through a host.
+//! What address translation, floating addresses and DHCP need, and firewalls and MTUs that drop forwarded packets.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -9,10 +9,10 @@ use crate::state::Survey;
 use crate::state::survey::ForwardDrop;
 use crate::topology::{Guest, GuestFloating, Topology, TopologyHost};
 
-/// Ethernet's MTU in bytes (RFC 894), which a network has that does not say another.
+/// Ethernet's MTU in bytes (RFC 894), the default of a network.
 const USUAL_MTU: u16 = 1500;
 
-/// Guests whose floating address a host has.
+/// Returns the guests whose floating address a host has.
 fn floating<'a>(topology: &'a Topology, name: &'a HostName) -> impl Iterator<Item = (&'a VmName, &'a GuestFloating)> {
     let of = |(vm, guest): (&'a VmName, &'a Guest)| Some((vm, guest.floating.as_ref()?));
     topology
@@ -22,7 +22,7 @@ fn floating<'a>(topology: &'a Topology, name: &'a HostName) -> impl Iterator<Ite
         .filter(move |(_, floating)| floating.host == *name)
 }
 
-/// The NICs by which a host translates addresses.
+/// Returns the NICs on which a host translates addresses.
 pub(super) fn outside<'a>(
     topology: &'a Topology,
     name: &'a HostName,
@@ -32,7 +32,7 @@ pub(super) fn outside<'a>(
     nat.chain(floating(topology, name).map(|(_, floating)| &floating.nic))
 }
 
-/// What makes the lab impossible on a host.
+/// Returns what makes the lab impossible on a host.
 pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     let local = host
@@ -48,8 +48,8 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
     ] {
         if needed && !survey.programs.contains(program) {
             findings.push(finding(
-                format!("the program `{program}` is missing, which {purpose} needs"),
-                format!("install it there: `apt-get install {package}`"),
+                format!("program `{program}` is missing, which {purpose} needs"),
+                format!("install it on the host: `apt-get install {package}`"),
             ));
         }
     }
@@ -59,18 +59,18 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
     ] {
         if needed && survey.missing_modules.contains(module) {
             let what = match module {
-                "nft_bridge" => "nftables for bridges (CONFIG_NF_TABLES_BRIDGE)".to_owned(),
+                "nft_bridge" => "nftables rules for bridges: CONFIG_NF_TABLES_BRIDGE is missing".to_owned(),
                 _ => format!("address translation by nftables: module {module} is missing"),
             };
             findings.push(finding(
-                format!("the kernel has no {what}; {purpose} needs it"),
-                "boot a kernel that has it, as every distribution's has",
+                format!("the kernel does not support {what}, which {purpose} needs"),
+                "boot a kernel with it, e.g. that of the distribution",
             ));
         }
     }
     for table in survey.foreign_tables.iter().filter(|_| translates || local) {
         findings.push(finding(
-            format!("there is already an nftables table `{table}`, which netlab did not make"),
+            format!("nftables table `{table}` exists already, and netlab did not create it"),
             "rename the lab, or delete that table",
         ));
     }
@@ -78,15 +78,15 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
         let address = floating.address;
         if let Some(link) = survey.addresses.get(&IpAddr::V4(address)) {
             findings.push(finding(
-                format!("the floating address {address} of vm `{vm}` is already on {link} of the host"),
-                "choose another address, or take it off there",
+                format!("floating address {address} of vm `{vm}` is already on link {link} of the host"),
+                "choose another address, or remove it from that link",
             ));
         }
     }
     findings
 }
 
-/// What makes the lab work worse than it could.
+/// Returns what makes the lab work worse than it could.
 pub(super) fn warnings(topology: &Topology, host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
     let mut findings: Vec<Finding> = survey
         .forward_drops
@@ -106,29 +106,27 @@ pub(super) fn warnings(topology: &Topology, host: &TopologyHost, survey: &Survey
         };
         findings.push(finding(
             format!(
-                "NIC {nic}, which carries network `{network}`, takes packets of {has} bytes, and the network's have \
-                 up to {wanted}: large packets will vanish"
+                "NIC {nic}, the uplink of network `{network}`, has an MTU of {has} bytes, the network one of {wanted}: \
+                 larger packets will be dropped"
             ),
-            format!(
-                "write `mtu = {has}` for the network, or give {nic} the larger MTU: `ip link set {nic} mtu {wanted}`"
-            ),
+            format!("set `mtu = {has}` for the network, or raise the MTU of {nic}: `ip link set {nic} mtu {wanted}`"),
         ));
     }
     findings
 }
 
-/// The MTU of a network's guests; None: it has none.
+/// Returns the MTU of a network's guests in bytes; None where it has no guest.
 fn mtu(topology: &Topology, network: &NetworkName) -> Option<u16> {
     let nics = topology.guests.values().flat_map(|guest| &guest.nics);
     let mut of_network = nics.filter(|nic| nic.network == *network);
     of_network.next().map(|nic| nic.mtu.unwrap_or(USUAL_MTU))
 }
 
-/// A chain of somebody else that drops what the lab has the host forward.
+/// A chain of others that drops what the host forwards for the lab.
 ///
-/// An accept in a chain of netlab's own would not help: a packet passes only if every chain lets it pass. The one thing
-/// that does is a rule in that very chain, and what netlab did not make it does not change; so it is said, and the lab
-/// comes up all the same, since rules that are not understood here may let its packets through.
+/// An accept in a chain of the lab's own would not help: a packet passes only if every chain accepts it. It takes a rule
+/// in that chain, and netlab does not change what it did not create. A warning, no error, since the chain may have
+/// rules which are not evaluated here and accept the packets.
 fn forwarding(host: &TopologyHost, survey: &Survey, chain: &ForwardDrop) -> Option<Finding> {
     let passes =
         |bridge: &IfName| chain.accepts_from.contains(bridge.as_str()) && chain.accepts_to.contains(bridge.as_str());
@@ -147,15 +145,15 @@ fn forwarding(host: &TopologyHost, survey: &Survey, chain: &ForwardDrop) -> Opti
     } else {
         ""
     };
-    let mut help = "let them through there: ".to_owned();
+    let mut help = "accept them on the host: ".to_owned();
     for (at, (_, segment)) in dropped.iter().enumerate() {
         let bridge = &segment.bridge;
         let comma = if at == 0 { "" } else { ", " };
-        let rule = |link: &str, way: &str| {
+        let rule = |option: &str, direction: &str| {
             if chain.by_iptables {
-                format!("iptables -I FORWARD {link} {bridge} -j ACCEPT")
+                format!("iptables -I FORWARD {option} {bridge} -j ACCEPT")
             } else {
-                format!("nft insert rule {} {way} {bridge} accept", chain.chain)
+                format!("nft insert rule {} {direction} {bridge} accept", chain.chain)
             }
         };
         // Writing to a `String` cannot fail.
@@ -163,7 +161,7 @@ fn forwarding(host: &TopologyHost, survey: &Survey, chain: &ForwardDrop) -> Opti
     }
     Some(finding(
         format!(
-            "the firewall chain `{}` drops packets that the host forwards{bridged}; it will drop those of network {networks}",
+            "firewall chain `{}` drops packets that the host forwards{bridged}, so also those of network {networks}",
             chain.chain
         ),
         help,

@@ -7,7 +7,7 @@ use crate::state::survey::{ForwardDrop, Kvm};
 use crate::state::{DomainName, NicConfig, Site, Survey};
 use crate::topology::{GuestFloating, SegmentDhcp, Topology};
 
-/// The example lab's `node1` as this machine itself, which has NICs of its own; nothing joins the two hosts.
+/// The example lab with `node1` as localhost, which has NICs of its own; nothing connects the two hosts.
 fn local() -> Topology {
     let mut topology = topology();
     let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
@@ -23,54 +23,54 @@ fn on_node1(survey: Survey) -> BTreeMap<HostName, Survey> {
     [(host("node1"), survey)].into()
 }
 
-/// What is said about a survey of `node1`.
-fn said(topology: &Topology, survey: Survey) -> Vec<String> {
+/// Returns the obstacles that a survey of `node1` shows, as text.
+fn texts(topology: &Topology, survey: Survey) -> Vec<String> {
     let obstacles = preflight(topology, &on_node1(survey), &Site::new());
     obstacles.iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn nothing_stands_in_the_way_of_a_lab_on_hosts_that_have_what_it_needs() {
-    assert_eq!(said(&local(), survey()), [""; 0]);
+fn a_lab_on_hosts_that_have_what_it_needs_has_no_obstacle() {
+    assert_eq!(texts(&local(), survey()), [""; 0]);
     assert_eq!(preflight(&topology(), &BTreeMap::new(), &Site::new()), []);
 }
 
 #[test]
-fn a_missing_nic_is_reported_with_the_nics_that_are_there() {
+fn a_missing_nic_is_reported_with_the_nics_that_exist() {
     let mut survey = survey();
     survey.nics.remove(&link("eth0"));
     survey.nics.insert(link("wlan0"), NicConfig::default());
     assert_eq!(
-        said(&local(), survey),
+        texts(&local(), survey),
         [
-            "node1: there is no NIC eth0 to carry network `service`; the host's NICs: eth1, wlan0 \
-             (help: name one of these as the network's uplink)"
+            "node1: NIC eth0, the uplink of network `service`, does not exist; the host has: eth1, wlan0 \
+             (help: use one of these as the network's uplink)"
         ]
     );
 }
 
 #[test]
-fn a_nic_that_another_lab_has_taken_is_reported_with_its_owner_unless_the_network_is_tagged() {
+fn a_nic_that_another_lab_has_attached_is_reported_with_its_owner_unless_the_network_is_tagged() {
     let mut survey = survey();
     survey.foreign_links = [("eth0".to_owned(), "lab other".to_owned())].into();
     let mut topology = local();
-    let said = said(&topology, survey.clone());
-    assert_eq!(said.len(), 1, "{said:#?}");
-    assert!(said[0].contains("the NIC eth0 that is to carry network `service` is in other hands (lab other)"));
+    let messages = texts(&topology, survey.clone());
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    assert!(messages[0].contains("NIC eth0, the uplink of network `service`, already belongs to lab other"));
     let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
     node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
     assert_eq!(preflight(&topology, &on_node1(survey), &Site::new()), []);
 }
 
 #[test]
-fn an_emulated_host_has_the_nics_that_the_lab_gives_it_and_no_other() {
+fn an_emulated_host_has_the_nics_of_the_lab_and_no_other() {
     let mut topology = topology();
     topology.hosts.get_mut(&host("node1")).unwrap().nics.clear();
-    assert_eq!(said(&topology, survey()), [""; 0], "the cable makes the NIC");
+    assert_eq!(texts(&topology, survey()), [""; 0], "the cable makes the NIC");
     topology.cables.clear();
-    let said = said(&topology, survey());
-    assert_eq!(said.len(), 1, "{said:#?}");
-    assert!(said[0].starts_with("node1: there is no NIC eth0"), "{said:#?}");
+    let messages = texts(&topology, survey());
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    assert!(messages[0].starts_with("node1: NIC eth0, the uplink"), "{messages:#?}");
 }
 
 #[test]
@@ -82,40 +82,53 @@ fn a_foreign_bridge_a_tap_and_a_vlan_device_are_reported_with_their_owners() {
     survey.foreign_links = [("br1", "lab other"), ("tap1", "libvirt"), ("eth0.10", "someone else")]
         .map(|(name, owner)| (name.to_owned(), owner.to_owned()))
         .into();
-    let said = said(&topology, survey);
-    assert_eq!(said.len(), 3, "{said:#?}");
-    assert!(said[0].starts_with("node1: the name br1 of the bridge of network `service` is taken (lab other)"));
-    assert!(said[1].starts_with("node1: the name eth0.10 of the VLAN device of network `service` is taken"));
-    assert!(said[2].starts_with("node1: the name tap1 of the tap of vm `vm1` on network `service` is taken (libvirt)"));
+    let messages = texts(&topology, survey);
+    assert_eq!(messages.len(), 3, "{messages:#?}");
+    assert!(
+        messages[0].starts_with("node1: the name br1 of the bridge of network `service` already belongs to lab other")
+    );
+    assert!(messages[1].starts_with(
+        "node1: the name eth0.10 of the VLAN device of network `service` already belongs to someone else"
+    ));
+    assert!(
+        messages[2]
+            .starts_with("node1: the name tap1 of the tap of vm `vm1` on network `service` already belongs to libvirt")
+    );
 }
 
 #[test]
 fn a_bridge_cannot_have_the_name_of_a_nic() {
     let mut survey = survey();
     survey.nics.insert(link("br1"), NicConfig::default());
-    let said = said(&local(), survey);
-    assert_eq!(said.len(), 1, "{said:#?}");
-    assert!(said[0].contains("is that of a NIC of the host"), "{said:#?}");
+    let messages = texts(&local(), survey);
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    assert!(
+        messages[0].contains("already belongs to a NIC of the host"),
+        "{messages:#?}"
+    );
 }
 
 #[test]
 fn a_foreign_domain_and_a_mac_used_on_any_host_are_reported() {
     let mut survey = survey();
     survey.foreign_domains = [("quick.vm1".to_owned(), "lab other".to_owned())].into();
-    // vm2 runs on the other host, but the network reaches over both.
+    // vm2 runs on the other host, but the network extends over both.
     let mac = topology().guests[&vm("vm2")].nics[0].mac;
     survey.foreign_macs = [(mac, "stranger".to_owned())].into();
-    let said = said(&local(), survey);
-    assert_eq!(said.len(), 2, "{said:#?}");
+    let messages = texts(&local(), survey);
+    assert_eq!(messages.len(), 2, "{messages:#?}");
     assert!(
-        said[0].contains("quick.vm1, which is not this lab's (lab other)"),
-        "{said:#?}"
+        messages[0].contains("domain quick.vm1 already belongs to lab other"),
+        "{messages:#?}"
     );
-    assert!(said[1].contains("of vm `vm2` is used by domain stranger"), "{said:#?}");
+    assert!(
+        messages[1].contains("of vm `vm2` is used by domain stranger"),
+        "{messages:#?}"
+    );
 }
 
 #[test]
-fn a_subnet_that_the_host_reaches_another_way_is_reported_with_the_link() {
+fn a_subnet_that_the_host_already_reaches_is_reported_with_the_link() {
     let mut survey = survey();
     survey.subnets = vec![
         ("10.0.0.0/8".parse().unwrap(), "docker0".to_owned()),
@@ -124,10 +137,10 @@ fn a_subnet_that_the_host_reaches_another_way_is_reported_with_the_link() {
         ("0.0.0.0/0".parse().unwrap(), "eth1".to_owned()),
     ];
     survey.foreign_links = [("docker0".to_owned(), "someone else".to_owned())].into();
-    let said = said(&local(), survey);
-    assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].contains("overlaps 10.0.0.0/8, which the host reaches by docker0 (someone else)"));
-    assert!(said[1].contains("overlaps 10.0.1.128/25, which the host reaches by eth1 (a NIC of the host)"));
+    let messages = texts(&local(), survey);
+    assert_eq!(messages.len(), 2, "{messages:#?}");
+    assert!(messages[0].contains("overlaps 10.0.0.0/8, which the host reaches by docker0 (someone else)"));
+    assert!(messages[1].contains("overlaps 10.0.1.128/25, which the host reaches by eth1 (a NIC of the host)"));
 }
 
 #[test]
@@ -135,12 +148,12 @@ fn an_uplinks_own_subnet_is_the_networks_unless_the_network_is_tagged_on_it() {
     let mut survey = survey();
     survey.subnets = vec![("10.0.1.0/24".parse().unwrap(), "eth0".to_owned())];
     let mut topology = local();
-    assert_eq!(said(&topology, survey.clone()), [""; 0]);
+    assert_eq!(texts(&topology, survey.clone()), [""; 0]);
     let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
     node1.segments.values_mut().next().unwrap().vlan = Some(10.try_into().unwrap());
-    let said = said(&topology, survey);
-    assert_eq!(said.len(), 1, "{said:#?}");
-    assert!(said[0].contains("which the host reaches by eth0"), "{said:#?}");
+    let messages = texts(&topology, survey);
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    assert!(messages[0].contains("which the host reaches by eth0"), "{messages:#?}");
 }
 
 #[test]
@@ -152,12 +165,12 @@ fn missing_programs_modules_and_emulators_are_reported_all_at_once() {
     survey.programs.clear();
     survey.missing_modules = ["8021q", "bridge", "bonding"].map(str::to_owned).into();
     survey.arches = ["aarch64".to_owned()].into();
-    let said = said(&topology, survey);
-    assert_eq!(said.len(), 4, "{said:#?}");
-    assert!(said[0].contains("`ip` is missing"));
-    assert!(said[1].contains("module bridge is missing"));
-    assert!(said[2].contains("module 8021q is missing") && said[2].contains("modprobe 8021q"));
-    assert!(said[3].contains("QEMU cannot run x86_64 guests"));
+    let messages = texts(&topology, survey);
+    assert_eq!(messages.len(), 4, "{messages:#?}");
+    assert!(messages[0].contains("`ip` is missing"));
+    assert!(messages[1].contains("module bridge is missing"));
+    assert!(messages[2].contains("module 8021q is missing") && messages[2].contains("modprobe 8021q"));
+    assert!(messages[3].contains("QEMU cannot run x86_64 guests"));
 }
 
 #[test]
@@ -165,7 +178,7 @@ fn modules_that_the_lab_does_not_need_may_be_missing_and_arches_unknown() {
     let mut survey = survey();
     survey.missing_modules = ["8021q".to_owned()].into();
     survey.arches.clear();
-    assert_eq!(said(&local(), survey), [""; 0]);
+    assert_eq!(texts(&local(), survey), [""; 0]);
 }
 
 #[test]
@@ -175,9 +188,9 @@ fn memory_is_summed_over_all_hosts_of_one_machine() {
         ..survey()
     };
     assert_eq!(
-        said(&local(), survey.clone()),
+        texts(&local(), survey.clone()),
         [
-            "localhost: 2 guests yet to be started need 256 MiB of memory, 255 MiB are available \
+            "localhost: 2 guests to be started need 256 MiB of memory, 255 MiB are available \
              (help: give the guests less `memory`, or run fewer of them)"
         ]
     );
@@ -185,7 +198,7 @@ fn memory_is_summed_over_all_hosts_of_one_machine() {
         memory_mib: 256,
         ..survey
     };
-    assert_eq!(said(&local(), enough), [""; 0]);
+    assert_eq!(texts(&local(), enough), [""; 0]);
 }
 
 #[test]
@@ -202,7 +215,7 @@ fn guests_that_run_already_need_no_more_memory_but_those_that_stopped_do() {
     let obstacles = preflight(&local(), &on_node1(survey), &observed);
     assert_eq!(obstacles.len(), 1, "{obstacles:#?}");
     assert!(
-        obstacles[0].what.contains("1 guest yet to be started needs 128 MiB"),
+        obstacles[0].what.contains("1 guest to be started needs 128 MiB"),
         "{obstacles:#?}"
     );
 }
@@ -247,17 +260,17 @@ fn router() -> Topology {
 
 #[test]
 fn nft_and_dnsmasq_may_be_missing_only_where_they_are_not_needed() {
-    assert_eq!(said(&local(), survey()), [""; 0]);
+    assert_eq!(texts(&local(), survey()), [""; 0]);
     let missing = Survey {
         missing_modules: ["nft_masq", "nft_bridge"].map(str::to_owned).into(),
         ..survey()
     };
-    assert_eq!(said(&local(), missing.clone()), [""; 0]);
-    let said = said(&router(), missing);
-    assert_eq!(said.len(), 3, "{said:#?}");
-    assert!(said[0].contains("`nft` is missing, which address translation needs"));
-    assert!(said[1].contains("`dnsmasq` is missing") && said[1].contains("dnsmasq-base"));
-    assert!(said[2].contains("module nft_masq is missing"));
+    assert_eq!(texts(&local(), missing.clone()), [""; 0]);
+    let messages = texts(&router(), missing);
+    assert_eq!(messages.len(), 3, "{messages:#?}");
+    assert!(messages[0].contains("`nft` is missing, which address translation needs"));
+    assert!(messages[1].contains("`dnsmasq` is missing") && messages[1].contains("dnsmasq-base"));
+    assert!(messages[2].contains("module nft_masq is missing"));
 }
 
 /// Has what a router needs.
@@ -276,37 +289,37 @@ fn a_gateway_on_every_host_needs_nft_and_rules_for_bridges() {
         missing_modules: ["nft_masq", "nft_bridge"].map(str::to_owned).into(),
         ..survey()
     };
-    let said = said(&topology, bare);
-    assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].contains("`nft` is missing, which a gateway on every host needs"));
-    assert!(said[1].contains("CONFIG_NF_TABLES_BRIDGE"));
+    let messages = texts(&topology, bare);
+    assert_eq!(messages.len(), 2, "{messages:#?}");
+    assert!(messages[0].contains("`nft` is missing, which a gateway on every host needs"));
+    assert!(messages[1].contains("CONFIG_NF_TABLES_BRIDGE"));
 }
 
 #[test]
 fn a_foreign_table_of_the_labs_name_and_a_floating_address_in_use_are_reported() {
-    assert_eq!(said(&router(), equipped()), [""; 0]);
+    assert_eq!(texts(&router(), equipped()), [""; 0]);
     let survey = Survey {
         foreign_tables: ["ip netlab-quick".to_owned()].into(),
         addresses: [([192, 168, 99, 50].into(), "eth1".to_owned())].into(),
         ..equipped()
     };
-    let said = said(&router(), survey);
-    assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].contains("nftables table `ip netlab-quick`, which netlab did not make"));
-    assert!(said[1].contains("floating address 192.168.99.50 of vm `vm1` is already on eth1"));
+    let messages = texts(&router(), survey);
+    assert_eq!(messages.len(), 2, "{messages:#?}");
+    assert!(messages[0].contains("nftables table `ip netlab-quick` exists already"));
+    assert!(messages[1].contains("floating address 192.168.99.50 of vm `vm1` is already on link eth1"));
 }
 
 #[test]
-fn a_nic_that_leads_outside_must_be_there() {
+fn a_nic_that_leads_outside_must_exist() {
     let mut survey = equipped();
     survey.nics.remove(&link("eth1"));
-    let said = said(&router(), survey);
-    assert_eq!(said.len(), 1, "{said:#?}");
-    assert!(said[0].starts_with("node1: there is no NIC eth1 to lead outside; the host's NICs: eth0"));
+    let messages = texts(&router(), survey);
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    assert!(messages[0].starts_with("node1: NIC eth1, which leads outside, does not exist; the host has: eth0"));
 }
 
 #[test]
-fn a_chain_that_drops_what_is_forwarded_is_a_warning_that_names_it_and_the_mend() {
+fn a_chain_that_drops_what_is_forwarded_is_a_warning_with_a_fix() {
     let chain = |chain: &str, by_iptables| ForwardDrop {
         chain: chain.to_owned(),
         by_iptables,
@@ -322,24 +335,24 @@ fn a_chain_that_drops_what_is_forwarded_is_a_warning_that_names_it_and_the_mend(
         assert!(obstacles.iter().all(|obstacle| obstacle.severity == Severity::Warning));
         obstacles.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let said = warned(&router(), chain("ip filter FORWARD", true), true);
+    let messages = warned(&router(), chain("ip filter FORWARD", true), true);
     assert_eq!(
-        said,
+        messages,
         [
-            "node1: the firewall chain `ip filter FORWARD` drops packets that the host forwards, even bridged ones \
-             (net.bridge.bridge-nf-call-iptables is 1); it will drop those of network `service` (help: let them \
-             through there: `iptables -I FORWARD -i br1 -j ACCEPT; iptables -I FORWARD -o br1 -j ACCEPT`)"
+            "node1: firewall chain `ip filter FORWARD` drops packets that the host forwards, even bridged ones \
+             (net.bridge.bridge-nf-call-iptables is 1), so also those of network `service` (help: accept them on the \
+             host: `iptables -I FORWARD -i br1 -j ACCEPT; iptables -I FORWARD -o br1 -j ACCEPT`)"
         ]
     );
-    let said = warned(&router(), chain("inet f x", false), false);
-    assert!(said[0].contains("`nft insert rule inet f x iifname br1 accept; nft insert rule inet f x oifname br1"));
+    let messages = warned(&router(), chain("inet f x", false), false);
+    assert!(messages[0].contains("`nft insert rule inet f x iifname br1 accept; nft insert rule inet f x oifname br1"));
 
-    // Let through already; or neither routed nor handed to it.
-    let mut mended = chain("ip filter FORWARD", true);
-    mended.accepts_from.insert("br1".to_owned());
-    assert_eq!(warned(&router(), mended.clone(), true).len(), 1, "one way only");
-    mended.accepts_to.insert("br1".to_owned());
-    assert_eq!(warned(&router(), mended, true), [""; 0]);
+    // Accepted already; or neither routed nor passed to it.
+    let mut fixed = chain("ip filter FORWARD", true);
+    fixed.accepts_from.insert("br1".to_owned());
+    assert_eq!(warned(&router(), fixed.clone(), true).len(), 1, "one direction only");
+    fixed.accepts_to.insert("br1".to_owned());
+    assert_eq!(warned(&router(), fixed, true), [""; 0]);
     let mut bridged = local();
     let node1 = bridged.hosts.get_mut(&host("node1")).unwrap();
     node1.segments.values_mut().next().unwrap().gateway = None;
@@ -348,27 +361,27 @@ fn a_chain_that_drops_what_is_forwarded_is_a_warning_that_names_it_and_the_mend(
 }
 
 #[test]
-fn an_uplink_with_a_smaller_mtu_than_the_network_is_a_warning_that_says_what_to_write() {
+fn an_uplink_with_a_smaller_mtu_than_the_network_is_a_warning_with_the_key_to_set() {
     let with = |mtu: u32| Survey {
         mtus: [(link("eth0"), mtu)].into(),
         ..survey()
     };
-    assert_eq!(said(&local(), with(1500)), [""; 0]);
-    let small = said(&local(), with(1400));
+    assert_eq!(texts(&local(), with(1500)), [""; 0]);
+    let small = texts(&local(), with(1400));
     assert_eq!(small.len(), 1, "{small:#?}");
     assert!(
-        small[0].contains("eth0") && small[0].contains("write `mtu = 1400` for the network"),
+        small[0].contains("eth0") && small[0].contains("set `mtu = 1400` for the network"),
         "{small:#?}"
     );
     let mut adapted = local();
     for guest in adapted.guests.values_mut() {
         guest.nics[0].mtu = Some(1400);
     }
-    assert_eq!(said(&adapted, with(1400)), [""; 0]);
+    assert_eq!(texts(&adapted, with(1400)), [""; 0]);
 }
 
 #[test]
-fn a_network_of_the_hosts_own_may_have_the_subnet_of_the_nic_that_it_rides_on() {
+fn a_network_may_have_the_subnet_of_its_own_uplink() {
     for class in [Class::Public, Class::Management, Class::Storage] {
         let mut topology = local();
         let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
@@ -378,13 +391,13 @@ fn a_network_of_the_hosts_own_may_have_the_subnet_of_the_nic_that_it_rides_on() 
             subnets: vec![("192.168.99.0/24".parse().unwrap(), link.to_owned())],
             ..survey()
         };
-        assert_eq!(said(&topology, on("eth0")), [""; 0]);
-        assert_eq!(said(&topology, on("eth1")).len(), 1, "by another NIC it is a rival");
+        assert_eq!(texts(&topology, on("eth0")), [""; 0]);
+        assert_eq!(texts(&topology, on("eth1")).len(), 1, "by another NIC it overlaps");
     }
 }
 
 #[test]
-fn the_nic_that_a_real_host_is_reached_by_is_taken_only_where_the_lab_says_so() {
+fn the_nic_that_a_real_host_is_reached_by_is_attached_only_where_the_lab_allows_it() {
     let mut topology = local();
     let target = "ssh://root@192.0.2.7".parse().unwrap();
     topology.hosts.get_mut(&host("node1")).unwrap().connect = Connect::Ssh(target);
@@ -392,18 +405,18 @@ fn the_nic_that_a_real_host_is_reached_by_is_taken_only_where_the_lab_says_so() 
     let config = survey.nics.get_mut(&link("eth0")).unwrap();
     config.addresses = vec!["192.0.2.7/24".parse().unwrap()];
     config.routes.clear();
-    assert_eq!(said(&topology, survey.clone()), [""; 0], "reached another way");
+    assert_eq!(texts(&topology, survey.clone()), [""; 0], "reached by another NIC");
     survey.reached_at = Some("192.0.2.7".parse().unwrap());
-    let refused = said(&topology, survey.clone());
+    let refused = texts(&topology, survey.clone());
     assert!(
         refused[0].contains("carries the ssh session") && refused[0].contains("takeover"),
         "{refused:?}"
     );
-    // What is taken already is no question any more.
+    // A NIC that is attached already is not checked again.
     assert_eq!(preflight(&topology, &on_node1(survey.clone()), &up()), []);
     let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
     node1.nics.entry(link("eth0")).or_default().takeover = true;
-    assert_eq!(said(&topology, survey), [""; 0]);
+    assert_eq!(texts(&topology, survey), [""; 0]);
 }
 
 #[test]
@@ -415,10 +428,11 @@ fn a_host_behind_ssh_has_memory_of_its_own() {
         memory_mib: 1,
         ..survey()
     };
-    let said = said(&topology, little);
+    let messages = texts(&topology, little);
     assert!(
-        said.iter()
+        messages
+            .iter()
             .any(|line| line.starts_with("node1: ") && line.contains("MiB")),
-        "{said:?}"
+        "{messages:?}"
     );
 }

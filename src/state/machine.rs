@@ -1,4 +1,4 @@
-//! What the rig is made of: emulated hosts, and the switches and routers between them.
+//! Emulated machines: hosts, and the switches and routers between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,13 +14,13 @@ pub struct Machine {
     /// What it is.
     #[serde(default)]
     pub kind: MachineKind,
-    /// Its NICs with the addresses it "boots" with; of a switch, its ports.
+    /// Its NICs with the addresses it boots with; of a switch, its ports.
     pub nics: BTreeMap<IfName, MachineNic>,
-    /// Addresses behind a router, on its loopback device: what stands for the world outside.
+    /// Addresses behind a router, on its loopback device, which simulate the outside network.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub outside: BTreeSet<Ipv4Net>,
     /// It is alive: a host's init and libvirt daemon, a switch's bridge. `false` is only ever observed: such a
-    /// machine is removed and made anew.
+    /// machine is removed and recreated.
     pub alive: bool,
 }
 

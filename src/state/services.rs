@@ -8,17 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::{IfName, LabName, MacAddr, VmName};
 
-/// The lab's rules on one host: its own nftables tables, loaded and deleted as a whole. Nothing in them is a wish of
-/// another lab, and nothing outside of them is touched.
+/// The lab's rules on one host: its own nftables tables, loaded and deleted as a whole. No other lab has rules in them,
+/// and nothing outside of them is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
     /// Source translation of what leaves by a link.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub nat: BTreeSet<Nat>,
-    /// Outside addresses that stand for guests.
+    /// Outside addresses that are translated to guests.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub floating: BTreeSet<Floating>,
-    /// Gateway addresses that several hosts have, kept apart on the wire between them.
+    /// Gateway addresses that several hosts have, kept apart on the segment between them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub local_gateways: BTreeSet<LocalGateway>,
     /// The tables hold something that netlab did not write, or lack a part of it. `true` is only ever observed.
@@ -31,7 +31,7 @@ pub struct Firewall {
 pub struct Nat {
     /// Where they come from.
     pub from: Ipv4Net,
-    /// The link they leave by: a NIC, or the bridge that has taken it.
+    /// The link they leave by: a NIC, or the bridge that it is attached to.
     pub out: IfName,
     /// The source address they get (SNAT); absent: the link's own (masquerade).
     pub source: Option<Ipv4Addr>,
@@ -42,13 +42,13 @@ pub struct Nat {
 pub struct Floating {
     /// The outside address.
     pub public: Ipv4Addr,
-    /// The guest's own.
+    /// The guest's own address.
     pub private: Ipv4Addr,
     /// The link towards the outside.
     pub out: IfName,
 }
 
-/// A gateway address that other hosts on the same wire have, too: no ARP for or from it, and no DHCP, passes `port`.
+/// A gateway address that other hosts on the same segment have, too: no ARP for or from it, and no DHCP, passes `port`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LocalGateway {
     /// The bridge port that leads to the other hosts.
@@ -68,11 +68,11 @@ pub struct Dhcp {
     pub gateway: Ipv4Addr,
     /// The domain of the names: `vm1` and `vm1.<lab>` resolve.
     pub domain: LabName,
-    /// Who gets what: nobody else gets anything.
+    /// Fixed leases: no other client gets one.
     pub leases: BTreeMap<MacAddr, Lease>,
-    /// Name servers that are asked for all other names; none: other names are unknown.
+    /// Name servers for all other names; none: other names do not resolve.
     pub nameservers: Vec<IpAddr>,
-    /// MTU that guests are told, in bytes; absent: Ethernet's 1500.
+    /// MTU that is announced to guests, in bytes; absent: Ethernet's 1500.
     pub mtu: Option<u16>,
     /// The server is alive; `false` is only ever observed.
     pub running: bool,

@@ -1,5 +1,5 @@
-//! What a host is and has, apart from the lab: gathered in a constant number of commands, judged in
-//! [`crate::plan`]'s preflight, before anything is changed.
+//! What a host is and has, apart from the lab: observed in a constant number of commands, checked in preflight before
+//! anything is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::lab::{IfName, MacAddr};
 use crate::state::NicConfig;
 
-/// The kernel feature of bridges that sort frames by VLAN, as [`Survey::missing_modules`] calls it.
+/// The kernel feature of bridges that filter frames by VLAN, by its name in [`Survey::missing_modules`].
 pub const VLAN_FILTERING: &str = "bridge vlan_filtering";
 
 /// What a host is and has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {
-    /// NICs of the host that are not ours, with what stands on them (for a taken one: what stood on it).
+    /// NICs of the host, with what is configured on them (for an attached one: what was before).
     pub nics: BTreeMap<IfName, NicConfig>,
     /// Every other link name in use that is not this lab's, with its owner ("lab other", "libvirt", "someone else").
     pub foreign_links: BTreeMap<String, String>,
@@ -30,43 +30,43 @@ pub struct Survey {
     pub foreign_tables: BTreeSet<String>,
     /// Chains of others that drop what the host forwards.
     pub forward_drops: Vec<ForwardDrop>,
-    /// Bridged packets pass such chains, too: br_netfilter is there and told to.
+    /// Bridged packets pass such chains, too: br_netfilter is loaded and enabled.
     pub bridge_nf: bool,
     /// Domain names that are not this lab's, with their owner.
     pub foreign_domains: BTreeMap<String, String>,
     /// MAC addresses of domains that are not this lab's, with the domain's name.
     pub foreign_macs: BTreeMap<MacAddr, String>,
-    /// Programs that were looked for and found, e.g. `ip`, `nft`, `dnsmasq`.
+    /// Programs that were found of those that netlab uses, e.g. `ip`, `nft`, `dnsmasq`.
     pub programs: BTreeSet<String>,
-    /// Kernel features that were looked for and are missing, e.g. `8021q`.
+    /// Kernel features that are missing of those that netlab uses, e.g. `8021q`.
     pub missing_modules: BTreeSet<String>,
-    /// Memory that can be given to guests, in MiB (MemAvailable of /proc/meminfo); 0: unknown.
+    /// Memory that is available to guests, in MiB (MemAvailable of /proc/meminfo); 0: unknown.
     pub memory_mib: u64,
-    /// Architectures QEMU can run here, in libvirt's words; empty: unknown.
+    /// Architectures that QEMU can run on the host, by libvirt's names; empty: unknown.
     pub arches: BTreeSet<String>,
-    /// Whether KVM really works.
+    /// Whether KVM works.
     pub kvm: Kvm,
     /// The host's own address of the ssh session that it is reached by, if it is.
     pub reached_at: Option<IpAddr>,
 }
 
-/// How every link of a host stands at one moment, by name.
+/// The state of every link of a host, by name.
 pub type Ports = BTreeMap<String, Port>;
 
-/// How a link stands.
+/// The state of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
     /// Administratively up.
     pub up: bool,
-    /// Something is at its other end.
+    /// It has a peer.
     pub carrier: bool,
-    /// The bridge it is plugged into.
+    /// The bridge that it is a port of.
     pub master: Option<String>,
-    /// Largest packet it takes, in bytes.
+    /// Its MTU, in bytes.
     pub mtu: u32,
 }
 
-/// A chain of somebody else that drops forwarded packets unless a rule accepts them.
+/// A chain of others that drops forwarded packets unless a rule accepts them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardDrop {
     /// Its family, table and name, as in `nft add rule`.
@@ -88,6 +88,6 @@ pub enum Kvm {
     /// No /dev/kvm.
     #[default]
     Absent,
-    /// There is a /dev/kvm, but it cannot work: why.
+    /// There is a /dev/kvm, but it cannot work, for this reason.
     Useless(String),
 }

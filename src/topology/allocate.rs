@@ -1,4 +1,4 @@
-//! Makes every choice the lab leaves open.
+//! Makes every choice that the lab leaves open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -8,10 +8,10 @@ use ipnet::Ipv4Net;
 use super::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
 use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, MacAddr, Network, NetworkName, Vm, VmName};
 
-/// Memory of a guest whose lab and image both say nothing, in MiB.
+/// Memory of a guest where neither lab nor image have it, in MiB.
 const MEMORY_MIB: u64 = 128;
 
-/// Gives every address, MAC, bridge and tap its value; the same lab gives the same topology.
+/// Returns `lab` with a value for every address, MAC address, UUID, bridge and tap; the same lab has the same topology.
 pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
     let bridges = bridges(lab);
     let mut pools: BTreeMap<&NetworkName, Pool> = pools(lab);
@@ -130,7 +130,7 @@ impl Pool {
                 return address;
             }
         }
-        // A checked lab has room; this keeps the function total.
+        // A checked lab has enough addresses; this keeps the function total.
         self.subnet.broadcast()
     }
 }
@@ -154,7 +154,7 @@ fn pools(lab: &Lab) -> BTreeMap<&NetworkName, Pool> {
     lab.networks.iter().map(|entry| (entry.0, pool(entry))).collect()
 }
 
-/// The host that routes for a vm, and its NIC towards the floating address; a checked lab has both.
+/// Returns the host that routes for a vm, and its NIC in the floating address's subnet; a checked lab has both.
 fn floating(lab: &Lab, vm: &Vm) -> Option<GuestFloating> {
     let address = vm.floating?;
     let network = lab.networks.get(&vm.nics.first()?.network)?;

@@ -1,4 +1,4 @@
-//! A topology as a picture: Graphviz's DOT language, of which `dot -Tsvg` makes one.
+//! A topology as a graph in Graphviz's DOT language, which `dot -Tsvg` draws.
 
 use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
@@ -6,7 +6,7 @@ use std::fmt::{Display, Write as _};
 use super::{Segment, Topology};
 use crate::lab::{Class, HostName, IfName, NetworkName, PortMode};
 
-/// The picture: hosts as boxes with their guests, bridges and NICs in them, cables between them.
+/// Returns the graph: hosts as boxes with their guests, bridges and NICs, cables between them.
 pub fn graph(topology: &Topology) -> String {
     let mut out = Out::default();
     out.line(format_args!("graph {} {{", id(&topology.lab)));
@@ -119,9 +119,9 @@ impl Out {
         let head = [format!("{} ({network})", segment.bridge), segment.subnet.to_string()];
         let label: Vec<String> = head.into_iter().chain(addresses).chain(dhcp).collect();
         let bridge = id(bridge(host, network));
-        let colour = colour(segment.class);
+        let color = color(segment.class);
         self.line(format_args!(
-            "        {bridge} [fillcolor=\"{colour}\", label={}];",
+            "        {bridge} [fillcolor=\"{color}\", label={}];",
             label_of(&label)
         ));
         if let Some(uplink) = &segment.uplink {
@@ -134,8 +134,8 @@ impl Out {
     }
 }
 
-/// One colour a class.
-fn colour(class: Class) -> &'static str {
+/// The color of a class.
+fn color(class: Class) -> &'static str {
     match class {
         Class::Public => "#ffd6d6",
         Class::Management => "#fff0c2",
@@ -152,7 +152,7 @@ fn bridge(host: &HostName, network: &NetworkName) -> String {
     format!("{host}/{network}")
 }
 
-/// A quoted name. All names are checked ones: no quote is in them.
+/// A quoted name. All names are checked ones, without quotes.
 fn id(name: impl Display) -> String {
     format!("\"{name}\"")
 }

@@ -1,6 +1,21 @@
-//! Every choice made: takes a [`Lab`](crate::lab::Lab) and the catalog entries it uses, gives a [`Topology`] in which
-//! each address, MAC, bridge and tap has its value. Deterministic: the same lab gives the same topology, and adding a
-//! VM changes no other VM's choices where that can be helped. Never looks at a host.
+//! Every choice made: takes a [`Lab`](crate::lab::Lab) and the catalog entries it uses, returns a [`Topology`] in which each
+//! address, MAC address, UUID, bridge and tap has its value. Deterministic: the same lab has the same topology, and adding
+//! a VM changes no other VM's choices where that is possible. Never reads a host.
+//!
+//! ```
+//! use std::collections::{BTreeMap, BTreeSet};
+//! use netlab::lab::parse;
+//! use netlab::topology::allocate;
+//!
+//! let lab = parse("lab.toml", r#"
+//!     name = "one"
+//!     hosts.node1 = { nics.eth0 = {} }
+//!     networks.service = { subnet = "10.0.1.0/24" }
+//! "#, &BTreeSet::new())?;
+//! let topology = allocate(&lab, &BTreeMap::new());
+//! assert_eq!(topology.hosts.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod allocate;
 pub mod derive;
@@ -20,7 +35,7 @@ use crate::lab::{
     Ping, Router, Switch, VlanId, VmName,
 };
 
-/// A lab with nothing left open.
+/// A lab in which every choice is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     /// The lab's name.
@@ -44,7 +59,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Makes every host an emulated one, wired by the lab's cables.
+    /// Makes every host an emulated one, connected by the lab's cables.
     pub fn emulate(&mut self) {
         for host in self.hosts.values_mut() {
             host.connect = Connect::Emulated;
@@ -84,7 +99,7 @@ pub struct Segment {
     pub subnet: Ipv4Net,
     /// The gateway address, where this host has it.
     pub gateway: Option<Ipv4Addr>,
-    /// Other hosts on the wire have that gateway address, too.
+    /// Other hosts on the segment have that gateway address, too.
     pub gateway_everywhere: bool,
     /// The host's own address besides the gateway's.
     pub address: Option<Ipv4Addr>,
@@ -107,7 +122,7 @@ pub struct SegmentDhcp {
     pub leases: BTreeMap<MacAddr, (VmName, Ipv4Addr)>,
     /// Name servers asked for other names.
     pub nameservers: Vec<IpAddr>,
-    /// MTU that guests are told, in bytes.
+    /// MTU that is announced to guests, in bytes.
     pub mtu: Option<u16>,
 }
 
@@ -130,7 +145,7 @@ pub struct Guest {
     pub default_route: Option<Ipv4Addr>,
     /// Name servers it is given; those that it gets by DHCP are not among them.
     pub nameservers: Vec<IpAddr>,
-    /// The outside address that stands for it.
+    /// The outside address that is translated to it.
     pub floating: Option<GuestFloating>,
 }
 
@@ -150,7 +165,7 @@ pub struct GuestFloating {
 pub struct GuestNic {
     /// The network.
     pub network: NetworkName,
-    /// The bridge it is plugged into, on the guest's host.
+    /// The bridge that it is a port of, on the guest's host.
     pub bridge: IfName,
     /// The tap's name on the host.
     pub tap: IfName,
@@ -160,7 +175,7 @@ pub struct GuestNic {
     pub address: Ipv4Net,
     /// The network's gateway address, if it has one.
     pub gateway: Option<Ipv4Addr>,
-    /// It asks a DHCP server for its address.
+    /// It gets its address from a DHCP server.
     pub dhcp: bool,
     /// Its MTU in bytes; absent: 1500.
     pub mtu: Option<u16>,

@@ -1,9 +1,11 @@
 //! Tier 2: what netlab makes of a lab file, byte for byte. Every lab in `labs/` gives its plan against empty hosts and
 //! its domains' XML; every file in `bad/`, one per rule, gives what a user reads about it. Both folders are read
-//! anew each time: a lab without a snapshot fails, and so does a snapshot without its lab.
+//! again each time: a lab without a snapshot fails, and so does a snapshot without its lab.
 //!
 //! After a wanted change: `INSTA_UPDATE=always cargo test --test pure golden`, then read the difference.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
+
+mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -62,7 +64,7 @@ fn hold(kind: &str, answers: &BTreeMap<String, String>) {
     assert!(different.is_empty(), "other than their snapshots: {different:?}");
     let there: BTreeSet<String> = files(&snapshots, ".snap").into_keys().collect();
     let wanted: BTreeSet<String> = answers.keys().cloned().collect();
-    assert_eq!(there, wanted, "snapshots without a lab, or the other way round");
+    assert_eq!(there, wanted, "snapshots without a lab, or the reverse");
 }
 
 /// A release of netlab changes no snapshot.

@@ -74,7 +74,7 @@ fn a_floating_address_is_no_part_of_what_stood_on_a_taken_nic() {
     let taken = uplink("br1", &was);
     host.apply(&[
         Step::CreateLink(ifname("br1"), bridge("network public")),
-        Step::TakeUplink(ifname("eth1"), taken.clone()),
+        Step::AttachUplink(ifname("eth1"), taken.clone()),
     ])
     .unwrap();
     let seen = host.observe();
@@ -83,7 +83,7 @@ fn a_floating_address_is_no_part_of_what_stood_on_a_taken_nic() {
     let index = seen.seen.links[&ifname("br1")];
     host.apply(&[
         Step::DeleteFloating(ADDRESS, ifname("eth1")),
-        Step::ReleaseUplink(ifname("eth1"), taken),
+        Step::DetachUplink(ifname("eth1"), taken),
         Step::DeleteLink {
             name: ifname("br1"),
             index: Some(index),
@@ -146,7 +146,7 @@ fn a_bridge_with_an_uplink_has_the_labs_ethernet_address_else_that_of_the_nic() 
         let link = with_mac(wanted);
         host.apply(&[
             Step::CreateLink(ifname("br1"), link.clone()),
-            Step::TakeUplink(ifname("eth1"), taken.clone()),
+            Step::AttachUplink(ifname("eth1"), taken.clone()),
         ])
         .unwrap();
         assert_eq!(mac(&host, "br1"), wanted.unwrap_or(&nic));
@@ -158,7 +158,7 @@ fn a_bridge_with_an_uplink_has_the_labs_ethernet_address_else_that_of_the_nic() 
             assert_eq!(mac(&host, "br1"), changed.unwrap_or(&nic));
         }
         host.apply(&[
-            Step::ReleaseUplink(ifname("eth1"), taken.clone()),
+            Step::DetachUplink(ifname("eth1"), taken.clone()),
             Step::DeleteLink {
                 name: ifname("br1"),
                 index: seen.seen.links.get(&ifname("br1")).copied(),

@@ -106,7 +106,7 @@ link set dev br9 alias netlab:other:x
     assert!(survey.programs.contains("ip") && survey.memory_mib > 0);
 
     let was = eth0.clone();
-    host.apply(&[Step::TakeUplink(ifname("eth0"), uplink("br1", &was))])
+    host.apply(&[Step::AttachUplink(ifname("eth0"), uplink("br1", &was))])
         .unwrap();
     assert_eq!(host.survey().subnets, survey.subnets);
 }

@@ -76,7 +76,7 @@ fn down(host: &Namespace) {
     let mut steps: Vec<Step> = seen
         .uplinks
         .iter()
-        .map(|(nic, uplink)| Step::ReleaseUplink(nic.clone(), uplink.clone()))
+        .map(|(nic, uplink)| Step::DetachUplink(nic.clone(), uplink.clone()))
         .collect();
     steps.extend(seen.links.keys().map(|name| delete(name.as_str(), &seen)));
     host.apply(&steps).unwrap();
@@ -85,7 +85,7 @@ fn down(host: &Namespace) {
 }
 
 fn take(was: &NicConfig) -> Step {
-    Step::TakeUplink(ifname("eth0"), uplink("br1", was))
+    Step::AttachUplink(ifname("eth0"), uplink("br1", was))
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn take_and_give_back(host: &Namespace) {
     down(host);
     assert_same(&host.snapshot(), &before, "afterwards");
     // Nor does giving it back again.
-    host.apply(&[Step::ReleaseUplink(ifname("eth0"), uplink("br1", &was))])
+    host.apply(&[Step::DetachUplink(ifname("eth0"), uplink("br1", &was))])
         .unwrap();
     assert_same(&host.snapshot(), &before, "afterwards");
 }
@@ -191,7 +191,7 @@ fn a_nic_whose_giving_back_was_killed_at_any_line_is_given_back_or_taken_again()
 fn kill_giving_back(host: &Namespace) {
     let (before, was) = (host.snapshot(), nic(host));
     let wanted = uplink("br1", &was);
-    let release = |seen: &Uplink| Step::ReleaseUplink(ifname("eth0"), seen.clone());
+    let release = |seen: &Uplink| Step::DetachUplink(ifname("eth0"), seen.clone());
     for after in 1.. {
         let killed = Killed {
             shell: &host.shell,
@@ -249,7 +249,7 @@ fn go_back_into_the_bridge(host: &Namespace) {
         .unwrap();
     let (taken, seen) = (reached_by(host), host.observe());
     let steps = [
-        Step::ReleaseUplink(ifname("eth0"), uplink("br1", &was)),
+        Step::DetachUplink(ifname("eth0"), uplink("br1", &was)),
         delete("br1", &seen),
     ];
     let rollback = ip::rollback(&host.shell, &lab(), &steps).unwrap();
@@ -450,7 +450,7 @@ fn a_nic_taken_by_another_lab_is_left_to_it() {
     ip::apply(
         &host.shell,
         &other,
-        &[create("br2"), Step::TakeUplink(ifname("eth0"), theirs.clone())],
+        &[create("br2"), Step::AttachUplink(ifname("eth0"), theirs.clone())],
     )
     .unwrap();
     host.apply(&[create("br1")]).unwrap();
@@ -460,7 +460,7 @@ fn a_nic_taken_by_another_lab_is_left_to_it() {
     let before = host.snapshot();
     let failed = host.apply(&[take(&was)]).unwrap_err();
     assert!(failed.to_string().contains("lab other"), "{failed}");
-    host.apply(&[Step::ReleaseUplink(ifname("eth0"), theirs)]).unwrap();
+    host.apply(&[Step::DetachUplink(ifname("eth0"), theirs)]).unwrap();
     assert_same(&host.snapshot(), &before, "afterwards");
 }
 

@@ -154,22 +154,22 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
             }
         }
         What::KillMachine | What::LoseMachine => {
-            let (rig, name) = pick(site, *to, |state| state.machines.keys().cloned().collect())?;
+            let (emulator, name) = pick(site, *to, |state| state.machines.keys().cloned().collect())?;
             site.remove(&name);
-            let rig = site.get_mut(&rig)?;
-            rig.machines.get_mut(&name)?.alive = false;
+            let emulator = site.get_mut(&emulator)?;
+            emulator.machines.get_mut(&name)?.alive = false;
             if matches!(what, What::LoseMachine) {
-                rig.machines.remove(&name);
-                rig.cables.retain(|cable| cable.ends.iter().all(|end| end.host != name));
+                emulator.machines.remove(&name);
+                emulator.cables.retain(|cable| cable.ends.iter().all(|end| end.host != name));
             }
         }
         What::LoseCable | What::LoseCableWithNics => {
-            let (rig, cable) = pick(site, *to, |state| state.cables.iter().cloned().collect())?;
-            let rig = site.get_mut(&rig)?;
-            rig.cables.remove(&cable);
+            let (emulator, cable) = pick(site, *to, |state| state.cables.iter().cloned().collect())?;
+            let emulator = site.get_mut(&emulator)?;
+            emulator.cables.remove(&cable);
             if matches!(what, What::LoseCableWithNics) {
                 for end in &cable.ends {
-                    rig.machines.get_mut(&end.host)?.nics.remove(&end.nic);
+                    emulator.machines.get_mut(&end.host)?.nics.remove(&end.nic);
                 }
             }
         }
@@ -180,15 +180,15 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
 /// The nearest site that can be built: nothing can be brought into a state that no kernel and no libvirt would take,
 /// such as a guest that runs on a bridge that is not there. Damage leaves such states, but nobody asks for them.
 pub fn possible(mut site: Site) -> Site {
-    let mut rig = site.remove(&localhost()).unwrap_or_default();
-    rig.machines.retain(|_, machine| machine.alive);
-    rig.cables
-        .retain(|cable| cable.ends.iter().all(|end| rig.machines.contains_key(&end.host)));
+    let mut emulator = site.remove(&localhost()).unwrap_or_default();
+    emulator.machines.retain(|_, machine| machine.alive);
+    emulator.cables
+        .retain(|cable| cable.ends.iter().all(|end| emulator.machines.contains_key(&end.host)));
     let emulated = emulated();
-    site.retain(|host, _| !emulated.contains(host) || rig.machines.contains_key(host));
+    site.retain(|host, _| !emulated.contains(host) || emulator.machines.contains_key(host));
     for (host, state) in &mut site {
         let has_nic = |nic: &IfName| {
-            rig.machines
+            emulator.machines
                 .get(host)
                 .is_none_or(|machine| machine.nics.contains_key(nic))
         };
@@ -216,7 +216,7 @@ pub fn possible(mut site: Site) -> Site {
             }
         }
     }
-    site.insert(localhost(), rig);
+    site.insert(localhost(), emulator);
     site.retain(|_, state| *state != HostState::default());
     site
 }

@@ -100,7 +100,7 @@ pub fn site() -> impl Strategy<Value = Site> {
     })
 }
 
-/// What stands on the NICs of the one host that netlab did not make.
+/// What is configured on the NICs of the one host that netlab did not create.
 fn surveys() -> BTreeMap<HostName, Survey> {
     let nics = [0, 1].map(|at| {
         let config = NicConfig {

@@ -8,7 +8,7 @@ use crate::lab::file::{At, CableEndFile, HostNicFile, LabFile};
 use crate::lab::problem::suggest;
 use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Switch};
 
-/// The name that netlab keeps for the machine it runs on.
+/// The name of the machine that netlab runs on.
 const LOCALHOST: &str = "localhost";
 
 impl Check<'_> {
@@ -107,15 +107,15 @@ impl Check<'_> {
                 }
             }
             let (Some(a), Some(b)) = (a, b) else { continue };
-            // Between two real hosts a cable says how they are wired where the lab is emulated.
+            // Between two real hosts a cable describes how they are connected where the lab is emulated.
             if self.is_real(&a.host) != self.is_real(&b.host) {
                 let (end, At { span, .. }) = if self.is_real(&a.host) {
                     (&a, &ends[0])
                 } else {
                     (&b, &ends[1])
                 };
-                let message = format!("host `{}` is not emulated: netlab cannot plug its cables", end.host);
-                let help = "a cable joins two emulated machines, or two real hosts to say how they are wired";
+                let message = format!("host `{}` is not emulated: netlab plugs no cable into it", end.host);
+                let help = "a cable connects two emulated machines; between two real hosts it describes how they are connected";
                 self.add(span, message, help);
             }
             cables.push(Cable {
@@ -141,7 +141,7 @@ impl Check<'_> {
         }
         let Some(nic) = nic else {
             let help = "write `host:nic`, e.g. `node1:eth0`; only a switch can be named alone";
-            self.add(span, format!("`{machine}` is no cable end"), help);
+            self.add(span, format!("`{machine}` is not a cable end"), help);
             return None;
         };
         let there = match self.routers.get(machine) {

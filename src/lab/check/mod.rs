@@ -1,5 +1,5 @@
-//! Resolves references, expands counts and finds what does not fit together: takes a [`LabFile`], gives a [`Lab`] or
-//! every problem of the file at once. Chooses nothing that the user left open.
+//! Resolves references, expands counts and finds contradictions: takes a [`LabFile`], returns a [`Lab`] or every problem
+//! of the file at once. Chooses nothing that the user left open.
 
 mod hosts;
 mod networks;
@@ -34,7 +34,7 @@ struct Check<'a> {
     macs: BTreeSet<MacAddr>,
 }
 
-/// Checks `file`; gives a lab only if there is no problem, here or in `problems`.
+/// Checks `file`; returns a lab only if there is no problem, here or in `problems`.
 pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<Problem>) -> Result<Lab, Vec<Problem>> {
     let mut check = Check {
         images,
@@ -54,7 +54,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
     check.all_networks(&file.networks);
     let nat = check.all_nat(&file.nat);
     let vms = check.all_vms(file);
-    check.room(file, &vms);
+    check.capacity(file, &vms);
     let pings = check.all_pings(&file.pings, &vms);
     match (&file.name, check.problems.is_empty()) {
         (Some(name), true) => Ok(Lab {
@@ -119,7 +119,7 @@ impl Check<'_> {
         false
     }
 
-    /// Takes an address of a network for `whom`.
+    /// Assigns an address of a network to `whom`.
     fn address(&mut self, network: &NetworkName, subnet: Ipv4Net, at: &At<Ipv4Addr>, whom: &str) {
         let At { value: address, span } = at;
         if !subnet.contains(address) {
@@ -140,7 +140,7 @@ impl Check<'_> {
         }
     }
 
-    /// Takes an address outside of the lab's networks for `whom`.
+    /// Assigns an address outside of the lab's networks to `whom`.
     fn outer_address(&mut self, address: Ipv4Addr, span: &Range<usize>, whom: String) {
         if let Some(other) = self.outer.get(&address) {
             let message = format!("address {address} is used twice: {other} and {whom}");

@@ -59,12 +59,12 @@ impl Check<'_> {
                 );
             }
             let vlan = network.vlan.as_ref().map(|at| at.value);
-            let mut told = BTreeSet::new();
+            let mut reported = BTreeSet::new();
             for (host, nic) in &uplinks {
                 let Some(other) = carried.insert((host.clone(), nic.clone(), vlan), name.clone()) else {
                     continue;
                 };
-                if !told.insert(other.clone()) {
+                if !reported.insert(other.clone()) {
                     continue;
                 }
                 let message = match vlan {
@@ -158,7 +158,7 @@ impl Check<'_> {
         for (host, mac) in &network.bridge_mac {
             if !self.macs.insert(mac.value) {
                 let message = format!("MAC address {} is used twice", mac.value);
-                self.add(&mac.span, message, "leave it out to have one derived");
+                self.add(&mac.span, message, "remove it to derive one");
             }
             if self.host(&host.value, &host.span) {
                 found.insert(host.value.clone(), mac.value);

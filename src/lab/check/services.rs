@@ -1,4 +1,4 @@
-//! What crosses the networks' borders: address translation, floating addresses, classes, and further pings.
+//! What connects networks to others: address translation, floating addresses, classes, and further pings.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -51,7 +51,7 @@ impl Check<'_> {
                 own.trunc(),
                 out.value
             );
-            self.add(span, message, "answers to it would find no way back");
+            self.add(span, message, "replies to it would not be routed back");
         }
         Some(NatRule {
             on,
@@ -100,7 +100,7 @@ impl Check<'_> {
         Some(*address)
     }
 
-    /// A guest on a network of the hosts' own is allowed and worth a word.
+    /// A guest on a network of the hosts' own is allowed, with a warning.
     pub(super) fn guest_on(&mut self, network: &At<NetworkName>, vm: &VmName) {
         let class = self.networks.get(&network.value).map(|network| network.class);
         let word = match class {

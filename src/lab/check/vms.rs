@@ -1,4 +1,4 @@
-//! Virtual machines: placed, counted, and plugged into networks.
+//! Virtual machines: their hosts, counts and networks.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ impl Check<'_> {
                 );
             }
         }
-        // `hosts` without `count` is one vm on each; one host without `count` is one vm with the name as it is.
+        // `hosts` without `count` is one vm on each; one host without `count` is one vm with its own name.
         let several = u32::try_from(vm.hosts.len()).unwrap_or(u32::MAX);
         let count = vm
             .count
@@ -123,7 +123,7 @@ impl Check<'_> {
                 self.add(
                     span,
                     format!("MAC address {value} is used twice"),
-                    "leave it out to have one derived",
+                    "remove it to derive one",
                 );
             }
             nics.push(Nic {
@@ -135,8 +135,8 @@ impl Check<'_> {
         nics
     }
 
-    /// Whether every subnet has room for its guests.
-    pub(super) fn room(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
+    /// Whether every subnet has enough addresses for its guests.
+    pub(super) fn capacity(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
         for network in &file.networks {
             let Some(At { value: subnet, span }) = &network.subnet else {
                 continue;

@@ -3,17 +3,13 @@
 use std::ops::Range;
 
 use crate::lab::read::{Reader, Value, get};
+use crate::lab::schema::tables;
 use crate::lab::{ConsoleKind, Dialect, ImageConsole, ImageMachine, Login, size};
 
-/// libvirt's words that make sense for a guest's disk and NIC.
-const DISK_BUSES: [&str; 4] = ["virtio", "ide", "sata", "scsi"];
-const NIC_MODELS: [&str; 7] = ["virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet", "vmxnet3"];
-/// Memory of a guest where the entry does not say, in MiB.
+/// Memory of a guest where the entry has none, in MiB.
 const MEMORY_MIB: u64 = 256;
-/// Seconds that a guest may take to its prompt where the entry does not say.
+/// Seconds until a guest's prompt where the entry has none.
 const BOOT_SECONDS: u32 = 300;
-/// Most seconds that an entry may allow.
-const MOST_SECONDS: u32 = 3600;
 
 impl Reader {
     pub(super) fn image_machine(&mut self, value: Option<&Value<'_>>) -> Option<ImageMachine> {
@@ -22,14 +18,13 @@ impl Reader {
             None => None,
         };
         if let Some(table) = table {
-            let keys = ["arch", "machine", "disk_bus", "nic_model", "memory"];
-            self.known(table, "an image's machine", &keys);
+            self.known(table, &tables::MACHINE);
         }
         let field = |key| table.and_then(|table| get(table, key));
-        let arch = self.machine_word(field("arch"), "x86_64");
-        let machine = self.machine_word(field("machine"), "pc");
-        let disk_bus = self.one_of(field("disk_bus"), "disk bus", &DISK_BUSES);
-        let nic_model = self.one_of(field("nic_model"), "NIC model", &NIC_MODELS);
+        let arch = self.libvirt_name(field("arch"), "x86_64");
+        let machine = self.libvirt_name(field("machine"), "pc");
+        let disk_bus = self.one_of(field("disk_bus"), "disk bus", &tables::DISK_BUSES);
+        let nic_model = self.one_of(field("nic_model"), "NIC model", &tables::NIC_MODELS);
         let memory_mib = self.mib(field("memory")).unwrap_or(MEMORY_MIB);
         Some(ImageMachine {
             arch: arch?,
@@ -47,11 +42,7 @@ impl Reader {
         span: &Range<usize>,
     ) -> Option<ImageConsole> {
         let dialect = dialect.map_or(Some(Dialect::Ip), |value| {
-            self.choice(
-                Some(value),
-                "dialect",
-                &[("ip", Dialect::Ip), ("ifconfig", Dialect::Ifconfig)],
-            )
+            self.choice(Some(value), "dialect", &tables::DIALECTS)
         });
         let help = "write `[images.X.console]` with the `prompt` that a waiting shell shows, e.g. `prompt = \"# \"`";
         let Some(value) = value else {
@@ -59,14 +50,9 @@ impl Reader {
             return None;
         };
         let table = self.table(value)?;
-        self.known(
-            table,
-            "an image's console",
-            &["kind", "prompt", "login", "boot_seconds"],
-        );
+        self.known(table, &tables::CONSOLE);
         let kind = get(table, "kind").map_or(Some(ConsoleKind::Serial), |value| {
-            let words = [("serial", ConsoleKind::Serial), ("vga", ConsoleKind::Vga)];
-            self.choice(Some(value), "kind of console", &words)
+            self.choice(Some(value), "console kind", &tables::CONSOLES)
         });
         let prompt = self.text(get(table, "prompt"));
         if get(table, "prompt").is_none() || prompt.as_deref() == Some("") {
@@ -78,7 +64,7 @@ impl Reader {
         };
         let boot_seconds = get(table, "boot_seconds")
             .map_or(Some(BOOT_SECONDS), |value| {
-                let read = self.ranged(Some(value), "boot_seconds", MOST_SECONDS);
+                let read = self.ranged(Some(value), "boot_seconds", tables::MOST_SECONDS);
                 read.map(|at| at.value)
             })
             .map(u64::from);
@@ -93,7 +79,7 @@ impl Reader {
 
     pub(super) fn login(&mut self, value: &Value<'_>) -> Option<Login> {
         let table = self.table(value)?;
-        self.known(table, "a login", &["prompt", "user", "password"]);
+        self.known(table, &tables::LOGIN);
         let prompt = get(table, "prompt").map_or(Some("login: ".to_owned()), |value| self.text(Some(value)));
         if get(table, "user").is_none() {
             self.add(value.span(), "a login needs a `user`", "");
@@ -111,26 +97,26 @@ impl Reader {
         self.string(value?).map(str::to_owned)
     }
 
-    /// A word of libvirt's: small letters, digits, `_`, `-` and `.`.
-    pub(super) fn machine_word(&mut self, value: Option<&Value<'_>>, default: &str) -> Option<String> {
+    /// A name of libvirt's: lower-case letters, digits, `_`, `-` and `.`.
+    pub(super) fn libvirt_name(&mut self, value: Option<&Value<'_>>, default: &str) -> Option<String> {
         let Some(value) = value else {
             return Some(default.to_owned());
         };
         let text = self.string(value)?;
         let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.".contains(c);
         if text.is_empty() || !text.chars().all(legal) {
-            self.add(value.span(), format!("`{text}` is no machine that libvirt knows"), "");
+            self.add(value.span(), format!("`{text}` is not a name of libvirt"), "");
             return None;
         }
         Some(text.to_owned())
     }
 
-    /// A word out of `words`, of which the first is the default.
-    pub(super) fn one_of(&mut self, value: Option<&Value<'_>>, what: &str, words: &[&str]) -> Option<String> {
+    /// One of `names`, of which the first is the default.
+    pub(super) fn one_of(&mut self, value: Option<&Value<'_>>, what: &str, names: &[&str]) -> Option<String> {
         let Some(value) = value else {
-            return words.first().map(|word| (*word).to_owned());
+            return names.first().map(|name| (*name).to_owned());
         };
-        let pairs: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
+        let pairs: Vec<(&str, &str)> = names.iter().map(|name| (*name, *name)).collect();
         self.choice(Some(value), what, &pairs).map(str::to_owned)
     }
 

@@ -5,27 +5,28 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, get};
 use crate::lab::file::{At, CableEndFile, HostFile, HostNicFile, RouterFile, SwitchFile};
 use crate::lab::problem::suggest;
+use crate::lab::schema::tables;
 use crate::lab::{Connect, HostName, IfName, PortMode, VlanId};
 
-/// How a cable is written.
+/// What to write for a cable.
 const ENDS: &str = "write `ends = [\"host1:eth0\", \"host2:eth0\"]`";
 
 impl Reader {
     pub(super) fn host(&mut self, name: At<HostName>, table: &DeTable<'_>) -> HostFile {
-        self.known(table, "a host", &["connect", "nics"]);
+        self.known(table, &tables::HOST_TABLE);
         let mut connect = Connect::Emulated;
         if let Some(value) = get(table, "connect") {
             match self.string(value) {
                 None | Some("emulated") => {}
                 Some("local") => connect = Connect::Local,
                 Some(text) if text.starts_with("ssh:") => {
-                    if let Some(At { value, .. }) = self.word(text, value.span()) {
+                    if let Some(At { value, .. }) = self.name(text, value.span()) {
                         connect = Connect::Ssh(value);
                     }
                 }
                 Some(text) => {
                     let help = suggest(text, ["emulated", "local", "ssh://user@host"]);
-                    self.add(value.span(), format!("`{text}` is no way to reach a host"), help);
+                    self.add(value.span(), format!("unknown connection `{text}`"), help);
                 }
             }
         }
@@ -36,7 +37,7 @@ impl Reader {
     fn host_nics(&mut self, table: &DeTable<'_>) -> Vec<HostNicFile> {
         let mut nics = Vec::new();
         for (name, table) in self.named(table, "nics") {
-            self.known(table, "a NIC of a host or router", &["address", "gateway", "takeover"]);
+            self.known(table, &tables::HOST_NIC);
             nics.push(HostNicFile {
                 name,
                 address: self.parsed(get(table, "address")),
@@ -48,7 +49,7 @@ impl Reader {
     }
 
     pub(super) fn switch(&mut self, name: At<HostName>, table: &DeTable<'_>) -> SwitchFile {
-        self.known(table, "a switch", &["ports"]);
+        self.known(table, &tables::SWITCH);
         let ports = self.named(table, "ports");
         let ports = ports.into_iter().map(|(port, table)| (port, self.port(table)));
         SwitchFile {
@@ -58,7 +59,7 @@ impl Reader {
     }
 
     fn port(&mut self, table: &DeTable<'_>) -> PortMode {
-        self.known(table, "a switch's port", &["access", "trunk"]);
+        self.known(table, &tables::PORT);
         match (get(table, "access"), get(table, "trunk")) {
             (Some(_), Some(trunk)) => {
                 self.add(
@@ -95,7 +96,7 @@ impl Reader {
     }
 
     pub(super) fn router(&mut self, name: At<HostName>, table: &DeTable<'_>) -> RouterFile {
-        self.known(table, "a router", &["nics", "outside"]);
+        self.known(table, &tables::ROUTER);
         let nics = self.host_nics(table);
         let outside = self.one_or_more(get(table, "outside"));
         RouterFile {
@@ -107,7 +108,7 @@ impl Reader {
 
     pub(super) fn cable(&mut self, value: &Value<'_>) -> Option<[At<CableEndFile>; 2]> {
         let table = self.table(value)?;
-        self.known(table, "a cable", &["ends"]);
+        self.known(table, &tables::CABLE);
         let Some(ends) = get(table, "ends") else {
             self.add(value.span(), "a cable needs `ends`", ENDS);
             return None;
@@ -124,10 +125,10 @@ impl Reader {
     fn cable_end(&mut self, value: &Value<'_>) -> Option<At<CableEndFile>> {
         let text = self.string(value)?;
         let (machine, nic) = match text.split_once(':') {
-            Some((machine, nic)) => (machine, Some(self.word::<IfName>(nic, value.span())?.value)),
+            Some((machine, nic)) => (machine, Some(self.name::<IfName>(nic, value.span())?.value)),
             None => (text, None),
         };
-        let machine = self.word::<HostName>(machine, value.span())?.value;
+        let machine = self.name::<HostName>(machine, value.span())?.value;
         Some(At {
             value: CableEndFile { machine, nic },
             span: value.span(),

@@ -1,5 +1,5 @@
-//! Reads a lab file: takes its TOML tree, gives a [`LabFile`]. Knows keys, types and single values; what values mean
-//! together is [`super::check`]'s.
+//! Reads a lab file: takes its TOML tree, returns a [`LabFile`]. Knows keys, types and single values; what values mean
+//! together is checked in [`super::check`].
 
 mod hosts;
 mod networks;
@@ -16,6 +16,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::{At, LabFile};
 use super::problem::{Problem, suggest};
+use super::schema::Table;
+use super::schema::tables::LAB;
 
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -52,12 +54,14 @@ impl Reader {
         self.add(value.span(), format!("expected {wanted}, found {found}"), "");
     }
 
-    pub(super) fn known(&mut self, table: &DeTable<'_>, place: &str, keys: &[&str]) {
+    /// Reports the keys that `known` does not have.
+    pub(super) fn known(&mut self, table: &DeTable<'_>, known: &Table) {
+        let names = || known.keys.iter().map(|key| key.name);
         for key in table.keys() {
-            let word = key.get_ref().as_ref();
-            if !keys.contains(&word) {
-                let help = suggest(word, keys.iter().copied());
-                self.add(key.span(), format!("unknown key `{word}` in {place}"), help);
+            let name = key.get_ref().as_ref();
+            if !names().any(|known| known == name) {
+                let message = format!("unknown key `{name}` in {}", known.name);
+                self.add(key.span(), message, suggest(name, names()));
             }
         }
     }
@@ -89,7 +93,7 @@ impl Reader {
         None
     }
 
-    pub(super) fn word<T>(&mut self, text: &str, span: Range<usize>) -> Option<At<T>>
+    pub(super) fn name<T>(&mut self, text: &str, span: Range<usize>) -> Option<At<T>>
     where
         T: FromStr<Err: Display>,
     {
@@ -108,7 +112,7 @@ impl Reader {
     {
         let value = value?;
         let text = self.string(value)?;
-        self.word(text, value.span())
+        self.name(text, value.span())
     }
 
     pub(super) fn integer(&mut self, value: Option<&Value<'_>>) -> Option<At<i64>> {
@@ -117,7 +121,7 @@ impl Reader {
             self.wrong_type(value, "an integer");
             return None;
         };
-        // Past i64 is past every range here, too.
+        // A number beyond i64 is beyond every range here, too.
         let value_ = i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX);
         Some(At {
             value: value_,
@@ -167,7 +171,7 @@ impl Reader {
         };
         let mut found = Vec::new();
         for (name, value) in table {
-            let name = self.word(name.get_ref().as_ref(), name.span());
+            let name = self.name(name.get_ref().as_ref(), name.span());
             let value = self.table(value);
             if let (Some(name), Some(value)) = (name, value) {
                 found.push((name, value));
@@ -176,16 +180,16 @@ impl Reader {
         found
     }
 
-    /// One word out of a few; the first of `words` where nothing is written.
-    pub(super) fn choice<T: Clone>(&mut self, value: Option<&Value<'_>>, what: &str, words: &[(&str, T)]) -> Option<T> {
+    /// One of a few names; the first of `names` where the key is absent.
+    pub(super) fn choice<T: Clone>(&mut self, value: Option<&Value<'_>>, what: &str, names: &[(&str, T)]) -> Option<T> {
         let Some(value) = value else {
-            return words.first().map(|(_, chosen)| chosen.clone());
+            return names.first().map(|(_, chosen)| chosen.clone());
         };
         let text = self.string(value)?;
-        let found = words.iter().find(|(word, _)| *word == text);
+        let found = names.iter().find(|(name, _)| *name == text);
         if found.is_none() {
-            let help = suggest(text, words.iter().map(|(word, _)| *word));
-            self.add(value.span(), format!("`{text}` is no {what}"), help);
+            let help = suggest(text, names.iter().map(|(name, _)| *name));
+            self.add(value.span(), format!("unknown {what} `{text}`"), help);
         }
         found.map(|(_, chosen)| chosen.clone())
     }
@@ -200,7 +204,7 @@ impl Reader {
         };
         let mut found = Vec::new();
         for (host, value) in table {
-            let host = self.word(host.get_ref().as_ref(), host.span());
+            let host = self.name(host.get_ref().as_ref(), host.span());
             let value = self.parsed(Some(value));
             found.extend(host.zip(value));
         }
@@ -217,11 +221,7 @@ impl Reader {
 
     /// Reads the whole file.
     pub(in crate::lab) fn lab(&mut self, root: &DeTable<'_>) -> LabFile {
-        let keys = [
-            "name", "image", "images", "hosts", "switches", "routers", "cables", "networks", "nat", "nova", "vms",
-            "verify",
-        ];
-        self.known(root, "the lab", &keys);
+        self.known(root, &LAB);
         if get(root, "name").is_none() {
             self.add(
                 0..0,

@@ -4,28 +4,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
 use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, UplinkFile};
-use crate::lab::{Class, NetworkName};
-
-/// The smallest MTU that every IPv4 host must be able to take, and the largest of common hardware (RFC 791, "jumbo").
-const MTU: std::ops::RangeInclusive<u16> = 576..=9216;
+use crate::lab::NetworkName;
+use crate::lab::schema::tables::{self, LEAST_MTU, MOST_MTU};
 
 impl Reader {
     pub(super) fn network(&mut self, name: At<NetworkName>, table: &DeTable<'_>) -> NetworkFile {
-        let keys = [
-            "class",
-            "subnet",
-            "uplink",
-            "vlan",
-            "bridge",
-            "bridge_mac",
-            "stp",
-            "mtu",
-            "addresses",
-            "gateway",
-            "dhcp",
-            "nameservers",
-        ];
-        self.known(table, "a network", &keys);
+        self.known(table, &tables::NETWORK);
         if get(table, "subnet").is_none() {
             self.add(
                 name.span.clone(),
@@ -33,15 +17,9 @@ impl Reader {
                 "write `subnet = \"10.0.1.0/24\"`",
             );
         }
-        let classes = [
-            ("service", Class::Service),
-            ("public", Class::Public),
-            ("management", Class::Management),
-            ("storage", Class::Storage),
-        ];
         NetworkFile {
             class: self
-                .choice(get(table, "class"), "class of network", &classes)
+                .choice(get(table, "class"), "network class", &tables::CLASSES)
                 .unwrap_or_default(),
             subnet: self.parsed(get(table, "subnet")),
             uplink: get(table, "uplink").and_then(|v| self.uplink(v)),
@@ -73,9 +51,10 @@ impl Reader {
 
     fn mtu(&mut self, value: &Value<'_>) -> Option<u16> {
         let At { value, span } = self.integer(Some(value))?;
-        let mtu = u16::try_from(value).ok().filter(|mtu| MTU.contains(mtu));
+        let mtu = u16::try_from(value).ok();
+        let mtu = mtu.filter(|mtu| (LEAST_MTU..=MOST_MTU).contains(&u32::from(*mtu)));
         if mtu.is_none() {
-            let help = format!("an MTU is a number of bytes from {} to {}", MTU.start(), MTU.end());
+            let help = format!("an MTU is a number of bytes from {LEAST_MTU} to {MOST_MTU}");
             self.add(span, "mtu is out of range", help);
         }
         mtu
@@ -83,7 +62,7 @@ impl Reader {
 
     fn gateway(&mut self, value: &Value<'_>) -> Option<GatewayFile> {
         let table = self.table(value)?;
-        self.known(table, "a gateway", &["address", "on"]);
+        self.known(table, &tables::GATEWAY);
         if get(table, "address").is_none() {
             self.add(value.span(), "a gateway needs an `address`", "");
         }
@@ -98,7 +77,7 @@ impl Reader {
 
     pub(super) fn nat(&mut self, value: &Value<'_>) -> Option<NatFile> {
         let table = self.table(value)?;
-        self.known(table, "a nat rule", &["on", "from", "out", "source"]);
+        self.known(table, &tables::NAT);
         for (key, example) in [
             ("from", "from = [\"172.16.99.0/24\", \"service\"]"),
             ("out", "out = \"eth1\""),
@@ -126,9 +105,9 @@ impl Reader {
         let text = self.string(value)?;
         let span = value.span();
         let value = if text.contains('/') {
-            NatFrom::Subnet(self.word(text, span.clone())?.value)
+            NatFrom::Subnet(self.name(text, span.clone())?.value)
         } else {
-            NatFrom::Network(self.word(text, span.clone())?.value)
+            NatFrom::Network(self.name(text, span.clone())?.value)
         };
         Some(At { value, span })
     }

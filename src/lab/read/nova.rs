@@ -1,47 +1,25 @@
 //! The `[nova]` table: options under the names that nova-network gave them.
 
 use super::{Reader, Value, get};
-use crate::lab::file::{At, Manager, NovaFile};
-
-/// Most addresses of one network: a /8 holds no more.
-const MOST_ADDRESSES: u32 = 1 << 24;
+use crate::lab::file::{At, NovaFile};
+use crate::lab::schema::tables;
 
 impl Reader {
     pub(super) fn nova(&mut self, value: &Value<'_>) -> Option<NovaFile> {
         let table = self.table(value)?;
-        let keys = [
-            "manager",
-            "tenants",
-            "fixed_range",
-            "network_size",
-            "vlan_start",
-            "vlan_interface",
-            "flat_interface",
-            "flat_network_bridge",
-            "public_interface",
-            "routing_source_ip",
-            "network_host",
-            "multi_host",
-            "dns",
-        ];
-        self.known(table, "nova", &keys);
+        self.known(table, &tables::NOVA);
         if get(table, "manager").is_none() {
             let help = "write `manager = \"flat\"`, `\"flat-dhcp\"` or `\"vlan\"`";
             self.add(value.span(), "nova needs a `manager`", help);
         }
-        let managers = [
-            ("flat", Manager::Flat),
-            ("flat-dhcp", Manager::FlatDhcp),
-            ("vlan", Manager::Vlan),
-        ];
-        let manager = self.choice(get(table, "manager"), "network manager", &managers);
+        let manager = self.choice(get(table, "manager"), "network manager", &tables::MANAGERS);
         let tenants = self.one_or_more(get(table, "tenants"));
         Some(NovaFile {
             span: value.span(),
             manager: manager?,
             tenants: tenants.into_iter().filter_map(|v| self.parsed(Some(v))).collect(),
             fixed_range: self.parsed(get(table, "fixed_range")),
-            network_size: self.ranged(get(table, "network_size"), "network_size", MOST_ADDRESSES),
+            network_size: self.ranged(get(table, "network_size"), "network_size", tables::MOST_ADDRESSES),
             vlan_start: get(table, "vlan_start").and_then(|v| self.vlan(v)),
             vlan_interface: self.parsed(get(table, "vlan_interface")),
             flat_interface: self.parsed(get(table, "flat_interface")),
@@ -58,7 +36,7 @@ impl Reader {
 }
 
 impl NovaFile {
-    /// `value`, or the default at the table's own place.
+    /// Returns `value`, or the default with the span of the table.
     pub(in crate::lab) fn or<T: Clone>(&self, value: Option<&At<T>>, default: T) -> At<T> {
         value.cloned().unwrap_or(At {
             value: default,

@@ -1,4 +1,4 @@
-//! Virtual machines, and what `netlab verify` asks.
+//! Virtual machines, and what `netlab verify` pings.
 
 use std::net::IpAddr;
 
@@ -6,15 +6,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
 use crate::lab::file::{At, NicFile, PingFile, VmFile};
+use crate::lab::schema::tables;
 use crate::lab::{HostName, VmName, size};
 
 impl Reader {
     pub(super) fn vm(&mut self, name: At<VmName>, table: &DeTable<'_>) -> VmFile {
-        self.known(
-            table,
-            "a vm",
-            &["host", "hosts", "count", "image", "memory", "cpus", "nics", "floating"],
-        );
+        self.known(table, &tables::VM);
         let (host, hosts) = (get(table, "host"), get(table, "hosts"));
         if let (Some(_), Some(hosts)) = (host, hosts) {
             self.add(hosts.span(), "a vm has either `host` or `hosts`", "remove one of them");
@@ -42,10 +39,12 @@ impl Reader {
             name,
             hosts: places,
             placed: host.is_some() || hosts.is_some(),
-            count: self.ranged(get(table, "count"), "count", 1000),
+            count: self.ranged(get(table, "count"), "count", tables::MOST_COUNT),
             image: self.parsed(get(table, "image")),
             memory_mib,
-            cpus: self.ranged(get(table, "cpus"), "cpus", 256).map_or(1, |at| at.value),
+            cpus: self
+                .ranged(get(table, "cpus"), "cpus", tables::MOST_CPUS)
+                .map_or(1, |at| at.value),
             nics: list.into_iter().filter_map(|v| self.nic(v)).collect(),
             floating: self.parsed(get(table, "floating")),
         }
@@ -53,7 +52,7 @@ impl Reader {
 
     fn nic(&mut self, value: &Value<'_>) -> Option<NicFile> {
         let table = self.table(value)?;
-        self.known(table, "a NIC", &["network", "address", "mac"]);
+        self.known(table, &tables::NIC);
         if get(table, "network").is_none() {
             self.add(value.span(), "a NIC needs a `network`", "");
         }
@@ -68,7 +67,7 @@ impl Reader {
         let Some(table) = self.table(value) else {
             return (Vec::new(), Vec::new());
         };
-        self.known(table, "verify", &["outside", "ping"]);
+        self.known(table, &tables::VERIFY);
         let outside = self.addresses(get(table, "outside"));
         let pings = self.list(get(table, "ping"));
         (outside, pings.into_iter().filter_map(|v| self.ping(v)).collect())
@@ -76,7 +75,7 @@ impl Reader {
 
     fn ping(&mut self, value: &Value<'_>) -> Option<PingFile> {
         let table = self.table(value)?;
-        self.known(table, "a ping", &["from", "to", "reach"]);
+        self.known(table, &tables::PING);
         for (key, example) in [("from", "from = [\"vm1\", \"node2\"]"), ("to", "to = \"192.0.2.1\"")] {
             if get(table, key).is_none() {
                 self.add(

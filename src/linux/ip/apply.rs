@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
     fn add(&mut self, at: usize, step: &Step) -> Result<Result<(), NetworkError>, Failed> {
         let depends = match step {
             Step::CreateLink(name, _) => self.stale.contains(name),
-            Step::TakeUplink(nic, uplink) | Step::ReleaseUplink(nic, uplink) => {
+            Step::AttachUplink(nic, uplink) | Step::DetachUplink(nic, uplink) => {
                 self.stale.contains(nic) || self.stale.contains(&uplink.bridge)
             }
             _ => false,
@@ -106,7 +106,7 @@ impl<'a> Run<'a> {
         match step {
             Step::CreateLink(name, _) => _ = self.made.insert(name.clone()),
             Step::DeleteLink { name, .. } => _ = self.stale.insert(name.clone()),
-            Step::TakeUplink(nic, uplink) | Step::ReleaseUplink(nic, uplink) => {
+            Step::AttachUplink(nic, uplink) | Step::DetachUplink(nic, uplink) => {
                 self.stale.extend([nic.clone(), uplink.bridge.clone()]);
             }
             _ => {}
@@ -156,14 +156,14 @@ impl<'a> Run<'a> {
                     return Ok(Vec::new());
                 }
             }
-            Step::TakeUplink(nic, wanted) => {
+            Step::AttachUplink(nic, wanted) => {
                 self.own(snapshot, &wanted.bridge)?;
                 let planned = self.mac_is_set.get(&wanted.bridge).copied();
                 let now = || snapshot.link(wanted.bridge.as_str()).is_some_and(mark::mac_is_set);
                 let mac_is_set = planned.unwrap_or_else(now);
                 observed.uplink = Some(uplink::attaching(snapshot, self.lab, nic, wanted, mac_is_set)?);
             }
-            Step::ReleaseUplink(nic, uplink) => {
+            Step::DetachUplink(nic, uplink) => {
                 let Some((bridge, found)) = uplink::detaching(snapshot, self.lab, nic)? else {
                     return Ok(Vec::new());
                 };
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
                     bridge,
                     was: uplink.was.clone(),
                 };
-                return Ok(lines(&Step::ReleaseUplink(nic.clone(), uplink), &observed)?);
+                return Ok(lines(&Step::DetachUplink(nic.clone(), uplink), &observed)?);
             }
             Step::AddFloating(address, nic) => {
                 self.exists(snapshot, nic)?;

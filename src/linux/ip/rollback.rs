@@ -14,7 +14,7 @@ use crate::transport::cmd::{CmdError, Shell};
 /// The lines that undo every take and every release among `steps`, from what the host looks like before them. Empty
 /// where there is nothing to undo.
 pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<String, CmdError> {
-    let moves = |step: &Step| matches!(step, Step::TakeUplink(..) | Step::ReleaseUplink(..));
+    let moves = |step: &Step| matches!(step, Step::AttachUplink(..) | Step::DetachUplink(..));
     if !steps.iter().any(moves) {
         return Ok(String::new());
     }
@@ -22,12 +22,12 @@ pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<Stri
     let mut lines = Vec::new();
     for step in steps {
         lines.extend(match step {
-            Step::TakeUplink(nic, uplink) => {
+            Step::AttachUplink(nic, uplink) => {
                 let bridge = &uplink.bridge;
                 let made = |step: &Step| matches!(step, Step::CreateLink(name, _) if name == bridge);
                 give_back(&snapshot, lab, nic, bridge, steps.iter().any(made))?
             }
-            Step::ReleaseUplink(nic, _) => take_again(&snapshot, lab, nic)?,
+            Step::DetachUplink(nic, _) => take_again(&snapshot, lab, nic)?,
             _ => Vec::new(),
         });
     }

@@ -38,7 +38,7 @@ pub struct Observed<'a> {
     pub no_ipv6: bool,
     /// The link that a [`Step::ChangeLink`] changes.
     pub link: ObservedLink,
-    /// The NIC and the bridge of a [`Step::TakeUplink`] or [`Step::ReleaseUplink`].
+    /// The NIC and the bridge of a [`Step::AttachUplink`] or [`Step::DetachUplink`].
     pub(crate) uplink: Option<UplinkMove>,
 }
 
@@ -80,12 +80,12 @@ pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError>
         Step::DeleteLink { name, .. } => vec![format!("link del dev {name}")],
         Step::AddAddress(name, address) => vec![add_address(name, *address)],
         Step::DeleteAddress(name, address) => vec![format!("address del {address} dev {name}")],
-        Step::TakeUplink(nic, wanted) => {
+        Step::AttachUplink(nic, wanted) => {
             let on_nic = || UplinkMove::first(&wanted.was);
             let observed = observed.uplink.clone().unwrap_or_else(on_nic);
             uplink::attach(nic, &wanted.bridge, &observed)
         }
-        Step::ReleaseUplink(nic, wanted) => {
+        Step::DetachUplink(nic, wanted) => {
             let in_bridge = || UplinkMove::first(&wanted.was).attached();
             let observed = observed.uplink.clone().unwrap_or_else(in_bridge);
             uplink::detach(nic, &wanted.bridge, &observed)

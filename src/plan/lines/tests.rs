@@ -86,7 +86,7 @@ fn an_uplinks_addresses_are_on_the_bridge_before_they_leave_the_nic() {
         bridge: link("br1"),
         was,
     };
-    let step = Step::TakeUplink(link("eth0"), uplink.clone());
+    let step = Step::AttachUplink(link("eth0"), uplink.clone());
     let expected = [
         "link set dev eth0 master br1",
         "link set dev eth0 up",
@@ -97,7 +97,7 @@ fn an_uplinks_addresses_are_on_the_bridge_before_they_leave_the_nic() {
     ];
     assert_eq!(lines(&step, &Observed::default()).unwrap(), expected);
 
-    let step = Step::ReleaseUplink(link("eth0"), uplink);
+    let step = Step::DetachUplink(link("eth0"), uplink);
     let expected = [
         "link set dev eth0 nomaster",
         "link set dev eth0 up",

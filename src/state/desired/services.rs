@@ -10,7 +10,7 @@ use crate::topology::{Topology, TopologyHost};
 pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, host: &TopologyHost) {
     let mut firewall = Firewall::default();
     for rule in &host.nat {
-        let out = stand_in(state, &rule.out);
+        let out = effective_link(state, &rule.out);
         let rules = rule.from.iter().map(|from| Nat {
             from: *from,
             out: out.clone(),
@@ -23,7 +23,7 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, h
         let (Some(floating), Some(nic)) = (floating, guest.nics.first()) else {
             continue;
         };
-        let out = stand_in(state, &floating.nic);
+        let out = effective_link(state, &floating.nic);
         firewall.floating.insert(Floating {
             public: floating.address,
             private: nic.address.addr(),
@@ -59,14 +59,14 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, h
             state.dhcp.insert(network.clone(), served);
         }
     }
-    // Who translates addresses forwards packets.
+    // Address translation needs forwarding.
     if !firewall.nat.is_empty() || !firewall.floating.is_empty() {
         state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
     }
     state.firewall = (firewall != Firewall::default()).then_some(firewall);
 }
 
-/// What stands in a NIC's place for the host's own traffic: the bridge that has taken it, else the NIC itself.
-fn stand_in(state: &HostState, nic: &IfName) -> IfName {
+/// Returns the link that the host's own traffic of a NIC uses: the bridge that it is attached to, else the NIC itself.
+fn effective_link(state: &HostState, nic: &IfName) -> IfName {
     state.uplinks.get(nic).map_or(nic, |uplink| &uplink.bridge).clone()
 }

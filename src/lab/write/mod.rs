@@ -1,17 +1,20 @@
-//! Writes a [`Lab`] as the plain lab file that reads back as the same lab: what `netlab plan --expand` prints.
-//! Everything written here is a checked name, number or address, so nothing needs an escape.
+//! Writes a [`Lab`] as the plain lab file that reads back as the same lab: what `netlab plan --expand` and `netlab import`
+//! print. The only writer of lab files.
+
+mod image;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
+use super::schema::tables::{CLASSES, name_of};
 use super::{
     Asked, Class, Connect, GatewayHosts, HostName, IfName, Lab, LabHostNic, NatRule, Network, Nic, Ping, PortMode, Vm,
 };
 
-/// The image that a vm gets where nothing is written.
+/// The image of a vm that has none of its own.
 const DEFAULT_IMAGE: &str = "mini";
 
-/// The lab's file. Writing and reading again gives the same lab, warnings apart.
+/// Returns the lab's file. Reading it returns the same lab, except for warnings.
 pub fn write(lab: &Lab) -> String {
     let mut out = Out::default();
     out.entry("name", quoted(&lab.name));
@@ -46,7 +49,8 @@ pub fn write(lab: &Lab) -> String {
         out.entry("ends", list(ends));
     }
     for (name, entry) in &lab.images {
-        out.0.push_str(&super::image_write::table(name, entry));
+        out.table(format_args!("[images.{}]", quoted(name)));
+        out.image(entry);
     }
     for (name, network) in &lab.networks {
         out.table(format_args!("[networks.{name}]"));
@@ -197,11 +201,12 @@ impl Out {
     }
 }
 
+/// Returns a TOML string with `text`.
 fn quoted(text: impl Display) -> String {
-    format!("\"{text}\"")
+    toml::Value::String(text.to_string()).to_string()
 }
 
-/// A key; an interface name can hold a dot, which TOML would take for a table in a table.
+/// Returns a key; an interface name can have a dot, which in TOML separates a table from its key.
 fn key(name: &IfName) -> String {
     if name.as_str().contains('.') {
         quoted(name)
@@ -227,7 +232,7 @@ fn per_host(values: &BTreeMap<HostName, impl Display>) -> String {
     table(values.iter().map(|(host, value)| format!("{host} = {}", quoted(value))))
 }
 
-/// One name where that means the same: every host that has such a NIC.
+/// Returns one name where that means the same: every host that has such a NIC.
 fn uplink(lab: &Lab, uplinks: &BTreeMap<HostName, IfName>) -> String {
     let first = uplinks.values().next();
     let having = lab
@@ -263,11 +268,6 @@ fn nic(nic: &Nic) -> String {
 
 impl Display for Class {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Public => "public",
-            Self::Management => "management",
-            Self::Storage => "storage",
-            Self::Service => "service",
-        })
+        f.pad(name_of(&CLASSES, self))
     }
 }

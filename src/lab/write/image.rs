@@ -1,0 +1,95 @@
+//! Writes an image's entry as a lab file has it.
+
+use super::{Out, list, quoted, table};
+use crate::lab::image::{Digest, Download, ImageEntry, ImageSource};
+use crate::lab::schema::tables::{COMPRESSIONS, CONSOLES, DIALECTS, FORMATS, RECIPES, name_of};
+use crate::lab::{Dialect, ImageConsole, ImageMachine, Login};
+
+impl Out {
+    /// Writes the keys of `[images.X]`.
+    pub(super) fn image(&mut self, entry: &ImageEntry) {
+        let ImageEntry {
+            description,
+            source,
+            machine,
+            console,
+            cloud_init,
+        } = entry;
+        if !description.is_empty() {
+            self.entry("description", quoted(description));
+        }
+        match source {
+            ImageSource::Recipe { recipe, cmdline } => {
+                self.entry("recipe", quoted(name_of(&RECIPES, recipe)));
+                self.entry("cmdline", quoted(cmdline));
+            }
+            ImageSource::Download(download) => self.download(download),
+        }
+        if *cloud_init {
+            self.entry("cloud_init", true);
+        }
+        let ImageMachine {
+            arch,
+            machine,
+            disk_bus,
+            nic_model,
+            memory_mib,
+        } = machine;
+        let names = [
+            ("arch", arch),
+            ("machine", machine),
+            ("disk_bus", disk_bus),
+            ("nic_model", nic_model),
+        ];
+        let names = names.map(|(key, name)| format!("{key} = {}", quoted(name)));
+        let memory = format!("memory = \"{memory_mib}MiB\"");
+        self.entry("machine", table(names.into_iter().chain([memory])));
+        self.console(console);
+    }
+
+    fn console(&mut self, console: &ImageConsole) {
+        let ImageConsole {
+            kind,
+            prompt,
+            login,
+            dialect,
+            boot_seconds,
+        } = console;
+        if *dialect != Dialect::Ip {
+            self.entry("dialect", quoted(name_of(&DIALECTS, dialect)));
+        }
+        let login = login.as_ref().map(|Login { prompt, user, password }| {
+            let password = password
+                .as_ref()
+                .map(|password| format!("password = {}", quoted(password)));
+            let prompt = format!("prompt = {}", quoted(prompt));
+            let user = format!("user = {}", quoted(user));
+            format!("login = {}", table([prompt, user].into_iter().chain(password)))
+        });
+        let kind = format!("kind = {}", quoted(name_of(&CONSOLES, kind)));
+        let prompt = format!("prompt = {}", quoted(prompt));
+        let seconds = format!("boot_seconds = {boot_seconds}");
+        self.entry("console", table([kind, prompt, seconds].into_iter().chain(login)));
+    }
+
+    fn download(&mut self, download: &Download) {
+        let Download {
+            mirrors,
+            digest,
+            compression,
+            format,
+            unpacked,
+            at_most,
+        } = download;
+        self.entry("mirrors", list(mirrors.iter().map(quoted)));
+        if let Some(digest) = digest {
+            self.entry(digest.kind().word(), quoted(digest.hex()));
+        }
+        self.entry("compression", quoted(name_of(&COMPRESSIONS, compression)));
+        self.entry("format", quoted(name_of(&FORMATS, format)));
+        let digest = |digest: &Digest| format!("{} = {}", digest.kind().word(), quoted(digest.hex()));
+        let at_most = format!("at_most = \"{}MiB\"", at_most >> 20);
+        let unpacked = unpacked.iter().map(digest).chain([at_most]);
+        self.entry("unpacked", table(unpacked));
+    }
+}

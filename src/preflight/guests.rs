@@ -1,0 +1,121 @@
+//! Guests: names and MAC addresses that others use, memory and KVM.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Finding, Obstacle, Severity, finding};
+use crate::lab::{Connect, HostName, MacAddr, VmName};
+use crate::state::survey::Kvm;
+use crate::state::{Domain, DomainName, Site, Survey, localhost};
+use crate::topology::{Guest, Topology};
+
+/// Domains of others with the lab's names or MAC addresses. A MAC address must be unique on all hosts of the lab, since
+/// networks extend from host to host; libvirt does not check that.
+pub(super) fn domains(
+    topology: &Topology,
+    guests: &[(&VmName, &Guest)],
+    macs: &BTreeMap<MacAddr, &VmName>,
+    survey: &Survey,
+) -> Vec<Finding> {
+    let named = guests.iter().filter_map(|(vm, _)| {
+        let name = DomainName::new(&topology.lab, vm).to_string();
+        let owner = survey.foreign_domains.get(&name)?;
+        Some(finding(
+            format!("domain {name} already belongs to {owner}"),
+            "rename the lab or the vm, or undefine that domain",
+        ))
+    });
+    let addressed = survey.foreign_macs.iter().filter_map(|(mac, domain)| {
+        let vm = macs.get(mac)?;
+        Some(finding(
+            format!("MAC address {mac} of vm `{vm}` is used by domain {domain}, which is not this lab's"),
+            "give the vm's NIC another `mac`",
+        ))
+    });
+    named.chain(addressed).collect()
+}
+
+/// Returns the machine whose memory and CPU a host's guests use.
+fn machine_below(name: &HostName, connect: &Connect) -> HostName {
+    match connect {
+        Connect::Emulated | Connect::Local => localhost(),
+        Connect::Ssh(_) => name.clone(),
+    }
+}
+
+/// Returns a guest's domain, if it runs already.
+fn running<'a>(topology: &Topology, observed: &'a Site, vm: &VmName, guest: &Guest) -> Option<&'a Domain> {
+    let state = observed.get(&guest.host)?;
+    let domain = state.domains.get(&DomainName::new(&topology.lab, vm));
+    domain.filter(|domain| domain.running)
+}
+
+/// Machines with less memory than the guests to be started need.
+pub(super) fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {
+    /// Per machine: guests to be started, memory that they need and that is available, in MiB.
+    #[derive(Default)]
+    struct Budget {
+        guests: usize,
+        needed: u64,
+        available: Option<u64>,
+    }
+    let mut budgets: BTreeMap<HostName, Budget> = BTreeMap::new();
+    let known = |host: &HostName| surveys.get(host).map(|survey| survey.memory_mib).filter(|mib| *mib > 0);
+    for (name, host) in &topology.hosts {
+        let machine = machine_below(name, &host.connect);
+        let available = known(name).into_iter().chain(known(&machine));
+        let budget = budgets.entry(machine.clone()).or_default();
+        // Several surveys of one machine are of slightly different moments.
+        budget.available = budget.available.into_iter().chain(available).min();
+    }
+    for (vm, guest) in &topology.guests {
+        let Some(host) = topology.hosts.get(&guest.host) else {
+            continue;
+        };
+        let domain = running(topology, observed, vm, guest);
+        let budget = budgets.entry(machine_below(&guest.host, &host.connect)).or_default();
+        budget.guests += usize::from(domain.is_none());
+        // A running guest has its memory already.
+        budget.needed += guest
+            .memory_mib
+            .saturating_sub(domain.map_or(0, |domain| domain.memory_mib));
+    }
+    let short = budgets.into_iter().filter_map(|(host, budget)| {
+        let available = budget.available.filter(|available| *available < budget.needed)?;
+        let Budget { guests, needed, .. } = budget;
+        Some(Obstacle {
+            severity: Severity::Error,
+            host,
+            what: format!(
+                "{guests} guest{} to be started need{} {needed} MiB of memory, {available} MiB are available",
+                if guests == 1 { "" } else { "s" },
+                if guests == 1 { "s" } else { "" },
+            ),
+            help: "give the guests less `memory`, or run fewer of them".to_owned(),
+        })
+    });
+    short.collect()
+}
+
+/// Machines with a /dev/kvm that does not work, where guests are to be started; once per machine, not per emulated
+/// host.
+pub(super) fn kvm(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {
+    let mut useless: BTreeSet<(HostName, &str)> = BTreeSet::new();
+    let to_start = topology
+        .guests
+        .iter()
+        .filter(|(vm, guest)| running(topology, observed, vm, guest).is_none());
+    for (name, host) in to_start.filter_map(|(_, guest)| topology.hosts.get_key_value(&guest.host)) {
+        if let Some(Kvm::Useless(why)) = surveys.get(name).map(|survey| &survey.kvm) {
+            useless.insert((machine_below(name, &host.connect), why));
+        }
+    }
+    let warnings = useless.into_iter().map(|(host, why)| Obstacle {
+        severity: Severity::Warning,
+        host,
+        what: format!("/dev/kvm exists but does not work: {why}; guests run in emulation (TCG)"),
+        help:
+            "guests are several times slower without it; enable virtualization in the firmware or the outer hypervisor"
+                .to_owned(),
+    });
+    warnings.collect()
+}

@@ -1,0 +1,81 @@
+//! Emulated machines, with the NICs that they have after boot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::lab::{Connect, HostName, IfName, LabHostNic};
+use crate::state::{Machine, MachineKind, MachineNic, NicConfig, Route};
+use crate::topology::Topology;
+
+/// Returns the emulated hosts, with the NICs that the lab gives them and those that only a cable creates, and the switches
+/// and routers between them.
+pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
+    let emulated = topology
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.connect == Connect::Emulated);
+    let mut machines: BTreeMap<_, _> = emulated
+        .map(|(name, host)| (name.clone(), machine(MachineKind::Host, machine_nics(&host.nics))))
+        .collect();
+    machines.extend(topology.switches.iter().map(|(name, switch)| {
+        let ports = switch.ports.iter().map(|(port, mode)| {
+            let nic = MachineNic {
+                port: mode.clone(),
+                ..MachineNic::default()
+            };
+            (port.clone(), nic)
+        });
+        (name.clone(), machine(MachineKind::Switch, ports.collect()))
+    }));
+    machines.extend(topology.routers.iter().map(|(name, router)| {
+        let machine = Machine {
+            outside: router.outside.clone(),
+            ..machine(MachineKind::Router, machine_nics(&router.nics))
+        };
+        (name.clone(), machine)
+    }));
+    for end in topology.cables.iter().flat_map(|cable| &cable.ends) {
+        if let Some(machine) = machines.get_mut(&end.host) {
+            machine.nics.entry(end.nic.clone()).or_default();
+        }
+    }
+    machines
+}
+
+fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
+    Machine {
+        kind,
+        nics,
+        outside: BTreeSet::new(),
+        alive: true,
+    }
+}
+
+fn machine_nics(nics: &BTreeMap<IfName, LabHostNic>) -> BTreeMap<IfName, MachineNic> {
+    let made = nics.iter().map(|(name, wanted)| {
+        let nic = MachineNic {
+            address: wanted.address,
+            gateway: wanted.gateway,
+            ..MachineNic::default()
+        };
+        (name.clone(), nic)
+    });
+    made.collect()
+}
+
+/// Returns what is configured on an emulated host's NIC after boot.
+pub(super) fn boot_config(nic: &MachineNic) -> NicConfig {
+    let default_route = nic.gateway.map(|gateway| Route {
+        to: Ipv4Net::default().into(),
+        via: Some(gateway.into()),
+        source: None,
+        metric: None,
+        protocol: None,
+    });
+    NicConfig {
+        up: true,
+        addresses: nic.address.into_iter().map(IpNet::from).collect(),
+        routes: default_route.into_iter().collect(),
+    }
+}

@@ -1,0 +1,172 @@
+//! Guests of a host: libvirt domains, their volumes, and what is configured in them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{Boot, IfName, ImageConsole, LabName, MacAddr, NameError, VmName};
+
+/// A libvirt domain's name: `<lab>.<vm>`. The dot, which neither part can contain, makes it unambiguous.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DomainName {
+    lab: LabName,
+    vm: VmName,
+}
+
+impl DomainName {
+    /// Returns the name of `vm`'s domain in `lab`.
+    pub fn new(lab: &LabName, vm: &VmName) -> Self {
+        Self {
+            lab: lab.clone(),
+            vm: vm.clone(),
+        }
+    }
+    /// Returns the lab.
+    pub fn lab(&self) -> &LabName {
+        &self.lab
+    }
+    /// Returns the vm.
+    pub fn vm(&self) -> &VmName {
+        &self.vm
+    }
+    /// Returns the file name of the guest's own disk.
+    pub fn disk_file(&self) -> String {
+        format!("{self}{DISK_SUFFIX}")
+    }
+    /// Returns the file name of the disk that its cloud-init reads.
+    pub fn seed_file(&self) -> String {
+        format!("{self}{SEED_SUFFIX}")
+    }
+    /// Returns the domain whose own disk has this file name.
+    pub fn of_disk_file(file: &str) -> Option<Self> {
+        Self::try_from(file.strip_suffix(DISK_SUFFIX)?.to_owned()).ok()
+    }
+    /// Returns the domain whose seed disk has this file name.
+    pub fn of_seed_file(file: &str) -> Option<Self> {
+        Self::try_from(file.strip_suffix(SEED_SUFFIX)?.to_owned()).ok()
+    }
+}
+
+/// Suffixes of the file names of a guest's disks, after its domain's name.
+const DISK_SUFFIX: &str = ".qcow2";
+const SEED_SUFFIX: &str = ".seed.iso";
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.lab, self.vm))
+    }
+}
+impl From<DomainName> for String {
+    fn from(name: DomainName) -> Self {
+        name.to_string()
+    }
+}
+impl TryFrom<String> for DomainName {
+    type Error = NameError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (lab, vm) = text.split_once('.').unwrap_or((&text, ""));
+        Ok(Self {
+            lab: lab.parse()?,
+            vm: vm.parse()?,
+        })
+    }
+}
+
+/// A guest's disk: a qcow2 overlay over a base that is never written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The base file on the host.
+    pub base: PathBuf,
+    /// The base's format, which is always given explicitly.
+    pub base_format: String,
+}
+
+/// A libvirt domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Domain {
+    /// Derived from lab and vm.
+    pub uuid: String,
+    /// `kvm` or `qemu`.
+    pub accel: Accel,
+    /// Architecture, by libvirt's name.
+    pub arch: String,
+    /// Machine type as desired (libvirt expands `pc` to a versioned one; reading it reverts that).
+    pub machine: String,
+    /// Disk bus; empty for a guest without a disk.
+    pub disk_bus: String,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// How it starts.
+    pub boot: Boot,
+    /// What cloud-init reads in it from a seed disk of its own; absent where its image has no cloud-init.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<GuestConfig>,
+    /// NICs in the guest's order.
+    pub nics: Vec<DomainNic>,
+    /// Running; `false` in a desired state never occurs.
+    pub running: bool,
+    /// What was configured in the running guest; absent when it stops.
+    pub configured: Option<GuestConfig>,
+}
+
+/// How the guest's CPU is virtualized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accel {
+    /// Hardware virtualization.
+    Kvm,
+    /// Emulation by QEMU (TCG).
+    Qemu,
+}
+
+/// A domain's NIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainNic {
+    /// The bridge.
+    pub bridge: IfName,
+    /// The tap on the host.
+    pub tap: IfName,
+    /// MAC address.
+    pub mac: MacAddr,
+    /// NIC model.
+    pub model: String,
+}
+
+/// What is configured in a guest, over its console or by a seed disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestConfig {
+    /// Its host name.
+    pub hostname: VmName,
+    /// How its console behaves.
+    pub console: ImageConsole,
+    /// NICs in the guest's order.
+    pub nics: Vec<GuestNicConfig>,
+    /// Default route.
+    pub default_route: Option<Ipv4Addr>,
+    /// Name servers; those of a NIC's DHCP server are not among them.
+    pub nameservers: Vec<IpAddr>,
+    /// cloud-init reads all of this from the guest's seed disk; over its console it is only asked.
+    #[serde(default)]
+    pub seeded: bool,
+}
+
+/// What is configured on a guest's NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestNicConfig {
+    /// By which the guest finds the NIC.
+    pub mac: MacAddr,
+    /// The address it must have in the end.
+    pub address: Ipv4Net,
+    /// It gets the address from the network's DHCP server.
+    #[serde(default)]
+    pub dhcp: bool,
+    /// Its MTU in bytes; absent: Ethernet's 1500.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+}

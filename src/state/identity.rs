@@ -1,0 +1,71 @@
+//! What is observed of objects besides their desired shape: their identifiers, and the condition of domains.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::DomainName;
+use crate::lab::IfName;
+
+/// The kernel's and libvirt's own identifiers of what was observed. A name can be given to another object between
+/// observing and acting; these cannot. Always equal, because *which* object has the desired shape is not a difference.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Identities {
+    /// Interface index by name.
+    #[serde(default)]
+    pub links: BTreeMap<IfName, u32>,
+    /// The conditions of domains, for the lab's status.
+    #[serde(default)]
+    pub domains: BTreeMap<DomainName, DomainSeen>,
+}
+
+/// What is observed of a domain and never desired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainSeen {
+    /// Whether it runs, and if not, why.
+    pub condition: Condition,
+    /// Where its screen can be seen on the host, e.g. `127.0.0.1:5900`; only while it runs.
+    pub screen: Option<String>,
+    /// The file on the host in which its console is logged.
+    pub console_log: Option<PathBuf>,
+}
+
+/// Whether a domain runs, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// It runs.
+    Running,
+    /// It exists and does not run: its start was interrupted, or somebody paused it.
+    Paused,
+    /// It was shut down or stopped, or was never started.
+    ShutOff,
+    /// Its QEMU died, its guest panicked, or it failed to start.
+    Crashed,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::ShutOff => "shut off",
+            Self::Crashed => "crashed",
+        })
+    }
+}
+
+impl PartialEq for Identities {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Identities {}
+impl Identities {
+    /// Nothing was observed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.domains.is_empty()
+    }
+}

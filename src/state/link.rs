@@ -1,0 +1,108 @@
+//! Links of a host, the NICs attached to them, and kernel settings.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{IfName, MacAddr, VlanId};
+
+/// A link that netlab creates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// What it is.
+    pub kind: LinkKind,
+    /// The bridge it is a port of.
+    pub master: Option<IfName>,
+    /// Its own addresses: the lab's, not those that came with an uplink.
+    pub addresses: BTreeSet<IpNet>,
+    /// What it is for, e.g. `network service`; stored in the alias after the owner.
+    pub purpose: String,
+}
+
+/// The kinds of link that netlab creates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkKind {
+    /// A Linux bridge; forward delay is 0 where `stp` is off.
+    Bridge {
+        /// Spanning tree.
+        stp: bool,
+        /// Its MAC address; absent: that of its uplink.
+        mac: Option<MacAddr>,
+    },
+    /// An 802.1Q device over another link.
+    ///
+    /// It has the MTU of its parent, usually 1500: the tag's 4 bytes are not counted, and frames of 1518 bytes pass
+    /// (IEEE 802.3ac; the kernel's is_skb_forwardable() and every NIC with VLAN_HLEN to spare), so guests keep 1500
+    /// and full-size pings of 1472 bytes pass. From a parent with a smaller MTU the device inherits that, and the bridge
+    /// has the smallest of its ports': what the host itself sends or routes is then fragmented. A guest does not learn
+    /// it: its full frames are dropped at the bridge until its network has that MTU, too.
+    Vlan {
+        /// The tagged link.
+        parent: IfName,
+        /// The tag.
+        id: VlanId,
+    },
+}
+
+/// A NIC of the host that is attached to one of the lab's bridges: the only object changed that netlab did not create.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uplink {
+    /// The bridge that it is attached to. The NIC itself, which is only ever observed: attaching or detaching it was
+    /// interrupted, or somebody detached it; it is detached and attached again.
+    pub bridge: IfName,
+    /// What was configured on the NIC before, moved to the bridge meanwhile and restored exactly.
+    pub was: NicConfig,
+}
+
+/// What is configured on a host's NIC.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicConfig {
+    /// Administratively up.
+    pub up: bool,
+    /// Global addresses, in the kernel's order (the first of a subnet is the primary one).
+    pub addresses: Vec<IpNet>,
+    /// Routes through it that the kernel did not create by itself, in the kernel's order.
+    pub routes: Vec<Route>,
+}
+
+/// A route of the main table through one link.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Route {
+    /// Destination; `0.0.0.0/0` is the default route.
+    pub to: IpNet,
+    /// Next hop; absent: on the link.
+    pub via: Option<IpAddr>,
+    /// Preferred source address.
+    pub source: Option<IpAddr>,
+    /// Metric; absent: the kernel's 0 (IPv4) or 1024 (IPv6).
+    pub metric: Option<u32>,
+    /// The routing protocol field, e.g. `dhcp`, `static`, `boot`, as iproute2 prints it.
+    pub protocol: Option<String>,
+}
+
+/// Kernel settings that netlab may change. An enum: no other can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sysctl {
+    /// `net.ipv4.ip_forward`: the host routes between its networks.
+    Ipv4Forward,
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl Sysctl {
+    /// Returns the setting's name for sysctl(8).
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Ipv4Forward => "net.ipv4.ip_forward",
+        }
+    }
+}
