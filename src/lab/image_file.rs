@@ -12,7 +12,8 @@ use toml::de::{DeTable, DeValue};
 use super::file::At;
 use super::image::{Digest, DigestKind, Download, ImageEntry, ImageSource, Location};
 use super::read::{Reader, Value, get};
-use super::schema::tables;
+use super::schema::choices;
+use super::schema::images;
 use super::{ImageConsole, ImageName, Problems};
 
 /// Largest size of an unpacked image in bytes, where the entry has none: 64 GiB.
@@ -67,7 +68,7 @@ impl Reader {
 
     /// Reads one entry; `span` is its place, `folder` the base of relative paths.
     fn image(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageEntry> {
-        self.known(table, &tables::IMAGE);
+        self.known(table, &images::IMAGE);
         let source = self.image_source(table, span, folder);
         let machine = self.image_machine(get(table, "machine"));
         let console = self.image_console(get(table, "console"), get(table, "dialect"), span);
@@ -100,7 +101,7 @@ impl Reader {
 
     fn image_source(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageSource> {
         if let Some(value) = get(table, "recipe") {
-            let recipe = self.choice(Some(value), "recipe", &tables::RECIPES);
+            let recipe = self.choice(Some(value), "recipe", &choices::RECIPES);
             let others = [
                 "mirrors",
                 "sha256",
@@ -128,13 +129,13 @@ impl Reader {
             );
         }
         let mirrors = self.mirrors(get(table, "mirrors"), span, folder);
-        let compression = self.choice(get(table, "compression"), "compression", &tables::COMPRESSIONS);
+        let compression = self.choice(get(table, "compression"), "compression", &choices::COMPRESSIONS);
         let format = get(table, "format");
         if format.is_none() {
             let help = "write `format = \"raw\"` or `\"qcow2\"`: it is never guessed from the content";
             self.add(span.clone(), "the image has no `format`", help);
         }
-        let format = self.choice(format, "format", &tables::FORMATS);
+        let format = self.choice(format, "format", &choices::FORMATS);
         let digest = self.digest(table);
         let (unpacked, at_most) = self.unpacked(get(table, "unpacked"));
         Some(ImageSource::Download(Download {
@@ -215,7 +216,7 @@ impl Reader {
         let Some(table) = value.and_then(|value| self.table(value)) else {
             return (None, AT_MOST);
         };
-        self.known(table, &tables::UNPACKED);
+        self.known(table, &images::UNPACKED);
         let digest = self.digest(table);
         let at_most = self.mib(get(table, "at_most")).map_or(AT_MOST, |mib| mib << 20);
         (digest, at_most)
@@ -225,7 +226,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::{ConsoleKind, Dialect, Lab, parse};
+    use crate::lab::{ConsoleKind, Dialect, Format, Lab, parse};
 
     const HEAD: &str = "name = \"a\"\nimage = \"mine\"\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n";
 

@@ -38,23 +38,27 @@ pub(super) fn uplinks(
             missing.entry(nic).or_default().push(format!("`{network}`"));
         }
     }
-    let taken = host.segments.iter().filter_map(|(network, segment)| {
+    let attached = host.segments.iter().filter_map(|(network, segment)| {
         // A tagged network does not attach the NIC.
         let nic = segment.uplink.as_ref().filter(|_| segment.vlan.is_none())?;
         let owner = survey?.foreign_links.get(nic.as_str())?;
+        let help = match owner.strip_prefix("lab ") {
+            Some(lab) => format!("run `netlab down {lab}` first, or choose another uplink for the network"),
+            None => "choose another uplink for the network, or detach that NIC first".to_owned(),
+        };
         Some(finding(
             format!("NIC {nic}, the uplink of network `{network}`, already belongs to {owner}"),
-            "choose another uplink for the network, or release that NIC first",
+            help,
         ))
     });
-    let there = match nics.len() {
+    let existing = match nics.len() {
         0 => "none".to_owned(),
         _ => nics.iter().map(|nic| nic.as_str()).collect::<Vec<_>>().join(", "),
     };
-    let carrying = missing.iter().map(|(nic, networks)| {
+    let uplinks = missing.iter().map(|(nic, networks)| {
         let networks = networks.join(", ");
         finding(
-            format!("NIC {nic}, the uplink of network {networks}, does not exist; the host has: {there}"),
+            format!("NIC {nic}, the uplink of network {networks}, does not exist; the host has: {existing}"),
             help,
         )
     });
@@ -63,11 +67,11 @@ pub(super) fn uplinks(
         .collect();
     let leading = outside.into_iter().map(|nic| {
         finding(
-            format!("NIC {nic}, which leads outside, does not exist; the host has: {there}"),
+            format!("NIC {nic}, which leads outside, does not exist; the host has: {existing}"),
             "use one of these for address translation and floating addresses",
         )
     });
-    carrying.chain(taken).chain(leading).collect()
+    uplinks.chain(attached).chain(leading).collect()
 }
 
 /// NICs to be attached over which a real host is reached, where the lab does not allow it.

@@ -96,7 +96,12 @@ fn bridge_domain_and_subnet_of_others_are_named_and_never_changed() {
     refused(
         &machine,
         &file,
-        &["the name br1", "someone else", "domain mine.vm1 already belongs to", "other0"],
+        &[
+            "the name br1",
+            "someone else",
+            "domain mine.vm1 already belongs to",
+            "other0",
+        ],
     );
     let before = machine.snapshot();
     let said = machine.good(&["down", "mine"]);

@@ -18,7 +18,10 @@ fn a_missing_nic_is_refused_with_the_list_of_nics() {
                 subnet = \"10.0.1.0/24\"\nuplink = \"eth7\"\ngateway = { address = \"10.0.1.1\" }\n";
     std::fs::write(&path, text).unwrap();
     let said = machine.bad(&["up", &path]);
-    assert!(said.contains("NIC eth7") && said.contains("does not exist") && said.contains("eth0, eth1"), "{said}");
+    assert!(
+        said.contains("NIC eth7") && said.contains("does not exist") && said.contains("eth0, eth1"),
+        "{said}"
+    );
     assert!(said.contains("here:"), "the host is named: {said}");
     machine.assert_unchanged(&before, "");
     machine.end();

@@ -160,7 +160,9 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
             emulator.machines.get_mut(&name)?.alive = false;
             if matches!(what, What::LoseMachine) {
                 emulator.machines.remove(&name);
-                emulator.cables.retain(|cable| cable.ends.iter().all(|end| end.host != name));
+                emulator
+                    .cables
+                    .retain(|cable| cable.ends.iter().all(|end| end.host != name));
             }
         }
         What::LoseCable | What::LoseCableWithNics => {
@@ -182,13 +184,15 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
 pub fn possible(mut site: Site) -> Site {
     let mut emulator = site.remove(&localhost()).unwrap_or_default();
     emulator.machines.retain(|_, machine| machine.alive);
-    emulator.cables
+    emulator
+        .cables
         .retain(|cable| cable.ends.iter().all(|end| emulator.machines.contains_key(&end.host)));
     let emulated = emulated();
     site.retain(|host, _| !emulated.contains(host) || emulator.machines.contains_key(host));
     for (host, state) in &mut site {
         let has_nic = |nic: &IfName| {
-            emulator.machines
+            emulator
+                .machines
                 .get(host)
                 .is_none_or(|machine| machine.nics.contains_key(nic))
         };

@@ -26,10 +26,7 @@ fn a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_data_whe
     };
     bench.write(&lab_file("10.0.1.7"));
     let plan = bench.good(&["plan", bench.file()]);
-    assert!(
-        plan.contains("wait for cloud-init in vm: 10.0.1.7/24"),
-        "{plan}"
-    );
+    assert!(plan.contains("wait for cloud-init in vm: 10.0.1.7/24"), "{plan}");
     bench.good(&["-q", "up", bench.file()]);
     assert!(bench.good(&["up", bench.file()]).contains("nothing to do"));
     assert!(verified(&bench) >= 1);

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::lab::read::{Reader, Value, get};
-use crate::lab::schema::tables;
+use crate::lab::schema::choices;
+use crate::lab::schema::images;
 use crate::lab::{ConsoleKind, Dialect, ImageConsole, ImageMachine, Login, size};
 
 /// Memory of a guest where the entry has none, in MiB.
@@ -18,13 +19,13 @@ impl Reader {
             None => None,
         };
         if let Some(table) = table {
-            self.known(table, &tables::MACHINE);
+            self.known(table, &images::MACHINE);
         }
         let field = |key| table.and_then(|table| get(table, key));
         let arch = self.libvirt_name(field("arch"), "x86_64");
         let machine = self.libvirt_name(field("machine"), "pc");
-        let disk_bus = self.one_of(field("disk_bus"), "disk bus", &tables::DISK_BUSES);
-        let nic_model = self.one_of(field("nic_model"), "NIC model", &tables::NIC_MODELS);
+        let disk_bus = self.one_of(field("disk_bus"), "disk bus", &choices::DISK_BUSES);
+        let nic_model = self.one_of(field("nic_model"), "NIC model", &choices::NIC_MODELS);
         let memory_mib = self.mib(field("memory")).unwrap_or(MEMORY_MIB);
         Some(ImageMachine {
             arch: arch?,
@@ -42,7 +43,7 @@ impl Reader {
         span: &Range<usize>,
     ) -> Option<ImageConsole> {
         let dialect = dialect.map_or(Some(Dialect::Ip), |value| {
-            self.choice(Some(value), "dialect", &tables::DIALECTS)
+            self.choice(Some(value), "dialect", &choices::DIALECTS)
         });
         let help = "write `[images.X.console]` with the `prompt` that a waiting shell shows, e.g. `prompt = \"# \"`";
         let Some(value) = value else {
@@ -50,9 +51,9 @@ impl Reader {
             return None;
         };
         let table = self.table(value)?;
-        self.known(table, &tables::CONSOLE);
+        self.known(table, &images::CONSOLE);
         let kind = get(table, "kind").map_or(Some(ConsoleKind::Serial), |value| {
-            self.choice(Some(value), "console kind", &tables::CONSOLES)
+            self.choice(Some(value), "console kind", &choices::CONSOLES)
         });
         let prompt = self.text(get(table, "prompt"));
         if get(table, "prompt").is_none() || prompt.as_deref() == Some("") {
@@ -64,7 +65,7 @@ impl Reader {
         };
         let boot_seconds = get(table, "boot_seconds")
             .map_or(Some(BOOT_SECONDS), |value| {
-                let read = self.ranged(Some(value), "boot_seconds", tables::MOST_SECONDS);
+                let read = self.ranged(Some(value), "boot_seconds", choices::MOST_SECONDS);
                 read.map(|at| at.value)
             })
             .map(u64::from);
@@ -79,7 +80,7 @@ impl Reader {
 
     pub(super) fn login(&mut self, value: &Value<'_>) -> Option<Login> {
         let table = self.table(value)?;
-        self.known(table, &tables::LOGIN);
+        self.known(table, &images::LOGIN);
         let prompt = get(table, "prompt").map_or(Some("login: ".to_owned()), |value| self.text(Some(value)));
         if get(table, "user").is_none() {
             self.add(value.span(), "a login needs a `user`", "");

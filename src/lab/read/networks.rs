@@ -3,9 +3,10 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
-use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, UplinkFile};
 use crate::lab::NetworkName;
-use crate::lab::schema::tables::{self, LEAST_MTU, MOST_MTU};
+use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, UplinkFile};
+use crate::lab::schema::choices::{self, LEAST_MTU, MOST_MTU};
+use crate::lab::schema::tables;
 
 impl Reader {
     pub(super) fn network(&mut self, name: At<NetworkName>, table: &DeTable<'_>) -> NetworkFile {
@@ -19,7 +20,7 @@ impl Reader {
         }
         NetworkFile {
             class: self
-                .choice(get(table, "class"), "network class", &tables::CLASSES)
+                .choice(get(table, "class"), "network class", &choices::CLASSES)
                 .unwrap_or_default(),
             subnet: self.parsed(get(table, "subnet")),
             uplink: get(table, "uplink").and_then(|v| self.uplink(v)),

@@ -2,6 +2,7 @@
 
 use super::{Reader, Value, get};
 use crate::lab::file::{At, NovaFile};
+use crate::lab::schema::choices;
 use crate::lab::schema::tables;
 
 impl Reader {
@@ -12,14 +13,14 @@ impl Reader {
             let help = "write `manager = \"flat\"`, `\"flat-dhcp\"` or `\"vlan\"`";
             self.add(value.span(), "nova needs a `manager`", help);
         }
-        let manager = self.choice(get(table, "manager"), "network manager", &tables::MANAGERS);
+        let manager = self.choice(get(table, "manager"), "network manager", &choices::MANAGERS);
         let tenants = self.one_or_more(get(table, "tenants"));
         Some(NovaFile {
             span: value.span(),
             manager: manager?,
             tenants: tenants.into_iter().filter_map(|v| self.parsed(Some(v))).collect(),
             fixed_range: self.parsed(get(table, "fixed_range")),
-            network_size: self.ranged(get(table, "network_size"), "network_size", tables::MOST_ADDRESSES),
+            network_size: self.ranged(get(table, "network_size"), "network_size", choices::MOST_ADDRESSES),
             vlan_start: get(table, "vlan_start").and_then(|v| self.vlan(v)),
             vlan_interface: self.parsed(get(table, "vlan_interface")),
             flat_interface: self.parsed(get(table, "flat_interface")),

@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
 use crate::lab::file::{At, NicFile, PingFile, VmFile};
+use crate::lab::schema::choices;
 use crate::lab::schema::tables;
 use crate::lab::{HostName, VmName, size};
 
@@ -39,11 +40,11 @@ impl Reader {
             name,
             hosts: places,
             placed: host.is_some() || hosts.is_some(),
-            count: self.ranged(get(table, "count"), "count", tables::MOST_COUNT),
+            count: self.ranged(get(table, "count"), "count", choices::MOST_COUNT),
             image: self.parsed(get(table, "image")),
             memory_mib,
             cpus: self
-                .ranged(get(table, "cpus"), "cpus", tables::MOST_CPUS)
+                .ranged(get(table, "cpus"), "cpus", choices::MOST_CPUS)
                 .map_or(1, |at| at.value),
             nics: list.into_iter().filter_map(|v| self.nic(v)).collect(),
             floating: self.parsed(get(table, "floating")),

@@ -1,5 +1,5 @@
 //! The keys of a lab file: one description, from which the reader refuses unknown keys and [`schema`] makes a JSON schema.
-//! A key that the reader accepts is in the schema, because both use [`tables`].
+//! A key that the reader accepts is in the schema, because both use these tables.
 //!
 //! ```
 //! let schema = netlab::lab::schema();
@@ -7,6 +7,9 @@
 //! assert_eq!(schema["additionalProperties"], false);
 //! ```
 
+pub(in crate::lab) mod choices;
+pub(in crate::lab) mod images;
+mod kinds;
 pub(in crate::lab) mod tables;
 
 use serde_json::{Map, Value, json};

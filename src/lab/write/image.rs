@@ -2,7 +2,7 @@
 
 use super::{Out, list, quoted, table};
 use crate::lab::image::{Digest, Download, ImageEntry, ImageSource};
-use crate::lab::schema::tables::{COMPRESSIONS, CONSOLES, DIALECTS, FORMATS, RECIPES, name_of};
+use crate::lab::schema::choices::{COMPRESSIONS, CONSOLES, DIALECTS, FORMATS, RECIPES, name_of};
 use crate::lab::{Dialect, ImageConsole, ImageMachine, Login};
 
 impl Out {

@@ -6,7 +6,7 @@ mod image;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use super::schema::tables::{CLASSES, name_of};
+use super::schema::choices::{CLASSES, name_of};
 use super::{
     Asked, Class, Connect, GatewayHosts, HostName, IfName, Lab, LabHostNic, NatRule, Network, Nic, Ping, PortMode, Vm,
 };

@@ -1,0 +1,90 @@
+//! The strings that a choice can be, and the limits of numbers.
+
+use crate::lab::file::Manager;
+use crate::lab::image::{Compression, Format, Recipe};
+use crate::lab::{Class, ConsoleKind, Dialect};
+
+/// What a network is for; the first is the default.
+pub(in crate::lab) const CLASSES: [(&str, Class); 4] = [
+    ("service", Class::Service),
+    ("public", Class::Public),
+    ("management", Class::Management),
+    ("storage", Class::Storage),
+];
+/// nova-network's managers.
+pub(in crate::lab) const MANAGERS: [(&str, Manager); 3] = [
+    ("flat", Manager::Flat),
+    ("flat-dhcp", Manager::FlatDhcp),
+    ("vlan", Manager::Vlan),
+];
+/// What netlab builds by itself.
+pub(in crate::lab) const RECIPES: [(&str, Recipe); 1] = [("mini", Recipe::Mini)];
+/// Compressions of a download; the first is the default.
+pub(in crate::lab) const COMPRESSIONS: [(&str, Compression); 5] = [
+    ("none", Compression::None),
+    ("bzip2", Compression::Bzip2),
+    ("gzip", Compression::Gzip),
+    ("xz", Compression::Xz),
+    ("zstd", Compression::Zstd),
+];
+/// Formats of a disk image.
+pub(in crate::lab) const FORMATS: [(&str, Format); 2] = [("raw", Format::Raw), ("qcow2", Format::Qcow2)];
+/// Tools that a guest has for its addresses; the first is the default.
+pub(in crate::lab) const DIALECTS: [(&str, Dialect); 2] = [("ip", Dialect::Ip), ("ifconfig", Dialect::Ifconfig)];
+/// Consoles of a guest; the first is the default.
+pub(in crate::lab) const CONSOLES: [(&str, ConsoleKind); 2] =
+    [("serial", ConsoleKind::Serial), ("vga", ConsoleKind::Vga)];
+/// libvirt's names of a guest's disk buses; the first is the default.
+pub(in crate::lab) const DISK_BUSES: [&str; 4] = ["virtio", "ide", "sata", "scsi"];
+/// libvirt's names of a guest's NIC models; the first is the default.
+pub(in crate::lab) const NIC_MODELS: [&str; 7] =
+    ["virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet", "vmxnet3"];
+
+/// The smallest MTU in bytes that every IPv4 host must accept (RFC 791).
+pub(in crate::lab) const LEAST_MTU: u32 = 576;
+/// The largest MTU in bytes of common hardware (jumbo frames).
+pub(in crate::lab) const MOST_MTU: u32 = 9216;
+/// Most VMs of one table.
+pub(in crate::lab) const MOST_COUNT: u32 = 1000;
+/// Most CPUs of a VM.
+pub(in crate::lab) const MOST_CPUS: u32 = 256;
+/// Most addresses of one network: those of a /8.
+pub(in crate::lab) const MOST_ADDRESSES: u32 = 1 << 24;
+/// Most seconds until a guest's prompt.
+pub(in crate::lab) const MOST_SECONDS: u32 = 3600;
+
+/// Returns the names of a choice.
+pub(super) fn names_of<T>(pairs: &[(&'static str, T)]) -> Vec<&'static str> {
+    pairs.iter().map(|(name, _)| *name).collect()
+}
+
+/// Returns the name of `value` among `pairs`; empty where it has none, which a test excludes.
+pub(in crate::lab) fn name_of<T: PartialEq>(pairs: &[(&'static str, T)], value: &T) -> &'static str {
+    let found = pairs.iter().find(|(_, other)| other == value);
+    found.map_or("", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_a_choice_has_a_name() {
+        for class in [Class::Public, Class::Management, Class::Storage, Class::Service] {
+            assert_ne!(name_of(&CLASSES, &class), "");
+        }
+        for compression in [
+            Compression::None,
+            Compression::Bzip2,
+            Compression::Gzip,
+            Compression::Xz,
+            Compression::Zstd,
+        ] {
+            assert_ne!(name_of(&COMPRESSIONS, &compression), "");
+        }
+        assert_ne!(name_of(&RECIPES, &Recipe::Mini), "");
+        for kind in [ConsoleKind::Serial, ConsoleKind::Vga] {
+            assert_ne!(name_of(&CONSOLES, &kind), "");
+        }
+    }
+}

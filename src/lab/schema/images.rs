@@ -1,0 +1,120 @@
+//! The tables of an image.
+
+use super::choices::{
+    COMPRESSIONS, CONSOLES, DIALECTS, DISK_BUSES, FORMATS, MOST_SECONDS, NIC_MODELS, RECIPES, names_of,
+};
+use super::kinds::{HEX, LIBVIRT, SIZE, key, required};
+use super::{Kind, Table};
+
+/// `[images.X]`, and a file of the catalog.
+pub(in crate::lab) const IMAGE: Table = Table {
+    name: "an image",
+    keys: &[
+        key("description", Kind::Text, "One line for `netlab image list`."),
+        key(
+            "recipe",
+            Kind::Choice(|| names_of(&RECIPES)),
+            "The image is built on this machine instead of downloaded.",
+        ),
+        key("cmdline", Kind::Text, "Kernel command line of a recipe."),
+        key(
+            "mirrors",
+            Kind::List(&Kind::Text),
+            "https, http or file URLs, or paths relative to the lab file, in the order in which they are tried.",
+        ),
+        key("sha256", HEX, "SHA-256 of the download."),
+        key("sha512", HEX, "SHA-512 of the download."),
+        key("git_blob", HEX, "Git's object id of the download."),
+        key(
+            "compression",
+            Kind::Choice(|| names_of(&COMPRESSIONS)),
+            "Compression of the download; default: none.",
+        ),
+        key(
+            "format",
+            Kind::Choice(|| names_of(&FORMATS)),
+            "Format of the disk image.",
+        ),
+        key("unpacked", Kind::Table(&UNPACKED), "The file after decompression."),
+        key("machine", Kind::Table(&MACHINE), "The virtual hardware that it needs."),
+        required("console", Kind::Table(&CONSOLE), "How its console behaves."),
+        key("cloud_init", Kind::Flag, "The guest has cloud-init; default: false."),
+        key(
+            "dialect",
+            Kind::Choice(|| names_of(&DIALECTS)),
+            "The guest's tool for addresses; default: ip.",
+        ),
+    ],
+};
+
+/// `unpacked` of an image.
+pub(in crate::lab) const UNPACKED: Table = Table {
+    name: "`unpacked`",
+    keys: &[
+        key("sha256", HEX, "SHA-256 of the file."),
+        key("sha512", HEX, "SHA-512 of the file."),
+        key("git_blob", HEX, "Git's object id of the file."),
+        key("at_most", SIZE, "Largest size of the file; default: 64GiB."),
+    ],
+};
+
+/// `machine` of an image.
+pub(in crate::lab) const MACHINE: Table = Table {
+    name: "an image's machine",
+    keys: &[
+        key("arch", LIBVIRT, "Architecture; default: x86_64."),
+        key("machine", LIBVIRT, "Machine type; default: pc."),
+        key(
+            "disk_bus",
+            Kind::Choice(|| DISK_BUSES.to_vec()),
+            "Disk bus; default: virtio.",
+        ),
+        key(
+            "nic_model",
+            Kind::Choice(|| NIC_MODELS.to_vec()),
+            "NIC model; default: virtio.",
+        ),
+        key(
+            "memory",
+            SIZE,
+            "Memory of a VM that has none of its own; default: 256MiB.",
+        ),
+    ],
+};
+
+/// `console` of an image.
+pub(in crate::lab) const CONSOLE: Table = Table {
+    name: "an image's console",
+    keys: &[
+        key(
+            "kind",
+            Kind::Choice(|| names_of(&CONSOLES)),
+            "Serial port or VGA text screen; default: serial.",
+        ),
+        required(
+            "prompt",
+            Kind::Text,
+            "The text that a waiting shell ends its line with, e.g. `# `.",
+        ),
+        key("login", Kind::Table(&LOGIN), "The login, where the image has one."),
+        key(
+            "boot_seconds",
+            Kind::Integer(1, MOST_SECONDS),
+            "Seconds until the prompt at most; default: 300.",
+        ),
+    ],
+};
+
+/// `login` of a console.
+pub(in crate::lab) const LOGIN: Table = Table {
+    name: "a login",
+    keys: &[
+        key(
+            "prompt",
+            Kind::Text,
+            "The text that asks for the user; default: `login: `.",
+        ),
+        required("user", Kind::Text, "The user."),
+        key("password", Kind::Text, "The password."),
+    ],
+};
