@@ -76,8 +76,9 @@ enum Command {
     Status(status::Args),
     /// Print the lab as a graph in Graphviz's language: `netlab graph lab.toml | dot -Tsvg > lab.svg`.
     Graph(graph::Args),
+    /// Print the JSON schema of lab files, for editors.
+    Schema,
     /// Print what `up` does on one host as a shell script, to read or to run by hand.
-mod schema;
     Script(script::Args),
     /// Convert a nova.conf to a lab file that builds the same networks.
     Import(import::Args),
@@ -237,6 +238,7 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Plan(args) => plan::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Graph(args) => graph::run(context, &args),
+        Command::Schema => schema::run(context),
         Command::Script(args) => script::run(context, &args),
         Command::Import(args) => import::run(context, &args),
         Command::Console(args) => console::run(context, &args),
@@ -246,7 +248,6 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Man { dir } => manual::pages(dir.as_deref()),
         // Run by `main` itself.
         Command::Exec(_) | Command::HostInit { .. } => Ok(()),
-mod schema;
     }
 }
 

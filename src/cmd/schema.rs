@@ -1,10 +1,10 @@
 //! `netlab schema`: the JSON schema of lab files.
 
 use super::Context;
-use super::error::Failure;
+use super::error::CommandError;
 use crate::lab::schema;
 
-pub fn run(context: &Context) -> Result<(), Failure> {
+pub fn run(context: &Context) -> Result<(), CommandError> {
     let schema = schema();
     context.answer(&format!("{schema:#}\n"), &schema)
 }
