@@ -62,7 +62,7 @@ impl LinuxHost {
     /// host: any NIC may carry the session.
     fn change_links(&self, connection: &Connection, lab: &LabName, steps: &[Step]) -> Result<(), ip::Failed> {
         let shell = connection.shell.as_ref();
-        let moves = |step: &Step| matches!(step, Step::TakeUplink(..) | Step::ReleaseUplink(..));
+        let moves = |step: &Step| matches!(step, Step::AttachUplink(..) | Step::DetachUplink(..));
         let (Some(Remote { settings, .. }), Some(at)) = (&connection.remote, steps.iter().position(moves)) else {
             return ip::apply(shell, lab, steps);
         };

@@ -232,12 +232,12 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
             }
             _ => Err(missing(format_args!("{address} on {name}"))),
         },
-        Step::TakeUplink(nic, _) | Step::AddFloating(_, nic) if !has_nic(nic) => Err(missing(nic)),
-        Step::TakeUplink(nic, uplink) => {
+        Step::AttachUplink(nic, _) | Step::AddFloating(_, nic) if !has_nic(nic) => Err(missing(nic)),
+        Step::AttachUplink(nic, uplink) => {
             bridge_exists(state, &uplink.bridge).and_then(|()| insert(&mut state.uplinks, nic.clone(), uplink.clone()))
         }
         // The bridge may have been deleted already: the NIC's configuration is restored all the same.
-        Step::ReleaseUplink(nic, uplink) => match state.uplinks.get(nic) {
+        Step::DetachUplink(nic, uplink) => match state.uplinks.get(nic) {
             Some(taken) if taken != uplink => Err(SimulatedError::Replaced(nic.to_string())),
             _ => remove(&mut state.uplinks, nic),
         },
