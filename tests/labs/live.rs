@@ -7,11 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::lab::Bench;
-
-/// How often the guests are asked: one whose processor was away for a second calls a late answer a lost one, which is
-/// how busy machines are, not the lab. Only the last answer counts.
-const TRIES: usize = 3;
+use crate::support::lab::{Bench, PATIENT};
 
 /// A question and whether it had to be answered.
 pub type Cells = BTreeMap<(String, String), bool>;
@@ -48,13 +44,7 @@ pub fn live<T>(
 
 /// The matrix, every cell of which is as expected.
 fn verified(bench: &Bench) -> Cells {
-    let mut output = bench.run(&["verify", "--json", bench.file()]);
-    for _ in 1..TRIES {
-        if output.status.success() {
-            break;
-        }
-        output = bench.run(&["verify", "--json", bench.file()]);
-    }
+    let output = bench.run(&["verify", "--wait", PATIENT, "--json", bench.file()]);
     let text = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{said}");

@@ -30,6 +30,9 @@ memory = "96MiB"
 nics = [{ network = "service" }]
 "#;
 
+/// Seconds for which `verify --wait` asks lossy and unknown cells again: guests under TCG on a busy machine lose pings.
+pub const PATIENT: &str = "120";
+
 /// The example that comes with netlab.
 pub fn quickstart() -> String {
     include_str!("../../labs/quickstart.toml").replace("\"quickstart\"", "\"LABNAME\"")

@@ -1,5 +1,7 @@
 //! The code blocks, links and paths of the documentation.
 
+use std::path::Path;
+
 use super::sources::{self, Source};
 
 /// Every page of documentation, the one that starts the lab first.
@@ -52,7 +54,7 @@ pub fn pages() -> Vec<Source> {
     let places = PAGES.iter().filter(|place| sources::root().join(place).exists());
     places
         .flat_map(|place| sources::files(place))
-        .filter(|page| page.path.ends_with(".md"))
+        .filter(|page| Path::new(&page.path).extension().is_some_and(|end| end == "md"))
         .collect()
 }
 

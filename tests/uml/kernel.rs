@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::compiled::compiled;
+use crate::support::skip;
 
 /// The kernel, as Debian installs it.
 const KERNEL: &str = "/usr/bin/linux.uml";
@@ -48,19 +48,16 @@ pub enum Trouble {
 /// Runs `parts` (name, shell commands) one after the other in a kernel of their own, up to the first that fails. Each
 /// has `netlab` in its PATH and the workspace for its current folder, and a shell of its own under `set -eu`.
 ///
-/// None, with the reason printed, where there can be no such kernel. One at a time: each fills a processor.
+/// None, with the reason printed, where there can be no such kernel. nextest runs one at a time (.config/nextest.toml): each fills a processor.
 pub fn run(test: &str, parts: &[(&str, &str)], within: Duration) -> Option<Result<Printed, Trouble>> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let lacks = if !rustix::process::geteuid().is_root() {
         "root"
     } else if !Path::new(KERNEL).exists() {
         "the package user-mode-linux"
     } else {
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         return Some(Job::new(parts).run(within));
     };
-    // Past the capture of test output, which would hide it in a test that passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: needs {lacks}");
+    skip(test, &format!("needs {lacks}"));
     None
 }
 

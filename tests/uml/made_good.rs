@@ -53,6 +53,6 @@ fn the_labs_with_vlans_pass_where_there_are_vlans() {
         test,
         "live",
         "labs::tagged a_switch_with_vlans",
-        Duration::from_secs(400),
+        Duration::from_secs(580),
     );
 }

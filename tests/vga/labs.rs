@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::Digest as _;
 
 use super::bench::{guest_files, skipped};
-use crate::support::lab::{Bench, said};
+use crate::support::lab::{Bench, PATIENT, said};
 use crate::support::server::{Act, Server};
 
 /// Two hosts and a network.
@@ -32,9 +32,6 @@ hosts = ["node1", "node2"]
 count = 2
 nics = [{ network = "service" }]
 "#;
-
-/// Seconds for which lossy and unknown cells are asked again: guests under TCG on a busy machine lose pings.
-const WAIT: &str = "120";
 
 /// Returns `[images.NAME]` with the disk `file` from `server`, the NIC `model`, and `login` in its console.
 fn image(name: &str, server: &Server, file: &[u8], [model, login]: [&str; 2]) -> String {
@@ -82,7 +79,7 @@ pub fn lab(test: &str, tag: &str, text: &str) -> Option<Bench> {
 
 /// Checks that every cell of the matrix is as expected; returns how many there are.
 pub fn verified(bench: &Bench) -> usize {
-    let output = bench.run(&["verify", "--json", "--wait", WAIT, bench.file()]);
+    let output = bench.run(&["verify", "--wait", PATIENT, "--json", bench.file()]);
     let text = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{said}");
