@@ -6,7 +6,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 dmesg -n 1
-# Drivers of the devices that are there and no others: loading takes time. virtio devices appear behind PCI ones.
+# Loads only the drivers of existing devices, because loading takes time. virtio devices appear behind PCI ones.
 for bus in pci virtio; do
 	for device in /sys/bus/$bus/devices/*/modalias; do
 		[ -e "$device" ] || continue

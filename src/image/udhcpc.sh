@@ -1,6 +1,6 @@
 #!/bin/sh
 # shellcheck disable=SC2154 # udhcpc sets interface, ip, mask, router, dns
-# What udhcpc calls: $1 is the event, the lease is in the environment.
+# Called by udhcpc: $1 is the event, the lease is in the environment.
 case $1 in
 deconfig)
 	ip address flush dev "$interface"
