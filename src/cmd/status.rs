@@ -58,7 +58,7 @@ fn list(labs: &[LabSummary]) -> String {
 fn last_run(run: &RunStatus) -> String {
     let mut text = format!("last run: {}", run.command);
     if let Some(began) = &run.began {
-        text.push_str(&format!(", {began} UTC"));
+        text.extend([", ", began, " UTC"]);
     }
     text.push_str(match run.outcome {
         RunOutcome::Finished => ", finished",
@@ -68,7 +68,7 @@ fn last_run(run: &RunStatus) -> String {
     });
     match (run.outcome, &run.host, &run.step) {
         (RunOutcome::Finished, ..) => {}
-        (_, Some(host), Some(step)) => text.push_str(&format!(" {host}: {}", one_line(step))),
+        (_, Some(host), Some(step)) => text.extend([" ", host, ": ", &one_line(step)]),
         _ => text.push_str(" 0 steps"),
     }
     match run.rolled_back {

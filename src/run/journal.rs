@@ -143,14 +143,12 @@ impl Journal {
         }
         let mut past = Past::default();
         for line in rest.split_inclusive('\n') {
-            match parse(line) {
-                Some(record) => past.add(record),
-                None => {
-                    past.damaged = true;
-                    past.unfinished = true;
-                    break;
-                }
-            }
+            let Some(record) = parse(line) else {
+                past.damaged = true;
+                past.unfinished = true;
+                break;
+            };
+            past.add(record);
         }
         Ok(past)
     }

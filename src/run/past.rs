@@ -124,8 +124,8 @@ impl Past {
         };
         let is_first = |(at, step): &(HostName, Step)| *at == host && step.to_string() == first;
         if let Some(at) = during.iter().position(is_first) {
-            let ended = during.drain(at..during.len().min(at + steps));
-            *after = ended.last().or(after.take());
+            let mut ended = during.drain(at..during.len().min(at + steps));
+            *after = ended.next_back().or(after.take());
         }
         if let Some(error) = error {
             last.end = RunEnd::Failed { host, error };
@@ -183,7 +183,9 @@ mod tests {
 
     fn last(records: Vec<Record>) -> LastRun {
         let mut past = Past::default();
-        records.into_iter().for_each(|record| past.add(record));
+        for record in records {
+            past.add(record);
+        }
         past.last.unwrap()
     }
 

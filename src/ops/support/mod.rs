@@ -113,7 +113,7 @@ fn logs(folder: &Path) -> Vec<(PathBuf, String)> {
         .collect();
     for entry in files(&folder.join("transcripts")) {
         let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".log") {
+        if entry.extension().is_some_and(|extension| extension == "log") {
             found.push((entry, format!("transcripts/{name}")));
         }
     }
