@@ -14,6 +14,7 @@ use crate::linux::{dnsmasq, nftables};
 use crate::plan::Step;
 use crate::plan::lines::{LineError, Observed, UplinkMove, lines};
 use crate::state::{Dhcp, Domain, DomainName, GuestConfig, LinkKind, Uplink, Volume};
+use crate::transport::quote;
 
 /// Where libvirt keeps disks of its own making.
 const DISKS: &str = "/var/lib/libvirt/images";
@@ -133,7 +134,7 @@ impl Out {
 
     /// A file of the image as a word for the shell; the script ends where it is not there.
     fn image(&mut self, file: &Path) -> String {
-        let file = quoted(&file.to_string_lossy());
+        let file = quote(&file.to_string_lossy());
         self.line(format_args!(
             "[ -e {file} ] || {{ echo 'the image is not here: see `netlab image`' >&2; exit 1; }}"
         ));
@@ -220,9 +221,4 @@ fn seed_disk(name: &DomainName) -> String {
 
 fn disk(name: &DomainName) -> String {
     format!("{DISKS}/{}", name.disk_file())
-}
-
-/// One word for a POSIX shell, whatever is in it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -37,7 +37,7 @@ pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
     let all = links
         .iter()
         .flat_map(|(host, own)| own.iter().map(move |link| (host, link)));
-    all.filter(|(_, link)| link.kind() == "veth")
+    all.filter(|(_, link)| link.kind() == Some("veth"))
         .filter_map(|(host, link)| {
             let (remote, peer) = peer(host, link)?;
             let mut ends = [end(host, link)?, end(remote, peer)?];

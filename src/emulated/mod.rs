@@ -28,7 +28,7 @@ mod switch;
 use std::path::{Path, PathBuf};
 
 use crate::folders::Folders;
-use crate::transport::LocalShell;
+use crate::transport::{LocalShell, TracedShell};
 
 pub(crate) use batch::Failed;
 pub(crate) use capabilities::are_cold;
@@ -46,7 +46,7 @@ pub struct Emulator {
     pub(crate) folders: Folders,
     /// The netlab binary, run as the init of every emulated host.
     program: PathBuf,
-    pub(crate) shell: LocalShell,
+    pub(crate) shell: TracedShell<LocalShell>,
 }
 
 impl Emulator {
@@ -58,7 +58,7 @@ impl Emulator {
                 cache: std::path::absolute(&folders.cache)?,
             },
             program: std::path::absolute(program)?,
-            shell: LocalShell,
+            shell: TracedShell::new(localhost().to_string(), LocalShell),
         })
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn remove(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resul
         Found::Own(_, links) => {
             // The kernel clears a namespace some time after its name was deleted; until then the remote end of a
             // cable would conflict with a new one.
-            let cables = links.iter().filter(|link| link.kind() == "veth");
+            let cables = links.iter().filter(|link| link.kind() == Some("veth"));
             let lines: Vec<_> = cables.map(|link| format!("link delete dev {}", link.ifname)).collect();
             // A cable with both ends in here is deleted with the first of them: that the second is missing is no error.
             let _ = batch(shell, Some(&name(lab, host)), &lines);

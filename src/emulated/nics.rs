@@ -58,7 +58,7 @@ pub(super) fn forget(machine: &Path, nic: &IfName) -> io::Result<()> {
 /// Returns whether a link is a NIC without a cable: a tap device that no process has opened, which can be attached to a
 /// bridge like any other NIC and has no carrier.
 pub(super) fn is_unplugged(link: &Link) -> bool {
-    link.kind() == "tun"
+    link.kind() == Some("tun")
 }
 
 impl Emulator {

@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use super::batch::batch;
 use super::error::EmulatedError;
-use super::links::{Link, json};
+use super::links::Link;
 use super::namespace::{links, name};
 use super::{Emulator, nics};
 use crate::lab::{HostName, IfName, LabName};
+use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
 use crate::transport::{Cmd, NamespaceShell, Shell};
 
@@ -55,18 +56,18 @@ impl Emulator {
     ) -> Result<Machine, EmulatedError> {
         let namespace = name(lab, router);
         let show = ["ip", "-n", &namespace, "-4", "-json", "route", "show", "default"];
-        let routes: Vec<DefaultRoute> = json(&self.shell, &show)?;
+        let routes: Vec<DefaultRoute> = query(&self.shell, &show)?;
         let forward = Cmd::new(["cat", "/proc/sys/net/ipv4/ip_forward"]);
         let forward = NamespaceShell::of_network(&namespace).check(&forward)?;
 
         let (mut nics, mut outside) = (BTreeMap::new(), BTreeSet::new());
         for link in links.iter().filter(|link| link.is_up()) {
             if link.ifname == LOOPBACK {
-                outside.extend(link.addresses());
+                outside.extend(link.ipv4_addresses());
             } else if let Ok(nic) = IfName::new(&link.ifname) {
                 let route = routes.iter().find(|route| route.dev.as_ref() == Some(&link.ifname));
                 let config = MachineNic {
-                    address: link.addresses().next(),
+                    address: link.ipv4_addresses().next(),
                     gateway: route.and_then(|route| route.gateway),
                     ..MachineNic::default()
                 };

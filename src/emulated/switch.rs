@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use super::batch::{batch, batch_of};
 use super::error::EmulatedError;
-use super::links::{Link, json};
+use super::links::Link;
 use super::namespace::{links, name};
 use super::{Emulator, nics};
 use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
+use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
 use crate::transport::{Cmd, CmdError, Shell};
 
@@ -93,14 +94,14 @@ impl Emulator {
             alive: false,
         };
         let bridge = links.iter().find(|link| link.ifname == BRIDGE);
-        let Some(bridge) = bridge.filter(|bridge| bridge.kind() == "bridge" && bridge.is_up()) else {
+        let Some(bridge) = bridge.filter(|bridge| bridge.kind() == Some("bridge") && bridge.is_up()) else {
             return Ok(machine);
         };
         machine.alive = true;
         let vlans: Option<Vec<Port>> = if bridge.filters_vlans() {
             let namespace = name(lab, switch);
             let show = ["bridge", "-n", &namespace, "-compressvlans", "-json", "vlan", "show"];
-            Some(json(&self.shell, &show)?)
+            Some(query(&self.shell, &show)?)
         } else {
             None
         };

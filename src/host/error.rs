@@ -22,6 +22,9 @@ pub enum HostError {
     /// A command failed.
     #[error(transparent)]
     Command(#[from] CmdError),
+    /// The network could not be read.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// An operation on libvirt failed.
     #[error(transparent)]
     Libvirt(#[from] LibvirtError),
@@ -77,22 +80,22 @@ impl fmt::Display for Request {
 
 impl HostError {
     /// Returns what a user can do about it, if anything is known.
-    pub fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::Command(error) => help_for_command(error),
-            Self::Libvirt(error) => error.help(),
-            Self::Emulated(error) => error.help(),
-            Self::Ssh(error) => help_for_ssh(error),
-            Self::Template(_) => Some("correct the template, or delete it to use the built-in one"),
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Command(error) => return error.help(),
+            Self::Network(error) => return error.help(),
+            Self::Ssh(error) => return error.help(),
+            Self::Libvirt(error) => error.help()?,
+            Self::Emulated(error) => error.help()?,
+            Self::Template(_) => "correct the template, or delete it to use the built-in one",
             Self::Screen { source, .. } => match source {
-                ConsoleError::Busy(_) => {
-                    Some("end the other netlab that types on this guest's keyboard, then try again")
-                }
-                other => Some(other.help()),
+                ConsoleError::Busy(_) => "end the other netlab that types on this guest's keyboard, then try again",
+                other => other.help(),
             },
-            Self::NotRunning(_) => Some("run `netlab up` to start it"),
-            Self::Unsupported(_) => None,
-        }
+            Self::NotRunning(_) => "run `netlab up` to start it",
+            Self::Unsupported(_) => return None,
+        };
+        Some(help.to_owned())
     }
 }
 
@@ -117,7 +120,7 @@ impl StepError {
     }
 
     /// Returns what a user can do about it, if anything is known.
-    pub fn help(&self) -> Option<&'static str> {
+    pub fn help(&self) -> Option<String> {
         self.cause.help()
     }
 }
@@ -162,20 +165,24 @@ pub enum StepFailure {
 
 impl StepFailure {
     /// Returns what a user can do about it, if anything is known.
-    pub fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::Host(error) => error.help(),
-            Self::Guest(error) => Some(error.help()),
-            Self::Configure(error) => Some(error.help()),
-            Self::Journal(_) | Self::Transcript(_) => Some("check free space and permissions of the state folder"),
-            Self::Panicked => Some("this is a bug in netlab; please report it"),
-            Self::Network(_) | Self::Firewall(_) | Self::Dhcp(_) | Self::NotForThisHost | Self::NotConnected => None,
-        }
+    pub fn help(&self) -> Option<String> {
+        let help = match self {
+            Self::Host(error) => return error.help(),
+            Self::Network(error) => return error.help(),
+            Self::Firewall(error) => return error.help(),
+            Self::Dhcp(error) => return error.help(),
+            Self::Guest(error) => error.help(),
+            Self::Configure(error) => error.help(),
+            Self::Journal(_) | Self::Transcript(_) => "check free space and permissions of the state folder",
+            Self::Panicked => "this is a bug in netlab; please report it",
+            Self::NotForThisHost | Self::NotConnected => return None,
+        };
+        Some(help.to_owned())
     }
 
     /// Returns whether applying the step cut the connection to the host, so that no further step must be tried there.
     pub fn is_cut_off(&self) -> bool {
-        matches!(self, Self::Network(NetworkError::CutOff(_)))
+        matches!(self, Self::Network(NetworkError::CutOff { .. }))
     }
 }
 
@@ -194,25 +201,5 @@ impl From<LibvirtError> for StepFailure {
 impl From<EmulatedError> for StepFailure {
     fn from(error: EmulatedError) -> Self {
         Self::Host(error.into())
-    }
-}
-
-fn help_for_command(error: &CmdError) -> Option<&'static str> {
-    match error {
-        CmdError::NotFound { .. } => Some("install the program on the host"),
-        _ => None,
-    }
-}
-
-fn help_for_ssh(error: &SshError) -> Option<&'static str> {
-    match error {
-        SshError::NoLibvirt { .. } => Some(
-            "install and start libvirt on the host: `apt-get install libvirt-daemon-system qemu-system-x86 && \
-             systemctl enable --now libvirtd`",
-        ),
-        SshError::Connect { .. } | SshError::Silent { .. } => {
-            Some("check that the host is running, that sshd runs on it, and that the address is right")
-        }
-        _ => None,
     }
 }

@@ -4,7 +4,7 @@
 use crate::host::{HostError, StepError, StepFailure, StepLog};
 use crate::lab::LabName;
 use crate::linux::dnsmasq::DhcpServers;
-use crate::linux::{ip, nftables};
+use crate::linux::{FailedAt, ip, nftables};
 use crate::plan::Step;
 use crate::state::HostState;
 use crate::transport::Shell;
@@ -50,7 +50,7 @@ fn tool(step: &Step) -> Tool {
 type Failure = (usize, StepFailure);
 
 /// Applies steps on links and addresses.
-type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), ip::Failed>;
+type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), FailedAt<ip::NetworkError>>;
 
 /// Applies the steps, each batch recorded in the log before and after; those on links and addresses by `links`.
 pub(super) fn apply(

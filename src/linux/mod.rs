@@ -5,3 +5,28 @@ pub mod dnsmasq;
 pub mod ip;
 pub mod nftables;
 pub mod sysctl;
+
+/// One of several items failed. Those before it are done; of itself a part may be; those after it are not begun.
+#[derive(Debug)]
+pub struct FailedAt<E> {
+    /// Its position, from 0.
+    pub at: usize,
+    /// Why it failed.
+    pub cause: E,
+}
+
+impl<E> FailedAt<E> {
+    /// The first item failed with `cause`.
+    pub fn first(cause: impl Into<E>) -> Self {
+        Self {
+            at: 0,
+            cause: cause.into(),
+        }
+    }
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for FailedAt<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.cause.fmt(f)
+    }
+}

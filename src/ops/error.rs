@@ -213,7 +213,7 @@ impl OpsError {
             Self::Guest(error) => Some(error.help().to_owned()),
             Self::Locked(error) => Some(error.help().to_owned()),
             Self::Journal(error) => Some(error.help().to_owned()),
-            Self::Host(error) => error.help().map(str::to_owned),
+            Self::Host(error) => error.help(),
             Self::NoLabName { .. } => {
                 Some("give the lab's name instead of the file; `netlab status` lists the labs".to_owned())
             }
@@ -266,7 +266,7 @@ impl OpsError {
                 .map(|(host, error)| Detail {
                     host: host.clone(),
                     message: chain(error),
-                    help: error.help().map(str::to_owned),
+                    help: error.help(),
                 })
                 .collect(),
             Self::PreflightFailed(obstacles) => obstacles
@@ -282,7 +282,7 @@ impl OpsError {
                 .map(|(host, error)| Detail {
                     host: host.clone(),
                     message: chain(error),
-                    help: error.help().map(str::to_owned),
+                    help: error.help(),
                 })
                 .collect(),
             Self::NotConverged { remaining, .. } => remaining

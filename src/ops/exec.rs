@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Env, OpsError, find_vm};
 use crate::guest::{Session, Transcript};
+use crate::transport::quote;
 
 /// Which command runs in which VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,16 +60,8 @@ fn script(arguments: &[String]) -> Result<String, OpsError> {
     }
     Ok(match arguments {
         [script] => script.clone(),
-        arguments => arguments.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(" "),
+        arguments => arguments.iter().map(|one| quote(one)).collect::<Vec<_>>().join(" "),
     })
-}
-
-fn quoted(argument: &str) -> String {
-    let plain = |one: char| one.is_ascii_alphanumeric() || "-_./:=,+@%".contains(one);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        return argument.to_owned();
-    }
-    format!("'{}'", argument.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

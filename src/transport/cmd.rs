@@ -1,24 +1,72 @@
-//! A command as argv and standard input, and the way to run one. Never a pasted command line: no text of a user
-//! meets a shell.
+//! A command as argv and standard input, and the trait that runs one. Never a pasted command line: text of a user is
+//! an argument or input, not shell source.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-/// A program with its arguments and what it is fed.
+use super::quote::quote;
+use super::ssh::SshError;
+
+/// What takes the place of a secret in messages and logs.
+const MASK: &str = "***";
+
+/// A program with its arguments and its standard input.
+///
+/// `Display` prints it for messages and logs: a [`Script`] by its name, secret arguments masked, standard input never.
+///
+/// ```
+/// use netlab::transport::Cmd;
+///
+/// let cmd = Cmd::new(["login", "--user", "it's me", "--password"]).secret("s3cret");
+/// assert_eq!(cmd.to_string(), r"login --user 'it'\''s me' --password ***");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cmd {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Standard input.
     pub stdin: Vec<u8>,
+    /// The name of the script that the first arguments are.
+    script: Option<&'static str>,
+    /// Positions of secret arguments in `argv`.
+    secrets: BTreeSet<usize>,
 }
 
+/// A constant shell script. What varies reaches it as arguments and standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Script {
+    /// Its name in messages and logs.
+    pub name: &'static str,
+    /// Its POSIX sh source.
+    pub text: &'static str,
+}
+
+/// `sh -c TEXT sh`: the arguments of a script's command before the script's own.
+const SCRIPT_PREFIX: usize = 4;
+
 impl Cmd {
-    /// A command without input.
+    /// Creates a command without input.
     pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
-            stdin: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// Creates the command that runs `script` by sh(1) with `arguments` as `$1` and so on.
+    pub fn script<S: Into<String>>(script: Script, arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut cmd = Self::new(["sh", "-c", script.text, "sh"]);
+        cmd.argv.extend(arguments.into_iter().map(Into::into));
+        cmd.script = Some(script.name);
+        cmd
+    }
+
+    /// Appends an argument that no message and no log may show.
+    #[must_use]
+    pub fn secret(mut self, argument: impl Into<String>) -> Self {
+        self.secrets.insert(self.argv.len());
+        self.argv.push(argument.into());
+        self
     }
 
     /// The same with `stdin` fed to it.
@@ -31,7 +79,23 @@ impl Cmd {
 
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.argv.join(" "))
+        let mut separator = "";
+        let mut skipped = 0;
+        if let Some(name) = self.script {
+            f.write_str(name)?;
+            separator = " ";
+            skipped = SCRIPT_PREFIX;
+        }
+        for (index, argument) in self.argv.iter().enumerate().skip(skipped) {
+            f.write_str(separator)?;
+            separator = " ";
+            if self.secrets.contains(&index) {
+                f.write_str(MASK)?;
+            } else {
+                f.write_str(&quote(argument))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -47,8 +111,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// The standard output of `cmd`; any status other than 0 is an error.
-    fn succeeded(self, cmd: &Cmd) -> Result<Vec<u8>, CmdError> {
+    /// Returns the standard output of `cmd`.
+    ///
+    /// # Errors
+    /// [`CmdError::Failed`] for any exit status other than 0.
+    pub fn succeeded(self, cmd: &Cmd) -> Result<Vec<u8>, CmdError> {
         if self.status == 0 {
             return Ok(self.stdout);
         }
@@ -63,53 +130,107 @@ impl Output {
 /// A command could not be run or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CmdError {
-    /// The program is not there.
+    /// The program does not exist.
     #[error("`{program}` is not installed")]
     NotFound {
         /// The program.
         program: String,
     },
     /// It ran and exited with another status than 0.
-    #[error("`{command}` exited with {status}: {stderr}")]
+    #[error("`{command}` exited with status {status}: {stderr}")]
     Failed {
         /// The command.
         command: String,
         /// Its exit status.
         status: i32,
-        /// What it said, trimmed.
+        /// Its standard error, trimmed.
         stderr: String,
     },
-    /// It printed something that cannot be read.
-    #[error("`{command}` printed something unexpected: {message}")]
-    Unreadable {
+    /// Its output is not the JSON that was expected.
+    #[error("`{command}` printed unexpected output: {cause}")]
+    Json {
+        /// The command.
+        command: String,
+        /// Where and why it could not be parsed.
+        cause: serde_json::Error,
+    },
+    /// It cannot be run as a command at all.
+    #[error("`{command}` cannot be run: {reason}")]
+    Malformed {
         /// The command.
         command: String,
         /// What is wrong with it.
-        message: String,
+        reason: Malformed,
     },
-    /// The way to the host failed.
-    #[error("running `{command}`: {source}")]
+    /// It could not be started, or reading its output failed.
+    #[error("running `{command}` failed: {cause}")]
     Io {
         /// The command.
         command: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
+        /// The operating system's error.
+        cause: std::io::Error,
     },
+    /// The namespaces that it should run in could not be entered.
+    #[error("running `{command}` failed: cannot enter the namespace: {message}")]
+    Namespace {
+        /// The command.
+        command: String,
+        /// What nsenter(1) printed.
+        message: String,
+    },
+    /// The ssh connection failed; whether the command ran is unknown.
+    #[error("running `{command}` failed: {cause}")]
+    Ssh {
+        /// The command.
+        command: String,
+        /// Why.
+        cause: Box<SshError>,
+    },
+}
+
+/// Why an argv is not a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The argv is empty.
+    #[error("it names no program")]
+    NoProgram,
+    /// An argument holds a NUL, which ends an argument (execve(2)).
+    #[error("an argument holds a NUL byte")]
+    Nul,
+}
+
+impl CmdError {
+    /// Returns what the user can do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::NotFound { program } => Some(format!("install {program} on that host")),
+            Self::Ssh { cause, .. } => cause.help(),
+            Self::Namespace { .. } => Some("netlab enters namespaces as root".to_owned()),
+            Self::Failed { .. } | Self::Json { .. } | Self::Malformed { .. } | Self::Io { .. } => None,
+        }
+    }
+
+    /// Returns whether the connection to the host failed, so that whether the command ran is unknown.
+    pub fn is_transport_failure(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Namespace { .. } | Self::Ssh { .. })
+    }
 }
 
 /// A place where commands run.
 pub trait Shell: Send + Sync {
     /// Runs `cmd` to its end. An exit status other than 0 is an `Output`, not an error.
+    ///
+    /// # Errors
+    /// The program does not exist, or the connection to the host failed.
     fn run(&self, cmd: &Cmd) -> Result<Output, CmdError>;
 
-    /// Runs commands one after the other, each whatever came of those before it: where the way is long, in one round
-    /// trip. An error says nothing about which were run.
+    /// Runs commands in order, each regardless of how those before it exited: in one round trip where the transport
+    /// can. An error does not say which were run.
     fn run_all(&self, cmds: &[Cmd]) -> Result<Vec<Output>, CmdError> {
         cmds.iter().map(|cmd| self.run(cmd)).collect()
     }
 
-    /// Runs `cmd` and gives its standard output; any status other than 0 is an error.
+    /// Runs `cmd` and returns its standard output; any status other than 0 is an error.
     fn check(&self, cmd: &Cmd) -> Result<Vec<u8>, CmdError> {
         self.run(cmd)?.succeeded(cmd)
     }
@@ -118,5 +239,26 @@ pub trait Shell: Send + Sync {
     fn check_all(&self, cmds: &[Cmd]) -> Result<Vec<Vec<u8>>, CmdError> {
         let outputs = self.run_all(cmds)?.into_iter();
         outputs.zip(cmds).map(|(output, cmd)| output.succeeded(cmd)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_a_script_and_never_prints_its_text_its_input_or_a_secret() {
+        let script = Script {
+            name: "greet.sh",
+            text: "echo hello \"$1\"",
+        };
+        let cmd = Cmd::script(script, ["a b"]).secret("hunter2").fed("also secret");
+        assert_eq!(cmd.to_string(), "greet.sh 'a b' ***");
+        assert_eq!(cmd.argv, ["sh", "-c", "echo hello \"$1\"", "sh", "a b", "hunter2"]);
+    }
+
+    #[test]
+    fn a_message_shows_where_an_argument_begins_and_ends() {
+        assert_eq!(Cmd::new(["grep", "", "a b"]).to_string(), "grep '' 'a b'");
     }
 }

@@ -1,5 +1,4 @@
-//! Where commands run on this machine: here, or inside a namespace of it. Takes a [`Cmd`], gives its [`Output`];
-//! never interprets either.
+//! Runs commands on this machine. Takes a [`Cmd`], returns its [`Output`]; never interprets either.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
-use crate::transport::cmd::{Cmd, CmdError, Output, Shell};
+use crate::transport::cmd::{Cmd, CmdError, Malformed, Output, Shell};
 
 /// Folders of the administrator's programs (`ip`, `nft`), which the PATH of a plain user or of a daemon may lack.
 const SYSTEM_FOLDERS: [&str; 6] = [
@@ -35,7 +34,10 @@ impl Shell for LocalShell {
 pub(super) fn split(cmd: &Cmd) -> Result<(&str, &[String]), CmdError> {
     match cmd.argv.split_first() {
         Some((program, arguments)) => Ok((program, arguments)),
-        None => Err(failed(cmd, ErrorKind::InvalidInput.into())),
+        None => Err(CmdError::Malformed {
+            command: cmd.to_string(),
+            reason: Malformed::NoProgram,
+        }),
     }
 }
 
@@ -44,7 +46,7 @@ pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Ou
     let mut child = Command::new(program)
         .args(arguments)
         .env("PATH", path())
-        // What programs print is read by us, so it must be in one language.
+        // netlab reads what programs print, so it must be in one language.
         .env("LC_ALL", "C")
         // A group of its own: Ctrl-C stops netlab between two steps, not a command in the middle of one.
         .process_group(0)
@@ -56,14 +58,14 @@ pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Ou
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|source| match source.kind() {
+        .map_err(|cause| match cause.kind() {
             ErrorKind::NotFound => CmdError::NotFound {
                 program: program.to_owned(),
             },
-            _ => failed(cmd, source),
+            _ => failed(cmd, cause),
         })?;
     // Fed by another thread: a child that fills its output before it has read its input would wait for us, and
-    // we for it. That it stops reading is its own business; its exit status tells.
+    // we for it. A child that stops reading is no error; its exit status counts.
     let stdin = child.stdin.take();
     let output = thread::scope(|scope| {
         if let Some(mut stdin) = stdin {
@@ -71,7 +73,7 @@ pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Ou
         }
         child.wait_with_output()
     })
-    .map_err(|source| failed(cmd, source))?;
+    .map_err(|cause| failed(cmd, cause))?;
     Ok(Output {
         status: status(output.status),
         stdout: output.stdout,
@@ -79,22 +81,21 @@ pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Ou
     })
 }
 
-/// The exit status, or 128 + the signal that killed it.
+/// Returns the exit status, or 128 + the number of the signal that killed it.
 fn status(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
-/// The way to the command failed.
-pub(super) fn failed(cmd: &Cmd, source: io::Error) -> CmdError {
+fn failed(cmd: &Cmd, cause: io::Error) -> CmdError {
     CmdError::Io {
         command: cmd.to_string(),
-        source,
+        cause,
     }
 }
 
-/// PATH, with the system's folders behind what the user has.
+/// Returns PATH with the system's folders appended to the user's.
 fn path() -> OsString {
     let given = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&given)
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_told_from_a_failing_one() {
+    fn a_missing_program_is_another_error_than_a_failing_one() {
         assert!(matches!(
             LocalShell.run(&Cmd::new(["netlab-no-such-program"])),
             Err(CmdError::NotFound { program }) if program == "netlab-no-such-program"

@@ -1,7 +1,5 @@
 //! Runs commands inside namespaces of this machine: an emulated host, switch or router.
 
-use std::io;
-
 use super::cmd::{Cmd, CmdError, Output, Shell};
 use super::local::{spawn, split};
 
@@ -12,7 +10,7 @@ pub struct NamespaceShell {
 }
 
 impl NamespaceShell {
-    /// Inside the network, mount and PID namespaces of process `pid`: an emulated host, seen as from its own init.
+    /// Runs commands in the network, mount and PID namespaces of process `pid`, the init of an emulated host.
     pub fn of_process(pid: u32) -> Self {
         let target = ["--target", &pid.to_string(), "--net", "--mount", "--pid"];
         Self {
@@ -20,7 +18,7 @@ impl NamespaceShell {
         }
     }
 
-    /// Inside the network namespace that `ip netns add <name>` made; files and processes are this machine's.
+    /// Runs commands in the network namespace that `ip netns add <name>` made; files and processes are this machine's.
     pub fn of_network(name: &str) -> Self {
         Self {
             target: vec![format!("--net=/run/netns/{name}")],
@@ -35,16 +33,16 @@ impl Shell for NamespaceShell {
         arguments.push("--".to_owned());
         arguments.extend_from_slice(&cmd.argv);
         let output = spawn(cmd, "nsenter", &arguments)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        // nsenter speaks for itself only where the command never ran; 127 is "no such program" (util-linux
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // nsenter prints a message of its own only where the command never ran; 127 is "no such program" (util-linux
         // include/exec_shell.h, errexec).
-        match said.trim().strip_prefix("nsenter: ") {
+        match stderr.trim().strip_prefix("nsenter: ") {
             Some(_) if output.status == 127 => Err(CmdError::NotFound {
                 program: program.to_owned(),
             }),
-            Some(message) => Err(CmdError::Io {
+            Some(message) => Err(CmdError::Namespace {
                 command: cmd.to_string(),
-                source: io::Error::other(format!("entering the namespace: {message}")),
+                message: message.to_owned(),
             }),
             None => Ok(output),
         }

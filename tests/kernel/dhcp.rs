@@ -239,7 +239,7 @@ fn there_is_never_a_second_server_on_a_bridge_nor_on_a_wire_that_has_one() {
     host.start("service", &server()).unwrap();
     let error = host.start("other", &server()).unwrap_err();
     assert!(
-        error.contains("listens on br1 already") && error.contains("dnsmasq"),
+        error.contains("already listens on bridge br1") && error.contains("dnsmasq"),
         "{error}"
     );
     assert_eq!(host.observe().len(), 1, "the refused one left nothing");
@@ -267,7 +267,7 @@ fn there_is_never_a_second_server_on_a_bridge_nor_on_a_wire_that_has_one() {
     let pid = std::fs::read_to_string(&pid_file).unwrap();
     elsewhere.check_fed(&["kill", pid.trim()], "");
     let error = refused.unwrap_err();
-    assert!(error.contains("answers on br1, from 10.0.1.77"), "{error}");
+    assert!(error.contains("answers on bridge br1, from 10.0.1.77"), "{error}");
     assert_eq!(host.observe(), BTreeMap::new());
 }
 

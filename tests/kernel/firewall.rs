@@ -218,7 +218,7 @@ fn a_foreign_table_of_the_labs_name_is_never_adopted_replaced_or_deleted() {
     let before = host.ruleset();
     assert_eq!(host.rules(), None);
     let error = nftables::load(&host.shell, &lab(), &everything()).unwrap_err();
-    assert!(matches!(&error, NftError::Foreign(table) if table == "bridge netlab-quickstart"));
+    assert!(matches!(&error, NftError::Foreign { table } if table == "bridge netlab-quickstart"));
     nftables::delete(&host.shell, &lab()).unwrap();
     assert_eq!(host.ruleset(), before);
     let mut survey = Survey::default();
@@ -250,7 +250,7 @@ fn of_a_rule_set_that_fails_nothing_is_applied() {
     host.load(&first);
     let before = host.ruleset();
     let error = nftables::load(&Spoiled(&host), &lab(), &everything()).unwrap_err();
-    assert!(matches!(error, NftError::Rejected(_)), "{error}");
+    assert!(matches!(error, NftError::Rejected { .. }), "{error}");
     assert_eq!(host.ruleset(), before);
     assert_eq!(host.rules(), Some(first));
 }

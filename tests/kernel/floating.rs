@@ -56,12 +56,16 @@ fn an_address_that_the_host_has_is_neither_adopted_nor_deleted() {
     let before = host.snapshot();
     assert!(host.observe().floating.is_empty());
     let said = host.apply(&[Step::AddFloating(ADDRESS, ifname("eth1"))]).unwrap_err();
-    assert!(said.to_string().contains("192.168.99.50 already, on eth1"), "{said}");
+    assert!(
+        said.to_string()
+            .contains("192.168.99.50 is already configured on link eth1"),
+        "{said}"
+    );
     host.apply(&[Step::DeleteFloating(ADDRESS, ifname("eth1"))]).unwrap();
     assert_same(&host.snapshot(), &before, "afterwards");
     assert_eq!(host.survey().addresses[&ADDRESS.into()], "eth1");
     let missing = host.apply(&[Step::AddFloating([192, 168, 99, 51].into(), ifname("eth9"))]);
-    assert!(missing.unwrap_err().to_string().contains("there is no link eth9"));
+    assert!(missing.unwrap_err().to_string().contains("link eth9 does not exist"));
 }
 
 #[test]

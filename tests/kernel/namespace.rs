@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use netlab::lab::{IfName, LabName};
-use netlab::linux::ip::{self, Failed, Network};
+use netlab::linux::FailedAt;
+use netlab::linux::ip::{self, Network, NetworkError};
 use netlab::plan::Step;
 use netlab::state::survey::Survey;
 use netlab::state::{Link, LinkKind, NicConfig, Uplink};
@@ -71,7 +72,7 @@ impl Namespace {
         survey
     }
 
-    pub fn apply(&self, steps: &[Step]) -> Result<(), Failed> {
+    pub fn apply(&self, steps: &[Step]) -> Result<(), FailedAt<NetworkError>> {
         ip::apply(&self.shell, &lab(), steps)
     }
 

@@ -296,7 +296,7 @@ fn a_bridge_is_not_deleted_while_the_nic_is_in_it() {
     host.apply(&[create("br1"), take(&was)]).unwrap();
     let taken = host.snapshot();
     let failed = host.apply(&[delete("br1", &host.observe())]).unwrap_err();
-    assert!(failed.to_string().contains("NIC eth0 is still in br1"), "{failed}");
+    assert!(failed.to_string().contains("NIC eth0 is still attached"), "{failed}");
     assert_same(&host.snapshot(), &taken, "afterwards");
     down(&host);
 }
@@ -373,7 +373,7 @@ fn a_nic_that_could_not_be_put_back_is_refused_untouched() {
             continue;
         }
         let failed = taken.unwrap_err();
-        assert!(matches!(failed.cause, NetworkError::NotTakeable { .. }), "{failed}");
+        assert!(matches!(failed.cause, NetworkError::CannotAttach { .. }), "{failed}");
         assert!(failed.to_string().contains(why), "{failed}");
         assert_same(&host.snapshot(), &before, "afterwards");
     }

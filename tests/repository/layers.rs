@@ -38,7 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "libvirt",
         ],
     ),
-    ("script", &["lab", "state", "plan", "linux", "libvirt"]),
+    ("script", &["lab", "state", "plan", "transport", "linux", "libvirt"]),
     (
         "host",
         &[

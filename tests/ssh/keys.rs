@@ -19,7 +19,7 @@ fn fingerprint(sshd: &Sshd) -> String {
 }
 
 /// Runs the command that an error tells the user to run.
-fn obey(command: &str) {
+fn run_in_shell(command: &str) {
     let done = Command::new("sh").args(["-c", command]).status().unwrap();
     assert!(done.success(), "{command}");
 }
@@ -42,7 +42,7 @@ fn an_unknown_host_is_refused_with_its_fingerprint_and_accepted_by_the_command_s
     assert_eq!(shown, fingerprint(&sshd));
     assert_eq!(kind, "ssh-ed25519");
     assert!(fs::read_to_string(sshd.keyring.path("known")).unwrap().is_empty());
-    obey(&accept);
+    run_in_shell(&accept);
     sshd.session().unwrap();
 }
 
@@ -60,7 +60,7 @@ fn a_changed_host_key_is_refused_and_accepted_only_by_the_command_shown() {
         panic!("a changed key was not refused");
     };
     assert_eq!(shown, fingerprint(&sshd));
-    obey(&accept);
+    run_in_shell(&accept);
     sshd.session().unwrap();
     assert!(
         !fs::read_to_string(sshd.keyring.path("known"))
@@ -115,10 +115,10 @@ fn a_wrong_key_is_refused_and_no_password_is_asked_for() {
     let Err(error @ SshError::Auth { .. }) = sshd.session() else {
         panic!("a wrong key was let in");
     };
-    let text = error.to_string();
+    let help = error.help().unwrap();
     assert!(
-        text.contains("never asks for a password") && text.contains("ssh-copy-id"),
-        "{text}"
+        help.contains("never asks for a password") && help.contains("ssh-copy-id"),
+        "{help}"
     );
 }
 
@@ -130,7 +130,8 @@ fn a_host_that_only_takes_passwords_is_named_so() {
     let Err(error @ SshError::Auth { .. }) = sshd.session() else {
         panic!("let in without a password");
     };
-    assert!(error.to_string().contains("wants password"), "{error}");
+    let help = error.help().unwrap();
+    assert!(help.contains("allows only password"), "{help}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_killed_connection_is_an_error_at_once() {
             let _ = kill_process(server, Signal::KILL);
         }
         let error = waiting.join().unwrap().unwrap_err();
-        assert!(matches!(error, CmdError::Io { .. }), "{error}");
+        assert!(matches!(error, CmdError::Ssh { .. }), "{error}");
     });
     assert_eq!(shell.check(&Cmd::new(["echo", "back"])).unwrap(), b"back\n");
 }

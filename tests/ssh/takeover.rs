@@ -73,7 +73,7 @@ fn a_takeover_that_cuts_the_way_is_undone_by_the_host_and_the_run_goes_back() {
     let before = machines.snapshot();
     let lab = machines.lab();
     let said = machines.bad(&["up", "--confirm-timeout", "12", lab.to_str().unwrap()]);
-    assert!(said.contains("cut the way") && said.contains("by itself"), "{said}");
+    assert!(said.contains("cut the connection") && said.contains("rolled it back"), "{said}");
     assert!(said.contains("restored to its state before this run"), "{said}");
     assert_eq!(machines.snapshot(), before);
 }
@@ -121,7 +121,7 @@ fn a_nic_given_back_so_that_the_way_is_cut_is_taken_again_by_the_host() {
 
     let down = machines.bad(&["down", "--confirm-timeout", "12", &machines.name]);
     assert!(
-        down.contains("cut the way") && down.contains("undone it by itself"),
+        down.contains("cut the connection") && down.contains("rolled it back"),
         "{down}"
     );
     assert_eq!(reached_by(), up);

@@ -6,11 +6,11 @@ use super::connection::{Connection, Remote};
 use crate::host::steps::{in_parallel, one};
 use crate::host::{StepError, StepFailure, StepLog, guests, network};
 use crate::lab::LabName;
-use crate::linux::ip;
+use crate::linux::FailedAt;
+use crate::linux::ip::{self, NetworkError};
 use crate::plan::{Stage, Step};
 use crate::state::Volume;
-use crate::transport::CmdError;
-use crate::transport::ssh::confirm::{Outcome, Watch};
+use crate::transport::ssh::confirm::{Outcome, PendingRollback};
 
 /// How a step is applied.
 #[derive(PartialEq)]
@@ -60,36 +60,31 @@ impl LinuxHost {
 
     /// Applies steps on links. A NIC of a host behind ssh is attached or detached only with a rollback armed on the
     /// host: any NIC may carry the session.
-    fn change_links(&self, connection: &Connection, lab: &LabName, steps: &[Step]) -> Result<(), ip::Failed> {
+    fn change_links(&self, connection: &Connection, lab: &LabName, steps: &[Step]) -> Result<(), FailedAt<NetworkError>> {
         let shell = connection.shell.as_ref();
         let moves = |step: &Step| matches!(step, Step::AttachUplink(..) | Step::DetachUplink(..));
         let (Some(Remote { settings, .. }), Some(at)) = (&connection.remote, steps.iter().position(moves)) else {
             return ip::apply(shell, lab, steps);
         };
-        let not_armed = |error: CmdError| ip::Failed {
-            at: 0,
-            cause: error.into(),
-        };
-        let rollback = ip::rollback(shell, lab, steps).map_err(not_armed)?;
+        let rollback = ip::rollback(shell, lab, steps).map_err(FailedAt::first)?;
         if rollback.is_empty() {
             return ip::apply(shell, lab, steps);
         }
-        let watch = Watch::start(shell, settings, lab, rollback, self.confirm_within).map_err(not_armed)?;
+        let pending =
+            PendingRollback::arm(shell, settings, lab, rollback, self.confirm_within).map_err(FailedAt::first)?;
         let done = ip::apply(shell, lab, steps);
-        let cut = |what| ip::Failed {
+        let cut = |rolled_back| FailedAt {
             at,
-            cause: ip::NetworkError::CutOff(what),
+            cause: NetworkError::CutOff { rolled_back },
         };
-        match (watch.confirm(), done) {
+        match (pending.confirm(), done) {
             // Only the answer was lost: what was removed cannot be removed twice, so this is idempotent.
-            (Outcome::Kept, Err(failed)) if failed.is_transport_failure() && steps.iter().all(Step::is_removal) => {
+            (Outcome::Kept, Err(failed)) if failed.cause.is_transport_failure() && steps.iter().all(Step::is_removal) => {
                 ip::apply(shell, lab, steps)
             }
             (Outcome::Kept, done) => done,
-            (Outcome::WentBack, _) => Err(cut("the host rolled it back and is connected again")),
-            (Outcome::Lost, _) => Err(cut(
-                "the host should have rolled it back, but cannot be connected to yet; check it, then run netlab again",
-            )),
+            (Outcome::RolledBack, _) => Err(cut(true)),
+            (Outcome::Unreachable, _) => Err(cut(false)),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::lab::HostName;
 use crate::libvirt::Libvirt;
 use crate::libvirt::domain_xml::Template;
 use crate::transport::ssh::{self, SshShell, Tunnel};
-use crate::transport::{LocalShell, NamespaceShell, Shell};
+use crate::transport::{LocalShell, NamespaceShell, Shell, TracedShell};
 
 /// An open connection to a host: one shell and one libvirt connection for a whole run.
 pub(in crate::host) struct Connection {
@@ -37,7 +37,7 @@ impl Connection {
         let mut remote = None;
         let (shell, uri): (Arc<dyn Shell>, _) = match (place, pid) {
             (Place::Emulated(lab, host), Some(pid)) => (
-                Arc::new(NamespaceShell::of_process(pid)),
+                Arc::new(TracedShell::new(name.as_str(), NamespaceShell::of_process(pid))),
                 emulated::libvirt_uri(folders, lab, host)?,
             ),
             (Place::Ssh(target), _) => {
@@ -50,9 +50,12 @@ impl Connection {
                     copies: Copies::of(folders.images()),
                     _tunnel: tunnel,
                 });
-                (Arc::new(shell), uri)
+                (Arc::new(TracedShell::new(name.as_str(), shell)), uri)
             }
-            _ => (Arc::new(LocalShell), "qemu:///system".to_owned()),
+            _ => (
+                Arc::new(TracedShell::new(name.as_str(), LocalShell)),
+                "qemu:///system".to_owned(),
+            ),
         };
         let template = Template::load(&folders.domain_template());
         Ok(Self {

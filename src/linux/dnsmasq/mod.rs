@@ -1,19 +1,20 @@
-//! DHCP and DNS servers of a host's networks by dnsmasq, one for each network: starts and stops them, looks which
-//! there are and whether they live. A constant number of commands, however many networks. Decides nothing about what
-//! is wanted; never touches a server that is not this lab's.
+//! DHCP and DNS servers of a host's networks by dnsmasq, one for each network: starts and stops them, observes which
+//! exist and whether they run. A constant number of commands, however many networks. Decides nothing about what is
+//! wanted; never touches a server that is not this lab's.
 //!
 //! A server has a folder of its own, `<lab>.<network>` (neither name can hold a dot), below `/run`, which a reboot
-//! empties just as it ends the servers: `record` is the [`Dhcp`] it was started with, `conf` what it reads, `leases`
-//! what it gave out, `pid` its process. A process is ours only while its command line names our `conf`; a number that
-//! has gone to somebody else is left alone. A folder whose record is not whole, since a run was killed in the middle,
-//! is observed as a server of nothing that does not run: a plan stops it, which removes the folder.
+//! empties just as it ends the servers: `record` is the [`Dhcp`] it was started with, `conf` its configuration, `leases`
+//! the leases it granted, `pid` its process. A process is ours only while its command line names our `conf`; a reused
+//! process id is left alone. A folder with an incomplete record, since a run was killed in the middle, is observed as a
+//! server of nothing that does not run: a plan stops it, which removes the folder.
 
 mod conf;
-mod script;
+mod error;
 #[cfg(test)]
 mod tests;
 
 pub use conf::text;
+pub use error::DhcpError;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,35 +24,20 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use crate::lab::{IfName, LabName, NetworkName};
+use crate::linux::FailedAt;
 use crate::state::Dhcp;
-use crate::transport::cmd::{Cmd, CmdError, Output, Shell};
+use crate::transport::{Cmd, CmdError, Script, Shell};
 
-/// Servers could not be started or stopped. Those before are done, those behind not begun.
-#[derive(Debug, thiserror::Error)]
-#[error("{cause}")]
-pub struct Failed {
-    /// Which of those given.
-    pub at: usize,
-    /// Why.
-    #[source]
-    pub cause: DhcpError,
-}
-
-/// Why a server could not be started or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum DhcpError {
-    /// A command could not be run.
-    #[error(transparent)]
-    Command(#[from] CmdError),
-    /// It cannot, or must not, be done here.
-    #[error("{0}")]
-    Refused(String),
-}
+const SERVERS: Script = Script {
+    name: "dnsmasq/servers.sh",
+    text: include_str!("servers.sh"),
+};
+const PROBE: &str = include_str!("probe.pl");
 
 /// The folder of a host that holds the servers' own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DhcpServers {
-    /// The folder; made when first needed.
+    /// The folder; created when first needed.
     pub folder: PathBuf,
 }
 
@@ -64,31 +50,36 @@ impl Default for DhcpServers {
 }
 
 impl DhcpServers {
-    /// The servers of `lab`. One command.
+    /// Returns the servers of `lab`. One command.
     pub fn observe(&self, shell: &dyn Shell, lab: &LabName) -> Result<BTreeMap<NetworkName, Dhcp>, CmdError> {
-        let output = self.run(shell, &script::observe(), &[lab.as_str()], String::new())?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let output = shell.check(&self.script("observe", [lab.as_str()]))?;
         let mut servers = BTreeMap::new();
-        for line in text.lines() {
-            let mut words = line.splitn(3, ' ');
-            let (Some(name), Some(alive), Some(record)) = (words.next(), words.next(), words.next()) else {
+        for line in String::from_utf8_lossy(&output).lines() {
+            let mut fields = line.splitn(3, ' ');
+            let (Some(name), Some(alive), Some(record)) = (fields.next(), fields.next(), fields.next()) else {
                 continue;
             };
-            // A folder that has another name was made by somebody else.
+            // netlab made no folder of another name.
             let Ok(network) = NetworkName::new(name) else {
                 continue;
             };
             let recorded: Option<Dhcp> = serde_json::from_str(record).ok();
             let running = alive == "alive" && recorded.is_some();
-            let recorded = recorded.map_or_else(|| nothing(lab), Ok)?;
-            servers.insert(network, Dhcp { running, ..recorded });
+            if let Some(recorded) = recorded.or_else(|| nothing(lab)) {
+                servers.insert(network, Dhcp { running, ..recorded });
+            }
         }
         Ok(servers)
     }
 
-    /// Starts servers, after asking each wire that leads anywhere whether it has one already, which takes two seconds.
-    /// One command.
-    pub fn start(&self, shell: &dyn Shell, lab: &LabName, servers: &[(&NetworkName, &Dhcp)]) -> Result<(), Failed> {
+    /// Starts servers, in one command. Each bridge with a port is first probed for another server, which takes two
+    /// seconds for all of them together.
+    pub fn start(
+        &self,
+        shell: &dyn Shell,
+        lab: &LabName,
+        servers: &[(&NetworkName, &Dhcp)],
+    ) -> Result<(), FailedAt<DhcpError>> {
         let mut input = String::new();
         for (network, dhcp) in servers {
             let Dhcp { bridge, gateway, .. } = dhcp;
@@ -99,61 +90,35 @@ impl DhcpServers {
                 let _ = writeln!(input, "conf {line}");
             }
         }
-        self.change(shell, &script::start(), &[script::PROBE.to_owned()], input)
+        change(shell, &self.script("start", [PROBE]).fed(input))
     }
 
-    /// Stops servers and removes all that they left; one that is not there is stopped. One command.
-    pub fn stop(&self, shell: &dyn Shell, lab: &LabName, networks: &[&NetworkName]) -> Result<(), Failed> {
-        let folders: Vec<String> = networks.iter().map(|network| format!("{lab}.{network}")).collect();
-        self.change(shell, &script::stop(), &folders, String::new())
+    /// Stops servers and removes all that they left; one that does not exist counts as stopped. One command.
+    pub fn stop(&self, shell: &dyn Shell, lab: &LabName, networks: &[&NetworkName]) -> Result<(), FailedAt<DhcpError>> {
+        let folders = networks.iter().map(|network| format!("{lab}.{network}"));
+        change(shell, &self.script("stop", folders))
     }
 
-    /// Runs a script that prints `failed <which> <why>`, or nothing.
-    fn change(&self, shell: &dyn Shell, script: &str, arguments: &[String], input: String) -> Result<(), Failed> {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let output = self.run(shell, script, &arguments, input).map_err(|error| Failed {
-            at: 0,
-            cause: error.into(),
-        })?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let failed = text.lines().find_map(|line| {
-            let (at, why) = line.strip_prefix("failed ")?.split_once(' ')?;
-            Some((at.parse().ok()?, why.to_owned()))
-        });
-        match failed {
-            Some((at, why)) => Err(Failed {
-                at,
-                cause: DhcpError::Refused(why),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Runs one of the scripts, which are constant; all that varies is an argument or input to them.
-    fn run(&self, shell: &dyn Shell, script: &str, arguments: &[&str], input: String) -> Result<Output, CmdError> {
-        let mut cmd = Cmd::new(["sh", "-c", script, "sh", &self.folder.to_string_lossy()]).fed(input);
-        cmd.argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        let output = shell.run(&cmd)?;
-        if output.status == 0 {
-            return Ok(output);
-        }
-        Err(CmdError::Failed {
-            // The script itself would only be noise.
-            command: "dnsmasq".to_owned(),
-            status: output.status,
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
+    fn script<S: Into<String>>(&self, verb: &str, arguments: impl IntoIterator<Item = S>) -> Cmd {
+        let own = [self.folder.to_string_lossy().into_owned(), verb.to_owned()];
+        Cmd::script(SERVERS, own.into_iter().chain(arguments.into_iter().map(Into::into)))
     }
 }
 
-/// A server of nothing, which no lab wants.
-fn nothing(lab: &LabName) -> Result<Dhcp, CmdError> {
-    let bridge = IfName::new("none").map_err(|error| CmdError::Unreadable {
-        command: "dnsmasq".to_owned(),
-        message: error.to_string(),
-    })?;
-    Ok(Dhcp {
-        bridge,
+/// Runs the script for one of its verbs that print `failed …`, or nothing.
+fn change(shell: &dyn Shell, cmd: &Cmd) -> Result<(), FailedAt<DhcpError>> {
+    let output = shell.check(cmd).map_err(FailedAt::first)?;
+    let failed = String::from_utf8_lossy(&output).lines().find_map(|line| {
+        let (at, reason) = line.strip_prefix("failed ")?.split_once(' ')?;
+        Some((at.parse().ok()?, DhcpError::read(reason)))
+    });
+    failed.map_or(Ok(()), |(at, cause)| Err(FailedAt { at, cause }))
+}
+
+/// Returns a server of nothing, which no lab wants.
+fn nothing(lab: &LabName) -> Option<Dhcp> {
+    Some(Dhcp {
+        bridge: IfName::new("none").ok()?,
         subnet: Ipv4Net::default(),
         gateway: Ipv4Addr::UNSPECIFIED,
         domain: lab.clone(),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::state::Lease;
+use crate::transport::Output;
 
 fn server() -> Dhcp {
     let lease = |vm: &str, last: u8| Lease {
@@ -41,7 +42,7 @@ impl Shell for Printed {
 }
 
 #[test]
-fn a_server_is_what_its_record_says_and_lives_if_its_process_does() {
+fn a_server_is_what_its_record_says_and_runs_if_its_process_does() {
     let lab = LabName::new("quick").unwrap();
     let record = serde_json::to_string(&server()).unwrap();
     let printed = Printed(format!(
@@ -60,12 +61,16 @@ fn a_server_is_what_its_record_says_and_lives_if_its_process_does() {
 }
 
 #[test]
-fn the_server_that_failed_is_told() {
+fn the_server_that_failed_is_reported() {
     let lab = LabName::new("quick").unwrap();
     let network = NetworkName::new("service").unwrap();
-    let printed = Printed("failed 1 another DHCP server answers on br1, from 192.168.99.1\n".to_owned());
+    let printed = Printed("failed 1 answered br1 192.168.99.1\n".to_owned());
     let both = [(&network, &server()), (&network, &server())];
     let failed = DhcpServers::default().start(&printed, &lab, &both).unwrap_err();
     assert_eq!(failed.at, 1);
-    assert!(failed.to_string().ends_with("from 192.168.99.1"), "{failed}");
+    assert_eq!(
+        failed.cause.to_string(),
+        "another DHCP server answers on bridge br1, from 192.168.99.1"
+    );
+    assert!(failed.cause.help().is_some());
 }

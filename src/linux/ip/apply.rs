@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::json::{RawAddress, RawLink};
 use super::mark::{self, Mark, in_group, owner};
-use super::snapshot::{RawAddress, RawLink, Snapshot};
-use super::{Failed, NetworkError, floating, uplink};
+use super::snapshot::Snapshot;
+use super::{NetworkError, floating, uplink};
 use crate::lab::{IfName, LabName};
+use crate::linux::FailedAt;
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::Step;
 use crate::plan::lines::{Observed, ObservedLink, lines};
@@ -13,7 +15,7 @@ use crate::state::{Link, LinkKind, Uplink};
 use crate::transport::cmd::{Cmd, Shell};
 
 /// Carries out the network `steps` in order and stops at the first that fails.
-pub fn apply(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<(), Failed> {
+pub fn apply(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<(), FailedAt<NetworkError>> {
     let marks = SysctlMarks::default();
     let mut run = Run::new(shell, lab);
     for (at, step) in steps.iter().enumerate() {
@@ -30,7 +32,7 @@ pub fn apply(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<(), Fai
         };
         if let Err(cause) = done {
             run.flush()?;
-            return Err(Failed { at, cause });
+            return Err(FailedAt { at, cause });
         }
     }
     run.flush()
@@ -49,14 +51,14 @@ struct Line {
 struct Run<'a> {
     shell: &'a dyn Shell,
     lab: &'a LabName,
-    /// The host as it was before the batch; taken when first needed.
+    /// The host before the batch; read when first needed.
     snapshot: Option<Snapshot>,
     lines: Vec<Line>,
-    /// Links that the batch makes.
+    /// Links that the batch creates.
     made: BTreeSet<IfName>,
-    /// Bridges that the batch makes or changes: whether they have a MAC address of their own.
+    /// Bridges that the batch creates or changes: whether they have a MAC address of their own.
     mac_is_set: BTreeMap<IfName, bool>,
-    /// Links that the batch leaves otherwise than the snapshot says, as far as another step's lines depend on that.
+    /// Links whose state after the batch differs from the snapshot, as far as another step's lines depend on it.
     stale: BTreeSet<IfName>,
 }
 
@@ -75,7 +77,7 @@ impl<'a> Run<'a> {
 
     /// Adds a step to the batch, after running the batch where the step depends on what it does. The inner error is
     /// this step's.
-    fn add(&mut self, at: usize, step: &Step) -> Result<Result<(), NetworkError>, Failed> {
+    fn add(&mut self, at: usize, step: &Step) -> Result<Result<(), NetworkError>, FailedAt<NetworkError>> {
         let depends = match step {
             Step::CreateLink(name, _) => self.stale.contains(name),
             Step::AttachUplink(nic, uplink) | Step::DetachUplink(nic, uplink) => {
@@ -88,7 +90,7 @@ impl<'a> Run<'a> {
         }
         let snapshot = match self.snapshot.take() {
             Some(snapshot) => snapshot,
-            None => Snapshot::take(self.shell).map_err(|error| Failed {
+            None => Snapshot::take(self.shell).map_err(|error| FailedAt {
                 at,
                 cause: error.into(),
             })?,
@@ -191,12 +193,12 @@ impl<'a> Run<'a> {
         Ok(lines(step, &observed)?)
     }
 
-    /// Refuses a link that is not there. `ip` would too, but as a wrong word, without telling the line.
+    /// Refuses a link that does not exist. `ip` would too, but as an invalid argument, without the number of the line.
     fn exists(&self, snapshot: &Snapshot, name: &IfName) -> Result<(), NetworkError> {
         if self.made.contains(name) || snapshot.link(name.as_str()).is_some() {
             return Ok(());
         }
-        Err(NetworkError::Refused(format!("there is no link {name}")))
+        Err(NetworkError::NoLink { name: name.clone() })
     }
 
     /// Refuses a link that is not this lab's.
@@ -206,7 +208,7 @@ impl<'a> Run<'a> {
         }
         match snapshot.link(name.as_str()) {
             Some(link) if !Mark::read(link, self.lab).is_made_by(self.lab) => Err(NetworkError::Foreign {
-                name: name.to_string(),
+                name: name.clone(),
                 owner: owner(snapshot, link, self.lab),
             }),
             _ => self.exists(snapshot, name),
@@ -215,12 +217,9 @@ impl<'a> Run<'a> {
 
     fn can_create(&self, snapshot: &Snapshot, name: &IfName, link: &Link) -> Result<(), NetworkError> {
         if let Some(other) = snapshot.link(name.as_str()) {
-            return Err(NetworkError::Foreign {
-                name: name.to_string(),
-                owner: match Mark::read(other, self.lab) {
-                    mark if mark.is_made_by(self.lab) => format!("lab {} already", self.lab),
-                    _ => owner(snapshot, other, self.lab),
-                },
+            return Err(NetworkError::Exists {
+                name: name.clone(),
+                owner: owner(snapshot, other, self.lab),
             });
         }
         if let Some(master) = &link.master {
@@ -229,9 +228,10 @@ impl<'a> Run<'a> {
         if let LinkKind::Vlan { parent, .. } = &link.kind {
             self.exists(snapshot, parent)?;
             if snapshot.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
-                return Err(NetworkError::Refused(format!(
-                    "{parent} is down, so VLAN device {name} on it cannot come up; bring {parent} up first"
-                )));
+                return Err(NetworkError::ParentDown {
+                    name: name.clone(),
+                    parent: parent.clone(),
+                });
             }
         }
         Ok(())
@@ -261,25 +261,26 @@ impl<'a> Run<'a> {
         index: Option<u32>,
     ) -> Result<(), NetworkError> {
         self.own(snapshot, name)?;
-        if let Some(seen) = index.filter(|seen| *seen != link.ifindex) {
-            return Err(NetworkError::Swapped {
+        if let Some(observed) = index.filter(|observed| *observed != link.ifindex) {
+            return Err(NetworkError::Replaced {
                 name: name.clone(),
-                seen,
+                observed,
                 now: link.ifindex,
             });
         }
         // The addresses by which the host is reached would be removed with the bridge.
         let held = uplink::nic_in(snapshot, self.lab, name).map(|nic| nic.ifname.as_str());
         if let Some(nic) = held.filter(|nic| !self.stale.iter().any(|freed| freed.as_str() == *nic)) {
-            return Err(NetworkError::Refused(format!(
-                "NIC {nic} is still in {name}: it has to be detached first"
-            )));
+            return Err(NetworkError::UplinkAttached {
+                bridge: name.clone(),
+                nic: nic.to_owned(),
+            });
         }
         Ok(())
     }
 
     /// Runs the batch.
-    fn flush(&mut self) -> Result<(), Failed> {
+    fn flush(&mut self) -> Result<(), FailedAt<NetworkError>> {
         let snapshot = self.snapshot.take();
         let mut lines = std::mem::take(&mut self.lines);
         if self.made.is_empty()
@@ -294,7 +295,7 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         let text: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
-        let failed = |at, cause| Failed { at, cause };
+        let failed = |at, cause| FailedAt { at, cause };
         let output = self
             .shell
             .run(&Cmd::new(["ip", "-batch", "-"]).fed(text))
@@ -302,9 +303,9 @@ impl<'a> Run<'a> {
         if output.status == 0 {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let (line, message) = failing_line(&said);
-        // `ip` counts the lines; only over a missing master, whose name it looks up while it reads, it forgets to.
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let (line, message) = failing_line(&stderr);
+        // `ip` prints the number of the line, except for a missing master, whose name it resolves while it parses.
         let missing = message.split('"').nth(1).unwrap_or_default();
         let enslaves = format!(" master {missing}");
         let line = match line.and_then(|line| line.checked_sub(1)) {
@@ -315,17 +316,17 @@ impl<'a> Run<'a> {
         Err(failed(
             line.at,
             NetworkError::Kernel {
-                line: line.text.clone(),
+                command: line.text.clone(),
                 message,
             },
         ))
     }
 }
 
-/// Makes one line of all deletions where they are all that the lab has: by group the kernel waits once for its
-/// readers and not once for each link, which for a thousand links is the difference of 28 s to 9 s.
+/// Replaces all deletions by one line where they are all that the lab has: by group the kernel waits once for its readers
+/// and not once for each link, which for a thousand links takes 9 s instead of 28 s.
 fn delete_at_once(lines: &mut Vec<Line>, snapshot: &Snapshot, lab: &LabName) {
-    let doomed: BTreeSet<&str> = lines
+    let deleted: BTreeSet<&str> = lines
         .iter()
         .filter_map(|line| line.deletes.as_ref())
         .map(IfName::as_str)
@@ -336,7 +337,7 @@ fn delete_at_once(lines: &mut Vec<Line>, snapshot: &Snapshot, lab: &LabName) {
         .filter(|link| in_group(link, lab.as_str()))
         .map(|link| link.ifname.as_str())
         .collect();
-    if doomed.len() < 2 || doomed != whole {
+    if deleted.len() < 2 || deleted != whole {
         return;
     }
     let Some(last) = lines.iter().rposition(|line| line.deletes.is_some()) else {
@@ -351,9 +352,9 @@ fn delete_at_once(lines: &mut Vec<Line>, snapshot: &Snapshot, lab: &LabName) {
     });
 }
 
-/// The number of the failing line, from 1, and what was said about it.
-fn failing_line(said: &str) -> (Option<usize>, String) {
-    let (count, message): (Vec<&str>, Vec<&str>) = said
+/// Parses the number of the failing line, from 1, and the message from what `ip` printed.
+fn failing_line(stderr: &str) -> (Option<usize>, String) {
+    let (count, message): (Vec<&str>, Vec<&str>) = stderr
         .trim()
         .lines()
         .partition(|line| line.starts_with("Command failed "));
@@ -369,10 +370,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_failing_line_is_found_in_what_ip_says() {
-        let said = "RTNETLINK answers: File exists\nCommand failed -:12\n";
+    fn the_failing_line_is_parsed_from_what_ip_prints() {
+        let stderr = "RTNETLINK answers: File exists\nCommand failed -:12\n";
         assert_eq!(
-            failing_line(said),
+            failing_line(stderr),
             (Some(12), "RTNETLINK answers: File exists".to_owned())
         );
         assert_eq!(failing_line("Error: garbage."), (None, "Error: garbage.".to_owned()));

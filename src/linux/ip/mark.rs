@@ -1,30 +1,32 @@
-//! Whose a link is: the mark that stands on the object itself.
+//! The owner of a link: the mark on the link itself.
 //!
-//! A link that netlab makes carries the lab's link group from its first moment (`ip link add` takes a group, but no
-//! alias) and, once it is finished, the alias `netlab:<lab>:<purpose>`. A NIC that netlab took keeps its group and
-//! has the alias `netlab:<lab>:was …`, see [`super::record`].
+//! A link that netlab creates has the lab's link group from its creation (`ip link add` accepts a group, but no alias)
+//! and, once it is finished, the alias `netlab:<lab>:<purpose>`. A NIC that netlab attached keeps its group and has the
+//! alias `netlab:<lab>:was …`, see [`super::record`].
 
-use super::snapshot::{RawLink, Snapshot};
+use super::error::Owner;
+use super::json::RawLink;
+use super::snapshot::Snapshot;
 use crate::lab::LabName;
 use crate::plan::lines::MAC_IS_SET;
 pub(super) use crate::topology::derive::link_group as group;
 
-/// What tells a taken NIC's alias from a made link's.
+/// What distinguishes the alias of an attached NIC from that of a created link.
 pub(super) const WAS: &str = "was ";
 
 /// What a link's mark says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// A lab made it. An empty purpose: it did not come to the end.
+    /// A lab created it. An empty purpose: creating it was interrupted.
     Made { by: String, purpose: String },
-    /// A lab took it; the record of what it was.
+    /// A lab attached it; the record of its configuration.
     Taken { by: String, record: String },
-    /// No lab has anything to do with it.
+    /// It belongs to no lab.
     Absent,
 }
 
 impl Mark {
-    /// Reads the mark on `link`. `lab` only matters to an unfinished link, whose group names its lab by number.
+    /// Reads the mark on `link`. `lab` only matters for an unfinished link, whose group identifies its lab by number.
     pub fn read(link: &RawLink, lab: &LabName) -> Self {
         let can_be_made = matches!(link.kind(), Some("bridge" | "vlan"));
         let alias = link.ifalias.as_deref().unwrap_or_default();
@@ -51,46 +53,46 @@ impl Mark {
         Self::Absent
     }
 
-    /// `lab` made it.
+    /// Returns whether `lab` created it.
     pub fn is_made_by(&self, lab: &LabName) -> bool {
         matches!(self, Self::Made { by, .. } if by == lab.as_str())
     }
 }
 
-/// Whose a link is, in words for a reader.
-pub(super) fn owner(snapshot: &Snapshot, link: &RawLink, lab: &LabName) -> String {
+/// Returns who a link belongs to.
+pub(super) fn owner(snapshot: &Snapshot, link: &RawLink, lab: &LabName) -> Owner {
     match Mark::read(link, lab) {
-        Mark::Made { by, .. } | Mark::Taken { by, .. } => return format!("lab {by}"),
+        Mark::Made { by, .. } | Mark::Taken { by, .. } => return Owner::Lab(by),
         Mark::Absent => {}
     }
-    // A guest's tap has no mark of its own: it belongs to whoever has the bridge it is plugged into.
+    // A guest's tap has no mark of its own: it belongs to the owner of its bridge.
     let master = link.master.as_deref().and_then(|master| snapshot.link(master));
     if let (Some("tun"), Some(master)) = (link.kind(), master)
         && let Mark::Made { by, .. } = Mark::read(master, lab)
     {
-        return format!("lab {by}");
+        return Owner::Lab(by);
     }
     // libvirt's own names: src/util/virnetdevtap.h and the bridge of its default network.
     if link.ifname.starts_with("vnet") || link.ifname.starts_with("virbr") {
-        return "libvirt".to_owned();
+        return Owner::Libvirt;
     }
     match master {
-        Some(master) => format!("someone else, as a port of {}", master.ifname),
-        None => "someone else".to_owned(),
+        Some(master) => Owner::PortOf(master.ifname.clone()),
+        None => Owner::Other,
     }
 }
 
-/// The number can be a lab's link group.
+/// Returns whether the number can be a lab's link group.
 pub(super) fn can_be_group(number: u32) -> bool {
     (0x4000_0000..0x8000_0000).contains(&number)
 }
 
-/// Whether the link is in the group of the lab.
+/// Returns whether the link is in the group of the lab.
 pub(super) fn in_group(link: &RawLink, lab: &str) -> bool {
     link.group.as_deref() == Some(group(lab).to_string().as_str())
 }
 
-/// The bridge has a MAC address of its own, not that of its uplink.
+/// Returns whether the bridge has a MAC address of its own, not that of its uplink.
 pub(super) fn mac_is_set(link: &RawLink) -> bool {
     let alias = link.ifalias.as_deref().unwrap_or_default();
     alias.ends_with(MAC_IS_SET)

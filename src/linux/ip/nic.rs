@@ -4,24 +4,26 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::error::Unrestorable;
 use super::floating;
-use super::snapshot::{RawAddress, RawLink, RawRoute, Snapshot};
+use super::json::{RawAddress, RawLink, RawRoute};
+use super::snapshot::Snapshot;
 use crate::plan::lines::{Address, Hop, NicState};
 use crate::state::Route;
 
-/// Of such a route `ip` tells only what the first next hop has besides its gateway: enough to see it, not enough to
-/// put it back.
+/// Of such a route `ip` prints only what the first next hop has besides its gateway: enough to observe it, not enough
+/// to restore it.
 const SHARED: &str = "several next hops";
 
 impl NicState {
-    /// Reads what stands on `link`, and what of it could not be put back (one text for each).
-    pub(super) fn read(snapshot: &Snapshot, link: &RawLink) -> (Self, Vec<String>) {
-        let mut odd = Vec::new();
+    /// Reads the configuration of `link`, and the parts of it that netlab could not restore.
+    pub(super) fn read(snapshot: &Snapshot, link: &RawLink) -> (Self, Vec<Unrestorable>) {
+        let mut unrestored = Vec::new();
         let mut addresses = Vec::new();
         for raw in link.addr_info.iter().filter(|raw| moves(raw)) {
             match Address::read(raw, &link.ifname) {
                 Ok(address) => addresses.push(address),
-                Err(why) => odd.push(why),
+                Err(part) => unrestored.push(part),
             }
         }
         let (mut routes, mut dated) = (Vec::new(), Vec::new());
@@ -32,7 +34,7 @@ impl NicState {
                 }
                 Ok(Some(hop)) => {
                     if !raw.nexthops.is_empty() {
-                        odd.push(format!("the route to {} with {SHARED}", raw.dst));
+                        unrestored.push(unrestorable(raw, SHARED));
                     }
                     let (before, after) = snapshot.routes.split_at(index);
                     let first = !before.iter().any(|other| raw.rivals(other))
@@ -40,20 +42,20 @@ impl NicState {
                     routes.push(Hop { first, ..hop });
                 }
                 Ok(None) => {}
-                Err(why) => odd.push(why),
+                Err(part) => unrestored.push(part),
             }
         }
-        let standing = Self {
+        let state = Self {
             up: link.is_up(),
             addresses,
             routes,
             dated,
             alias: link.ifalias.clone().unwrap_or_default(),
         };
-        (standing, odd)
+        (state, unrestored)
     }
 
-    /// The addresses of IPv6 that belong to the link itself.
+    /// Returns the IPv6 addresses that belong to the link itself.
     pub(super) fn link_local(link: &RawLink) -> impl Iterator<Item = Address> + use<'_> {
         let is_own = |raw: &&RawAddress| raw.scope == "link" && matches!(raw.local, Some(IpAddr::V6(_)));
         let own = link.addr_info.iter().filter(is_own);
@@ -61,8 +63,8 @@ impl NicState {
     }
 }
 
-/// Whether an address moves with its NIC's traffic. Temporary ones (RFC 8981) do not: the kernel makes new ones. Nor do
-/// floating ones, which are a lab's.
+/// Returns whether an address moves with its NIC's traffic. Temporary ones (RFC 8981) do not: the kernel adds new ones.
+/// Nor do floating ones, which are a lab's.
 fn moves(raw: &RawAddress) -> bool {
     match raw.local {
         Some(IpAddr::V4(_)) => !floating::is_any(raw),
@@ -71,8 +73,8 @@ fn moves(raw: &RawAddress) -> bool {
     }
 }
 
-/// Whether a route comes with the link or with one of its addresses. What has the kernel's name and does not is
-/// somebody else's: NetworkManager makes such routes, and a router's advertisement does.
+/// Returns whether a route comes with the link or with one of its addresses. One of protocol `kernel` that does not is
+/// somebody else's: NetworkManager adds such routes, and a router's advertisement does.
 fn made_by_kernel(hop: &Hop, addresses: &[Address]) -> bool {
     let route = &hop.route;
     let of_link = matches!(route.to, IpNet::V6(net) if net.addr().is_unicast_link_local());
@@ -90,15 +92,15 @@ fn made_by_kernel(hop: &Hop, addresses: &[Address]) -> bool {
 }
 
 impl Address {
-    fn read(raw: &RawAddress, link: &str) -> Result<Self, String> {
+    fn read(raw: &RawAddress, link: &str) -> Result<Self, Unrestorable> {
         let Some((local, net)) = raw
             .local
             .and_then(|local| Some((local, IpNet::new(local, raw.prefixlen).ok()?)))
         else {
-            return Err("an address without a prefix".to_owned());
+            return Err(Unrestorable::NoPrefix);
         };
         if let Some(peer) = raw.address {
-            return Err(format!("the point-to-point address {local} with peer {peer}"));
+            return Err(Unrestorable::PointToPoint { address: local, peer });
         }
         let lifetime = match (raw.valid_life_time, raw.preferred_life_time) {
             (Some(valid), Some(preferred)) if raw.dynamic => Some((valid, preferred)),
@@ -119,15 +121,15 @@ impl Address {
 }
 
 impl Hop {
-    /// The route as one through `link`; None: it is not.
-    fn read(raw: &RawRoute, link: &str) -> Result<Option<Self>, String> {
-        // Routes of one cost: IPv6 keeps each for itself and only prints them together, an IPv4 one is whole.
+    /// Reads a route through `link`; `None` where it goes through another one.
+    fn read(raw: &RawRoute, link: &str) -> Result<Option<Self>, Unrestorable> {
+        // Routes of equal cost: IPv6 keeps each separately and only prints them together, IPv4 keeps one route.
         let shared = raw.nexthops.iter().find(|hop| hop.dev.as_deref() == Some(link));
         if raw.dev.as_deref() != Some(link) && shared.is_none() {
             return Ok(None);
         }
         let is_ipv6 = raw.pref.is_some();
-        let refuse = |what: &str| Err(format!("the route to {} with {what}", raw.dst));
+        let refuse = |feature: &str| Err(unrestorable(raw, feature));
         match raw.table.as_deref() {
             None => {}
             // Local and broadcast addresses, multicast: the kernel's own.
@@ -172,7 +174,15 @@ impl Hop {
     }
 }
 
-/// A route's destination as `ip` prints it: `default`, a subnet, or one address.
+/// Returns the error that names `feature` of a route.
+fn unrestorable(route: &RawRoute, feature: &str) -> Unrestorable {
+    Unrestorable::Route {
+        to: route.dst.clone(),
+        feature: feature.to_owned(),
+    }
+}
+
+/// Parses a route's destination as `ip` prints it: `default`, a subnet, or one address.
 pub(super) fn destination(text: &str, is_ipv6: bool) -> Option<IpNet> {
     match text {
         "default" if is_ipv6 => Some(IpNet::V6(ipnet::Ipv6Net::default())),

@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::error::{NetworkError, Unreadable};
+use super::json::RawLink;
 use super::mark::{self, Mark};
 use super::record::Record;
-use super::snapshot::{RawLink, Snapshot};
+use super::snapshot::Snapshot;
 use super::{Network, floating};
 use crate::lab::{IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::lines::{MAC_IS_SET, NicState};
 use crate::state::{Link, LinkKind, Uplink};
-use crate::transport::cmd::{CmdError, Shell};
+use crate::transport::Shell;
 
-/// What `lab` owns of the host's network.
-pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, CmdError> {
+/// Returns what `lab` owns of the host's network.
+pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, NetworkError> {
     let snapshot = Snapshot::take(shell)?;
     let mut network = Network {
         sysctls: SysctlMarks::default().observe(shell, lab)?,
@@ -55,14 +57,14 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, CmdError> {
     Ok(network)
 }
 
-/// A made link; `came` are the addresses on it that came with a NIC.
-fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, CmdError> {
+/// Reads a created link; `came` are the addresses on it that came with a NIC.
+fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, NetworkError> {
     let data = &raw.linkinfo.info_data;
     let kind = match raw.kind() {
         Some("vlan") => {
             let id = data.id.and_then(|id| VlanId::try_from(id).ok());
             let (Some(parent), Some(id)) = (&raw.link, id) else {
-                return Err(unreadable(&raw.ifname, "a VLAN device without parent or id"));
+                return Err(unreadable(&raw.ifname, Unreadable::Vlan));
             };
             let parent = name(parent)?;
             LinkKind::Vlan { parent, id }
@@ -84,12 +86,12 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Cm
         addresses: raw
             .addr_info
             .iter()
-            // Dynamic ones came with a NIC's DHCP client or router advertisement: a lab's are for ever.
+            // Dynamic ones came with a NIC's DHCP client or router advertisement: a lab's are permanent.
             .filter(|address| address.scope == "global" && !address.dynamic)
             .filter_map(|address| IpNet::new(address.local?, address.prefixlen).ok())
             .filter(|address| !came.contains(address))
             .collect(),
-        // Whatever is amiss with it and has no field of its own shows as an unfinished link.
+        // Whatever is wrong with it and has no field of its own shows as an unfinished link.
         purpose: if raw.is_up() && !delays {
             purpose.to_owned()
         } else {
@@ -98,11 +100,11 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Cm
     })
 }
 
-/// A taken NIC: wholly in its bridge, or with itself for a bridge.
-fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink, CmdError> {
+/// Reads an attached NIC: wholly in its bridge, or with itself as its bridge.
+fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink, NetworkError> {
     let (now, _) = NicState::read(snapshot, link);
     let was = &record.was;
-    // The last thing that taking does is to clear the NIC of what was recorded. What came onto it later is not ours.
+    // Attaching ends with removing what was recorded from the NIC. What was added to it later is not netlab's.
     let moved =
         !was.addresses.iter().any(|address| now.has_address(address)) && !was.routes.iter().any(|hop| now.has(hop));
     let whole = moved && now.up && link.master.as_deref() == Some(record.bridge.as_str());
@@ -116,22 +118,22 @@ fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink
     })
 }
 
-/// The record on a taken NIC.
-pub(super) fn parse(link: &RawLink, record: &str) -> Result<Record, CmdError> {
+/// Parses the record on an attached NIC.
+pub(super) fn parse(link: &RawLink, record: &str) -> Result<Record, NetworkError> {
     record
         .parse()
-        .map_err(|word| unreadable(&link.ifname, &format!("the record in its alias, at {word:?}")))
+        .map_err(|token| unreadable(&link.ifname, Unreadable::Record { token }))
 }
 
-/// A link's name; those that netlab has made or taken are all of this alphabet.
-fn name(text: &str) -> Result<IfName, CmdError> {
-    IfName::new(text).map_err(|error| unreadable(text, &error.to_string()))
+/// Parses a link's name; those that netlab has created or attached all have this alphabet.
+fn name(text: &str) -> Result<IfName, NetworkError> {
+    IfName::new(text).map_err(|error| unreadable(text, Unreadable::Name(error)))
 }
 
-fn unreadable(link: &str, what: &str) -> CmdError {
-    CmdError::Unreadable {
-        command: "ip -json address".to_owned(),
-        message: format!("link {link}: {what}"),
+fn unreadable(link: &str, reason: Unreadable) -> NetworkError {
+    NetworkError::Unreadable {
+        link: link.to_owned(),
+        reason,
     }
 }
 
@@ -139,7 +141,7 @@ fn unreadable(link: &str, what: &str) -> CmdError {
 mod tests {
     use super::*;
     use crate::linux::ip::mark::group;
-    use crate::transport::cmd::{Cmd, Output};
+    use crate::transport::{Cmd, CmdError, Output};
 
     /// A host of which `ip link` prints this, and all else nothing.
     struct Printed(String);

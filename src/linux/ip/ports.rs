@@ -1,10 +1,10 @@
-//! How a host's links stand, whoever made them.
+//! The state of all of a host's links, of whatever owner.
 
 use super::snapshot::Snapshot;
 use crate::state::survey::{Port, Ports};
 use crate::transport::cmd::{CmdError, Shell};
 
-/// Every link of the host.
+/// Returns every link of the host.
 pub fn ports(shell: &dyn Shell) -> Result<Ports, CmdError> {
     let links = Snapshot::take(shell)?.links.into_iter();
     let ports = links.map(|link| {

@@ -1,11 +1,11 @@
-//! The record of what stood on a taken NIC, kept on the NIC itself: its alias. Compact, since an alias has 255 bytes,
-//! and readable, since somebody may have to put a NIC back by hand:
+//! The record of the configuration of an attached NIC, kept on the NIC itself: its alias. Compact, since an alias has 255
+//! bytes, and readable, since somebody may have to restore a NIC by hand:
 //!
 //! ```text
 //! netlab:quickstart:was br1 up 172.16.99.108/24,b >0.0.0.0/0,v172.16.99.1,pdhcp @old%20alias
 //! ```
 //!
-//! The bridge, the NIC's state, its addresses, its routes behind `>`, its alias behind `@`. An address can have: `b`
+//! The bridge, the NIC's state, its addresses, its routes after `>`, its alias after `@`. An address can have: `b`
 //! the usual broadcast address (or `b` with another), `s` scope, `l` label, `m` metric, and the flags `n`
 //! noprefixroute, `t` mngtmpaddr, `d` nodad. A route: `v` gateway, `s` source, `m` metric, `p` protocol, `c` scope, and
 //! the flags `o` onlink, `f` first of several alike.
@@ -15,12 +15,13 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use super::error::AttachError;
 use super::mark::WAS;
 use crate::lab::{IfName, LabName};
 use crate::plan::lines::{ALIAS_LIMIT, Address, Hop, NicState};
 use crate::state::Route;
 
-/// What stood on a NIC, and the bridge that has it now.
+/// The configuration that a NIC had, and the bridge that it is attached to now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub bridge: IfName,
@@ -28,30 +29,26 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The alias that holds the record; the text of an error says why there cannot be one.
-    pub fn alias(&self, lab: &LabName) -> Result<String, String> {
+    /// Returns the alias that holds the record.
+    pub fn alias(&self, lab: &LabName) -> Result<String, AttachError> {
         let text = self.to_string();
         let alias = format!("netlab:{lab}:{WAS}{text}");
         if alias.len() > ALIAS_LIMIT {
-            return Err(format!(
-                "what stands on it takes {} bytes to write down and an alias has {ALIAS_LIMIT}; fewer addresses, \
-                 fewer routes or a shorter alias of its own will do",
-                alias.len()
-            ));
+            return Err(AttachError::RecordTooLong { length: alias.len() });
         }
-        // Whatever this cannot say shows here, before the NIC is touched.
+        // Whatever a record cannot express shows here, before the NIC is touched.
         match text.parse() {
             Ok(Self { bridge, was }) if bridge == self.bridge && was == constant(&self.was) => Ok(alias),
-            _ => Err(format!("what stands on it cannot be written down: {text}")),
+            _ => Err(AttachError::Unrecordable { record: text }),
         }
     }
 }
 
-/// Without what changes by itself, which is read again from where the addresses and routes stand.
-fn constant(standing: &NicState) -> NicState {
+/// Returns the part that does not change by itself; the rest is read again from where the addresses and routes are.
+fn constant(state: &NicState) -> NicState {
     let mut constant = NicState {
         dated: Vec::new(),
-        ..standing.clone()
+        ..state.clone()
     };
     for address in &mut constant.addresses {
         address.lifetime = None;
@@ -162,38 +159,38 @@ fn attribute<T: fmt::Display>(f: &mut fmt::Formatter<'_>, key: char, value: Opti
 }
 
 impl FromStr for Record {
-    /// The word that cannot be read.
+    /// The first token that is invalid.
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut words = text.split(' ');
-        let bridge = words.next().unwrap_or_default();
+        let mut tokens = text.split(' ');
+        let bridge = tokens.next().unwrap_or_default();
         let bridge = IfName::new(bridge).map_err(|_| bridge.to_owned())?;
         let mut was = NicState {
-            up: match words.next() {
+            up: match tokens.next() {
                 Some("up") => true,
                 Some("down") => false,
                 other => return Err(other.unwrap_or_default().to_owned()),
             },
             ..NicState::default()
         };
-        for word in words {
-            let wrong = || word.to_owned();
-            if let Some(route) = word.strip_prefix('>') {
-                was.routes.push(read_hop(route).ok_or_else(wrong)?);
-            } else if let Some(alias) = word.strip_prefix('@') {
-                was.alias = unescaped(alias).ok_or_else(wrong)?;
+        for token in tokens {
+            let invalid = || token.to_owned();
+            if let Some(route) = token.strip_prefix('>') {
+                was.routes.push(read_hop(route).ok_or_else(invalid)?);
+            } else if let Some(alias) = token.strip_prefix('@') {
+                was.alias = unescaped(alias).ok_or_else(invalid)?;
             } else {
-                was.addresses.push(read_address(word).ok_or_else(wrong)?);
+                was.addresses.push(read_address(token).ok_or_else(invalid)?);
             }
         }
         Ok(Self { bridge, was })
     }
 }
 
-/// The part before the first comma, and the attributes behind it as key and value.
-fn parts(word: &str) -> (&str, impl Iterator<Item = Option<(char, &str)>>) {
-    let mut parts = word.split(',');
+/// Splits a token into the part before the first comma and the attributes after it, as key and value.
+fn parts(token: &str) -> (&str, impl Iterator<Item = Option<(char, &str)>>) {
+    let mut parts = token.split(',');
     let head = parts.next().unwrap_or_default();
     let attributes = parts.map(|part| {
         let key = part.chars().next()?;
@@ -202,8 +199,8 @@ fn parts(word: &str) -> (&str, impl Iterator<Item = Option<(char, &str)>>) {
     (head, attributes)
 }
 
-fn read_address(word: &str) -> Option<Address> {
-    let (net, attributes) = parts(word);
+fn read_address(token: &str) -> Option<Address> {
+    let (net, attributes) = parts(token);
     let net: IpNet = net.parse().ok()?;
     let mut address = Address {
         net,
@@ -232,8 +229,8 @@ fn read_address(word: &str) -> Option<Address> {
     Some(address)
 }
 
-fn read_hop(word: &str) -> Option<Hop> {
-    let (to, attributes) = parts(word);
+fn read_hop(token: &str) -> Option<Hop> {
+    let (to, attributes) = parts(token);
     let mut hop = Hop {
         route: Route {
             to: to.parse().ok()?,
@@ -262,7 +259,7 @@ fn read_hop(word: &str) -> Option<Hop> {
     Some(hop)
 }
 
-/// Undoes `%xx`.
+/// Decodes `%xx`.
 fn unescaped(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -286,7 +283,7 @@ mod tests {
                         >0.0.0.0/0,v172.16.99.1,s172.16.99.108,m100,pdhcp,o,f >10.9.0.0/16,cglobal @it%27s %25 mine";
 
     #[test]
-    fn a_record_reads_back_as_it_was_written() {
+    fn a_record_is_read_back_unchanged() {
         for text in [
             "br1 down",
             "br1 up 10.0.0.1/24,b @x%20%22y%c3%a4",
@@ -323,13 +320,13 @@ mod tests {
         let mut record: Record = "br1 up".parse().unwrap();
         let address = read_address("2001:db8:1111:2222:3333:4444:5555:6666/64").unwrap();
         record.was.addresses = vec![address; 6];
-        assert!(record.alias(&lab).unwrap_err().contains("255"));
+        assert!(record.alias(&lab).unwrap_err().to_string().contains("255"));
         record.was.addresses.truncate(5);
         assert!(record.alias(&lab).unwrap().len() <= ALIAS_LIMIT);
     }
 
     #[test]
-    fn what_the_record_cannot_say_is_refused_and_not_lost() {
+    fn what_the_record_cannot_express_is_refused_and_not_lost() {
         let lab = LabName::new("quickstart").unwrap();
         let mut record: Record = "br1 up 10.0.0.1/24".parse().unwrap();
         record.was.addresses[0].label = Some("eth0:a b".to_owned());

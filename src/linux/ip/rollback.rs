@@ -1,19 +1,21 @@
-//! The way back from taking a NIC or giving it back, written down before it is touched: lines for `ip -force -batch`
-//! that the host can run by itself when nobody reaches it any more. They put back what the host is reached by; all the
-//! rest is left to the next run, which sees it. On a host that was not touched after all they change nothing.
+//! The rollback of attaching or detaching a NIC, computed before it is changed: lines for `ip -force -batch` that the host
+//! can run by itself once nobody reaches it. They restore what the host is reached by; all the rest is left to the next
+//! run, which observes it. On a host that was not changed after all they change nothing.
 
+use super::error::NetworkError;
+use super::json::RawLink;
 use super::mark::Mark;
 use super::observe::parse;
 use super::record::Record;
-use super::snapshot::{RawLink, Snapshot};
+use super::snapshot::Snapshot;
 use crate::lab::{IfName, LabName};
 use crate::plan::Step;
 use crate::plan::lines::{NicState, add_bridge, quoted};
-use crate::transport::cmd::{CmdError, Shell};
+use crate::transport::Shell;
 
-/// The lines that undo every take and every release among `steps`, from what the host looks like before them. Empty
-/// where there is nothing to undo.
-pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<String, CmdError> {
+/// Returns the lines that undo every attachment and detachment among `steps`, from the state of the host before them.
+/// Empty where there is nothing to undo.
+pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<String, NetworkError> {
     let moves = |step: &Step| matches!(step, Step::AttachUplink(..) | Step::DetachUplink(..));
     if !steps.iter().any(moves) {
         return Ok(String::new());
@@ -25,23 +27,23 @@ pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<Stri
             Step::AttachUplink(nic, uplink) => {
                 let bridge = &uplink.bridge;
                 let made = |step: &Step| matches!(step, Step::CreateLink(name, _) if name == bridge);
-                give_back(&snapshot, lab, nic, bridge, steps.iter().any(made))?
+                detach(&snapshot, lab, nic, bridge, steps.iter().any(made))?
             }
-            Step::DetachUplink(nic, _) => take_again(&snapshot, lab, nic)?,
+            Step::DetachUplink(nic, _) => attach_again(&snapshot, lab, nic)?,
             _ => Vec::new(),
         });
     }
     Ok(lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect())
 }
 
-/// Frees a NIC, and removes the bridge that was made for it.
-fn give_back(
+/// Detaches a NIC, and removes the bridge if it was `made` for it.
+fn detach(
     snapshot: &Snapshot,
     lab: &LabName,
     nic: &IfName,
     bridge: &IfName,
     made: bool,
-) -> Result<Vec<String>, CmdError> {
+) -> Result<Vec<String>, NetworkError> {
     let Some(link) = snapshot.link(nic.as_str()) else {
         return Ok(Vec::new());
     };
@@ -60,12 +62,13 @@ fn give_back(
             lines.push(format!("link set dev {bridge} address {address}"));
         }
     }
-    lines.extend(stand(nic.as_str(), &was));
+    lines.extend(restore(nic.as_str(), &was));
     Ok(lines)
 }
 
-/// Puts a NIC into the bridge that it is in now, made anew where it has gone. None where the NIC is in none of ours.
-fn take_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<String>, CmdError> {
+/// Attaches a NIC to the bridge that it is attached to now, which is created again where it was removed. Empty where the
+/// NIC is in none of the lab's bridges.
+fn attach_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<String>, NetworkError> {
     let ours = |name: &str| snapshot.link(name).filter(|link| Mark::read(link, lab).is_made_by(lab));
     let Some(link) = snapshot.link(nic.as_str()) else {
         return Ok(Vec::new());
@@ -80,7 +83,7 @@ fn take_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<St
     let (on_nic, on_bridge) = (NicState::read(snapshot, link).0, NicState::read(snapshot, bridge).0);
     let mut lines = Vec::new();
     if let Some(address) = &bridge.address {
-        // Where it still stands, the first is refused.
+        // Where it still exists, the first fails.
         lines.push(add_bridge(Some(lab), &name, Some(address), has_stp(bridge)));
         lines.push(format!("link set dev {name} address {address}"));
     }
@@ -88,9 +91,9 @@ fn take_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<St
         lines.push(format!("link set dev {name} addrgenmode {mode}"));
     }
     lines.push(format!("link set dev {nic} master {name}"));
-    // Addresses and routes of the NIC would stand before those of the bridge.
-    let gone = was.routes.iter().filter(|hop| !on_nic.has(hop));
-    lines.extend(gone.chain(&on_bridge.dated).map(|hop| hop.remove(nic.as_str())));
+    // Addresses and routes of the NIC would come before those of the bridge.
+    let removed = was.routes.iter().filter(|hop| !on_nic.has(hop));
+    lines.extend(removed.chain(&on_bridge.dated).map(|hop| hop.remove(nic.as_str())));
     for address in was
         .in_order_of_adding()
         .rev()
@@ -98,9 +101,9 @@ fn take_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<St
     {
         lines.push(format!("address del {} dev {nic}", address.net));
     }
-    lines.extend(stand(nic.as_str(), &on_nic));
-    lines.extend(stand(name.as_str(), &on_bridge));
-    // The kernel makes one for a link that comes up, and this one may never have been down.
+    lines.extend(restore(nic.as_str(), &on_nic));
+    lines.extend(restore(name.as_str(), &on_bridge));
+    // The kernel adds one to a link that comes up, and this one may never have been down.
     for address in NicState::link_local(bridge) {
         lines.extend(address.restore_on(name.as_str()));
     }
@@ -111,8 +114,8 @@ fn has_stp(bridge: &RawLink) -> bool {
     bridge.linkinfo.info_data.stp_state != Some(0)
 }
 
-/// Puts on a link what stood on it.
-fn stand(link: &str, was: &NicState) -> Vec<String> {
+/// Restores the configuration of a link.
+fn restore(link: &str, was: &NicState) -> Vec<String> {
     let mut lines = vec![format!("link set dev {link} {}", was.up_or_down())];
     for address in was.in_order_of_adding() {
         lines.extend(address.restore_on(link));

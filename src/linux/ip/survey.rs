@@ -1,20 +1,22 @@
-//! What a host has besides the lab's own: NICs, names and subnets in use, programs, kernel modules, memory. Four
-//! commands, none of which changes anything.
+//! What a host has apart from the lab: NICs, names and subnets in use, programs, kernel modules, memory. Four commands,
+//! none of which changes anything.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::error::{NetworkError, Owner};
 use super::floating;
+use super::json::RawRoute;
 use super::mark::{Mark, owner};
 use super::nic::destination;
 use super::observe::parse;
-use super::snapshot::{RawRoute, Snapshot};
+use super::snapshot::Snapshot;
 use crate::lab::{IfName, LabName};
 use crate::plan::lines::NicState;
 use crate::state::survey::Survey;
-use crate::transport::cmd::{Cmd, CmdError, Shell};
+use crate::transport::{Cmd, CmdError, Script, Shell};
 
 /// Programs that netlab may need on a host.
 const PROGRAMS: [&str; 8] = [
@@ -28,35 +30,13 @@ const PROGRAMS: [&str; 8] = [
     "flock",
 ];
 
-/// Prints `program <name>` for each argument that is one, `missing <module>` for a missing kernel feature, and
-/// `memory <kB>`. A module counts as present when it is loaded or built in, when it could be loaded, or when a link
-/// of its kind, or a rule, can be made in a network namespace that ends with the attempt.
-const SCRIPT: &str = r#"
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-for program; do
-    command -v "$program" >/dev/null 2>&1 && echo "program $program"
-done
-probe() {
-    unshare -n true 2>/dev/null || return 0
-    unshare -n sh -c '
-        ip link add name b type bridge && { [ "$1" = bridge ] || ip link add link b name v type vlan id 2; }
-    ' sh "$1" >/dev/null 2>&1
-}
-for module in bridge 8021q; do
-    [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || probe "$module" || echo "missing $module"
-done
-load() {
-    command -v nft >/dev/null && unshare -n true 2>/dev/null || return 0
-    unshare -n nft "$1" >/dev/null 2>&1
-}
-load 'table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }' || echo "missing nft_masq"
-load 'table bridge t { chain c { type filter hook prerouting priority -300; arp daddr ip 10.0.0.1 drop; }; }' ||
-    echo "missing nft_bridge"
-sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo
-"#;
+const SURVEY: Script = Script {
+    name: "ip/survey.sh",
+    text: include_str!("survey.sh"),
+};
 
-/// Fills in what is known of the host's network, programs, modules and memory.
-pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(), CmdError> {
+/// Fills in the host's network, programs, modules and memory.
+pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(), NetworkError> {
     let snapshot = Snapshot::take(shell)?;
     let mut ours: BTreeSet<&str> = BTreeSet::new();
     let mut subnets: BTreeSet<(IpNet, String)> = BTreeSet::new();
@@ -70,16 +50,16 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
                     is_ours = true;
                     Some(parse(link, record)?)
                 }
-                // Another lab's record may be of another version of netlab: what can be seen has to do then.
+                // Another lab's record may be of another version of netlab: then the present configuration has to do.
                 Mark::Taken { record, .. } => record.parse().ok(),
                 Mark::Made { .. } | Mark::Absent => {
                     is_free = link.master.is_none();
                     None
                 }
             };
-            let standing = record.map_or_else(|| NicState::read(&snapshot, link).0, |record| record.was);
-            // What a NIC reaches is the host's, wherever it stands for the moment.
-            let config = standing.config();
+            let state = record.map_or_else(|| NicState::read(&snapshot, link).0, |record| record.was);
+            // What a NIC reaches is the host's, even while a bridge has its configuration.
+            let config = state.config();
             let reached = config.addresses.iter().map(IpNet::trunc);
             subnets.extend(
                 reached
@@ -95,7 +75,7 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
             survey.nics.insert(nic, config);
         }
         let owner = owner(&snapshot, link, lab);
-        is_ours |= owner == format!("lab {lab}");
+        is_ours |= owner == Owner::Lab(lab.to_string());
         for raw in link.addr_info.iter().filter(|raw| floating::of(raw, lab).is_none()) {
             if let Some(address) = raw.local.filter(|_| !mark.is_made_by(lab)) {
                 survey.addresses.insert(address, name.clone());
@@ -104,7 +84,7 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
         if is_ours {
             ours.insert(name);
         } else if !is_free {
-            survey.foreign_links.insert(name.clone(), owner);
+            survey.foreign_links.insert(name.clone(), owner.to_string());
         }
     }
     for route in snapshot
@@ -120,10 +100,11 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
         }
     }
     survey.subnets = subnets.into_iter().collect();
-    read_script(shell, survey)
+    read_script(shell, survey)?;
+    Ok(())
 }
 
-/// What a route leads to; None for default routes and for IPv6's link-local subnet, which every link has.
+/// Returns what a route leads to; `None` for default routes and for IPv6's link-local subnet, which every link has.
 fn subnet(route: &RawRoute) -> Option<IpNet> {
     destination(&route.dst, route.pref.is_some()).filter(|net| {
         net.prefix_len() > 0
@@ -135,9 +116,7 @@ fn subnet(route: &RawRoute) -> Option<IpNet> {
 }
 
 fn read_script(shell: &dyn Shell, survey: &mut Survey) -> Result<(), CmdError> {
-    let mut cmd = Cmd::new(["sh", "-c", SCRIPT, "sh"]);
-    cmd.argv.extend(PROGRAMS.map(ToOwned::to_owned));
-    let output = shell.check(&cmd)?;
+    let output = shell.check(&Cmd::script(SURVEY, PROGRAMS))?;
     for line in String::from_utf8_lossy(&output).lines() {
         match line.split_once(' ') {
             Some(("program", name)) => _ = survey.programs.insert(name.to_owned()),

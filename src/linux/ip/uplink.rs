@@ -3,11 +3,12 @@
 
 use ipnet::IpNet;
 
-use super::NetworkError;
+use super::error::{AttachError, NetworkError, Unrestorable};
+use super::json::RawLink;
 use super::mark::{Mark, owner};
 use super::observe::parse;
 use super::record::Record;
-use super::snapshot::{RawLink, Snapshot};
+use super::snapshot::Snapshot;
 use crate::lab::{IfName, LabName};
 use crate::plan::lines::{NicState, UplinkMove, quoted};
 use crate::state::Uplink;
@@ -23,32 +24,33 @@ pub(super) fn attaching(
     mac_is_set: bool,
 ) -> Result<UplinkMove, NetworkError> {
     let bridge = &wanted.bridge;
-    let refuse = |why: String| NetworkError::NotTakeable { nic: nic.clone(), why };
-    let link = snapshot
-        .link(nic.as_str())
-        .ok_or_else(|| refuse("there is no such link".to_owned()))?;
-    let (now, odd) = NicState::read(snapshot, link);
+    let refuse = |reason| NetworkError::CannotAttach {
+        nic: nic.clone(),
+        reason,
+    };
+    let link = snapshot.link(nic.as_str()).ok_or_else(|| refuse(AttachError::Absent))?;
+    let (now, unrestored) = NicState::read(snapshot, link);
     let was = match Mark::read(link, lab) {
         Mark::Taken { by, record } if by == lab.as_str() => parse(link, &record)?.was,
         Mark::Taken { .. } | Mark::Made { .. } => {
-            return Err(refuse(format!("it belongs to {}", owner(snapshot, link, lab))));
+            return Err(refuse(AttachError::Owned(owner(snapshot, link, lab))));
         }
         Mark::Absent => {
-            let why = if !link.is_nic() {
-                Some("it is no Ethernet NIC".to_owned())
-            } else if let Some(master) = &link.master {
-                Some(format!("it is a port of {master}"))
-            } else if let Some(odd) = odd.first() {
-                Some(format!("netlab could not put back {odd}"))
+            let reason = if !link.is_nic() {
+                Some(AttachError::NotEthernet)
+            } else if let Some(master) = link.master.clone() {
+                Some(AttachError::Port { master })
+            } else if let Some(part) = unrestored.into_iter().next() {
+                Some(AttachError::Unrestorable(part))
             } else if quoted(&now.alias).is_none() {
-                Some("netlab could not put back its alias".to_owned())
+                Some(AttachError::Unrestorable(Unrestorable::Alias))
             } else if now.config() != wanted.was {
-                Some("its addresses or routes have changed since it was looked at; run netlab again".to_owned())
+                Some(AttachError::Changed)
             } else {
                 None
             };
-            if let Some(why) = why {
-                return Err(refuse(why));
+            if let Some(reason) = reason {
+                return Err(refuse(reason));
             }
             now.clone()
         }
@@ -57,8 +59,12 @@ pub(super) fn attaching(
         bridge: bridge.clone(),
         was,
     };
-    let alias = record.alias(lab).map_err(&refuse)?;
-    let alias = quoted(&alias).ok_or_else(|| refuse("its record is no alias".to_owned()))?;
+    let alias = record.alias(lab).map_err(refuse)?;
+    let alias = quoted(&alias).ok_or_else(|| {
+        refuse(AttachError::Unrecordable {
+            record: record.to_string(),
+        })
+    })?;
     let on_bridge = configured_on(snapshot, snapshot.link(bridge.as_str()));
     let temporary = link.addr_info.iter().filter(|raw| raw.temporary);
     Ok(UplinkMove {
@@ -74,7 +80,7 @@ pub(super) fn attaching(
     })
 }
 
-/// Returns the bridge that `nic` is in, and what detaching it depends on. None where the NIC has no record (it is
+/// Returns the bridge that `nic` is in, and what detaching it depends on. `None` where the NIC has no record (it is
 /// detached already) or no longer exists.
 pub(super) fn detaching(
     snapshot: &Snapshot,
@@ -106,7 +112,7 @@ pub(super) fn detaching(
     Ok(Some((bridge, observed)))
 }
 
-/// The NIC that `bridge` has taken.
+/// Returns the NIC that is attached to `bridge`.
 pub(super) fn nic_in<'a>(snapshot: &'a Snapshot, lab: &LabName, bridge: &IfName) -> Option<&'a RawLink> {
     snapshot.links.iter().find(|link| {
         let taken = matches!(Mark::read(link, lab), Mark::Taken { by, .. } if by == lab.as_str());
@@ -114,7 +120,7 @@ pub(super) fn nic_in<'a>(snapshot: &'a Snapshot, lab: &LabName, bridge: &IfName)
     })
 }
 
-/// What is configured on a link that may not be there.
+/// Returns what is configured on a link that may not exist.
 fn configured_on(snapshot: &Snapshot, link: Option<&RawLink>) -> NicState {
     link.map(|link| NicState::read(snapshot, link).0).unwrap_or_default()
 }

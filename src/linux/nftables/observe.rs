@@ -1,4 +1,4 @@
-//! One look at the tables that have a lab's name.
+//! Reads the tables that have a lab's name.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,21 +7,12 @@ use super::rule::{Family, Rule};
 use super::ruleset::chains;
 use super::{MARK, table};
 use crate::lab::LabName;
-use crate::transport::cmd::{Cmd, CmdError, Shell};
+use crate::transport::{Cmd, CmdError, Script, Shell};
 
-/// Prints all tables, then those of the name `$1` in full. Nothing at all where there is no nft, or where the kernel
-/// has no nftables: then there is no table of ours either.
-const LIST: &str = r#"PATH=$PATH:/usr/sbin:/sbin
-command -v nft >/dev/null || exit 0
-if ! said=$(nft -j list tables 2>&1); then
-    case $said in *[Nn]"ot supported"*) exit 0 ;; esac
-    printf '%s\n' "$said" >&2; exit 1
-fi
-printf '%s\n' "$said"
-for family in ip bridge; do
-    nft -j list table "$family" "$1" 2>/dev/null || true
-done
-"#;
+const LIST: Script = Script {
+    name: "nftables/list.sh",
+    text: include_str!("list.sh"),
+};
 
 /// A table of the lab's name.
 #[derive(Debug)]
@@ -31,13 +22,13 @@ pub(super) struct Table {
     pub handle: u64,
     /// It has the owner's mark.
     pub is_ours: bool,
-    /// Its rules, as far as they are such as netlab makes, in the order in which they were printed.
+    /// Those of its rules that netlab could have made, in the order in which they were printed.
     pub rules: Vec<Rule>,
     /// Something else is in it, or a chain of ours is not.
     pub altered: bool,
 }
 
-/// One object of a listing; of the many kinds those that netlab makes.
+/// One object of a listing; of the many kinds only those that netlab creates.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Object {
@@ -78,35 +69,30 @@ struct Listing {
     nftables: Vec<Object>,
 }
 
-/// Looks.
+/// Reads the tables of `lab`'s name. One command.
 pub(super) fn tables(shell: &dyn Shell, lab: &LabName) -> Result<Vec<Table>, CmdError> {
     let name = table(lab);
-    let output = shell.run(&Cmd::new(["sh", "-c", LIST, "sh", &name]))?;
-    let command = || "nft -j list tables".to_owned();
-    if output.status != 0 {
-        return Err(CmdError::Failed {
-            command: command(),
-            status: output.status,
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        });
-    }
+    let cmd = Cmd::script(LIST, [&name]);
+    let output = shell.check(&cmd)?;
     let mut tables = Vec::new();
-    // The first listing is of all tables and holds no chain: a table that goes while it is looked at is not there.
-    for listing in serde_json::Deserializer::from_slice(&output.stdout).into_iter().skip(1) {
-        let Listing { nftables } = listing.map_err(|error| CmdError::Unreadable {
-            command: command(),
-            message: error.to_string(),
+    // The first listing is of all tables and holds no chain: a table that is deleted meanwhile does not exist.
+    for listing in serde_json::Deserializer::from_slice(&output).into_iter().skip(1) {
+        let Listing { nftables } = listing.map_err(|cause| CmdError::Json {
+            command: cmd.to_string(),
+            cause,
         })?;
         tables.extend(read(&nftables, &name));
     }
     Ok(tables)
 }
 
-/// The table of a listing.
+/// Reads the table of a listing.
 fn read(objects: &[Object], name: &str) -> Option<Table> {
     let (family, handle) = objects.iter().find_map(|object| match object {
         Object::Table(table) if table.name == name => {
-            let family = Family::ALL.into_iter().find(|family| family.word() == table.family)?;
+            let family = Family::ALL
+                .into_iter()
+                .find(|family| family.keyword() == table.family)?;
             Some((family, table.handle))
         }
         _ => None,
@@ -118,24 +104,24 @@ fn read(objects: &[Object], name: &str) -> Option<Table> {
         rules: Vec::new(),
         altered: false,
     };
-    let mut there = 0;
+    let mut present = 0;
     for object in objects {
         match object {
             Object::Metainfo(_) | Object::Table(_) => {}
             Object::Chain(chain) if chain.name == MARK => table.is_ours = true,
             Object::Chain(chain) => {
                 let is_whole = chains(family).iter().any(|(hook, kind, priority)| {
-                    chain.name == hook.word()
-                        && chain.hook.as_deref() == Some(hook.word())
+                    chain.name == hook.keyword()
+                        && chain.hook.as_deref() == Some(hook.keyword())
                         && chain.kind.as_deref() == Some(kind)
                         && chain.prio == Some(*priority)
                         && chain.policy.as_deref() == Some("accept")
                 });
-                there += usize::from(is_whole);
+                present += usize::from(is_whole);
                 table.altered |= !is_whole;
             }
             Object::Rule(rule) => {
-                let hook = chains(family).iter().find(|(hook, ..)| hook.word() == rule.chain);
+                let hook = chains(family).iter().find(|(hook, ..)| hook.keyword() == rule.chain);
                 let rule = hook
                     .filter(|_| rule.comment.is_none())
                     .and_then(|(hook, ..)| Rule::read(family, *hook, &rule.expr));
@@ -147,6 +133,6 @@ fn read(objects: &[Object], name: &str) -> Option<Table> {
             Object::Other(_) => table.altered = true,
         }
     }
-    table.altered |= there != chains(family).len();
+    table.altered |= present != chains(family).len();
     Some(table)
 }

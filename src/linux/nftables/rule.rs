@@ -1,4 +1,4 @@
-//! One rule: as text for `nft -f -`, and as `nft -j` prints it. Only such rules as netlab makes have a value here.
+//! One rule: as text for `nft -f -`, and as `nft -j` prints it. Only the rules that netlab makes can be expressed.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ pub(super) enum Family {
 impl Family {
     pub const ALL: [Self; 2] = [Self::Ip, Self::Bridge];
 
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             Self::Ip => "ip",
             Self::Bridge => "bridge",
@@ -28,7 +28,7 @@ impl Family {
     }
 }
 
-/// The hooks at which a lab's chains hang, which are also the chains' names.
+/// The hooks of a lab's chains, which are also the chains' names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hook {
     Prerouting,
@@ -38,7 +38,7 @@ pub(super) enum Hook {
 }
 
 impl Hook {
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             Self::Prerouting => "prerouting",
             Self::Output => "output",
@@ -56,7 +56,7 @@ pub(super) struct Rule {
     pub verdict: Verdict,
 }
 
-/// What a packet must be.
+/// A condition on a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Match {
     From(Ipv4Net),
@@ -67,7 +67,7 @@ pub(super) enum Match {
     Leaves(IfName),
     /// It was sent to this address, before that was translated.
     SentTo(Ipv4Addr),
-    /// An ARP packet whose sender says it has this address.
+    /// An ARP packet whose sender claims this address.
     ArpFrom(Ipv4Addr),
     /// An ARP packet that asks for, or answers to, this address.
     ArpTo(Ipv4Addr),
@@ -76,7 +76,7 @@ pub(super) enum Match {
     DhcpPort,
 }
 
-/// What becomes of such a packet.
+/// What happens to such a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Masquerade,
@@ -127,7 +127,8 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
-    /// A rule of `expr`, the statements that `nft -j` prints (libnftables-json(5)). None: netlab makes no such rule.
+    /// Reads a rule from `expr`, the statements that `nft -j` prints (libnftables-json(5)). `None`: netlab makes no such
+    /// rule.
     pub fn read(family: Family, hook: Hook, expr: &Value) -> Option<Self> {
         let (verdict, matches) = expr.as_array()?.split_last()?;
         Some(Self {
@@ -144,11 +145,11 @@ impl Match {
         let (key, value) = only(statement)?;
         let (left, right, op) = (value.get("left")?, value.get("right")?, value.get("op")?.as_str()?);
         let (kind, left) = only(left)?;
-        let word = |field: &str| left.get(field).and_then(Value::as_str);
+        let field = |field: &str| left.get(field).and_then(Value::as_str);
         let what = match kind {
-            "payload" => (word("protocol")?, word("field")?),
-            "meta" => ("meta", word("key")?),
-            "ct" if word("dir") == Some("original") => ("ct", word("key")?),
+            "payload" => (field("protocol")?, field("field")?),
+            "meta" => ("meta", field("key")?),
+            "ct" if field("dir") == Some("original") => ("ct", field("key")?),
             _ => return None,
         };
         if key != "match" {
@@ -174,7 +175,7 @@ impl Match {
 impl Verdict {
     fn read(statement: &Value) -> Option<Self> {
         let (key, value) = only(statement)?;
-        // A port, a range of addresses or a flag beside the address is none of ours.
+        // netlab uses no port, range of addresses or flag beside the address.
         let alone = || address(only(value).filter(|(key, _)| *key == "addr")?.1);
         Some(match key {
             "masquerade" if value.is_null() => Self::Masquerade,
@@ -186,7 +187,7 @@ impl Verdict {
     }
 }
 
-/// The only member of an object.
+/// Returns the only member of an object.
 fn only(value: &Value) -> Option<(&str, &Value)> {
     let object = value.as_object().filter(|object| object.len() == 1)?;
     object.iter().next().map(|(key, value)| (key.as_str(), value))
@@ -200,7 +201,7 @@ fn link(value: &Value) -> Option<IfName> {
     IfName::new(value.as_str()?).ok()
 }
 
-/// A subnet; one of a single address is printed as that.
+/// Reads a subnet; one of a single address is printed as that address.
 fn net(value: &Value) -> Option<Ipv4Net> {
     let Some(prefix) = value.get("prefix") else {
         return address(value).map(Ipv4Net::from);
@@ -211,7 +212,7 @@ fn net(value: &Value) -> Option<Ipv4Net> {
 
 #[cfg(test)]
 impl Rule {
-    /// What `nft -j` prints of it.
+    /// Returns what `nft -j` prints of it.
     pub fn printed(&self) -> Value {
         use serde_json::json;
         let net = |net: &Ipv4Net| match net.prefix_len() {

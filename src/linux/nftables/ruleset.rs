@@ -10,7 +10,7 @@ use super::{MARK, table};
 use crate::lab::LabName;
 use crate::state::{Firewall, Floating, LocalGateway, Nat};
 
-/// A family's chains: hook, type and priority. The priorities are those that nft(8) calls `dstnat` and `srcnat`.
+/// Returns a family's chains: hook, type and priority. The priorities are those that nft(8) calls `dstnat` and `srcnat`.
 pub(super) fn chains(family: Family) -> &'static [(Hook, &'static str, i64)] {
     match family {
         Family::Ip => &[
@@ -22,9 +22,9 @@ pub(super) fn chains(family: Family) -> &'static [(Hook, &'static str, i64)] {
     }
 }
 
-/// The rules, in the order in which they stand in their chains: of several that fit, the first translates.
+/// Returns the rules, in the order of their chains: of several that match, the first translates.
 pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
-    // Taken apart exhaustively, so that whoever adds a field comes by here.
+    // Exhaustive, so that a new field must be handled here.
     let Firewall {
         nat,
         floating,
@@ -47,10 +47,10 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
     }
     for Floating { public, private, out } in floating {
         let translated = [Match::To((*private).into()), Match::SentTo(*public)];
-        // Who asks from behind, perhaps from the guest's own network, must have its answer by way of this host.
+        // A request from behind, perhaps from the guest's own network, must be answered through this host.
         let behind = [Match::EntersNot(out.clone())].into_iter().chain(translated.clone());
         ip(Hook::Postrouting, behind.collect(), Verdict::Masquerade);
-        // The guest's own network may be that of the outside: then the link does not tell.
+        // The guest's own network may be that of the outside: then the link does not distinguish them.
         let own = nat.iter().map(|nat| nat.from).filter(|from| from.contains(private));
         for from in own.collect::<BTreeSet<_>>() {
             let own = [Match::From(from)].into_iter().chain(translated.clone());
@@ -63,7 +63,7 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
     }
     for Nat { from, out, source } in nat {
         let mut leaving = Vec::new();
-        // 0.0.0.0/0 is whatever leaves; nothing is outside of it.
+        // 0.0.0.0/0 is everything that leaves; nothing is outside of it.
         if from.prefix_len() > 0 {
             leaving.extend([Match::From(*from), Match::NotTo(*from)]);
         }
@@ -98,7 +98,7 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
     rules
 }
 
-/// The firewall that has these rules; `altered` where no firewall has just these.
+/// Returns the firewall that has these rules; `altered` where no firewall has exactly these.
 pub(super) fn firewall(found: &[Rule]) -> Firewall {
     let mut firewall = Firewall::default();
     for rule in found {
@@ -137,8 +137,8 @@ pub(super) fn firewall(found: &[Rule]) -> Firewall {
     }
     // Within a chain the order counts; that of the chains does not.
     let of = |rules: &[Rule], family: Family, hook: Hook| -> Vec<Rule> {
-        let there = rules.iter().filter(|rule| rule.family == family && rule.hook == hook);
-        there.cloned().collect()
+        let found = rules.iter().filter(|rule| rule.family == family && rule.hook == hook);
+        found.cloned().collect()
     };
     let wanted = rules(&firewall);
     let mut chains = Family::ALL.into_iter().flat_map(|family| {
@@ -149,7 +149,7 @@ pub(super) fn firewall(found: &[Rule]) -> Firewall {
     firewall
 }
 
-/// The families in which the firewall has rules.
+/// Returns the families in which the firewall has rules.
 pub(super) fn families(rules: &[Rule]) -> impl Iterator<Item = Family> {
     let has = |family| move |rule: &Rule| rule.family == family;
     Family::ALL
@@ -157,15 +157,15 @@ pub(super) fn families(rules: &[Rule]) -> impl Iterator<Item = Family> {
         .filter(move |family| rules.iter().any(has(*family)))
 }
 
-/// The lab's tables as nft(8) reads them.
+/// Returns the lab's tables as text for nft(8).
 pub(super) fn text(lab: &LabName, rules: &[Rule]) -> String {
     let mut text = String::new();
     for family in families(rules) {
         // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "table {} {} {{", family.word(), table(lab));
+        let _ = writeln!(text, "table {} {} {{", family.keyword(), table(lab));
         let _ = writeln!(text, "\tchain {MARK} {{\n\t}}");
         for (hook, kind, priority) in chains(family) {
-            let name = hook.word();
+            let name = hook.keyword();
             let _ = writeln!(text, "\n\tchain {name} {{");
             let _ = writeln!(text, "\t\ttype {kind} hook {name} priority {priority}; policy accept;");
             for rule in rules.iter().filter(|rule| rule.family == family && rule.hook == *hook) {

@@ -1,5 +1,5 @@
-//! What other rules on the host mean for a lab: tables of its name that are not its, and chains that drop what the host
-//! forwards. Only looked at: netlab changes no rule of others.
+//! Rules of others on the host that matter for a lab: tables of its name that are not its own, and chains that drop what
+//! the host forwards. Only read: netlab changes no rule of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,25 +8,19 @@ use serde_json::Value;
 use super::{MARK, table};
 use crate::lab::LabName;
 use crate::state::survey::{ForwardDrop, Survey};
-use crate::transport::cmd::{Cmd, CmdError, Shell};
+use crate::transport::{Cmd, CmdError, Script, Shell};
 
-/// Prints every rule, if there is nft and the kernel has nftables; with line breaks between, whether bridged packets
-/// pass the rules for routed ones, and the forwarding rules of the old iptables, where that has any (asking for them
-/// elsewhere would make its table).
-const SCRIPT: &str = r#"PATH=$PATH:/usr/sbin:/sbin
-command -v nft >/dev/null && nft -j list ruleset 2>/dev/null | tr '\n' ' '
-echo
-[ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)" = 1 ] && echo bridge-nf
-grep -qx filter /proc/net/ip_tables_names 2>/dev/null && iptables-legacy -S 2>/dev/null
-true
-"#;
+const SURVEY: Script = Script {
+    name: "nftables/survey.sh",
+    text: include_str!("survey.sh"),
+};
 
-/// Fills in what is known of other rules. One command.
+/// Fills in the rules of others. One command.
 pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(), CmdError> {
-    let output = shell.check(&Cmd::new(["sh", "-c", SCRIPT]))?;
+    let output = shell.check(&Cmd::script(SURVEY, [""; 0]))?;
     let text = String::from_utf8_lossy(&output);
     let (rules, rest) = text.split_once('\n').unwrap_or((&text, ""));
-    // What this nft prints in words of its own is not judged.
+    // Output of an nft that prints something else is ignored.
     let rules: Value = serde_json::from_str(rules).unwrap_or_default();
     let objects: Vec<Object> = rules["nftables"]
         .as_array()
@@ -42,7 +36,7 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
     Ok(())
 }
 
-/// An object's kind and fields.
+/// An object's kind and its fields.
 type Object<'a> = (&'a String, &'a Value);
 
 fn of_kind<'a>(objects: &'a [Object<'a>], kind: &str) -> impl Iterator<Item = &'a Value> {
@@ -52,40 +46,41 @@ fn of_kind<'a>(objects: &'a [Object<'a>], kind: &str) -> impl Iterator<Item = &'
         .map(|(_, object)| *object)
 }
 
-fn word<'a>(object: &'a Value, key: &str) -> &'a str {
+fn field<'a>(object: &'a Value, key: &str) -> &'a str {
     object[key].as_str().unwrap_or_default()
 }
 
-/// Tables of the name without the mark.
+/// Returns the tables of the name that do not have the mark.
 fn foreign(objects: &[Object], name: &str) -> BTreeSet<String> {
     let marked = |family: &str| {
-        of_kind(objects, "chain")
-            .any(|chain| word(chain, "table") == name && word(chain, "family") == family && word(chain, "name") == MARK)
+        of_kind(objects, "chain").any(|chain| {
+            field(chain, "table") == name && field(chain, "family") == family && field(chain, "name") == MARK
+        })
     };
     of_kind(objects, "table")
-        .filter(|table| word(table, "name") == name)
-        .map(|table| word(table, "family"))
+        .filter(|table| field(table, "name") == name)
+        .map(|table| field(table, "family"))
         .filter(|family| ["ip", "bridge"].contains(family) && !marked(family))
         .map(|family| format!("{family} {name}"))
         .collect()
 }
 
-/// Chains at the hook for forwarded IPv4 packets that drop them, by their policy or with a rule for all.
+/// Returns the chains at the hook for forwarded IPv4 packets that drop them, by policy or with a rule for all packets.
 fn drops(objects: &[Object]) -> Vec<ForwardDrop> {
     let mut drops = Vec::new();
     let hooked = of_kind(objects, "chain")
-        .filter(|chain| word(chain, "hook") == "forward" && ["ip", "inet"].contains(&word(chain, "family")));
+        .filter(|chain| field(chain, "hook") == "forward" && ["ip", "inet"].contains(&field(chain, "family")));
     for chain in hooked {
-        let (family, table, name) = (word(chain, "family"), word(chain, "table"), word(chain, "name"));
+        let (family, table, name) = (field(chain, "family"), field(chain, "table"), field(chain, "name"));
         let rules =
-            of_kind(objects, "rule").filter(|rule| word(rule, "family") == family && word(rule, "table") == table);
-        let mut ends = word(chain, "policy") == "drop";
+            of_kind(objects, "rule").filter(|rule| field(rule, "family") == family && field(rule, "table") == table);
+        let mut ends = field(chain, "policy") == "drop";
         let (mut accepts_from, mut accepts_to) = (BTreeSet::new(), BTreeSet::new());
         for rule in rules {
             let statements = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
             let statements: Vec<&Value> = statements.iter().filter(|each| each.get("counter").is_none()).collect();
             match &statements[..] {
-                [end] if word(rule, "chain") == name => {
+                [end] if field(rule, "chain") == name => {
                     ends |= end.get("drop").is_some() || end.get("reject").is_some();
                 }
                 // Also in a chain that this one jumps to, as docker's DOCKER-USER.
@@ -114,13 +109,13 @@ fn drops(objects: &[Object]) -> Vec<ForwardDrop> {
     drops
 }
 
-/// The same of what `iptables-legacy -S` prints.
+/// Returns the same from the output of `iptables-legacy -S`.
 fn legacy(rules: &str) -> Option<ForwardDrop> {
     rules.lines().find(|line| *line == "-P FORWARD DROP")?;
     let mut accepted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for line in rules.lines() {
-        if let ["-A", _, way @ ("-i" | "-o"), link, "-j", "ACCEPT"] = line.split(' ').collect::<Vec<_>>()[..] {
-            accepted.entry(way).or_default().insert(link.to_owned());
+        if let ["-A", _, direction @ ("-i" | "-o"), link, "-j", "ACCEPT"] = line.split(' ').collect::<Vec<_>>()[..] {
+            accepted.entry(direction).or_default().insert(link.to_owned());
         }
     }
     Some(ForwardDrop {
@@ -155,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_iptables_is_read_with_what_it_lets_through() {
+    fn the_rules_of_iptables_legacy_are_read_with_what_they_accept() {
         let found =
             surveyed("\nbridge-nf\n-P INPUT ACCEPT\n-P FORWARD DROP\n-A FORWARD -i br1 -j ACCEPT\n-A FORWARD -j X\n");
         assert!(found.bridge_nf);

@@ -139,7 +139,7 @@ fn a_table_without_the_mark_is_not_ours_and_stays() {
     assert_eq!(observe(&foreign, &lab()).unwrap(), None);
     let error = load(&foreign, &lab(), &sample()).unwrap_err();
     assert!(
-        matches!(&error, NftError::Foreign(table) if table == "bridge netlab-quick"),
+        matches!(&error, NftError::Foreign { table } if table == "bridge netlab-quick"),
         "{error}"
     );
     delete(&foreign, &lab()).unwrap();
@@ -150,7 +150,7 @@ fn whatever_netlab_does_not_write_shows_as_altered() {
     let rules = rules(&sample());
     let mut ours = String::new();
     for rule in rules.iter().filter(|rule| rule.family == rule::Family::Bridge) {
-        let (chain, expr) = (rule.hook.word(), rule.printed());
+        let (chain, expr) = (rule.hook.keyword(), rule.printed());
         write!(
             ours,
             r#", {{"rule": {{"chain": "{chain}", "handle": 9, "expr": {expr}}}}}"#

@@ -118,7 +118,7 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
                     HostError::Libvirt(_) | HostError::Ssh(SshError::NoLibvirt { .. }) => "libvirt",
                     _ => "reachable",
                 };
-                add(check, Verdict::Error, chain(error), error.help().unwrap_or_default());
+                add(check, Verdict::Error, chain(error), &error.help().unwrap_or_default());
             }
             Ok(Answers { survey, state, facts }) => {
                 surveys.insert((*name).clone(), survey.clone());

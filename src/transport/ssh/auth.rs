@@ -1,24 +1,28 @@
-//! Authentication: keys of the agent, then key files, as ssh does. Nobody is asked for a password.
+//! Authentication: the agent's keys, then key files, as ssh does. The user is never asked for a password.
 
 use std::path::Path;
 
 use ssh2::Session;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::error::allows_keys;
 use super::{Settings, SshError};
 
 /// Servers close the connection after six attempts (sshd_config(5), MaxAuthTries); the last one is left to a file.
 const AGENT_KEYS: usize = 5;
 
-/// Authenticates, or says what was tried.
+/// Authenticates; the error lists what was tried.
 pub(super) fn authenticate(session: &Session, settings: &Settings) -> Result<(), SshError> {
     let user = settings.user.as_str();
-    // What may be used; without an answer the attempts below tell. Some hosts let in whoever asks.
+    // What may be used; without an answer the attempts below decide. Some servers accept anybody who asks.
     let methods = session.auth_methods(user).unwrap_or("publickey").to_owned();
     if session.authenticated() {
         return Ok(());
     }
     let mut tried = Vec::new();
-    if methods.split(',').any(|method| method == "publickey") {
+    if allows_keys(&methods) {
         if let Some(agent) = &settings.agent
             && by_agent(session, settings, agent, &mut tried)
         {
@@ -31,28 +35,15 @@ pub(super) fn authenticate(session: &Session, settings: &Settings) -> Result<(),
             }
         }
     }
-    let help = if methods.split(',').any(|method| method == "publickey") {
-        format!(
-            "netlab never asks for a password: put a key there (ssh-copy-id -p {} {user}@{}), or load yours into an \
-             agent (ssh-add)",
-            settings.port, settings.host
-        )
-    } else {
-        format!("it wants {methods}, and netlab never asks for a password: allow public keys there")
-    };
     Err(SshError::Auth {
-        user: user.to_owned(),
-        place: settings.place(),
-        tried: if tried.is_empty() {
-            "there is none".to_owned()
-        } else {
-            tried.join("; ")
-        },
-        help,
+        place: format!("{user}@{}", settings.place()),
+        tried,
+        install: format!("ssh-copy-id -p {} {user}@{}", settings.port, settings.host),
+        methods,
     })
 }
 
-/// Tries the agent's keys.
+/// Tries the agent's keys; returns whether one was accepted.
 fn by_agent(session: &Session, settings: &Settings, socket: &Path, tried: &mut Vec<String>) -> bool {
     let keys = || -> Result<_, ssh2::Error> {
         let mut agent = session.agent()?;
@@ -71,7 +62,7 @@ fn by_agent(session: &Session, settings: &Settings, socket: &Path, tried: &mut V
     };
     let wanted: Vec<String> = settings.identities.iter().filter_map(|file| public_key(file)).collect();
     let keys = keys.iter().filter(|key| {
-        let encoded = super::known_hosts::base64(key.blob());
+        let encoded = STANDARD.encode(key.blob());
         !settings.identities_only || wanted.contains(&encoded)
     });
     for key in keys.take(AGENT_KEYS) {
@@ -83,7 +74,7 @@ fn by_agent(session: &Session, settings: &Settings, socket: &Path, tried: &mut V
     false
 }
 
-/// The public half beside a key file, as it stands there.
+/// Returns the public key in the `.pub` file beside a key file, in base64.
 fn public_key(file: &Path) -> Option<String> {
     let mut name = file.as_os_str().to_owned();
     name.push(".pub");
@@ -91,7 +82,7 @@ fn public_key(file: &Path) -> Option<String> {
     text.split_whitespace().nth(1).map(ToOwned::to_owned)
 }
 
-/// Why a key file did not do; libssh2 says of a key with a passphrase only that it cannot be read.
+/// Returns why a key file failed; of a key with a passphrase, libssh2 reports only that it cannot be read.
 fn reason(file: &Path, error: &ssh2::Error) -> String {
     // libssh2.h: LIBSSH2_ERROR_FILE, LIBSSH2_ERROR_KEYFILE_AUTH_FAILED
     match error.code() {

@@ -1,5 +1,5 @@
-//! What ssh's configuration says about a host. OpenSSH itself is asked (`ssh -G`), so that patterns, `Match`,
-//! `Include` and defaults mean what they mean to it.
+//! The ssh configuration of a host. OpenSSH itself evaluates it (`ssh -G`), so that patterns, `Match`, `Include` and
+//! defaults have their usual meaning.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::{CONNECT_WITHIN, SshError};
 use crate::lab::SshTarget;
 
-/// The file that is read instead of `~/.ssh/config` and the system's, where this variable is set.
+/// The environment variable that names the file to read instead of `~/.ssh/config` and the system's, where this variable is set.
 const CONFIG_FILE: &str = "NETLAB_SSH_CONFIG";
 
-/// How a host is reached, with everything from ssh's configuration.
+/// How a host is reached, as ssh's configuration describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// As the lab wrote it.
@@ -34,13 +34,13 @@ pub struct Settings {
     pub agent: Option<PathBuf>,
     /// Files of known host keys, the user's first.
     pub known_hosts: Vec<PathBuf>,
-    /// What stands between.
+    /// What the connection goes through.
     pub proxy: Proxy,
-    /// How long a connection may take to be made.
+    /// How long connecting may take.
     pub connect_within: Duration,
 }
 
-/// What stands between netlab and a host.
+/// What a connection to a host goes through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxy {
     /// Nothing.
@@ -52,7 +52,10 @@ pub enum Proxy {
 }
 
 impl Settings {
-    /// Asks ssh what it would do to reach `target`.
+    /// Reads the settings of `target`, by one run of `ssh -G`.
+    ///
+    /// # Errors
+    /// ssh(1) is missing, or rejects its configuration.
     pub fn read(target: &SshTarget) -> Result<Self, SshError> {
         Self::read_from(target, std::env::var_os(CONFIG_FILE).map(PathBuf::from))
     }
@@ -73,7 +76,7 @@ impl Settings {
         let output = ssh
             .args(["--", target.host()])
             .output()
-            .map_err(|_| SshError::NoOpenSsh("ssh"))?;
+            .map_err(|_| SshError::NoOpenSsh { program: "ssh" })?;
         if !output.status.success() {
             return Err(SshError::Config {
                 target: target.clone(),
@@ -84,7 +87,7 @@ impl Settings {
         Ok(Self { file, ..settings })
     }
 
-    /// Reads what `ssh -G` printed.
+    /// Parses the output of `ssh -G`.
     fn parse(target: &SshTarget, text: &str) -> Result<Self, SshError> {
         let values = |key: &str| {
             let key = format!("{key} ");
@@ -93,9 +96,9 @@ impl Settings {
                 .collect::<Vec<_>>()
         };
         let value = |key: &str| values(key).into_iter().next().filter(|value| value != "none");
-        let missing = |what: &str| SshError::Config {
+        let missing = |setting| SshError::MissingSetting {
             target: target.clone(),
-            message: format!("`ssh -G` does not tell the {what}"),
+            setting,
         };
         let host = value("hostname").ok_or_else(|| missing("hostname"))?;
         let user = value("user").ok_or_else(|| missing("user"))?;
@@ -109,11 +112,11 @@ impl Settings {
             user: &user,
         };
         let files = |key: &str| {
-            let words = values(key);
-            let words = words.iter().flat_map(|line| line.split_whitespace());
-            words
-                .filter(|word| *word != "none")
-                .map(|word| tokens.path(word))
+            let lines = values(key);
+            let files = lines.iter().flat_map(|line| line.split_whitespace());
+            files
+                .filter(|file| *file != "none")
+                .map(|file| tokens.path(file))
                 .collect::<Vec<_>>()
         };
         let proxy = match (value("proxyjump"), value("proxycommand")) {
@@ -128,7 +131,7 @@ impl Settings {
         };
         Ok(Self {
             key_alias: value("hostkeyalias"),
-            // One a line, and a path may hold blanks.
+            // One per line, and a path may hold blanks.
             identities: values("identityfile")
                 .iter()
                 .filter(|file| *file != "none")
@@ -153,12 +156,12 @@ impl Settings {
         })
     }
 
-    /// Host and port for messages and for known_hosts: the port only where it is not ssh's own (sshd(8)).
+    /// Returns host and port for messages and known_hosts: the port only where it is not 22 (sshd(8)).
     pub fn place(&self) -> String {
         place(&self.host, self.port)
     }
 
-    /// What known_hosts calls the host.
+    /// Returns the name under which known_hosts has the host.
     pub fn key_name(&self) -> String {
         match &self.key_alias {
             Some(alias) => alias.clone(),
@@ -219,17 +222,17 @@ fn home() -> String {
 mod tests {
     use super::*;
 
-    const SAID: &str = "host h\nuser bob\nhostname 10.0.0.9\nport 2222\nidentitiesonly yes\nidentityfile ~/a key\n\
+    const PRINTED: &str = "host h\nuser bob\nhostname 10.0.0.9\nport 2222\nidentitiesonly yes\nidentityfile ~/a key\n\
                         identityfile /k/%h-%r\nuserknownhostsfile /a /b/%n\nglobalknownhostsfile /etc/x\n\
                         connecttimeout 3\n";
 
     fn parse(more: &str) -> Settings {
         let target = "ssh://h".parse().unwrap();
-        Settings::parse(&target, &format!("{SAID}{more}")).unwrap()
+        Settings::parse(&target, &format!("{PRINTED}{more}")).unwrap()
     }
 
     #[test]
-    fn what_ssh_says_is_read() {
+    fn the_output_of_ssh_is_read() {
         let settings = parse("");
         assert_eq!(settings.place(), "[10.0.0.9]:2222");
         assert_eq!(settings.user, "bob");

@@ -1,12 +1,15 @@
-//! Whether a host's key is the one that is known. The files are searched by OpenSSH (`ssh-keygen -F`), which knows
-//! hashed names, patterns and markers; what was found is judged here, and only an equal key is good.
+//! Verifies a host's key against the known ones. OpenSSH searches the files (`ssh-keygen -F`), since it knows hashed
+//! names, patterns and markers; what it finds is compared here, and only an equal key is accepted.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::{Settings, SshError, quote};
+use super::{Settings, SshError};
+use crate::transport::quote;
 
 /// A key of the host in one of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +19,12 @@ struct Known {
     key: String,
 }
 
-/// What is known of a host's keys.
+/// The known keys of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct KnownKeys(Vec<Known>);
 
 impl KnownKeys {
-    /// Reads what the files say about the host.
+    /// Reads the keys of the host from its known_hosts files.
     pub fn read(settings: &Settings) -> Result<Self, SshError> {
         let mut known = Vec::new();
         for file in settings.known_hosts.iter().filter(|file| file.is_file()) {
@@ -30,7 +33,7 @@ impl KnownKeys {
         Ok(Self(known))
     }
 
-    /// The key algorithms to ask the host for first: those of which a key is known (RFC 4253, 6.6; RFC 8332).
+    /// Returns the key algorithms to ask the host for first: those of which a key is known (RFC 4253, 6.6; RFC 8332).
     pub fn algorithms(&self) -> Vec<&str> {
         let kinds = self.0.iter().filter(|known| !known.revoked);
         kinds
@@ -41,9 +44,9 @@ impl KnownKeys {
             .collect()
     }
 
-    /// Nothing but the known key is good.
-    pub fn judge(&self, settings: &Settings, key: &[u8]) -> Result<(), SshError> {
-        let encoded = base64(key);
+    /// Accepts `key` only if it is a known one that is not revoked.
+    pub fn verify(&self, settings: &Settings, key: &[u8]) -> Result<(), SshError> {
+        let encoded = STANDARD.encode(key);
         let same = |known: &&Known| known.key == encoded;
         let place = settings.place();
         let fingerprint = fingerprint(key);
@@ -77,14 +80,14 @@ impl KnownKeys {
     }
 }
 
-/// The lines of `file` that are about the host `name`.
+/// Returns the keys in `file` of the host `name`.
 fn find(name: &str, file: &Path) -> Result<Vec<Known>, SshError> {
     let output = Command::new("ssh-keygen")
         .args(["-F", name, "-f"])
         .arg(file)
         .stdin(Stdio::null())
         .output()
-        .map_err(|_| SshError::NoOpenSsh("ssh-keygen"))?;
+        .map_err(|_| SshError::NoOpenSsh { program: "ssh-keygen" })?;
     Ok(String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(read)
@@ -96,14 +99,14 @@ fn read(line: &str) -> Option<Known> {
     if line.starts_with('#') {
         return None;
     }
-    let mut words = line.split_whitespace().peekable();
-    let revoked = match words.next_if(|word| word.starts_with('@')) {
+    let mut fields = line.split_whitespace().peekable();
+    let revoked = match fields.next_if(|field| field.starts_with('@')) {
         Some("@revoked") => true,
         // A certificate authority's key is no host's key.
         Some(_) => return None,
         None => false,
     };
-    let (_names, kind, key) = (words.next()?, words.next()?, words.next()?);
+    let (_names, kind, key) = (fields.next()?, fields.next()?, fields.next()?);
     Some(Known {
         revoked,
         kind: kind.to_owned(),
@@ -111,13 +114,12 @@ fn read(line: &str) -> Option<Known> {
     })
 }
 
-/// The key's fingerprint as OpenSSH prints it.
+/// Returns the key's fingerprint as OpenSSH prints it.
 fn fingerprint(key: &[u8]) -> String {
-    let digest = base64(&Sha256::digest(key));
-    format!("SHA256:{}", digest.trim_end_matches('='))
+    format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(key)))
 }
 
-/// The type that a public key names itself: its first string (RFC 4253, 6.6).
+/// Returns the type that a public key names itself: its first string (RFC 4253, 6.6).
 fn kind(key: &[u8]) -> String {
     let length = key.get(..4).map(|bytes| {
         bytes
@@ -128,46 +130,9 @@ fn kind(key: &[u8]) -> String {
     String::from_utf8_lossy(name.unwrap_or_default()).into_owned()
 }
 
-/// Base 64 with padding (RFC 4648, 4).
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .chain([&0, &0])
-            .take(3)
-            .fold(0_usize, |word, byte| word << 8 | usize::from(*byte));
-        for at in 0..4 {
-            out.push(if at <= chunk.len() {
-                char::from(ALPHABET[word >> (18 - 6 * at) & 63])
-            } else {
-                '='
-            });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        // RFC 4648, 10
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), encoded);
-        }
-    }
 
     #[test]
     fn a_line_is_read_with_its_marker() {
@@ -180,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_its_type() {
+    fn the_type_of_a_key_is_read_from_it() {
         assert_eq!(kind(b"\0\0\0\x0bssh-ed25519rest"), "ssh-ed25519");
         assert_eq!(kind(b"\0\0\xff\xffx"), "");
         assert_eq!(kind(b""), "");

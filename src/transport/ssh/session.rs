@@ -1,4 +1,4 @@
-//! One authenticated session: made, waited on, found dead.
+//! One authenticated session: opened, waited on, found dead.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use super::{ASK_EVERY, SILENCE, Settings, SshError, auth};
 /// libssh2.h: LIBSSH2_ERROR_EAGAIN
 pub(super) const AGAIN: i32 = -37;
 
-/// A session whose host key was known and whose user was let in. It never blocks by itself: [`Session::finish`] and
-/// [`Session::wait`] do, and find out when the peer is dead.
+/// A session whose host key was verified and whose user was authenticated. It never blocks by itself:
+/// [`Session::finish`] and [`Session::wait`] do, and detect a dead peer.
 pub struct Session {
     pub(super) ssh: ssh2::Session,
     transport: Transport,
@@ -25,33 +25,30 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, checks the host's key, authenticates.
+    /// Connects, verifies the host's key, authenticates.
     pub fn open(settings: &Settings) -> Result<Self, SshError> {
         let known = KnownKeys::read(settings)?;
         let transport = Transport::open(settings)?;
         let place = settings.place();
-        let refused = |error: ssh2::Error| SshError::Connect {
+        let refused = |cause: ssh2::Error| SshError::Handshake {
             place: place.clone(),
-            message: match transport.last_words() {
-                Some(words) => format!("{}; the proxy said: {words}", error.message()),
-                None => error.message().to_owned(),
-            },
+            cause,
+            proxy: transport.proxy_output(),
         };
         let mut ssh = ssh2::Session::new().map_err(&refused)?;
         let limit = settings.connect_within.max(SILENCE);
         ssh.set_timeout(u32::try_from(limit.as_millis()).unwrap_or(u32::MAX));
         prefer(&ssh, &known);
-        let socket = transport.socket().map_err(|error| SshError::Connect {
+        let socket = transport.socket().map_err(|cause| SshError::Connect {
             place: place.clone(),
-            message: error.to_string(),
+            cause,
         })?;
         ssh.set_tcp_stream(socket);
         ssh.handshake().map_err(&refused)?;
-        let (key, _) = ssh.host_key().ok_or_else(|| SshError::Protocol {
-            place: place.clone(),
-            message: "it showed no key".to_owned(),
-        })?;
-        known.judge(settings, key)?;
+        let (key, _) = ssh
+            .host_key()
+            .ok_or_else(|| SshError::NoHostKey { place: place.clone() })?;
+        known.verify(settings, key)?;
         auth::authenticate(&ssh, settings)?;
         ssh.set_keepalive(true, u32::try_from(ASK_EVERY.as_secs()).unwrap_or(2));
         ssh.set_blocking(false);
@@ -64,19 +61,19 @@ impl Session {
         })
     }
 
-    /// libssh2's words as an error.
-    pub(super) fn failed(&self, error: &ssh2::Error) -> SshError {
-        SshError::Protocol {
+    /// Makes libssh2's error one of this session.
+    pub(super) fn failed(&self, cause: ssh2::Error) -> SshError {
+        SshError::Session {
             place: self.place.clone(),
-            message: error.message().to_owned(),
+            cause,
         }
     }
 
     /// The same for an error of the crate's streams.
-    pub(super) fn broken(&self, error: &std::io::Error) -> SshError {
-        SshError::Protocol {
+    pub(super) fn broken(&self, cause: std::io::Error) -> SshError {
+        SshError::Stream {
             place: self.place.clone(),
-            message: error.to_string(),
+            cause,
         }
     }
 
@@ -85,7 +82,7 @@ impl Session {
         &self.place
     }
 
-    /// Counts the peer's silence from now on: nothing was expected of it before.
+    /// Counts the peer's silence from now on; until now nothing was expected of it.
     pub(super) fn expect_answers(&self) {
         self.heard.store(self.now(), Ordering::SeqCst);
     }
@@ -94,18 +91,18 @@ impl Session {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Does `act` as often as it takes until it no longer says "again".
+    /// Repeats `act` until it no longer returns "again".
     pub(super) fn finish<T>(&self, mut act: impl FnMut() -> Result<T, ssh2::Error>) -> Result<T, SshError> {
         loop {
             match act() {
                 Err(error) if error.code() == ErrorCode::Session(AGAIN) => self.wait(None)?,
-                Err(error) => return Err(self.failed(&error)),
+                Err(error) => return Err(self.failed(error)),
                 Ok(done) => return Ok(done),
             }
         }
     }
 
-    /// Waits until libssh2 can go on, or `beside` can, or a moment has passed. An error once the peer is dead.
+    /// Waits until libssh2 or `beside` can continue, or half a second has passed. An error once the peer is dead.
     pub(super) fn wait(&self, beside: Option<PollFd<'_>>) -> Result<(), SshError> {
         const MOMENT: Duration = Duration::from_millis(500);
         let flags = match self.ssh.block_directions() {
@@ -115,14 +112,14 @@ impl Session {
         let mut fds = vec![PollFd::new(&self.transport, flags)];
         fds.extend(beside);
         let timeout = Timespec::try_from(MOMENT).ok();
-        rustix::io::retry_on_intr(|| poll(&mut fds, timeout.as_ref())).map_err(|error| self.broken(&error.into()))?;
+        rustix::io::retry_on_intr(|| poll(&mut fds, timeout.as_ref())).map_err(|error| self.broken(error.into()))?;
         if fds[0].revents().contains(PollFlags::IN) {
             self.heard.store(self.now(), Ordering::SeqCst);
             return Ok(());
         }
-        // Asks only where it is time to.
+        // Sends a keepalive only when one is due.
         match self.ssh.keepalive_send() {
-            Err(error) if error.code() != ErrorCode::Session(AGAIN) => return Err(self.failed(&error)),
+            Err(error) if error.code() != ErrorCode::Session(AGAIN) => return Err(self.failed(error)),
             _ => {}
         }
         let silence = self.now().saturating_sub(self.heard.load(Ordering::SeqCst));
@@ -135,14 +132,14 @@ impl Session {
     }
 }
 
-/// Asks for a key of a type that is known, so that a host with several keys shows one that can be compared.
+/// Asks for a key of a known type, so that a host with several keys presents one that can be compared.
 fn prefer(ssh: &ssh2::Session, known: &KnownKeys) {
-    let Ok(able) = ssh.supported_algs(MethodType::HostKey) else {
+    let Ok(supported) = ssh.supported_algs(MethodType::HostKey) else {
         return;
     };
     let mut wanted: Vec<&str> = known.algorithms();
-    wanted.retain(|algorithm| able.contains(algorithm));
-    for algorithm in able {
+    wanted.retain(|algorithm| supported.contains(algorithm));
+    for algorithm in supported {
         if !wanted.contains(&algorithm) {
             wanted.push(algorithm);
         }

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use super::config::Proxy;
 use super::{ASK_EVERY, SILENCE, Settings, SshError};
 
-/// What a proxy has to say is kept up to this many bytes.
-const LAST_WORDS: usize = 4096;
-/// How long is waited for the last of it.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
+/// How many bytes of a proxy's standard error are kept: the last ones.
+const PROXY_OUTPUT: usize = 4096;
+/// How long to wait for the end of it.
+const PROXY_OUTPUT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A socket to the host, and the process behind it where there is one. Dropping it ends both.
 #[derive(Debug)]
@@ -29,15 +29,15 @@ pub(super) struct Transport {
 #[derive(Debug)]
 struct ProxyChild {
     child: Child,
-    said: Arc<Mutex<Vec<u8>>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Transport {
     /// Connects as the settings say.
     pub fn open(settings: &Settings) -> Result<Self, SshError> {
-        let failed = |error: io::Error| SshError::Connect {
+        let failed = |cause: io::Error| SshError::Connect {
             place: settings.place(),
-            message: error.to_string(),
+            cause,
         };
         match &settings.proxy {
             Proxy::None => {
@@ -62,44 +62,45 @@ impl Transport {
             .stdin(OwnedFd::from(theirs.try_clone()?))
             .stdout(OwnedFd::from(theirs))
             .stderr(Stdio::piped())
-            // A group of its own: Ctrl-C is for netlab, which stops between two steps and then closes the way.
+            // A group of its own: Ctrl-C is for netlab, which stops between two steps and then disconnects.
             .process_group(0)
             .spawn()?;
-        let said = Arc::<Mutex<Vec<u8>>>::default();
-        if let Some(mut stderr) = child.stderr.take() {
-            let said = said.clone();
-            // Read all the time: a proxy that cannot get rid of its complaints would stand still.
+        let stderr = Arc::<Mutex<Vec<u8>>>::default();
+        if let Some(mut pipe) = child.stderr.take() {
+            let stderr = stderr.clone();
+            // Read all the time: a proxy whose standard error is full would block.
             thread::spawn(move || {
                 let mut buffer = [0; 1024];
-                while let Ok(got @ 1..) = stderr.read(&mut buffer) {
-                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-                    said.extend_from_slice(&buffer[..got]);
-                    let surplus = said.len().saturating_sub(LAST_WORDS);
-                    said.drain(..surplus);
+                while let Ok(got @ 1..) = pipe.read(&mut buffer) {
+                    let mut stderr = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+                    stderr.extend_from_slice(&buffer[..got]);
+                    let surplus = stderr.len().saturating_sub(PROXY_OUTPUT);
+                    stderr.drain(..surplus);
                 }
             });
         }
         Ok(Self {
             socket: ours.into(),
-            proxy: Some(ProxyChild { child, said }),
+            proxy: Some(ProxyChild { child, stderr }),
         })
     }
 
-    /// The socket once more, for the session to own.
+    /// Returns a duplicate of the socket, for the session to own.
     pub fn socket(&self) -> io::Result<Socket> {
         self.socket.try_clone().map(Socket)
     }
 
-    /// What the proxy said last, if there is one and it said something. One that is about to end may do so first.
-    pub fn last_words(&self) -> Option<String> {
+    /// Returns what the proxy printed to standard error last, if there is one and it printed something. One that is about
+    /// to exit is waited for.
+    pub fn proxy_output(&self) -> Option<String> {
         let proxy = self.proxy.as_ref()?;
-        let deadline = Instant::now() + LAST_WORDS_WITHIN;
-        // The other one is held by the thread that listens, until there is nothing more to hear.
-        while Arc::strong_count(&proxy.said) > 1 && Instant::now() < deadline {
+        let deadline = Instant::now() + PROXY_OUTPUT_WITHIN;
+        // The reading thread holds the other one until the proxy has closed its standard error.
+        while Arc::strong_count(&proxy.stderr) > 1 && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(10));
         }
-        let said = proxy.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&said).trim().to_owned();
+        let stderr = proxy.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&stderr).trim().to_owned();
         (!text.is_empty()).then_some(text)
     }
 }
@@ -131,7 +132,7 @@ impl AsRawFd for Socket {
 /// Tries each address of the host within the time given for all.
 fn tcp(host: &str, port: u16, within: Duration) -> io::Result<TcpStream> {
     let deadline = Instant::now() + within;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name resolves to no address");
     for address in (host, port).to_socket_addrs()? {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -140,7 +141,7 @@ fn tcp(host: &str, port: u16, within: Duration) -> io::Result<TcpStream> {
         match TcpStream::connect_timeout(&address, left) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
-                watch(&stream)?;
+                detect_dead_peer(&stream)?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -149,9 +150,9 @@ fn tcp(host: &str, port: u16, within: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Lets the kernel, too, find out that the peer is gone: what is sent must be acknowledged in time, and an idle
-/// connection is asked.
-fn watch(stream: &TcpStream) -> io::Result<()> {
+/// Lets the kernel, too, detect a dead peer: what is sent must be acknowledged in time, and an idle connection is
+/// probed.
+fn detect_dead_peer(stream: &TcpStream) -> io::Result<()> {
     use rustix::net::sockopt;
     let millis = u32::try_from(SILENCE.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(stream, millis)?;
@@ -161,8 +162,8 @@ fn watch(stream: &TcpStream) -> io::Result<()> {
     Ok(sockopt::set_tcp_keepcnt(stream, 3)?)
 }
 
-/// ssh itself as the way through other hosts: to the last one, by all before it, and from there to ours. Nobody is
-/// asked anything, and their keys must be known as well.
+/// Returns the ssh(1) command that forwards to our host from the last jump host, through all before it. It never
+/// prompts, and the jump hosts' keys must be known as well.
 fn jump(jumps: &str, settings: &Settings) -> Command {
     let (before, last) = match jumps.rsplit_once(',') {
         Some((before, last)) => (Some(before), last),
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_that_complains_a_lot_does_not_stand_still_and_its_last_words_are_kept() {
+    fn a_proxy_that_prints_many_errors_does_not_block_and_its_last_ones_are_kept() {
         let mut sh = Command::new("sh");
         sh.args([
             "-c",
@@ -211,9 +212,9 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert_eq!(text, "hello\n");
-        while transport.last_words().is_none_or(|words| !words.ends_with("end")) {
+        while transport.proxy_output().is_none_or(|text| !text.ends_with("end")) {
             thread::sleep(Duration::from_millis(5));
         }
-        assert!(transport.last_words().unwrap().len() <= LAST_WORDS);
+        assert!(transport.proxy_output().unwrap().len() <= PROXY_OUTPUT);
     }
 }

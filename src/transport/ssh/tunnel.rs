@@ -1,6 +1,6 @@
-//! libvirt over ssh: a socket here that ends at libvirt's socket there, through a session of its own. libvirt's own
-//! ssh transports know no ProxyJump (libssh2) or lose their child to Ctrl-C (ssh); this way libvirt is reached by the
-//! very settings, keys and checks that commands are.
+//! libvirt over ssh: a local socket that is forwarded to libvirt's socket on the host, through a session of its own.
+//! libvirt's own ssh transports support no ProxyJump (libssh2) or lose their child to Ctrl-C (ssh); with the tunnel,
+//! libvirt is reached with the same settings, keys and checks as commands.
 
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,86 +18,84 @@ use super::{Session, Settings, SshError};
 const SOCKETS: [&str; 2] = ["/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock"];
 const CHUNK: usize = 64 * 1024;
 
-/// The socket here. It goes with this value; connections that it led to end by themselves.
+/// The local socket. Dropping it removes the socket; open connections end by themselves.
 pub struct Tunnel {
     socket: PathBuf,
-    /// Dropped, it ends the thread that answers.
+    /// Dropped, it ends the thread that accepts connections.
     _end: UnixStream,
 }
 
-/// What a connection goes through; the first one is made before anybody asks, so that what is wrong is said at once.
-type Way = (Session, ssh2::Channel);
+/// A session with a channel to libvirt's socket. The first one is opened before libvirt's client connects, so that an
+/// error is reported at once.
+type Forward = (Session, ssh2::Channel);
 
 impl Tunnel {
-    /// Makes the socket, once libvirt there was reached.
+    /// Creates the socket after connecting to libvirt there.
     pub fn open(settings: Settings) -> Result<Self, SshError> {
-        let mut first = Some(way(&settings)?);
+        let mut first = Some(forward(&settings)?);
         let place = settings.place();
-        let failed = |error: io::Error| SshError::NoLibvirt {
+        let failed = |cause: io::Error| SshError::LocalSocket {
             place: place.clone(),
-            message: format!("making a socket here: {error}"),
+            cause,
         };
-        let door = Proxy::new().map_err(failed)?;
+        let listener = Listener::new().map_err(failed)?;
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let socket = door.socket();
-        let answer = move || {
-            while let Ok(near) = door.answer(&theirs) {
+        let socket = listener.socket();
+        let serve = move || {
+            while let Ok(client) = listener.accept(&theirs) {
                 let (first, settings) = (first.take(), settings.clone());
-                // A daemon that was restarted is reached by a new session; until it is back, that is refused.
+                // A restarted daemon is reached by a new session; until it listens again, that fails.
                 thread::spawn(move || {
-                    let Ok((session, channel)) = first.map_or_else(|| way(&settings), Ok) else {
+                    let Ok((session, channel)) = first.map_or_else(|| forward(&settings), Ok) else {
                         return;
                     };
-                    let _ = pump(&session, channel, near);
+                    let _ = pump(&session, channel, client);
                     let _ = session.ssh.disconnect(None, "done", None);
                 });
             }
         };
-        let thread = thread::Builder::new().name("ssh-tunnel".to_owned()).spawn(answer);
+        let thread = thread::Builder::new().name("ssh-tunnel".to_owned()).spawn(serve);
         thread.map_err(failed)?;
         Ok(Self { socket, _end: ours })
     }
 
-    /// How libvirt's client gets there.
+    /// Returns the URI for libvirt's client.
     pub fn uri(&self) -> String {
         format!("qemu+unix:///system?socket={}", self.socket.display())
     }
 }
 
-fn way(settings: &Settings) -> Result<Way, SshError> {
+fn forward(settings: &Settings) -> Result<Forward, SshError> {
     let session = Session::open(settings)?;
     let channel = open(&session)?;
     Ok((session, channel))
 }
 
-/// The channel to libvirt's socket.
+/// Opens a channel to libvirt's socket.
 fn open(session: &Session) -> Result<ssh2::Channel, SshError> {
     session.expect_answers();
-    let mut said = String::new();
+    let mut message = String::new();
     for socket in SOCKETS {
         match session.finish(|| session.ssh.channel_direct_streamlocal(socket, None)) {
             Ok(channel) => return Ok(channel),
             Err(error @ SshError::Silent { .. }) => return Err(error),
-            Err(error) => said = error.to_string(),
+            Err(error) => message = error.to_string(),
         }
     }
     Err(SshError::NoLibvirt {
         place: session.place().to_owned(),
-        message: format!(
-            "neither {} can be opened ({said}): is libvirt installed and running there, may this user use it, and \
-             does sshd allow it (AllowStreamLocalForwarding)?",
-            SOCKETS.join(" nor ")
-        ),
+        sockets: &SOCKETS,
+        message,
     })
 }
 
 /// A socket in a folder that only its owner can enter.
-struct Proxy {
+struct Listener {
     folder: PathBuf,
     listener: UnixListener,
 }
 
-impl Proxy {
+impl Listener {
     fn new() -> io::Result<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         loop {
@@ -124,7 +122,7 @@ impl Proxy {
     }
 
     /// Waits for a connection; an error once `end` is closed.
-    fn answer(&self, end: &UnixStream) -> io::Result<UnixStream> {
+    fn accept(&self, end: &UnixStream) -> io::Result<UnixStream> {
         let mut fds = [
             PollFd::new(&self.listener, PollFlags::IN),
             PollFd::new(end, PollFlags::IN),
@@ -137,7 +135,7 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
+impl Drop for Listener {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.socket());
         let _ = std::fs::remove_dir(&self.folder);
@@ -148,21 +146,23 @@ fn socket_in(folder: &Path) -> PathBuf {
     folder.join("libvirt")
 }
 
-/// Carries bytes both ways until one side closes or the peer is dead.
-fn pump(session: &Session, mut far: ssh2::Channel, mut near: UnixStream) -> Result<(), SshError> {
-    near.set_nonblocking(true).map_err(|error| session.broken(&error))?;
+/// Copies bytes in both directions until one side closes or the peer is dead.
+fn pump(session: &Session, mut remote: ssh2::Channel, mut local: UnixStream) -> Result<(), SshError> {
+    local.set_nonblocking(true).map_err(|error| session.broken(error))?;
     session.expect_answers();
     let (mut out, mut back) = (Flow::default(), Flow::default());
     loop {
-        let moved = out.carry(&mut near, &mut far).map_err(|error| session.broken(&error))?
+        let moved = out
+            .copy(&mut local, &mut remote)
+            .map_err(|error| session.broken(error))?
             | back
-                .carry(&mut far, &mut near)
-                .map_err(|error| session.broken(&error))?;
-        if out.ended || far.eof() && back.is_empty() {
+                .copy(&mut remote, &mut local)
+                .map_err(|error| session.broken(error))?;
+        if out.ended || remote.eof() && back.is_empty() {
             return Ok(());
         }
         // Writing, libssh2 may have taken in something to read: then the socket has nothing more.
-        if moved || back.is_empty() && (far.eof() || far.read_window().available > 0) {
+        if moved || back.is_empty() && (remote.eof() || remote.read_window().available > 0) {
             continue;
         }
         let mut flags = PollFlags::empty();
@@ -172,7 +172,7 @@ fn pump(session: &Session, mut far: ssh2::Channel, mut near: UnixStream) -> Resu
         if !back.is_empty() {
             flags |= PollFlags::OUT;
         }
-        session.wait(Some(PollFd::new(&near, flags)))?;
+        session.wait(Some(PollFd::new(&local, flags)))?;
     }
 }
 
@@ -200,12 +200,12 @@ impl Flow {
         self.at == self.filled
     }
 
-    /// Moves what can be moved without waiting; true if something was.
-    fn carry(&mut self, from: &mut impl Read, to: &mut impl Write) -> io::Result<bool> {
+    /// Copies what can be copied without waiting; returns whether something was.
+    fn copy(&mut self, from: &mut impl Read, to: &mut impl Write) -> io::Result<bool> {
         let mut moved = false;
         if self.is_empty() && !self.ended {
             match from.read(&mut self.buffer) {
-                // An ssh2 channel reads 0 also when there is nothing to read yet; who calls asks it for its end.
+                // An ssh2 channel also reads 0 when there is nothing to read yet; the caller asks it for its end.
                 Ok(0) => self.ended = true,
                 Ok(got) => {
                     (self.at, self.filled) = (0, got);

@@ -1,0 +1,213 @@
+//! The JSON that iproute2 prints, field by field as far as netlab needs it. The only reader of it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::transport::{Cmd, CmdError, Shell};
+
+/// Runs a command of iproute2 that prints a JSON array and returns the array. One command.
+pub(crate) fn query<T: DeserializeOwned>(shell: &dyn Shell, argv: &[&str]) -> Result<Vec<T>, CmdError> {
+    let cmd = Cmd::new(argv.iter().copied());
+    parse(&cmd, &shell.check(&cmd)?)
+}
+
+/// Parses the JSON array that `cmd` printed. Printing nothing at all is how `ip` prints an empty one.
+pub(super) fn parse<T: DeserializeOwned>(cmd: &Cmd, stdout: &[u8]) -> Result<Vec<T>, CmdError> {
+    // An alias may hold any byte; one that is not text is not netlab's mark, so its content does not matter.
+    let text = String::from_utf8_lossy(stdout);
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(&text).map_err(|cause| CmdError::Json {
+        command: cmd.to_string(),
+        cause,
+    })
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct RawLink {
+    pub ifindex: u32,
+    pub ifname: String,
+    /// The lower device, e.g. a VLAN's parent, or a veth's peer in the same namespace.
+    pub link: Option<String>,
+    #[serde(default)]
+    pub flags: Vec<String>,
+    pub mtu: Option<u32>,
+    pub master: Option<String>,
+    /// A name of /etc/iproute2/group, or a number.
+    pub group: Option<String>,
+    pub link_type: Option<String>,
+    /// The hardware address.
+    pub address: Option<String>,
+    pub ifalias: Option<String>,
+    #[serde(default)]
+    pub linkinfo: RawInfo,
+    /// How it makes its IPv6 link-local address; absent: no IPv6.
+    pub inet6_addr_gen_mode: Option<String>,
+    /// Of a veth whose peer is in another namespace: the peer's index there.
+    pub link_index: Option<u32>,
+    /// Of such a veth: this namespace's number for the other one.
+    pub link_netnsid: Option<i32>,
+    /// Only `ip address` prints it.
+    #[serde(default)]
+    pub addr_info: Vec<RawAddress>,
+}
+
+/// A link's addresses, as `ip address` prints them.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct RawAddresses {
+    pub ifindex: u32,
+    pub addr_info: Vec<RawAddress>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct RawInfo {
+    pub info_kind: Option<String>,
+    #[serde(default)]
+    pub info_data: RawData,
+}
+
+/// What only links of some kinds have: a bridge the first three, a VLAN device the fourth, a tap the last.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct RawData {
+    pub stp_state: Option<u32>,
+    pub forward_delay: Option<u32>,
+    pub vlan_filtering: Option<u32>,
+    pub id: Option<i64>,
+    pub persist: Option<bool>,
+}
+
+impl RawLink {
+    /// Returns whether something is connected at its other end.
+    pub fn has_carrier(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "LOWER_UP")
+    }
+
+    /// Returns whether it is administratively up.
+    pub fn is_up(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "UP")
+    }
+
+    /// Returns the kernel's name of its kind: `bridge`, `vlan`, `veth`…; hardware has none.
+    pub fn kind(&self) -> Option<&str> {
+        self.linkinfo.info_kind.as_deref()
+    }
+
+    /// Returns whether a bridge filters VLANs.
+    pub fn filters_vlans(&self) -> bool {
+        self.linkinfo.info_data.vlan_filtering == Some(1)
+    }
+
+    /// Returns its global IPv4 addresses, in the kernel's order.
+    pub fn ipv4_addresses(&self) -> impl Iterator<Item = Ipv4Net> {
+        let global = self.addr_info.iter().filter(|address| address.scope == "global");
+        global.filter_map(|address| match address.local {
+            Some(IpAddr::V4(local)) => Ipv4Net::new(local, address.prefixlen).ok(),
+            Some(IpAddr::V6(_)) | None => None,
+        })
+    }
+
+    /// Returns whether it can be the NIC that carries a network: Ethernet, not a bridge, not a guest's tap. A tap that
+    /// exists without a program behind it (`persist`) was made to be a NIC: of an emulated host without a cable, or of
+    /// a VPN.
+    pub fn is_nic(&self) -> bool {
+        self.link_type.as_deref() == Some("ether")
+            && match self.kind() {
+                None => true,
+                Some("tun") => self.linkinfo.info_data.persist == Some(true),
+                Some(kind) => [
+                    "veth", "vlan", "bond", "team", "dummy", "macvlan", "vxlan", "geneve", "gretap",
+                ]
+                .contains(&kind),
+            }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "`ip` prints each flag as a field of its own"
+)]
+pub(crate) struct RawAddress {
+    pub local: Option<IpAddr>,
+    /// The other end of a point-to-point address.
+    pub address: Option<IpAddr>,
+    pub prefixlen: u8,
+    pub broadcast: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub scope: String,
+    pub label: Option<String>,
+    pub metric: Option<u32>,
+    #[serde(default)]
+    pub dynamic: bool,
+    #[serde(default)]
+    pub temporary: bool,
+    #[serde(default)]
+    pub noprefixroute: bool,
+    #[serde(default)]
+    pub mngtmpaddr: bool,
+    #[serde(default)]
+    pub nodad: bool,
+    pub valid_life_time: Option<u32>,
+    pub preferred_life_time: Option<u32>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct RawRoute {
+    /// Absent: unicast.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub dst: String,
+    pub gateway: Option<IpAddr>,
+    /// A gateway of the other family (RFC 5549).
+    pub via: Option<RawVia>,
+    pub dev: Option<String>,
+    /// Absent: main.
+    pub table: Option<String>,
+    pub protocol: Option<String>,
+    pub scope: Option<String>,
+    pub prefsrc: Option<IpAddr>,
+    pub metric: Option<u32>,
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// Router preference (RFC 4191); the kernel gives one to every IPv6 route and to no other.
+    pub pref: Option<String>,
+    pub expires: Option<u32>,
+    #[serde(default)]
+    pub nexthops: Vec<RawHop>,
+    /// Whatever else the route has, e.g. `metrics`, `encap`, `tos`.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+impl RawRoute {
+    /// Returns whether the two have one destination, table and metric: the kernel keeps both and uses the first.
+    pub fn rivals(&self, other: &Self) -> bool {
+        let key = |route: &Self| {
+            (
+                route.dst.clone(),
+                route.table.clone(),
+                route.metric,
+                route.pref.is_some(),
+            )
+        };
+        key(self) == key(other)
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct RawVia {
+    pub host: IpAddr,
+}
+
+/// One of several next hops of a route.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct RawHop {
+    pub gateway: Option<IpAddr>,
+    pub dev: Option<String>,
+}

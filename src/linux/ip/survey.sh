@@ -1,0 +1,28 @@
+#!/bin/sh
+# Prints `program <name>` for each argument that is an installed program, `missing <module>` for a missing kernel
+# feature, and `memory <kB>`. A module counts as present when it is loaded, built in or loadable, or when a link of its
+# kind, or a rule, can be created in a network namespace that ends with the attempt.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+for program; do
+    command -v "$program" >/dev/null 2>&1 && echo "program $program"
+done
+can_add_link() {
+    unshare -n true 2>/dev/null || return 0
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    unshare -n sh -c '
+        ip link add name b type bridge && { [ "$1" = bridge ] || ip link add link b name v type vlan id 2; }
+    ' sh "$1" >/dev/null 2>&1
+}
+for module in bridge 8021q; do
+    [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || can_add_link "$module" ||
+        echo "missing $module"
+done
+can_add_table() {
+    command -v nft >/dev/null && unshare -n true 2>/dev/null || return 0
+    unshare -n nft "$1" >/dev/null 2>&1
+}
+can_add_table 'table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }' ||
+    echo "missing nft_masq"
+can_add_table 'table bridge t { chain c { type filter hook prerouting priority -300; arp daddr ip 10.0.0.1 drop; }; }' ||
+    echo "missing nft_bridge"
+sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Makes the host run the rollback unless it is confirmed in time.
+# $1 folder, $2 token, $3 seconds until the rollback, $4 seconds that a confirmation is kept to be read.
+# Standard input: the rollback, lines for `ip -batch`. Renaming the token is the decision: the first rename wins.
+set -eu
+umask 077
+mkdir -p "$1"
+cat >"$1/.$2"
+mv "$1/.$2" "$1/$2"
+# shellcheck disable=SC2016  # expanded by the inner shell
+setsid sh -c '
+    wait_while_exists() {
+        while [ "$left" -gt 0 ] && [ -e "$1" ]; do
+            sleep 1
+            left=$((left - 1))
+        done
+    }
+    left=$3
+    wait_while_exists "$1/$2"
+    if mv "$1/$2" "$1/$2.undo" 2>/dev/null; then
+        ip -force -batch "$1/$2.undo"
+        rm -f "$1/$2.undo"
+    else
+        left=$((left + $4))
+        wait_while_exists "$1/$2.ok"
+        rm -f "$1/$2.ok"
+    fi
+' sh "$1" "$2" "$3" "$4" </dev/null >/dev/null 2>&1 &
