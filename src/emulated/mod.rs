@@ -28,6 +28,7 @@ mod switch;
 use std::path::{Path, PathBuf};
 
 use crate::folders::Folders;
+use crate::state::localhost;
 use crate::transport::{LocalShell, TracedShell};
 
 pub(crate) use batch::Failed;

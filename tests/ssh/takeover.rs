@@ -73,7 +73,10 @@ fn a_takeover_that_cuts_the_way_is_undone_by_the_host_and_the_run_goes_back() {
     let before = machines.snapshot();
     let lab = machines.lab();
     let said = machines.bad(&["up", "--confirm-timeout", "12", lab.to_str().unwrap()]);
-    assert!(said.contains("cut the connection") && said.contains("rolled it back"), "{said}");
+    assert!(
+        said.contains("cut the connection") && said.contains("rolled it back"),
+        "{said}"
+    );
     assert!(said.contains("restored to its state before this run"), "{said}");
     assert_eq!(machines.snapshot(), before);
 }

@@ -60,7 +60,12 @@ impl LinuxHost {
 
     /// Applies steps on links. A NIC of a host behind ssh is attached or detached only with a rollback armed on the
     /// host: any NIC may carry the session.
-    fn change_links(&self, connection: &Connection, lab: &LabName, steps: &[Step]) -> Result<(), FailedAt<NetworkError>> {
+    fn change_links(
+        &self,
+        connection: &Connection,
+        lab: &LabName,
+        steps: &[Step],
+    ) -> Result<(), FailedAt<NetworkError>> {
         let shell = connection.shell.as_ref();
         let moves = |step: &Step| matches!(step, Step::AttachUplink(..) | Step::DetachUplink(..));
         let (Some(Remote { settings, .. }), Some(at)) = (&connection.remote, steps.iter().position(moves)) else {
@@ -79,7 +84,9 @@ impl LinuxHost {
         };
         match (pending.confirm(), done) {
             // Only the answer was lost: what was removed cannot be removed twice, so this is idempotent.
-            (Outcome::Kept, Err(failed)) if failed.cause.is_transport_failure() && steps.iter().all(Step::is_removal) => {
+            (Outcome::Kept, Err(failed))
+                if failed.cause.is_transport_failure() && steps.iter().all(Step::is_removal) =>
+            {
                 ip::apply(shell, lab, steps)
             }
             (Outcome::Kept, done) => done,
