@@ -214,9 +214,8 @@ impl LibvirtError {
         Some(match self {
             Self::Call { code, cause, .. } => return help_for_code(*code).or(cause.map(Cause::help)),
             Self::DaemonGone { .. } => "check that libvirt's daemon runs on the host: `systemctl status libvirtd`",
-            Self::EventLoop(_) | Self::Json { .. } => return None,
             Self::Command(CmdError::NotFound { .. }) => "install the program on the host",
-            Self::Command(_) | Self::Xml { .. } => return None,
+            Self::EventLoop(_) | Self::Json { .. } | Self::Command(_) | Self::Xml { .. } => return None,
             Self::Template(_) => "correct the template, or delete it to use the built-in one",
             Self::File { .. } => "check that the file exists and can be read",
             Self::ForeignDomain(_) => "rename the VM or the lab, or remove that domain with `virsh undefine`",

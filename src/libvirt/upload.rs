@@ -57,7 +57,10 @@ impl Libvirt {
         let once = || self.connection.with(&operation, |conn| copy.ensure(conn));
         match once() {
             // A run on another lab has just removed the pool.
-            Err(LibvirtError::Call { code, .. }) if code == Enum::Known(ErrorNumber::NoStoragePool) => once(),
+            Err(LibvirtError::Call {
+                code: Enum::Known(ErrorNumber::NoStoragePool),
+                ..
+            }) => once(),
             result => result,
         }
     }

@@ -114,7 +114,6 @@ pub(super) fn guest_mac(lab: &LabName, vm: &VmName, n: usize, mut free: impl FnM
 /// A bridge without an address of its own has the lowest of its ports' addresses: the gateway's would change under the
 /// guests whenever one of them starts. The host is a part of it, since bridges of one name on several hosts share one
 /// segment.
-#[expect(clippy::missing_panics_doc, reason = "it cannot")]
 pub(super) fn bridge_mac(lab: &LabName, host: &HostName, bridge: &IfName) -> MacAddr {
     let mut octets: [u8; 6] = digest(&format!("bridge/{lab}/{host}/{bridge}"));
     // IEEE 802-2014, 8.4: bit 1 of the first octet is "local", bit 0 "group".

@@ -183,10 +183,8 @@ impl<'a> Run<'a> {
                     return Ok(Vec::new());
                 }
             }
-            Step::DeleteFloating(address, nic) => {
-                if !floating::is_ours_on(snapshot, self.lab, *address, nic) {
-                    return Ok(Vec::new());
-                }
+            Step::DeleteFloating(address, nic) if !floating::is_ours_on(snapshot, self.lab, *address, nic) => {
+                return Ok(Vec::new());
             }
             _ => {}
         }
