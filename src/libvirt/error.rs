@@ -168,9 +168,9 @@ pub enum LibvirtError {
     /// The lab has no storage pool although one of its domains has a disk.
     #[error("lab {0} has no storage pool on this host")]
     NoPool(LabName),
-    /// The image file under a disk cannot be used.
+    /// The image file under a disk cannot be used. Boxed: it is much larger than the other variants.
     #[error(transparent)]
-    Base(#[from] BaseError),
+    Base(Box<BaseError>),
     /// A guest's console could not be opened.
     #[error("cannot open the console of domain {domain}")]
     Console {
@@ -198,6 +198,12 @@ pub enum LibvirtError {
     /// The copy of a file was removed from the host while it was being made.
     #[error("cannot copy {} to the host: the copy was removed during the transfer", .0.display())]
     LostCopy(PathBuf),
+}
+
+impl From<BaseError> for LibvirtError {
+    fn from(error: BaseError) -> Self {
+        Self::Base(Box::new(error))
+    }
 }
 
 /// What a well-known message means, followed by the message itself.
