@@ -31,7 +31,6 @@ use crate::folders::Folders;
 use crate::state::localhost;
 use crate::transport::{LocalShell, TracedShell};
 
-pub(crate) use batch::Failed;
 pub(crate) use capabilities::are_cold;
 pub(crate) use daemon::find;
 pub use daemon::libvirt_uri;

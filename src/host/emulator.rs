@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::thread;
 
-use super::steps::{batch, one};
+use super::steps::{Failed, batch, one};
 use super::{Host, HostError, Request, StepError, StepFailure, StepLog, ping_through};
-use crate::emulated::{self, Emulator, Failed, need_root};
+use crate::emulated::{self, Emulator, need_root};
 use crate::guest::{Answer, Console};
 use crate::lab::{Asked, ConsoleKind, LabName};
 use crate::plan::Step;
@@ -18,7 +18,10 @@ impl Emulator {
     /// Applies consecutive steps of one kind: cables in one batch, machines in parallel.
     fn apply_alike(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Vec<StepError> {
         if matches!(steps, [Step::PlugCable(_), ..]) {
-            let plug = || self.plug(lab, steps).map_err(|Failed { at, error }| (at, error.into()));
+            let plug = || {
+                self.plug(lab, steps)
+                    .map_err(|failed| Failed::new(failed.at, failed.error))
+            };
             return batch(steps, log, plug).into_iter().collect();
         }
         let mut steps: Vec<&Step> = steps.iter().collect();

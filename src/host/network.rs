@@ -1,6 +1,7 @@
 //! The network of one host: observes the lab's part of it and applies its steps, consecutive ones of one kind as one
 //! batch: links and addresses ([`ip`]), rules ([`nftables`]), DHCP servers ([`dnsmasq`](crate::linux::dnsmasq)).
 
+use crate::host::steps::Failed;
 use crate::host::{HostError, StepError, StepFailure, StepLog};
 use crate::lab::LabName;
 use crate::linux::dnsmasq::DhcpServers;
@@ -46,9 +47,6 @@ fn tool(step: &Step) -> Tool {
     }
 }
 
-/// Which of the steps failed, and why. Those before it are done, those after it not begun.
-type Failure = (usize, StepFailure);
-
 /// Applies steps on links and addresses.
 type Links<'a> = &'a dyn Fn(&[Step]) -> Result<(), FailedAt<ip::NetworkError>>;
 
@@ -86,13 +84,13 @@ fn apply_batch(
             errors.push(StepError::new(first, StepFailure::Journal(error)));
             break;
         }
-        let Err((at, cause)) = run_tool(shell, lab, steps, links) else {
+        let Err(Failed { at, cause }) = run_tool(shell, lab, steps, links) else {
             log.end(steps, Ok(()));
             break;
         };
         let (before, rest) = steps.split_at(at);
         let failed = &rest[0];
-        let error = StepError::new(failed, cause);
+        let error = StepError::new(failed, *cause);
         if !before.is_empty() {
             log.end(before, Ok(()));
         }
@@ -107,11 +105,11 @@ fn apply_batch(
     errors
 }
 
-fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) -> Result<(), Failure> {
+fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) -> Result<(), Failed> {
     match steps.first().map(tool) {
         None => Ok(()),
         Some(Tool::Ip) => {
-            links(steps).map_err(|failed| (failed.at, failed.cause.into()))?;
+            links(steps).map_err(|failed| Failed::new(failed.at, failed.cause))?;
             let added = steps.iter().filter_map(|step| match step {
                 Step::AddFloating(address, nic) => Some((*address, nic)),
                 _ => None,
@@ -125,7 +123,7 @@ fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) 
                     Step::LoadRuleset(rules) => nftables::load(shell, lab, rules),
                     _ => nftables::delete(shell, lab),
                 };
-                done.map_err(|error| (at, error.into()))?;
+                done.map_err(|error| Failed::new(at, error))?;
             }
             Ok(())
         }
@@ -146,7 +144,7 @@ fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) 
             } else {
                 servers.start(shell, lab, &started)
             };
-            done.map_err(|failed| (failed.at, failed.cause.into()))
+            done.map_err(|failed| Failed::new(failed.at, failed.cause))
         }
     }
 }

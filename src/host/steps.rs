@@ -8,6 +8,24 @@ use std::thread;
 use super::{StepError, StepFailure, StepLog};
 use crate::plan::Step;
 
+/// Which step of a batch failed, and why. Those before it are done, those after it not begun.
+pub(super) struct Failed {
+    /// Its index in the batch.
+    pub at: usize,
+    /// Why it failed.
+    pub cause: Box<StepFailure>,
+}
+
+impl Failed {
+    /// Creates the failure of the step with index `at`.
+    pub fn new(at: usize, cause: impl Into<StepFailure>) -> Self {
+        Self {
+            at,
+            cause: Box::new(cause.into()),
+        }
+    }
+}
+
 /// Applies one step, recorded before and after.
 pub(super) fn one<E: Into<StepFailure>>(
     step: &Step,
@@ -15,15 +33,15 @@ pub(super) fn one<E: Into<StepFailure>>(
     apply: impl FnOnce() -> Result<(), E>,
 ) -> Option<StepError> {
     batch(std::slice::from_ref(step), log, || {
-        apply().map_err(|error| (0, error.into()))
+        apply().map_err(|error| Failed::new(0, error))
     })
 }
 
-/// Applies a batch of steps as a whole, recorded before and after. `apply` returns which step failed, from 0, and why.
+/// Applies a batch of steps as a whole, recorded before and after.
 pub(super) fn batch(
     steps: &[Step],
     log: &dyn StepLog,
-    apply: impl FnOnce() -> Result<(), (usize, StepFailure)>,
+    apply: impl FnOnce() -> Result<(), Failed>,
 ) -> Option<StepError> {
     let first = steps.first()?;
     if let Err(error) = log.begin(steps) {
@@ -31,7 +49,7 @@ pub(super) fn batch(
     }
     let error = apply()
         .err()
-        .map(|(at, cause)| StepError::new(steps.get(at).unwrap_or(first), cause));
+        .map(|Failed { at, cause }| StepError::new(steps.get(at).unwrap_or(first), *cause));
     log.end(steps, error.as_ref().map_or(Ok(()), Err));
     error
 }

@@ -179,7 +179,7 @@ fn a_console_that_is_open_elsewhere_stays_open() {
         );
     }
     let said = bench.bad(&["verify", bench.file()], 1);
-    assert!(said.contains("open elsewhere"), "{said}");
+    assert!(said.contains("is already open"), "{said}");
     assert!(user.try_wait().unwrap().is_none(), "the user still has the console");
     // How virsh is left; the shell in the guest does not notice.
     std::io::Write::write_all(&mut user.stdin.take().unwrap(), b"\x1d").unwrap();
