@@ -1,8 +1,5 @@
 //! The words that docs/STYLE.md bans do not appear. The table there is the only list: this test reads it.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use crate::support::sources::{self, Source};
 
 /// Where the words are searched.
@@ -13,18 +10,13 @@ const PLACES: &[&str] = &[
     "templates",
     "docs",
     "benches",
+    "packaging",
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Cargo.toml",
     "Makefile",
 ];
-
-/// Uses that stay: file, banned word, reason.
-const ALLOWED: &[(&str, &str, &str)] = &[];
-
-/// Files that still have banned words, by folder, and how many. A number may only become smaller.
-const REMAINING: &[(&str, usize)] = &[];
 
 /// Splits text into lower-case words, with the line of each: `snake_case` and `CamelCase` names into their parts.
 fn split(text: &str) -> Vec<(usize, String)> {
@@ -81,55 +73,22 @@ fn hits(source: &Source, banned: &[Vec<String>]) -> Vec<(usize, String)> {
     found
 }
 
-/// Returns the folder that a file is counted under: `src/lab`, `labs`, `README.md`.
-fn folder(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').collect();
-    match parts[..] {
-        ["src", module, ..] => format!("src/{module}"),
-        [first, ..] => first.to_owned(),
-        [] => String::new(),
-    }
-}
-
 #[test]
 fn no_banned_word_is_used() {
     let banned = banned();
-    let mut by_folder: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut used = vec![false; ALLOWED.len()];
-    for source in PLACES.iter().flat_map(|place| sources::files(place)) {
-        for (line, word) in hits(&source, &banned) {
-            match ALLOWED
-                .iter()
-                .position(|(path, allowed, _)| *path == source.path && *allowed == word)
-            {
-                Some(at) => used[at] = true,
-                None => by_folder
-                    .entry(folder(&source.path))
-                    .or_default()
-                    .push(format!("{}:{line}: {word}", source.path)),
-            }
-        }
-    }
-    let remaining: BTreeMap<&str, usize> = REMAINING.iter().copied().collect();
-    let mut wrong = String::new();
-    for (folder, found) in &by_folder {
-        let limit = remaining.get(folder.as_str()).copied().unwrap_or(0);
-        if found.len() > limit {
-            writeln!(
-                wrong,
-                "{folder}: {} banned words, {limit} allowed:\n  {}",
-                found.len(),
-                found.join("\n  ")
-            )
-            .unwrap();
-        }
-    }
-    for (used, (path, word, _)) in used.iter().zip(ALLOWED) {
-        if !used {
-            writeln!(wrong, "{path} no longer uses `{word}`: delete its entry in {}", file!()).unwrap();
-        }
-    }
-    assert!(wrong.is_empty(), "docs/STYLE.md has what to write instead.\n{wrong}");
+    let sources = PLACES.iter().flat_map(|place| sources::files(place));
+    let wrong: Vec<String> = sources
+        .flat_map(|source| {
+            let found = hits(&source, &banned).into_iter();
+            let found = found.map(|(line, word)| format!("{}:{line}: {word}", source.path));
+            found.collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "docs/STYLE.md has what to write instead of:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
