@@ -16,11 +16,11 @@ use tempfile::TempDir;
 
 use crate::namespace::{Namespace, bridge, ifname, lab, skip};
 
-/// What udhcpc calls with a lease: takes the address and prints what it was told.
+/// What udhcpc calls with a lease: sets the address and prints what the server sent.
 const HOOK: &str = "#!/bin/sh
 case $1 in bound|renew)
     ip address replace \"$ip/$mask\" dev \"$interface\"
-    echo \"told $ip/$mask router $router dns $dns domain $domain mtu $mtu\" ;;
+    echo \"leased $ip/$mask router $router dns $dns domain $domain mtu $mtu\" ;;
 esac
 ";
 
@@ -84,7 +84,7 @@ impl Host {
         Some(guest)
     }
 
-    /// What a DHCP client on `guest` was told; None: nobody answered.
+    /// Returns what a DHCP client on `guest` received; none if no server answered.
     fn lease(&self, guest: &Namespace) -> Option<String> {
         let hook = self.folder.path().join("hook");
         let client = "busybox udhcpc -i eth0 -n -q -f -t 3 -T 1 -s";
@@ -92,8 +92,8 @@ impl Host {
         cmd.argv.push(hook.to_str().unwrap().to_owned());
         let output = guest.shell.run(&cmd).unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let told = text.lines().find_map(|line| line.strip_prefix("told "));
-        told.map(ToOwned::to_owned).filter(|_| output.status == 0)
+        let lease = text.lines().find_map(|line| line.strip_prefix("leased "));
+        lease.map(ToOwned::to_owned).filter(|_| output.status == 0)
     }
 }
 
@@ -163,8 +163,8 @@ fn a_guest_is_leased_its_address_and_all_names_and_a_stranger_nothing() {
     host.start("service", &server()).unwrap();
     assert_eq!(host.observe(), BTreeMap::from([(name("service"), server())]));
 
-    let told = format!("10.0.1.2/24 router 10.0.1.1 dns 10.0.1.1 domain {} mtu 1400", lab());
-    assert_eq!(host.lease(&guest), Some(told));
+    let expected = format!("10.0.1.2/24 router 10.0.1.1 dns 10.0.1.1 domain {} mtu 1400", lab());
+    assert_eq!(host.lease(&guest), Some(expected));
     assert_eq!(host.lease(&stranger), None);
     for (asked, answer) in [("vm1", "10.0.1.2"), ("vm2", "10.0.1.3"), ("vm2.quickstart", "10.0.1.3")] {
         assert_eq!(resolved(&guest, asked).as_deref(), Some(answer), "{asked}");
@@ -186,7 +186,7 @@ fn a_guest_is_leased_its_address_and_all_names_and_a_stranger_nothing() {
     host.stop("service");
     host.stop("service");
     assert_eq!(host.observe(), BTreeMap::new());
-    assert!(!host.servers.folder.exists(), "the leases are gone with the rest");
+    assert!(!host.servers.folder.exists(), "the leases are removed with the rest");
     assert_eq!(resolved(&guest, "vm1"), None);
 }
 
@@ -245,7 +245,7 @@ fn there_is_never_a_second_server_on_a_bridge_nor_on_a_wire_that_has_one() {
     assert_eq!(host.observe().len(), 1, "the refused one left nothing");
     host.stop("service");
 
-    // A server of the kind that people have at home, at the far end of the wire.
+    // A server such as a home router's, at the other end of the cable.
     elsewhere.ip("address add 10.0.1.77/24 dev eth0");
     let folder = tempfile::tempdir().unwrap();
     let pid_file = folder.path().join("pid");
@@ -320,10 +320,10 @@ fn each_host_leases_to_its_own_guests_where_all_have_the_gateway() {
         return;
     };
     for (host, guest, address) in [(&first, &guest, "10.0.1.2"), (&second, &other, "10.0.1.3")] {
-        let told = host.lease(guest);
+        let lease = host.lease(guest);
         assert!(
-            told.as_deref().is_some_and(|told| told.starts_with(address)),
-            "{told:?}"
+            lease.as_deref().is_some_and(|lease| lease.starts_with(address)),
+            "{lease:?}"
         );
         let leases = std::fs::read_to_string(host.servers.folder.join("quickstart.service/leases")).unwrap();
         assert_eq!(leases.matches("10.0.1.").count(), 1, "only the own guest's: {leases}");

@@ -152,8 +152,8 @@ fn everything() -> Firewall {
 }
 
 #[test]
-fn a_loaded_rule_set_is_observed_as_it_was_wanted_replaced_and_deleted() {
-    let Some(host) = with_nft("a_loaded_rule_set_is_observed_as_it_was_wanted") else {
+fn a_loaded_rule_set_is_observed_as_desired_replaced_and_deleted() {
+    let Some(host) = with_nft("a_loaded_rule_set_is_observed_as_desired") else {
         return;
     };
     host.nft("table ip other { chain c { type filter hook forward priority 0; policy drop; }; }");
@@ -182,7 +182,7 @@ fn a_loaded_rule_set_is_observed_as_it_was_wanted_replaced_and_deleted() {
 }
 
 #[test]
-fn whatever_somebody_does_to_the_rules_shows_and_is_mended_by_loading_them() {
+fn any_change_to_the_rules_is_observed_and_fixed_by_loading_them() {
     let Some(host) = with_nft("whatever_somebody_does_to_the_rules_shows") else {
         return;
     };
@@ -267,7 +267,7 @@ fn guest(test: &str, host: &Namespace, tap: &str, master: &str, address: &str, g
 }
 
 /// The host `192.168.99.108`, two guests behind it, `10.0.1.2` and `10.0.1.3`, and a machine outside, `192.168.99.1`,
-/// that knows no way to them.
+/// that has no route to them.
 fn cloud(test: &str) -> Option<(Namespace, [Namespace; 2], Namespace)> {
     let (host, outside) = (with_nft(test)?, Namespace::new(test)?);
     host.cable("eth1", &outside, "eth0");
@@ -290,7 +290,7 @@ fn guests_reach_the_outside_under_the_hosts_address_or_the_one_that_is_said() {
         return;
     };
     let sources = ["10.0.1.2", "10.0.1.3", "192.168.99.108", "192.168.99.109"];
-    assert!(!one.pings("192.168.99.1"), "there is no way back");
+    assert!(!one.pings("192.168.99.1"), "there is no route back");
     host.ip("address add 192.168.99.109/24 dev eth1");
     for (source, seen) in [(None, "192.168.99.108"), (Some("192.168.99.109"), "192.168.99.109")] {
         host.load(&Firewall {
@@ -441,7 +441,7 @@ fn mac(host: &Namespace, link: &str) -> String {
 }
 
 #[test]
-fn a_chain_that_drops_what_is_forwarded_is_found_and_the_mend_that_is_named_works() {
+fn a_chain_that_drops_what_is_forwarded_is_found_and_the_fix_that_is_printed_works() {
     let Some((host, [one, _two], _outside)) = cloud("a_chain_that_drops_what_is_forwarded_is_found") else {
         return;
     };
@@ -462,8 +462,8 @@ fn a_chain_that_drops_what_is_forwarded_is_found_and_the_mend_that_is_named_work
     assert!(found[0].by_iptables && found[0].accepts_from.is_empty());
     let bridged = host.bridged_packets_pass_the_rules(true);
     assert_eq!(one.pings("10.0.1.3"), !bridged, "even bridged packets");
-    for way in ["iifname", "oifname"] {
-        host.nft(&format!("insert rule ip filter FORWARD {way} br1 counter accept"));
+    for direction in ["iifname", "oifname"] {
+        host.nft(&format!("insert rule ip filter FORWARD {direction} br1 counter accept"));
     }
     assert!(one.pings("192.168.99.1"));
     assert!(one.pings("10.0.1.3"));

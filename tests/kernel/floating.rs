@@ -69,8 +69,11 @@ fn an_address_that_the_host_has_is_neither_adopted_nor_deleted() {
 }
 
 #[test]
-fn a_floating_address_is_no_part_of_what_stood_on_a_taken_nic() {
-    let Some(host) = host("a_floating_address_is_no_part_of_what_stood_on_a_taken_nic", "eth1") else {
+fn a_floating_address_is_no_part_of_the_configuration_of_an_attached_nic() {
+    let Some(host) = host(
+        "a_floating_address_is_no_part_of_the_configuration_of_an_attached_nic",
+        "eth1",
+    ) else {
         return;
     };
     let (before, was) = (host.snapshot(), host.survey().nics[&ifname("eth1")].clone());

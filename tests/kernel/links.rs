@@ -12,8 +12,8 @@ use netlab::transport::{LocalShell, Shell};
 use crate::namespace::{Killed, Namespace, assert_same, bridge, create, delete, ifname, lab, links, skip};
 
 #[test]
-fn a_created_bridge_is_observed_as_it_was_wanted() {
-    let Some(host) = Namespace::new("a_created_bridge_is_observed_as_it_was_wanted") else {
+fn a_created_bridge_is_observed_as_desired() {
+    let Some(host) = Namespace::new("a_created_bridge_is_observed_as_desired") else {
         return;
     };
     let before = host.snapshot();
@@ -179,8 +179,8 @@ fn a_link_replaced_after_it_was_observed_is_left_unchanged() {
 }
 
 #[test]
-fn a_link_that_is_gone_already_counts_as_deleted() {
-    let Some(host) = Namespace::new("a_link_that_is_gone_already_counts_as_deleted") else {
+fn a_link_that_was_deleted_already_counts_as_deleted() {
+    let Some(host) = Namespace::new("a_link_that_was_deleted_already_counts_as_deleted") else {
         return;
     };
     host.apply(&[create("br1"), create("br2")]).unwrap();
@@ -302,8 +302,8 @@ fn two_labs_on_one_host_see_only_their_own() {
 }
 
 #[test]
-fn a_vlan_device_is_observed_as_it_was_wanted() {
-    let test = "a_vlan_device_is_observed_as_it_was_wanted";
+fn a_vlan_device_is_observed_as_desired() {
+    let test = "a_vlan_device_is_observed_as_desired";
     let Some(host) = Namespace::new(test) else { return };
     if host.survey().missing_modules.contains("8021q") {
         skip(test, "this kernel has no 8021q");
@@ -400,8 +400,8 @@ impl Shell for Counted<'_> {
 }
 
 #[test]
-fn commands_fail_clearly_where_the_namespace_is_gone() {
-    let Some(host) = Namespace::new("commands_fail_clearly_where_the_namespace_is_gone") else {
+fn commands_fail_clearly_where_the_namespace_was_deleted() {
+    let Some(host) = Namespace::new("commands_fail_clearly_where_the_namespace_was_deleted") else {
         return;
     };
     let missing = host.shell.run(&Cmd::new(["netlab-no-such-program"]));

@@ -155,7 +155,7 @@ impl Drop for Namespace {
     }
 }
 
-/// A shell in which netlab is killed while its first `ip -batch` is under way: only so many lines take effect.
+/// A shell in which netlab is killed while its first `ip -batch` runs: only so many lines take effect.
 pub struct Killed<'a> {
     pub shell: &'a NamespaceShell,
     pub after: usize,

@@ -42,8 +42,8 @@ impl Drop for GuestTap {
 }
 
 #[test]
-fn a_survey_tells_nics_foreign_links_and_subnets_apart_from_the_labs_own() {
-    let Some(host) = Namespace::new("a_survey_tells_nics_foreign_links_and_subnets_apart") else {
+fn a_survey_separates_nics_foreign_links_and_subnets_from_the_labs_own() {
+    let Some(host) = Namespace::new("a_survey_separates_nics_foreign_links_and_subnets") else {
         return;
     };
     host.ip("\

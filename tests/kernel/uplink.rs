@@ -1,4 +1,4 @@
-//! Taking a host's NIC and giving it back: all that stood on it stands there again, wherever it was interrupted.
+//! Attaching a host's NIC to a bridge and detaching it: its configuration is restored, wherever that was interrupted.
 
 use netlab::lab::LabName;
 use netlab::linux::ip::{self, NetworkError};
@@ -9,9 +9,9 @@ use netlab::transport::cmd::Cmd;
 
 use crate::namespace::{Killed, Namespace, assert_same, bridge, create, delete, ifname, lab, links, uplink};
 
-/// What can stand on a NIC, in portions that its alias has room for: both families as on any server, and everything
+/// What can be configured on a NIC, in portions that fit its alias: both families as on any server, and everything
 /// that is rare: secondary addresses, labels, metrics, addresses that end, prefix routes made by hand.
-const FURNITURE: [&str; 4] = [
+const CONFIGURATIONS: [&str; 4] = [
     "\
 address add 172.16.99.108/24 broadcast + dev eth0
 address add 2001:db8::1/64 dev eth0
@@ -44,12 +44,12 @@ route add 2001:db8:99::/48 via 2001:db8::99 dev eth0 src 2001:db8::2
 ",
 ];
 
-/// A host whose NIC is furnished, and what is at the other end of its cable.
-fn furnished(test: &str, furniture: &str) -> Option<(Namespace, Namespace)> {
+/// A host whose NIC is configured, and what is at the other end of its cable.
+fn configured(test: &str, configuration: &str) -> Option<(Namespace, Namespace)> {
     let (host, wire) = (Namespace::new(test)?, Namespace::new(test)?);
-    host.cable("eth0", &wire, "far");
+    host.cable("eth0", &wire, "remote");
     // A route's source must be an address that is ready for use.
-    let (addresses, routes) = furniture.split_at(furniture.find("\nroute").unwrap());
+    let (addresses, routes) = configuration.split_at(configuration.find("\nroute").unwrap());
     host.ip(addresses);
     host.settle();
     host.ip(routes);
@@ -70,7 +70,7 @@ fn nic(host: &Namespace) -> NicConfig {
     host.survey().nics[&ifname("eth0")].clone()
 }
 
-/// Gives back and removes whatever is observed, as a plan to nothing would.
+/// Detaches and removes whatever is observed, as a plan to nothing would.
 fn down(host: &Namespace) {
     let seen = host.observe();
     let mut steps: Vec<Step> = seen
@@ -89,17 +89,17 @@ fn take(was: &NicConfig) -> Step {
 }
 
 #[test]
-fn a_taken_nic_is_given_back_exactly_as_it_was() {
-    for furniture in FURNITURE {
-        let test = "a_taken_nic_is_given_back_exactly_as_it_was";
-        let Some((host, _wire)) = furnished(test, furniture) else {
+fn an_attached_nic_is_detached_and_restored_exactly() {
+    for configuration in CONFIGURATIONS {
+        let test = "an_attached_nic_is_detached_and_restored_exactly";
+        let Some((host, _wire)) = configured(test, configuration) else {
             return;
         };
-        take_and_give_back(&host);
+        attach_and_detach(&host);
     }
 }
 
-fn take_and_give_back(host: &Namespace) {
+fn attach_and_detach(host: &Namespace) {
     let (before, was) = (host.snapshot(), nic(host));
     let surveyed = host.survey();
     let mut wanted = bridge("network service");
@@ -135,10 +135,10 @@ fn take_and_give_back(host: &Namespace) {
 }
 
 #[test]
-fn a_nic_whose_taking_was_killed_at_any_line_is_given_back_or_taken_again() {
-    for furniture in FURNITURE {
-        let test = "a_nic_whose_taking_was_killed_at_any_line_is_given_back_or_taken_again";
-        let Some((host, _wire)) = furnished(test, furniture) else {
+fn a_nic_whose_attaching_was_killed_at_any_line_is_detached_or_attached_again() {
+    for configuration in CONFIGURATIONS {
+        let test = "a_nic_whose_attaching_was_killed_at_any_line_is_detached_or_attached_again";
+        let Some((host, _wire)) = configured(test, configuration) else {
             return;
         };
         kill_taking(&host);
@@ -158,7 +158,7 @@ fn kill_taking(host: &Namespace) {
         let seen = host.observe();
         let uplink = seen.uplinks.get(&ifname("eth0"));
         assert_eq!(uplink.is_some(), after > 0, "after {after} lines");
-        // All but the last: the temporary doubles are gone only then.
+        // All but the last: the temporary duplicates are removed only then.
         assert_eq!(uplink == Some(&wanted), whole, "after {after} lines");
         assert_eq!(nic(host), was, "after {after} lines");
         down(host);
@@ -178,17 +178,17 @@ fn kill_taking(host: &Namespace) {
 }
 
 #[test]
-fn a_nic_whose_giving_back_was_killed_at_any_line_is_given_back_or_taken_again() {
-    for furniture in FURNITURE {
-        let test = "a_nic_whose_giving_back_was_killed_at_any_line_is_given_back_or_taken_again";
-        let Some((host, _wire)) = furnished(test, furniture) else {
+fn a_nic_whose_detaching_was_killed_at_any_line_is_detached_or_attached_again() {
+    for configuration in CONFIGURATIONS {
+        let test = "a_nic_whose_detaching_was_killed_at_any_line_is_detached_or_attached_again";
+        let Some((host, _wire)) = configured(test, configuration) else {
             return;
         };
-        kill_giving_back(&host);
+        kill_detaching(&host);
     }
 }
 
-fn kill_giving_back(host: &Namespace) {
+fn kill_detaching(host: &Namespace) {
     let (before, was) = (host.snapshot(), nic(host));
     let wanted = uplink("br1", &was);
     let release = |seen: &Uplink| Step::DetachUplink(ifname("eth0"), seen.clone());
@@ -202,7 +202,7 @@ fn kill_giving_back(host: &Namespace) {
         let seen = host.observe();
         assert_ne!(seen.uplinks.get(&ifname("eth0")), Some(&wanted), "after {after} lines");
         assert_eq!(seen.links, links([("br1", bridge("network service"))]));
-        // What `up` does: the observed one is given back, the wanted one taken.
+        // What `up` does: the observed uplink is detached, the desired one attached.
         let mut steps: Vec<Step> = seen.uplinks.values().map(release).collect();
         steps.push(take(&was));
         host.apply(&steps).unwrap();
@@ -219,10 +219,10 @@ fn kill_giving_back(host: &Namespace) {
 }
 
 #[test]
-fn the_way_back_from_giving_back_leads_into_the_bridge_from_wherever_it_was_killed() {
-    for furniture in FURNITURE {
-        let test = "the_way_back_from_giving_back_leads_into_the_bridge_from_wherever_it_was_killed";
-        let Some((host, _wire)) = furnished(test, furniture) else {
+fn rolling_back_a_detach_attaches_the_nic_wherever_it_was_killed() {
+    for configuration in CONFIGURATIONS {
+        let test = "rolling_back_a_detach_attaches_the_nic_wherever_it_was_killed";
+        let Some((host, _wire)) = configured(test, configuration) else {
             return;
         };
         go_back_into_the_bridge(&host);
@@ -254,7 +254,7 @@ fn go_back_into_the_bridge(host: &Namespace) {
     ];
     let rollback = ip::rollback(&host.shell, &lab(), &steps).unwrap();
     let go_back = || {
-        // Refusals are what `-force` is for: the status does not tell.
+        // `-force` is for lines that are refused: the status says nothing.
         let back = Cmd::new(["ip", "-force", "-batch", "-"]).fed(rollback.clone());
         host.shell.run(&back).unwrap();
     };
@@ -284,12 +284,12 @@ fn go_back_into_the_bridge(host: &Namespace) {
         }
     }
     down(host);
-    assert_same(&host.snapshot(), &before, "given back after all");
+    assert_same(&host.snapshot(), &before, "detached in the end");
 }
 
 #[test]
 fn a_bridge_is_not_deleted_while_the_nic_is_in_it() {
-    let Some((host, _wire)) = furnished("a_bridge_is_not_deleted_while_the_nic_is_in_it", FURNITURE[0]) else {
+    let Some((host, _wire)) = configured("a_bridge_is_not_deleted_while_the_nic_is_in_it", CONFIGURATIONS[0]) else {
         return;
     };
     let was = nic(&host);
@@ -304,9 +304,9 @@ fn a_bridge_is_not_deleted_while_the_nic_is_in_it() {
 #[test]
 fn a_nic_gets_everything_back_when_its_bridge_was_deleted_by_hand() {
     // Not the last: how long an address is still valid is lost with the bridge.
-    for furniture in &FURNITURE[..3] {
+    for configuration in &CONFIGURATIONS[..3] {
         let test = "a_nic_gets_everything_back_when_its_bridge_was_deleted_by_hand";
-        let Some((host, _wire)) = furnished(test, furniture) else {
+        let Some((host, _wire)) = configured(test, configuration) else {
             return;
         };
         let (before, was) = (host.snapshot(), nic(&host));
@@ -320,7 +320,7 @@ fn a_nic_gets_everything_back_when_its_bridge_was_deleted_by_hand() {
 
 #[test]
 fn a_nic_that_was_down_or_empty_is_down_or_empty_again() {
-    for furniture in [
+    for configuration in [
         "link set dev eth0 down",
         "link set dev eth0 down\naddress add 10.0.0.1/24 dev eth0",
         "link set dev eth0 up",
@@ -330,19 +330,19 @@ fn a_nic_that_was_down_or_empty_is_down_or_empty_again() {
         let (Some(host), Some(wire)) = (Namespace::new(test), Namespace::new(test)) else {
             return;
         };
-        host.cable("eth0", &wire, "far");
-        host.ip(furniture);
+        host.cable("eth0", &wire, "remote");
+        host.ip(configuration);
         let (before, was) = (host.snapshot(), nic(&host));
         host.apply(&[create("br1"), take(&was)]).unwrap();
         assert_eq!(host.observe().uplinks[&ifname("eth0")], uplink("br1", &was));
         down(&host);
-        assert_same(&host.snapshot(), &before, furniture);
+        assert_same(&host.snapshot(), &before, configuration);
     }
 }
 
 #[test]
-fn a_nic_that_could_not_be_put_back_is_refused_untouched() {
-    for (furniture, why) in [
+fn a_nic_that_could_not_be_restored_is_refused_untouched() {
+    for (configuration, why) in [
         ("address add 10.0.0.1 peer 10.0.0.2 dev eth0", "10.0.0.2"),
         (
             "address add 10.0.0.1/24 dev eth0\nroute add default via 10.0.0.2 dev eth0 table 100",
@@ -356,15 +356,15 @@ fn a_nic_that_could_not_be_put_back_is_refused_untouched() {
         ("link set dev eth0 alias netlab:other:was\\ br1", "other"),
         ("link set dev eth0 alias \"it's\"", ""),
     ] {
-        let test = "a_nic_that_could_not_be_put_back_is_refused_untouched";
+        let test = "a_nic_that_could_not_be_restored_is_refused_untouched";
         let (Some(host), Some(wire)) = (Namespace::new(test), Namespace::new(test)) else {
             return;
         };
-        host.cable("eth0", &wire, "far");
+        host.cable("eth0", &wire, "remote");
         host.apply(&[create("br1")]).unwrap();
-        match furniture.strip_prefix("link set dev eth0 alias netlab:other:was\\ ") {
+        match configuration.strip_prefix("link set dev eth0 alias netlab:other:was\\ ") {
             Some(_) => host.ip("link set dev eth0 alias \"netlab:other:was br1 up\""),
-            None => host.ip(furniture),
+            None => host.ip(configuration),
         }
         let (before, was) = (host.snapshot(), nic(&host));
         let taken = host.apply(&[take(&was)]);
@@ -385,7 +385,7 @@ fn a_nic_with_more_on_it_than_an_alias_holds_is_refused_untouched() {
     let (Some(host), Some(wire)) = (Namespace::new(test), Namespace::new(test)) else {
         return;
     };
-    host.cable("eth0", &wire, "far");
+    host.cable("eth0", &wire, "remote");
     host.apply(&[create("br1")]).unwrap();
     for n in 10..30 {
         host.ip(&format!("address add 172.16.{n}.108/24 dev eth0"));
@@ -402,7 +402,7 @@ fn temporary_addresses_are_left_to_the_kernel() {
     let (Some(host), Some(wire)) = (Namespace::new(test), Namespace::new(test)) else {
         return;
     };
-    host.cable("eth0", &wire, "far");
+    host.cable("eth0", &wire, "remote");
     host.check_fed(&["tee", "/proc/sys/net/ipv6/conf/eth0/use_tempaddr"], "2");
     host.ip("address add 2001:db8::1/64 dev eth0 mngtmpaddr");
     let temporary = || {
@@ -423,10 +423,10 @@ fn temporary_addresses_are_left_to_the_kernel() {
 }
 
 #[test]
-fn a_nic_that_changed_since_it_was_looked_at_is_refused_untouched() {
-    let Some((host, _wire)) = furnished(
-        "a_nic_that_changed_since_it_was_looked_at_is_refused_untouched",
-        FURNITURE[0],
+fn a_nic_that_changed_since_it_was_observed_is_refused_untouched() {
+    let Some((host, _wire)) = configured(
+        "a_nic_that_changed_since_it_was_observed_is_refused_untouched",
+        CONFIGURATIONS[0],
     ) else {
         return;
     };
@@ -441,7 +441,7 @@ fn a_nic_that_changed_since_it_was_looked_at_is_refused_untouched() {
 
 #[test]
 fn a_nic_taken_by_another_lab_is_left_to_it() {
-    let Some((host, _wire)) = furnished("a_nic_taken_by_another_lab_is_left_to_it", FURNITURE[0]) else {
+    let Some((host, _wire)) = configured("a_nic_taken_by_another_lab_is_left_to_it", CONFIGURATIONS[0]) else {
         return;
     };
     let other = LabName::new("other").unwrap();

@@ -1,4 +1,4 @@
-//! Labs with a way out: who reaches the world, under which address, and who does not get in.
+//! Labs with an uplink to the outside: who reaches it, with which source address, and who is not reached from there.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +36,8 @@ fn nat_lets_hosts_and_guests_out_under_one_address_and_nobody_in() {
 }
 
 #[test]
-fn snat_floating_gives_one_guest_an_address_of_its_own_both_ways() {
-    let test = "snat_floating_gives_one_guest_an_address_of_its_own_both_ways";
+fn snat_floating_gives_one_guest_an_address_of_its_own_in_both_directions() {
+    let test = "snat_floating_gives_one_guest_an_address_of_its_own_in_both_directions";
     let found = live(
         test,
         "snat-floating",

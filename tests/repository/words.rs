@@ -11,11 +11,18 @@ const PLACES: &[&str] = &[
     "docs",
     "benches",
     "packaging",
+    "tests",
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Cargo.toml",
     "Makefile",
+];
+
+/// Uses that stay: file, banned word, reason.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    ("tests/labs/tagged.rs", "tell", "tcpdump prints ARP requests with it"),
+    ("tests/uml/labs.rs", "tell", "tcpdump prints ARP requests with it"),
 ];
 
 /// Splits text into lower-case words, with the line of each: `snake_case` and `CamelCase` names into their parts.
@@ -79,7 +86,12 @@ fn no_banned_word_is_used() {
     let sources = PLACES.iter().flat_map(|place| sources::files(place));
     let wrong: Vec<String> = sources
         .flat_map(|source| {
-            let found = hits(&source, &banned).into_iter();
+            let allowed = |word: &str| {
+                ALLOWED
+                    .iter()
+                    .any(|(path, allowed, _)| (*path, *allowed) == (&source.path, word))
+            };
+            let found = hits(&source, &banned).into_iter().filter(|(_, word)| !allowed(word));
             let found = found.map(|(line, word)| format!("{}:{line}: {word}", source.path));
             found.collect::<Vec<_>>()
         })
@@ -93,13 +105,13 @@ fn no_banned_word_is_used() {
 
 #[test]
 fn names_are_split_into_their_parts() {
-    let words: Vec<_> = split("let far_end = FarEnd::gateway(IPv4);\n// the far\n")
+    let words: Vec<_> = split("let left_hand = LeftHand::gateway(IPv4);\n// the left\n")
         .into_iter()
         .map(|(_, w)| w)
         .collect();
     assert_eq!(
         words,
-        ["let", "far", "end", "far", "end", "gateway", "ipv", "the", "far"]
+        ["let", "left", "hand", "left", "hand", "gateway", "ipv", "the", "left"]
     );
 }
 
@@ -107,8 +119,8 @@ fn names_are_split_into_their_parts() {
 fn a_phrase_is_found_across_a_line_break_and_inside_a_name() {
     let source = Source {
         path: "src/x.rs".to_owned(),
-        text: "// the far\n// end\nfn far_end() {}\n".to_owned(),
+        text: "// the left\n// hand\nfn left_hand() {}\n".to_owned(),
     };
-    let found = hits(&source, &[vec!["far".to_owned(), "end".to_owned()]]);
-    assert_eq!(found, [(1, "far end".to_owned()), (3, "far end".to_owned())]);
+    let found = hits(&source, &[vec!["left".to_owned(), "hand".to_owned()]]);
+    assert_eq!(found, [(1, "left hand".to_owned()), (3, "left hand".to_owned())]);
 }

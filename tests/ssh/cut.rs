@@ -1,9 +1,9 @@
-//! The way to a host cut at every single command of an `up` and of a `down`.
+//! The connection to a host cut at every single command of an `up` and of a `down`.
 
 use crate::machines::{Machines, said};
 
-/// Stands before timeout(1), by which netlab runs every command: counts them, and at one of them ends all connections,
-/// before the command is run or when its answer is on its way.
+/// Replaces timeout(1), with which netlab runs every command: counts them, and at one of them ends all connections,
+/// before the command is run or while its answer is being sent.
 /// Commands may run at the same time: each has a number of its own.
 const CUT: &str = r#"#!/bin/sh
 exec 9>/run/cut/lock; flock 9
@@ -59,7 +59,7 @@ fn uncut(machines: &Machines) {
     set(machines, 0, "never");
 }
 
-/// Runs netlab with the way cut at a command, and says what came of it; none where it came to its end before.
+/// Runs netlab with the connection cut at a command, and returns the result; none where the run ended before.
 fn cut(machines: &Machines, arguments: &[&str], at: u32) -> Option<String> {
     let when = if at.is_multiple_of(2) { "before" } else { "after" };
     set(machines, at, when);
@@ -77,7 +77,7 @@ fn cut(machines: &Machines, arguments: &[&str], at: u32) -> Option<String> {
 }
 
 #[test]
-fn an_up_whose_way_is_cut_at_any_command_is_set_right_by_up_or_by_down() {
+fn an_up_whose_connection_is_cut_at_any_command_is_repaired_by_up_or_by_down() {
     let Some(machines) = machines("cut up") else { return };
     let lab = machines.lab();
     let lab = lab.to_str().unwrap();
@@ -92,7 +92,7 @@ fn an_up_whose_way_is_cut_at_any_command_is_set_right_by_up_or_by_down() {
         let Some(said) = cut(&machines, &["up", "--keep", lab], at) else {
             break;
         };
-        // Looking comes first, and leaves nothing to be set right.
+        // Observing comes first, and leaves nothing to repair.
         if machines.snapshot() == down {
             continue;
         }
@@ -110,7 +110,7 @@ fn an_up_whose_way_is_cut_at_any_command_is_set_right_by_up_or_by_down() {
 
 #[test]
 #[ignore = "soak: every command of a down"]
-fn a_down_whose_way_is_cut_at_any_command_is_set_right_by_down() {
+fn a_down_whose_connection_is_cut_at_any_command_is_repaired_by_down() {
     let Some(machines) = machines("cut down") else { return };
     let lab = machines.lab();
     let lab = lab.to_str().unwrap();

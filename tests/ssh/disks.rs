@@ -104,7 +104,7 @@ fn a_base_is_brought_once_for_all_its_guests_whose_disks_are_overlays_over_it() 
     assert_eq!(brought(&machines), sent, "it stays, as it does in the cache here");
 }
 
-/// Stands before timeout(1), by which netlab runs every command: what has arrived is not looked at before it is told to.
+/// Replaces timeout(1), with which netlab runs every command: it waits for a signal before what has arrived is inspected.
 const WAIT: &str = r#"#!/bin/sh
 case "$*" in
 *sha256sum*) touch /run/arrived; while [ ! -e /run/go ]; do sleep 0.1; done ;;
@@ -113,7 +113,7 @@ exec /usr/bin/timeout "$@"
 "#;
 
 #[test]
-fn a_base_that_was_not_brought_to_the_end_is_begun_anew_and_one_that_was_is_not_sent_again() {
+fn a_base_that_was_not_uploaded_completely_is_uploaded_again_and_a_complete_one_is_not() {
     let Some((machines, file)) = machines("cut base", "qcow2", 1) else {
         return;
     };

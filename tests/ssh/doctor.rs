@@ -93,7 +93,7 @@ fn doctor_names_the_chain_that_drops_what_is_forwarded_and_the_commands_that_let
             machines.run(node, &["sh", "-c", &format!("echo 1 >{bridge_nf}")]);
         }
     }
-    // node2 forwards nothing: there the chain is in the way only where it sees bridged packets.
+    // node2 forwards nothing: there the chain blocks the lab only where it sees bridged packets.
     for node in if has_bridge_nf { &NODES[..] } else { &NODES[..1] } {
         let said = complaints(&machines, node);
         let [one] = &said[..] else { panic!("{node}: {said:#?}") };

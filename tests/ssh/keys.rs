@@ -1,4 +1,4 @@
-//! Who is let in, who is believed, and by which way.
+//! Which users and host keys are accepted, and over which connections.
 
 use std::fs;
 use std::process::Command;
@@ -18,7 +18,7 @@ fn fingerprint(sshd: &Sshd) -> String {
     text.split_whitespace().nth(1).unwrap().to_owned()
 }
 
-/// Runs the command that an error tells the user to run.
+/// Runs the command that an error suggests.
 fn run_in_shell(command: &str) {
     let done = Command::new("sh").args(["-c", command]).status().unwrap();
     assert!(done.success(), "{command}");
@@ -170,7 +170,7 @@ fn an_agents_key_that_the_configuration_does_not_name_is_not_tried_with_identiti
 }
 
 #[test]
-fn a_way_through_another_host_checks_both_keys_and_ends_with_the_session() {
+fn a_connection_through_another_host_checks_both_keys_and_ends_with_the_session() {
     let Some(sshd) = Sshd::new("jump") else { return };
     let Some(jump) = Sshd::new("jump") else { return };
     let known = format!("[127.0.0.1]:{} {}", jump.port, jump.keyring.public("host"));
@@ -187,19 +187,19 @@ fn a_way_through_another_host_checks_both_keys_and_ends_with_the_session() {
     assert_eq!(shell.check(&Cmd::new(["echo", "far"])).unwrap(), b"far\n");
     assert!(!jump.servers().is_empty());
     drop(shell);
-    wait_until("the way is closed", || jump.servers().is_empty());
+    wait_until("the connection is closed", || jump.servers().is_empty());
 }
 
 #[test]
-fn a_proxy_command_is_a_way_and_what_it_says_is_passed_on() {
+fn a_proxy_command_connects_and_what_it_prints_is_passed_on() {
     let Some(sshd) = Sshd::new("proxy_command") else { return };
     sshd.keyring.configure("Host *\n  ProxyCommand socat - TCP:%h:%p\n");
     let shell = sshd.shell().unwrap();
     assert_eq!(shell.check(&Cmd::new(["echo", "far"])).unwrap(), b"far\n");
     sshd.keyring
-        .configure("Host *\n  ProxyCommand sh -c 'echo no way >&2'\n");
+        .configure("Host *\n  ProxyCommand sh -c 'echo no route >&2'\n");
     let error = sshd.session().err().unwrap().to_string();
-    assert!(error.contains("no way"), "{error}");
+    assert!(error.contains("no route"), "{error}");
 }
 
 #[test]

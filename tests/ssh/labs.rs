@@ -91,7 +91,7 @@ fn a_connection_that_drops_in_the_middle_heals_or_stops_the_run_and_up_or_down_s
             kill_process(server, Signal::KILL).unwrap();
         }
         let (status, said) = end_of(up, said);
-        // libvirt's connection is made again through a new session; a console or a command under way is not.
+        // libvirt's connection is made again through a new session; a console or a running command is not.
         assert!(matches!(status, Some(0 | 1)), "{status:?}: {said}");
         assert!(said.contains("node1"), "{said}");
         if sets_right == "up" {
@@ -177,7 +177,7 @@ fn images_are_sent_once_per_content_and_are_whole() {
     machines.good(&["down", &machines.name]);
     assert_eq!(list("node1"), sent, "they stay, as in the cache here");
 
-    // A run that was cut off left a part of one, and the other is gone.
+    // A run that was cut off left a part of one, and the other was deleted.
     let break_it = "cd /var/lib/libvirt/images/netlab-images && for f in *; do head -c 1000 \"$f\" >\"$f.part\"; rm \"$f\"; break; done";
     machines.run("node1", &["sh", "-c", break_it]);
     machines.good(&["up", lab]);
@@ -231,7 +231,7 @@ fn a_host_is_reached_through_another_with_libvirt_and_all() {
     let Some(machines) = Machines::new("jump lab") else {
         return;
     };
-    // node1 is asked to go to node2, to which only it has a way.
+    // node1 is asked to go to node2, to which only it has a route.
     machines.run("node1", &["ip", "addr", "add", "10.200.3.1/24", "dev", "eth0"]);
     machines.run("node2", &["ip", "addr", "add", "10.200.3.2/24", "dev", "eth0"]);
     machines.run("ctl", &["ip", "link", "set", "eth2", "down"]);

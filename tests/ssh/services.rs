@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::machines::Machines;
 
 #[test]
-fn guests_behind_ssh_get_addresses_names_and_a_way_out() {
+fn guests_behind_ssh_get_addresses_names_and_a_default_route() {
     let Some(machines) = Machines::new("services") else {
         return;
     };
@@ -48,7 +48,7 @@ outside = ["10.200.1.1"]
     let before = machines.snapshot();
     machines.good(&["up", lab]);
     machines.good(&["verify", lab]);
-    // `ctl` has no way to 10.0.1.0/24: it answers because it is asked by node1's address.
+    // `ctl` has no route to 10.0.1.0/24: it answers because it is asked by node1's address.
     let vm = |name, command| machines.good(&["exec", &machines.name, name, "--", command]);
     for name in ["vm1", "vm2"] {
         let said = vm(name, "ping -c 2 -W 5 10.200.1.1");

@@ -48,7 +48,7 @@ fn the_nic_that_carries_the_session_is_not_taken_unasked() {
 }
 
 #[test]
-fn it_is_taken_where_the_lab_says_so_and_given_back() {
+fn it_is_attached_where_the_lab_says_so_and_detached() {
     let Some(machines) = Machines::new("taken") else { return };
     write_lab(&machines, "takeover = true", false);
     let before = machines.snapshot();
@@ -64,7 +64,7 @@ fn it_is_taken_where_the_lab_says_so_and_given_back() {
 }
 
 #[test]
-fn a_takeover_that_cuts_the_way_is_undone_by_the_host_and_the_run_goes_back() {
+fn a_takeover_that_cuts_the_connection_is_reverted_by_the_host_and_the_run_rolls_back() {
     let Some(machines) = Machines::new("cut off") else {
         return;
     };
@@ -82,7 +82,7 @@ fn a_takeover_that_cuts_the_way_is_undone_by_the_host_and_the_run_goes_back() {
 }
 
 #[test]
-fn the_host_goes_back_although_netlab_is_gone() {
+fn the_host_reverts_the_change_although_netlab_was_killed() {
     let Some(machines) = Machines::new("alone") else { return };
     write_lab(&machines, "takeover = true", true);
     let before = machines.snapshot();
@@ -98,8 +98,8 @@ fn the_host_goes_back_although_netlab_is_gone() {
 }
 
 #[test]
-fn a_nic_given_back_so_that_the_way_is_cut_is_taken_again_by_the_host() {
-    let Some(machines) = Machines::new("given back") else {
+fn a_nic_whose_detaching_cuts_the_connection_is_attached_again_by_the_host() {
+    let Some(machines) = Machines::new("detached") else {
         return;
     };
     write_lab(&machines, "takeover = true", false);
@@ -115,7 +115,7 @@ fn a_nic_given_back_so_that_the_way_is_cut_is_taken_again_by_the_host() {
         .keyring
         .know(&format!("10.200.4.2 {}", machines.keyring.public("host")));
     machines.keyring.configure("Host 10.200.1.2\n  HostName 10.200.4.2\n");
-    // What it is reached by is all that the host puts back.
+    // The host restores only the addresses by which it is reached.
     let reached_by = || -> BTreeSet<String> {
         let lines = machines.snapshot().into_iter();
         lines.filter(|line| !line.contains(" forward ")).collect()
@@ -131,10 +131,10 @@ fn a_nic_given_back_so_that_the_way_is_cut_is_taken_again_by_the_host() {
 
     // Nobody is left to find out.
     let down = machines.spawn(&["down", "--confirm-timeout", "5", &machines.name]);
-    wait_until("the NIC is given back", || bridge(&machines).is_none());
+    wait_until("the NIC is detached", || bridge(&machines).is_none());
     assert!(!kill(down).contains("removed: "));
     wait_until("the NIC is taken again", || bridge(&machines).is_some());
-    wait_until("all is as it was", || reached_by() == up);
+    wait_until("the addresses are restored", || reached_by() == up);
 
     machines.keyring.configure("");
     machines.good(&["down", &machines.name]);

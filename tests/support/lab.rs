@@ -1,5 +1,5 @@
-//! What every test here stands on: a lab file and a state folder of its own, the machine as it was before, and words
-//! for looking into the emulated hosts.
+//! A lab of a test: a lab file and a state folder of its own, what was on the machine before, and commands inside the
+//! emulated hosts.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -48,7 +48,7 @@ pub struct Bench {
 
 impl Bench {
     /// A lab named after `tag` and this process, so that runs do not meet; none where emulated hosts cannot be had.
-    /// In `text`, `LABNAME` stands for the lab's name.
+    /// In `text`, `LABNAME` is replaced by the lab's name.
     pub fn new(test: &str, tag: &str, text: &str) -> Option<Self> {
         if !emulated_hosts(test) {
             return None;
@@ -65,7 +65,7 @@ impl Bench {
         Some(bench)
     }
 
-    /// Writes the lab file anew.
+    /// Rewrites the lab file.
     pub fn write(&self, text: &str) {
         std::fs::write(&self.lab, text.replace("LABNAME", &self.name)).unwrap();
     }
@@ -75,7 +75,7 @@ impl Bench {
         self.lab.to_str().unwrap()
     }
 
-    /// A path in this bench's own folder, which is gone afterwards.
+    /// A path in this bench's own folder, which is removed on drop.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -189,7 +189,7 @@ impl Bench {
             let left: Vec<_> = std::fs::read_dir(self.state().join(folder))
                 .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
                 .unwrap_or_default();
-            // The folders of a lab whose `up` was refused may hold transcripts of before; a lock is gone with its run.
+            // The folders of a lab whose `up` was refused may hold transcripts of before; a lock is removed with its run.
             assert!(left.is_empty(), "files left behind: {left:?}");
         }
     }

@@ -1,5 +1,5 @@
 //! What tests of several tiers share. Each test runs in a process of its own, and several run at once: whatever is
-//! kept between tests is a file under `CARGO_TARGET_TMPDIR`, and whoever makes it holds a lock.
+//! kept between tests is a file under `CARGO_TARGET_TMPDIR`, and the test that creates it holds a lock.
 
 pub mod frames;
 pub mod guest_disk;

@@ -15,7 +15,7 @@ pub fn begin(lab: &str, host: &str, nic: &str) -> String {
 /// What [`END`] prints before the frames.
 pub const BEGIN: &str = "frames on the cable:\n";
 
-/// Lines of a shell that end what [`begin`] began and print it. What came last is on its way from the kernel for a
+/// Lines of a shell that end what [`begin`] began and print it. What came last is in transit from the kernel for a
 /// moment, and would be lost.
 pub const END: &str =
     "sleep 1; kill -INT $tcpdump; wait $tcpdump || true; echo 'frames on the cable:'; cat /tmp/cable; rm /tmp/cable*";

@@ -1,5 +1,5 @@
 //! The lab that has it all, as far as this kernel goes: VLANs over a switch with trunk and access ports, DHCP, a gateway
-//! on every host. It has no NFT_NAT, so the ways out are left out here; the labs `nat` and `snat-floating` show them.
+//! on every host. It has no NFT_NAT, so the uplinks to the outside are left out here; the labs `nat` and `snat-floating` show them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use crate::kernel;
-use crate::labs::{LOOK, VERIFY, WITHIN, cells};
+use crate::labs::{OBSERVE, VERIFY, WITHIN, cells};
 use crate::support::guest_disk::guest_files;
 use crate::support::skip;
 
 /// The lab without what needs NAT.
-fn without_ways_out() -> Table {
+fn without_outside() -> Table {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/cloud.toml");
     let mut lab: Table = std::fs::read_to_string(path).unwrap().parse().unwrap();
     lab.remove("nat").unwrap();
@@ -31,18 +31,18 @@ fn comes_and_goes(test: &str, lab: &Table, options: &str, within: Duration) {
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.toml"));
     std::fs::write(&file, lab.to_string()).unwrap();
     let file = file.display();
-    // Guests that a busy machine did not let boot in time go on booting, and are told by the next `up`.
+    // Guests that a busy machine did not let boot in time go on booting, and are configured by the next `up`.
     let up = format!("netlab -q up {file} {options}");
     let again = format!("netlab up {file} {options}");
     let verify = format!("{VERIFY}\nverify {file}");
     let parts = [
-        ("before", LOOK),
+        ("before", OBSERVE),
         ("up", &up),
         ("again", &again),
         ("verify", &verify),
         ("matrix", "cat /tmp/matrix; rm /tmp/matrix"),
         ("down", "netlab -q down cloud"),
-        ("after", LOOK),
+        ("after", OBSERVE),
     ];
     let Some(printed) = kernel::good(test, &parts, within) else {
         return;
@@ -72,7 +72,7 @@ fn comes_and_goes(test: &str, lab: &Table, options: &str, within: Duration) {
 #[test]
 #[ignore = "soak: QEMU inside a user-mode Linux"]
 fn the_cloud_comes_up_over_trunk_and_access_ports_and_everybody_reaches_whom_they_must() {
-    comes_and_goes("the_cloud_comes_up", &without_ways_out(), "", WITHIN);
+    comes_and_goes("the_cloud_comes_up", &without_outside(), "", WITHIN);
 }
 
 /// The experiment with guests like its own: Linux for i686 on an IDE disk, typed to and read from a screen.
@@ -93,7 +93,7 @@ fn the_cloud_comes_up_with_guests_that_have_only_a_screen() {
          console = {{ kind = \"vga\", prompt = \"vga# \", boot_seconds = 900 }}\n",
         disk.display()
     );
-    let mut lab = without_ways_out();
+    let mut lab = without_outside();
     let images = Table::from_iter([("screen".to_owned(), Value::Table(image.parse().unwrap()))]);
     lab.insert("images".to_owned(), Value::Table(images));
     comes_and_goes(test, &lab, "--image screen --allow-unverified", 8 * WITHIN);

@@ -1,10 +1,10 @@
 #!/bin/sh
 # PID 1 of the user-mode Linux. The machine's own root is the kernel's root, read-only; all that is written goes to an
-# overlay in this kernel's memory and is gone with it. Starting a program costs some 45 ms here: few are started.
+# overlay in this kernel's memory and disappears with it. Starting a program costs some 45 ms here: few are started.
 set -e
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH LC_ALL=C HOME=/root
-# Before anything of busybox runs: it starts itself anew by /proc/self/exe, and as long as the machine's /proc shows
+# Before anything of busybox runs: it restarts itself by /proc/self/exe, and as long as the machine's /proc shows
 # through, that is the kernel.
 mount -t proc proc /proc
 folder=${0%/*}

@@ -17,7 +17,7 @@ use crate::support::skip;
 const KERNEL: &str = "/usr/bin/linux.uml";
 /// Its memory in MiB, taken from the machine only as far as it is used.
 const MEMORY_MIB: u64 = 3072;
-/// Where it takes its memory from, unless told otherwise.
+/// Where it takes its memory from, unless configured otherwise.
 const SHARED_MEMORY: &str = "/dev/shm";
 /// Where programs are inside, behind netlab.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -36,7 +36,7 @@ impl Printed {
 
 /// A part that failed, or a kernel that did not come to the end of its commands; with everything that was said.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum RunError {
     #[error("`{part}` ended with {status}:\n{console}")]
     Failed { part: String, status: i32, console: String },
     #[error("not at an end after {} s:\n{console}", within.as_secs())]
@@ -49,7 +49,7 @@ pub enum Trouble {
 /// has `netlab` in its PATH and the workspace for its current folder, and a shell of its own under `set -eu`.
 ///
 /// None, with the reason printed, where there can be no such kernel. nextest runs one at a time (.config/nextest.toml): each fills a processor.
-pub fn run(test: &str, parts: &[(&str, &str)], within: Duration) -> Option<Result<Printed, Trouble>> {
+pub fn run(test: &str, parts: &[(&str, &str)], within: Duration) -> Option<Result<Printed, RunError>> {
     let lacks = if !rustix::process::geteuid().is_root() {
         "root"
     } else if !Path::new(KERNEL).exists() {
@@ -64,10 +64,10 @@ pub fn run(test: &str, parts: &[(&str, &str)], within: Duration) -> Option<Resul
 /// As [`run`], for commands that must all succeed.
 #[track_caller]
 pub fn good(test: &str, parts: &[(&str, &str)], within: Duration) -> Option<Printed> {
-    run(test, parts, within).map(|result| result.unwrap_or_else(|trouble| panic!("{trouble}")))
+    run(test, parts, within).map(|result| result.unwrap_or_else(|error| panic!("{error}")))
 }
 
-/// Commands on their way into a kernel.
+/// Commands passed into a kernel.
 struct Job {
     folder: tempfile::TempDir,
     /// What no command prints by accident.
@@ -113,7 +113,7 @@ impl Job {
         }
     }
 
-    fn run(&self, within: Duration) -> Result<Printed, Trouble> {
+    fn run(&self, within: Duration) -> Result<Printed, RunError> {
         let began = Instant::now();
         let mut kernel = Running(self.boot());
         let (sender, receiver) = mpsc::channel();
@@ -132,7 +132,7 @@ impl Job {
                 Ok(bytes) => said.extend(bytes),
                 Err(RecvTimeoutError::Disconnected) => return self.read(text(&said)),
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(Trouble::Late {
+                    return Err(RunError::Late {
                         within,
                         console: text(&said),
                     });
@@ -172,7 +172,7 @@ impl Job {
     }
 
     /// Takes apart what was said.
-    fn read(&self, console: String) -> Result<Printed, Trouble> {
+    fn read(&self, console: String) -> Result<Printed, RunError> {
         let between = |begin: &str, end: &str| {
             let (_, rest) = console.split_once(&format!("{} begin {begin}\n", self.word))?;
             let (text, rest) = rest.split_once(&format!("{} end {end}", self.word))?;
@@ -182,10 +182,10 @@ impl Job {
         let mut printed = BTreeMap::new();
         for part in &self.parts {
             match between(part, &format!("{part} ")) {
-                None => return Err(Trouble::BrokeDown { console }),
+                None => return Err(RunError::BrokeDown { console }),
                 Some((text, 0)) => printed.insert(part.clone(), text),
                 Some((_, status)) => {
-                    return Err(Trouble::Failed {
+                    return Err(RunError::Failed {
                         part: part.clone(),
                         status,
                         console,
@@ -239,7 +239,7 @@ fn make_image(cache: &Path) {
 pub const SOON: Duration = Duration::from_secs(120);
 
 #[test]
-fn what_each_part_prints_is_told_apart_and_nothing_of_the_machine_is_written() {
+fn the_output_of_each_part_is_separate_and_nothing_of_the_machine_is_written() {
     let mark = Path::new("/etc/netlab-uml-was-here");
     let parts = [
         ("one", "echo 'a  b'; echo >&2 c; touch /etc/netlab-uml-was-here"),
@@ -248,7 +248,7 @@ fn what_each_part_prints_is_told_apart_and_nothing_of_the_machine_is_written() {
             "test -e /etc/netlab-uml-was-here; ls -d /sys/module/8021q; uname -r",
         ),
     ];
-    let Some(printed) = good("what_each_part_prints_is_told_apart", &parts, SOON) else {
+    let Some(printed) = good("the_output_of_each_part_is_separate", &parts, SOON) else {
         return;
     };
     assert_eq!(printed.by("one"), "a  b\nc\n");
@@ -265,12 +265,12 @@ fn a_part_that_fails_is_named_with_its_status_and_the_next_is_not_run() {
         ("two", "echo said; (exit 7); echo more"),
         ("three", "true"),
     ];
-    let trouble = match run("a_part_that_fails_is_named_with_its_status", &parts, SOON) {
+    let error = match run("a_part_that_fails_is_named_with_its_status", &parts, SOON) {
         None => return,
         Some(result) => result.unwrap_err(),
     };
-    let Trouble::Failed { part, status, console } = trouble else {
-        panic!("{trouble}");
+    let RunError::Failed { part, status, console } = error else {
+        panic!("{error}");
     };
     assert_eq!((part.as_str(), status), ("two", 7));
     assert!(console.contains("said") && !console.contains("more") && !console.contains("begin three"));
@@ -280,12 +280,12 @@ fn a_part_that_fails_is_named_with_its_status_and_the_next_is_not_run() {
 fn a_kernel_that_does_not_end_is_ended_with_all_its_processes() {
     let parts = [("hang", "echo \"word $WORD\"; sleep 1000000")];
     let within = Duration::from_secs(15);
-    let trouble = match run("a_kernel_that_does_not_end_is_ended", &parts, within) {
+    let error = match run("a_kernel_that_does_not_end_is_ended", &parts, within) {
         None => return,
         Some(result) => result.unwrap_err(),
     };
-    let Trouble::Late { console, .. } = trouble else {
-        panic!("{trouble}");
+    let RunError::Late { console, .. } = error else {
+        panic!("{error}");
     };
     let (_, word) = console.split_once("word ").expect("it ran");
     let word = word.lines().next().unwrap().as_bytes();

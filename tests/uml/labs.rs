@@ -19,7 +19,7 @@ pub const WITHIN: Duration = Duration::from_secs(600);
 
 /// Everything of a lab that could be left behind: links, namespaces, processes, mounts and files. Not: the folders of
 /// locks and labs, which stay, and that iproute2 has made its own folder a mount point.
-pub const LOOK: &str =
+pub const OBSERVE: &str =
     "ip -details link; ls -l /run/netns; grep -hE 'virt|qemu|netlab|dnsmasq' /proc/[0-9]*/comm || true
                     grep -v ' /run/netns ' /proc/mounts
                     find \"$NETLAB_STATE_DIR\" -mindepth 1 ! -path '*/locks*' ! -name labs";
@@ -52,13 +52,13 @@ fn live(test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Frame>)
         capture::END
     );
     let parts = [
-        ("before", LOOK),
+        ("before", OBSERVE),
         ("up", &format!("netlab -q up --timings {file}")),
         ("again", &format!("netlab up {file}")),
         ("cable", &cable),
         ("matrix", "cat /tmp/matrix; rm /tmp/matrix"),
         ("down", &format!("netlab -q down {lab}")),
-        ("after", LOOK),
+        ("after", OBSERVE),
     ];
     let printed = kernel::good(test, &parts, WITHIN)?;
     assert!(printed.by("again").contains("nothing to do"), "{}", printed.by("again"));

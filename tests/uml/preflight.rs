@@ -23,7 +23,7 @@ fn assert_refusal(said: &str) {
 }
 
 /// Namespaces, links, processes of libvirt and everything in the state folder but that of the locks, which stays.
-const LOOK: &str =
+const OBSERVE: &str =
     "ip -json -details link; ls -l /run/netns; pgrep -l 'virt|host-init' || true; find $NETLAB_STATE_DIR ! -name locks";
 
 #[test]
@@ -34,10 +34,10 @@ fn a_kernel_without_8021q_is_refused_before_anything_changes() {
             "no-8021q",
             "modprobe -r 8021q; umount /lib/modules/*; test ! -e /sys/module/8021q",
         ),
-        ("before", LOOK),
+        ("before", OBSERVE),
         ("up", up),
         ("plan", &up.replace("netlab up", "netlab plan")),
-        ("after", LOOK),
+        ("after", OBSERVE),
     ];
     let within = Duration::from_secs(120);
     if let Some(printed) = kernel::good("a_kernel_without_8021q_is_refused", &parts, within) {
@@ -55,7 +55,7 @@ fn this_machines_own_kernel_has_8021q_or_is_refused_too() {
     // In namespaces of its own, where nothing changes but by netlab.
     let script = format!(
         "mount -t tmpfs tmpfs /run && mkdir /run/netns
-        {LOOK}; echo ---; netlab plan labs/vlan.toml 2>&1 && exit; netlab up labs/vlan.toml 2>&1; echo ---; {LOOK}"
+        {OBSERVE}; echo ---; netlab plan labs/vlan.toml 2>&1 && exit; netlab up labs/vlan.toml 2>&1; echo ---; {OBSERVE}"
     );
     let netlab = Path::new(env!("CARGO_BIN_EXE_netlab")).parent().unwrap();
     let path = std::env::join_paths([netlab, Path::new("/usr/sbin"), Path::new("/usr/bin"), Path::new("/bin")]);

@@ -103,7 +103,7 @@ int main(void)
 		{ "ymm", __builtin_cpu_supports("avx"), keep_ymm, 16 * 32 },
 		{ "zmm", __builtin_cpu_supports("avx512f"), keep_zmm, 32 * 64 },
 	};
-	/* A process whose peer is gone reports that in its status. */
+	/* A process whose peer has exited reports that in its status. */
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
 		if (!kinds[n].present)
