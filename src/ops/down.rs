@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::connect::{connect_confirming, connects_in, emulated};
+use super::converge::check;
 use super::observe::observe_to_change;
-use super::rollback::{not_converged, record};
-use super::{Aftermath, Env, OpsError, observe};
+use super::rollback::record;
+use super::{Aftermath, Env, OpsError};
 use crate::event::Event;
 use crate::lab::LabName;
 use crate::plan::plan;
@@ -103,10 +104,7 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
             });
         }
         done = report.done;
-        let remaining = plan(&observe(&hosts, lab)?, &Site::new());
-        if !remaining.is_empty() {
-            return Err(not_converged(&run, "down", done, remaining));
-        }
+        check(&run, "down", done, &Site::new())?;
         record(&run.journal, &Record::Finished { hosts: BTreeMap::new() })?;
     }
     match std::fs::remove_dir_all(&folder) {

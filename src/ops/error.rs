@@ -119,7 +119,7 @@ pub enum OpsError {
         then: Aftermath,
     },
     /// Every step succeeded, and the hosts are still not as planned.
-    #[error("{} without effect: {} still to do", count(*done, "step"), count(remaining.steps().count(), "step"))]
+    #[error("{} succeeded, but {} still to do", count(*done, "step"), are(remaining.steps().count()))]
     NotConverged {
         /// The lab.
         lab: LabName,
@@ -307,6 +307,11 @@ fn hosts_of<'a>(hosts: impl Iterator<Item = &'a HostName>) -> String {
     let hosts: std::collections::BTreeSet<&str> = hosts.map(HostName::as_str).collect();
     let noun = if hosts.len() == 1 { "host" } else { "hosts" };
     format!("{noun} {}", hosts.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// `1 step is`, or `2 steps are`.
+fn are(steps: usize) -> String {
+    count(steps, "step") + if steps == 1 { " is" } else { " are" }
 }
 
 /// `1 step`, or `2 steps`.

@@ -17,6 +17,7 @@
 //! ```
 
 mod connect;
+mod converge;
 pub mod doctor;
 mod down;
 mod error;

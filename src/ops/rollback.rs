@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::{OpsError, observe};
-use crate::plan::{Plan, plan};
+use super::observe;
+use crate::plan::plan;
 use crate::run::{Journal, JournalError, ROLLBACK, Record, Run};
 use crate::state::Site;
 
@@ -30,27 +30,4 @@ pub fn roll_back(run: &Run<'_>, before: &Site) -> bool {
 /// Adds a record to the journal of a run.
 pub(super) fn record(journal: &Mutex<Journal>, record: &Record) -> Result<(), JournalError> {
     journal.lock().unwrap_or_else(PoisonError::into_inner).add(record)
-}
-
-/// Returns the error for a run whose steps all succeeded and that left `remaining` to do.
-pub(super) fn not_converged(run: &Run<'_>, command: &'static str, done: usize, remaining: Plan) -> OpsError {
-    for (host, step) in remaining.steps() {
-        let text = step.to_string();
-        // The report below says it as well: a journal that cannot be written changes nothing about it.
-        let _ = record(
-            &run.journal,
-            &Record::Ended {
-                host: host.clone(),
-                steps: 0,
-                error: Some(format!("without effect: {text}")),
-                first: text,
-            },
-        );
-    }
-    OpsError::NotConverged {
-        lab: run.lab.clone(),
-        command,
-        done,
-        remaining,
-    }
 }

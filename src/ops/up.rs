@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::connect::{connect_confirming, same_connects};
+use super::converge::check;
 use super::observe::observe_to_change;
-use super::rollback::{not_converged, record};
-use super::{Aftermath, Env, Loaded, OpsError, Planned, connects, observe, preflight_and_plan, roll_back};
+use super::rollback::record;
+use super::{Aftermath, Env, Loaded, OpsError, Planned, connects, preflight_and_plan, roll_back};
 use crate::event::Event;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
-use crate::plan::plan;
 use crate::run::{Journal, Lock, Record, Run};
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 
@@ -123,10 +123,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<usize, Op
         });
     }
     if report.is_complete() {
-        let remaining = plan(&observe(&hosts, lab)?, &desired);
-        if !remaining.is_empty() {
-            return Err(not_converged(&run, "up", report.done, remaining));
-        }
+        check(&run, "up", report.done, &desired)?;
         finish(env, loaded, &run, wanted)?;
         return Ok(report.done);
     }

@@ -2,7 +2,8 @@
 //!
 //! An event of level debug for each command: host, command line (secrets masked), exit status, milliseconds and the
 //! number of bytes of standard input, never their content. Several commands of one round trip share its duration.
-//! An event of level trace for each round trip: host, number of commands and milliseconds.
+//! An event for each round trip: host, number of commands and milliseconds; of level debug where it has several
+//! commands, else of level trace.
 
 use std::time::Instant;
 
@@ -44,7 +45,11 @@ impl<S: Shell> TracedShell<S> {
         result: &Result<T, CmdError>,
     ) -> u64 {
         let (host, milliseconds) = (&*self.host, elapsed(began));
-        tracing::trace!(target: TARGET, host, commands, milliseconds, "round trip");
+        if commands > 1 {
+            tracing::debug!(target: TARGET, host, commands, milliseconds, "round trip");
+        } else {
+            tracing::trace!(target: TARGET, host, commands, milliseconds, "round trip");
+        }
         if let (Err(error), Some(command)) = (result, first) {
             tracing::debug!(target: TARGET, host, %command, commands, milliseconds, %error);
         }

@@ -9,7 +9,7 @@ use crate::lab::{Boot, HostName};
 use crate::state::Survey;
 use crate::state::survey::Kvm;
 use crate::topology::Topology;
-use crate::transport::{Cmd, Output};
+use crate::transport::{Cmd, Output, Script};
 
 /// What no survey holds, because no plan depends on it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,14 +23,11 @@ pub(super) struct Facts {
     copied: BTreeSet<u64>,
 }
 
-/// Prints `key value`, a line each; what cannot be read is left out. `$1`: the folder of the guests' disks.
-const READ: &str = r#"
-echo user $(id -u)
-echo clock $(date +%s)
-stat -c 'copied %s' "$1"/netlab-images/* 2>/dev/null
-folder=$1; while [ ! -d "$folder" ]; do folder=${folder%/*}; folder=${folder:-/}; done
-df -Pk "$folder" | awk 'END { print "disk", $4 }'
-"#;
+/// Prints `key value` lines; `$1` is the folder of the guests' disks.
+const READ: Script = Script {
+    name: "doctor/facts.sh",
+    text: include_str!("facts.sh"),
+};
 
 /// Which machine is checked, and for what.
 pub(super) struct Case<'a> {
@@ -49,7 +46,7 @@ impl Facts {
     /// Reads them by `ask`, which runs a command there.
     pub(super) fn read(folder: &str, ask: impl FnOnce(&Cmd) -> Result<Output, HostError>) -> Result<Self, HostError> {
         let before = now();
-        let output = ask(&Cmd::new(["sh", "-c", READ, "sh", folder]))?;
+        let output = ask(&Cmd::script(READ, [folder]))?;
         let after = now();
         let mut facts = Self::default();
         for line in String::from_utf8_lossy(&output.stdout).lines() {

@@ -8,16 +8,13 @@ use crate::host::NamedHosts;
 use crate::lab::HostName;
 use crate::state::Survey;
 use crate::topology::Topology;
-use crate::transport::Cmd;
+use crate::transport::{Cmd, Script};
 
-/// Prints the MTU of NIC `$1` and whether a small packet and one of that size pass to `$2` unfragmented.
-const PING: &str = r#"
-mtu=$(cat "/sys/class/net/$1/mtu") || exit 1
-small=no; full=no
-ping -q -c 2 -i 0.2 -W 1 "$2" >/dev/null 2>&1 && small=yes
-ping -q -c 2 -i 0.2 -W 1 -M do -s $((mtu - 28)) "$2" >/dev/null 2>&1 && full=yes
-echo "$mtu $small $full"
-"#;
+/// Prints the MTU of NIC `$1`, and whether a small packet and one of that size pass to `$2`.
+const PING: Script = Script {
+    name: "doctor/path.sh",
+    text: include_str!("path.sh"),
+};
 
 /// Pings from host to host by the NICs that carry a network, where those have addresses, with full-size packets.
 pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<HostName, Survey>) -> Vec<Finding> {
@@ -46,7 +43,7 @@ pub(super) fn mtus(topology: &Topology, hosts: &NamedHosts, surveys: &BTreeMap<H
         let asked: Vec<_> = pairs
             .into_iter()
             .map(|(from, nic, to, address)| {
-                let ping = Cmd::new(["sh", "-c", PING, "sh", nic.as_str(), &address.to_string()]);
+                let ping = Cmd::script(PING, [nic.as_str(), &address.to_string()]);
                 (
                     from,
                     nic,

@@ -18,12 +18,13 @@ const SHORT: usize = 4;
 pub(super) struct Mask(Vec<String>);
 
 impl Mask {
-    /// Collects the secrets of a lab file and of the images it knows.
-    pub(super) fn of(lab_file: &str, images: &Entries) -> Self {
-        let logins = images.values().filter_map(|image| image.console.login.as_ref());
-        let mut secrets: Vec<String> = logins.filter_map(|login| login.password.clone()).collect();
-        secrets.extend(passwords(lab_file).into_iter().map(|(_, password)| password));
-        Self::of_secrets(secrets)
+    /// Collects the passwords of a lab file. One that an image of the `catalog` has is no secret, and may be a word of
+    /// many other texts, such as `netlab`.
+    pub(super) fn of(lab_file: &str, catalog: &Entries) -> Self {
+        let logins = catalog.values().filter_map(|image| image.console.login.as_ref());
+        let public: Vec<&String> = logins.filter_map(|login| login.password.as_ref()).collect();
+        let passwords = passwords(lab_file).into_iter().map(|(_, password)| password);
+        Self::of_secrets(passwords.filter(|password| !public.contains(&password)).collect())
     }
 
     fn of_secrets(secrets: Vec<String>) -> Self {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::doctor::Finding;
 use super::{Env, Loaded, OpsError, plan};
+use crate::image;
 use crate::run::chain;
 use crate::transport::{Cmd, LocalShell, Shell as _};
 use mask::Mask;
@@ -44,8 +45,8 @@ pub struct SupportReport {
 
 /// Writes the archive `file` (gzip-compressed tar, readable by its owner only) about a lab.
 ///
-/// Passwords of the lab's images, every value of a key `password` in its file, and credentials in URLs are replaced by
-/// `***` in all that the archive holds.
+/// Every value of a key `password` in the lab's file, and credentials in URLs, are replaced by `***`; in the other files
+/// every password of the lab's file but those that the catalog of images publishes.
 pub fn support_report(
     env: &Env,
     loaded: &Loaded,
@@ -57,7 +58,7 @@ pub fn support_report(
         move |source| OpsError::File { doing, path, source }
     };
     let lab_file = std::fs::read_to_string(&loaded.file).map_err(at("read", &loaded.file))?;
-    let mask = Mask::of(&lab_file, &loaded.images);
+    let mask = Mask::of(&lab_file, &image::entries()?);
     let planned = match plan(env, loaded) {
         Ok(planned) => planned.lines().join("\n"),
         Err(error) => describe(&error),

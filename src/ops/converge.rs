@@ -1,0 +1,110 @@
+//! Checks after a run that the hosts are as planned: a step that succeeded may still have had no effect.
+
+use super::rollback::record;
+use super::{OpsError, observe};
+use crate::plan::plan;
+use crate::run::{Record, Run};
+use crate::state::Site;
+
+/// Observes the hosts of `run`, whose `done` steps all succeeded, and returns [`OpsError::NotConverged`] where steps to
+/// `desired` are still to do. The journal then records them, for `netlab status`.
+pub(super) fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> Result<(), OpsError> {
+    let remaining = plan(&observe(run.hosts, run.lab)?, desired);
+    if remaining.is_empty() {
+        return Ok(());
+    }
+    for (host, step) in remaining.steps() {
+        let first = step.to_string();
+        let ended = Record::Ended {
+            host: host.clone(),
+            steps: 0,
+            error: Some(format!("without effect: {first}")),
+            first,
+        };
+        // The error has it as well: a journal that cannot be written does not hide it.
+        let _ = record(&run.journal, &ended);
+    }
+    Err(OpsError::NotConverged {
+        lab: run.lab.clone(),
+        command,
+        done,
+        remaining,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::event::{Cancel, Events};
+    use crate::guest::{Answer, Console};
+    use crate::host::{Host, HostError, NamedHosts, Request, StepError, StepLog, Survey};
+    use crate::lab::{Asked, ConsoleKind, LabName};
+    use crate::plan::{Step, example};
+    use crate::run::{Journal, RunEnd};
+    use crate::state::{DomainName, HostState};
+
+    /// A host on which every step succeeds and nothing changes.
+    struct Unchanged;
+
+    impl Host for Unchanged {
+        fn observe(&self, _: &LabName) -> Result<HostState, HostError> {
+            Ok(HostState::default())
+        }
+
+        fn survey(&self, _: &LabName) -> Result<Survey, HostError> {
+            Ok(Survey::default())
+        }
+
+        fn apply(&self, _: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
+            log.begin(steps).unwrap();
+            log.end(steps, Ok(()));
+            Ok(())
+        }
+
+        fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
+            Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
+        }
+
+        fn ping(&self, _: &LabName, from: &Asked, _: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+            Err(HostError::Unsupported(Request::Ping(from.clone())))
+        }
+    }
+
+    #[test]
+    fn steps_that_succeed_without_effect_are_an_error_and_the_journal_names_them() {
+        let lab = "quick".parse().unwrap();
+        let desired = example::up();
+        let to_do = plan(&Site::new(), &desired);
+        let hosts: NamedHosts = desired
+            .keys()
+            .map(|name| (name.clone(), Arc::new(Unchanged) as Arc<dyn Host>))
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run {
+            lab: &lab,
+            hosts: &hosts,
+            journal: Mutex::new(Journal::begin(folder.path(), "up", &BTreeMap::new()).unwrap()),
+            events: Events::none(),
+            cancel: Cancel::default(),
+        };
+        let report = run.run(&to_do);
+        assert!(report.is_complete());
+
+        check(&run, "up", report.done, &Site::new()).unwrap();
+        let error = check(&run, "up", report.done, &desired).unwrap_err();
+        let steps = to_do.steps().count();
+        assert_eq!(
+            error.to_string(),
+            format!("{steps} steps succeeded, but {steps} steps are still to do")
+        );
+        assert_eq!(error.details().len(), steps);
+        let RunEnd::Failed { error, .. } = Journal::read(folder.path()).unwrap().last.unwrap().end else {
+            panic!("the journal says nothing of it");
+        };
+        assert!(error.starts_with("without effect: "), "{error}");
+    }
+}
