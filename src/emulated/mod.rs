@@ -1,5 +1,5 @@
 //! Emulated machines: hosts, switches and routers, and the cables between them, on the machine that netlab runs on. Takes
-//! the operations of [`localhost`](crate::state::localhost) and gives that host's state: machines and cables, nothing
+//! the operations of [`localhost`] and gives that host's state: machines and cables, nothing
 //! else.
 //!
 //! An emulated host is a network, a mount, a PID and a UTS namespace whose PID 1 is netlab itself ([`init_main`]),

@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stderr,
     reason = "clippy knows tests by their attribute, not their helpers"
 )]

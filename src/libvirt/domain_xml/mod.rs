@@ -1,4 +1,4 @@
-//! A [`Domain`](crate::state::Domain) as libvirt's XML and back. Fills in the empty elements of a template ([`template`],
+//! A [`Domain`](crate::state::Domain) as libvirt's XML and back. Fills in the empty elements of a template (`template`,
 //! [`render`]), and reads a domain from its XML ([`read`]). Pure: never calls libvirt.
 
 mod node;

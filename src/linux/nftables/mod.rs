@@ -4,7 +4,7 @@
 //!
 //! A lab has at most two tables on a host, `ip netlab-<lab>` for address translation and `bridge netlab-<lab>` for
 //! what must stay off a port. The lab's name is in the table's name and the owner's mark in the table: a chain
-//! [`MARK`] without rules, which also outlives a `flush table`. (A comment on the table would be the place for it, but
+//! `MARK` without rules, which also outlives a `flush table`. (A comment on the table would be the place for it, but
 //! `nft -j` of 2023 does not print that.) A table of that name without the mark is somebody else's.
 //!
 //! The `nftables` crate is not used for reading: its types drop fields and reject statements that they do not know, and

@@ -14,7 +14,7 @@ use super::{ASK_EVERY, SILENCE, Settings, SshError, auth};
 pub(super) const AGAIN: i32 = -37;
 
 /// A session whose host key was verified and whose user was authenticated. It never blocks by itself:
-/// [`Session::finish`] and [`Session::wait`] do, and detect a dead peer.
+/// `finish` and `wait` do, and detect a dead peer.
 pub struct Session {
     pub(super) ssh: ssh2::Session,
     transport: Transport,
