@@ -1,4 +1,9 @@
 //! Tier 5: emulated hosts, libvirt's daemon, QEMU and guests, all real. Needs root.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy knows tests by their attribute, not their helpers"
+)]
 
 mod emulated;
 mod end_to_end;

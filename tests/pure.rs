@@ -1,4 +1,9 @@
 //! Tiers 1 to 3: what needs neither root nor a daemon, beside the unit tests in src/.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy knows tests by their attribute, not their helpers"
+)]
 
 mod golden;
 mod image;
