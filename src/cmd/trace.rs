@@ -74,7 +74,7 @@ struct Stderr;
 
 impl io::Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        write_error(&String::from_utf8_lossy(bytes));
+        write_error(&one_line(bytes));
         Ok(bytes.len())
     }
 
@@ -112,14 +112,23 @@ impl io::Write for LogWriter {
             };
         }
         match &mut *log {
-            Log::Open(file) => file.write(bytes),
-            Log::At(_) | Log::Nowhere => Ok(bytes.len()),
+            Log::Open(file) => file.write_all(one_line(bytes).as_bytes())?,
+            Log::At(_) | Log::Nowhere => {}
         }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Returns an event as one line, whatever a host printed: shell programs have several, and escape sequences must not
+/// reach a terminal.
+fn one_line(event: &[u8]) -> String {
+    let event = String::from_utf8_lossy(event);
+    let escaped = event.trim_end().replace('\n', "\\n").replace(char::is_control, " ");
+    escaped + "\n"
 }
 
 /// Opens the log for its owner's eyes only: it has the output of commands in it.
@@ -129,4 +138,14 @@ fn open(path: &std::path::Path) -> io::Result<File> {
     }
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_without_control_characters() {
+        assert_eq!(one_line(b"sh -c 'a\nb' \x1b[2J\n"), "sh -c 'a\\nb'  [2J\n");
+    }
 }

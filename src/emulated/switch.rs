@@ -16,7 +16,7 @@ use super::{Emulator, nics};
 use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
-use crate::transport::{Cmd, CmdError, Shell};
+use crate::transport::{Cmd, CmdError, Script, Shell};
 
 /// The bridge. No port can have this name: those that a lab gives start with a letter.
 pub(super) const BRIDGE: &str = "_bridge";
@@ -25,11 +25,14 @@ pub(super) const BRIDGE: &str = "_bridge";
 const ALL: std::ops::RangeInclusive<u16> = 1..=4094;
 
 /// Creates a bridge that filters by VLAN, in a network namespace that ends with the script.
-const CAN_FILTER: &str = include_str!("can_filter.sh");
+const CAN_FILTER: Script = Script {
+    name: "emulated/can_filter.sh",
+    text: include_str!("can_filter.sh"),
+};
 
 /// Returns whether the kernel's bridges can filter by VLAN.
 pub(crate) fn can_filter(shell: &dyn Shell) -> Result<bool, CmdError> {
-    let output = shell.run(&Cmd::new(["sh", "-c", CAN_FILTER, "sh", BRIDGE]))?;
+    let output = shell.run(&Cmd::script(CAN_FILTER, [BRIDGE]))?;
     Ok(output.status == 0)
 }
 
