@@ -115,7 +115,19 @@ pub(super) fn guest_mac(lab: &LabName, vm: &VmName, n: usize, mut free: impl FnM
 /// guests whenever one of them starts. The host is a part of it, since bridges of one name on several hosts share one
 /// segment.
 pub(super) fn bridge_mac(lab: &LabName, host: &HostName, bridge: &IfName) -> MacAddr {
-    let mut octets: [u8; 6] = digest(&format!("bridge/{lab}/{host}/{bridge}"));
+    local_mac(&format!("bridge/{lab}/{host}/{bridge}"))
+}
+
+/// Returns the MAC address of a bridge that has that of its uplink, for the time without one.
+///
+/// The kernel's random one does not do: a bridge created without an address gets no IPv6 link-local address when its
+/// first port is attached (measured on Linux 6.18), and neighbor discovery on it fails.
+pub fn provisional_mac(bridge: &IfName) -> MacAddr {
+    local_mac(&format!("bridge/{bridge}"))
+}
+
+fn local_mac(text: &str) -> MacAddr {
+    let mut octets: [u8; 6] = digest(text);
     // IEEE 802-2014, 8.4: bit 1 of the first octet is "local", bit 0 "group".
     octets[0] = octets[0] & 0xfc | 0x02;
     #[expect(clippy::expect_used, reason = "neither zero nor a group address; a test checks it")]
@@ -175,7 +187,7 @@ mod tests {
         let hosts = ["node1", "node2"].map(|host| HostName::new(host).unwrap());
         let [one, two] = hosts.map(|host| bridge_mac(&lab(), &host, &nic("br1")).to_string());
         assert_ne!(one, two);
-        for mac in [one, two] {
+        for mac in [one, two, provisional_mac(&nic("br1")).to_string()] {
             let first = u8::from_str_radix(&mac[..2], 16).unwrap();
             assert_eq!(first & 0x03, 0x02, "{mac}");
         }

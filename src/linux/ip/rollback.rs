@@ -84,7 +84,7 @@ fn attach_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<
     let mut lines = Vec::new();
     if let Some(address) = &bridge.address {
         // Where it still exists, the first fails.
-        lines.push(add_bridge(Some(lab), &name, Some(address), has_stp(bridge)));
+        lines.push(add_bridge(Some(lab), &name, address, has_stp(bridge)));
         lines.push(format!("link set dev {name} address {address}"));
     }
     if let Some(mode) = &bridge.inet6_addr_gen_mode {

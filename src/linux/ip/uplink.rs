@@ -5,13 +5,14 @@ use ipnet::IpNet;
 
 use super::error::{AttachError, NetworkError, Unrestorable};
 use super::json::RawLink;
-use super::mark::{Mark, owner};
+use super::mark::{Mark, mac_is_set, owner};
 use super::observe::parse;
 use super::record::Record;
 use super::snapshot::Snapshot;
 use crate::lab::{IfName, LabName};
 use crate::plan::lines::{NicState, UplinkMove, quoted};
 use crate::state::Uplink;
+use crate::topology::derive::provisional_mac;
 
 /// Returns what attaching `nic` depends on.
 ///
@@ -105,7 +106,9 @@ pub(super) fn detaching(
         on_nic: now,
         on_bridge: ours.map(|_| on_bridge),
         is_attached: link.master.as_deref() == Some(bridge.as_str()),
-        mac: None,
+        mac: ours
+            .filter(|link| !mac_is_set(link))
+            .map(|_| provisional_mac(&bridge).to_string()),
         record: link.ifalias.clone(),
         temporary: Vec::new(),
     };

@@ -26,7 +26,7 @@ use ipnet::IpNet;
 use super::Step;
 use crate::lab::{IfName, LabName};
 use crate::state::{Link, LinkKind};
-use crate::topology::derive::link_group;
+use crate::topology::derive::{link_group, provisional_mac};
 
 /// What the lines of a step depend on besides the step itself. The default is a host on which nothing of the lab
 /// exists yet, and links without marks.
@@ -108,8 +108,8 @@ pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError>
 fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>, LineError> {
     let mut lines = vec![match &link.kind {
         LinkKind::Bridge { stp, mac } => {
-            let mac = mac.map(|mac| mac.to_string());
-            add_bridge(observed.marks, name, mac.as_deref(), *stp)
+            let mac = mac.unwrap_or_else(|| provisional_mac(name));
+            add_bridge(observed.marks, name, &mac.to_string(), *stp)
         }
         LinkKind::Vlan { parent, id } => {
             format!(
@@ -159,14 +159,13 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
     Ok(lines)
 }
 
-/// Returns the line that creates a bridge, with this MAC address if there is one.
-pub(crate) fn add_bridge(marks: Option<&LabName>, name: &IfName, mac: Option<&str>, stp: bool) -> String {
+/// Returns the line that creates a bridge with this MAC address.
+pub(crate) fn add_bridge(marks: Option<&LabName>, name: &IfName, mac: &str, stp: bool) -> String {
     // Multicast is flooded to every port: with snooping on, a stray querier beyond the uplink would cut off the guests
     // that rely on multicast without reporting it.
     format!(
-        "link add name {name}{}{} type bridge stp_state {} {}mcast_snooping 0",
+        "link add name {name}{} address {mac} type bridge stp_state {} {}mcast_snooping 0",
         group(marks),
-        mac.map(|mac| format!(" address {mac}")).unwrap_or_default(),
         u8::from(stp),
         // Without spanning tree a new port's delay only loses its first packets.
         if stp { "" } else { "forward_delay 0 " },

@@ -22,7 +22,7 @@ pub(crate) struct UplinkMove {
     pub on_bridge: Option<NicState>,
     /// The NIC is a port of the bridge.
     pub is_attached: bool,
-    /// The NIC's MAC address, where the bridge is to have it.
+    /// The MAC address that the bridge is to have; absent: it has one of its own.
     pub mac: Option<String>,
     /// The alias that holds the record of `was`, as an argument for `ip -batch`; absent: no record.
     pub record: Option<String>,
@@ -101,7 +101,7 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
         on_nic,
         on_bridge,
         is_attached,
-        mac: _,
+        mac,
         record,
         temporary: _,
     } = observed;
@@ -118,6 +118,7 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
     move_routes(&mut lines, was, from, (nic, on_nic));
     if let Some(on_bridge) = on_bridge {
         clear(&mut lines, was, on_bridge, bridge);
+        lines.extend(mac.as_ref().map(|mac| format!("link set dev {bridge} address {mac}")));
         if was.has_ipv6() {
             lines.push(format!("link set dev {bridge} addrgenmode none"));
             lines.push(format!("address flush dev {bridge} scope link"));
