@@ -2,7 +2,7 @@
 
 use super::error::CommandError;
 use super::{Context, LabFile};
-use crate::lab::{self, HostName, ImageName};
+use crate::lab::{self, ImageName};
 use crate::ops::{self, ImageChoice, LoadOptions};
 
 #[derive(clap::Args)]
@@ -31,11 +31,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     }
     let loaded = context.load(&args.file.file, &options)?;
     let planned = ops::plan(&context.env, &loaded)?;
-    let steps: Vec<(&HostName, String)> = planned
-        .plan
-        .steps()
-        .map(|(host, step)| (host, step.to_string()))
-        .collect();
+    let steps = planned.steps();
     let mut text = planned.lines().join("\n");
     if planned.plan.is_empty() {
         text.push_str("nothing to do: the lab is as described");

@@ -15,6 +15,7 @@ mod link;
 
 pub use link::{IfName, MacAddr, VlanId};
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -123,6 +124,33 @@ pub struct Name<K: Kind> {
     kind: std::marker::PhantomData<fn() -> K>,
 }
 
+/// Compares two texts by their characters, and runs of digits in them by their value.
+fn numeric(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    while let (Some((x, after_x)), Some((y, after_y))) = (a.split_first(), b.split_first()) {
+        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
+            number(&mut a).cmp(&number(&mut b))
+        } else {
+            (a, b) = (after_x, after_y);
+            x.cmp(y)
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// Takes the digits at the front of `text`; returns what orders them by value: how many are significant, and those.
+fn number<'a>(text: &mut &'a [u8]) -> (usize, &'a [u8]) {
+    let end = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(end);
+    *text = rest;
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    let (_, significant) = digits.split_at(zeros);
+    (significant.len(), significant)
+}
+
 /// What a [`Name`] names.
 pub trait Kind {
     /// What messages call it.
@@ -165,13 +193,14 @@ impl<K: Kind> PartialEq for Name<K> {
 }
 impl<K: Kind> Eq for Name<K> {}
 impl<K: Kind> PartialOrd for Name<K> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 impl<K: Kind> Ord for Name<K> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.text.cmp(&other.text)
+    /// Numbers in names sort as numbers: `web-2` before `web-10`.
+    fn cmp(&self, other: &Self) -> Ordering {
+        numeric(&self.text, &other.text).then_with(|| self.text.cmp(&other.text))
     }
 }
 impl<K: Kind> std::hash::Hash for Name<K> {

@@ -10,7 +10,8 @@ use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::{base, logs, seed, volumes};
 use crate::lab::Boot;
 use crate::libvirt::domain_xml::{
-    CONFIGURED_URI, Definitions, Files, Node, Template, XmlWriter, mark_of, read, render,
+    ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, Template, XmlWriter, addresses, mark_of,
+    read, render,
 };
 use crate::state::{Domain, DomainName, GuestConfig};
 use crate::transport::cmd::Shell;
@@ -160,20 +161,35 @@ pub(super) fn stop(conn: &Connect, name: &DomainName, uuid: &str) -> Result<(), 
 }
 
 /// Records in the running domain's metadata what its guest was configured with; libvirt drops it when the domain stops.
+/// Its addresses are recorded in the definition as well, and stay.
 pub(super) fn set_configured(conn: &Connect, name: &DomainName, config: &GuestConfig) -> Result<(), LibvirtError> {
     let operation = Operation::RecordConfiguration(name.clone());
     let json = serde_json::to_string(config).map_err(|source| LibvirtError::Json {
         operation: operation.clone(),
         source,
     })?;
-    let mut xml = XmlWriter::new();
-    xml.text("configured", &[], &json).map_err(xml_failed(&operation))?;
-    let xml = xml.done().map_err(xml_failed(&operation))?;
+    let addresses = addresses(config).map_err(xml_failed(&operation))?;
+    let domain = own(conn, name, &operation)?;
     let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
-    let (key, uri) = (Some("netlab-configured"), Some(CONFIGURED_URI));
-    own(conn, name, &operation)?
-        .set_metadata(kind, Some(&xml), key, uri, sys::VIR_DOMAIN_AFFECT_LIVE)
-        .map_err(failed(&operation))
+    let live = sys::VIR_DOMAIN_AFFECT_LIVE;
+    for (element, text, prefix, uri, affect) in [
+        (
+            "addresses",
+            addresses,
+            ADDRESSES_PREFIX,
+            ADDRESSES_URI,
+            live | sys::VIR_DOMAIN_AFFECT_CONFIG,
+        ),
+        ("configured", json, "netlab-configured", CONFIGURED_URI, live),
+    ] {
+        let mut xml = XmlWriter::new();
+        xml.text(element, &[], &text).map_err(xml_failed(&operation))?;
+        let xml = xml.done().map_err(xml_failed(&operation))?;
+        domain
+            .set_metadata(kind, Some(&xml), Some(prefix), Some(uri), affect)
+            .map_err(failed(&operation))?;
+    }
+    Ok(())
 }
 
 /// Accepts the errors of a domain that does not run or no longer exists.

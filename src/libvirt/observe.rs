@@ -13,7 +13,7 @@ use virt::sys;
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::kvm;
 use crate::lab::LabName;
-use crate::libvirt::domain_xml::{CONFIGURED_URI, Definitions, Node, name_of, read};
+use crate::libvirt::domain_xml::{ADDRESSES_URI, CONFIGURED_URI, Definitions, Node, name_of, read};
 use crate::state::{Condition, Domain, DomainName, DomainSeen, Survey};
 use crate::transport::cmd::Shell;
 
@@ -132,6 +132,11 @@ fn details(root: &Node, condition: Condition) -> DomainSeen {
         condition,
         screen,
         console_log: log.map(Into::into),
+        // A record that cannot be read counts as none: the guest then keeps what is known of it otherwise.
+        addresses: root
+            .metadata(ADDRESSES_URI)
+            .and_then(|record| serde_json::from_str(&record.text).ok())
+            .unwrap_or_default(),
     }
 }
 

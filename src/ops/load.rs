@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Env, OpsError};
+use super::connect::emulated;
+use super::{Env, OpsError, connect, observe};
 use crate::image::{self, Used};
-use crate::lab::{self, ImageEntry, ImageName, Lab, LabName, Problem};
-use crate::topology::{Topology, allocate};
+use crate::lab::{self, HostName, ImageEntry, ImageName, Lab, LabName, Problem};
+use crate::run::Journal;
+use crate::state::{Site, Survey, existing};
+use crate::topology::{Existing, Topology, allocate, reallocate};
 
 /// Images by name: those of the catalog and a lab's own.
 pub type Entries = BTreeMap<ImageName, ImageEntry>;
@@ -39,15 +42,26 @@ pub struct Loaded {
     pub file: PathBuf,
     /// The lab as written, with its defaults.
     pub lab: Lab,
-    /// The lab with every choice made.
+    /// The lab with every choice made, as on hosts that have nothing of it yet: see [`Loaded::keeping`].
     pub topology: Topology,
     /// The images that it can name.
     pub images: Entries,
     /// The image that replaced the lab's own.
     pub image: Option<ImageName>,
+    /// Every host is emulated.
+    pub emulate: bool,
 }
 
 impl Loaded {
+    /// Returns the topology in which guests keep what they have in `existing`.
+    pub fn keeping(&self, env: &Env, existing: &Existing) -> Topology {
+        let mut topology = reallocate(&self.lab, &image::resolve(&self.images, &env.folders), existing);
+        if self.emulate {
+            topology.emulate();
+        }
+        topology
+    }
+
     /// Returns what is valid in the file but makes little sense.
     pub fn warnings(&self) -> &[Problem] {
         &self.lab.warnings
@@ -74,17 +88,30 @@ pub fn load(env: &Env, file: &Path, options: &LoadOptions) -> Result<Loaded, Ops
             lab: lab.name,
         });
     }
-    let mut topology = allocate(&lab, &image::resolve(&images, &env.folders));
-    if options.emulate {
-        topology.emulate();
-    }
-    Ok(Loaded {
+    let mut loaded = Loaded {
         file: file.to_owned(),
+        topology: allocate(&lab, &BTreeMap::new()),
         lab,
-        topology,
         images,
         image,
-    })
+        emulate: options.emulate,
+    };
+    loaded.topology = loaded.keeping(env, &Existing::default());
+    Ok(loaded)
+}
+
+/// Returns the topology of a lab with what its hosts have already, where something of it is up: what `up` would work
+/// with, for use cases that need the hosts for nothing else.
+pub fn topology(env: &Env, loaded: &Loaded, surveys: &BTreeMap<HostName, Survey>) -> Result<Topology, OpsError> {
+    let lab = &loaded.topology.lab;
+    let mut known = Journal::read(&env.folders.lab(lab))?.hosts;
+    known.extend(emulated(env, lab)?);
+    let observed = if known.is_empty() {
+        Site::new()
+    } else {
+        observe(&connect(env, lab, &known)?, lab)?
+    };
+    Ok(loaded.keeping(env, &existing(&observed, surveys)))
 }
 
 /// Returns the images of the catalog, and those of the lab file `file`, if one is given.

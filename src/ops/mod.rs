@@ -44,7 +44,7 @@ pub use down::{DownOptions, DownReport, down};
 pub(crate) use error::count;
 pub use error::{Aftermath, Detail, OpsError};
 pub use exec::{ExecOptions, ExecReport, exec};
-pub use load::{Entries, ImageChoice, LoadOptions, Loaded, lab_name, load, load_images};
+pub use load::{Entries, ImageChoice, LoadOptions, Loaded, lab_name, load, load_images, topology};
 pub use observe::{observe, survey};
 pub use plan::{Planned, plan, preflight_and_plan};
 pub use rollback::roll_back;

@@ -1,12 +1,15 @@
 //! Preflight and plan: what `up` would do, once nothing blocks it.
 
+use std::collections::BTreeMap;
+
 use super::connect::same_connects;
 use super::{Env, Loaded, OpsError, connect, connects, observe, survey};
 use crate::host::NamedHosts;
-use crate::plan::{self, Plan};
+use crate::lab::HostName;
+use crate::plan::{self, Plan, Step};
 use crate::preflight::{Obstacle, Severity, preflight};
 use crate::run::Journal;
-use crate::state::{Site, desired};
+use crate::state::{DomainName, Site, desired, existing};
 use crate::topology::Topology;
 
 /// The result of planning.
@@ -18,16 +21,45 @@ pub struct Planned {
     pub desired: Site,
     /// Preflight's warnings.
     pub warnings: Vec<Obstacle>,
+    /// The lab with every choice made; guests that exist keep what they have.
+    pub topology: Topology,
+    /// The addresses that guests had, where they get others.
+    pub previous: BTreeMap<DomainName, String>,
 }
 
 impl Planned {
     /// Returns the steps as text, each with its host, in order.
     pub fn lines(&self) -> Vec<String> {
-        self.plan
-            .steps()
-            .map(|(host, step)| format!("{host}: {step}"))
-            .collect()
+        let lines = self.steps().into_iter().map(|(host, step)| format!("{host}: {step}"));
+        lines.collect()
     }
+
+    /// Returns each step's host and text, in order; a guest that gets other addresses is shown with those it had.
+    pub fn steps(&self) -> Vec<(&HostName, String)> {
+        let text = |step: &Step| match step {
+            Step::ConfigureGuest(name, _) if self.previous.contains_key(name) => {
+                format!("{step} (was {})", self.previous[name])
+            }
+            step => step.to_string(),
+        };
+        self.plan.steps().map(|(host, step)| (host, text(step))).collect()
+    }
+}
+
+/// Returns the addresses of running guests that have others in `topology`.
+fn previous(observed: &Site, topology: &Topology) -> BTreeMap<DomainName, String> {
+    let mut previous = BTreeMap::new();
+    for (name, domain) in observed.values().flat_map(|state| &state.domains) {
+        let (Some(config), Some(guest)) = (&domain.configured, topology.guests.get(name.vm())) else {
+            continue;
+        };
+        let had: Vec<_> = config.nics.iter().map(|nic| nic.address).collect();
+        if had != guest.nics.iter().map(|nic| nic.address).collect::<Vec<_>>() {
+            let had: Vec<String> = had.iter().map(ToString::to_string).collect();
+            previous.insert(name.clone(), had.join(", "));
+        }
+    }
+    previous
 }
 
 /// Observes the hosts of a lab and returns what `up` would do; changes nothing.
@@ -41,22 +73,31 @@ pub fn plan(env: &Env, loaded: &Loaded) -> Result<Planned, OpsError> {
     known.extend(wanted);
     let hosts = connect(env, lab, &known)?;
     let observed = observe(&hosts, lab)?;
-    preflight_and_plan(topology, &hosts, &observed)
+    preflight_and_plan(env, loaded, &hosts, &observed)
 }
 
-/// Returns what is desired and the plan for it, or [`OpsError::PreflightFailed`] where something blocks the lab.
-pub fn preflight_and_plan(topology: &Topology, hosts: &NamedHosts, observed: &Site) -> Result<Planned, OpsError> {
-    let surveys = survey(hosts, &topology.lab)?;
-    let (errors, warnings): (Vec<_>, Vec<_>) = preflight(topology, &surveys, observed)
+/// Returns what is desired and the plan for it, or [`OpsError::PreflightFailed`] where something blocks the lab. Guests
+/// that were observed keep what they have.
+pub fn preflight_and_plan(
+    env: &Env,
+    loaded: &Loaded,
+    hosts: &NamedHosts,
+    observed: &Site,
+) -> Result<Planned, OpsError> {
+    let surveys = survey(hosts, &loaded.topology.lab)?;
+    let topology = loaded.keeping(env, &existing(observed, &surveys));
+    let (errors, warnings): (Vec<_>, Vec<_>) = preflight(&topology, &surveys, observed)
         .into_iter()
         .partition(|found| found.severity == Severity::Error);
     if !errors.is_empty() {
         return Err(OpsError::PreflightFailed(errors));
     }
-    let desired = desired(topology, &surveys);
+    let desired = desired(&topology, &surveys);
     Ok(Planned {
         plan: plan::plan(observed, &desired),
         desired,
         warnings,
+        previous: previous(observed, &topology),
+        topology,
     })
 }

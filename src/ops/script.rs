@@ -23,6 +23,7 @@ pub fn script(env: &Env, loaded: &Loaded, name: &HostName) -> Result<String, Ops
     let connects = BTreeMap::from([(name.clone(), host.connect.clone())]);
     let hosts = connect(env, &topology.lab, &connects)?;
     let surveys = survey(&hosts, &topology.lab).unwrap_or_default();
+    let topology = &super::topology(env, loaded, &surveys)?;
     let steps = plan(&Site::new(), &desired(topology, &surveys));
     let steps: Vec<Step> = steps
         .steps()

@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
 use crate::run::{Journal, Lock, Record, Run};
+use crate::topology::Topology;
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 
 /// How a lab is brought up.
@@ -66,9 +67,8 @@ pub struct UpVm {
 /// Afterwards the hosts are observed once more: where steps are still to do, the error is
 /// [`OpsError::NotConverged`].
 pub fn up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<UpReport, OpsError> {
-    let topology = &loaded.topology;
-    let _lock = Lock::take(&env.folders, &topology.lab, "up")?;
-    let steps = bring_up(env, loaded, options)?;
+    let _lock = Lock::take(&env.folders, &loaded.topology.lab, "up")?;
+    let (steps, topology) = bring_up(env, loaded, options)?;
     let vms = topology.guests.iter().map(|(name, guest)| UpVm {
         name: name.clone(),
         host: guest.host.clone(),
@@ -81,8 +81,8 @@ pub fn up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<UpReport, O
     })
 }
 
-/// Does everything behind the lock; returns the number of steps done.
-fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<usize, OpsError> {
+/// Does everything behind the lock; returns the number of steps done, and the lab as it is up.
+fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, Topology), OpsError> {
     let lab = &loaded.topology.lab;
     let folder = env.folders.lab(lab);
     let past = Journal::read(&folder)?;
@@ -96,14 +96,16 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<usize, Op
         plan: to_do,
         desired,
         warnings,
-    } = preflight_and_plan(&loaded.topology, &hosts, &before)?;
+        topology,
+        ..
+    } = preflight_and_plan(env, loaded, &hosts, &before)?;
     for warning in warnings {
         let text = format!("{}: {}\n  help: {}", warning.host, warning.what, warning.help);
         env.events.send(Event::Warning(text));
     }
     if to_do.is_empty() && !past.unfinished {
         record_images(env, loaded, false)?;
-        return Ok(0);
+        return Ok((0, topology));
     }
     fetch_images(env, loaded, options, to_do.steps().count())?;
     record_images(env, loaded, true)?;
@@ -125,7 +127,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<usize, Op
     if report.is_complete() {
         check(&run, "up", report.done, &desired)?;
         finish(env, loaded, &run, wanted)?;
-        return Ok(report.done);
+        return Ok((report.done, topology));
     }
     let then = if report.only_guests_failed() {
         finish(env, loaded, &run, wanted)?;

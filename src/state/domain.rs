@@ -1,5 +1,6 @@
 //! Guests of a host: libvirt domains, their volumes, and what is configured in them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -154,6 +155,13 @@ pub struct GuestConfig {
     /// cloud-init reads all of this from the guest's seed disk; over its console it is only asked.
     #[serde(default)]
     pub seeded: bool,
+}
+
+impl GuestConfig {
+    /// Returns the address of each NIC.
+    pub fn addresses(&self) -> BTreeMap<MacAddr, Ipv4Addr> {
+        self.nics.iter().map(|nic| (nic.mac, nic.address.addr())).collect()
+    }
 }
 
 /// What is configured on a guest's NIC.

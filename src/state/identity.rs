@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::DomainName;
-use crate::lab::IfName;
+use crate::lab::{IfName, MacAddr};
 
 /// The kernel's and libvirt's own identifiers of what was observed. A name can be given to another object between
 /// observing and acting; these cannot. Always equal, because *which* object has the desired shape is not a difference.
@@ -30,6 +31,9 @@ pub struct DomainSeen {
     pub screen: Option<String>,
     /// The file on the host in which its console is logged.
     pub console_log: Option<PathBuf>,
+    /// What its definition records: the address that each NIC was given, also while it does not run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<MacAddr, Ipv4Addr>,
 }
 
 /// Whether a domain runs, and if not, why.

@@ -15,6 +15,7 @@
 
 mod desired;
 mod domain;
+mod existing;
 mod identity;
 mod link;
 mod machine;
@@ -23,6 +24,7 @@ pub mod survey;
 
 pub use desired::desired;
 pub use domain::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
+pub use existing::existing;
 pub use identity::{Condition, DomainSeen, Identities};
 pub use link::{Link, LinkKind, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};

@@ -1,44 +1,41 @@
 //! Makes every choice that the lab leaves open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
-use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, MacAddr, Network, NetworkName, Vm, VmName};
+use super::assign::{Assigned, assign};
+use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
+use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Vm, VmName};
 
 /// Memory of a guest where neither lab nor image have it, in MiB.
 const MEMORY_MIB: u64 = 128;
 
 /// Returns `lab` with a value for every address, MAC address, UUID, bridge and tap; the same lab has the same topology.
 pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
+    reallocate(lab, images, &Existing::default())
+}
+
+/// Like [`allocate`], for hosts that have something already: guests that exist keep their addresses, MAC addresses and
+/// taps wherever the lab file does not contradict.
+pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Existing) -> Topology {
     let bridges = bridges(lab);
-    let mut pools: BTreeMap<&NetworkName, Pool> = pools(lab);
-    let mut macs: BTreeSet<MacAddr> = lab
-        .vms
-        .values()
-        .flat_map(|vm| &vm.nics)
-        .filter_map(|nic| nic.mac)
-        .collect();
     let mut names: BTreeSet<IfName> = bridges.values().cloned().collect();
     names.extend(lab.hosts.values().flat_map(|host| host.nics.keys().cloned()));
+    let mut assigned = assign(lab, existing, names);
     let mut guests = BTreeMap::new();
     for (name, vm) in &lab.vms {
         let mut nics = Vec::new();
         let mut nameservers = Vec::new();
         for (place, nic) in vm.nics.iter().enumerate() {
             // A checked lab names only networks it has.
-            let (Some(network), Some(bridge), Some(pool)) = (
+            let (Some(network), Some(bridge), Some(Assigned { address, mac, tap })) = (
                 lab.networks.get(&nic.network),
                 bridges.get(&nic.network),
-                pools.get_mut(&nic.network),
+                assigned.remove(&(name, place)),
             ) else {
                 continue;
             };
-            let tap = derive::tap(&lab.name, name, place, |tap| !names.contains(tap));
-            names.insert(tap.clone());
-            let address = nic.address.unwrap_or_else(|| pool.take());
             for server in network.nameservers.iter().filter(|_| !network.dhcp) {
                 if !nameservers.contains(server) {
                     nameservers.push(*server);
@@ -48,9 +45,7 @@ pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
                 network: nic.network.clone(),
                 bridge: bridge.clone(),
                 tap,
-                mac: nic
-                    .mac
-                    .unwrap_or_else(|| derive::guest_mac(&lab.name, name, place, |mac| macs.insert(mac))),
+                mac,
                 address: Ipv4Net::new_assert(address, network.subnet.prefix_len()),
                 gateway: network.gateway.as_ref().map(|gateway| gateway.address),
                 dhcp: network.dhcp,
@@ -111,47 +106,6 @@ fn bridges(lab: &Lab) -> BTreeMap<NetworkName, IfName> {
         bridges.insert(name.clone(), bridge);
     }
     bridges
-}
-
-/// The free addresses of a network, lowest first.
-struct Pool {
-    subnet: Ipv4Net,
-    next: u32,
-    taken: BTreeSet<Ipv4Addr>,
-}
-
-impl Pool {
-    fn take(&mut self) -> Ipv4Addr {
-        let last = u32::from(self.subnet.broadcast());
-        while self.next < last {
-            let address = Ipv4Addr::from(self.next);
-            self.next += 1;
-            if !self.taken.contains(&address) {
-                return address;
-            }
-        }
-        // A checked lab has enough addresses; this keeps the function total.
-        self.subnet.broadcast()
-    }
-}
-
-fn pools(lab: &Lab) -> BTreeMap<&NetworkName, Pool> {
-    let pool = |(name, network): (&'_ NetworkName, &'_ Network)| {
-        let nics = lab.vms.values().flat_map(|vm| &vm.nics);
-        let mut taken: BTreeSet<Ipv4Addr> = nics
-            .filter(|nic| nic.network == *name)
-            .filter_map(|nic| nic.address)
-            .collect();
-        taken.extend(network.gateway.as_ref().map(|gateway| gateway.address));
-        taken.extend(network.addresses.values());
-        let next = u32::from(network.subnet.network()).saturating_add(1);
-        Pool {
-            subnet: network.subnet,
-            next,
-            taken,
-        }
-    };
-    lab.networks.iter().map(|entry| (entry.0, pool(entry))).collect()
 }
 
 /// Returns the host that routes for a vm, and its NIC in the floating address's subnet; a checked lab has both.

@@ -1,6 +1,7 @@
 //! Every choice made: takes a [`Lab`](crate::lab::Lab) and the catalog entries it uses, returns a [`Topology`] in which each
-//! address, MAC address, UUID, bridge and tap has its value. Deterministic: the same lab has the same topology, and adding
-//! a VM changes no other VM's choices where that is possible. Never reads a host.
+//! address, MAC address, UUID, bridge and tap has its value. Deterministic: the same lab has the same topology on hosts
+//! that have nothing of it yet. Guests that exist keep the addresses, MAC addresses and taps that they have, whatever is
+//! added to the lab ([`reallocate`]). Never reads a host.
 //!
 //! ```
 //! use std::collections::{BTreeMap, BTreeSet};
@@ -18,13 +19,14 @@
 //! ```
 
 mod allocate;
+mod assign;
 pub mod derive;
 mod graph;
 
-pub use allocate::allocate;
+pub use allocate::{allocate, reallocate};
 pub use graph::graph;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
@@ -34,6 +36,26 @@ use crate::lab::{
     Cable, Class, Connect, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NatRule, NetworkName,
     Ping, Router, Switch, VlanId, VmName,
 };
+
+/// What the hosts of a lab have already: guests keep what they were given, and new ones are given none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Existing {
+    /// The NICs of the lab's guests, in the guests' order.
+    pub guests: BTreeMap<VmName, Vec<ExistingNic>>,
+    /// Addresses that hosts have besides those that the lab gives them.
+    pub hosts: BTreeSet<Ipv4Addr>,
+}
+
+/// A NIC of an existing guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExistingNic {
+    /// The tap's name on the host.
+    pub tap: IfName,
+    /// MAC address.
+    pub mac: MacAddr,
+    /// The address that it was given, where that is known.
+    pub address: Option<Ipv4Addr>,
+}
 
 /// A lab in which every choice is made.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod writer;
 pub(crate) use node::Node;
 pub use read::{Definitions, read};
 pub(crate) use read::{mark_of, name_of};
+pub(crate) use render::addresses;
 pub use render::{Files, render};
 pub use template::Template;
 pub(crate) use writer::XmlWriter;
@@ -18,6 +19,11 @@ pub(crate) use writer::XmlWriter;
 pub const METADATA_URI: &str = "urn:netlab:1";
 /// The namespace of the record of what a running guest was configured with; libvirt drops it when the domain stops.
 pub const CONFIGURED_URI: &str = "urn:netlab:configured:1";
+/// The namespace of the record of the addresses that a guest's NICs were given, by MAC address. It stays in the definition
+/// when the domain stops, so that the guest keeps them.
+pub const ADDRESSES_URI: &str = "urn:netlab:addresses:1";
+/// The prefix of that namespace.
+pub(crate) const ADDRESSES_PREFIX: &str = "netlab-addresses";
 
 /// A domain's XML could not be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,9 +4,9 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::template::{Blank, Piece, Template};
 use super::writer::{legal, path_text};
-use super::{METADATA_URI, XmlError, XmlWriter, broken};
+use super::{ADDRESSES_PREFIX, ADDRESSES_URI, METADATA_URI, XmlError, XmlWriter, broken};
 use crate::lab::Boot;
-use crate::state::{Accel, Domain, DomainName, DomainNic};
+use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 use crate::topology::derive;
 
 /// Files of a domain on its host.
@@ -108,7 +108,17 @@ fn metadata(xml: &mut XmlWriter, name: &DomainName, domain: &Domain) -> Result<(
     }
     xml.text("netlab:definition", &[], &fingerprint(domain)?)?;
     xml.close("netlab:domain")?;
+    if let Some(config) = &domain.configured {
+        let namespace = format!("xmlns:{ADDRESSES_PREFIX}");
+        let element = format!("{ADDRESSES_PREFIX}:addresses");
+        xml.text(&element, &[(&namespace, ADDRESSES_URI)], &addresses(config)?)?;
+    }
     xml.close("metadata")
+}
+
+/// Returns the record of the addresses that a guest's NICs are given.
+pub(crate) fn addresses(config: &GuestConfig) -> Result<String, XmlError> {
+    serde_json::to_string(&config.addresses()).map_err(broken)
 }
 
 /// Returns an identifier of a definition, different for every other definition.

@@ -12,7 +12,7 @@ use super::{Env, Loaded, OpsError, connect, connects, observe, survey};
 use crate::host::NamedHosts;
 use crate::lab::{HostName, LabName};
 use crate::plan::plan;
-use crate::state::{Site, desired};
+use crate::state::{Site, desired, existing};
 use crate::topology::Topology;
 use crate::verify::{Evidence, Matrix, diagnose, expected};
 
@@ -42,9 +42,8 @@ pub struct VerifyReport {
 
 /// Verifies a lab that is up, and finds out where lost packets stop.
 pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<VerifyReport, OpsError> {
-    let topology = &loaded.topology;
-    let lab = &topology.lab;
-    let hosts = connect(env, lab, &connects(topology))?;
+    let lab = &loaded.topology.lab;
+    let hosts = connect(env, lab, &connects(&loaded.topology))?;
     let observed = observe(&hosts, lab)?;
     if observed.is_empty() {
         return Err(OpsError::NotUp {
@@ -52,6 +51,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
             file: Some(loaded.file.clone()),
         });
     }
+    let topology = &loaded.keeping(env, &existing(&observed, &BTreeMap::new()));
     let expectations = expected(topology);
     // QEMU checks only once a second whether a console was opened (chardev/char-pty.c): meanwhile the hosts are
     // surveyed.
@@ -65,7 +65,9 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         )
     });
     // No preflight: the lab is up, and what would block another one like it is not of interest here.
-    let to_do = plan(&observed, &desired(topology, &surveys?));
+    let surveys = surveys?;
+    let wanted = loaded.keeping(env, &existing(&observed, &surveys));
+    let to_do = plan(&observed, &desired(&wanted, &surveys));
     let drift: Vec<String> = to_do.steps().map(|(host, step)| format!("{host}: {step}")).collect();
     let mut matrix = Matrix::new(expectations, &replies);
     ask_again(env, topology, &hosts, &mut matrix, options.wait);

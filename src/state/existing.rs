@@ -1,0 +1,120 @@
+//! What of the observed state a lab keeps when it changes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Domain, DomainName, HostState, Site, Survey};
+use crate::lab::{HostName, MacAddr};
+use crate::topology::{Existing, ExistingNic};
+
+/// Returns what the hosts have already. `surveys` may be empty: then only the addresses that uplinks had are known.
+///
+/// What was assigned is read from the hosts and not from a file of netlab's: the domains are what has to keep it, and
+/// so it survives a lost state folder, another machine to run netlab on, and an interrupted run.
+pub fn existing(observed: &Site, surveys: &BTreeMap<HostName, Survey>) -> Existing {
+    let mut existing = Existing::default();
+    for state in observed.values() {
+        for (name, domain) in &state.domains {
+            let nics = domain.nics.iter().map(|nic| ExistingNic {
+                tap: nic.tap.clone(),
+                mac: nic.mac,
+                address: address(observed, state, name, domain, nic.mac),
+            });
+            let nics: Vec<_> = nics.collect();
+            // A VM that is moved may be defined on both hosts; the one that runs has the addresses in use.
+            if domain.running || !existing.guests.contains_key(name.vm()) {
+                existing.guests.insert(name.vm().clone(), nics);
+            }
+        }
+        let moved = state.uplinks.values().flat_map(|uplink| &uplink.was.addresses);
+        existing.hosts.extend(moved.filter_map(|net| v4(net.addr())));
+    }
+    for survey in surveys.values() {
+        existing.hosts.extend(survey.addresses.keys().copied().filter_map(v4));
+        let nics = survey.nics.values().flat_map(|nic| &nic.addresses);
+        existing.hosts.extend(nics.filter_map(|net| v4(net.addr())));
+    }
+    existing
+}
+
+/// Returns the address of a guest's NIC: what the running guest was configured with; of one that does not run, what its
+/// definition records, its seed disk contains, or a DHCP server gives it.
+fn address(observed: &Site, state: &HostState, name: &DomainName, domain: &Domain, mac: MacAddr) -> Option<Ipv4Addr> {
+    let configs = domain.configured.iter().chain(&domain.seed);
+    let mut configured = configs.flat_map(|config| &config.nics).filter(|nic| nic.mac == mac);
+    let recorded = || state.seen.domains.get(name)?.addresses.get(&mac).copied();
+    let lease = || {
+        let mut servers = observed.values().flat_map(|state| state.dhcp.values());
+        servers.find_map(|server| Some(server.leases.get(&mac)?.address))
+    };
+    configured
+        .next()
+        .map(|nic| nic.address.addr())
+        .or_else(recorded)
+        .or_else(lease)
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::example::{topology, up};
+    use crate::state::{Condition, DomainSeen};
+
+    #[test]
+    fn guests_have_what_they_were_configured_with() {
+        let topology = topology();
+        let existing = existing(&up(), &BTreeMap::new());
+        assert_eq!(existing.guests.len(), topology.guests.len());
+        for (name, guest) in &topology.guests {
+            let nics = guest.nics.iter().map(|nic| ExistingNic {
+                tap: nic.tap.clone(),
+                mac: nic.mac,
+                address: Some(nic.address.addr()),
+            });
+            assert_eq!(existing.guests[name], nics.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_guest_that_does_not_run_has_what_its_definition_records() {
+        let mut site = up();
+        let recorded: Ipv4Addr = [10, 0, 1, 77].into();
+        for state in site.values_mut() {
+            for (name, domain) in &mut state.domains {
+                (domain.running, domain.configured) = (false, None);
+                let seen = DomainSeen {
+                    condition: Condition::ShutOff,
+                    screen: None,
+                    console_log: None,
+                    addresses: domain.nics.iter().map(|nic| (nic.mac, recorded)).collect(),
+                };
+                state.seen.domains.insert(name.clone(), seen);
+            }
+        }
+        let existing = existing(&site, &BTreeMap::new());
+        assert!(
+            existing
+                .guests
+                .values()
+                .flatten()
+                .all(|nic| nic.address == Some(recorded))
+        );
+    }
+
+    #[test]
+    fn an_uplinks_own_addresses_are_those_of_a_host() {
+        let existing = existing(&up(), &BTreeMap::new());
+        assert!(
+            existing.hosts.contains(&Ipv4Addr::from([172, 16, 99, 2])),
+            "{:?}",
+            existing.hosts
+        );
+    }
+}
