@@ -115,7 +115,7 @@ impl Reader {
                 let message = format!("an image with a `recipe` has no `{}`", key.get_ref());
                 self.add(key.span(), message, "remove one of them");
             }
-            let cmdline = self.text(get(table, "cmdline")).unwrap_or_default();
+            let cmdline = self.typed(get(table, "cmdline")).unwrap_or_default();
             return Some(ImageSource::Recipe {
                 recipe: recipe?,
                 cmdline,

@@ -12,6 +12,7 @@
 //! rule in `check/`, its field in [`model`] and its line in `write/`.
 
 mod check;
+mod excerpt;
 mod file;
 pub mod image;
 mod image_file;
@@ -45,12 +46,29 @@ pub use write::write;
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own
 /// `image`.
 pub fn load(path: &Path, images: &BTreeSet<ImageName>, image: Option<&ImageName>) -> Result<Lab, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read {
+    let bytes = std::fs::read(path).map_err(|source| LoadError::Read {
         path: path.to_owned(),
         source,
     })?;
-    parse_with(&path.display().to_string(), &text, images, image)
-        .map_err(|problems| LoadError::Invalid(Box::new(problems)))
+    let file = path.display().to_string();
+    let invalid = |problems| LoadError::Invalid(Box::new(problems));
+    let text = utf8(&file, bytes).map_err(invalid)?;
+    parse_with(&file, &text, images, image).map_err(invalid)
+}
+
+/// Returns the bytes as text, or the place of the first that is none.
+#[allow(clippy::result_large_err)] // once per run
+fn utf8(file: &str, bytes: Vec<u8>) -> Result<String, Problems> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let byte = error.as_bytes().get(at).copied().unwrap_or_default();
+        // Up to that place, the text with replacement characters is the same.
+        let text = String::from_utf8_lossy(error.as_bytes());
+        let span = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+        let message = format!("byte 0x{byte:02x} is not UTF-8 text");
+        let problem = Problem::new(span, message, "save the file in the encoding UTF-8");
+        Problems::new(file, &text, vec![problem])
+    })
 }
 
 /// Reads and checks the text of a lab file; `file` is its name in messages, `images` are the names in the catalog.

@@ -124,8 +124,8 @@ pub fn load_images(env: &Env, file: Option<&Path>) -> Result<Entries, OpsError> 
 
 /// Returns the image that the last `up` ran with in place of the file's.
 fn last_image(env: &Env, file: &Path) -> Result<Option<ImageName>, OpsError> {
-    let text = std::fs::read_to_string(file).ok();
-    let Some(lab) = text.and_then(|text| lab::name_only(&text)) else {
+    let bytes = std::fs::read(file).ok();
+    let Some(lab) = bytes.and_then(|bytes| lab::name_only(&String::from_utf8_lossy(&bytes))) else {
         return Ok(None);
     };
     let used = Used::read(&env.folders, &lab).map_err(|source| OpsError::File {
@@ -140,12 +140,13 @@ fn last_image(env: &Env, file: &Path) -> Result<Option<ImageName>, OpsError> {
 pub fn lab_name(text: &str) -> Result<LabName, OpsError> {
     let file = Path::new(text);
     if file.is_file() {
-        let content = std::fs::read_to_string(file).map_err(|source| OpsError::File {
+        let content = std::fs::read(file).map_err(|source| OpsError::File {
             doing: "read",
             path: file.to_owned(),
             source,
         })?;
-        return lab::name_only(&content).ok_or_else(|| OpsError::NoLabName { file: file.to_owned() });
+        return lab::name_only(&String::from_utf8_lossy(&content))
+            .ok_or_else(|| OpsError::NoLabName { file: file.to_owned() });
     }
     text.parse().map_err(|source| OpsError::NotALab {
         text: text.to_owned(),

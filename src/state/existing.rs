@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Domain, DomainName, HostState, Site, Survey};
+use super::{Domain, DomainName, HostState, Site, Survey, localhost};
 use crate::lab::{HostName, MacAddr};
 use crate::topology::{Existing, ExistingNic};
 
@@ -29,7 +29,8 @@ pub fn existing(observed: &Site, surveys: &BTreeMap<HostName, Survey>) -> Existi
         let moved = state.uplinks.values().flat_map(|uplink| &uplink.was.addresses);
         existing.hosts.extend(moved.filter_map(|net| v4(net.addr())));
     }
-    for survey in surveys.values() {
+    // The machine that netlab runs on is no part of a lab whose hosts are emulated on it.
+    for (_, survey) in surveys.iter().filter(|(host, _)| **host != localhost()) {
         existing.hosts.extend(survey.addresses.keys().copied().filter_map(v4));
         let nics = survey.nics.values().flat_map(|nic| &nic.addresses);
         existing.hosts.extend(nics.filter_map(|net| v4(net.addr())));
@@ -106,6 +107,20 @@ mod tests {
                 .flatten()
                 .all(|nic| nic.address == Some(recorded))
         );
+    }
+
+    #[test]
+    fn the_addresses_of_a_real_host_are_known_and_those_of_the_machine_below_emulated_ones_are_not() {
+        let survey = |address: [u8; 4]| Survey {
+            addresses: [(IpAddr::from(address), "eth7".to_owned())].into(),
+            ..Survey::default()
+        };
+        let surveys = [
+            ("node1".parse().unwrap(), survey([10, 0, 1, 5])),
+            (localhost(), survey([10, 0, 1, 6])),
+        ];
+        let existing = existing(&Site::new(), &surveys.into());
+        assert_eq!(existing.hosts, [Ipv4Addr::from([10, 0, 1, 5])].into());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod clash;
 mod commands;
 mod files;
+mod grown;
 mod guests;
 mod killed;
 mod library;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::{Check, is_edge};
+use super::Check;
+use super::addresses::Owner;
 use crate::lab::file::{At, CableEndFile, HostNicFile, LabFile};
 use crate::lab::problem::suggest;
 use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Switch};
@@ -38,11 +39,9 @@ impl Check<'_> {
             self.machine_name(&router.name, &mut names);
             let nics = self.nics_of(&router.name.value, &router.nics);
             for At { value, span } in &router.outside {
-                self.outer_address(
-                    value.addr(),
-                    span,
-                    format!("the outside of router `{}`", router.name.value),
-                );
+                self.no_edge(value.addr(), *value, span);
+                let owner = format!("the outside of router `{}`", router.name.value);
+                self.own(value.addr(), span, Owner::other(owner));
             }
             let outside = router.outside.iter().map(|at| at.value).collect();
             self.routers.insert(router.name.value.clone(), Router { nics, outside });
@@ -66,10 +65,12 @@ impl Check<'_> {
         let mut made = BTreeMap::new();
         for nic in nics {
             if let Some(At { value: subnet, span }) = &nic.address {
-                if is_edge(subnet.addr(), *subnet) {
-                    self.add(span, format!("`{subnet}` is not an address for a host"), "");
-                }
-                self.outer_address(subnet.addr(), span, format!("`{whose}:{}`", nic.name.value));
+                self.no_edge(subnet.addr(), *subnet, span);
+                let owner = Owner {
+                    nic: Some((whose.clone(), nic.name.value.clone())),
+                    ..Owner::other(format!("`{whose}:{}`", nic.name.value))
+                };
+                self.own(subnet.addr(), span, owner);
             }
             if let Some(gateway) = &nic.gateway
                 && !nic.address.as_ref().is_some_and(|a| a.value.contains(&gateway.value))
@@ -77,6 +78,16 @@ impl Check<'_> {
                 let message = format!("gateway {} is not reachable through this NIC", gateway.value);
                 let help = "it must be inside the NIC's own address and prefix";
                 self.add(&gateway.span, message, help);
+            } else if let (Some(gateway), Some(own)) = (&nic.gateway, &nic.address) {
+                if gateway.value == own.value.addr() {
+                    let message = format!("gateway {} is the NIC's own address", gateway.value);
+                    self.add(
+                        &gateway.span,
+                        message,
+                        "write the address of the router behind this NIC",
+                    );
+                }
+                self.no_edge(gateway.value, own.value, &gateway.span);
             }
             let checked = LabHostNic {
                 address: nic.address.as_ref().map(|at| at.value),

@@ -1,6 +1,7 @@
 //! Resolves references, expands counts and finds contradictions: takes a [`LabFile`], returns a [`Lab`] or every problem
 //! of the file at once. Chooses nothing that the user left open.
 
+mod addresses;
 mod hosts;
 mod networks;
 mod services;
@@ -10,11 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
-use ipnet::Ipv4Net;
-
-use super::file::{At, LabFile};
+use self::addresses::Owner;
+use super::file::LabFile;
 use super::problem::{Problem, suggest};
-use super::{HostName, IfName, ImageName, Lab, LabHost, MacAddr, Network, NetworkName, Router, Switch, Verify};
+use super::{HostName, IfName, ImageName, Lab, LabHost, MacAddr, Network, NetworkName, Router, Switch, Verify, VmName};
 
 /// What is known so far, and what is wrong so far.
 struct Check<'a> {
@@ -27,11 +27,13 @@ struct Check<'a> {
     networks: BTreeMap<NetworkName, Network>,
     /// Networks by every name in the file, also those left out of `networks` for another problem.
     network_names: BTreeSet<NetworkName>,
-    /// Addresses in use, per network, and by whom.
-    addresses: BTreeMap<(NetworkName, Ipv4Addr), String>,
-    /// Addresses in use on NICs of hosts and routers and as floating ones, and by whom.
-    outer: BTreeMap<Ipv4Addr, String>,
+    /// Addresses in use, and by whom.
+    owners: BTreeMap<Ipv4Addr, Owner>,
+    /// Further addresses that the file mentions as somebody's, e.g. of name servers.
+    mentioned: BTreeSet<Ipv4Addr>,
     macs: BTreeSet<MacAddr>,
+    /// VMs that a DHCP server names, by their names in lower case.
+    served: BTreeMap<String, VmName>,
 }
 
 /// Checks `file`; returns a lab only if there is no problem, here or in `problems`.
@@ -45,15 +47,17 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
         routers: BTreeMap::new(),
         networks: BTreeMap::new(),
         network_names: file.networks.iter().map(|n| n.name.value.clone()).collect(),
-        addresses: BTreeMap::new(),
-        outer: BTreeMap::new(),
+        owners: BTreeMap::new(),
+        mentioned: addresses::mentioned(file),
         macs: BTreeSet::new(),
+        served: BTreeMap::new(),
     };
     check.all_hosts(file);
     let cables = check.all_cables(file);
     check.all_networks(&file.networks);
     let nat = check.all_nat(&file.nat);
     let vms = check.all_vms(file);
+    check.shared_subnets(file, &vms);
     check.capacity(file, &vms);
     let pings = check.all_pings(&file.pings, &vms);
     match (&file.name, check.problems.is_empty()) {
@@ -75,16 +79,6 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
         }),
         _ => Err(check.problems),
     }
-}
-
-/// How many addresses guests and gateway can have.
-fn usable(subnet: Ipv4Net) -> u64 {
-    (1_u64 << (32 - u32::from(subnet.prefix_len()))).saturating_sub(2)
-}
-
-/// The first or last address of a subnet, which no host can have.
-fn is_edge(address: Ipv4Addr, subnet: Ipv4Net) -> bool {
-    usable(subnet) > 0 && (address == subnet.network() || address == subnet.broadcast())
 }
 
 impl Check<'_> {
@@ -117,36 +111,5 @@ impl Check<'_> {
         let help = suggest(nic.as_str(), found.nics.keys().map(IfName::as_str));
         self.add(span, format!("host `{host}` has no NIC `{nic}`"), help);
         false
-    }
-
-    /// Assigns an address of a network to `whom`.
-    fn address(&mut self, network: &NetworkName, subnet: Ipv4Net, at: &At<Ipv4Addr>, whom: &str) {
-        let At { value: address, span } = at;
-        if !subnet.contains(address) {
-            self.add(
-                span,
-                format!("{address} is outside `{subnet}`, the subnet of network `{network}`"),
-                "",
-            );
-        } else if is_edge(*address, subnet) {
-            self.add(
-                span,
-                format!("{address} is the network or broadcast address of `{subnet}`"),
-                "",
-            );
-        }
-        if let Some(other) = self.addresses.insert((network.clone(), *address), whom.to_owned()) {
-            self.add(span, format!("address {address} is used twice: {other} and {whom}"), "");
-        }
-    }
-
-    /// Assigns an address outside of the lab's networks to `whom`.
-    fn outer_address(&mut self, address: Ipv4Addr, span: &Range<usize>, whom: String) {
-        if let Some(other) = self.outer.get(&address) {
-            let message = format!("address {address} is used twice: {other} and {whom}");
-            self.add(span, message, "");
-        } else {
-            self.outer.insert(address, whom);
-        }
     }
 }

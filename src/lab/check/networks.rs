@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use ipnet::Ipv4Net;
 
-use super::{Check, usable};
+use super::Check;
+use super::addresses::{Owner, usable};
 use crate::lab::file::{At, NetworkFile, OnFile, UplinkFile};
 use crate::lab::problem::suggest;
 use crate::lab::{Gateway, GatewayHosts, HostName, IfName, MacAddr, Network, NetworkName, VlanId};
@@ -142,10 +143,7 @@ impl Check<'_> {
     fn host_addresses(&mut self, network: &NetworkFile) -> BTreeMap<HostName, Ipv4Addr> {
         let mut found = BTreeMap::new();
         for (host, address) in &network.addresses {
-            if let Some(subnet) = &network.subnet {
-                let whom = format!("host `{}`", host.value);
-                self.address(&network.name.value, subnet.value, address, &whom);
-            }
+            self.address_of_host(network, address, &host.value, format!("host `{}`", host.value));
             if self.host(&host.value, &host.span) {
                 found.insert(host.value.clone(), address.value);
             }
@@ -169,8 +167,9 @@ impl Check<'_> {
 
     fn gateway(&mut self, network: &NetworkFile) -> Option<Gateway> {
         let gateway = network.gateway.as_ref()?;
-        if let Some(subnet) = &network.subnet {
-            self.address(&network.name.value, subnet.value, &gateway.address, "the gateway");
+        if let (OnFile::Every | OnFile::Wrong, Some(subnet)) = (&gateway.on, &network.subnet) {
+            let owner = Owner::other("the gateway");
+            self.address(&network.name.value, subnet.value, &gateway.address, owner);
         }
         let on = match &gateway.on {
             OnFile::Wrong => return None,
@@ -187,6 +186,9 @@ impl Check<'_> {
                 return None;
             }
         };
+        if let GatewayHosts::One(host) = &on {
+            self.address_of_host(network, &gateway.address, host, "the gateway".to_owned());
+        }
         Some(Gateway {
             address: gateway.address.value,
             on,

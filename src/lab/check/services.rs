@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::Check;
+use super::addresses::{Owner, is_edge};
 use crate::lab::file::{At, NatFile, NatFrom, PingFile, VmFile};
 use crate::lab::problem::suggest;
 use crate::lab::{Asked, Class, GatewayHosts, HostName, IfName, NatRule, NetworkName, Ping, Vm, VmName};
@@ -52,6 +53,8 @@ impl Check<'_> {
                 out.value
             );
             self.add(span, message, "replies to it would not be routed back");
+        } else if let (Some(At { value, span }), Some(own)) = (&rule.source, self.nic_subnet(&on, &out.value)) {
+            self.no_edge(*value, own, span);
         }
         Some(NatRule {
             on,
@@ -68,7 +71,7 @@ impl Check<'_> {
     /// A vm's floating address: some host that routes its first network must have a NIC towards it.
     pub(super) fn floating(&mut self, vm: &VmFile, hosts: &[HostName], count: u32) -> Option<Ipv4Addr> {
         let At { value: address, span } = vm.floating.as_ref()?;
-        self.outer_address(*address, span, format!("vm `{}`", vm.name.value));
+        self.own(*address, span, Owner::other(format!("vm `{}`", vm.name.value)));
         if count > 1 {
             let message = format!("one floating address for {count} vms");
             self.add(span, message, "give each vm a table of its own");
@@ -96,6 +99,15 @@ impl Check<'_> {
             );
             let help = format!("give it one, e.g. `hosts.{host}.nics.eth1.address = \"...\"` around that address");
             self.add(span, message, help);
+        } else {
+            let nics = self.hosts.values().flat_map(|host| host.nics.values());
+            let around: Vec<Ipv4Net> = nics
+                .filter_map(|nic| nic.address)
+                .filter(|net| net.contains(address))
+                .collect();
+            if let Some(subnet) = around.into_iter().find(|subnet| is_edge(*address, *subnet)) {
+                self.no_edge(*address, subnet, span);
+            }
         }
         Some(*address)
     }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, usable};
+use super::Check;
+use super::addresses::Owner;
 use crate::lab::file::{At, LabFile, VmFile};
 use crate::lab::problem::suggest;
 use crate::lab::{HostName, ImageName, NetworkName, Nic, Vm, VmName};
+
+/// Keywords of dnsmasq's `dhcp-host` in the place of a name.
+const DNSMASQ: [&str; 2] = ["ignore", "infinite"];
 
 impl Check<'_> {
     pub(super) fn all_vms(&mut self, file: &LabFile) -> BTreeMap<VmName, Vm> {
@@ -83,6 +87,7 @@ impl Check<'_> {
                 }
             };
             let nics = self.nics(vm, &name);
+            self.served_name(vm, &name);
             let Some(host) = hosts.get((place as usize - 1) % hosts.len().max(1)) else {
                 continue;
             };
@@ -105,6 +110,30 @@ impl Check<'_> {
         }
     }
 
+    /// A VM on a network with DHCP has a name that the server can give it.
+    fn served_name(&mut self, vm: &VmFile, name: &VmName) {
+        let networks = vm.nics.iter().filter_map(|nic| self.networks.get(&nic.network.value));
+        if !networks.into_iter().any(|network| network.dhcp) {
+            return;
+        }
+        let plain = name.as_str().to_ascii_lowercase();
+        if DNSMASQ.contains(&plain.as_str()) {
+            let message = format!("`{name}` cannot be a vm name on a network with DHCP: it is a keyword of dnsmasq");
+            self.add(&vm.name.span, message, "choose another name");
+        }
+        match self.served.insert(plain, name.clone()) {
+            Some(other) if other != *name => {
+                let message = format!("vms `{other}` and `{name}` differ in upper and lower case only");
+                self.add(
+                    &vm.name.span,
+                    message,
+                    "DNS does not tell them apart: rename one of the two",
+                );
+            }
+            _ => {}
+        }
+    }
+
     fn nics(&mut self, vm: &VmFile, name: &VmName) -> Vec<Nic> {
         let mut nics = Vec::new();
         for nic in &vm.nics {
@@ -115,7 +144,11 @@ impl Check<'_> {
             }
             self.guest_on(&nic.network, name);
             if let (Some(address), Some(subnet)) = (&nic.address, self.networks.get(network).map(|n| n.subnet)) {
-                self.address(network, subnet, address, &format!("vm `{name}`"));
+                let owner = Owner {
+                    guest: true,
+                    ..Owner::other(format!("vm `{name}`"))
+                };
+                self.address(network, subnet, address, owner);
             }
             if let Some(At { value, span }) = &nic.mac
                 && !self.macs.insert(*value)
@@ -133,22 +166,5 @@ impl Check<'_> {
             });
         }
         nics
-    }
-
-    /// Whether every subnet has enough addresses for its guests.
-    pub(super) fn capacity(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
-        for network in &file.networks {
-            let Some(At { value: subnet, span }) = &network.subnet else {
-                continue;
-            };
-            let all = vms.values().flat_map(|vm| &vm.nics);
-            let nics = all.filter(|nic| nic.network == network.name.value).count();
-            let hosts = usize::from(network.gateway.is_some()) + network.addresses.len();
-            let (wanted, there) = ((nics + hosts) as u64, usable(*subnet));
-            if there > 0 && wanted > there {
-                let message = format!("subnet `{subnet}` is too small: {wanted} of {there} addresses");
-                self.add(span, message, "use a shorter prefix");
-            }
-        }
     }
 }

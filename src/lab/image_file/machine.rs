@@ -81,17 +81,32 @@ impl Reader {
     pub(super) fn login(&mut self, value: &Value<'_>) -> Option<Login> {
         let table = self.table(value)?;
         self.known(table, &images::LOGIN);
-        let prompt = get(table, "prompt").map_or(Some("login: ".to_owned()), |value| self.text(Some(value)));
+        let prompt = get(table, "prompt").map_or(Some("login: ".to_owned()), |value| self.typed(Some(value)));
         if get(table, "user").is_none() {
             self.add(value.span(), "a login needs a `user`", "");
         }
-        let user = self.text(get(table, "user"));
-        let password = self.text(get(table, "password"));
+        let user = self.typed(get(table, "user"));
+        let password = self.typed(get(table, "password"));
         Some(Login {
             prompt: prompt?,
             user: user?,
             password,
         })
+    }
+
+    /// A text without control characters: a console would act on them as keys, and XML cannot represent them.
+    pub(super) fn typed(&mut self, value: Option<&Value<'_>>) -> Option<String> {
+        let value = value?;
+        let text = self.string(value)?;
+        if text.contains(char::is_control) {
+            self.add(
+                value.span(),
+                "this has a control character",
+                "write one line of plain text",
+            );
+            return None;
+        }
+        Some(text.to_owned())
     }
 
     pub(super) fn text(&mut self, value: Option<&Value<'_>>) -> Option<String> {

@@ -40,8 +40,8 @@ impl Reader {
             self.known(table, &tables::HOST_NIC);
             nics.push(HostNicFile {
                 name,
-                address: self.parsed(get(table, "address")),
-                gateway: self.parsed(get(table, "gateway")),
+                address: self.subnet(get(table, "address")),
+                gateway: self.address(get(table, "gateway")),
                 takeover: self.boolean(get(table, "takeover")),
             });
         }
@@ -102,7 +102,7 @@ impl Reader {
         RouterFile {
             name,
             nics,
-            outside: outside.into_iter().filter_map(|v| self.parsed(Some(v))).collect(),
+            outside: outside.into_iter().filter_map(|v| self.subnet(Some(v))).collect(),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Reads a lab file: takes its TOML tree, returns a [`LabFile`]. Knows keys, types and single values; what values mean
 //! together is checked in [`super::check`].
 
+mod addresses;
 mod hosts;
 mod networks;
 mod nova;
 mod vms;
 
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -151,14 +151,6 @@ impl Reader {
                 false
             }
         }
-    }
-
-    pub(super) fn addresses(&mut self, value: Option<&Value<'_>>) -> Vec<IpAddr> {
-        let list = self.list(value);
-        list.into_iter()
-            .filter_map(|v| self.parsed(Some(v)))
-            .map(|at| at.value)
-            .collect()
     }
 
     /// Named tables under `key`, e.g. every `[hosts.X]`.

@@ -22,14 +22,14 @@ impl Reader {
             class: self
                 .choice(get(table, "class"), "network class", &choices::CLASSES)
                 .unwrap_or_default(),
-            subnet: self.parsed(get(table, "subnet")),
+            subnet: self.subnet(get(table, "subnet")),
             uplink: get(table, "uplink").and_then(|v| self.uplink(v)),
             vlan: get(table, "vlan").and_then(|v| self.vlan(v)),
             bridge: self.parsed(get(table, "bridge")),
             bridge_mac: self.per_host(get(table, "bridge_mac")),
             stp: self.boolean(get(table, "stp")),
             mtu: get(table, "mtu").and_then(|v| self.mtu(v)),
-            addresses: self.per_host(get(table, "addresses")),
+            addresses: self.host_addresses(get(table, "addresses")),
             gateway: get(table, "gateway").and_then(|v| self.gateway(v)),
             dhcp: get(table, "dhcp")
                 .filter(|value| self.boolean(Some(value)))
@@ -72,7 +72,7 @@ impl Reader {
             Some(on) if matches!(on.get_ref(), DeValue::String(text) if text == "every-host") => OnFile::Every,
             Some(on) => self.parsed(Some(on)).map_or(OnFile::Wrong, OnFile::One),
         };
-        let address = self.parsed(get(table, "address"))?;
+        let address = self.address(get(table, "address"))?;
         Some(GatewayFile { address, on })
     }
 
@@ -97,7 +97,7 @@ impl Reader {
             on: self.parsed(get(table, "on")),
             from: from.into_iter().filter_map(|v| self.nat_from(v)).collect(),
             out: self.parsed(get(table, "out")),
-            source: self.parsed(get(table, "source")),
+            source: self.address(get(table, "source")),
         })
     }
 

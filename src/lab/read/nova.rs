@@ -19,14 +19,14 @@ impl Reader {
             span: value.span(),
             manager: manager?,
             tenants: tenants.into_iter().filter_map(|v| self.parsed(Some(v))).collect(),
-            fixed_range: self.parsed(get(table, "fixed_range")),
+            fixed_range: self.subnet(get(table, "fixed_range")),
             network_size: self.ranged(get(table, "network_size"), "network_size", choices::MOST_ADDRESSES),
             vlan_start: get(table, "vlan_start").and_then(|v| self.vlan(v)),
             vlan_interface: self.parsed(get(table, "vlan_interface")),
             flat_interface: self.parsed(get(table, "flat_interface")),
             flat_network_bridge: self.parsed(get(table, "flat_network_bridge")),
             public_interface: self.parsed(get(table, "public_interface")),
-            routing_source_ip: self.parsed(get(table, "routing_source_ip")),
+            routing_source_ip: self.address(get(table, "routing_source_ip")),
             network_host: self.parsed(get(table, "network_host")),
             multi_host: get(table, "multi_host")
                 .filter(|value| self.boolean(Some(value)))

@@ -47,7 +47,7 @@ impl Reader {
                 .ranged(get(table, "cpus"), "cpus", choices::MOST_CPUS)
                 .map_or(1, |at| at.value),
             nics: list.into_iter().filter_map(|v| self.nic(v)).collect(),
-            floating: self.parsed(get(table, "floating")),
+            floating: self.address(get(table, "floating")),
         }
     }
 
@@ -57,7 +57,7 @@ impl Reader {
         if get(table, "network").is_none() {
             self.add(value.span(), "a NIC needs a `network`", "");
         }
-        let address = self.parsed(get(table, "address"));
+        let address = self.address(get(table, "address"));
         let mac = self.parsed(get(table, "mac"));
         let network = self.parsed(get(table, "network"))?;
         Some(NicFile { network, address, mac })
@@ -96,7 +96,7 @@ impl Reader {
         let reach = get(table, "reach").is_none_or(|value| self.boolean(Some(value)));
         Some(PingFile {
             from,
-            to: self.parsed(get(table, "to"))?.value,
+            to: self.ip(get(table, "to"))?.value,
             reach,
         })
     }

@@ -17,6 +17,7 @@ mod services;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -72,7 +73,13 @@ fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState
             Class::Service => format!("network {network}"),
             class => format!("{class} network {network}"),
         };
+        // What the bridge takes over from its uplink is not added once more, e.g. where the host is the gateway with its
+        // own address.
+        let attached = segment.uplink.as_ref().filter(|_| segment.vlan.is_none()).map(&was);
+        let moved = attached.into_iter().flat_map(|nic| nic.addresses);
+        let moved: BTreeSet<IpAddr> = moved.map(|net| net.addr()).collect();
         let own = segment.gateway.into_iter().chain(segment.address);
+        let own = own.filter(|address| !moved.contains(&IpAddr::V4(*address)));
         let own = own.filter_map(|address| Ipv4Net::new(address, segment.subnet.prefix_len()).ok());
         if segment.gateway.is_some() {
             state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
