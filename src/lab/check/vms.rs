@@ -127,7 +127,7 @@ impl Check<'_> {
                 self.add(
                     &vm.name.span,
                     message,
-                    "DNS does not tell them apart: rename one of the two",
+                    "DNS ignores case: rename one of the two",
                 );
             }
             _ => {}

@@ -153,7 +153,7 @@ proptest! {
     }
 }
 
-/// The VM `fixed` of the property, as it was written.
+/// The VM `fixed` of the property, as written in the file.
 fn fixed_again(topology: &Topology) -> String {
     let address = addresses(topology)["fixed"][0].clone();
     vm("fixed", &format!("{{ network = \"n\", address = \"{address}\" }}"))
