@@ -124,11 +124,7 @@ impl Check<'_> {
         match self.served.insert(plain, name.clone()) {
             Some(other) if other != *name => {
                 let message = format!("vms `{other}` and `{name}` differ in upper and lower case only");
-                self.add(
-                    &vm.name.span,
-                    message,
-                    "DNS ignores case: rename one of the two",
-                );
+                self.add(&vm.name.span, message, "DNS ignores case: rename one of the two");
             }
             _ => {}
         }
