@@ -25,7 +25,7 @@ fn doctor_names_what_is_wrong_on_each_host_and_how_to_fix_it() {
         "disk",
         "rights",
         "path",
-        "packets of 1500 bytes get to",
+        "packets of 1500 bytes pass to",
     ] {
         assert!(well.contains(word), "{word}: {well}");
     }

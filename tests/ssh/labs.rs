@@ -220,7 +220,7 @@ fn an_unknown_host_key_stops_it_before_anything_is_changed() {
     let lab = machines.lab();
     let said = machines.bad(&["up", lab.to_str().unwrap()]);
     assert!(
-        said.contains("another key") && said.contains("SHA256:") && said.contains("ssh-keygen -R"),
+        said.contains("has changed") && said.contains("SHA256:") && said.contains("ssh-keygen -R"),
         "{said}"
     );
     assert_eq!(machines.snapshot(), before);

@@ -13,12 +13,12 @@ const REFUSED: &str = "nothing was changed";
 fn assert_refusal(said: &str) {
     assert!(said.contains(REFUSED), "{said}");
     for host in ["node1", "node2"] {
-        let line = said.lines().find(|line| line.starts_with(&format!("{host}: ")));
-        let line = line.unwrap_or_else(|| panic!("{host} is not named: {said}"));
-        assert!(
-            line.contains("module 8021q is missing") && line.contains("modprobe 8021q"),
-            "{line}"
-        );
+        let from = said.find(&format!("{host}: "));
+        let finding = &said[from.unwrap_or_else(|| panic!("{host} is not named: {said}"))..];
+        let mut lines = finding.lines();
+        assert!(lines.next().unwrap().contains("module 8021q is missing"), "{finding}");
+        let help = lines.next().unwrap_or_default();
+        assert!(help.contains("help: ") && help.contains("modprobe 8021q"), "{finding}");
     }
 }
 
