@@ -88,9 +88,23 @@ impl Namespace {
         panic!("the namespace never came to rest");
     }
 
-    /// Everything that `ip` knows about links, addresses and routes, without what changes by itself: a line for each.
+    /// Returns everything that `ip` prints about links, addresses and routes, without what changes by itself, a line for
+    /// each: once the kernel, which adds some routes later than it prints their addresses, has changed nothing for 100 ms.
     pub fn snapshot(&self) -> Vec<String> {
-        self.settle();
+        let mut before = Vec::new();
+        for _ in 0..100 {
+            self.settle();
+            let now = self.lines();
+            if now == before {
+                return now;
+            }
+            before = now;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the namespace never came to rest");
+    }
+
+    fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for argv in [
             &["ip", "-j", "-d", "link"][..],
