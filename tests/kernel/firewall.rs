@@ -8,7 +8,7 @@ use netlab::lab::LabName;
 use netlab::linux::nftables::{self, NftError};
 use netlab::plan::Step;
 use netlab::state::survey::Survey;
-use netlab::state::{Firewall, Floating, LocalGateway, Nat};
+use netlab::state::{Firewall, Floating, LinkKind, LocalGateway, Nat};
 use netlab::transport::Shell;
 use netlab::transport::cmd::Cmd;
 
@@ -386,9 +386,17 @@ fn each_host_is_the_gateway_of_its_own_guests_and_no_arp_for_it_crosses_the_trun
     };
     first.cable("eth0", &second, "eth0");
     let mut guests = Vec::new();
-    for (host, address) in [(&first, "10.0.1.2/24"), (&second, "10.0.1.3/24")] {
+    for (host, address, mac) in [
+        (&first, "10.0.1.2/24", "02:00:00:00:01:01"),
+        (&second, "10.0.1.3/24", "02:00:00:00:01:02"),
+    ] {
         let mut wanted = bridge("network service");
         wanted.addresses.insert("10.0.1.1/24".parse().unwrap());
+        // As in any lab, each host's bridge has another MAC address.
+        wanted.kind = LinkKind::Bridge {
+            stp: false,
+            mac: Some(mac.parse().unwrap()),
+        };
         host.apply(&[Step::CreateLink(ifname("br1"), wanted)]).unwrap();
         host.ip("link set dev eth0 master br1");
         let Some(guest) = guest(test, host, "tap1", "br1", address, "10.0.1.1") else {
