@@ -34,7 +34,10 @@ impl Guest {
             "-kernel",
         ]);
         qemu.arg(&boot.kernel).arg("-initrd").arg(initrd);
-        qemu.args(["-append", &format!("console=ttyS0 panic=0 no_timer_check {kernel_arguments}")]);
+        qemu.args([
+            "-append",
+            &format!("console=ttyS0 panic=0 no_timer_check {kernel_arguments}"),
+        ]);
         qemu.args(["-serial", &format!("unix:{},server=on,wait=on", socket.display())]);
         for (number, mac) in macs.iter().enumerate() {
             qemu.args(["-netdev", &format!("user,id=n{number},net=10.0.{}.0/24", number + 2)]);

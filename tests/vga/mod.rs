@@ -87,10 +87,8 @@ fn output_that_scrolls_off_the_screen_arrives_intact_with_its_status() {
     let Err(error) = bench.host.open_console(&guest, ConsoleKind::Vga) else {
         panic!("two keyboards");
     };
-    assert!(
-        error.to_string().contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
+    let error = netlab::run::chain(&error);
+    assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     drop(session);
     // A partial line and a waiting pager of an earlier session are cleared.
     for left in ["half a li", "{ { (\n", "echo 'a\nb\n"] {
