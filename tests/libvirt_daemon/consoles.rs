@@ -72,7 +72,8 @@ fn the_error_of_a_second_opener_names_the_holder_of_the_console_which_stays_open
     let libvirt = daemon.libvirt();
     let name = daemon.name("a");
     drop(boot(&libvirt, &name));
-    let virsh = format!("virsh -c '{}' console demo.a", daemon.uri());
+    // virsh opens the console only once, and the test, which polls it, may have it at that moment.
+    let virsh = format!("until virsh -c '{}' console demo.a; do sleep 0.1; done", daemon.uri());
     // virsh needs a terminal.
     let mut other = Command::new("script");
     other.args(["-qec", &virsh, "/dev/null"]);
