@@ -10,6 +10,7 @@ use super::namespace::{Found, find, links, name};
 use super::{Emulator, nics};
 use crate::lab::{Cable, CableEnd, HostName, IfName, LabName};
 use crate::plan::Step;
+use crate::topology::derive::nic_mac;
 
 /// The links of several machines.
 pub(super) type Links = BTreeMap<HostName, Vec<Link>>;
@@ -112,7 +113,7 @@ impl Emulator {
 /// Returns the line of `ip -batch` that plugs a cable.
 fn line(lab: &LabName, Cable { ends: [a, b] }: &Cable) -> String {
     let end = |CableEnd { host, nic }: &CableEnd| {
-        let (mac, namespace) = (nics::mac(lab, host, nic), name(lab, host));
+        let (mac, namespace) = (nic_mac(lab, host, nic), name(lab, host));
         format!("name {nic} address {mac} netns {namespace}")
     };
     format!("link add {} type veth peer {}", end(a), end(b))

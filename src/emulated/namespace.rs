@@ -14,7 +14,7 @@ use super::links::{self, Link};
 use super::switch;
 use crate::lab::{HostName, LabName};
 use crate::state::MachineKind;
-use crate::transport::{Cmd, Shell};
+use crate::transport::{Cmd, Script, Shell};
 
 /// The folder of iproute2's named network namespaces (ip-netns(8)).
 const FOLDER: &str = "/run/netns";
@@ -23,7 +23,10 @@ const FOLDER: &str = "/run/netns";
 const NSFS: u64 = 0x6e73_6673;
 
 /// Creates a namespace: arguments are its mark, its name, the machine's kind and a switch's bridge.
-const CREATE: &str = include_str!("create_namespace.sh");
+const CREATE: Script = Script {
+    name: "emulated/create_namespace.sh",
+    text: include_str!("create_namespace.sh"),
+};
 
 /// Returns the name of a machine's namespace, as `ip netns` prints it.
 pub(super) fn name(lab: &LabName, host: &HostName) -> String {
@@ -115,8 +118,8 @@ pub(crate) fn create(
     let (mark, name, kind) = (mark(lab, host, kind), name(lab, host), kind.to_string());
     // Killed with netlab, so that no namespace gets its name after the next run has observed the machine.
     let killed_with_netlab = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net"];
-    let script = ["sh", "-c", CREATE, "sh", &mark, &name, &kind, switch::BRIDGE];
-    shell.check(&Cmd::new(killed_with_netlab.into_iter().chain(script)))?;
+    let create = Cmd::script(CREATE, [mark.as_str(), &name, &kind, switch::BRIDGE]);
+    shell.check(&create.run_by(killed_with_netlab))?;
     Ok(())
 }
 

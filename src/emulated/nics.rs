@@ -6,8 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use sha2::{Digest, Sha256};
-
 use super::Emulator;
 use super::batch::batch;
 use super::error::{EmulatedError, Operation, failed};
@@ -16,14 +14,7 @@ use super::namespace::{links, name};
 use crate::atomic_file;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
-
-/// Returns the MAC address of an emulated host's NIC: unicast and locally administered (IEEE 802-2014, 8.2), and the
-/// same in every run.
-pub(super) fn mac(lab: &LabName, host: &HostName, nic: &IfName) -> String {
-    let digest = Sha256::digest(format!("netlab nic {lab} {host} {nic}"));
-    let octets = digest[..5].iter().map(|octet| format!(":{octet:02x}"));
-    format!("02{}", octets.collect::<String>())
-}
+use crate::topology::derive::nic_mac;
 
 /// What each NIC was configured with. It cannot be read back from a NIC that is attached to a bridge, because the
 /// addresses are then configured on the bridge.
@@ -103,7 +94,7 @@ impl Emulator {
 pub(super) fn lines_to_create(lab: &LabName, host: &HostName, nic: &IfName) -> [String; 2] {
     [
         format!("tuntap add dev {nic} mode tap"),
-        format!("link set dev {nic} address {}", mac(lab, host, nic)),
+        format!("link set dev {nic} address {}", nic_mac(lab, host, nic)),
     ]
 }
 
@@ -134,24 +125,6 @@ pub(super) fn lines_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::MacAddr;
-
-    #[test]
-    fn every_nic_has_a_local_unicast_address_of_its_own() {
-        let mac = |lab: &str, host: &str, nic: &str| {
-            mac(&lab.parse().unwrap(), &host.parse().unwrap(), &nic.parse().unwrap())
-        };
-        let eth0 = mac("quick", "node1", "eth0");
-        assert_eq!(eth0.parse::<MacAddr>().unwrap().octets()[0], 0x02);
-        assert_eq!(eth0, mac("quick", "node1", "eth0"));
-        for other in [
-            mac("quack", "node1", "eth0"),
-            mac("quick", "node2", "eth0"),
-            mac("quick", "node1", "eth1"),
-        ] {
-            assert_ne!(eth0, other);
-        }
-    }
 
     #[test]
     fn a_record_is_read_back_and_nics_can_be_removed_from_it() {

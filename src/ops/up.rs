@@ -100,8 +100,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         ..
     } = preflight_and_plan(env, loaded, &hosts, &before)?;
     for warning in warnings {
-        let text = format!("{}: {}\n  help: {}", warning.host, warning.what, warning.help);
-        env.events.send(Event::Warning(text));
+        env.events.send(Event::Warning(warning.message()));
     }
     if to_do.is_empty() && !past.unfinished {
         record_images(env, loaded, false)?;

@@ -68,6 +68,14 @@ impl fmt::Display for Obstacle {
     }
 }
 
+impl Obstacle {
+    /// Returns it as a message of two lines, what is wrong and what helps, without its severity.
+    pub fn message(&self) -> String {
+        let Self { host, what, help, .. } = self;
+        format!("{host}: {what}\n  help: {help}")
+    }
+}
+
 /// Returns every obstacle to `topology`, host by host. `observed` is what the lab owns already. Of a host without a
 /// survey, as an emulated one that does not exist yet, only what the lab itself says is checked.
 pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {

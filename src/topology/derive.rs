@@ -126,6 +126,11 @@ pub fn provisional_mac(bridge: &IfName) -> MacAddr {
     local_mac(&format!("bridge/{bridge}"))
 }
 
+/// Returns the MAC address of an emulated machine's NIC, locally administered.
+pub fn nic_mac(lab: &LabName, host: &HostName, nic: &IfName) -> MacAddr {
+    local_mac(&format!("nic/{lab}/{host}/{nic}"))
+}
+
 fn local_mac(text: &str) -> MacAddr {
     let mut octets: [u8; 6] = digest(text);
     // IEEE 802-2014, 8.4: bit 1 of the first octet is "local", bit 0 "group".
@@ -190,6 +195,23 @@ mod tests {
         for mac in [one, two, provisional_mac(&nic("br1")).to_string()] {
             let first = u8::from_str_radix(&mac[..2], 16).unwrap();
             assert_eq!(first & 0x03, 0x02, "{mac}");
+        }
+    }
+
+    #[test]
+    fn every_nic_of_an_emulated_machine_has_a_local_unicast_address_of_its_own() {
+        let mac = |lab: &str, host: &str, name: &str| {
+            nic_mac(&lab.parse().unwrap(), &host.parse().unwrap(), &nic(name)).octets()
+        };
+        let eth0 = mac("quick", "node1", "eth0");
+        assert_eq!(eth0[0] & 0x03, 0x02);
+        assert_eq!(eth0, mac("quick", "node1", "eth0"));
+        for other in [
+            mac("quack", "node1", "eth0"),
+            mac("quick", "node2", "eth0"),
+            mac("quick", "node1", "eth1"),
+        ] {
+            assert_ne!(eth0, other);
         }
     }
 

@@ -26,8 +26,8 @@ pub struct Cmd {
     pub argv: Vec<String>,
     /// Standard input.
     pub stdin: Vec<u8>,
-    /// The name of the script that the first arguments are.
-    script: Option<&'static str>,
+    /// The name of the script in `argv`, and the position of the first of its arguments there.
+    script: Option<(&'static str, usize)>,
     /// Positions of secret arguments in `argv`.
     secrets: BTreeSet<usize>,
 }
@@ -57,8 +57,20 @@ impl Cmd {
     pub fn script<S: Into<String>>(script: Script, arguments: impl IntoIterator<Item = S>) -> Self {
         let mut cmd = Self::new(["sh", "-c", script.text, "sh"]);
         cmd.argv.extend(arguments.into_iter().map(Into::into));
-        cmd.script = Some(script.name);
+        cmd.script = Some((script.name, SCRIPT_PREFIX));
         cmd
+    }
+
+    /// The same, run by the program `runner`: its name and its arguments before those of the command.
+    #[must_use]
+    pub fn run_by<S: Into<String>>(mut self, runner: impl IntoIterator<Item = S>) -> Self {
+        let mut argv: Vec<String> = runner.into_iter().map(Into::into).collect();
+        let before = argv.len();
+        argv.append(&mut self.argv);
+        self.argv = argv;
+        self.script = self.script.map(|(name, first)| (name, first + before));
+        self.secrets = self.secrets.iter().map(|index| index + before).collect();
+        self
     }
 
     /// Appends an argument that no message and no log may show.
@@ -79,17 +91,18 @@ impl Cmd {
 
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, first) = self.script.map_or((None, 0), |(name, first)| (Some(name), first));
         let mut separator = "";
-        let mut skipped = 0;
-        if let Some(name) = self.script {
-            f.write_str(name)?;
-            separator = " ";
-            skipped = SCRIPT_PREFIX;
-        }
-        for (index, argument) in self.argv.iter().enumerate().skip(skipped) {
+        for (index, argument) in self.argv.iter().enumerate() {
+            let of_script = index < first && index + SCRIPT_PREFIX >= first;
+            if of_script && index + 1 != first {
+                continue;
+            }
             f.write_str(separator)?;
             separator = " ";
-            if self.secrets.contains(&index) {
+            if let Some(name) = name.filter(|_| of_script) {
+                f.write_str(name)?;
+            } else if self.secrets.contains(&index) {
                 f.write_str(MASK)?;
             } else {
                 f.write_str(&quote(argument))?;
@@ -255,6 +268,22 @@ mod tests {
         let cmd = Cmd::script(script, ["a b"]).secret("hunter2").fed("also secret");
         assert_eq!(cmd.to_string(), "greet.sh 'a b' ***");
         assert_eq!(cmd.argv, ["sh", "-c", "echo hello \"$1\"", "sh", "a b", "hunter2"]);
+    }
+
+    #[test]
+    fn a_script_that_another_program_runs_is_still_named_and_its_secrets_are_still_masked() {
+        let script = Script {
+            name: "greet.sh",
+            text: "echo hello",
+        };
+        let cmd = Cmd::script(script, ["a b"])
+            .secret("hunter2")
+            .run_by(["nice", "-n", "5"]);
+        assert_eq!(cmd.to_string(), "nice -n 5 greet.sh 'a b' ***");
+        assert_eq!(
+            cmd.argv,
+            ["nice", "-n", "5", "sh", "-c", "echo hello", "sh", "a b", "hunter2"]
+        );
     }
 
     #[test]
