@@ -30,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "atomic_file",
             "lab",
+            "topology",
             "state",
             "plan",
             "folders",
