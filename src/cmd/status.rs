@@ -126,7 +126,12 @@ fn text(lab: &LabStatus) -> String {
     );
     let tables = [hosts, networks, vms].into_iter().filter(|rows| rows.len() > 1);
     let tables: Vec<String> = tables.map(|rows| table(&without_empty_columns(rows))).collect();
-    format!("{head}\n{}", tables.join("\n"))
+    let changed = lab.vms.iter().filter(|vm| !vm.deviations.is_empty());
+    let changed: String = changed
+        .map(|vm| format!("VM {} was changed: {}\n", vm.name, one_line(&vm.deviations.join("; "))))
+        .collect();
+    let separator = if changed.is_empty() { "" } else { "\n" };
+    format!("{head}\n{}{separator}{changed}", tables.join("\n"))
 }
 
 #[cfg(test)]

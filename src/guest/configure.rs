@@ -27,7 +27,7 @@ const SEEDED_WITHIN: Duration = Duration::from_secs(180);
 const SEEDED_ATTEMPTS: u32 = 120;
 
 /// Ethernet's MTU in bytes (RFC 894).
-const ETHERNET_MTU: u16 = 1500;
+pub(super) const ETHERNET_MTU: u16 = 1500;
 
 /// What both dialects begin with.
 const COMMON: &str = include_str!("configure/common.sh");
@@ -106,10 +106,11 @@ fn list(things: &[String]) -> String {
     }
 }
 
-/// Gives the guest the configuration `config`, or waits until a seeded guest has it. Idempotent; addresses and default
+/// Gives the guest the configuration `config`, or waits until a seeded guest has it: one that had it before, `again`, is
+/// configured like any other, since cloud-init configures a guest only as it boots. Idempotent; addresses and default
 /// routes that these NICs had before are replaced. The deadlines are 60 s and, for a seeded guest, 180 s.
-pub fn configure(session: &mut Session<'_>, config: &GuestConfig) -> Result<(), ConfigureError> {
-    let (script, limit) = if config.seeded {
+pub fn configure(session: &mut Session<'_>, config: &GuestConfig, again: bool) -> Result<(), ConfigureError> {
+    let (script, limit) = if config.seeded && !again {
         (seeded_script(config), SEEDED_WITHIN)
     } else {
         (script(config), LIMIT)

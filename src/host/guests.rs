@@ -178,7 +178,8 @@ fn configure_once(
     let console = Box::new(Cancellable { console, log });
     let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm())).map_err(StepFailure::Transcript)?;
     let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
-    configure(&mut session, config)?;
+    let again = config.seeded && connection.libvirt.was_configured(name).map_err(HostError::from)?;
+    configure(&mut session, config, again)?;
     connection.libvirt.set_configured(name, config)?;
     Ok(())
 }

@@ -192,6 +192,18 @@ pub(super) fn set_configured(conn: &Connect, name: &DomainName, config: &GuestCo
     Ok(())
 }
 
+/// Returns whether the running domain has a record of [`set_configured`].
+pub(super) fn was_configured(conn: &Connect, name: &DomainName) -> Result<bool, LibvirtError> {
+    let operation = Operation::RecordConfiguration(name.clone());
+    let domain = own(conn, name, &operation)?;
+    let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
+    match domain.metadata(kind, Some(CONFIGURED_URI), sys::VIR_DOMAIN_AFFECT_LIVE) {
+        Ok(_) => Ok(true),
+        Err(error) if is(&error, ErrorNumber::NoDomainMetadata) => Ok(false),
+        Err(error) => Err(failed(&operation)(error)),
+    }
+}
+
 /// Accepts the errors of a domain that does not run or no longer exists.
 fn unless_stopped(result: Result<(), Error>, operation: &Operation) -> Result<(), LibvirtError> {
     match result {

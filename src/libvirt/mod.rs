@@ -156,6 +156,13 @@ impl Libvirt {
             .with(&operation, |conn| domains::set_configured(conn, name, config))
     }
 
+    /// Returns whether the running domain has such a record.
+    pub fn was_configured(&self, name: &DomainName) -> Result<bool, LibvirtError> {
+        let operation = Operation::RecordConfiguration(name.clone());
+        self.connection
+            .with(&operation, |conn| domains::was_configured(conn, name))
+    }
+
     /// Creates a guest's disk, a qcow2 overlay in the lab's storage pool; the pool is created with the first one. A
     /// failure leaves nothing behind.
     pub fn create_volume(&self, name: &DomainName, volume: &Volume) -> Result<(), LibvirtError> {

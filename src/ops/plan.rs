@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::connect::same_connects;
-use super::{Env, Loaded, OpsError, connect, connects, observe, survey};
+use super::{Env, GuestReport, Loaded, OpsError, connect, connects, inspect_guests, observe, survey};
 use crate::host::NamedHosts;
 use crate::lab::HostName;
 use crate::plan::{self, Plan, Step};
 use crate::preflight::{Obstacle, Severity, preflight};
 use crate::run::Journal;
-use crate::state::{DomainName, Site, desired, existing};
+use crate::state::{DomainName, Site, desired, existing, localhost};
 use crate::topology::Topology;
 
 /// The result of planning.
@@ -25,6 +25,8 @@ pub struct Planned {
     pub topology: Topology,
     /// The addresses that guests had, where they get others.
     pub previous: BTreeMap<DomainName, String>,
+    /// The guests that are no longer as they were configured.
+    pub guests: GuestReport,
 }
 
 impl Planned {
@@ -34,15 +36,32 @@ impl Planned {
         lines.collect()
     }
 
-    /// Returns each step's host and text, in order; a guest that gets other addresses is shown with those it had.
+    /// Returns each step's host and text, in order; a guest that gets other addresses is shown with those it had, and one
+    /// that was changed with what differs.
     pub fn steps(&self) -> Vec<(&HostName, String)> {
-        let text = |step: &Step| match step {
-            Step::ConfigureGuest(name, _) if self.previous.contains_key(name) => {
-                format!("{step} (was {})", self.previous[name])
+        let text = |step: &Step| {
+            let Step::ConfigureGuest(name, _) = step else {
+                return step.to_string();
+            };
+            let previous = self.previous.get(name).map(|addresses| format!("was {addresses}"));
+            let differs = self.guests.deviations.get(name).map(|found| found.join("; "));
+            match previous.or(differs) {
+                Some(why) => format!("{step} ({why})"),
+                None => step.to_string(),
             }
-            step => step.to_string(),
         };
         self.plan.steps().map(|(host, step)| (host, text(step))).collect()
+    }
+}
+
+/// Returns the warning for a guest that could not be inspected.
+fn not_inspected(observed: &Site, name: &DomainName, why: &str) -> Obstacle {
+    let host = observed.iter().find(|(_, state)| state.domains.contains_key(name));
+    Obstacle {
+        host: host.map_or_else(localhost, |(host, _)| host.clone()),
+        severity: Severity::Warning,
+        what: format!("VM {} was not inspected: {why}", name.vm()),
+        help: "close its console, then run again".to_owned(),
     }
 }
 
@@ -86,18 +105,26 @@ pub fn preflight_and_plan(
 ) -> Result<Planned, OpsError> {
     let surveys = survey(hosts, &loaded.topology.lab)?;
     let topology = loaded.keeping(env, &existing(observed, &surveys));
-    let (errors, warnings): (Vec<_>, Vec<_>) = preflight(&topology, &surveys, observed)
+    let (errors, mut warnings): (Vec<_>, Vec<_>) = preflight(&topology, &surveys, observed)
         .into_iter()
         .partition(|found| found.severity == Severity::Error);
     if !errors.is_empty() {
         return Err(OpsError::PreflightFailed(errors));
     }
     let desired = desired(&topology, &surveys);
+    let guests = inspect_guests(env, hosts, observed, &desired);
+    warnings.extend(
+        guests
+            .unread
+            .iter()
+            .map(|(name, why)| not_inspected(observed, name, why)),
+    );
     Ok(Planned {
-        plan: plan::plan(observed, &desired),
+        plan: plan::plan(&guests.apply(observed), &desired),
         desired,
         warnings,
         previous: previous(observed, &topology),
         topology,
+        guests,
     })
 }

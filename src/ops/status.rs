@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::connect::emulated;
-use super::{Env, OpsError, connect, observe};
+use super::{Deviations, Env, OpsError, connect, inspect_guests, observe};
 use crate::lab::{Class, LabName};
 use crate::run::{Journal, LastRun, Rollback, RunEnd, chain};
 use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, MachineKind, Site};
@@ -124,8 +124,10 @@ pub struct VmStatus {
     pub name: String,
     /// Its host.
     pub host: String,
-    /// `running`, `running, not configured`, or why it does not run, e.g. `crashed`.
+    /// `running`, `running, changed`, `running, not configured`, or why it does not run, e.g. `crashed`.
     pub state: String,
+    /// How it differs from what it was given.
+    pub deviations: Vec<String>,
     /// With prefix lengths, in the order of its NICs.
     pub addresses: Vec<String>,
     /// In the order of its NICs.
@@ -148,7 +150,7 @@ pub fn statuses(env: &Env) -> Vec<LabSummary> {
     names.sort();
     names
         .into_iter()
-        .map(|name| match status(env, &name) {
+        .map(|name| match read(env, &name, false) {
             Ok(lab) => LabSummary {
                 lab: name,
                 state: lab.state,
@@ -172,13 +174,24 @@ pub fn statuses(env: &Env) -> Vec<LabSummary> {
         .collect()
 }
 
-/// Reads one lab's hosts and its journal.
+/// Reads one lab's hosts, its guests and its journal.
 pub fn status(env: &Env, lab: &LabName) -> Result<LabStatus, OpsError> {
+    read(env, lab, true)
+}
+
+/// Like [`status`]; the guests are asked over their consoles only where that is wanted.
+fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, OpsError> {
     let past = Journal::read(&env.folders.lab(lab))?;
     let mut connects = past.hosts;
     connects.extend(emulated(env, lab)?);
     let hosts = connect(env, lab, &connects)?;
     let site = observe(&hosts, lab)?;
+
+    let deviations = if ask_guests {
+        inspect_guests(env, &hosts, &site, &site).deviations
+    } else {
+        Deviations::new()
+    };
 
     let dead = |name: &_| {
         let mut machines = site.values().flat_map(|state| &state.machines);
@@ -206,7 +219,8 @@ pub fn status(env: &Env, lab: &LabName) -> Result<LabStatus, OpsError> {
         .flat_map(|(host, state)| {
             let seen = &state.seen.domains;
             let domains = state.domains.iter();
-            domains.map(move |(name, domain)| vm(host.as_str(), name, domain, seen.get(name)))
+            let deviations = &deviations;
+            domains.map(move |(name, domain)| vm(host.as_str(), name, domain, seen.get(name), deviations))
         })
         .collect();
     let whole =
@@ -264,8 +278,10 @@ fn uplink(state: &HostState, bridge: &crate::lab::IfName) -> Option<String> {
         .map(ToString::to_string)
 }
 
-fn vm(host: &str, name: &DomainName, domain: &Domain, seen: Option<&DomainSeen>) -> VmStatus {
+fn vm(host: &str, name: &DomainName, domain: &Domain, seen: Option<&DomainSeen>, deviations: &Deviations) -> VmStatus {
+    let deviations = deviations.get(name).cloned().unwrap_or_default();
     let state = match (domain.running, &domain.configured, seen) {
+        (true, Some(_), _) if !deviations.is_empty() => "running, changed".to_owned(),
         (true, Some(_), _) => "running".to_owned(),
         (true, None, _) => "running, not configured".to_owned(),
         (false, _, Some(seen)) => seen.condition.to_string(),
@@ -276,6 +292,7 @@ fn vm(host: &str, name: &DomainName, domain: &Domain, seen: Option<&DomainSeen>)
         name: name.vm().to_string(),
         host: host.to_owned(),
         state,
+        deviations,
         addresses: configured.map(|nic| nic.address.to_string()).collect(),
         macs: domain.nics.iter().map(|nic| nic.mac.to_string()).collect(),
         domain: name.to_string(),

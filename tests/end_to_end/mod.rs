@@ -11,6 +11,7 @@ mod clash;
 mod commands;
 mod files;
 mod grown;
+mod guest_drift;
 mod guests;
 mod killed;
 mod library;

@@ -116,11 +116,11 @@ fn a_guest_runs_commands_is_configured_and_probed() {
     assert!(long == "1234567\n".repeat(31_000), "{} of 248000 bytes", long.len());
 
     for dialect in [Dialect::Ip, Dialect::Ifconfig] {
-        configure(&mut session, &config(dialect, ["10.0.2.77/24", "10.0.3.77/25"])).unwrap();
+        configure(&mut session, &config(dialect, ["10.0.2.77/24", "10.0.3.77/25"]), false).unwrap();
         let wanted = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
-        configure(&mut session, &wanted).unwrap();
+        configure(&mut session, &wanted, false).unwrap();
         let first = network_state(&mut session);
-        configure(&mut session, &wanted).unwrap();
+        configure(&mut session, &wanted, false).unwrap();
         assert_eq!(network_state(&mut session), first);
         for line in [
             "10.0.2.15/24",
@@ -199,7 +199,7 @@ fn check_refusals(session: &mut Session, dialect: Dialect) {
     let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
     let unknown = "52:54:00:aa:00:99".parse().unwrap();
     wrong.nics.push(nic(unknown, "10.0.4.15/24".parse().unwrap()));
-    match configure(session, &wrong).unwrap_err() {
+    match configure(session, &wrong, false).unwrap_err() {
         ConfigureError::NicMissing { mac, has } => {
             assert_eq!(mac, unknown);
             let has: Vec<String> = has.iter().map(|nic| nic.to_lowercase()).collect();
@@ -215,7 +215,7 @@ fn check_refusals(session: &mut Session, dialect: Dialect) {
     }
     let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
     wrong.default_route = Some("192.0.2.1".parse().unwrap());
-    match configure(session, &wrong).unwrap_err() {
+    match configure(session, &wrong, false).unwrap_err() {
         ConfigureError::Command { command, output } => {
             assert!(command.contains("192.0.2.1"), "{command}");
             assert!(output.contains("nreachable"), "{output}");

@@ -37,7 +37,7 @@ fn configured(text: &'static str, status: i32) -> Result<(), ConfigureError> {
             (String::new(), 0)
         }
     });
-    configure(&mut open(Scripted::new(shell)), &config(Dialect::Ip))
+    configure(&mut open(Scripted::new(shell)), &config(Dialect::Ip), false)
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_failed_session_is_reported_as_such() {
     let mut session = open(Scripted::new(Shell::simple()));
     let mut config = config(Dialect::Ip);
     config.nameservers = config.nameservers.repeat(100);
-    let error = configure(&mut session, &config).unwrap_err();
+    let error = configure(&mut session, &config, false).unwrap_err();
     assert!(matches!(error, ConfigureError::Session(error) if matches!(error.fault, SessionFault::LineTooLong(_))));
 }
 
@@ -214,7 +214,7 @@ fn a_seeded_guest_is_checked_and_never_changed() {
                 (String::new(), 0)
             }
         });
-        configure(&mut open(Scripted::new(shell)), &seeded)
+        configure(&mut open(Scripted::new(shell)), &seeded, false)
     };
     assert_eq!(shell("", 0), Ok(()));
     let error = shell(

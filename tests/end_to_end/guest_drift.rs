@@ -1,0 +1,79 @@
+//! FAULTS 52 and 53: a guest that restarted, or was changed by hand, is drift, and `up` configures it again.
+
+use crate::support::lab::Bench;
+
+const LAB: &str = r#"
+name = "LABNAME"
+[hosts.node1]
+[networks.service]
+subnet = "10.0.1.0/24"
+gateway = { address = "10.0.1.1" }
+nameservers = ["10.0.1.1"]
+[vms.vm1]
+memory = "96MiB"
+nics = [{ network = "service", address = "10.0.1.2" }]
+"#;
+
+/// What is done in the guest, and what must be reported of it.
+const FAULTS: &[(&str, &str)] = &[
+    (
+        "ip addr flush dev eth0; ip addr add 10.0.1.2/30 dev eth0",
+        "eth0 does not have 10.0.1.2/24: it has 10.0.1.2/30",
+    ),
+    ("ip route del default", "there is no default route via 10.0.1.1"),
+    (
+        "ip route replace default via 10.0.1.77",
+        "the default route is via 10.0.1.77 instead of 10.0.1.1",
+    ),
+    ("ip link set eth0 down", "eth0 is down"),
+    ("ip link set eth0 mtu 1300", "eth0 has MTU 1300 instead of 1500"),
+    (
+        "> /etc/resolv.conf",
+        "/etc/resolv.conf does not have name server 10.0.1.1",
+    ),
+    ("hostname other", "the host name is other instead of vm1"),
+];
+
+#[test]
+fn a_guest_that_was_changed_or_restarted_is_drift_and_up_configures_it_again() {
+    let test = "a_guest_that_was_changed_or_restarted_is_drift_and_up_configures_it_again";
+    let Some(bench) = Bench::new(test, "drift", LAB) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    let plan = || bench.good(&["plan", bench.file()]);
+    let nothing = "nothing to do: the lab is as described\n";
+    assert_eq!(plan(), nothing);
+    for (fault, words) in FAULTS {
+        bench.good(&["exec", &bench.name, "vm1", "--", fault]);
+        let drift = plan();
+        assert!(
+            drift.contains("configure vm1 over its console") && drift.contains(words),
+            "{fault}: {drift}"
+        );
+        let status = bench.good(&["status", &bench.name]);
+        assert!(
+            status.contains("running, changed") && status.contains(words),
+            "{fault}: {status}"
+        );
+        bench.good(&["-q", "up", bench.file()]);
+        assert_eq!(plan(), nothing, "{fault}");
+    }
+
+    // libvirt does not report a reset, so the domain's record still says that the guest is configured.
+    bench.inside("node1", &["virsh", "-q", "reset", &format!("{}.vm1", bench.name)]);
+    let status = bench.good(&["status", &bench.name]);
+    assert!(
+        status.contains("running, changed") && status.contains("VM vm1 was changed: "),
+        "{status}"
+    );
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(plan(), nothing);
+    let verified = bench.good(&["verify", bench.file()]);
+    assert!(
+        verified.contains("2 of 2 as expected") || verified.contains("1 of 1 as expected"),
+        "{verified}"
+    );
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
