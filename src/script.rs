@@ -198,7 +198,7 @@ impl Out {
 
 /// What is known of a host before the script runs: what the plan moves from its NICs. The script sets no marks.
 fn observed(steps: &[Step], step: &Step) -> Observed<'static> {
-    let Step::AttachUplink(nic, Uplink { bridge, was }) = step else {
+    let Step::AttachUplink(nic, Uplink { bridge, was, .. }) = step else {
         return Observed::default();
     };
     let mac_is_set = steps.iter().any(|other| match other {

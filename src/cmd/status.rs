@@ -127,9 +127,8 @@ fn text(lab: &LabStatus) -> String {
     let tables = [hosts, networks, vms].into_iter().filter(|rows| rows.len() > 1);
     let tables: Vec<String> = tables.map(|rows| table(&without_empty_columns(rows))).collect();
     let changed = lab.vms.iter().filter(|vm| !vm.deviations.is_empty());
-    let changed: String = changed
-        .map(|vm| format!("VM {} was changed: {}\n", vm.name, one_line(&vm.deviations.join("; "))))
-        .collect();
+    let changed = changed.map(|vm| format!("VM {} was changed: {}\n", vm.name, one_line(&vm.deviations.join("; "))));
+    let changed = changed.collect::<Vec<_>>().concat();
     let separator = if changed.is_empty() { "" } else { "\n" };
     format!("{head}\n{}{separator}{changed}", tables.join("\n"))
 }

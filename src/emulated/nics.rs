@@ -1,6 +1,6 @@
 //! The NICs of an emulated host: their addresses, and the NICs without a cable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use super::batch::batch;
 use super::error::{EmulatedError, Operation, failed};
 use super::links::Link;
 use super::namespace::{links, name};
+use super::router::{DefaultRoute, default_routes};
 use crate::atomic_file;
 use crate::lab::{HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
@@ -58,10 +59,9 @@ impl Emulator {
     pub(crate) fn configure(&self, lab: &LabName, host: &HostName, wanted: &Machine) -> Result<(), EmulatedError> {
         let machine = self.folders.machine(lab, host);
         let record = read(&machine).map_err(failed(Operation::ReadNics(host.clone())))?;
-        let links: BTreeMap<_, _> = links(&self.shell, lab, host)?
-            .into_iter()
-            .map(|link| (link.ifname.clone(), link))
-            .collect();
+        let links = links(&self.shell, lab, host)?;
+        let changed = self.changed_nics(lab, host, &links, &record)?;
+        let links: BTreeMap<_, _> = links.into_iter().map(|link| (link.ifname.clone(), link)).collect();
 
         let mut lines = Vec::new();
         for nic in record.keys().filter(|nic| !wanted.nics.contains_key(*nic)) {
@@ -73,7 +73,7 @@ impl Emulator {
         }
         for (nic, config) in &wanted.nics {
             let link = links.get(nic.as_str());
-            if link.is_some() && record.get(nic) == Some(config) {
+            if link.is_some() && record.get(nic) == Some(config) && !changed.contains(nic) {
                 continue;
             }
             if let Some(bridge) = link.and_then(|link| link.master.as_ref()) {
@@ -83,10 +83,53 @@ impl Emulator {
                     bridge: bridge.clone(),
                 });
             }
-            lines.extend(lines_for(lab, host, nic, config, link.is_none()));
+            if changed.contains(nic) && record.get(nic) == Some(config) {
+                lines.extend(lines_to_set(nic, config));
+            } else {
+                lines.extend(lines_for(lab, host, nic, config, link.is_none()));
+            }
         }
         batch(&self.shell, Some(&name(lab, host)), &lines)?;
         write(&machine, &wanted.nics).map_err(failed(Operation::WriteNics(host.clone())))
+    }
+}
+
+impl Emulator {
+    /// Returns the NICs of a host that are not as `record` has them. One that is attached to a bridge, or being attached,
+    /// is not compared: what was on it is on the bridge.
+    pub(super) fn changed_nics(
+        &self,
+        lab: &LabName,
+        host: &HostName,
+        links: &[Link],
+        record: &Record,
+    ) -> Result<BTreeSet<IfName>, EmulatedError> {
+        let recorded = |link: &&Link| link.master.is_none() && link.ifalias.is_none();
+        let own: Vec<_> = links
+            .iter()
+            .filter(recorded)
+            .filter_map(|link| {
+                let (nic, config) = record.iter().find(|(nic, _)| nic.as_str() == link.ifname)?;
+                Some((link, nic, config))
+            })
+            .collect();
+        let routes = if own.iter().any(|(_, _, config)| config.gateway.is_some()) {
+            default_routes(&self.shell, &name(lab, host))?
+        } else {
+            Vec::new()
+        };
+        let as_recorded = |link: &Link, config: &MachineNic| {
+            let is_route = |route: &DefaultRoute| {
+                route.gateway == config.gateway && route.dev.as_deref() == Some(link.ifname.as_str())
+            };
+            link.is_up()
+                && config
+                    .address
+                    .is_none_or(|address| link.ipv4_addresses().any(|one| one == address))
+                && (config.gateway.is_none() || routes.iter().any(is_route))
+        };
+        let changed = own.iter().filter(|(link, _, config)| !as_recorded(link, config));
+        Ok(changed.map(|(_, nic, _)| (*nic).clone()).collect())
     }
 }
 
@@ -112,9 +155,15 @@ pub(super) fn lines_for(
     }
     // Routes are deleted with their addresses.
     lines.push(format!("address flush dev {nic} scope global"));
-    lines.push(format!("link set dev {nic} up"));
+    lines.extend(lines_to_set(nic, config));
+    lines
+}
+
+/// Returns the lines of `ip -batch` that add to a NIC what it lacks; what else is on it, as a floating address, stays.
+fn lines_to_set(nic: &IfName, config: &MachineNic) -> Vec<String> {
+    let mut lines = vec![format!("link set dev {nic} up")];
     if let Some(address) = config.address {
-        lines.push(format!("address add {address} brd + dev {nic}"));
+        lines.push(format!("address replace {address} brd + dev {nic}"));
     }
     if let Some(gateway) = config.gateway {
         lines.push(format!("route replace default via {gateway} dev {nic}"));

@@ -75,9 +75,11 @@ impl Emulator {
                 let record = nics::read(&self.folders.machine(lab, name));
                 let record = record.map_err(failed(Operation::ReadNics(name.clone())))?;
                 let exists = |nic: &str| links.iter().any(|link| link.ifname == nic);
+                let record: nics::Record = record.into_iter().filter(|(nic, _)| exists(nic.as_str())).collect();
                 Ok(Machine {
                     kind,
-                    nics: record.into_iter().filter(|(nic, _)| exists(nic.as_str())).collect(),
+                    changed: self.changed_nics(lab, name, links, &record)?,
+                    nics: record,
                     outside: BTreeSet::new(),
                     alive: self.is_alive(lab, name),
                 })

@@ -14,16 +14,24 @@ use super::{Emulator, nics};
 use crate::lab::{HostName, IfName, LabName};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
-use crate::transport::{Cmd, NamespaceShell, Shell};
+use crate::transport::{Cmd, CmdError, NamespaceShell, Shell};
 
 /// The loopback device, which has the addresses outside of the lab.
 const LOOPBACK: &str = "lo";
 
 /// A route as `ip -json route` prints it.
 #[derive(Debug, Deserialize)]
-struct DefaultRoute {
-    gateway: Option<Ipv4Addr>,
-    dev: Option<String>,
+pub(super) struct DefaultRoute {
+    pub gateway: Option<Ipv4Addr>,
+    pub dev: Option<String>,
+}
+
+/// Reads the default routes in a network namespace.
+pub(super) fn default_routes(shell: &dyn Shell, namespace: &str) -> Result<Vec<DefaultRoute>, CmdError> {
+    query(
+        shell,
+        &["ip", "-n", namespace, "-4", "-json", "route", "show", "default"],
+    )
 }
 
 impl Emulator {
@@ -55,8 +63,7 @@ impl Emulator {
         links: &[Link],
     ) -> Result<Machine, EmulatedError> {
         let namespace = name(lab, router);
-        let show = ["ip", "-n", &namespace, "-4", "-json", "route", "show", "default"];
-        let routes: Vec<DefaultRoute> = query(&self.shell, &show)?;
+        let routes = default_routes(&self.shell, &namespace)?;
         let forward = Cmd::new(["cat", "/proc/sys/net/ipv4/ip_forward"]);
         let forward = NamespaceShell::of_network(&namespace).check(&forward)?;
 
@@ -78,6 +85,7 @@ impl Emulator {
             kind: MachineKind::Router,
             nics,
             outside,
+            changed: BTreeSet::new(),
             alive: forward.trim_ascii() == b"1",
         })
     }

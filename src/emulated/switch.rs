@@ -94,6 +94,7 @@ impl Emulator {
             kind: MachineKind::Switch,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
+            changed: BTreeSet::new(),
             alive: false,
         };
         let bridge = links.iter().find(|link| link.ifname == BRIDGE);

@@ -24,13 +24,24 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub struct Inspected {
     /// Its NICs; none has a MAC address where they cannot be read.
     pub nics: Vec<InspectedNic>,
-    /// The gateway of the default route with the lowest metric; inner none: there is no such route, outer none: the
-    /// routes cannot be read.
-    pub default_route: Option<Option<Ipv4Addr>>,
+    /// Its default route.
+    pub default_route: DefaultRoute,
     /// The name servers of /etc/resolv.conf; none where it cannot be read.
     pub nameservers: Option<Vec<IpAddr>>,
     /// Its host name.
     pub hostname: Option<String>,
+}
+
+/// The default route of a guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DefaultRoute {
+    /// The routes cannot be read.
+    #[default]
+    Unreadable,
+    /// There is none, or the one with the lowest metric has no gateway.
+    Absent,
+    /// The gateway of the one with the lowest metric.
+    Via(Ipv4Addr),
 }
 
 /// A NIC of a guest.
@@ -151,10 +162,14 @@ impl Inspected {
                 });
             }
         }
-        if let (Some(wanted), Some(has)) = (config.default_route, self.default_route)
-            && has != Some(wanted)
-        {
-            found.push(Deviation::DefaultRoute { wanted, has });
+        if let Some(wanted) = config.default_route {
+            match self.default_route {
+                DefaultRoute::Absent => found.push(Deviation::DefaultRoute { wanted, has: None }),
+                DefaultRoute::Via(has) if has != wanted => {
+                    found.push(Deviation::DefaultRoute { wanted, has: Some(has) });
+                }
+                DefaultRoute::Via(_) | DefaultRoute::Unreadable => {}
+            }
         }
         if let Some(has) = &self.nameservers {
             // A resolver on the guest itself has the name servers in its own configuration (systemd-resolved(8)).

@@ -22,7 +22,7 @@ mod watch;
 pub use configure::{ConfigureError, configure};
 pub use console::{Cause, Console, ConsoleError};
 pub use error::{SessionError, SessionFault};
-pub use inspect::{Deviation, Inspected, InspectedNic, inspect};
+pub use inspect::{DefaultRoute, Deviation, Inspected, InspectedNic, inspect};
 pub use probe::{Answer, ProbeOptions, probe, probe_by};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;

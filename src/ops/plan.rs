@@ -25,7 +25,7 @@ pub struct Planned {
     pub topology: Topology,
     /// The addresses that guests had, where they get others.
     pub previous: BTreeMap<DomainName, String>,
-    /// The guests that are no longer as they were configured.
+    /// The guests that are no longer configured as recorded.
     pub guests: GuestReport,
 }
 

@@ -65,7 +65,8 @@ impl<'a> Change<'a> {
     /// The machine exists, is alive and as wanted.
     fn stays(&self, host: &HostName) -> bool {
         let was = self.from.machines.get(host);
-        was.is_some() && was == self.wanted.get(host).copied()
+        was.zip(self.wanted.get(host))
+            .is_some_and(|(was, wanted)| was.is_configured_as(wanted))
     }
 
     pub(super) fn inside(&self, host: &HostName) -> Inside {
@@ -86,11 +87,12 @@ impl<'a> Change<'a> {
     pub(super) fn steps(&self) -> Vec<Step> {
         let removed = self.from.machines.keys().filter(|host| !self.stays(host));
         let new = || self.wanted.iter().filter(|(host, _)| !self.stays(host));
-        // A machine gets its addresses once all its NICs exist; one that lost a NIC gets them again.
+        // A machine gets its addresses once all its NICs exist; one that lost a NIC, or what was on it, gets them again.
+        let changed = |host: &HostName| self.from.machines.get(host).is_some_and(|was| !was.changed.is_empty());
         let configured = self
             .wanted
             .iter()
-            .filter(|(host, _)| !self.stays(host) || self.replugged.contains(*host));
+            .filter(|(host, _)| !self.stays(host) || self.replugged.contains(*host) || changed(host));
 
         let unplug = self.unplugged.iter().map(|&cable| Step::UnplugCable(cable.clone()));
         let remove = removed.map(|host| Step::RemoveMachine(host.clone()));

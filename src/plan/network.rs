@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Step;
 use crate::lab::IfName;
-use crate::state::{Identities, Link, LinkKind, Sysctl, Uplink};
+use crate::state::{Identities, Link, LinkKind, Missing, Sysctl, Uplink};
 
 /// Links above one another that the kernel allows at most (MAX_NEST_DEV in include/linux/netdevice.h); a longer
 /// chain, or a ring, can only be a mistake and must not block the planner.
@@ -138,16 +138,21 @@ impl<'a> Change<'a> {
                     .map(|address| Step::AddAddress(name.clone(), *address)),
             );
         }
-        for (nic, Uplink { bridge, was }) in self.to.uplinks {
-            if !self.stays_attached(nic) {
-                // What was observed when the NIC was first attached is what detaching it has restored.
-                let was = self.from.uplinks.get(nic).map_or(was, |observed| &observed.was);
-                let uplink = Uplink {
-                    bridge: bridge.clone(),
-                    was: was.clone(),
-                };
-                steps.push(Step::AttachUplink(nic.clone(), uplink));
+        for (nic, Uplink { bridge, was, .. }) in self.to.uplinks {
+            let observed = self.from.uplinks.get(nic);
+            let missing = observed
+                .filter(|_| self.stays_attached(nic))
+                .map(|observed| &observed.missing);
+            if missing.is_some_and(Missing::is_empty) {
+                continue;
             }
+            let uplink = Uplink {
+                bridge: bridge.clone(),
+                // What was observed when the NIC was first attached is what detaching it has restored.
+                was: observed.map_or(was, |observed| &observed.was).clone(),
+                missing: missing.cloned().unwrap_or_default(),
+            };
+            steps.push(Step::AttachUplink(nic.clone(), uplink));
         }
         for (key, value) in self.to.sysctls {
             if self.from.sysctls.get(key) != Some(value) {

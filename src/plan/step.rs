@@ -206,11 +206,14 @@ impl fmt::Display for Step {
             Self::ChangeLink(name, _) => write!(f, "change link {name}"),
             Self::AddAddress(link, address) => write!(f, "add address {address} to {link}"),
             Self::DeleteAddress(link, address) => write!(f, "delete address {address} from {link}"),
-            Self::AttachUplink(nic, Uplink { bridge, was }) => {
+            Self::AttachUplink(nic, Uplink { bridge, missing, .. }) if !missing.is_empty() => {
+                write!(f, "restore {missing} on bridge {bridge}, which has uplink {nic}")
+            }
+            Self::AttachUplink(nic, Uplink { bridge, was, .. }) => {
                 write!(f, "attach {nic} to bridge {bridge}")?;
                 list(f, ", moving ", was.addresses.iter())
             }
-            Self::DetachUplink(nic, Uplink { bridge, was }) => {
+            Self::DetachUplink(nic, Uplink { bridge, was, .. }) => {
                 if bridge == nic {
                     write!(f, "detach {nic} (left half-attached by an interrupted run)")?;
                 } else {

@@ -56,6 +56,41 @@ pub struct Uplink {
     pub bridge: IfName,
     /// What was configured on the NIC before, moved to the bridge meanwhile and restored exactly.
     pub was: NicConfig,
+    /// What of that somebody has deleted from the bridge since; only ever observed, and never there in a desired state.
+    #[serde(default, skip_serializing_if = "Missing::is_empty")]
+    pub missing: Missing,
+}
+
+/// Addresses and routes that a bridge took over from its uplink and no longer has. IPv4 only: the kernel and routers
+/// add and remove those of IPv6 by themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The addresses.
+    pub addresses: Vec<IpNet>,
+    /// The routes.
+    pub routes: Vec<Route>,
+}
+
+impl Missing {
+    /// Nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.routes.is_empty()
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let routes = self
+            .routes
+            .iter()
+            .map(|route| match (route.to.prefix_len(), route.via) {
+                (0, Some(via)) => format!("the default route via {via}"),
+                (_, Some(via)) => format!("the route to {} via {via}", route.to),
+                (_, None) => format!("the route to {}", route.to),
+            });
+        f.write_str(&addresses.chain(routes).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// What is configured on a host's NIC.

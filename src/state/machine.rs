@@ -19,6 +19,10 @@ pub struct Machine {
     /// Addresses behind a router, on its loopback device, which simulate the outside network.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub outside: BTreeSet<Ipv4Net>,
+    /// NICs of a host that are no longer configured as recorded: down, or without their address or default route. Only
+    /// ever observed; they are configured again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub changed: BTreeSet<IfName>,
     /// It is alive: a host's init and libvirt daemon, a switch's bridge. `false` is only ever observed: such a
     /// machine is removed and recreated.
     pub alive: bool,
@@ -47,6 +51,21 @@ pub struct MachineNic {
     /// Which frames pass; only of a switch's port anything but [`PortMode::Open`].
     #[serde(default)]
     pub port: PortMode,
+}
+
+impl Machine {
+    /// Returns whether it is as `other`, apart from NICs that were changed.
+    pub fn is_configured_as(&self, other: &Self) -> bool {
+        // Destructured exhaustively, so that a new field is an error here.
+        let Self {
+            kind,
+            nics,
+            outside,
+            changed: _,
+            alive,
+        } = self;
+        *kind == other.kind && *nics == other.nics && *outside == other.outside && *alive == other.alive
+    }
 }
 
 impl std::fmt::Display for MachineKind {

@@ -26,7 +26,7 @@ pub use desired::desired;
 pub use domain::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
 pub use existing::existing;
 pub use identity::{Condition, DomainSeen, Identities};
-pub use link::{Link, LinkKind, NicConfig, Route, Sysctl, Uplink};
+pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat};
 pub use survey::Survey;

@@ -40,6 +40,7 @@ pub fn with_address(address: &str) -> Machine {
     Machine {
         kind: MachineKind::Host,
         outside: BTreeSet::new(),
+        changed: BTreeSet::new(),
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         alive: true,
     }

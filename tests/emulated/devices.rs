@@ -35,6 +35,7 @@ fn router(address: &str, gateway: Option<&str>, outside: &[&str]) -> Machine {
         kind: MachineKind::Router,
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         outside: outside.iter().map(|address| address.parse().unwrap()).collect(),
+        changed: BTreeSet::new(),
         alive: true,
     }
 }
@@ -51,6 +52,7 @@ fn switch(ports: &[(&str, PortMode)]) -> Machine {
         kind: MachineKind::Switch,
         nics: nics.collect(),
         outside: BTreeSet::new(),
+        changed: BTreeSet::new(),
         alive: true,
     }
 }

@@ -81,3 +81,53 @@ fn a_namespace_that_was_deleted_by_hand_blocks_nothing() {
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();
 }
+
+/// FAULTS 54: what was moved from a NIC to its bridge.
+#[test]
+fn an_address_that_was_moved_to_a_bridge_and_deleted_there_is_restored() {
+    let test = "an_address_that_was_moved_to_a_bridge_and_deleted_there_is_restored";
+    repaired_and_cleaned(test, "rm", EMPTY, |bench| {
+        bench.inside("node1", &["ip", "address", "delete", "172.16.99.108/24", "dev", "br1"]);
+    });
+}
+
+/// What an emulated host was created with, on a NIC that no network uses.
+const OUTSIDE: &str = r#"
+name = "LABNAME"
+[hosts.node1]
+nics.eth0.address = "172.16.99.108/24"
+nics.eth1 = { address = "192.168.99.2/24", gateway = "192.168.99.1" }
+[routers.isp]
+nics.eth0.address = "192.168.99.1/24"
+[[cables]]
+ends = ["node1:eth1", "isp:eth0"]
+"#;
+
+#[test]
+fn what_an_emulated_hosts_nics_were_created_with_is_restored() {
+    let test = "what_an_emulated_hosts_nics_were_created_with_is_restored";
+    let damages: [&[&str]; 3] = [
+        &["ip", "route", "delete", "default"],
+        &["ip", "link", "set", "eth1", "down"],
+        &["ip", "address", "delete", "192.168.99.2/24", "dev", "eth1"],
+    ];
+    let Some(bench) = Bench::new(test, "rn", OUTSIDE) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    for damage in damages {
+        bench.inside("node1", damage);
+        let plan = bench.good(&["plan", bench.file()]);
+        assert_eq!(
+            plan, "localhost: configure the NICs of emulated host node1\n",
+            "{damage:?}"
+        );
+        bench.good(&["-q", "up", bench.file()]);
+        let routes = bench.inside("node1", &["ip", "route", "show", "default"]);
+        assert!(routes.contains("via 192.168.99.1 dev eth1"), "{damage:?}: {routes}");
+        let plan = bench.good(&["plan", bench.file()]);
+        assert!(plan.contains("nothing to do"), "{plan}");
+    }
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}

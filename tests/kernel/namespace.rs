@@ -9,7 +9,7 @@ use netlab::linux::FailedAt;
 use netlab::linux::ip::{self, Network, NetworkError};
 use netlab::plan::Step;
 use netlab::state::survey::Survey;
-use netlab::state::{Link, LinkKind, NicConfig, Uplink};
+use netlab::state::{Link, LinkKind, Missing, NicConfig, Uplink};
 use netlab::transport::cmd::{Cmd, CmdError, Output, Shell};
 use netlab::transport::{LocalShell, NamespaceShell};
 use serde_json::Value;
@@ -220,6 +220,7 @@ pub fn uplink(bridge: &str, was: &NicConfig) -> Uplink {
     Uplink {
         bridge: ifname(bridge),
         was: was.clone(),
+        missing: Missing::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use netlab::lab::LabName;
 use netlab::linux::ip::{self, NetworkError};
 use netlab::plan::Step;
-use netlab::state::{NicConfig, Uplink};
+use netlab::state::{Missing, NicConfig, Uplink};
 use netlab::transport::Shell;
 use netlab::transport::cmd::Cmd;
 
@@ -501,5 +501,37 @@ fn two_hosts_carry_a_network_over_a_cable_and_keep_their_own_addresses() {
         node.ip("link del dev tap0");
         down(node);
         assert_same(&node.snapshot(), &before, "afterwards");
+    }
+}
+
+#[test]
+fn what_is_deleted_from_a_bridge_that_took_it_over_is_missing_and_attaching_again_restores_it() {
+    let test = "what_is_deleted_from_a_bridge_that_took_it_over_is_missing_and_attaching_again_restores_it";
+    let faults = [
+        "address del 172.16.99.108/24 dev br1\n",
+        "route del default via 172.16.99.1 dev br1\n",
+    ];
+    for fault in faults {
+        let Some((host, _wire)) = configured(test, CONFIGURATIONS[0]) else {
+            return;
+        };
+        let (before, was) = (host.snapshot(), nic(&host));
+        host.apply(&[Step::CreateLink(ifname("br1"), bridge("network service")), take(&was)])
+            .unwrap();
+        let up = host.observe();
+        host.ip(fault);
+        let damaged = host.observe().uplinks[&ifname("eth0")].clone();
+        assert_ne!(damaged.missing, Missing::default(), "{fault}");
+        assert_eq!(damaged.bridge, ifname("br1"));
+
+        let step = Step::AttachUplink(ifname("eth0"), damaged.clone());
+        assert!(step.to_string().starts_with("restore "), "{step}");
+        host.apply(&[step]).unwrap();
+        assert_eq!(host.observe(), up, "{fault}");
+
+        // A detached NIC has all of it, restored on the bridge before or not.
+        host.ip(fault);
+        down(&host);
+        assert_same(&host.snapshot(), &before, fault);
     }
 }

@@ -77,6 +77,7 @@ impl Machines {
                 .collect::<BTreeMap<_, _>>(),
             kind: MachineKind::Host,
             outside: BTreeSet::new(),
+            changed: BTreeSet::new(),
             alive: true,
         };
         let all = [

@@ -34,6 +34,7 @@ impl Bench {
             kind: MachineKind::Host,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
+            changed: BTreeSet::new(),
             alive: true,
         };
         let steps = [Step::CreateMachine(node()), Step::ConfigureMachine(node(), machine)];

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use ipnet::Ipv4Net;
 
-use super::{Inspected, InspectedNic};
+use super::{DefaultRoute, Inspected, InspectedNic};
 use crate::guest::embedded::code;
 use crate::lab::Dialect;
 
@@ -89,7 +89,7 @@ fn ip_addr(text: &str) -> Vec<InspectedNic> {
     nics
 }
 
-fn ip_route(text: &str) -> Option<Option<Ipv4Addr>> {
+fn ip_route(text: &str) -> DefaultRoute {
     /// What a line of `ip route` has one of.
     const ROUTE: [&str; 6] = ["dev", "via", "nexthop", "blackhole", "unreachable", "prohibit"];
     let mut defaults: Vec<(u32, Option<Ipv4Addr>)> = Vec::new();
@@ -97,7 +97,7 @@ fn ip_route(text: &str) -> Option<Option<Ipv4Addr>> {
         let words: Vec<&str> = line.split_whitespace().collect();
         if !words.iter().any(|word| ROUTE.contains(word)) {
             // An error of ip(8).
-            return None;
+            return DefaultRoute::Unreadable;
         }
         if words.first() == Some(&"default") {
             let metric = after(&words, &["metric"]).and_then(|metric| metric.parse().ok());
@@ -107,7 +107,9 @@ fn ip_route(text: &str) -> Option<Option<Ipv4Addr>> {
     }
     // The kernel takes the route with the lowest metric, of equal ones the first.
     let first = defaults.into_iter().min_by_key(|(metric, _)| *metric);
-    Some(first.and_then(|(_, via)| via))
+    first
+        .and_then(|(_, via)| via)
+        .map_or(DefaultRoute::Absent, DefaultRoute::Via)
 }
 
 fn ifconfig(text: &str) -> Vec<InspectedNic> {
@@ -147,7 +149,7 @@ fn ifconfig(text: &str) -> Vec<InspectedNic> {
 }
 
 /// Reads `route -n`: destination, gateway, mask, flags, metric.
-fn route(text: &str) -> Option<Option<Ipv4Addr>> {
+fn route(text: &str) -> DefaultRoute {
     let mut defaults: Vec<(u32, Ipv4Addr)> = Vec::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -157,8 +159,12 @@ fn route(text: &str) -> Option<Option<Ipv4Addr>> {
             defaults.push((metric, gateway));
         }
     }
-    let via = defaults.into_iter().min_by_key(|(metric, _)| *metric);
-    text.contains("Destination").then(|| via.map(|(_, gateway)| gateway))
+    if !text.contains("Destination") {
+        // An error of route(8).
+        return DefaultRoute::Unreadable;
+    }
+    let first = defaults.into_iter().min_by_key(|(metric, _)| *metric);
+    first.map_or(DefaultRoute::Absent, |(_, gateway)| DefaultRoute::Via(gateway))
 }
 
 fn nameservers(text: &str) -> Option<Vec<IpAddr>> {

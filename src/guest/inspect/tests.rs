@@ -163,7 +163,7 @@ fn what_cannot_be_read_is_no_deviation() {
 }
 
 #[test]
-fn a_resolver_on_the_guest_itself_stands_for_its_name_servers() {
+fn the_name_servers_behind_a_resolver_on_the_guest_itself_are_not_compared() {
     let text = IP.replace("nameserver 10.0.1.53", "nameserver 127.0.0.53");
     assert_eq!(deviations(Dialect::Ip, &text, &config()), [""; 0]);
 }

@@ -11,7 +11,7 @@ use crate::linux::FailedAt;
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::Step;
 use crate::plan::lines::{Observed, ObservedLink, lines};
-use crate::state::{Link, LinkKind, Uplink};
+use crate::state::{Link, LinkKind, Missing, Uplink};
 use crate::transport::cmd::{Cmd, Shell};
 
 /// Carries out the network `steps` in order and stops at the first that fails.
@@ -174,6 +174,7 @@ impl<'a> Run<'a> {
                 let uplink = Uplink {
                     bridge,
                     was: uplink.was.clone(),
+                    missing: Missing::default(),
                 };
                 return Ok(lines(&Step::DetachUplink(nic.clone(), uplink), &observed)?);
             }

@@ -13,7 +13,7 @@ use super::{Network, floating};
 use crate::lab::{IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::lines::{MAC_IS_SET, NicState};
-use crate::state::{Link, LinkKind, Uplink};
+use crate::state::{Link, LinkKind, Missing, Uplink};
 use crate::transport::Shell;
 
 /// Returns what `lab` owns of the host's network.
@@ -108,6 +108,8 @@ fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink
     let moved =
         !was.addresses.iter().any(|address| now.has_address(address)) && !was.routes.iter().any(|hop| now.has(hop));
     let whole = moved && now.up && link.master.as_deref() == Some(record.bridge.as_str());
+    let on_bridge = snapshot.link(record.bridge.as_str()).filter(|_| whole);
+    let missing = on_bridge.map(|bridge| missing(&NicState::read(snapshot, bridge).0, was));
     Ok(Uplink {
         bridge: if whole {
             record.bridge.clone()
@@ -115,7 +117,21 @@ fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink
             name(&link.ifname)?
         },
         was: was.config(),
+        missing: missing.unwrap_or_default(),
     })
+}
+
+/// Returns what of `was` a bridge that has `now` lacks.
+fn missing(now: &NicState, was: &NicState) -> Missing {
+    let addresses = was
+        .addresses
+        .iter()
+        .filter(|one| one.is_ipv4() && !now.has_address(one));
+    let routes = was.routes.iter().filter(|hop| hop.is_ipv4() && !now.has(hop));
+    Missing {
+        addresses: addresses.map(|address| address.net).collect(),
+        routes: routes.map(|hop| hop.route.clone()).collect(),
+    }
 }
 
 /// Parses the record on an attached NIC.

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::plan::example::{host, link, up};
-use crate::state::{NicConfig, Route, Uplink};
+use crate::state::{Missing, NicConfig, Route, Uplink};
 
 fn lab() -> LabName {
     "quick".parse().unwrap()
@@ -85,6 +85,7 @@ fn an_uplinks_addresses_are_on_the_bridge_before_they_leave_the_nic() {
     let uplink = Uplink {
         bridge: link("br1"),
         was,
+        missing: Missing::default(),
     };
     let step = Step::AttachUplink(link("eth0"), uplink.clone());
     let expected = [

@@ -31,6 +31,7 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
     machines.extend(topology.routers.iter().map(|(name, router)| {
         let machine = Machine {
             outside: router.outside.clone(),
+            changed: BTreeSet::new(),
             ..machine(MachineKind::Router, machine_nics(&router.nics))
         };
         (name.clone(), machine)
@@ -48,6 +49,7 @@ fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
         kind,
         nics,
         outside: BTreeSet::new(),
+        changed: BTreeSet::new(),
         alive: true,
     }
 }

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{HostState, Link, LinkKind, NicConfig, Site, Survey, Sysctl, Uplink, localhost};
+use super::{HostState, Link, LinkKind, Missing, NicConfig, Site, Survey, Sysctl, Uplink, localhost};
 use crate::lab::{Class, Connect, HostName, IfName};
 use crate::topology::{Topology, TopologyHost, derive};
 
@@ -101,6 +101,7 @@ fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState
                 let uplink = Uplink {
                     bridge: segment.bridge.clone(),
                     was: was(nic),
+                    missing: Missing::default(),
                 };
                 state.uplinks.insert(nic.clone(), uplink);
             }

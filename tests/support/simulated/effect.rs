@@ -104,6 +104,7 @@ impl World {
             kind,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
+            changed: BTreeSet::new(),
             alive: true,
         };
         insert(&mut self.localhost().machines, name.clone(), machine)
