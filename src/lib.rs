@@ -66,6 +66,7 @@ pub mod cmd;
 pub mod emulated;
 pub mod event;
 pub mod folders;
+pub mod graph;
 pub mod guest;
 pub mod host;
 pub mod image;

@@ -46,6 +46,14 @@ pub enum CommandError {
         /// The image.
         name: String,
     },
+    /// Options that do not go together, or a value that no option has.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What is right.
+        help: &'static str,
+    },
     /// The console that a person uses failed.
     #[error(transparent)]
     Console(#[from] ConsoleError),
@@ -81,7 +89,8 @@ impl CommandError {
                 | OpsError::ImageWithoutEffect { .. }
                 | OpsError::NoSuchHost { .. }
                 | OpsError::ControlCharacters,
-            ) => 2,
+            )
+            | Self::Usage { .. } => 2,
             Self::Interrupted { signal, .. } => signal.saturating_add(128),
             _ => 1,
         }
@@ -93,6 +102,7 @@ impl CommandError {
             Self::Ops(error) | Self::Interrupted { source: error, .. } => error.help(),
             Self::NotAsDescribed { help, .. } => help.clone(),
             Self::UndescribedImage { help, .. } => Some(help.clone()),
+            Self::Usage { help, .. } => Some((*help).to_owned()),
             Self::NotBuilt { name } => Some(format!("netlab image pull {name}")),
             Self::Console(_) | Self::File { .. } | Self::Process { .. } => None,
         }

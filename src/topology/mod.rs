@@ -21,10 +21,8 @@
 mod allocate;
 mod assign;
 pub mod derive;
-mod graph;
 
 pub use allocate::{allocate, reallocate};
-pub use graph::graph;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

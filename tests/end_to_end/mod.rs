@@ -10,6 +10,7 @@
 mod clash;
 mod commands;
 mod files;
+mod graph;
 mod grown;
 mod guest_drift;
 mod guests;

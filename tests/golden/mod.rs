@@ -5,6 +5,7 @@
 //! After a wanted change: `INSTA_UPDATE=always cargo test --test pure golden`, then read the difference.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
+mod pictures;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +14,14 @@ use std::path::{Path, PathBuf};
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use netlab::folders::Folders;
+use netlab::graph::{dot, mermaid};
 use netlab::image;
 use netlab::lab::{self, Image, ImageName};
 use netlab::libvirt::domain_xml::{self, Files, Template};
 use netlab::plan::plan;
 use netlab::script::script;
 use netlab::state::{Site, desired};
-use netlab::topology::{Topology, allocate, graph};
+use netlab::topology::{Topology, allocate};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -150,7 +152,8 @@ fn every_bad_lab_gives_its_diagnostic_with_place_and_help() {
 
 #[test]
 fn every_lab_gives_its_picture() {
-    hold("graphs", &each_lab(graph));
+    hold("graphs", &each_lab(dot));
+    hold("mermaid", &each_lab(mermaid));
 }
 
 #[test]

@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("locked", &[]),
     ("lab", &[]),
     ("topology", &["lab"]),
+    ("graph", &["lab", "topology"]),
     ("state", &["lab", "topology"]),
     ("plan", &["lab", "topology", "state"]),
     ("preflight", &["lab", "topology", "state", "plan"]),
@@ -76,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "lab",
             "topology",
+            "graph",
             "state",
             "plan",
             "preflight",
@@ -98,6 +100,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "lab",
             "topology",
+            "graph",
             "state",
             "plan",
             "preflight",

@@ -1,13 +1,13 @@
 //! A topology as a graph in Graphviz's DOT language, which `dot -Tsvg` draws.
 
-use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
 
-use super::{Segment, Topology};
+use super::nics_of;
 use crate::lab::{Class, HostName, IfName, NetworkName, PortMode};
+use crate::topology::{Segment, Topology};
 
 /// Returns the graph: hosts as boxes with their guests, bridges and NICs, cables between them.
-pub fn graph(topology: &Topology) -> String {
+pub fn dot(topology: &Topology) -> String {
     let mut out = Out::default();
     out.line(format_args!("graph {} {{", id(&topology.lab)));
     out.line("    graph [rankdir=LR, compound=true, fontname=\"sans-serif\"];");
@@ -71,11 +71,7 @@ impl Out {
             "        label={}; style=rounded; bgcolor=\"#f4f4f4\";",
             id(name)
         ));
-        let ends = topology.cables.iter().flat_map(|cable| &cable.ends);
-        let mut nics: BTreeSet<&IfName> = ends.filter(|end| end.host == *name).map(|end| &end.nic).collect();
-        nics.extend(host.nics.keys());
-        nics.extend(host.segments.values().filter_map(|segment| segment.uplink.as_ref()));
-        for one in nics {
+        for one in nics_of(topology, name) {
             let described = host.nics.get(one).and_then(|nic| nic.address);
             let nat = host.nat.iter().any(|rule| rule.out == *one).then(|| "NAT".to_owned());
             let label = [Some(one.to_string()), described.map(|address| address.to_string()), nat];

@@ -1,0 +1,74 @@
+//! A topology in Mermaid's language, which GitHub, GitLab and many wikis draw.
+
+use std::fmt::{Display, Write as _};
+
+use super::nics_of;
+use crate::topology::Topology;
+
+/// Returns the flowchart: hosts as subgraphs with their guests, bridges and NICs, cables between them.
+pub fn mermaid(topology: &Topology) -> String {
+    let mut out = String::from("flowchart LR\n");
+    let mut line = |text: std::fmt::Arguments| {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(out, "{text}");
+    };
+    for (name, host) in &topology.hosts {
+        line(format_args!("  subgraph {}[\"{name}\"]", id("host", name)));
+        for nic in nics_of(topology, name) {
+            let address = host.nics.get(nic).and_then(|nic| nic.address);
+            let address = address.map(|address| format!("<br/>{address}")).unwrap_or_default();
+            line(format_args!("    {}[\"{nic}{address}\"]", id(name, nic)));
+        }
+        for (network, segment) in &host.segments {
+            let bridge = id("bridge", format_args!("{name}/{network}"));
+            line(format_args!(
+                "    {bridge}(\"{}<br/>{network} {}\")",
+                segment.bridge, segment.subnet
+            ));
+            if let Some(uplink) = &segment.uplink {
+                let tag = segment.vlan.map(|vlan| format!("|VLAN {vlan}|")).unwrap_or_default();
+                line(format_args!("    {bridge} ---{tag} {}", id(name, uplink)));
+            }
+        }
+        for (vm, guest) in topology.guests.iter().filter(|(_, guest)| guest.host == *name) {
+            let addresses: Vec<String> = guest.nics.iter().map(|nic| nic.address.addr().to_string()).collect();
+            let addresses = addresses.join("<br/>");
+            line(format_args!("    {}[[\"{vm}<br/>{addresses}\"]]", id("vm", vm)));
+            for nic in &guest.nics {
+                let bridge = id("bridge", format_args!("{name}/{}", nic.network));
+                line(format_args!("    {} --- {bridge}", id("vm", vm)));
+            }
+        }
+        line(format_args!("  end"));
+    }
+    for name in topology.switches.keys() {
+        line(format_args!("  {}[/\"switch {name}\"/]", id("machine", name)));
+    }
+    for name in topology.routers.keys() {
+        line(format_args!("  {}((\"router {name}\"))", id("machine", name)));
+    }
+    for cable in &topology.cables {
+        let [a, b] = cable.ends.each_ref().map(|end| {
+            if topology.hosts.contains_key(&end.host) {
+                id(&end.host, &end.nic)
+            } else {
+                id("machine", &end.host)
+            }
+        });
+        line(format_args!("  {a} === {b}"));
+    }
+    out
+}
+
+/// Returns an identifier: letters, digits and underscores; other characters by their number, so that no two are equal.
+fn id(kind: impl Display, name: impl Display) -> String {
+    let mut id = String::new();
+    for one in format!("{kind}:{name}").chars() {
+        if one.is_ascii_alphanumeric() {
+            id.push(one);
+        } else {
+            let _ = write!(id, "_{:x}_", u32::from(one));
+        }
+    }
+    id
+}

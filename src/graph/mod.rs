@@ -1,0 +1,68 @@
+//! A topology as a picture: SVG and HTML without any other program, Graphviz's DOT, Mermaid. Takes a topology, and for
+//! SVG the [`Marks`] that color it; returns text. Pure: reads no host and writes no file.
+//!
+//! ```
+//! use std::collections::{BTreeMap, BTreeSet};
+//! use netlab::graph::{Marks, svg};
+//! use netlab::{lab, topology};
+//!
+//! let lab = lab::parse("lab.toml", r#"
+//!     name = "one"
+//!     hosts.node1 = { nics.eth0 = {} }
+//!     networks.service = { subnet = "10.0.1.0/24" }
+//! "#, &BTreeSet::new())?;
+//! let picture = svg(&topology::allocate(&lab, &BTreeMap::new()), &Marks::default());
+//! assert!(picture.starts_with("<svg "));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod dot;
+mod host;
+mod layout;
+mod mermaid;
+mod svg;
+
+pub use dot::dot;
+pub use mermaid::mermaid;
+pub use svg::{html, svg};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::lab::{HostName, IfName, VmName};
+use crate::topology::Topology;
+
+/// What a picture shows in another color than the rest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The conditions of guests; one that is missing here is drawn plainly.
+    pub guests: BTreeMap<VmName, Condition>,
+    /// Machines that are down.
+    pub dead: BTreeSet<HostName>,
+    /// NICs without a carrier or that are down; their cables are red as well.
+    pub broken: BTreeSet<(HostName, IfName)>,
+}
+
+/// The condition of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// As described, and all that was asked of it passed.
+    Good,
+    /// It runs, and something about it is not as described.
+    Differs,
+    /// It does not run, or cells of its row or column failed.
+    Bad,
+}
+
+/// Returns the NICs of a host: those that the lab describes, those with a cable, and the uplinks of its networks.
+fn nics_of<'a>(topology: &'a Topology, host: &HostName) -> BTreeSet<&'a IfName> {
+    let Some(described) = topology.hosts.get(host) else {
+        return BTreeSet::new();
+    };
+    let ends = topology.cables.iter().flat_map(|cable| &cable.ends);
+    let with_cable = ends.filter(|end| end.host == *host).map(|end| &end.nic);
+    let uplinks = described
+        .segments
+        .values()
+        .filter_map(|segment| segment.uplink.as_ref());
+    with_cable.chain(described.nics.keys()).chain(uplinks).collect()
+}
