@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 
 use super::embedded::code;
 use super::error::SessionError;
+use super::privilege::Privilege;
 use super::session::Session;
 use crate::lab::{Dialect, MacAddr};
 use crate::state::{GuestConfig, GuestNicConfig};
@@ -113,7 +114,8 @@ pub fn configure(session: &mut Session<'_>, config: &GuestConfig, again: bool) -
     let (script, limit) = if config.seeded && !again {
         (seeded_script(config), SEEDED_WITHIN)
     } else {
-        (script(config), LIMIT)
+        let root = Privilege::of(session, config.console.login.as_ref())?;
+        (root.run(&script(config)), LIMIT)
     };
     let output = session.run_idempotent(&script, limit)?;
     if output.status == 0 {
@@ -171,6 +173,9 @@ fn script(config: &GuestConfig) -> String {
         for server in &config.nameservers {
             let _ = writeln!(script, "t add_nameserver {server}");
         }
+    } else if config.nameservers.is_empty() {
+        // Where the file cannot be written, the lab lacks nothing.
+        script.push_str("{ write_resolv_conf; } 2>/dev/null\n");
     } else {
         script.push_str("t write_resolv_conf");
         for server in &config.nameservers {

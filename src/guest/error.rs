@@ -62,6 +62,12 @@ pub enum SessionFault {
         /// The user.
         user: String,
     },
+    /// The account that is logged in is not root, and can become it neither by sudo nor by doas.
+    #[error("the account {user} of the guest is not root and cannot become root by `sudo -n` or `doas -n`")]
+    NotRoot {
+        /// The account.
+        user: String,
+    },
     /// A command did not end in time.
     #[error("`{command}` did not end within {} s in the guest", .within.as_secs())]
     Deadline {
@@ -110,6 +116,9 @@ impl SessionFault {
             Self::Reboots { .. } => "the usual causes are too little memory or a wrong `arch`",
             Self::LoginRefused { .. } | Self::PasswordAsked { .. } => {
                 "check `user` and `password` of the image's login"
+            }
+            Self::NotRoot { .. } => {
+                "give the image a login that is root, or that may use sudo without a password or with that of `login`"
             }
             Self::Deadline { .. } => "check the guest's console; on a busy host allow more time",
             Self::Garbled { .. } => {

@@ -10,6 +10,7 @@ mod frame;
 mod inspect;
 mod pages;
 mod paging;
+mod privilege;
 mod probe;
 #[cfg(test)]
 mod scripted;

@@ -19,7 +19,8 @@ pub(super) const POLL: Duration = Duration::from_millis(100);
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Restricts kernel messages on the console to emergencies (proc_sys_kernel(5), printk): by the shell alone where
 /// possible, because under TCG each program costs tens of milliseconds.
-const QUIET_KERNEL: &str = "{ echo 1 >/proc/sys/kernel/printk; } 2>/dev/null || dmesg -n 1";
+const QUIET_KERNEL: &str =
+    "{ echo 1 >/proc/sys/kernel/printk || dmesg -n 1 || sudo -n dmesg -n 1 || doas -n dmesg -n 1; } 2>/dev/null";
 /// How often a command that may run twice is run before its answer counts as garbled.
 const ATTEMPTS: u32 = 3;
 

@@ -1,6 +1,7 @@
 //! A kernel and an initial RAM file system for these tests: the distribution's cloud kernel, busybox and an `init` of
 //! a few lines. Built once and kept under target/tmp.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -19,11 +20,42 @@ const MODULES: [&str; 8] = [
 
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/
+export PATH=/bin:/usr/bin HOME=/
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for m in MODULES; do insmod /modules/$m.ko; done
+read -r arguments < /proc/cmdline
+case $arguments in
+  *account=netlab*) mount -t tmpfs none /run; chmod 666 /dev/ttyS0; while :; do setsid cttyhack su netlab; done;;
+esac
 while :; do setsid cttyhack sh; done
 ";
+
+/// An ordinary account that may use sudo, which in this guest asks nobody.
+const ACCOUNT: [(&str, u32, &str); 5] = [
+    (
+        "etc/passwd",
+        0o100_644,
+        "root:x:0:0::/:/bin/sh\nnetlab:x:1000:1000::/:/bin/sh\n",
+    ),
+    ("etc/group", 0o100_644, "root:x:0:\nnetlab:x:1000:\n"),
+    (
+        "etc/sudoers",
+        0o100_440,
+        "Defaults !fqdn, secure_path=/bin\nnetlab ALL=(ALL) NOPASSWD: ALL\n",
+    ),
+    ("etc/nsswitch.conf", 0o100_644, "passwd: files\ngroup: files\n"),
+    (
+        "etc/pam.d/sudo",
+        0o100_644,
+        "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
+    ),
+];
+/// The programs and modules of sudo; their libraries are added.
+const SUDO: [(&str, u32); 3] = [
+    ("/usr/bin/sudo", 0o104_755),
+    ("/usr/libexec/sudo/sudoers.so", 0o100_644),
+    ("/lib/x86_64-linux-gnu/security/pam_permit.so", 0o100_644),
+];
 
 /// The files that QEMU boots.
 pub struct Boot {
@@ -37,8 +69,15 @@ pub fn ensure() -> Result<Boot, String> {
     let unpacked = unpacked_kernel()?;
     let modules = find(&unpacked.join("lib/modules"))?;
     let mut archive = Cpio::default();
-    for folder in ["bin", "dev", "etc", "modules", "proc", "sys"] {
+    for folder in ["bin", "dev", "etc", "modules", "proc", "run", "sys"] {
         archive.add(folder, 0o040_755, b"");
+    }
+    for (name, mode, content) in ACCOUNT {
+        archive.add_with_folders(name, mode, content.as_bytes());
+    }
+    for (path, mode) in sudo()? {
+        let content = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
+        archive.add_with_folders(path.trim_start_matches('/'), mode, &content);
     }
     archive.add("bin/busybox", 0o100_755, &busybox);
     archive.add(
@@ -72,6 +111,19 @@ pub fn ensure() -> Result<Boot, String> {
         kernel,
         initrd: archive.finish(),
     })
+}
+
+/// Returns the files of sudo, with the libraries that ldd(1) names.
+fn sudo() -> Result<BTreeMap<String, u32>, String> {
+    let mut files: BTreeMap<String, u32> = BTreeMap::new();
+    for (path, mode) in SUDO {
+        let needed = output(Command::new("ldd").arg(path))?;
+        // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader: `/lib64/ld-linux-x86-64.so.2 (0x…)`
+        let paths = needed.split_whitespace().filter(|word| word.starts_with('/'));
+        files.extend(paths.map(|path| (path.to_owned(), 0o100_755)));
+        files.insert(path.to_owned(), mode);
+    }
+    Ok(files)
 }
 
 /// The cloud kernel's package, unpacked once for all tests.
@@ -133,9 +185,20 @@ fn find(folder: &Path) -> Result<Vec<PathBuf>, String> {
 struct Cpio {
     bytes: Vec<u8>,
     files: u32,
+    folders: BTreeSet<String>,
 }
 
 impl Cpio {
+    /// Adds a file and the folders above it.
+    fn add_with_folders(&mut self, name: &str, mode: u32, content: &[u8]) {
+        for (at, _) in name.match_indices('/') {
+            if self.folders.insert(name[..at].to_owned()) {
+                self.add(&name[..at], 0o040_755, b"");
+            }
+        }
+        self.add(name, mode, content);
+    }
+
     fn add(&mut self, name: &str, mode: u32, content: &[u8]) {
         self.files += 1;
         let size = u32::try_from(content.len()).unwrap();

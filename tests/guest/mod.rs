@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use netlab::guest::{
-    Answer, ConfigureError, ConsoleError, ProbeOptions, Session, SessionFault, Transcript, configure, probe,
+    Answer, ConfigureError, ConsoleError, ProbeOptions, Session, SessionFault, Transcript, configure, inspect, probe,
 };
 use netlab::lab::{ConsoleKind, Dialect, ImageConsole, MacAddr};
 use netlab::state::{GuestConfig, GuestNicConfig};
@@ -222,6 +222,38 @@ fn check_refusals(session: &mut Session, dialect: Dialect) {
         }
         other => panic!("{dialect:?}: {other}"),
     }
+}
+
+/// sudo is Debian's own, with all that it needs.
+#[test]
+fn an_ordinary_account_that_may_use_sudo_configures_its_guest() {
+    let Some(guest) = start(
+        "an_ordinary_account_that_may_use_sudo_configures_its_guest",
+        "account=netlab",
+    ) else {
+        return;
+    };
+    let mut console = image(Dialect::Ip);
+    console.prompt = "~ $ ".into();
+    let transcript = Transcript::unwritten();
+    let mut session = Session::open(guest.console(), &console, transcript, &mut |_| ()).unwrap();
+    assert_eq!(output(&mut session, "id -u"), "1000\n");
+    assert_ne!(session.run("ip link set dev eth0 up", PATIENCE).unwrap().status, 0);
+    assert_eq!(output(&mut session, "sudo -n id -u 2>&1"), "0\n");
+
+    let mut wanted = config(Dialect::Ip, ["10.0.2.15/24", "10.0.3.15/24"]);
+    wanted.console = console;
+    configure(&mut session, &wanted, false).unwrap();
+    let state = network_state(&mut session);
+    for line in ["10.0.2.15/24", "default via 10.0.2.2", "vm1\n", "nameserver 10.0.3.3\n"] {
+        assert!(state.contains(line), "no `{line}` in {state}");
+    }
+    assert_eq!(inspect(&mut session, Dialect::Ip).unwrap().deviations(&wanted), []);
+
+    // Where sudo refuses, it is said which account it is about.
+    output(&mut session, "sudo -n sh -c 'echo > /etc/sudoers'");
+    let refused = configure(&mut session, &wanted, false).unwrap_err();
+    assert!(refused.to_string().contains("cannot become root"), "{refused}");
 }
 
 #[test]

@@ -27,6 +27,12 @@ fn config(dialect: Dialect) -> GuestConfig {
     }
 }
 
+/// What the shell of a root account prints.
+fn as_root(script: &str) -> (String, i32) {
+    let asked = script.contains("id -u");
+    (if asked { "is-root\n".to_owned() } else { String::new() }, 0)
+}
+
 /// Configures a guest in which the script prints `text` and ends with `status`.
 fn configured(text: &'static str, status: i32) -> Result<(), ConfigureError> {
     let shell = Shell::running(move |script| {
@@ -34,7 +40,7 @@ fn configured(text: &'static str, status: i32) -> Result<(), ConfigureError> {
         if is_ours {
             (text.into(), status)
         } else {
-            (String::new(), 0)
+            as_root(script)
         }
     });
     configure(&mut open(Scripted::new(shell)), &config(Dialect::Ip), false)
@@ -60,6 +66,15 @@ fn every_setting_is_made_once_in_the_guests_dialect() {
     ] {
         assert_eq!(ifconfig.matches(line).count(), 1, "{line} in {ifconfig}");
     }
+}
+
+#[test]
+fn a_resolv_conf_that_cannot_be_written_fails_only_a_lab_with_name_servers() {
+    let mut config = config(Dialect::Ip);
+    config.nameservers.clear();
+    let script = script(&config);
+    assert!(script.contains("{ write_resolv_conf; } 2>/dev/null\n"), "{script}");
+    assert!(!script.contains("t write_resolv_conf"), "{script}");
 }
 
 /// The second NIC leases its address, with an MTU of its own.
@@ -186,7 +201,7 @@ fn a_failure_without_a_readable_reason_is_still_a_failure() {
 
 #[test]
 fn a_failed_session_is_reported_as_such() {
-    let mut session = open(Scripted::new(Shell::simple()));
+    let mut session = open(Scripted::new(Shell::running(as_root)));
     let mut config = config(Dialect::Ip);
     config.nameservers = config.nameservers.repeat(100);
     let error = configure(&mut session, &config, false).unwrap_err();
