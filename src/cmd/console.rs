@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         })
     };
     let cancel = &context.env.cancel;
-    signals::listen(cancel.clone())?;
+    signals::listen(cancel.clone(), None)?;
     let ended = match kind {
         ConsoleKind::Serial => {
             let console = vm.host.open_console(&vm.name, kind).map_err(failed)?;

@@ -22,7 +22,7 @@ pub struct Args {
 pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     let lab = ops::lab_name(&args.lab)?;
     trace::record_in(&context.env.folders, &lab);
-    signals::listen(context.env.cancel.clone())?;
+    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
     let (events, progress) = Progress::start(context.quiet);
     context.env.events = events;
     let options = DownOptions {
@@ -31,7 +31,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     };
     let result = ops::down(&context.env, &lab, &options);
     progress.finish();
-    let report = result.map_err(signals::caused)?;
+    let report = result.map_err(|error| signals::caused(error, &lab))?;
     let text = match report.steps {
         0 => format!("lab {lab} is not up: nothing to do\n"),
         steps => format!("lab {lab} removed: {}\n", ops::count(steps, "step")),

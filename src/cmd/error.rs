@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::output::{harmless, print_error};
 use crate::guest::ConsoleError;
+use crate::lab::LabName;
 use crate::ops::OpsError;
 use crate::run::chain;
 
@@ -20,6 +21,8 @@ pub enum CommandError {
     Interrupted {
         /// The signal's number.
         signal: u8,
+        /// The lab that it was working on.
+        lab: LabName,
         /// What was done until then.
         #[source]
         source: OpsError,
@@ -99,7 +102,10 @@ impl CommandError {
     /// Returns what the user can do about it.
     fn help(&self) -> Option<String> {
         match self {
-            Self::Ops(error) | Self::Interrupted { source: error, .. } => error.help(),
+            Self::Ops(error) => error.help(),
+            Self::Interrupted { lab, .. } => {
+                Some(format!("`netlab up` continues, `netlab down {lab}` removes everything"))
+            }
             Self::NotAsDescribed { help, .. } => help.clone(),
             Self::UndescribedImage { help, .. } => Some(help.clone()),
             Self::Usage { help, .. } => Some((*help).to_owned()),
@@ -121,7 +127,7 @@ impl CommandError {
     fn text(&self) -> String {
         let mut text = format!("error: {}\n", harmless(&chain(self)));
         let details = match self {
-            Self::Ops(error) => error.details(),
+            Self::Ops(error) | Self::Interrupted { source: error, .. } => error.details(),
             _ => Vec::new(),
         };
         // Writing to a `String` cannot fail.
@@ -146,6 +152,7 @@ mod tests {
     fn interrupted(signal: u8) -> CommandError {
         CommandError::Interrupted {
             signal,
+            lab: "demo".parse().unwrap(),
             source: OpsError::Interrupted {
                 lab: "demo".parse().unwrap(),
                 done: 3,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::CommandError;
 use super::{Context, VmArgs};
-use crate::guest::SessionFault;
+use crate::guest::{SessionError, SessionFault};
 use crate::ops::{self, ExecOptions, OpsError};
 
 /// Exit statuses of netlab's own, like those of timeout(1) and env(1): all others are the command's.
@@ -16,7 +16,7 @@ const NOT_RUN: u8 = 125;
 pub struct Args {
     #[command(flatten)]
     vm: VmArgs,
-    /// How long the command may take, in seconds.
+    /// How long the command may take, in seconds; waiting for the VM's shell is included.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     within: u64,
     /// The command and its arguments. A single argument is a script for the VM's shell.
@@ -30,9 +30,10 @@ pub fn main(context: &Context, args: &Args) -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             let status = match &error {
-                CommandError::Ops(OpsError::Guest(error)) if matches!(error.fault, SessionFault::Deadline { .. }) => {
-                    DEADLINE
-                }
+                CommandError::Ops(OpsError::Guest(SessionError {
+                    fault: SessionFault::Deadline { .. } | SessionFault::NotReady { .. },
+                    ..
+                })) => DEADLINE,
                 _ => NOT_RUN,
             };
             error.print();

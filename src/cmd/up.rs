@@ -39,7 +39,8 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     let image = args.image.clone().map_or(ImageChoice::AsWritten, ImageChoice::Given);
     let emulate = args.emulate;
     let loaded = context.load(&args.file.file, &LoadOptions { image, emulate })?;
-    signals::listen(context.env.cancel.clone())?;
+    let lab = loaded.topology.lab.clone();
+    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
     let (events, progress) = Progress::start(context.quiet);
     context.env.events = events;
     let options = UpOptions {
@@ -52,7 +53,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     if args.timings {
         write_error(&timings.table());
     }
-    let report = result.map_err(signals::caused)?;
+    let report = result.map_err(|error| signals::caused(error, &lab))?;
     context.answer(&text(&report), &report)
 }
 

@@ -29,6 +29,9 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 /// of them and two cores. A daemon that cannot answer at all exits, which is noticed at once.
 const ANSWER_WITHIN: Duration = Duration::from_secs(180);
 
+/// The longest name of a socket that is connected to from outside of an emulated host.
+const LONGEST: &str = "virtqemud-sock";
+
 /// The most bytes that the path of a socket may have: sun_path without its terminating zero, unix(7).
 const SOCKET_PATH: usize = 107;
 
@@ -73,7 +76,8 @@ pub(super) fn socket(machine: &Path) -> Result<PathBuf, EmulatedError> {
         "virtqemud-sock"
     };
     let socket = std::path::absolute(sockets(machine).join(name)).map_err(failed(Operation::ResolveSocket))?;
-    let length = socket.as_os_str().len();
+    // The longest of the names there, whichever daemon is installed.
+    let length = socket.as_os_str().len() - name.len() + LONGEST.len();
     if length > SOCKET_PATH {
         return Err(EmulatedError::SocketPath {
             path: socket,

@@ -146,9 +146,9 @@ impl EmulatedError {
     /// Returns what a user can do about it, if anything is known.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NeedsRoot => "run netlab with sudo",
+            Self::NeedsRoot => "run netlab as root: `sudo netlab …`",
             Self::NotInstalled(_) => "install it: `apt-get install libvirt-daemon-system qemu-system-x86`",
-            Self::SocketPath { .. } => "choose a state folder with a shorter path",
+            Self::SocketPath { .. } => "choose a state folder with a shorter path (NETLAB_STATE_DIR)",
             Self::Command(CmdError::NotFound { .. }) => "install the program on this machine",
             Self::NoNamespace(_) => "run `netlab down`, then `netlab up`, to create the machine again",
             Self::ForeignNamespace(_) => "rename the lab or the host, or delete it with `ip netns delete`",

@@ -62,7 +62,7 @@ pub(super) fn wait_for_shell(
         if let Some(fault) = watch.boot_fault() {
             return Err(session.error(fault));
         }
-        let left = within.saturating_sub(began.elapsed());
+        let left = session.left(began, within);
         if left.is_zero() {
             let prompt = image.prompt.clone();
             return Err(session.error(if silent {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A guest's console: bytes in, text out. What implements it (a serial stream, a screen and a keyboard, a script of a
 /// test) is of no concern here.
@@ -25,6 +25,15 @@ pub trait Console: Send {
         false
     }
 
+    /// Sets the time after which sending fails instead of waiting for the guest; none: the console's own limits.
+    fn until(&mut self, _deadline: Option<Instant>) {}
+
+    /// Returns why the guest cannot answer, where that can be seen from outside of it, e.g. that its QEMU is stopped.
+    /// Called when the guest has been silent for a while.
+    fn obstacle(&mut self) -> Option<String> {
+        None
+    }
+
     /// Returns a screenshot as PNG, where there is a screen.
     fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
         Ok(None)
@@ -40,6 +49,9 @@ pub enum ConsoleError {
     /// The connection below the console broke; the guest keeps running, and its console can be opened again.
     #[error("the connection to libvirt broke; the guest keeps running")]
     Lost,
+    /// The guest does not run, although it was started; why.
+    #[error("the guest does not run: {0}")]
+    Halted(String),
     /// Another program has the console; which one.
     #[error("the guest's console is already open ({0})")]
     Busy(String),
@@ -82,6 +94,10 @@ impl ConsoleError {
         match self {
             Self::Closed => "find out from libvirt's log of the domain why it stopped, then run `netlab up` again",
             Self::Lost | Self::Failed(_) => "check that the host and its libvirt daemon are running",
+            Self::Halted(_) => {
+                "remove the cause (free space on the host; `kill -CONT` for a stopped process), then run `netlab up`, \
+                 which resumes the guest"
+            }
             Self::Busy(_) => "close the other console (Ctrl-] in virsh), then run again",
             Self::Picture => {
                 "netlab reads text only: keep the guest's console in text mode (`nomodeset` on its kernel's command \

@@ -36,6 +36,14 @@ pub enum SessionFault {
         /// The deadline.
         within: Duration,
     },
+    /// The shell was not ready before the caller's deadline.
+    #[error("the guest's shell was not ready within {} s{}", .within.as_secs(), because(.why.as_ref()))]
+    NotReady {
+        /// The deadline.
+        within: Duration,
+        /// Why the guest does not run, if it is seen not to.
+        why: Option<String>,
+    },
     /// The guest's kernel panicked; the line that says so.
     #[error("the guest's kernel panicked: {0}")]
     Panic(String),
@@ -93,6 +101,10 @@ pub enum SessionFault {
     Transcript(#[source] Cause),
 }
 
+fn because(why: Option<&String>) -> String {
+    why.map_or_else(String::new, |why| format!(": {why}"))
+}
+
 fn screenshot(file: Option<&PathBuf>) -> String {
     file.map_or_else(String::new, |file| format!("; screenshot: {}", file.display()))
 }
@@ -120,7 +132,10 @@ impl SessionFault {
             Self::NotRoot { .. } => {
                 "give the image a login that is root, or that may use sudo without a password or with that of `login`"
             }
-            Self::Deadline { .. } => "check the guest's console; on a busy host allow more time",
+            Self::NotReady { why: Some(why), .. } => ConsoleError::Halted(why.clone()).help(),
+            Self::Deadline { .. } | Self::NotReady { why: None, .. } => {
+                "check the guest's console; on a busy host allow more time"
+            }
             Self::Garbled { .. } => {
                 "something else writes to the guest's console, or its shell was restarted: see the transcript"
             }

@@ -48,6 +48,11 @@ impl Frame {
         }
     }
 
+    /// Returns the mark behind which the command's own output begins.
+    pub(super) fn begin(&self) -> String {
+        format!("{}B", self.nonce)
+    }
+
     /// Returns the line that makes the shell print the end mark again, once it is idle.
     pub(super) fn ask_again(&self) -> String {
         self.end("R")
@@ -95,7 +100,7 @@ impl Frame {
     }
 
     fn after_begin(&self, received: &str) -> Option<String> {
-        let (_, text) = received.split_once(&format!("{}B", self.nonce))?;
+        let (_, text) = received.split_once(&self.begin())?;
         let text = text.strip_prefix('\n').unwrap_or(text);
         // Where the echo could not be turned off, it is there, too.
         Some(text.replace(&(self.ask_again() + "\n"), ""))

@@ -19,7 +19,7 @@ impl Session<'_> {
         if !self.has_pager {
             self.define_pager()?;
         }
-        let mut watch = Watch::new();
+        let mut watch = Watch::output();
         for line in &lines {
             self.type_line(line)?;
             pages.feed(&self.receive(Duration::ZERO)?);
@@ -54,10 +54,9 @@ impl Session<'_> {
                     asked_again: true,
                 });
             }
-            let left = within.saturating_sub(began.elapsed());
+            let left = self.left(began, within);
             if left.is_zero() {
-                // Ctrl-C: the next command must not wait for this one.
-                self.send_unseen("\x03")?;
+                self.interrupt();
                 let command = first_line(script);
                 return Err(self.error(SessionFault::Deadline { command, within }));
             }

@@ -23,6 +23,12 @@ const QUIET_KERNEL: &str =
     "{ echo 1 >/proc/sys/kernel/printk || dmesg -n 1 || sudo -n dmesg -n 1 || doas -n dmesg -n 1; } 2>/dev/null";
 /// How often a command that may run twice is run before its answer counts as garbled.
 const ATTEMPTS: u32 = 3;
+/// After so much silence it is checked from outside whether the guest runs at all, and then again at this interval.
+const CHECK_QUIET: Duration = Duration::from_secs(3);
+/// A guest that was seen not to run for this long is given up.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// How long a session that ends may wait for the guest to take its last line.
+const LAST_LINE: Duration = Duration::from_millis(500);
 
 /// A shell in a guest that is ready for commands.
 pub struct Session<'c> {
@@ -33,6 +39,18 @@ pub struct Session<'c> {
     pub(super) prompt: String,
     /// The pager that transfers output over a screen is defined in the shell.
     pub(super) has_pager: bool,
+    /// The caller's own deadline for everything, and the time it gave.
+    until: Option<(Instant, Duration)>,
+    outside: Outside,
+}
+
+/// What was seen of a silent guest from outside.
+#[derive(Debug, Default)]
+struct Outside {
+    printed_at: Option<Instant>,
+    checked_at: Option<Instant>,
+    /// Since when it does not run.
+    halted_since: Option<Instant>,
 }
 
 /// The result of a command.
@@ -54,6 +72,30 @@ impl<'c> Session<'c> {
         transcript: Transcript,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<Self, SessionError> {
+        Self::begin(console, image, transcript, None, on_line)
+    }
+
+    /// Like [`Self::open`], with a limit that began at `began` for the whole session: whatever it does then fails, with
+    /// [`SessionFault::NotReady`] where the shell was still waited for.
+    pub fn open_within(
+        console: Box<dyn Console + 'c>,
+        image: &ImageConsole,
+        transcript: Transcript,
+        (began, within): (Instant, Duration),
+    ) -> Result<Self, SessionError> {
+        // A time that the clock cannot hold is no limit.
+        let until = began.checked_add(within).map(|until| (until, within));
+        Self::begin(console, image, transcript, until, &mut |_| ())
+    }
+
+    fn begin(
+        mut console: Box<dyn Console + 'c>,
+        image: &ImageConsole,
+        transcript: Transcript,
+        until: Option<(Instant, Duration)>,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<Self, SessionError> {
+        console.until(until.map(|(until, _)| until));
         let mut session = Self {
             console,
             cleaner: Cleaner::default(),
@@ -61,19 +103,53 @@ impl<'c> Session<'c> {
             echo_off: false,
             prompt: image.prompt.clone(),
             has_pager: false,
+            until,
+            outside: Outside::default(),
         };
-        boot::wait_for_shell(&mut session, image, on_line)?;
+        let ready = session.prepare(image, on_line);
+        ready.map_err(|error| match (error.fault, until) {
+            (
+                SessionFault::Deadline { .. }
+                | SessionFault::NoPrompt { .. }
+                | SessionFault::Silent(_)
+                | SessionFault::Console(ConsoleError::NoInput | ConsoleError::NoEcho { .. }),
+                Some((until, within)),
+            ) if Instant::now() >= until => SessionError {
+                fault: SessionFault::NotReady {
+                    within,
+                    why: session.console.obstacle(),
+                },
+                ..error
+            },
+            (fault, _) => SessionError { fault, ..error },
+        })?;
+        Ok(session)
+    }
+
+    /// Waits for the shell and silences echo and kernel messages.
+    fn prepare(&mut self, image: &ImageConsole, on_line: &mut dyn FnMut(&str)) -> Result<(), SessionError> {
+        let session = self;
+        boot::wait_for_shell(session, image, on_line)?;
         let within = Duration::from_secs(image.boot_seconds);
         // On a screen the echo proves that a key has arrived.
         if session.console.is_screen() {
             session.run_idempotent(QUIET_KERNEL, within)?;
-            return Ok(session);
+            return Ok(());
         }
         // Standard input is empty for a script: `stty` gets the terminal of standard output. It also turns off line
         // editing in busybox's ash.
         session.run_idempotent(&format!("stty -echo <&1; {QUIET_KERNEL}"), within)?;
         session.echo_off = true;
-        Ok(session)
+        Ok(())
+    }
+
+    /// Returns what is left of `within`, or less where the caller's own deadline is earlier.
+    pub(super) fn left(&self, began: Instant, within: Duration) -> Duration {
+        let left = within.saturating_sub(began.elapsed());
+        match self.until {
+            Some((until, _)) => left.min(until.saturating_duration_since(Instant::now())),
+            None => left,
+        }
     }
 
     /// Runs shell commands, one or several lines of at most [`super::LINE_LIMIT`] bytes, in the guest's shell
@@ -117,7 +193,7 @@ impl<'c> Session<'c> {
         let frame = Frame::new();
         let lines = frame.wrap(script).map_err(|fault| self.error(fault))?;
         let began = Instant::now();
-        let (mut received, mut searched, mut watch) = (String::new(), 0, Watch::new());
+        let (mut received, mut searched, mut watch) = (String::new(), 0, Watch::command(&frame.begin()));
         for line in &lines {
             self.type_line(line)?;
             // Reading between the lines prevents a deadlock: a guest whose output is stuck reads nothing.
@@ -133,10 +209,14 @@ impl<'c> Session<'c> {
             if let Some(fault) = watch.fault() {
                 return Err(self.error(fault));
             }
-            let left = within.saturating_sub(began.elapsed());
+            let left = self.left(began, within);
             if left.is_zero() {
-                // Ctrl-C: the next command must not wait for this one.
-                self.console.send(b"\x03").map_err(|error| self.error(error.into()))?;
+                if self.outside.halted_since.is_some()
+                    && let Some(why) = self.console.obstacle()
+                {
+                    return Err(self.error(ConsoleError::Halted(why).into()));
+                }
+                self.interrupt();
                 let command = first_line(script);
                 return Err(self.error(SessionFault::Deadline { command, within }));
             }
@@ -152,9 +232,42 @@ impl<'c> Session<'c> {
         }
     }
 
+    /// Presses Ctrl-C after a deadline: the next command must not wait for this one. A guest that does not take it
+    /// changes nothing: the deadline is reported.
+    pub(super) fn interrupt(&mut self) {
+        self.console.until(Some(Instant::now() + LAST_LINE));
+        let _ = self.console.send_unseen(b"\x03");
+        self.console.until(self.until.map(|(until, _)| until));
+    }
+
+    /// Returns an error where the guest has been silent and is seen from outside not to run.
+    fn check_outside(&mut self, silent: bool) -> Result<(), SessionError> {
+        let now = Instant::now();
+        if !silent {
+            self.outside = Outside::default();
+        }
+        let since = *self.outside.printed_at.get_or_insert(now);
+        let checked = *self.outside.checked_at.get_or_insert(since);
+        if now.duration_since(checked) < CHECK_QUIET {
+            return Ok(());
+        }
+        let obstacle = self.console.obstacle();
+        self.outside.checked_at = Some(Instant::now());
+        let Some(why) = obstacle else {
+            self.outside.halted_since = None;
+            return Ok(());
+        };
+        let halted = *self.outside.halted_since.get_or_insert(now);
+        if now.duration_since(halted) < GIVE_UP {
+            return Ok(());
+        }
+        Err(self.error(ConsoleError::Halted(why).into()))
+    }
+
     /// Waits at most `wait` for output and records it.
     pub(super) fn receive(&mut self, wait: Duration) -> Result<String, SessionError> {
         let bytes = self.console.read(wait).map_err(|error| self.broken(error))?;
+        self.check_outside(bytes.is_empty())?;
         let text = self.cleaner.clean(&bytes);
         let kept = self.transcript.printed(&text);
         kept.map_err(|error| self.error(SessionFault::Transcript(error.into())))?;
@@ -212,6 +325,7 @@ impl<'c> Session<'c> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         if self.echo_off {
+            self.console.until(Some(Instant::now() + LAST_LINE));
             let _ = self.console.send(b"stty echo\n");
         }
     }

@@ -71,6 +71,10 @@ impl<S: Screen> Screen for Exclusive<S> {
     fn screenshot(&mut self) -> Result<Vec<u8>, ConsoleError> {
         self.screen.screenshot()
     }
+
+    fn obstacle(&mut self) -> Option<String> {
+        self.screen.obstacle()
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::folders::Folders;
 use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
@@ -208,6 +208,14 @@ impl Console for Cancellable<'_> {
 
     fn is_screen(&self) -> bool {
         self.console.is_screen()
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) {
+        self.console.until(deadline);
+    }
+
+    fn obstacle(&mut self) -> Option<String> {
+        self.console.obstacle()
     }
 
     fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {

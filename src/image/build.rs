@@ -32,7 +32,7 @@ const UDHCPC: &str = include_str!("udhcpc.sh");
 
 /// Creates `kernel` and `initrd` in `ready`; `work` is a folder for intermediate files.
 pub(super) fn assemble(work: &Path, ready: &Path, busy: &dyn Fn(&str)) -> Result<Built, ImageError> {
-    let depends = output(Command::new("apt-cache").args(["depends", KERNEL]).env("LC_ALL", "C"))?;
+    let depends = output(Command::new("apt-cache").args(["depends", KERNEL]))?;
     let depends = String::from_utf8_lossy(&depends).into_owned();
     let kernel = depends
         .split_whitespace()
@@ -139,7 +139,8 @@ fn unpack(work: &Path, package: &str) -> Result<String, ImageError> {
 /// Runs a program to its end and returns its standard output.
 pub(super) fn output(command: &mut Command) -> Result<Vec<u8>, ImageError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = match command.stdin(std::process::Stdio::null()).output() {
+    // Its messages are read, so they must be in one language.
+    let output = match command.env("LC_ALL", "C").stdin(std::process::Stdio::null()).output() {
         Ok(output) => output,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(ImageError::NoProgram { program }),
         Err(source) => return Err(at(Path::new(&program))(source)),
@@ -153,8 +154,20 @@ pub(super) fn output(command: &mut Command) -> Result<Vec<u8>, ImageError> {
         .collect();
     Err(ImageError::Program {
         command: format!("{program} {}", arguments.join(" ")),
-        output: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        output: shortened(&String::from_utf8_lossy(&output.stderr)),
     })
+}
+
+/// The first and the last lines of a long output: what went wrong first, and what came of it.
+fn shortened(output: &str) -> String {
+    const KEPT: usize = 5;
+    let lines: Vec<&str> = output.trim().lines().collect();
+    if lines.len() <= 2 * KEPT {
+        return lines.join("\n");
+    }
+    let left_out = format!("… ({} lines)", lines.len() - 2 * KEPT);
+    let parts = [&lines[..KEPT], &[left_out.as_str()], &lines[lines.len() - KEPT..]];
+    parts.concat().join("\n")
 }
 
 /// Creates a folder that QEMU's user may enter, regardless of the umask.

@@ -343,7 +343,7 @@ impl Work {
         build::make(&temporary.0)?;
         let ready = temporary.0.join("image");
         build::make(&ready)?;
-        let built = make(&temporary.0, &ready)?;
+        let built = make(&temporary.0, &ready).map_err(|error| error.on_full_disk(&self.images))?;
         let text = toml::to_string(&built).map_err(|error| at(&ready)(std::io::Error::other(error)))?;
         build::write(&ready.join(BUILT), text.as_bytes())?;
         remove(folder)?;

@@ -44,6 +44,14 @@ pub enum ImageError {
         /// Its standard error.
         output: String,
     },
+    /// A program that builds an image found the disk full.
+    #[error("no space left in {} while `{command}` ran", folder.display())]
+    NoSpace {
+        /// The folder of the images.
+        folder: PathBuf,
+        /// The program's command line.
+        command: String,
+    },
     /// A package lacks a file.
     #[error("package {package} has no {what}")]
     Missing {
@@ -100,6 +108,25 @@ impl ImageError {
         }
     }
 
+    /// Replaces the error of a program that found the disk of `folder` full: of thousands of lines about files that
+    /// could not be written, one cause is left.
+    pub(super) fn on_full_disk(self, folder: &Path) -> Self {
+        match self {
+            // strerror(3) of ENOSPC and EDQUOT.
+            Self::Program { command, output }
+                if ["No space left on device", "Disk quota exceeded"]
+                    .iter()
+                    .any(|text| output.contains(text)) =>
+            {
+                Self::NoSpace {
+                    folder: folder.to_owned(),
+                    command,
+                }
+            }
+            other => other,
+        }
+    }
+
     /// Returns what a user can do about it.
     pub fn help(&self) -> &'static str {
         match self {
@@ -118,7 +145,7 @@ impl ImageError {
             },
             Self::InUse { .. } => "remove these labs first with `netlab down`",
             Self::Stopped { .. } => "run again to continue",
-            Self::Io { .. } => {
+            Self::NoSpace { .. } | Self::Io { .. } => {
                 "the cache needs 1 GB of free space and must be writable; NETLAB_CACHE_DIR moves it elsewhere"
             }
         }
@@ -134,4 +161,26 @@ fn lines(failed: &[(Location, FetchError)]) -> String {
 pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ImageError {
     let path = path.to_owned();
     move |source| ImageError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_found_the_disk_full_is_reported_with_the_folder_and_not_with_its_output() {
+        let failed = |output: &str| ImageError::Program {
+            command: "dpkg-deb -x a.deb root".to_owned(),
+            output: output.to_owned(),
+        };
+        let tar = "tar: ./lib/a.ko: Cannot write: No space left on device\n".repeat(3000);
+        let error = failed(&tar).on_full_disk(Path::new("/cache/images"));
+        assert_eq!(
+            error.to_string(),
+            "no space left in /cache/images while `dpkg-deb -x a.deb root` ran"
+        );
+        assert!(error.help().contains("NETLAB_CACHE_DIR"));
+        let other = failed("not a Debian archive").on_full_disk(Path::new("/cache/images"));
+        assert!(other.to_string().contains("not a Debian archive"));
+    }
 }

@@ -2,7 +2,8 @@
 //! runs (an update of its package does that); guests keep running, so the connection is opened again and the call that
 //! was interrupted is repeated.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use tracing::debug;
 use virt::connect::Connect;
 
 use super::error::{LibvirtError, Operation, failed};
+use super::processes::{Process, Processes};
 use crate::lab::HostName;
 
 /// How long a daemon may take to return after it went away.
@@ -17,6 +19,12 @@ const RETURN_WITHIN: Duration = Duration::from_secs(15);
 /// Seconds between two keepalive requests, and how many may go unanswered. The daemon answers them in its main loop,
 /// also while it probes QEMU; beside many booting guests that may take seconds.
 const KEEP_ALIVE: (i32, u32) = (5, 5);
+/// How long a daemon that accepted a connection may take to answer on it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// The same where it is busy finding out what its emulators can do: a second each, and some machines have thirty.
+const PROBE_WITHIN: Duration = Duration::from_secs(180);
+/// How often it is checked what a daemon that does not answer is doing.
+const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// The log's target for libvirt calls.
 const LOG: &str = "netlab::libvirt";
 
@@ -25,6 +33,7 @@ pub(super) struct Connection {
     /// The host's name in the log.
     host: HostName,
     uri: String,
+    processes: Processes,
     open: Mutex<Open>,
 }
 
@@ -35,13 +44,15 @@ struct Open {
 }
 
 impl Connection {
-    /// Connects to the libvirt of `host` at `uri`.
-    pub fn open(host: HostName, uri: &str) -> Result<Self, LibvirtError> {
+    /// Connects to the libvirt of `host` at `uri`, whose daemon is one of `processes`.
+    pub fn open(host: HostName, uri: &str, processes: Processes) -> Result<Self, LibvirtError> {
         event_loop()?;
-        let conn = logged(&host, &Operation::Connect(uri.to_owned()), || connect(uri))?;
+        let operation = Operation::Connect(uri.to_owned());
+        let conn = logged(&host, &operation, || connect(&host, uri, &processes))?;
         Ok(Self {
             host,
             uri: uri.to_owned(),
+            processes,
             open: Mutex::new(Open { conn, renewed: 0 }),
         })
     }
@@ -52,11 +63,15 @@ impl Connection {
         let deadline = Instant::now() + RETURN_WITHIN;
         let operation = Operation::Connect(self.uri.clone());
         while !is_alive(&open.conn) {
-            match logged(&self.host, &operation, || connect(&self.uri)) {
+            match logged(&self.host, &operation, || {
+                connect(&self.host, &self.uri, &self.processes)
+            }) {
                 Ok(conn) => {
                     open.conn = conn;
                     open.renewed += 1;
                 }
+                // It is there: it will not return.
+                Err(error @ LibvirtError::NoAnswer { .. }) => return Err(error),
                 Err(error) if Instant::now() > deadline => {
                     return Err(LibvirtError::DaemonGone {
                         uri: self.uri.clone(),
@@ -86,6 +101,35 @@ impl Connection {
             result => result,
         }
     }
+
+    /// Like [`Self::with`], for calls for which the daemon waits for a domain's QEMU, which may never answer: after
+    /// `limit` the error names the domain, and the call is left to itself.
+    pub fn within<T: Send + 'static>(
+        &self,
+        operation: &Operation,
+        limit: Duration,
+        work: impl Fn(&Connect) -> Result<T, LibvirtError> + Send + Sync + 'static,
+    ) -> Result<T, LibvirtError> {
+        let work = Arc::new(work);
+        self.with(operation, |conn| {
+            let (work, conn) = (work.clone(), conn.clone());
+            limited(limit, move || work(&conn)).unwrap_or_else(|| {
+                Err(LibvirtError::Late {
+                    operation: operation.clone(),
+                    within: limit,
+                })
+            })
+        })
+    }
+}
+
+/// Runs `work` in a thread of its own and returns its result; none where it takes longer than `limit`. libvirt's calls
+/// have no timeout: the thread is then left to itself.
+pub(super) fn limited<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    // Where the caller has given up, nobody receives the result.
+    thread::spawn(move || drop(sender.send(work())));
+    receiver.recv_timeout(limit).ok()
 }
 
 /// Logs an operation with its duration and its error. The log holds names only: no XML, which may carry a password.
@@ -104,7 +148,37 @@ fn logged<T>(
     result
 }
 
-fn connect(uri: &str) -> Result<Connect, LibvirtError> {
+/// Connects, in a thread of its own: a daemon that accepts the connection and never answers would block this one for
+/// ever. The thread is then left to itself.
+fn connect(host: &HostName, uri: &str, processes: &Processes) -> Result<Connect, LibvirtError> {
+    let (sender, receiver) = mpsc::channel();
+    let to = uri.to_owned();
+    thread::spawn(move || drop(sender.send(open(&to))));
+    let began = Instant::now();
+    loop {
+        match receiver.recv_timeout(CHECK_EVERY) {
+            Ok(result) => return result,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(LibvirtError::EventLoop("the thread that connects ended".to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let daemon = processes.daemon();
+        let limit = if daemon.probing { PROBE_WITHIN } else { ANSWER_WITHIN };
+        let stopped = daemon.process.as_ref().is_some_and(Process::is_stopped);
+        if stopped || began.elapsed() >= limit {
+            return Err(LibvirtError::NoAnswer {
+                host: host.clone(),
+                uri: uri.to_owned(),
+                daemon: daemon.process.map(|process| process.named()),
+                stopped,
+                within: began.elapsed(),
+            });
+        }
+    }
+}
+
+fn open(uri: &str) -> Result<Connect, LibvirtError> {
     let conn = Connect::open(Some(uri)).map_err(failed(&Operation::Connect(uri.to_owned())))?;
     // Not every driver has a daemon; a connection without one cannot be lost.
     let (interval, count) = KEEP_ALIVE;

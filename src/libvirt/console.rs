@@ -10,6 +10,8 @@ use virt::stream::Stream;
 use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed};
+use super::halted::Guest;
+use super::processes::Processes;
 use super::stream::StreamConsole;
 use crate::guest::{Console, ConsoleError};
 use crate::state::DomainName;
@@ -28,6 +30,7 @@ pub(super) fn open(
     domain: &VirDomain,
     name: &DomainName,
     patience: Duration,
+    outside: &Processes,
 ) -> Result<Box<dyn Console>, LibvirtError> {
     let operation = Operation::OpenConsole(name.clone());
     let busy = |holder: String| LibvirtError::Console {
@@ -38,7 +41,10 @@ pub(super) fn open(
     loop {
         let stream = Stream::new(conn, sys::VIR_STREAM_NONBLOCK).map_err(failed(&operation))?;
         let error = match domain.open_console(None, &stream, 0) {
-            Ok(()) => return Ok(Box::new(StreamConsole::new(stream, conn.clone()))),
+            Ok(()) => {
+                let guest = Guest::new(domain.clone(), name.clone(), outside.clone());
+                return Ok(Box::new(StreamConsole::new(stream, conn.clone(), guest)));
+            }
             Err(error) => error,
         };
         if !error.message().contains("Active console session exists") {

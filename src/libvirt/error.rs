@@ -11,7 +11,7 @@ use virt::error::{Error, ErrorNumber, ErrorNumberEnum};
 use super::base::BaseError;
 use super::cause::Cause;
 use crate::guest::ConsoleError;
-use crate::lab::LabName;
+use crate::lab::{HostName, LabName};
 use crate::libvirt::domain_xml::XmlError;
 use crate::state::DomainName;
 use crate::transport::cmd::CmdError;
@@ -107,6 +107,32 @@ pub enum LibvirtError {
         /// Why the last attempt to connect failed.
         #[source]
         source: Box<LibvirtError>,
+    },
+    /// The daemon accepted a connection and did not answer on it.
+    #[error(
+        "the libvirt daemon of host {host} {} ({}{uri})",
+        unanswered(*.stopped, *.within),
+        .daemon.as_ref().map_or_else(String::new, |daemon| format!("{daemon}, "))
+    )]
+    NoAnswer {
+        /// The host.
+        host: HostName,
+        /// The connection's URI.
+        uri: String,
+        /// The daemon and its process, where they are known.
+        daemon: Option<String>,
+        /// It was stopped by a signal.
+        stopped: bool,
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// A call did not return: the daemon waits for the QEMU of a domain.
+    #[error("cannot {operation}: libvirt did not answer within {} s; the guest's QEMU may hang", .within.as_secs())]
+    Late {
+        /// What was being done.
+        operation: Operation,
+        /// How long it was waited for.
+        within: Duration,
     },
     /// libvirt's event loop did not start.
     #[error("cannot start libvirt's event loop: {0}")]
@@ -206,6 +232,13 @@ impl From<BaseError> for LibvirtError {
     }
 }
 
+fn unanswered(stopped: bool, within: Duration) -> String {
+    if stopped {
+        return "is stopped and does not answer".to_owned();
+    }
+    format!("accepts connections but did not answer within {} s", within.as_secs())
+}
+
 /// What a well-known message means, followed by the message itself.
 fn explained(cause: Option<&Cause>, message: &str) -> String {
     match cause {
@@ -218,7 +251,21 @@ impl LibvirtError {
     /// Returns what a user can do about it, if anything is known.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
+            // Neither a missing daemon nor a missing file: the user may not connect to it.
+            Self::Call {
+                operation: Operation::Connect(_),
+                message,
+                ..
+            } if message.contains("Permission denied") => RIGHTS,
             Self::Call { code, cause, .. } => return help_for_code(*code).or(cause.map(Cause::help)),
+            Self::NoAnswer { stopped: true, .. } => {
+                "continue it with `kill -CONT` and its process id, or end it with `kill -9`: a service manager, and an \
+                 emulated host, starts it again, and guests keep running"
+            }
+            Self::NoAnswer { stopped: false, .. } => {
+                "restart the daemon on the host: `systemctl restart libvirtd` (or virtqemud); guests keep running"
+            }
+            Self::Late { .. } => "check the guest's QEMU process on its host; `netlab down` ends it",
             Self::DaemonGone { .. } => "check that libvirt's daemon runs on the host: `systemctl status libvirtd`",
             Self::Command(CmdError::NotFound { .. }) => "install the program on the host",
             Self::EventLoop(_) | Self::Json { .. } | Self::Command(_) | Self::Xml { .. } => return None,
@@ -236,6 +283,9 @@ impl LibvirtError {
     }
 }
 
+/// What gives a user access to libvirt.
+const RIGHTS: &str = "run netlab as root, or add the user to group `libvirt` on the host";
+
 fn help_for_code(code: ErrorNumberEnum) -> Option<&'static str> {
     let Enum::Known(number) = code else { return None };
     match number {
@@ -246,7 +296,7 @@ fn help_for_code(code: ErrorNumberEnum) -> Option<&'static str> {
         ErrorNumber::AuthFailed
         | ErrorNumber::AuthCancelled
         | ErrorNumber::AuthUnavailable
-        | ErrorNumber::AccessDenied => Some("run netlab as root, or add the user to group `libvirt` on the host"),
+        | ErrorNumber::AccessDenied => Some(RIGHTS),
         _ => None,
     }
 }

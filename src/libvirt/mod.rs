@@ -9,10 +9,12 @@ mod console;
 pub mod domain_xml;
 mod domains;
 mod error;
+mod halted;
 mod kvm;
 mod logs;
 mod observe;
 mod peek;
+mod processes;
 mod screen;
 pub mod seed;
 mod stream;
@@ -28,6 +30,8 @@ pub use upload::label;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use processes::Processes;
 
 use crate::guest::Console;
 use crate::lab::{HostName, LabName};
@@ -50,9 +54,18 @@ pub struct Observed {
 /// One host's libvirt. A connection that is lost is opened again, so the daemon may be restarted at any time.
 pub struct Libvirt {
     connection: connection::Connection,
+    processes: Processes,
     shell: Arc<dyn Shell>,
     template: Result<Template, XmlError>,
 }
+
+/// How long a call may take for which libvirt waits for a running QEMU. libvirt itself gives up a domain that another
+/// call has not released for 30 s.
+const QEMU_WITHIN: Duration = Duration::from_secs(60);
+/// The same for the start of a domain: libvirt may first find out what its QEMU can do, on a busy machine.
+const START_WITHIN: Duration = Duration::from_secs(300);
+/// The same for the end of one: libvirt sends SIGTERM, then SIGKILL, and waits for the process for 40 s.
+const STOP_WITHIN: Duration = Duration::from_secs(120);
 
 /// How often a connection was opened again, to be compared with a later value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +80,21 @@ impl Libvirt {
         shell: Arc<dyn Shell>,
         template: Result<Template, XmlError>,
     ) -> Result<Self, LibvirtError> {
+        Self::open_inside(host, uri, shell, template, None)
+    }
+
+    /// Like [`Self::open`], for an emulated host whose first process is `init`.
+    pub fn open_inside(
+        host: HostName,
+        uri: &str,
+        shell: Arc<dyn Shell>,
+        template: Result<Template, XmlError>,
+        init: Option<u32>,
+    ) -> Result<Self, LibvirtError> {
+        let processes = Processes::new(shell.clone(), init);
         Ok(Self {
-            connection: connection::Connection::open(host, uri)?,
+            connection: connection::Connection::open(host, uri, processes.clone())?,
+            processes,
             shell,
             template,
         })
@@ -81,7 +107,7 @@ impl Libvirt {
 
     /// Returns the domains and disks of `lab`.
     pub fn observe(&self, lab: &LabName) -> Result<Observed, LibvirtError> {
-        let (mut domains, seen) = self
+        let (mut domains, mut seen) = self
             .connection
             .with(&Operation::ListDomains, |conn| observe::domains(conn, lab))?;
         let volumes::Disks { volumes, seeds } = self
@@ -89,6 +115,13 @@ impl Libvirt {
             .with(&Operation::ListDisks(lab.clone()), |conn| volumes::observe(conn, lab))?;
         for (name, domain) in &mut domains {
             domain.seed.take_if(|_| !seeds.contains(name));
+        }
+        if domains.values().any(|domain| domain.running) {
+            for (name, why) in self.processes.halted(lab) {
+                if let Some(seen) = seen.get_mut(&name) {
+                    seen.halted = Some(why);
+                }
+            }
         }
         Ok(Observed { domains, seen, volumes })
     }
@@ -123,8 +156,10 @@ impl Libvirt {
 
     /// Removes a domain's definition and its logs. A domain that no longer exists counts as removed.
     pub fn undefine(&self, name: &DomainName, uuid: &str) -> Result<(), LibvirtError> {
-        self.connection.with(&Operation::Undefine(name.clone()), |conn| {
-            domains::undefine(conn, name, uuid, self.shell.as_ref())
+        let operation = Operation::Undefine(name.clone());
+        let (name, uuid, shell) = (name.clone(), uuid.to_owned(), self.shell.clone());
+        self.connection.within(&operation, STOP_WITHIN, move |conn| {
+            domains::undefine(conn, &name, &uuid, shell.as_ref())
         })
     }
 
@@ -132,28 +167,36 @@ impl Libvirt {
     /// running already (an earlier start was interrupted) is left unchanged. A disk whose image file has changed is an
     /// error.
     pub fn start_paused(&self, name: &DomainName) -> Result<(), LibvirtError> {
-        self.connection.with(&Operation::Start(name.clone()), |conn| {
-            domains::start_paused(conn, name, self.shell.as_ref())
+        let operation = Operation::Start(name.clone());
+        let (name, shell) = (name.clone(), self.shell.clone());
+        self.connection.within(&operation, START_WITHIN, move |conn| {
+            domains::start_paused(conn, &name, shell.as_ref())
         })
     }
 
     /// Resumes a paused domain.
     pub fn resume(&self, name: &DomainName) -> Result<(), LibvirtError> {
         let operation = Operation::Resume(name.clone());
-        self.connection.with(&operation, |conn| domains::resume(conn, name))
+        let name = name.clone();
+        self.connection
+            .within(&operation, QEMU_WITHIN, move |conn| domains::resume(conn, &name))
     }
 
     /// Stops a domain at once. One that is not running, or no longer exists, counts as stopped.
     pub fn stop(&self, name: &DomainName, uuid: &str) -> Result<(), LibvirtError> {
         let operation = Operation::Stop(name.clone());
-        self.connection.with(&operation, |conn| domains::stop(conn, name, uuid))
+        let (name, uuid) = (name.clone(), uuid.to_owned());
+        self.connection
+            .within(&operation, STOP_WITHIN, move |conn| domains::stop(conn, &name, &uuid))
     }
 
     /// Records in the running domain what its guest was configured with; libvirt drops it when the domain stops.
     pub fn set_configured(&self, name: &DomainName, config: &GuestConfig) -> Result<(), LibvirtError> {
         let operation = Operation::RecordConfiguration(name.clone());
-        self.connection
-            .with(&operation, |conn| domains::set_configured(conn, name, config))
+        let (name, config) = (name.clone(), config.clone());
+        self.connection.within(&operation, QEMU_WITHIN, move |conn| {
+            domains::set_configured(conn, &name, &config)
+        })
     }
 
     /// Returns whether the running domain has such a record.
@@ -190,7 +233,7 @@ impl Libvirt {
         };
         self.connection.with(&operation, |conn| {
             let domain = domains::own(conn, name, &operation)?;
-            console::open(conn, &domain, name, patience)
+            console::open(conn, &domain, name, patience, &self.processes)
         })
     }
 

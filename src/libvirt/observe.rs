@@ -11,6 +11,7 @@ use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
+use super::halted::paused;
 use super::kvm;
 use crate::lab::LabName;
 use crate::libvirt::domain_xml::{ADDRESSES_URI, CONFIGURED_URI, Definitions, Node, name_of, read};
@@ -57,7 +58,9 @@ fn of_lab(handle: &VirDomain, lab: &LabName) -> Result<Option<(DomainName, Domai
     // A record that cannot be read counts as none: the guest is then configured again.
     let record = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
     domain.configured = record.and_then(|record| serde_json::from_str(&record.text).ok());
-    Ok(Some((name, domain, details(&root, condition(state, &reason)))))
+    let mut seen = details(&root, condition(state, &reason));
+    seen.halted = paused(state, &reason);
+    Ok(Some((name, domain, seen)))
 }
 
 /// Returns the live XML of a domain, or that of its definition where it does not run.
@@ -130,6 +133,7 @@ fn details(root: &Node, condition: Condition) -> DomainSeen {
         .find_map(|serial| serial.child("log")?.attr("file"));
     DomainSeen {
         condition,
+        halted: None,
         screen,
         console_log: log.map(Into::into),
         // A record that cannot be read counts as none: the guest then keeps what is known of it otherwise.

@@ -8,7 +8,9 @@ use virt::error::{Error, ErrorNumber};
 use virt::stream::Stream;
 use virt::sys;
 
+use super::connection::limited;
 use super::error::{LibvirtError, Operation, is};
+use super::halted::Guest;
 use super::{Libvirt, domains, peek};
 use crate::guest::ConsoleError;
 use crate::guest::vga::{Frame, MEMORY, Page, Screen, to_png};
@@ -32,6 +34,8 @@ const CURSOR_EVERY: Duration = Duration::from_millis(80);
 const PICTURE_EVERY: Duration = Duration::from_millis(500);
 /// How long libvirt may take to notice that a domain's QEMU has died.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+/// How long QEMU's monitor may take to answer. libvirt waits for it without a limit.
+const MONITOR_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes; more than any screenshot has.
 const PICTURE_LIMIT: usize = 64 << 20;
 
@@ -39,6 +43,7 @@ const PICTURE_LIMIT: usize = 64 << 20;
 pub(crate) struct DomainScreen {
     conn: Connect,
     domain: Domain,
+    guest: Guest,
     picture: Option<(bool, Instant)>,
     last: Option<(Vec<u8>, Page, Instant)>,
 }
@@ -49,9 +54,11 @@ impl Libvirt {
     pub(crate) fn screen(&self, name: &DomainName) -> Result<DomainScreen, LibvirtError> {
         let operation = Operation::OpenScreen(name.clone());
         self.connection.with(&operation, |conn| {
+            let domain = domains::own(conn, name, &operation)?;
             Ok(DomainScreen {
                 conn: conn.clone(),
-                domain: domains::own(conn, name, &operation)?,
+                guest: Guest::new(domain.clone(), name.clone(), self.processes.clone()),
+                domain,
                 picture: None,
                 last: None,
             })
@@ -61,15 +68,32 @@ impl Libvirt {
 
 impl DomainScreen {
     fn memory(&self) -> Result<Vec<u8>, ConsoleError> {
-        peek::physical(&self.domain, TEXT, MEMORY).map_err(|error| self.broken(&error))
+        self.ask(|domain| peek::physical(domain, TEXT, MEMORY))
+    }
+
+    /// Makes a call for which libvirt waits for QEMU's monitor.
+    fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Domain) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, ConsoleError> {
+        let domain = self.domain.clone();
+        match limited(MONITOR_WITHIN, move || call(&domain)) {
+            Some(result) => result.map_err(|error| self.broken(&error)),
+            None => Err(self.guest.halted().map_or_else(
+                || {
+                    let seconds = MONITOR_WITHIN.as_secs();
+                    let text = format!("QEMU's monitor did not answer within {seconds} s");
+                    ConsoleError::failed(std::io::Error::other(text))
+                },
+                ConsoleError::Halted,
+            )),
+        }
     }
 
     /// Runs a command of QEMU's human monitor. It reads and writes ports as the guest's kernel does.
     fn monitor(&self, command: &str) -> Result<String, ConsoleError> {
-        let output = self
-            .domain
-            .qemu_monitor_command(command, sys::VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP);
-        output.map_err(|error| self.broken(&error))
+        let command = command.to_owned();
+        self.ask(move |domain| domain.qemu_monitor_command(&command, sys::VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP))
     }
 
     /// Reads a port, e.g. from `portb[0x03d5] = 0x0e`.
@@ -172,25 +196,30 @@ impl Screen for DomainScreen {
         let mut keys = keys.to_vec();
         let count = i32::try_from(keys.len()).map_err(ConsoleError::failed)?;
         let codes = sys::VIR_KEYCODE_SET_LINUX;
-        let pressed = self.domain.send_key(codes, HOLD, keys.as_mut_ptr(), count, 0);
-        pressed.map_err(|error| self.broken(&error))
+        self.ask(move |domain| domain.send_key(codes, HOLD, keys.as_mut_ptr(), count, 0))
     }
 
     fn screenshot(&mut self) -> Result<Vec<u8>, ConsoleError> {
-        let failed = |error: Error| self.broken(&error);
-        let stream = Stream::new(&self.conn, 0).map_err(failed)?;
-        self.domain.screenshot(&stream, 0, 0).map_err(failed)?;
-        let mut picture = Vec::new();
-        let mut part = vec![0; 256 * 1024];
-        loop {
-            let got = stream.recv(&mut part).map_err(failed)?;
-            let got = usize::try_from(got).unwrap_or(0);
-            if got == 0 || picture.len() > PICTURE_LIMIT {
-                break;
+        let conn = self.conn.clone();
+        let picture = self.ask(move |domain| {
+            let stream = Stream::new(&conn, 0)?;
+            domain.screenshot(&stream, 0, 0)?;
+            let mut picture = Vec::new();
+            let mut part = vec![0; 256 * 1024];
+            loop {
+                let got = usize::try_from(stream.recv(&mut part)?).unwrap_or(0);
+                if got == 0 || picture.len() > PICTURE_LIMIT {
+                    break;
+                }
+                picture.extend_from_slice(&part[..got]);
             }
-            picture.extend_from_slice(&part[..got]);
-        }
-        stream.finish().map_err(failed)?;
+            stream.finish()?;
+            Ok(picture)
+        })?;
         to_png(picture).map_err(ConsoleError::failed)
+    }
+
+    fn obstacle(&mut self) -> Option<String> {
+        self.guest.halted()
     }
 }

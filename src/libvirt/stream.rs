@@ -8,6 +8,7 @@ use virt::connect::Connect;
 use virt::stream::Stream;
 
 use super::connection::is_alive;
+use super::halted::Guest;
 use crate::guest::{Console, ConsoleError};
 
 /// The shortest and the longest wait between two polls. Between them a 32nd of the time since data last moved: data is
@@ -20,16 +21,21 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct StreamConsole {
     stream: Stream,
     conn: Connect,
+    guest: Guest,
+    /// After this time sending fails, whatever its own limit.
+    until: Option<Instant>,
     /// When data was last received or sent.
     moved: Instant,
 }
 
 impl StreamConsole {
     /// Wraps a stream of `conn`, made with `VIR_STREAM_NONBLOCK`, on which a console was opened.
-    pub(super) fn new(stream: Stream, conn: Connect) -> Self {
+    pub(super) fn new(stream: Stream, conn: Connect, guest: Guest) -> Self {
         Self {
             stream,
             conn,
+            guest,
+            until: None,
             moved: Instant::now(),
         }
     }
@@ -75,13 +81,15 @@ impl Console for StreamConsole {
 
     fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
         let mut rest = text;
-        let mut deadline = Instant::now() + SEND_LIMIT;
+        let until = self.until;
+        let limit = |from: Instant| until.map_or(from + SEND_LIMIT, |until| until.min(from + SEND_LIMIT));
+        let mut deadline = limit(Instant::now());
         while !rest.is_empty() {
             match self.stream.send(rest).map(usize::try_from) {
                 Ok(Ok(sent)) => {
                     rest = rest.get(sent..).unwrap_or_default();
                     self.moved = Instant::now();
-                    deadline = self.moved + SEND_LIMIT;
+                    deadline = limit(self.moved);
                 }
                 Ok(Err(_)) if Instant::now() >= deadline => {
                     return Err(ConsoleError::NoInput);
@@ -91,6 +99,14 @@ impl Console for StreamConsole {
             }
         }
         Ok(())
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) {
+        self.until = deadline;
+    }
+
+    fn obstacle(&mut self) -> Option<String> {
+        self.guest.halted()
     }
 }
 

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::connect::{connect_confirming, connects_in, emulated};
 use super::converge::check;
-use super::observe::observe_to_change;
+use super::observe::observe_to_remove;
 use super::rollback::record;
-use super::{Aftermath, Env, OpsError};
+use super::{Aftermath, Env, OpsError, stop_on_request};
 use crate::event::Event;
 use crate::lab::LabName;
 use crate::plan::plan;
@@ -53,6 +53,7 @@ pub struct DownReport {
 pub fn down(env: &Env, lab: &LabName, options: &DownOptions) -> Result<DownReport, OpsError> {
     let _lock = Lock::take(&env.folders, lab, "down")?;
     let steps = remove(env, lab, options)?;
+    stop_on_request(env, lab, steps)?;
     Ok(DownReport {
         lab: lab.clone(),
         steps,
@@ -78,7 +79,7 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
     }
     known.extend(emulated(env, lab)?);
     let hosts = connect_confirming(env, lab, &known, options.confirm_within)?;
-    let to_do = plan(&observe_to_change(&hosts, lab)?, &Site::new());
+    let to_do = plan(&observe_to_remove(&hosts, lab, &env.events)?, &Site::new());
     let mut done = 0;
     if !to_do.is_empty() {
         let run = Run {
@@ -104,7 +105,9 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
             });
         }
         done = report.done;
+        stop_on_request(env, lab, done)?;
         check(&run, "down", done, &Site::new())?;
+        stop_on_request(env, lab, done)?;
         record(&run.journal, &Record::Finished { hosts: BTreeMap::new() })?;
     }
     match std::fs::remove_dir_all(&folder) {

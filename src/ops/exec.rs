@@ -1,6 +1,6 @@
 //! Runs one command in a VM over its console.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub struct ExecOptions {
     pub lab: String,
     /// The VM's name.
     pub vm: String,
-    /// How long the command may take.
+    /// How long all of it may take: opening the console, waiting for the shell, the command.
     pub within: Duration,
     /// The command and its arguments; a single one is a script for the VM's shell.
     pub command: Vec<String>,
@@ -30,12 +30,14 @@ pub struct ExecReport {
     pub output: String,
 }
 
-/// Runs a command in a VM. A command that does not end in time is an [`OpsError::Guest`] with a deadline.
+/// Runs a command in a VM. A command that does not end in time is an [`OpsError::Guest`] with
+/// a deadline; so is a shell that is not ready in time.
 pub fn exec(env: &Env, options: &ExecOptions) -> Result<ExecReport, OpsError> {
     // In a subshell: on a serial port `exit` would end the shell that netlab uses.
     let script = format!("( {}\n)", script(&options.command)?);
     let vm = find_vm(env, &options.lab, &options.vm)?;
     let image = vm.console()?;
+    let began = Instant::now();
     let console = vm.host.open_console(&vm.name, image.kind)?;
     let path = env.folders.transcript(vm.name.lab(), vm.name.vm());
     let transcript = Transcript::append(&path).map_err(|source| OpsError::File {
@@ -43,7 +45,7 @@ pub fn exec(env: &Env, options: &ExecOptions) -> Result<ExecReport, OpsError> {
         path,
         source,
     })?;
-    let mut session = Session::open(console, image, transcript, &mut |_| ())?;
+    let mut session = Session::open_within(console, image, transcript, (began, options.within))?;
     let output = session.run(&script, options.within)?;
     Ok(ExecReport {
         status: output.status,

@@ -55,6 +55,16 @@ pub fn inspect_guests(env: &Env, hosts: &NamedHosts, observed: &Site, wanted: &S
         })
         .collect();
     let mut report = GuestReport::default();
+    // What is known not to run is not waited for.
+    let (halted, guests): (Vec<_>, Vec<_>) = guests
+        .into_iter()
+        .map(|(host, name, config)| (halted(observed, name), (host, name, config)))
+        .partition(|(halted, _)| halted.is_some());
+    let halted = halted
+        .into_iter()
+        .filter_map(|(why, (_, name, _))| Some((name.clone(), why?)));
+    report.unread.extend(halted);
+    let guests: Vec<_> = guests.into_iter().map(|(_, guest)| guest).collect();
     thread::scope(|scope| {
         let reading: Vec<_> = guests
             .iter()
@@ -69,6 +79,13 @@ pub fn inspect_guests(env: &Env, hosts: &NamedHosts, observed: &Site, wanted: &S
         }
     });
     report
+}
+
+/// Returns why a guest does not run although libvirt counts it as running.
+fn halted(observed: &Site, name: &DomainName) -> Option<String> {
+    let mut seen = observed.values().filter_map(|state| state.seen.domains.get(name));
+    let why = seen.find_map(|seen| seen.halted.as_ref())?;
+    Some(format!("it does not run: {why}"))
 }
 
 /// Returns how a guest differs from `config`, or why it cannot be read. A guest that does not answer differs.

@@ -39,6 +39,7 @@ use std::path::PathBuf;
 
 use crate::event::{Cancel, Events};
 use crate::folders::Folders;
+use crate::lab::LabName;
 
 pub use connect::{connect, connects};
 pub use doctor::doctor;
@@ -72,6 +73,19 @@ pub struct Env {
     pub events: Events,
     /// Requested, e.g. by a signal handler, to stop a run between two steps.
     pub cancel: Cancel,
+}
+
+/// Returns [`OpsError::Interrupted`] where a stop was requested: also in or after the last of `done` steps, so that a
+/// caller who asked for it never takes the run for one that went on.
+fn stop_on_request(env: &Env, lab: &LabName, done: usize) -> Result<(), OpsError> {
+    if !env.cancel.is_requested() {
+        return Ok(());
+    }
+    Err(OpsError::Interrupted {
+        lab: lab.clone(),
+        done,
+        left: 0,
+    })
 }
 
 impl Env {

@@ -4,13 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::OpsError;
-use crate::host::{Host, NamedHosts};
+use crate::event::{Event, Events};
+use crate::host::{Host, HostError, NamedHosts};
 use crate::lab::{HostName, LabName};
-use crate::run::on_each;
+use crate::libvirt::LibvirtError;
+use crate::run::{chain, on_each};
 use crate::state::{HostState, Site, Survey, localhost};
 
 /// Returns what `lab` owns on every host; of emulated hosts, only where they are alive.
 pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, OpsError> {
+    observe_unless(hosts, lab, |_, _| false)
+}
+
+/// Like [`observe`]; an emulated host whose libvirt daemon does not answer, and for which `counts_as_dead` returns true,
+/// counts as dead: what is in it is removed with it.
+fn observe_unless(
+    hosts: &NamedHosts,
+    lab: &LabName,
+    counts_as_dead: impl Fn(&HostName, &HostError) -> bool,
+) -> Result<Site, OpsError> {
     let this_machine: NamedHosts = hosts
         .iter()
         .filter(|(name, _)| **name == localhost())
@@ -28,7 +40,24 @@ pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, OpsError> {
         .filter(|(name, _)| **name != localhost() && !dead.contains(*name))
         .map(pair)
         .collect();
-    site.extend(on_each(&rest, |host| host.observe(lab)).map_err(OpsError::Unreachable)?);
+    let mut errors = Vec::new();
+    for (name, answer) in on_each(&rest, |host| Ok(host.observe(lab))).map_err(OpsError::Unreachable)? {
+        let error = match answer {
+            Ok(state) => {
+                site.insert(name, state);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let unanswered = matches!(error, HostError::Libvirt(LibvirtError::NoAnswer { .. }));
+        match site.values_mut().find_map(|state| state.machines.get_mut(&name)) {
+            Some(machine) if unanswered && counts_as_dead(&name, &error) => machine.alive = false,
+            _ => errors.push((name, error)),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(OpsError::Unreachable(errors));
+    }
     site.retain(|_, state| *state != HostState::default());
     Ok(site)
 }
@@ -37,6 +66,19 @@ pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, OpsError> {
 pub(super) fn observe_to_change(hosts: &NamedHosts, lab: &LabName) -> Result<Site, OpsError> {
     on_each(hosts, |host| host.settle(lab)).map_err(OpsError::Unreachable)?;
     observe(hosts, lab)
+}
+
+/// Like [`observe_to_change`], in order to remove everything: an emulated host whose libvirt daemon does not answer is
+/// then ended with all that is in it, and `events` has a warning.
+pub(super) fn observe_to_remove(hosts: &NamedHosts, lab: &LabName, events: &Events) -> Result<Site, OpsError> {
+    on_each(hosts, |host| host.settle(lab)).map_err(OpsError::Unreachable)?;
+    observe_unless(hosts, lab, |name, error| {
+        events.send(Event::Warning(format!(
+            "{name}: {}\n  help: none needed: this emulated host is ended with everything in it",
+            chain(error)
+        )));
+        true
+    })
 }
 
 /// Returns what every host is and has apart from the lab.

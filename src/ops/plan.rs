@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::connect::same_connects;
 use super::{Env, GuestReport, Loaded, OpsError, connect, connects, inspect_guests, observe, survey};
+use crate::emulated;
 use crate::host::NamedHosts;
-use crate::lab::HostName;
+use crate::lab::{Connect, HostName};
 use crate::plan::{self, Plan, Step};
 use crate::preflight::{Obstacle, Severity, preflight};
-use crate::run::Journal;
+use crate::run::{Journal, chain};
 use crate::state::{DomainName, Site, desired, existing, localhost};
 use crate::topology::Topology;
 
@@ -61,8 +62,37 @@ fn not_inspected(observed: &Site, name: &DomainName, why: &str) -> Obstacle {
         host: host.map_or_else(localhost, |(host, _)| host.clone()),
         severity: Severity::Warning,
         what: format!("VM {} was not inspected: {why}", name.vm()),
-        help: "close its console, then run again".to_owned(),
+        help: if is_halted(observed, name) {
+            "remove the cause, then run `netlab up`".to_owned()
+        } else {
+            "close its console, then run again".to_owned()
+        },
     }
+}
+
+/// Returns whether it is known of a guest that it does not run, although libvirt counts it as running.
+fn is_halted(observed: &Site, name: &DomainName) -> bool {
+    let mut seen = observed.values().filter_map(|state| state.seen.domains.get(name));
+    seen.any(|seen| seen.halted.is_some())
+}
+
+/// Returns the emulated hosts whose libvirt could not be connected to, because the state folder's path is too long.
+pub(super) fn unreachable_sockets(env: &Env, topology: &Topology) -> Vec<Obstacle> {
+    let emulated = topology
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.connect == Connect::Emulated);
+    emulated
+        .filter_map(|(name, _)| {
+            let error = emulated::libvirt_uri(&env.folders, &topology.lab, name).err()?;
+            Some(Obstacle {
+                severity: Severity::Error,
+                host: name.clone(),
+                what: chain(&error),
+                help: error.help().unwrap_or_default().to_owned(),
+            })
+        })
+        .collect()
 }
 
 /// Returns the addresses of running guests that have others in `topology`.
@@ -105,8 +135,9 @@ pub fn preflight_and_plan(
 ) -> Result<Planned, OpsError> {
     let surveys = survey(hosts, &loaded.topology.lab)?;
     let topology = loaded.keeping(env, &existing(observed, &surveys));
-    let (errors, mut warnings): (Vec<_>, Vec<_>) = preflight(&topology, &surveys, observed)
+    let (errors, mut warnings): (Vec<_>, Vec<_>) = unreachable_sockets(env, &topology)
         .into_iter()
+        .chain(preflight(&topology, &surveys, observed))
         .partition(|found| found.severity == Severity::Error);
     if !errors.is_empty() {
         return Err(OpsError::PreflightFailed(errors));

@@ -124,7 +124,8 @@ pub struct VmStatus {
     pub name: String,
     /// Its host.
     pub host: String,
-    /// `running`, `running, changed`, `running, not configured`, or why it does not run, e.g. `crashed`.
+    /// `running`, `running, changed`, `running, not configured`, or why it does not run, e.g. `crashed` or
+    /// `halted: somebody paused it`.
     pub state: String,
     /// How it differs from what it was given.
     pub deviations: Vec<String>,
@@ -281,6 +282,7 @@ fn uplink(state: &HostState, bridge: &crate::lab::IfName) -> Option<String> {
 fn vm(host: &str, name: &DomainName, domain: &Domain, seen: Option<&DomainSeen>, deviations: &Deviations) -> VmStatus {
     let deviations = deviations.get(name).cloned().unwrap_or_default();
     let state = match (domain.running, &domain.configured, seen) {
+        (.., Some(DomainSeen { halted: Some(why), .. })) => format!("halted: {why}"),
         (true, Some(_), _) if !deviations.is_empty() => "running, changed".to_owned(),
         (true, Some(_), _) => "running".to_owned(),
         (true, None, _) => "running, not configured".to_owned(),

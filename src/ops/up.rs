@@ -10,7 +10,7 @@ use super::connect::{connect_confirming, same_connects};
 use super::converge::check;
 use super::observe::observe_to_change;
 use super::rollback::record;
-use super::{Aftermath, Env, Loaded, OpsError, Planned, connects, preflight_and_plan, roll_back};
+use super::{Aftermath, Env, Loaded, OpsError, Planned, connects, preflight_and_plan, roll_back, stop_on_request};
 use crate::event::Event;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
@@ -69,6 +69,7 @@ pub struct UpVm {
 pub fn up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<UpReport, OpsError> {
     let _lock = Lock::take(&env.folders, &loaded.topology.lab, "up")?;
     let (steps, topology) = bring_up(env, loaded, options)?;
+    stop_on_request(env, &topology.lab, steps)?;
     let vms = topology.guests.iter().map(|(name, guest)| UpVm {
         name: name.clone(),
         host: guest.host.clone(),
@@ -102,6 +103,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     for warning in warnings {
         env.events.send(Event::Warning(warning.message()));
     }
+    stop_on_request(env, lab, 0)?;
     if to_do.is_empty() && !past.unfinished {
         record_images(env, loaded, false)?;
         return Ok((0, topology));
@@ -124,7 +126,9 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         });
     }
     if report.is_complete() {
+        stop_on_request(env, lab, report.done)?;
         check(&run, "up", report.done, &desired)?;
+        stop_on_request(env, lab, report.done)?;
         finish(env, loaded, &run, wanted)?;
         return Ok((report.done, topology));
     }

@@ -112,10 +112,17 @@ pub(super) fn kvm(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obs
     let warnings = useless.into_iter().map(|(host, why)| Obstacle {
         severity: Severity::Warning,
         host,
-        what: format!("/dev/kvm exists but does not work: {why}; guests run in emulation (TCG)"),
-        help:
-            "guests are several times slower without it; enable virtualization in the firmware or the outer hypervisor"
-                .to_owned(),
+        what: useless_kvm(why),
+        help: USELESS_KVM_HELP.to_owned(),
     });
     warnings.collect()
 }
+
+/// Returns the message about a /dev/kvm that does not work.
+pub fn useless_kvm(why: &str) -> String {
+    format!("/dev/kvm exists but does not work: {why}; guests run in emulation (TCG)")
+}
+
+/// What the user can do about it.
+pub const USELESS_KVM_HELP: &str =
+    "guests are several times slower without it; enable virtualization in the firmware or the outer hypervisor";

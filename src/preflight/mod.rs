@@ -37,6 +37,7 @@ use serde::Serialize;
 use crate::lab::{HostName, MacAddr, VmName};
 use crate::state::{Site, Survey};
 use crate::topology::{Guest, Topology};
+pub use guests::{USELESS_KVM_HELP, useless_kvm};
 
 /// One thing that prevents a lab from being brought up, or from working well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -92,6 +92,7 @@ mod tests {
                 (domain.running, domain.configured) = (false, None);
                 let seen = DomainSeen {
                     condition: Condition::ShutOff,
+                    halted: None,
                     screen: None,
                     console_log: None,
                     addresses: domain.nics.iter().map(|nic| (nic.mac, recorded)).collect(),

@@ -27,6 +27,9 @@ pub struct Identities {
 pub struct DomainSeen {
     /// Whether it runs, and if not, why.
     pub condition: Condition,
+    /// Why it does not run although it was started, where that is known: it is paused, or its QEMU is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
     /// Where its screen can be seen on the host, e.g. `127.0.0.1:5900`; only while it runs.
     pub screen: Option<String>,
     /// The file on the host in which its console is logged.

@@ -7,6 +7,7 @@
     reason = "in a test a panic is the report; helpers of tests are tests too"
 )]
 
+mod bounded;
 mod clash;
 mod commands;
 mod files;
@@ -17,6 +18,7 @@ mod guests;
 mod killed;
 mod library;
 mod local;
+mod machine;
 mod missing;
 mod observed;
 mod package;

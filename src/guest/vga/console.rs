@@ -34,6 +34,7 @@ pub struct VgaConsole<S> {
     /// What was typed on the line so far.
     line: String,
     picture_since: Option<Instant>,
+    until: Option<Instant>,
 }
 
 impl<S: Screen> VgaConsole<S> {
@@ -45,7 +46,12 @@ impl<S: Screen> VgaConsole<S> {
             unread: String::new(),
             line: String::new(),
             picture_since: None,
+            until: None,
         }
+    }
+
+    fn is_late(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Reads the screen; `None` for a picture, which becomes an error after a while.
@@ -97,7 +103,7 @@ impl<S: Screen> VgaConsole<S> {
             if echoed && (to_type.is_empty() || self.wait_for_line()?) {
                 return Ok(());
             }
-            if attempt == ATTEMPTS {
+            if attempt == ATTEMPTS || self.is_late() {
                 break;
             }
             to_type = std::mem::take(&mut self.line) + rest;
@@ -130,7 +136,7 @@ impl<S: Screen> VgaConsole<S> {
             if self.observe()?.is_some_and(|page| page.ends_with(&self.line)) {
                 return Ok(true);
             }
-            if began.elapsed() >= ECHO_WITHIN {
+            if began.elapsed() >= ECHO_WITHIN || self.is_late() {
                 return Ok(false);
             }
         }
@@ -207,6 +213,14 @@ impl<S: Screen> Console for VgaConsole<S> {
 
     fn is_screen(&self) -> bool {
         true
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) {
+        self.until = deadline;
+    }
+
+    fn obstacle(&mut self) -> Option<String> {
+        self.screen.obstacle()
     }
 
     fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {

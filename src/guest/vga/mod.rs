@@ -38,4 +38,10 @@ pub trait Screen: Send {
 
     /// Takes a screenshot, as PNG.
     fn screenshot(&mut self) -> Result<Vec<u8>, ConsoleError>;
+
+    /// Returns why the guest cannot answer, where that can be seen from outside of it; see
+    /// [`Console::obstacle`](super::Console::obstacle).
+    fn obstacle(&mut self) -> Option<String> {
+        None
+    }
 }

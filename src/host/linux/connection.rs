@@ -60,7 +60,7 @@ impl Connection {
         let template = Template::load(&folders.domain_template());
         Ok(Self {
             pid,
-            libvirt: Libvirt::open(name.clone(), &uri, shell.clone(), template)?,
+            libvirt: Libvirt::open_inside(name.clone(), &uri, shell.clone(), template, pid)?,
             shell,
             remote,
         })

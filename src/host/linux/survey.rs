@@ -10,6 +10,7 @@ use crate::libvirt;
 use crate::libvirt::domain_xml::Template;
 use crate::linux::{ip, nftables};
 use crate::state::Survey;
+use crate::state::survey::Kvm;
 use crate::transport::{Cmd, LocalShell, Shell};
 
 /// Surveys a host that is connected. `own_sshd`: the ssh session, if any, ends on this host itself.
@@ -26,6 +27,13 @@ pub(super) fn of_connected(connection: &Connection, lab: &LabName, own_sshd: boo
     let mut of_guests = Survey::default();
     let (of_network, guests) = both(network, || connection.libvirt.survey(lab, &mut of_guests));
     guests?;
+    // An emulated host has a file of its own over a /dev/kvm that does not work: why it does not is this machine's.
+    if !own_sshd && of_guests.kvm == Kvm::Absent {
+        let machine = libvirt::kvm_of_emulated_host(&LocalShell)?;
+        if matches!(machine, Kvm::Useless(_)) {
+            of_guests.kvm = machine;
+        }
+    }
     Ok(Survey {
         foreign_domains: of_guests.foreign_domains,
         foreign_macs: of_guests.foreign_macs,

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Verdict;
 use crate::host::HostError;
 use crate::lab::{Boot, HostName};
+use crate::preflight::{USELESS_KVM_HELP, useless_kvm};
 use crate::state::Survey;
 use crate::state::survey::Kvm;
 use crate::topology::Topology;
@@ -95,8 +96,8 @@ impl Facts {
                 "no /dev/kvm: QEMU emulates the processor (TCG), several times slower".to_owned(),
                 "modprobe kvm_intel || modprobe kvm_amd; or enable virtualization in the firmware",
             ),
-            // Preflight reports it, for the lab's guests.
-            Kvm::Useless(_) => {}
+            // Also where all guests run already, of which preflight says nothing.
+            Kvm::Useless(why) => add("kvm", Verdict::Warning, useless_kvm(why), USELESS_KVM_HELP),
         }
         if !case.emulates {
             check_firewall(survey, add);

@@ -9,10 +9,12 @@ use std::thread;
 
 use serde::Serialize;
 
+use super::plan::unreachable_sockets;
 use super::{Env, Loaded, OpsError, connect, connects};
+use crate::emulated::EmulatedError;
 use crate::host::{HostError, NamedHosts};
 use crate::lab::{Connect, HostName};
-use crate::preflight::{Severity, preflight};
+use crate::preflight::{Obstacle, Severity, preflight};
 use crate::run::chain;
 use crate::state::{HostState, Site, Survey, localhost};
 use crate::topology::Topology;
@@ -55,7 +57,13 @@ pub enum Verdict {
 pub fn doctor(env: &Env, loaded: &Loaded) -> Result<Vec<Finding>, OpsError> {
     let topology = &loaded.topology;
     let hosts = connect(env, &topology.lab, &connects(topology))?;
-    Ok(examine(topology, &hosts, &env.folders.state.display().to_string()))
+    let too_long = unreachable_sockets(env, topology);
+    Ok(examine(
+        topology,
+        &hosts,
+        &env.folders.state.display().to_string(),
+        too_long,
+    ))
 }
 
 /// The answers of one host.
@@ -66,8 +74,8 @@ struct Answers {
     facts: Option<Facts>,
 }
 
-/// `state`: netlab's state folder on this machine.
-fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding> {
+/// `state`: netlab's state folder on this machine; `also`: what was found of the lab so far.
+fn examine(topology: &Topology, hosts: &NamedHosts, state: &str, also: Vec<Obstacle>) -> Vec<Finding> {
     let lab = &topology.lab;
     let connect = |name: &HostName| topology.hosts.get(name).map(|host| &host.connect);
     let answers: BTreeMap<&HostName, Result<Answers, HostError>> = thread::scope(|scope| {
@@ -116,6 +124,7 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
             Err(error) => {
                 let check = match error {
                     HostError::Libvirt(_) | HostError::Ssh(SshError::NoLibvirt { .. }) => "libvirt",
+                    HostError::Emulated(EmulatedError::NeedsRoot) => "rights",
                     _ => "reachable",
                 };
                 add(check, Verdict::Error, chain(error), &error.help().unwrap_or_default());
@@ -139,7 +148,11 @@ fn examine(topology: &Topology, hosts: &NamedHosts, state: &str) -> Vec<Finding>
         }
     }
     findings.extend(this_machine(topology, &surveys, state));
-    for obstacle in preflight(topology, &surveys, &observed) {
+    for obstacle in also.into_iter().chain(preflight(topology, &surveys, &observed)) {
+        let same = |finding: &Finding| finding.host == obstacle.host && finding.what == obstacle.what;
+        if findings.iter().any(same) {
+            continue;
+        }
         findings.push(Finding {
             host: obstacle.host,
             check: "lab",
@@ -177,18 +190,20 @@ fn this_machine(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, state
             help: help.to_owned(),
         });
     };
-    let programs = surveys.get(&localhost()).map(|survey| &survey.programs);
-    let has = |program: &str| programs.is_some_and(|programs| programs.contains(program));
-    if (has("libvirtd") || has("virtqemud")) && has("virtlogd") {
-        add("libvirt", Verdict::Ok, "its daemons are installed".to_owned(), "");
-    } else {
-        add(
-            "libvirt",
-            Verdict::Error,
-            "emulated hosts have daemons of their own, and libvirtd (or virtqemud) or virtlogd is not installed"
-                .to_owned(),
-            "apt-get install libvirt-daemon-system qemu-system-x86",
-        );
+    // Where this machine could not be surveyed, that has been reported, and what is installed is unknown.
+    if let Some(Survey { programs, .. }) = surveys.get(&localhost()) {
+        let has = |program: &str| programs.contains(program);
+        if (has("libvirtd") || has("virtqemud")) && has("virtlogd") {
+            add("libvirt", Verdict::Ok, "its daemons are installed".to_owned(), "");
+        } else {
+            add(
+                "libvirt",
+                Verdict::Error,
+                "emulated hosts have daemons of their own, and libvirtd (or virtqemud) or virtlogd is not installed"
+                    .to_owned(),
+                "apt-get install libvirt-daemon-system qemu-system-x86",
+            );
+        }
     }
     match Facts::read(state, |cmd| Ok(LocalShell.run(cmd)?)) {
         Err(error) => add("rights", Verdict::Error, chain(&error), ""),

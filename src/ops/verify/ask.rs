@@ -77,6 +77,9 @@ fn ask_host(
 fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(), String> {
     let name = DomainName::new(&topology.lab, vm);
     let host = topology.guests.get(vm).and_then(|guest| observed.get(&guest.host));
+    if let Some(why) = host.and_then(|state| state.seen.domains.get(&name)?.halted.as_ref()) {
+        return Err(format!("the guest does not run: {why}"));
+    }
     match host.and_then(|state| state.domains.get(&name)) {
         None => Err("the guest does not exist".to_owned()),
         Some(domain) if !domain.running => Err("the guest is not running".to_owned()),
