@@ -70,6 +70,7 @@ pub mod graph;
 pub mod guest;
 pub mod host;
 pub mod image;
+pub mod import;
 pub mod lab;
 pub mod libvirt;
 pub mod linux;

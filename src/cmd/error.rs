@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::output::{harmless, print_error};
 use crate::guest::ConsoleError;
+use crate::import::ImportError;
 use crate::lab::LabName;
 use crate::ops::OpsError;
 use crate::run::chain;
@@ -88,7 +89,10 @@ impl CommandError {
         match self {
             Self::Ops(
                 OpsError::LabInvalid(_)
-                | OpsError::ImportInvalid { .. }
+                | OpsError::ImportInvalid {
+                    source: ImportError::Invalid { .. } | ImportError::Nothing,
+                    ..
+                }
                 | OpsError::ImageWithoutEffect { .. }
                 | OpsError::NoSuchHost { .. }
                 | OpsError::ControlCharacters,

@@ -4,8 +4,13 @@ use std::path::PathBuf;
 
 use super::Context;
 use super::error::CommandError;
-use crate::lab::{self, LabName};
+use super::output::print_error;
+use crate::import::{self, AddedHost, Format, ImportOptions};
+use crate::lab::LabName;
 use crate::ops::OpsError;
+
+/// Most VMs of an imported lab.
+const MOST_VMS: i64 = 1000;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -14,17 +19,39 @@ pub struct Args {
     /// The lab's name.
     #[arg(long, default_value = "nova")]
     name: LabName,
+    /// Read DevStack's local.conf (or localrc) instead of a nova.conf.
+    #[arg(long)]
+    from_devstack: bool,
+    /// Add a host with its management address; can be repeated.
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    host: Vec<AddedHost>,
+    /// Add this many VMs, on the hosts in turn.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=MOST_VMS))]
+    vms: u32,
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
-    let text = std::fs::read_to_string(&args.file).map_err(|source| CommandError::File {
+    let bytes = std::fs::read(&args.file).map_err(|source| CommandError::File {
         doing: "read",
         path: args.file.clone(),
         source,
     })?;
-    let text = lab::import(&args.name, &text).map_err(|source| OpsError::ImportInvalid {
+    let options = ImportOptions {
+        name: args.name.clone(),
+        format: if args.from_devstack {
+            Format::DevStack
+        } else {
+            Format::NovaConf
+        },
+        hosts: args.host.clone(),
+        vms: args.vms,
+    };
+    let imported = import::import(&bytes, &options).map_err(|source| OpsError::ImportInvalid {
         file: args.file.clone(),
         source,
     })?;
-    context.answer(&text, &text)
+    for warning in &imported.warnings {
+        print_error(&format!("warning: {}: {warning}", args.file.display()));
+    }
+    context.answer(&imported.text, &imported.text)
 }

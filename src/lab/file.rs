@@ -168,6 +168,8 @@ pub(super) struct NovaFile {
     pub network_host: Option<At<HostName>>,
     /// The place of `multi_host = true`.
     pub multi_host: Option<Range<usize>>,
+    pub gateway: Option<At<Ipv4Addr>>,
+    pub network_device_mtu: Option<u16>,
     pub dns: Vec<IpAddr>,
 }
 

@@ -16,7 +16,6 @@ mod excerpt;
 mod file;
 pub mod image;
 mod image_file;
-mod import;
 pub mod model;
 pub mod names;
 mod nova;
@@ -32,9 +31,9 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub(crate) use excerpt::readable;
 pub use image::*;
 pub use image_file::parse_image;
-pub use import::{ImportError, import};
 pub use model::*;
 pub use names::*;
 pub(crate) use problem::suggest;

@@ -104,6 +104,19 @@ impl Expansion<'_> {
             };
             networks.extend(self.network(number, tenant, subnet, &range.span));
         }
+        if let Some(At { value, span }) = &nova.gateway
+            && !networks
+                .iter()
+                .filter_map(|network| network.subnet.as_ref())
+                .any(|subnet| subnet.value.contains(value))
+        {
+            let message = format!("gateway {value} is in none of the networks");
+            self.add(
+                span,
+                message,
+                "remove it: the first address of each network is its gateway",
+            );
+        }
         networks
     }
 
@@ -136,10 +149,12 @@ impl Expansion<'_> {
         };
         let routed = nova.manager != Manager::Flat;
         // "The first address of the network is its gateway."
-        let address = At {
+        let first = At {
             value: Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1)),
             span: span.clone(),
         };
+        let written = nova.gateway.clone().filter(|at| subnet.contains(&at.value));
+        let address = written.unwrap_or(first);
         Some(NetworkFile {
             name: tenant.clone(),
             class: Class::Service,
@@ -152,7 +167,7 @@ impl Expansion<'_> {
             bridge: Some(bridge),
             bridge_mac: Vec::new(),
             stp: false,
-            mtu: None,
+            mtu: nova.network_device_mtu,
             addresses: Vec::new(),
             gateway: routed.then(|| GatewayFile { address, on: self.on() }),
             dhcp: routed.then(|| nova.span.clone()),

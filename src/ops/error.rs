@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::guest::SessionError;
 use crate::host::{HostError, StepError};
 use crate::image::ImageError;
-use crate::lab::{Connect, HostName, ImageName, ImportError, LabName, LoadError, NameError, suggest};
+use crate::import::ImportError;
+use crate::lab::{Connect, HostName, ImageName, LabName, LoadError, NameError, suggest};
 use crate::plan::{Plan, Step};
 use crate::preflight::Obstacle;
 use crate::run::{JournalError, LockError, chain};
@@ -242,13 +243,13 @@ impl OpsError {
                 _ => format!("`netlab up` tries again, `netlab down {lab}` removes everything"),
             }),
             Self::NotUp { file, .. } => file.as_ref().map(|file| format!("netlab up {}", file.display())),
+            Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
             Self::VmNotRunning { .. } => Some("`netlab up` starts it again".to_owned()),
             Self::NoConsole { .. } => {
                 Some("give the lab's file instead of its name, or run `netlab up` again".to_owned())
             }
             Self::NoSuchHost { .. }
-            | Self::ImportInvalid { .. }
             | Self::ImageWithoutEffect { .. }
             | Self::File { .. }
             | Self::Unreachable(_)

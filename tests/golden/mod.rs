@@ -5,6 +5,7 @@
 //! After a wanted change: `INSTA_UPDATE=always cargo test --test pure golden`, then read the difference.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test a panic is the report")]
 
+mod import;
 mod pictures;
 mod schema;
 

@@ -6,7 +6,7 @@
 mod damage;
 mod labs;
 #[path = "../support/simulated/mod.rs"]
-mod simulated;
+pub(crate) mod simulated;
 
 use netlab::host::Host;
 use netlab::plan::{Plan, plan};

@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("atomic_file", &[]),
     ("locked", &[]),
     ("lab", &[]),
+    ("import", &["lab"]),
     ("topology", &["lab"]),
     ("graph", &["lab", "topology"]),
     ("state", &["lab", "topology"]),
@@ -76,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "ops",
         &[
             "lab",
+            "import",
             "topology",
             "graph",
             "state",
@@ -99,6 +101,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cmd",
         &[
             "lab",
+            "import",
             "topology",
             "graph",
             "state",

@@ -50,7 +50,7 @@ impl Reader {
         }
     }
 
-    fn mtu(&mut self, value: &Value<'_>) -> Option<u16> {
+    pub(super) fn mtu(&mut self, value: &Value<'_>) -> Option<u16> {
         let At { value, span } = self.integer(Some(value))?;
         let mtu = u16::try_from(value).ok();
         let mtu = mtu.filter(|mtu| (LEAST_MTU..=MOST_MTU).contains(&u32::from(*mtu)));

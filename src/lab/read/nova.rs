@@ -31,6 +31,8 @@ impl Reader {
             multi_host: get(table, "multi_host")
                 .filter(|value| self.boolean(Some(value)))
                 .map(Value::span),
+            gateway: self.address(get(table, "gateway")),
+            network_device_mtu: get(table, "network_device_mtu").and_then(|v| self.mtu(v)),
             dns: self.addresses(get(table, "dns")),
         })
     }

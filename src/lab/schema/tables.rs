@@ -238,6 +238,16 @@ pub(in crate::lab) const NOVA: Table = Table {
             Kind::Flag,
             "Every host routes for its own guests; default: false.",
         ),
+        key(
+            "gateway",
+            IPV4,
+            "Gateway of the network that has this address; default: the first address of each.",
+        ),
+        key(
+            "network_device_mtu",
+            Kind::Integer(LEAST_MTU, MOST_MTU),
+            "MTU of the guests, in bytes; default: 1500.",
+        ),
         key("dns", Kind::List(&IP), "Name servers."),
     ],
 };
