@@ -68,8 +68,11 @@ impl Comments {
 
     /// Says why an option was not carried over.
     pub(super) fn drop(&mut self, value: &Value, text: &str) {
-        self.dropped
-            .push((value.line, written(value.line, &value.option, &value.text, text)));
+        // A default is no loss.
+        if value.line > 0 {
+            let text = written(value.line, &value.option, &value.text, text);
+            self.dropped.push((value.line, text));
+        }
     }
 
     /// Adds every option that has no equivalent in a lab, and everything that was not read.

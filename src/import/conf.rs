@@ -66,7 +66,10 @@ impl Conf {
                 continues = true;
             } else if continues && written.starts_with([' ', '\t']) {
                 if let Some(entry) = self.entries.last_mut() {
-                    entry.value = format!("{}\n{line}", entry.value).trim_start().to_owned();
+                    if !entry.value.is_empty() {
+                        entry.value.push('\n');
+                    }
+                    entry.value.push_str(line);
                 }
             } else {
                 self.unreadable.push((number, line.to_owned()));

@@ -108,7 +108,7 @@ impl Shell {
             }
             _ => match line.split_once('=') {
                 Some((name, value)) if is_variable(name.trim_end_matches('+')) => {
-                    self.assign(number, name, value, conf)
+                    self.assign(number, name, value, conf);
                 }
                 _ => conf.unreadable.push((number, line.to_owned())),
             },

@@ -50,7 +50,12 @@ pub(super) fn machines(
     let own = conf.value("host")?.and_then(|value| label(&value.text));
     let this = this.or(own);
     let network_host = conf.value("network_host")?;
-    let Some(written) = network_host.filter(|_| has_one_router) else {
+    // The machine itself, by whatever name, is the one that the file is from.
+    let is_elsewhere = |written: &Value| match written.text.parse::<Ipv4Addr>() {
+        Ok(address) => !address.is_loopback(),
+        Err(_) => written.text.split('.').next() != Some("localhost"),
+    };
+    let Some(written) = network_host.filter(|written| has_one_router && is_elsewhere(written)) else {
         return Ok(with_this(this, my_ip, others, true));
     };
     let router = match written.text.parse::<Ipv4Addr>() {

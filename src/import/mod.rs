@@ -179,7 +179,7 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported, ImportE
     })
 }
 
-/// Refuses the nova.conf of a cloud with neutron, or quantum, as it was called first.
+/// Refuses the nova.conf of a cloud with neutron, or quantum, its first name.
 fn neutron(conf: &Conf) -> Result<(), ImportError> {
     let written = |option: &str| conf.value(option).map_err(ImportError::from);
     let is_neutrons = |text: &str| text.contains("neutron") || text.contains("quantum");

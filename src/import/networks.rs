@@ -121,16 +121,13 @@ fn manager(conf: &Conf, comments: &mut Comments) -> Result<Manager, Wrong> {
 
 /// The range of all networks; the first releases called it `private_range`.
 fn range(conf: &Conf, comments: &mut Comments) -> Result<(Ipv4Net, Option<Value>), Wrong> {
-    let written = conf.value("fixed_range")?;
-    let value = match written {
-        Some(value) => value,
-        None => match conf.value("private_range")? {
-            Some(value) => value,
-            None => {
-                comments.assume(&format!("fixed_range = {FIXED_RANGE}, nova's default"));
-                return Ok((FIXED_RANGE, None));
-            }
-        },
+    let written = match conf.value("fixed_range")? {
+        Some(value) => Some(value),
+        None => conf.value("private_range")?,
+    };
+    let Some(value) = written else {
+        comments.assume(&format!("fixed_range = {FIXED_RANGE}, nova's default"));
+        return Ok((FIXED_RANGE, None));
     };
     let net = value.subnet()?;
     Ok((net.trunc(), Some(value)))
@@ -182,16 +179,12 @@ fn public(conf: &Conf, manager: Manager, inner: Option<&Nic>, comments: &mut Com
     if value.text != bridge {
         return nic(conf, "public_interface");
     }
-    match inner {
-        Some(nic) => {
-            comments.note(&value, &format!("{}, the port of that bridge", nic.name));
-            Ok(Some(nic.clone()))
-        }
-        None => {
-            comments.drop(&value, "a bridge without a port does not lead to the outside");
-            Ok(None)
-        }
+    if let Some(nic) = inner {
+        comments.note(&value, &format!("{}, the port of that bridge", nic.name));
+    } else {
+        comments.drop(&value, "a bridge without a port does not lead to the outside");
     }
+    Ok(inner.cloned())
 }
 
 /// The names of several networks.

@@ -1,5 +1,6 @@
 //! The values of a lab file, each with its place: what [`super::read`] returns and [`super::check`] takes.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
@@ -28,6 +29,8 @@ pub(super) struct LabFile {
     pub vms: Vec<VmFile>,
     pub outside: Vec<IpAddr>,
     pub pings: Vec<PingFile>,
+    /// Tables of names, by their keys, of which something could not be read.
+    pub broken: BTreeSet<&'static str>,
     /// Until it is expanded into networks.
     pub nova: Option<NovaFile>,
 }
@@ -86,6 +89,8 @@ pub(super) struct NetworkFile {
     pub mtu: Option<u16>,
     pub addresses: Vec<(At<HostName>, At<Ipv4Addr>)>,
     pub gateway: Option<GatewayFile>,
+    /// A gateway is written, but could not be read.
+    pub wrong_gateway: bool,
     /// The place of `dhcp = true`.
     pub dhcp: Option<Range<usize>>,
     pub nameservers: Vec<IpAddr>,

@@ -14,7 +14,7 @@ use super::image::{Digest, DigestKind, Download, ImageEntry, ImageSource, Locati
 use super::read::{Reader, Value, get};
 use super::schema::choices;
 use super::schema::images;
-use super::{ImageConsole, ImageName, Problems};
+use super::{ImageConsole, ImageName, Problems, syntax};
 
 /// Largest size of an unpacked image in bytes, where the entry has none: 64 GiB.
 const AT_MOST: u64 = 64 << 30;
@@ -22,11 +22,10 @@ const AT_MOST: u64 = 64 << 30;
 /// The entry in `text`, a file of the catalog; `name` is the file's name in messages.
 #[allow(clippy::result_large_err)] // once per entry
 pub fn parse_image(name: &str, text: &str) -> Result<ImageEntry, Problems> {
-    let (root, errors) = DeTable::parse_recoverable(text);
+    let (mut root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader::default();
-    for error in &errors {
-        reader.add(error.span().unwrap_or(0..0), error.message(), "this is not TOML");
-    }
+    reader.conform(root.get_mut(), &images::IMAGE, false);
+    reader.problems.extend(syntax::problems(text, root.get_ref(), &errors));
     let entry = reader.image(root.get_ref(), &(0..0), Path::new("/"));
     match entry {
         Some(entry) if reader.problems.is_empty() => Ok(entry),
@@ -68,7 +67,6 @@ impl Reader {
 
     /// Reads one entry; `span` is its place, `folder` the base of relative paths.
     fn image(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageEntry> {
-        self.known(table, &images::IMAGE);
         let source = self.image_source(table, span, folder);
         let machine = self.image_machine(get(table, "machine"));
         let console = self.image_console(get(table, "console"), get(table, "dialect"), span);
@@ -216,7 +214,6 @@ impl Reader {
         let Some(table) = value.and_then(|value| self.table(value)) else {
             return (None, AT_MOST);
         };
-        self.known(table, &images::UNPACKED);
         let digest = self.digest(table);
         let at_most = self.mib(get(table, "at_most")).map_or(AT_MOST, |mib| mib << 20);
         (digest, at_most)

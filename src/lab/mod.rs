@@ -24,6 +24,7 @@ mod read;
 mod schema;
 pub mod size;
 mod ssh_target;
+mod syntax;
 mod write;
 
 use std::collections::BTreeSet;
@@ -83,13 +84,13 @@ fn parse_with(
     catalog: &BTreeSet<ImageName>,
     image: Option<&ImageName>,
 ) -> Result<Lab, Problems> {
-    let (root, errors) = DeTable::parse_recoverable(text);
+    let (mut root, errors) = DeTable::parse_recoverable(text);
     let mut reader = read::Reader::default();
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        reader
-            .problems
-            .push(Problem::new(span, error.message(), "this is not TOML"));
+    reader.conform(root.get_mut(), &schema::tables::LAB, true);
+    if !errors.is_empty() {
+        // What is missing may be in what could not be read.
+        reader.problems.extend(syntax::problems(text, root.get_ref(), &errors));
+        return Err(Problems::new(file, text, reader.problems));
     }
     let mut read = reader.lab(root.get_ref());
     nova::expand(&mut read, &mut reader.problems);

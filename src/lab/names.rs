@@ -126,7 +126,20 @@ pub struct Name<K: Kind> {
 
 /// Compares two texts by their characters, and runs of digits in them by their value.
 fn numeric(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    if a == b {
+        return Ordering::Equal;
+    }
+    // What both begin with needs no comparison, up to the run of digits in which they may differ.
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let digits = a
+        .iter()
+        .take(same)
+        .rev()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let (_, mut a) = a.split_at(same - digits);
+    let (_, mut b) = b.split_at(same - digits);
     while let (Some((x, after_x)), Some((y, after_y))) = (a.split_first(), b.split_first()) {
         let order = if x.is_ascii_digit() && y.is_ascii_digit() {
             number(&mut a).cmp(&number(&mut b))

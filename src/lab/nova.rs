@@ -8,6 +8,7 @@
 //! | flat-dhcp | one, untagged | the network host, or every host | SNAT on it |
 //! | vlan | one a tenant, each with a VLAN of its own | the network host, or every host | SNAT on it |
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -38,12 +39,13 @@ pub(super) fn expand(file: &mut LabFile, problems: &mut Vec<Problem>) {
     };
     let networks = expansion.networks();
     let nat = expansion.nat(&networks);
+    let mut names: BTreeSet<NetworkName> = file.networks.iter().map(|network| network.name.value.clone()).collect();
     for network in networks {
-        if file.networks.iter().any(|other| other.name.value == network.name.value) {
+        if names.insert(network.name.value.clone()) {
+            file.networks.push(network);
+        } else {
             let message = format!("network `{}` is also created by `[nova]`", network.name.value);
             expansion.add(&nova.span, message, "rename the tenant or the network");
-        } else {
-            file.networks.push(network);
         }
     }
     file.nat.extend(nat);
@@ -170,6 +172,7 @@ impl Expansion<'_> {
             mtu: nova.network_device_mtu,
             addresses: Vec::new(),
             gateway: routed.then(|| GatewayFile { address, on: self.on() }),
+            wrong_gateway: false,
             dhcp: routed.then(|| nova.span.clone()),
             nameservers: nova.dns.clone(),
         })

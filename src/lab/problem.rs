@@ -1,5 +1,6 @@
 //! Problems of a lab file: all at once, each with its place and what to do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -52,6 +53,9 @@ impl Diagnostic for Problem {
     }
 }
 
+/// Most problems of one file that are reported.
+pub(super) const MOST_SHOWN: usize = 100;
+
 /// Most characters of a quoted value in a message, and of all the rest between two.
 const QUOTED: usize = 80;
 const UNQUOTED: usize = 600;
@@ -83,18 +87,79 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Sorts the problems by place, removes duplicates, and adds to each the lines of `text` around it.
+    /// Sorts the problems by place, removes duplicates, and adds to each the lines of `text` around it. The same mistake in
+    /// several places is one problem, and of very many problems the first are kept.
     pub(super) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| (a.span.offset(), &a.message).cmp(&(b.span.offset(), &b.message)));
         problems.dedup();
+        let mut places: BTreeMap<(String, Option<String>), Vec<usize>> = BTreeMap::new();
+        problems.retain(|problem| {
+            // A message that names nothing is about its place.
+            if !problem.message.contains('`') {
+                return true;
+            }
+            let same = places
+                .entry((problem.message.clone(), problem.help.clone()))
+                .or_default();
+            same.push(problem.span.offset());
+            same.len() == 1
+        });
+        let more = problems.len().saturating_sub(MOST_SHOWN);
+        problems.truncate(MOST_SHOWN);
+        let lines = Lines::new(text);
         for problem in &mut problems {
+            let others = places.get(&(problem.message.clone(), problem.help.clone()));
+            let others = others
+                .and_then(|others| others.split_first())
+                .map_or(&[][..], |(_, others)| others);
+            problem.message.push_str(&also(&lines, others));
             let span = problem.span.offset()..problem.span.offset() + problem.span.len();
             problem.excerpt = Some(Excerpt::new(file, text, &span));
+        }
+        if more > 0
+            && let Some(last) = problems.last_mut()
+        {
+            last.help = Some(match &last.help {
+                Some(help) => format!("{help}; {more} further problems are not shown"),
+                None => format!("{more} further problems are not shown"),
+            });
         }
         Self {
             file: file.to_owned(),
             problems,
         }
+    }
+}
+
+/// Most further lines of the same problem that are named.
+const MOST_LINES: usize = 10;
+
+/// Returns the lines of further places.
+fn also(lines: &Lines, places: &[usize]) -> String {
+    let mut lines: Vec<usize> = places.iter().take(MOST_LINES).map(|at| lines.of(*at)).collect();
+    lines.dedup();
+    let word = match lines.as_slice() {
+        [] => return String::new(),
+        [_] => "line",
+        _ => "lines",
+    };
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    let more = if places.len() > MOST_LINES { ", …" } else { "" };
+    format!(" (also on {word} {}{more})", lines.join(", "))
+}
+
+/// Where the lines of a text start.
+pub(super) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(super) fn new(text: &str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect())
+    }
+
+    /// Returns the number of the line of a place, from 1.
+    pub(super) fn of(&self, at: usize) -> usize {
+        self.0.partition_point(|start| *start <= at)
     }
 }
 
@@ -120,14 +185,23 @@ pub enum LoadError {
 /// Returns "did you mean ...?", or the list of what exists.
 pub(crate) fn suggest<'a>(wrong: &str, existing: impl IntoIterator<Item = &'a str>) -> String {
     let existing: Vec<&str> = existing.into_iter().collect();
-    let near = existing
-        .iter()
-        .map(|word| (strsim::damerau_levenshtein(wrong, word), *word))
-        .min()
-        .filter(|(distance, word)| *distance <= 1.max(word.len().max(wrong.len()) / 3));
-    match near {
-        Some((_, word)) => format!("did you mean `{word}`?"),
+    match meant(wrong, existing.iter().copied()) {
+        Some(word) => format!("did you mean `{word}`?"),
         None if existing.is_empty() => "there are none in this lab".to_owned(),
         None => format!("there is: {}", existing.join(", ")),
     }
+}
+
+/// Returns what was probably meant by a name that does not exist.
+pub(super) fn meant<'a>(wrong: &str, existing: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = |word: &str| 1.max(word.len().max(wrong.len()) / 3);
+    // A difference in length is at least as many errors.
+    let possible = existing
+        .into_iter()
+        .filter(|word| word.len().abs_diff(wrong.len()) <= most(word));
+    let near = possible
+        .map(|word| (strsim::damerau_levenshtein(wrong, word), word))
+        .min();
+    near.filter(|(distance, word)| *distance <= most(word))
+        .map(|(_, word)| word)
 }

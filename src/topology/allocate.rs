@@ -69,13 +69,12 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
         guests.insert(name.clone(), guest);
     }
     let used: BTreeSet<&ImageName> = lab.vms.values().map(|vm| &vm.image).collect();
+    let members = Members::of(&guests);
+    let hosts = lab.hosts.keys();
+    let hosts = hosts.filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges, &members)?)));
     Topology {
         lab: lab.name.clone(),
-        hosts: lab
-            .hosts
-            .keys()
-            .filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges, &guests)?)))
-            .collect(),
+        hosts: hosts.collect(),
         switches: lab.switches.clone(),
         routers: lab.routers.clone(),
         cables: lab.cables.clone(),
@@ -125,17 +124,36 @@ fn floating(lab: &Lab, vm: &Vm) -> Option<GuestFloating> {
     })
 }
 
+/// The guests' NICs by network, and the networks that guests of each host are on.
+#[derive(Default)]
+struct Members<'a> {
+    nics: BTreeMap<&'a NetworkName, Vec<(&'a VmName, &'a GuestNic)>>,
+    on: BTreeSet<(&'a HostName, &'a NetworkName)>,
+}
+
+impl<'a> Members<'a> {
+    fn of(guests: &'a BTreeMap<VmName, Guest>) -> Self {
+        let mut members = Self::default();
+        for (vm, guest) in guests {
+            for nic in &guest.nics {
+                members.nics.entry(&nic.network).or_default().push((vm, nic));
+                members.on.insert((&guest.host, &nic.network));
+            }
+        }
+        members
+    }
+}
+
 fn topology_host(
     lab: &Lab,
     host: &HostName,
     bridges: &BTreeMap<NetworkName, IfName>,
-    guests: &BTreeMap<VmName, Guest>,
+    members: &Members<'_>,
 ) -> Option<TopologyHost> {
     let described = lab.hosts.get(host)?;
     let mut segments = BTreeMap::new();
     for (name, network) in &lab.networks {
-        let here = guests.values().filter(|guest| guest.host == *host);
-        let has_guest = here.flat_map(|guest| &guest.nics).any(|nic| nic.network == *name);
+        let has_guest = members.on.contains(&(host, name));
         let (gateway, gateway_everywhere) = match network.gateway.as_ref().map(|gateway| (gateway.address, &gateway.on))
         {
             Some((address, GatewayHosts::One(on))) => (Some(address).filter(|_| on == host), false),
@@ -165,7 +183,7 @@ fn topology_host(
             gateway,
             gateway_everywhere,
             address,
-            dhcp: dhcp.then(|| segment_dhcp(name, network, guests)),
+            dhcp: dhcp.then(|| segment_dhcp(name, network, members)),
         };
         segments.insert(name.clone(), segment);
     }
@@ -177,13 +195,9 @@ fn topology_host(
     })
 }
 
-fn segment_dhcp(name: &NetworkName, network: &Network, guests: &BTreeMap<VmName, Guest>) -> SegmentDhcp {
-    let nics = guests
-        .iter()
-        .flat_map(|(vm, guest)| guest.nics.iter().map(move |nic| (vm, nic)));
-    let leases = nics
-        .filter(|(_, nic)| nic.network == *name)
-        .map(|(vm, nic)| (nic.mac, (vm.clone(), nic.address.addr())));
+fn segment_dhcp(name: &NetworkName, network: &Network, members: &Members<'_>) -> SegmentDhcp {
+    let nics = members.nics.get(name).into_iter().flatten();
+    let leases = nics.map(|(vm, nic)| (nic.mac, ((*vm).clone(), nic.address.addr())));
     SegmentDhcp {
         leases: leases.collect(),
         nameservers: network.nameservers.clone(),

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::Check;
 use crate::lab::file::{At, LabFile, NetworkFile, UplinkFile};
-use crate::lab::{GatewayHosts, HostName, IfName, Network, NetworkName, Vm, VmName};
+use crate::lab::{GatewayHosts, HostName, IfName, NetworkName, Vm, VmName};
 
 /// Who has an address.
 #[derive(Debug, Clone)]
@@ -109,13 +109,25 @@ impl Check<'_> {
     /// A network's subnet is not also behind another NIC of a host on which the network is: the host could not know
     /// which of the two leads to an address.
     pub(super) fn shared_subnets(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
+        let mut guests: BTreeMap<&NetworkName, BTreeSet<&HostName>> = BTreeMap::new();
+        for vm in vms.values() {
+            for nic in &vm.nics {
+                guests.entry(&nic.network).or_default().insert(&vm.host);
+            }
+        }
         for written in &file.networks {
             let name = &written.name.value;
             let (Some(At { value: subnet, span }), Some(network)) = (&written.subnet, self.networks.get(name)) else {
                 continue;
             };
             let mut found = None;
-            for (host, described) in self.hosts.iter().filter(|(host, _)| is_on(host, name, network, vms)) {
+            // The hosts with a bridge of the network.
+            let mut on = guests.remove(name).unwrap_or_default();
+            on.extend(network.addresses.keys());
+            if let Some(GatewayHosts::One(host)) = network.gateway.as_ref().map(|gateway| &gateway.on) {
+                on.insert(host);
+            }
+            for (host, described) in on.into_iter().filter_map(|host| self.hosts.get_key_value(host)) {
                 let others = described.nics.iter().filter(|(nic, _)| !attaches(written, host, nic));
                 for (nic, behind) in others.filter_map(|(nic, described)| Some((nic, described.address?))) {
                     if behind.contains(subnet) || subnet.contains(&behind) {
@@ -133,16 +145,22 @@ impl Check<'_> {
 
     /// Whether every subnet has enough addresses for its guests.
     pub(super) fn capacity(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
+        let mut nics: BTreeMap<&NetworkName, usize> = BTreeMap::new();
+        for nic in vms.values().flat_map(|vm| &vm.nics) {
+            *nics.entry(&nic.network).or_default() += 1;
+        }
         for network in &file.networks {
             let Some(At { value: subnet, span }) = &network.subnet else {
                 continue;
             };
-            let all = vms.values().flat_map(|vm| &vm.nics);
-            let nics = all.filter(|nic| nic.network == network.name.value).count();
-            let owners = self.owners.iter().filter(|(_, owner)| !owner.guest);
-            let others: BTreeSet<_> = owners.map(|(address, _)| address).chain(&self.mentioned).collect();
-            let others = others.into_iter().filter(|address| subnet.contains(*address)).count();
-            let (wanted, there) = ((nics + others) as u64, usable(*subnet));
+            let nics = nics.get(&network.name.value).copied().unwrap_or_default();
+            let inside = subnet.network()..=subnet.broadcast();
+            let owners = self.owners.range(inside.clone()).filter(|(_, owner)| !owner.guest);
+            let others: BTreeSet<_> = owners
+                .map(|(address, _)| address)
+                .chain(self.mentioned.range(inside))
+                .collect();
+            let (wanted, there) = ((nics + others.len()) as u64, usable(*subnet));
             if there > 0 && wanted > there {
                 let message = format!("subnet `{subnet}` is too small: {wanted} of {there} addresses");
                 self.add(span, message, "use a shorter prefix");
@@ -159,14 +177,4 @@ fn attaches(network: &NetworkFile, host: &HostName, nic: &IfName) -> bool {
         None => None,
     };
     network.vlan.is_none() && uplink == Some(nic)
-}
-
-/// Whether a host has a bridge of the network.
-fn is_on(host: &HostName, name: &NetworkName, network: &Network, vms: &BTreeMap<VmName, Vm>) -> bool {
-    let gateway = network
-        .gateway
-        .as_ref()
-        .is_some_and(|gateway| gateway.on == GatewayHosts::One(host.clone()));
-    let mut guests = vms.values().filter(|vm| vm.host == *host).flat_map(|vm| &vm.nics);
-    gateway || network.addresses.contains_key(host) || guests.any(|nic| nic.network == *name)
 }

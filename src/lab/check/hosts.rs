@@ -6,7 +6,6 @@ use std::ops::Range;
 use super::Check;
 use super::addresses::Owner;
 use crate::lab::file::{At, CableEndFile, HostNicFile, LabFile};
-use crate::lab::problem::suggest;
 use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Switch};
 
 /// The name of the machine that netlab runs on.
@@ -102,13 +101,14 @@ impl Check<'_> {
     pub(super) fn all_cables(&mut self, file: &LabFile) -> Vec<Cable> {
         let mut used = BTreeSet::new();
         // Ports that are named somewhere are not given to cables that name none.
-        let mut named: BTreeSet<(HostName, IfName)> = BTreeSet::new();
+        let mut ports = Ports::default();
         for At { value, .. } in file.cables.iter().flatten() {
-            named.extend(value.nic.iter().map(|nic| (value.machine.clone(), nic.clone())));
+            let named = value.nic.iter().map(|nic| (value.machine.clone(), nic.clone()));
+            ports.named.extend(named);
         }
         let mut cables = Vec::new();
         for ends in &file.cables {
-            let [a, b] = ends.each_ref().map(|end| self.cable_end(end, &mut named));
+            let [a, b] = ends.each_ref().map(|end| self.cable_end(end, &mut ports));
             for (end, At { span, .. }) in [&a, &b].into_iter().zip(ends) {
                 if let Some(end) = end
                     && !used.insert(end.clone())
@@ -129,24 +129,26 @@ impl Check<'_> {
                 let help = "a cable connects two emulated machines; between two real hosts it describes how they are connected";
                 self.add(span, message, help);
             }
-            cables.push(Cable {
+            let cable = Cable {
                 ends: if a <= b { [a, b] } else { [b, a] },
-            });
+            };
+            cables.push((cable, ends.each_ref()));
         }
+        self.loops(&cables);
+        let mut cables: Vec<Cable> = cables.into_iter().map(|(cable, _)| cable).collect();
         cables.sort();
         cables
     }
 
     /// An end that exists; a switch's port is made by the cable that names it, or names none.
-    fn cable_end(&mut self, end: &At<CableEndFile>, named: &mut BTreeSet<(HostName, IfName)>) -> Option<CableEnd> {
+    fn cable_end(&mut self, end: &At<CableEndFile>, ports: &mut Ports) -> Option<CableEnd> {
         let At {
             value: CableEndFile { machine, nic },
             span,
         } = end;
         if let Some(switch) = self.switches.get_mut(machine) {
-            let nic = nic.clone().or_else(|| free_port(machine, switch, named))?;
+            let nic = nic.clone().or_else(|| ports.take(machine))?;
             switch.ports.entry(nic.clone()).or_insert(PortMode::Open);
-            named.insert((machine.clone(), nic.clone()));
             let host = machine.clone();
             return Some(CableEnd { host, nic });
         }
@@ -158,7 +160,7 @@ impl Check<'_> {
         let there = match self.routers.get(machine) {
             Some(router) if router.nics.contains_key(nic) => true,
             Some(router) => {
-                let help = suggest(nic.as_str(), router.nics.keys().map(IfName::as_str));
+                let help = self.suggest(nic.as_str(), router.nics.keys().map(IfName::as_str));
                 self.add(span, format!("router `{machine}` has no NIC `{nic}`"), help);
                 false
             }
@@ -181,11 +183,24 @@ impl Check<'_> {
     }
 }
 
-/// The first of `p1`, `p2`, … that no cable has been given; one that is written under `ports` counts as free.
-fn free_port(name: &HostName, switch: &Switch, named: &BTreeSet<(HostName, IfName)>) -> Option<IfName> {
-    let most = switch.ports.len() + named.len() + 1;
-    let ports = (1..=most).filter_map(|number| IfName::new(&format!("p{number}")).ok());
-    ports
-        .into_iter()
-        .find(|port| !named.contains(&(name.clone(), port.clone())))
+/// Ports of switches that cables have been given.
+#[derive(Default)]
+struct Ports {
+    named: BTreeSet<(HostName, IfName)>,
+    /// The number after that of the last port which a cable was given without naming it, by switch.
+    next: BTreeMap<HostName, u32>,
+}
+
+impl Ports {
+    /// Takes the first of `p1`, `p2`, … that no cable has been given; one that is written under `ports` counts as free.
+    fn take(&mut self, switch: &HostName) -> Option<IfName> {
+        let next = self.next.entry(switch.clone()).or_insert(1);
+        loop {
+            let port = IfName::new(&format!("p{next}")).ok()?;
+            *next += 1;
+            if self.named.insert((switch.clone(), port.clone())) {
+                return Some(port);
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod hosts;
+mod loops;
 mod networks;
 mod services;
 mod vms;
@@ -13,12 +14,14 @@ use std::ops::Range;
 
 use self::addresses::Owner;
 use super::file::LabFile;
-use super::problem::{Problem, suggest};
+use super::problem::{MOST_SHOWN, Problem, suggest};
 use super::{HostName, IfName, ImageName, Lab, LabHost, MacAddr, Network, NetworkName, Router, Switch, Verify, VmName};
 
 /// What is known so far, and what is wrong so far.
 struct Check<'a> {
     images: &'a BTreeSet<ImageName>,
+    /// Tables of names of which something could not be read.
+    broken: &'a BTreeSet<&'static str>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     hosts: BTreeMap<HostName, LabHost>,
@@ -27,6 +30,8 @@ struct Check<'a> {
     networks: BTreeMap<NetworkName, Network>,
     /// Networks by every name in the file, also those left out of `networks` for another problem.
     network_names: BTreeSet<NetworkName>,
+    /// Networks with a gateway that is wrong, and reported.
+    wrong_gateways: BTreeSet<NetworkName>,
     /// Addresses in use, and by whom.
     owners: BTreeMap<Ipv4Addr, Owner>,
     /// Further addresses that the file mentions as somebody's, e.g. of name servers.
@@ -40,6 +45,8 @@ struct Check<'a> {
 pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<Problem>) -> Result<Lab, Vec<Problem>> {
     let mut check = Check {
         images,
+        broken: &file.broken,
+        wrong_gateways: BTreeSet::new(),
         problems,
         warnings: Vec::new(),
         hosts: BTreeMap::new(),
@@ -90,12 +97,24 @@ impl Check<'_> {
         self.warnings.push(Problem::new(span.clone(), message, help));
     }
 
+    /// Returns what was probably meant; nothing once there are more problems than are shown.
+    fn suggest<'a>(&self, wrong: &str, existing: impl IntoIterator<Item = &'a str>) -> String {
+        if self.problems.len() < MOST_SHOWN {
+            suggest(wrong, existing)
+        } else {
+            String::new()
+        }
+    }
+
     /// Whether the host exists; reports if not.
     fn host(&mut self, name: &HostName, span: &Range<usize>) -> bool {
         if self.hosts.contains_key(name) {
             return true;
         }
-        let help = suggest(name.as_str(), self.hosts.keys().map(HostName::as_str));
+        if self.broken.contains("hosts") {
+            return false;
+        }
+        let help = self.suggest(name.as_str(), self.hosts.keys().map(HostName::as_str));
         self.add(span, format!("there is no host `{name}`"), help);
         false
     }
@@ -108,7 +127,10 @@ impl Check<'_> {
         if found.nics.contains_key(nic) {
             return true;
         }
-        let help = suggest(nic.as_str(), found.nics.keys().map(IfName::as_str));
+        if self.broken.contains("nics") {
+            return false;
+        }
+        let help = self.suggest(nic.as_str(), found.nics.keys().map(IfName::as_str));
         self.add(span, format!("host `{host}` has no NIC `{nic}`"), help);
         false
     }

@@ -9,12 +9,38 @@ use ipnet::Ipv4Net;
 use super::Check;
 use super::addresses::{Owner, usable};
 use crate::lab::file::{At, NetworkFile, OnFile, UplinkFile};
-use crate::lab::problem::suggest;
 use crate::lab::{Gateway, GatewayHosts, HostName, IfName, MacAddr, Network, NetworkName, VlanId};
+
+/// Subnets of networks by first address and prefix length: of two subnets one contains the other, or they are disjoint.
+#[derive(Default)]
+struct Subnets<'a>(BTreeMap<(Ipv4Addr, u8), Vec<(Ipv4Net, &'a NetworkName)>>);
+
+impl<'a> Subnets<'a> {
+    fn insert(&mut self, subnet: Ipv4Net, name: &'a NetworkName) {
+        let key = (subnet.network(), subnet.prefix_len());
+        self.0.entry(key).or_default().push((subnet, name));
+    }
+
+    /// Those that contain `subnet`, and those in it.
+    fn overlapping(&self, subnet: Ipv4Net) -> Vec<(Ipv4Net, &'a NetworkName)> {
+        let around = (0..subnet.prefix_len()).filter_map(|length| {
+            let wider = Ipv4Net::new(subnet.addr(), length).ok()?;
+            self.0.get(&(wider.network(), length))
+        });
+        let inside = self
+            .0
+            .range((subnet.network(), subnet.prefix_len())..=(subnet.broadcast(), u8::MAX));
+        around
+            .chain(inside.map(|(_, found)| found))
+            .flatten()
+            .copied()
+            .collect()
+    }
+}
 
 impl Check<'_> {
     pub(super) fn all_networks(&mut self, networks: &[NetworkFile]) {
-        let mut subnets: Vec<(Ipv4Net, &NetworkName)> = Vec::new();
+        let mut subnets = Subnets::default();
         let mut bridges = BTreeSet::new();
         let mut carried: BTreeMap<(HostName, IfName, Option<VlanId>), NetworkName> = BTreeMap::new();
         for network in networks {
@@ -31,13 +57,11 @@ impl Check<'_> {
                         "a network needs /30 or wider",
                     );
                 }
-                for (other, whose) in &subnets {
-                    if other.contains(subnet) || subnet.contains(other) {
-                        let message = format!("subnet `{subnet}` overlaps `{other}` of network `{whose}`");
-                        self.add(span, message, "give each network a subnet of its own");
-                    }
+                for (other, whose) in subnets.overlapping(*subnet) {
+                    let message = format!("subnet `{subnet}` overlaps `{other}` of network `{whose}`");
+                    self.add(span, message, "give each network a subnet of its own");
                 }
-                subnets.push((*subnet, name));
+                subnets.insert(*subnet, name);
             }
             if let Some(At { value: bridge, span }) = &network.bridge {
                 if !bridges.insert(bridge.clone()) {
@@ -76,6 +100,9 @@ impl Check<'_> {
                 self.add(span, message, "give each network on an uplink a `vlan` of its own");
             }
             let gateway = self.gateway(network);
+            if gateway.is_none() && (network.gateway.is_some() || network.wrong_gateway) {
+                self.wrong_gateways.insert(name.clone());
+            }
             let addresses = self.host_addresses(network);
             let bridge_mac = self.bridge_macs(network);
             if let (Some(span), None) = (&network.dhcp, &network.gateway) {
@@ -120,7 +147,7 @@ impl Check<'_> {
                         .values()
                         .flat_map(|host| host.nics.keys().map(IfName::as_str))
                         .collect();
-                    let help = suggest(nic.as_str(), all);
+                    let help = self.suggest(nic.as_str(), all);
                     self.add(span, format!("no host has a NIC `{nic}`"), help);
                 }
                 (found, span.clone())
@@ -176,6 +203,7 @@ impl Check<'_> {
             OnFile::Every => GatewayHosts::Every,
             OnFile::One(At { value, span }) => GatewayHosts::One(self.host(value, span).then(|| value.clone())?),
             OnFile::Absent if self.hosts.len() == 1 => GatewayHosts::One(self.hosts.keys().next()?.clone()),
+            OnFile::Absent if self.broken.contains("hosts") => return None,
             OnFile::Absent => {
                 let message = format!("the gateway of `{}` needs a host", network.name.value);
                 self.add(

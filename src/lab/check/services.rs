@@ -8,7 +8,6 @@ use ipnet::Ipv4Net;
 use super::Check;
 use super::addresses::{Owner, is_edge};
 use crate::lab::file::{At, NatFile, NatFrom, PingFile, VmFile};
-use crate::lab::problem::suggest;
 use crate::lab::{Asked, Class, GatewayHosts, HostName, IfName, NatRule, NetworkName, Ping, Vm, VmName};
 
 impl Check<'_> {
@@ -23,9 +22,9 @@ impl Check<'_> {
                 NatFrom::Subnet(subnet) => from.push(subnet.trunc()),
                 NatFrom::Network(name) => match self.networks.get(name) {
                     Some(network) => from.push(network.subnet),
-                    None if self.network_names.contains(name) => {}
+                    None if self.network_names.contains(name) || self.broken.contains("networks") => {}
                     None => {
-                        let help = suggest(name.as_str(), self.network_names.iter().map(NetworkName::as_str));
+                        let help = self.suggest(name.as_str(), self.network_names.iter().map(NetworkName::as_str));
                         self.add(span, format!("there is no network `{name}`"), help);
                     }
                 },
@@ -34,6 +33,7 @@ impl Check<'_> {
         let on = match &rule.on {
             Some(At { value, span }) => self.host(value, span).then(|| value.clone())?,
             None if self.hosts.len() == 1 => self.hosts.keys().next()?.clone(),
+            None if self.broken.contains("hosts") => return None,
             None => {
                 self.add(&rule.span, "a nat rule needs a host", "add `on = \"<host>\"`");
                 return None;
@@ -77,7 +77,13 @@ impl Check<'_> {
             self.add(span, message, "give each vm a table of its own");
             return None;
         }
-        let network = vm.nics.first().and_then(|nic| self.networks.get(&nic.network.value));
+        let first = vm.nics.first().map(|nic| &nic.network.value);
+        // Where the network or its gateway is wrong, that is the mistake.
+        let is_wrong = |name: &NetworkName| !self.networks.contains_key(name) || self.wrong_gateways.contains(name);
+        if first.is_some_and(is_wrong) {
+            return None;
+        }
+        let network = first.and_then(|name| self.networks.get(name));
         let Some(gateway) = network.and_then(|network| network.gateway.as_ref()) else {
             let message = format!("vm `{}` has a floating address and no gateway", vm.name.value);
             self.add(span, message, "give the network of its first NIC a `gateway`");
@@ -162,7 +168,7 @@ impl Check<'_> {
             (None, _) => {
                 let names = vms.keys().map(VmName::as_str);
                 let machines = self.hosts.keys().chain(self.routers.keys()).map(HostName::as_str);
-                let help = suggest(text, names.chain(machines));
+                let help = self.suggest(text, names.chain(machines));
                 self.add(span, format!("there is no vm, host or router `{text}`"), help);
                 None
             }

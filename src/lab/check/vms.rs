@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::Check;
 use super::addresses::Owner;
 use crate::lab::file::{At, LabFile, VmFile};
-use crate::lab::problem::suggest;
 use crate::lab::{HostName, ImageName, NetworkName, Nic, Vm, VmName};
 
 /// Keywords of dnsmasq's `dhcp-host` in the place of a name.
@@ -43,7 +42,7 @@ impl Check<'_> {
 
     fn image(&mut self, image: &At<ImageName>) {
         if !self.images.contains(&image.value) {
-            let help = suggest(image.value.as_str(), self.images.iter().map(ImageName::as_str));
+            let help = self.suggest(image.value.as_str(), self.images.iter().map(ImageName::as_str));
             self.add(&image.span, format!("there is no image `{}`", image.value), help);
         }
     }
@@ -58,7 +57,7 @@ impl Check<'_> {
         if !vm.placed {
             if self.hosts.len() == 1 {
                 hosts.extend(self.hosts.keys().cloned());
-            } else {
+            } else if !self.broken.contains("hosts") {
                 self.add(
                     &vm.name.span,
                     format!("vm `{}` has no host", vm.name.value),
@@ -134,8 +133,8 @@ impl Check<'_> {
         let mut nics = Vec::new();
         for nic in &vm.nics {
             let network = &nic.network.value;
-            if !self.network_names.contains(network) {
-                let help = suggest(network.as_str(), self.network_names.iter().map(NetworkName::as_str));
+            if !self.network_names.contains(network) && !self.broken.contains("networks") {
+                let help = self.suggest(network.as_str(), self.network_names.iter().map(NetworkName::as_str));
                 self.add(&nic.network.span, format!("there is no network `{network}`"), help);
             }
             self.guest_on(&nic.network, name);

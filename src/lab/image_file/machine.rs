@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use crate::lab::read::{Reader, Value, get};
 use crate::lab::schema::choices;
-use crate::lab::schema::images;
 use crate::lab::{ConsoleKind, Dialect, ImageConsole, ImageMachine, Login, size};
 
 /// Memory of a guest where the entry has none, in MiB.
@@ -18,9 +17,6 @@ impl Reader {
             Some(value) => Some(self.table(value)?),
             None => None,
         };
-        if let Some(table) = table {
-            self.known(table, &images::MACHINE);
-        }
         let field = |key| table.and_then(|table| get(table, key));
         let arch = self.libvirt_name(field("arch"), "x86_64");
         let machine = self.libvirt_name(field("machine"), "pc");
@@ -51,7 +47,6 @@ impl Reader {
             return None;
         };
         let table = self.table(value)?;
-        self.known(table, &images::CONSOLE);
         let kind = get(table, "kind").map_or(Some(ConsoleKind::Serial), |value| {
             self.choice(Some(value), "console kind", &choices::CONSOLES)
         });
@@ -80,7 +75,6 @@ impl Reader {
 
     pub(super) fn login(&mut self, value: &Value<'_>) -> Option<Login> {
         let table = self.table(value)?;
-        self.known(table, &images::LOGIN);
         let prompt = get(table, "prompt").map_or(Some("login: ".to_owned()), |value| self.typed(Some(value)));
         if get(table, "user").is_none() {
             self.add(value.span(), "a login needs a `user`", "");

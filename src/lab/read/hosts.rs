@@ -5,7 +5,6 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, get};
 use crate::lab::file::{At, CableEndFile, HostFile, HostNicFile, RouterFile, SwitchFile};
 use crate::lab::problem::suggest;
-use crate::lab::schema::tables;
 use crate::lab::{Connect, HostName, IfName, PortMode, VlanId};
 
 /// What to write for a cable.
@@ -13,7 +12,6 @@ const ENDS: &str = "write `ends = [\"host1:eth0\", \"host2:eth0\"]`";
 
 impl Reader {
     pub(super) fn host(&mut self, name: At<HostName>, table: &DeTable<'_>) -> HostFile {
-        self.known(table, &tables::HOST_TABLE);
         let mut connect = Connect::Emulated;
         if let Some(value) = get(table, "connect") {
             match self.string(value) {
@@ -37,7 +35,6 @@ impl Reader {
     fn host_nics(&mut self, table: &DeTable<'_>) -> Vec<HostNicFile> {
         let mut nics = Vec::new();
         for (name, table) in self.named(table, "nics") {
-            self.known(table, &tables::HOST_NIC);
             nics.push(HostNicFile {
                 name,
                 address: self.subnet(get(table, "address")),
@@ -49,7 +46,6 @@ impl Reader {
     }
 
     pub(super) fn switch(&mut self, name: At<HostName>, table: &DeTable<'_>) -> SwitchFile {
-        self.known(table, &tables::SWITCH);
         let ports = self.named(table, "ports");
         let ports = ports.into_iter().map(|(port, table)| (port, self.port(table)));
         SwitchFile {
@@ -59,7 +55,6 @@ impl Reader {
     }
 
     fn port(&mut self, table: &DeTable<'_>) -> PortMode {
-        self.known(table, &tables::PORT);
         match (get(table, "access"), get(table, "trunk")) {
             (Some(_), Some(trunk)) => {
                 self.add(
@@ -96,7 +91,6 @@ impl Reader {
     }
 
     pub(super) fn router(&mut self, name: At<HostName>, table: &DeTable<'_>) -> RouterFile {
-        self.known(table, &tables::ROUTER);
         let nics = self.host_nics(table);
         let outside = self.one_or_more(get(table, "outside"));
         RouterFile {
@@ -108,7 +102,6 @@ impl Reader {
 
     pub(super) fn cable(&mut self, value: &Value<'_>) -> Option<[At<CableEndFile>; 2]> {
         let table = self.table(value)?;
-        self.known(table, &tables::CABLE);
         let Some(ends) = get(table, "ends") else {
             self.add(value.span(), "a cable needs `ends`", ENDS);
             return None;

@@ -2,11 +2,13 @@
 //! together is checked in [`super::check`].
 
 mod addresses;
+mod conform;
 mod hosts;
 mod networks;
 mod nova;
 mod vms;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;
 use std::str::FromStr;
@@ -16,8 +18,6 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::{At, LabFile};
 use super::problem::{Problem, suggest};
-use super::schema::Table;
-use super::schema::tables::LAB;
 
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -42,28 +42,23 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 #[derive(Debug, Default)]
 pub(in crate::lab) struct Reader {
     pub(in crate::lab) problems: Vec<Problem>,
+    /// Places of values of a wrong type, which are reported.
+    mistyped: BTreeSet<(usize, usize)>,
+    /// Tables of names, by their keys, of which something could not be read.
+    broken: BTreeSet<&'static str>,
 }
 
 impl Reader {
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        self.problems.push(Problem::new(span, message, help));
+        // A value of a wrong type has no other error.
+        if !self.mistyped.contains(&(span.start, span.end)) {
+            self.problems.push(Problem::new(span, message, help));
+        }
     }
 
     pub(super) fn wrong_type(&mut self, value: &Value<'_>, wanted: &str) {
         let found = kind(value.get_ref());
         self.add(value.span(), format!("expected {wanted}, found {found}"), "");
-    }
-
-    /// Reports the keys that `known` does not have.
-    pub(super) fn known(&mut self, table: &DeTable<'_>, known: &Table) {
-        let names = || known.keys.iter().map(|key| key.name);
-        for key in table.keys() {
-            let name = key.get_ref().as_ref();
-            if !names().any(|known| known == name) {
-                let message = format!("unknown key `{name}` in {}", known.name);
-                self.add(key.span(), message, suggest(name, names()));
-            }
-        }
     }
 
     pub(super) fn table<'a, 'i>(&mut self, value: &'a Value<'i>) -> Option<&'a DeTable<'i>> {
@@ -154,11 +149,15 @@ impl Reader {
     }
 
     /// Named tables under `key`, e.g. every `[hosts.X]`.
-    pub(super) fn named<'a, 'i, N>(&mut self, root: &'a DeTable<'i>, key: &str) -> Vec<(At<N>, &'a DeTable<'i>)>
+    pub(super) fn named<'a, 'i, N>(&mut self, root: &'a DeTable<'i>, key: &'static str) -> Vec<(At<N>, &'a DeTable<'i>)>
     where
         N: FromStr<Err: Display>,
     {
-        let Some(table) = get(root, key).and_then(|v| self.table(v)) else {
+        let Some(value) = get(root, key) else {
+            return Vec::new();
+        };
+        let Some(table) = self.table(value) else {
+            self.broken.insert(key);
             return Vec::new();
         };
         let mut found = Vec::new();
@@ -167,6 +166,8 @@ impl Reader {
             let value = self.table(value);
             if let (Some(name), Some(value)) = (name, value) {
                 found.push((name, value));
+            } else {
+                self.broken.insert(key);
             }
         }
         found
@@ -213,7 +214,6 @@ impl Reader {
 
     /// Reads the whole file.
     pub(in crate::lab) fn lab(&mut self, root: &DeTable<'_>) -> LabFile {
-        self.known(root, &LAB);
         if get(root, "name").is_none() {
             self.add(
                 0..0,
@@ -238,7 +238,9 @@ impl Reader {
         let vms = self.named(root, "vms");
         let vms = vms.into_iter().map(|(n, t)| self.vm(n, t)).collect();
         let (outside, pings) = get(root, "verify").map(|v| self.verify(v)).unwrap_or_default();
+        let nova = get(root, "nova").and_then(|v| self.nova(v));
         LabFile {
+            broken: std::mem::take(&mut self.broken),
             name,
             image,
             hosts,
@@ -250,7 +252,7 @@ impl Reader {
             vms,
             outside,
             pings,
-            nova: get(root, "nova").and_then(|v| self.nova(v)),
+            nova,
         }
     }
 }

@@ -6,11 +6,9 @@ use super::{Reader, Value, get};
 use crate::lab::NetworkName;
 use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, UplinkFile};
 use crate::lab::schema::choices::{self, LEAST_MTU, MOST_MTU};
-use crate::lab::schema::tables;
 
 impl Reader {
     pub(super) fn network(&mut self, name: At<NetworkName>, table: &DeTable<'_>) -> NetworkFile {
-        self.known(table, &tables::NETWORK);
         if get(table, "subnet").is_none() {
             self.add(
                 name.span.clone(),
@@ -18,21 +16,28 @@ impl Reader {
                 "write `subnet = \"10.0.1.0/24\"`",
             );
         }
+        let uplink = get(table, "uplink").map(|v| self.uplink(v));
+        let gateway = get(table, "gateway").map(|v| self.gateway(v));
+        let wrong_gateway = matches!(gateway, Some(None));
         NetworkFile {
             class: self
                 .choice(get(table, "class"), "network class", &choices::CLASSES)
                 .unwrap_or_default(),
             subnet: self.subnet(get(table, "subnet")),
-            uplink: get(table, "uplink").and_then(|v| self.uplink(v)),
-            vlan: get(table, "vlan").and_then(|v| self.vlan(v)),
+            // Without its uplink, a VLAN is no further mistake.
+            vlan: get(table, "vlan")
+                .and_then(|v| self.vlan(v))
+                .filter(|_| !matches!(uplink, Some(None))),
+            uplink: uplink.flatten(),
             bridge: self.parsed(get(table, "bridge")),
             bridge_mac: self.per_host(get(table, "bridge_mac")),
             stp: self.boolean(get(table, "stp")),
             mtu: get(table, "mtu").and_then(|v| self.mtu(v)),
             addresses: self.host_addresses(get(table, "addresses")),
-            gateway: get(table, "gateway").and_then(|v| self.gateway(v)),
+            gateway: gateway.flatten(),
+            wrong_gateway,
             dhcp: get(table, "dhcp")
-                .filter(|value| self.boolean(Some(value)))
+                .filter(|value| self.boolean(Some(value)) && !wrong_gateway)
                 .map(Value::span),
             nameservers: self.addresses(get(table, "nameservers")),
             name,
@@ -63,7 +68,6 @@ impl Reader {
 
     fn gateway(&mut self, value: &Value<'_>) -> Option<GatewayFile> {
         let table = self.table(value)?;
-        self.known(table, &tables::GATEWAY);
         if get(table, "address").is_none() {
             self.add(value.span(), "a gateway needs an `address`", "");
         }
@@ -78,7 +82,6 @@ impl Reader {
 
     pub(super) fn nat(&mut self, value: &Value<'_>) -> Option<NatFile> {
         let table = self.table(value)?;
-        self.known(table, &tables::NAT);
         for (key, example) in [
             ("from", "from = [\"172.16.99.0/24\", \"service\"]"),
             ("out", "out = \"eth1\""),

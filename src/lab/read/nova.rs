@@ -3,12 +3,10 @@
 use super::{Reader, Value, get};
 use crate::lab::file::{At, NovaFile};
 use crate::lab::schema::choices;
-use crate::lab::schema::tables;
 
 impl Reader {
     pub(super) fn nova(&mut self, value: &Value<'_>) -> Option<NovaFile> {
         let table = self.table(value)?;
-        self.known(table, &tables::NOVA);
         if get(table, "manager").is_none() {
             let help = "write `manager = \"flat\"`, `\"flat-dhcp\"` or `\"vlan\"`";
             self.add(value.span(), "nova needs a `manager`", help);

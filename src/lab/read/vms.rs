@@ -7,12 +7,10 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, get};
 use crate::lab::file::{At, NicFile, PingFile, VmFile};
 use crate::lab::schema::choices;
-use crate::lab::schema::tables;
 use crate::lab::{HostName, VmName, size};
 
 impl Reader {
     pub(super) fn vm(&mut self, name: At<VmName>, table: &DeTable<'_>) -> VmFile {
-        self.known(table, &tables::VM);
         let (host, hosts) = (get(table, "host"), get(table, "hosts"));
         if let (Some(_), Some(hosts)) = (host, hosts) {
             self.add(hosts.span(), "a vm has either `host` or `hosts`", "remove one of them");
@@ -53,7 +51,6 @@ impl Reader {
 
     fn nic(&mut self, value: &Value<'_>) -> Option<NicFile> {
         let table = self.table(value)?;
-        self.known(table, &tables::NIC);
         if get(table, "network").is_none() {
             self.add(value.span(), "a NIC needs a `network`", "");
         }
@@ -68,7 +65,6 @@ impl Reader {
         let Some(table) = self.table(value) else {
             return (Vec::new(), Vec::new());
         };
-        self.known(table, &tables::VERIFY);
         let outside = self.addresses(get(table, "outside"));
         let pings = self.list(get(table, "ping"));
         (outside, pings.into_iter().filter_map(|v| self.ping(v)).collect())
@@ -76,7 +72,6 @@ impl Reader {
 
     fn ping(&mut self, value: &Value<'_>) -> Option<PingFile> {
         let table = self.table(value)?;
-        self.known(table, &tables::PING);
         for (key, example) in [("from", "from = [\"vm1\", \"node2\"]"), ("to", "to = \"192.0.2.1\"")] {
             if get(table, key).is_none() {
                 self.add(

@@ -8,6 +8,7 @@
 //! ```
 
 pub(in crate::lab) mod choices;
+mod example;
 pub(in crate::lab) mod images;
 mod kinds;
 pub(in crate::lab) mod tables;
@@ -35,16 +36,18 @@ pub(in crate::lab) struct Key {
 pub(in crate::lab) enum Kind {
     /// Any string.
     Text,
-    /// A string of this pattern (ECMA 262).
-    Pattern(&'static str),
-    /// A string of this pattern and at most this many characters.
-    Name(&'static str, usize),
+    /// A string of this pattern (ECMA 262), and an example.
+    Pattern(&'static str, &'static str),
+    /// A string of this pattern and at most this many characters, and an example.
+    Name(&'static str, usize, &'static str),
     /// One of a few strings.
     Choice(fn() -> Vec<&'static str>),
     Flag,
     /// From the first to the second number.
     Integer(u32, u32),
     List(&'static Kind),
+    /// A list of two items, and an example.
+    Two(&'static Kind, &'static str),
     /// A list, or one item without the brackets.
     OneOrMore(&'static Kind),
     Either(&'static Kind, &'static Kind),
@@ -89,12 +92,13 @@ fn table(table: &Table) -> Value {
 fn kind(value: &Kind) -> Value {
     match value {
         Kind::Text => json!({"type": "string"}),
-        Kind::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
-        Kind::Name(pattern, most) => json!({"type": "string", "pattern": pattern, "maxLength": most}),
+        Kind::Pattern(pattern, _) => json!({"type": "string", "pattern": pattern}),
+        Kind::Name(pattern, most, _) => json!({"type": "string", "pattern": pattern, "maxLength": most}),
         Kind::Choice(names) => json!({"enum": names()}),
         Kind::Flag => json!({"type": "boolean"}),
         Kind::Integer(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Kind::List(item) => json!({"type": "array", "items": kind(item)}),
+        Kind::Two(item, _) => json!({"type": "array", "items": kind(item), "minItems": 2, "maxItems": 2}),
         Kind::OneOrMore(item) => json!({"anyOf": [kind(item), {"type": "array", "items": kind(item)}]}),
         Kind::Either(one, other) => json!({"anyOf": [kind(one), kind(other)]}),
         Kind::Table(keys) => table(keys),

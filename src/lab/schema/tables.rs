@@ -72,7 +72,10 @@ pub(in crate::lab) const HOST_TABLE: Table = Table {
     keys: &[
         key(
             "connect",
-            Kind::Either(&Kind::Choice(|| vec!["emulated", "local"]), &Kind::Pattern("^ssh:")),
+            Kind::Either(
+                &Kind::Choice(|| vec!["emulated", "local"]),
+                &Kind::Pattern("^ssh:", "ssh://root@node1"),
+            ),
             "How the host is reached: emulated (default), local, or ssh://user@host.",
         ),
         key(
@@ -130,7 +133,7 @@ pub(in crate::lab) const CABLE: Table = Table {
     name: "a cable",
     keys: &[required(
         "ends",
-        Kind::List(&Kind::Text),
+        Kind::Two(&Kind::Text, "[\"node1:eth0\", \"node2:eth0\"]"),
         "The two ends: `host:nic`, or a switch alone for its next port.",
     )],
 };
@@ -302,11 +305,7 @@ pub(in crate::lab) const VERIFY: Table = Table {
 pub(in crate::lab) const PING: Table = Table {
     name: "a ping",
     keys: &[
-        required(
-            "from",
-            Kind::OneOrMore(&Kind::Text),
-            "VMs, hosts and routers that ping.",
-        ),
+        required("from", Kind::OneOrMore(&VM_NAME), "VMs, hosts and routers that ping."),
         required("to", IP, "Address that is pinged."),
         key(
             "reach",

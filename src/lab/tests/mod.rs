@@ -1,5 +1,6 @@
 //! Whole lab files: what is accepted and what is reported.
 
+mod large;
 mod nova;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -348,5 +349,50 @@ fn a_lab_is_written_so_that_it_reads_back_the_same() {
         lab.warnings.clear();
         again.warnings.clear();
         assert_eq!(again, lab, "{}", write(&lab));
+    }
+}
+
+#[test]
+fn switches_with_vlans_of_their_own_are_no_loop() {
+    let lab = |modes: &str| {
+        let [a, b] = if modes == "same" { [10, 10] } else { [10, 20] };
+        two(&format!(
+            "[switches.s.ports]\np1.access = {a}\np2.trunk = [{b}]\n[switches.t.ports]\np1.access = {a}\np2.trunk = [{b}]\n\
+             [[cables]]\nends = [\"s:p1\", \"t:p1\"]\n[[cables]]\nends = [\"s:p2\", \"t:p2\"]\n"
+        ))
+    };
+    assert_eq!(good(&lab("apart")).cables.len(), 2);
+    has(&wrong(&lab("same")), "this cable closes a loop: switches `s` and `t`");
+    // An access port removes the tag, another one adds its own: VLANs 10 and 20 are one segment.
+    let joined = two(
+        "[switches.s.ports]\np1.access = 10\np2.trunk = [20]\n[switches.t.ports]\np1.access = 20\np2.trunk = [20]\n\
+         [[cables]]\nends = [\"s:p1\", \"t:p1\"]\n[[cables]]\nends = [\"s:p2\", \"t:p2\"]\n",
+    );
+    assert_eq!(good(&joined).cables.len(), 2);
+}
+
+#[test]
+fn a_mistake_in_several_places_is_one_problem_with_their_lines() {
+    let vm = |name: &str| format!("[vms.{name}]\nhost = \"nod\"\n");
+    let found = wrong(&two(&[vm("v"), vm("w"), vm("x")].concat()));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    has(&found, "there is no host `nod` (also on lines 9, 11)");
+}
+
+#[test]
+fn a_wrong_type_comes_with_an_example_that_is_right() {
+    // Every example is of the kind that it is an example of.
+    let networks = "[networks.service]\nsubnet = \"10.0.1.0/24\"\n";
+    for (wrong_one, right) in [
+        ("cpus = \"2\"", "cpus = 1"),
+        ("memory = 128", "memory = \"128MiB\""),
+        ("nics = [\"service\"]", "nics = [{ network = \"service\" }]"),
+        ("nics = 3", "nics = [{ network = \"service\" }]"),
+    ] {
+        let lab = |line: &str| two(&format!("{networks}[vms.v]\nhost = \"a\"\n{line}\n"));
+        let found = wrong(&lab(wrong_one));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        has(&found, &format!("write e.g. `{right}`"));
+        good(&lab(right));
     }
 }
