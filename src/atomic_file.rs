@@ -32,6 +32,26 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<File> {
     written
 }
 
+/// Removes the files of `folder` that processes were about to replace others with when they were killed. Only for a
+/// folder whose processes are all in this PID namespace.
+pub fn remove_stale(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(process);
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Returns the process id in the name of such a file.
+fn process(name: &str) -> Option<&str> {
+    let (rest, number) = name.strip_suffix(".new")?.rsplit_once('.')?;
+    let (_, process) = rest.rsplit_once('.')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(number) && is_number(process)).then_some(process)
+}
+
 fn write(fresh: &Path, mode: u32, content: &[u8]) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode);
@@ -57,6 +77,24 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new and more");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_had_written_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let (killed, alive) = (ended.id(), std::process::id());
+        ended.wait().unwrap();
+        let (left, others) = (format!("a.xml.{killed}.0.new"), format!("a.xml.{alive}.0.new"));
+        for name in [&*left, &*others, "a.xml", "b.new"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        remove_stale(folder.path());
+        assert!(!at(&left).exists());
+        for kept in [&*others, "a.xml", "b.new"] {
+            assert!(at(kept).exists(), "{kept}");
+        }
     }
 
     #[test]

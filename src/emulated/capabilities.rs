@@ -74,6 +74,7 @@ fn copy(from: &Path, to: &Path, skip: impl Fn(&[u8], &Path) -> bool) -> io::Resu
     let files = files(from);
     if !files.is_empty() {
         Folders::make(to)?;
+        atomic_file::remove_stale(to);
     }
     for file in files {
         let Some(name) = file.file_name() else { continue };

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use crate::folders::Folders;
 use crate::state::localhost;
-use crate::transport::{LocalShell, TracedShell};
+use crate::transport::{LocalShell, OwnedShell, Owner, TracedShell};
 
 pub(crate) use capabilities::are_cold;
 pub(crate) use daemon::find;
@@ -46,7 +46,9 @@ pub struct Emulator {
     pub(crate) folders: Folders,
     /// The netlab binary, run as the init of every emulated host.
     program: PathBuf,
-    pub(crate) shell: TracedShell<LocalShell>,
+    pub(crate) shell: TracedShell<OwnedShell<LocalShell>>,
+    /// The run that changes the machines, where one does.
+    pub(crate) owner: Option<Owner>,
 }
 
 impl Emulator {
@@ -58,9 +60,24 @@ impl Emulator {
                 cache: std::path::absolute(&folders.cache)?,
             },
             program: std::path::absolute(program)?,
-            shell: TracedShell::new(localhost().to_string(), LocalShell),
+            shell: shell(None),
+            owner: None,
         })
     }
+
+    /// Marks what it runs as `owner`'s, a run on this machine.
+    #[must_use]
+    pub fn owned(self, owner: Owner) -> Self {
+        Self {
+            shell: shell(Some(&owner)),
+            owner: Some(owner),
+            ..self
+        }
+    }
+}
+
+fn shell(owner: Option<&Owner>) -> TracedShell<OwnedShell<LocalShell>> {
+    TracedShell::new(localhost().to_string(), OwnedShell::new(LocalShell, owner))
 }
 
 /// Returns an error unless netlab runs as root.

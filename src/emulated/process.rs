@@ -23,48 +23,66 @@ const END_WITHIN: Duration = Duration::from_secs(30);
 pub fn init_pid(lab: &LabName, host: &HostName) -> Option<u32> {
     let namespace = identity(&namespace::path(lab, host))?;
     let is_inside = |pid: &u32| identity(&proc(*pid, "ns/net")) == Some(namespace);
-    started_as(lab, host).into_iter().find(is_inside)
+    let is_init = |pid: &u32| is_init_of(*pid, lab, host);
+    started_as(lab, host).into_iter().filter(is_init).find(is_inside)
 }
 
 /// Kills the init of an emulated host and waits until it and everything below it have ended, also where the namespace
 /// has lost its name. No error where it does not run.
+///
+/// Where the run that started it was killed at that moment, it may not be the init yet, but one of the programs that
+/// become it: all have its arguments behind their own. Each is killed, and the next one that it had started, if any.
 pub(super) fn end(lab: &LabName, host: &HostName) -> io::Result<()> {
-    for pid in started_as(lab, host) {
-        // From here on the handle, not the number, identifies the process.
-        let Some(init) = handle(pid)? else { continue };
-        if !is_init_of(pid, lab, host) {
-            continue;
+    loop {
+        let started = started_as(lab, host);
+        if started.is_empty() {
+            return Ok(());
         }
-        let parent = parent(pid).filter(|parent| identity(&proc(*parent, "ns/net")) == identity(&proc(pid, "ns/net")));
-        let parent = parent.map(handle).transpose()?.flatten();
-        pidfd_send_signal(&init, Signal::KILL)?;
-        // The kernel lets a namespace's init end only after all others in it have (zap_pid_ns_processes,
-        // kernel/pid_namespace.c), and the handle reports that without waiting for the process to be reaped.
-        wait_for(&init)?;
-        // The unshare(1) that waits for the init holds the namespaces until it has noticed.
-        parent.as_ref().map_or(Ok(()), wait_for)?;
+        for pid in started {
+            // From here on the handle, not the number, identifies the process.
+            let Some(process) = handle(pid)? else { continue };
+            if position_of_init(pid, lab, host).is_none() {
+                continue;
+            }
+            pidfd_send_signal(&process, Signal::KILL).or_else(|error| match error {
+                rustix::io::Errno::SRCH => Ok(()),
+                error => Err(error),
+            })?;
+            // The kernel lets a namespace's init end only after all others in it have (zap_pid_ns_processes,
+            // kernel/pid_namespace.c), and the handle reports that without waiting for the process to be reaped.
+            wait_for(&process)?;
+        }
     }
-    Ok(())
 }
 
-/// Lists the processes that were started as the init of this host; more than one only after a fault.
+/// Lists the processes that were started as the init of this host, or in order to become it: the init itself first, whose
+/// end the one that waits for it notices.
 fn started_as(lab: &LabName, host: &HostName) -> Vec<u32> {
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    processes
-        .filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| is_init_of(*pid, lab, host))
-        .collect()
+    let mut started: Vec<(usize, u32)> = processes
+        .filter_map(|process| {
+            let pid = process.ok()?.file_name().to_str()?.parse().ok()?;
+            Some((position_of_init(pid, lab, host)?, pid))
+        })
+        .collect();
+    started.sort_unstable();
+    started.into_iter().map(|(_, pid)| pid).collect()
 }
 
 fn is_init_of(pid: u32, lab: &LabName, host: &HostName) -> bool {
-    let Ok(arguments) = fs::read(proc(pid, "cmdline")) else {
-        return false;
-    };
+    position_of_init(pid, lab, host) == Some(1) && is_first_of_its_namespace(pid)
+}
+
+/// Returns which argument of a process is the first of those by which the host's init is recognized. A process that has
+/// ended has no arguments.
+fn position_of_init(pid: u32, lab: &LabName, host: &HostName) -> Option<usize> {
+    let arguments = fs::read(proc(pid, "cmdline")).ok()?;
+    let given: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
     let wanted = super::machine::init_arguments(lab, host);
-    let mut given = arguments.split(|byte| *byte == 0).skip(1);
-    wanted.iter().all(|argument| given.next() == Some(argument.as_bytes())) && is_first_of_its_namespace(pid)
+    let wanted: Vec<&[u8]> = wanted.iter().map(String::as_bytes).collect();
+    given.windows(wanted.len()).position(|part| *part == *wanted)
 }
 
 /// `NSpid:` lists the process's number in each PID namespace from the reader's to its own (proc_pid_status(5)).
@@ -72,10 +90,6 @@ fn is_first_of_its_namespace(pid: u32) -> bool {
     let numbers = status(pid, "NSpid:").unwrap_or_default();
     let numbers: Vec<_> = numbers.split_whitespace().collect();
     matches!(numbers.as_slice(), [_, .., "1"])
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    status(pid, "PPid:")?.trim().parse().ok()
 }
 
 /// Returns a line of /proc/PID/status, without its key.

@@ -13,6 +13,7 @@ use crate::lab::{Asked, ConsoleKind, LabName};
 use crate::plan::Step;
 use crate::state::survey::VLAN_FILTERING;
 use crate::state::{DomainName, HostState, MachineKind, Survey};
+use crate::transport::Shell as _;
 
 impl Emulator {
     /// Applies consecutive steps of one kind: cables in one batch, machines in parallel.
@@ -98,6 +99,14 @@ impl Host for Emulator {
             missing_modules: missing.into_iter().collect(),
             ..Survey::default()
         })
+    }
+
+    /// Ends what is left of earlier runs' commands on this machine, those inside emulated hosts included.
+    fn settle(&self, _lab: &LabName) -> Result<(), HostError> {
+        if let Some(owner) = &self.owner {
+            self.shell.check(&owner.end_stale())?;
+        }
+        Ok(())
     }
 
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {

@@ -1,7 +1,7 @@
 //! The cache: a folder per image, complete or absent. Of several runs one builds or fetches an image and the others
 //! wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,9 @@ pub(super) const KERNEL: &str = "kernel";
 pub(super) const INITRD: &str = "initrd";
 /// The file of an image that is fetched.
 pub(super) const DISK: &str = "disk";
+/// Behind a dot and the name of an image's folder: its lock, and the folder in which it is made.
+const LOCK: &str = ".lock";
+const INCOMPLETE: &str = ".new";
 /// How often a waiting run tries to take the lock.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -131,6 +134,7 @@ pub fn obtain(
     options: &Options,
     events: &Events,
 ) -> Result<Built, ImageError> {
+    remove_stale(&folders.images());
     if let Some(built) = built(name, entry, folders) {
         return Ok(built);
     }
@@ -193,7 +197,7 @@ pub fn forget(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Result
         let name = name.to_string_lossy();
         name.strip_prefix('.')
             .and_then(|name| name.strip_prefix(&key))
-            .is_some_and(|rest| rest.starts_with('.') && rest != ".lock")
+            .is_some_and(|rest| rest.starts_with('.') && rest != LOCK)
     });
     for file in parts.filter(|file| file.path().is_file()) {
         std::fs::remove_file(file.path()).map_err(at(&file.path()))?;
@@ -204,10 +208,28 @@ pub fn forget(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Result
     Ok(was)
 }
 
+/// Removes what killed runs left in the cache: their locks, and images that they had not completed. Partial downloads
+/// stay: the next run continues them.
+fn remove_stale(images: &Path) {
+    let entries = std::fs::read_dir(images).into_iter().flatten().flatten();
+    let keys: BTreeSet<String> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let hidden = name.strip_prefix('.')?;
+            let key = hidden.strip_suffix(LOCK).or_else(|| hidden.strip_suffix(INCOMPLETE))?;
+            Some(key.to_owned())
+        })
+        .collect();
+    for key in keys {
+        // A run that works on the image holds its lock; dropping the lock removes its file.
+        if let Ok(_lock) = Locked::take(&images.join(format!(".{key}{LOCK}")), &locked::verb()) {
+            let _ = std::fs::remove_dir_all(images.join(format!(".{key}{INCOMPLETE}")));
+        }
+    }
+}
+
 /// Returns the names of the cache folders of images.
-pub fn keys<'a>(
-    images: impl IntoIterator<Item = (&'a ImageName, &'a ImageEntry)>,
-) -> std::collections::BTreeSet<String> {
+pub fn keys<'a>(images: impl IntoIterator<Item = (&'a ImageName, &'a ImageEntry)>) -> BTreeSet<String> {
     images.into_iter().map(|(name, entry)| key(name, entry)).collect()
 }
 
@@ -235,7 +257,7 @@ impl Work {
             .mode(0o755)
             .create(&images)
             .map_err(at(&images))?;
-        let path = images.join(format!(".{key}.lock"));
+        let path = images.join(format!(".{key}{LOCK}"));
         let what = format!("image {name}");
         let mut reported = false;
         let lock = loop {
@@ -338,7 +360,7 @@ impl Work {
         folder: &Path,
         make: impl FnOnce(&Path, &Path) -> Result<Built, ImageError>,
     ) -> Result<Built, ImageError> {
-        let temporary = Temporary(self.images.join(format!(".{}.new", self.key)));
+        let temporary = Temporary(self.images.join(format!(".{}{INCOMPLETE}", self.key)));
         remove(&temporary.0)?;
         build::make(&temporary.0)?;
         let ready = temporary.0.join("image");
@@ -378,5 +400,31 @@ fn remove(folder: &Path) -> Result<(), ImageError> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(folder)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_runs_left_is_removed_and_what_a_run_works_on_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        let held = Locked::take(&at(".held.lock"), "up").unwrap();
+        std::fs::write(at(".killed@0123.lock"), "`netlab up`, process 1").unwrap();
+        for folder in [".held.new", ".killed@0123.new", ".lost.new", "mini"] {
+            std::fs::create_dir(at(folder)).unwrap();
+            std::fs::write(at(folder).join("file"), "").unwrap();
+        }
+        std::fs::write(at(".killed@0123.456.part"), "half").unwrap();
+        remove_stale(temp.path());
+        let left = std::fs::read_dir(temp.path()).unwrap().flatten();
+        let left: BTreeSet<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        let wanted = [".held.lock", ".held.new", ".killed@0123.456.part", "mini"];
+        assert_eq!(left, wanted.map(ToOwned::to_owned).into());
+        drop(held);
+        remove_stale(temp.path());
+        assert!(!at(".held.new").exists() && !at(".held.lock").exists());
     }
 }

@@ -14,7 +14,7 @@ use crate::lab::{Connect, HostName, LabName};
 use crate::run::on_each;
 use crate::state::{MachineKind, localhost};
 use crate::topology::Topology;
-use crate::transport::ssh::confirm::CONFIRM_WITHIN;
+use crate::transport::Owner;
 
 /// Returns how the hosts of a topology are connected.
 pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
@@ -28,22 +28,36 @@ pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
 /// Returns the hosts `connects`, and this machine as the owner of the emulated ones. Connections are opened when they
 /// are first used.
 pub fn connect(env: &Env, lab: &LabName, connects: &BTreeMap<HostName, Connect>) -> Result<NamedHosts, OpsError> {
-    connect_confirming(env, lab, connects, CONFIRM_WITHIN)
+    connect_as(env, lab, connects, None)
 }
 
-/// Like [`connect`]; a change that may cut the connection to a host behind ssh has to be confirmed within `within`.
-pub(super) fn connect_confirming(
+/// Like [`connect`], for a run that changes the hosts; a change that may cut the connection to a host behind ssh has to
+/// be confirmed within `within`.
+pub(super) fn connect_to_change(
     env: &Env,
     lab: &LabName,
     connects: &BTreeMap<HostName, Connect>,
     within: Duration,
 ) -> Result<NamedHosts, OpsError> {
+    let owner = Owner::new(lab, &localhost());
+    connect_as(env, lab, connects, Some(&(owner, within)))
+}
+
+fn connect_as(
+    env: &Env,
+    lab: &LabName,
+    connects: &BTreeMap<HostName, Connect>,
+    change: Option<&(Owner, Duration)>,
+) -> Result<NamedHosts, OpsError> {
     let slots = Arc::new(BootSlots::default());
-    let emulator = Emulator::new(&env.folders, &env.program).map_err(|source| OpsError::File {
+    let mut emulator = Emulator::new(&env.folders, &env.program).map_err(|source| OpsError::File {
         doing: "make absolute the path of",
         path: env.program.clone(),
         source,
     })?;
+    if let Some((owner, _)) = change {
+        emulator = emulator.owned(owner.clone());
+    }
     let mut hosts: NamedHosts = BTreeMap::new();
     hosts.insert(localhost(), Arc::new(emulator));
     for (name, connect) in connects {
@@ -57,10 +71,11 @@ pub(super) fn connect_confirming(
             // It has processors of its own.
             Connect::Ssh(_) => Arc::default(),
         };
-        hosts.insert(
-            name.clone(),
-            Arc::new(LinuxHost::new(name.clone(), place, env.folders.clone(), slots).confirmed_within(within)),
-        );
+        let mut host = LinuxHost::new(name.clone(), place, env.folders.clone(), slots);
+        if let Some((owner, within)) = change {
+            host = host.owned(owner).confirmed_within(*within);
+        }
+        hosts.insert(name.clone(), Arc::new(host));
     }
     Ok(hosts)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::connect::{connect_confirming, connects_in, emulated};
+use super::connect::{connect_to_change, connects_in, emulated};
 use super::converge::check;
 use super::observe::observe_to_remove;
 use super::rollback::record;
@@ -78,7 +78,7 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
         None => {}
     }
     known.extend(emulated(env, lab)?);
-    let hosts = connect_confirming(env, lab, &known, options.confirm_within)?;
+    let hosts = connect_to_change(env, lab, &known, options.confirm_within)?;
     let to_do = plan(&observe_to_remove(&hosts, lab, &env.events)?, &Site::new());
     let mut done = 0;
     if !to_do.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::connect::{connect_confirming, same_connects};
+use super::connect::{connect_to_change, same_connects};
 use super::converge::check;
 use super::observe::observe_to_change;
 use super::rollback::record;
@@ -91,7 +91,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     same_connects(lab, &past.hosts, &wanted)?;
     let mut known = past.hosts;
     known.extend(wanted.clone());
-    let hosts = connect_confirming(env, lab, &known, options.confirm_within)?;
+    let hosts = connect_to_change(env, lab, &known, options.confirm_within)?;
     let before = observe_to_change(&hosts, lab)?;
     let Planned {
         plan: to_do,

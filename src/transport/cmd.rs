@@ -30,6 +30,8 @@ pub struct Cmd {
     script: Option<(&'static str, usize)>,
     /// Positions of secret arguments in `argv`.
     secrets: BTreeSet<usize>,
+    /// The mark of the run that it belongs to.
+    pub(super) mark: Option<String>,
 }
 
 /// A constant shell script. What varies reaches it as arguments and standard input.
@@ -78,6 +80,13 @@ impl Cmd {
     pub fn secret(mut self, argument: impl Into<String>) -> Self {
         self.secrets.insert(self.argv.len());
         self.argv.push(argument.into());
+        self
+    }
+
+    /// The same with the mark of the run that it belongs to.
+    #[must_use]
+    pub(super) fn marked(mut self, mark: &str) -> Self {
+        self.mark = Some(mark.to_owned());
         self
     }
 

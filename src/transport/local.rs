@@ -8,6 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 use crate::transport::cmd::{Cmd, CmdError, Malformed, Output, Shell};
+use crate::transport::owner;
 
 /// Folders of the administrator's programs (`ip`, `nft`), which the PATH of a plain user or of a daemon may lack.
 const SYSTEM_FOLDERS: [&str; 6] = [
@@ -43,7 +44,11 @@ pub(super) fn split(cmd: &Cmd) -> Result<(&str, &[String]), CmdError> {
 
 /// Runs `program` to its end, on behalf of `cmd`.
 pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Output, CmdError> {
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(mark) = &cmd.mark {
+        command.env(owner::VARIABLE, mark);
+    }
+    let mut child = command
         .args(arguments)
         .env("PATH", path())
         // netlab reads what programs print, so it must be in one language.

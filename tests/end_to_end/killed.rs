@@ -1,5 +1,9 @@
 //! FAULTS 1: kill -9 at every step boundary; `up` converges, `down` restores everything.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
+
 use crate::support::lab::{Bench, EMPTY, GUEST, quickstart};
 
 /// The quickstart's hosts, cable and network without its guests, for whose boot each round would wait.
@@ -114,4 +118,25 @@ fn the_quickstart_comes_up_and_goes_down_by_runs_that_are_all_killed_but_the_las
     let downs = killed(&["-q", "down", &bench.name]);
     assert!(downs >= 3, "only {downs} runs were killed");
     bench.assert_as_before();
+}
+
+/// FAULTS 51.
+#[test]
+fn an_up_that_was_killed_while_it_probes_for_dhcp_servers_is_finished_by_up_at_once() {
+    let test = "an_up_that_was_killed_while_it_probes_for_dhcp_servers_is_finished_by_up_at_once";
+    let Some(bench) = Bench::new(test, "dk", &EMPTY.replace("bridge = \"br1\"", "dhcp = true")) else {
+        return;
+    };
+    // In the middle of the probe, which takes two seconds, and when it is about to start the server.
+    for after in [300, 1900] {
+        let up = bench.until(&["up", bench.file()], "set net.ipv4");
+        std::thread::sleep(Duration::from_millis(after));
+        up.signal(Signal::KILL);
+        up.end();
+        bench.good(&["-q", "up", bench.file()]);
+        let left = bench.good(&["plan", bench.file()]);
+        assert!(left.contains("nothing to do"), "killed after {after} ms: {left}");
+        bench.good(&["-q", "down", &bench.name]);
+        bench.assert_as_before();
+    }
 }

@@ -22,6 +22,7 @@ mod machine;
 mod missing;
 mod observed;
 mod package;
+mod random_kills;
 mod removed;
 mod script;
 mod signals;

@@ -100,14 +100,14 @@ fn a_base_is_brought_once_for_all_its_guests_whose_disks_are_overlays_over_it() 
     let again = machines.good(&["up", lab]);
     assert!(again.contains("nothing to do"), "{again}");
     machines.good(&["down", lab]);
-    assert_eq!(machines.snapshot(), before);
+    machines.assert_as(&before);
     assert_eq!(brought(&machines), sent, "it stays, as it does in the cache here");
 }
 
 /// Replaces timeout(1), with which netlab runs every command: it waits for a signal before what has arrived is inspected.
 const WAIT: &str = r#"#!/bin/sh
 case "$*" in
-*sha256sum*) touch /run/arrived; while [ ! -e /run/go ]; do sleep 0.1; done ;;
+*sha256sum*) touch /usr/local/bin/arrived; while [ ! -e /usr/local/bin/go ]; do sleep 0.1; done ;;
 esac
 exec /usr/bin/timeout "$@"
 "#;
@@ -119,17 +119,17 @@ fn a_base_that_was_not_uploaded_completely_is_uploaded_again_and_a_complete_one_
     };
     let lab = machines.lab();
     let lab = lab.to_str().unwrap();
-    let before = machines.snapshot();
     machines.run("node1", &["mount", "-t", "tmpfs", "tmpfs", "/usr/local/bin"]);
     let put = "printf %s \"$1\" >/usr/local/bin/timeout && chmod 755 /usr/local/bin/timeout";
     machines.run("node1", &["sh", "-c", put, "sh", WAIT]);
+    let before = machines.snapshot();
     let up = machines.spawn(&["up", lab]);
     wait_until("it is there", || arrived(&machines));
     kill(up);
     let cut = brought(&machines);
     assert!(cut.len() == 1 && cut[0].contains(".part "), "{cut:#?}");
     // As if it had been killed earlier.
-    let script = format!("truncate -s 100000 {FOLDER}/*.part; touch /run/go");
+    let script = format!("truncate -s 100000 {FOLDER}/*.part; touch /usr/local/bin/go");
     machines.run("node1", &["sh", "-c", &script]);
 
     // That the guest boots from it is for another test.
@@ -137,17 +137,17 @@ fn a_base_that_was_not_uploaded_completely_is_uploaded_again_and_a_complete_one_
     let sent = brought(&machines);
     assert_is(&sent, &file, &machines);
     machines.good(&["down", lab]);
-    assert_eq!(machines.snapshot(), before);
-    machines.run("node1", &["rm", "/run/arrived"]);
+    machines.assert_as(&before);
+    machines.run("node1", &["rm", "/usr/local/bin/arrived"]);
     up_to_the_start(&machines);
     assert!(!arrived(&machines), "it was sent again");
     machines.good(&["down", lab]);
-    assert_eq!(machines.snapshot(), before);
+    machines.assert_as(&before);
     assert_eq!(brought(&machines), sent);
 }
 
 fn arrived(machines: &Machines) -> bool {
-    machines.run("node1", &["ls", "/run"]).contains("arrived")
+    machines.run("node1", &["ls", "/usr/local/bin"]).contains("arrived")
 }
 
 /// Kills an `up` when its guest is there.

@@ -57,7 +57,7 @@ fn doctor_names_what_is_wrong_on_each_host_and_how_to_fix_it() {
         .find(|one| one["check"] == "reachable" && one["host"] == "node2");
     assert_eq!(unreachable.unwrap()["verdict"], "error", "{json:#}");
     machines.run("ctl", &["ip", "link", "set", "eth2", "up"]);
-    assert_eq!(machines.snapshot(), before);
+    machines.assert_as(&before);
 }
 
 /// What doctor says of that chain on a host, other than that it is there.

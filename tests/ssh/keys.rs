@@ -179,7 +179,7 @@ fn a_connection_through_another_host_checks_both_keys_and_ends_with_the_session(
         "Host far\n  HostName 127.0.0.1\n  Port {}\n  User root\n  ProxyJump root@127.0.0.1:{}\n",
         sshd.port, jump.port
     ));
-    let open = || netlab::transport::ssh::SshShell::open(sshd.keyring.settings("ssh://far"));
+    let open = || netlab::transport::ssh::SshShell::open(sshd.keyring.settings("ssh://far"), None);
     let error = open().err().expect("the jump's key is not known").to_string();
     assert!(error.contains("Host key verification failed"), "{error}");
     sshd.keyring.know(&known);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use netlab::lab::{Cable, CableEnd, HostName};
 use netlab::plan::Step;
@@ -20,6 +21,7 @@ use rustix::process::{Signal, kill_process};
 use crate::sshd::{Keyring, children, sshd_config, wait_until};
 use crate::support::kept;
 use crate::support::machines::Machines as Emulated;
+use crate::support::whole;
 
 pub const NODES: [&str; 2] = ["node1", "node2"];
 
@@ -40,6 +42,9 @@ impl Machines {
             keyring,
         };
         machines.wire();
+        for machine in NODES.iter().chain(&["ctl"]) {
+            machines.separate_temporary_files(machine);
+        }
         for node in NODES {
             machines
                 .keyring
@@ -100,6 +105,14 @@ impl Machines {
                 .map(|(name, machine)| Step::ConfigureMachine(host(name), machine.clone())),
         );
         self.emulated.apply(&steps).unwrap();
+    }
+
+    /// Gives the machine a /tmp of its own, in which only the test's own files are seen.
+    fn separate_temporary_files(&self, machine: &str) {
+        let script = "mkdir /run/tmp && mount -t tmpfs -o mode=1777 tmpfs /run/tmp && mkdir \"/run$1\" && \
+                      mount --bind \"$1\" \"/run$1\" && mount --move /run/tmp /tmp && rmdir /run/tmp";
+        let own = self.keyring.temp.path().to_str().unwrap();
+        self.run(machine, &["sh", "-c", script, "sh", own]);
     }
 
     pub fn pid(&self, machine: &str) -> u32 {
@@ -227,21 +240,50 @@ nics = [{{ network = "service" }}]
         said(&output)
     }
 
-    /// Links, addresses, routes, domains, pools and settings of the machines, a line each, without what changes by
-    /// itself.
+    /// Everything on the three machines that a lab could leave behind or change, a line each.
     pub fn snapshot(&self) -> BTreeSet<String> {
+        self.snapshot_of(&["ctl", "node1", "node2"])
+    }
+
+    /// The same on some of them.
+    pub fn snapshot_of(&self, machines: &[&str]) -> BTreeSet<String> {
         let mut lines = BTreeSet::new();
-        for node in NODES {
-            let script = "ip -o link | sed 's/^[0-9]*: //; s/<[^>]*>//; s/ state [A-Z]*//'; ip route; \
-                          ip -o -4 addr | sed 's/^[0-9]*: //; s/valid_lft.*//'; \
-                          virsh -q list --all --name; virsh -q pool-list --all --name; \
-                          echo forward $(cat /proc/sys/net/ipv4/ip_forward); \
-                          ls -A /run/netlab/confirm 2>/dev/null; cat /sys/class/net/*/ifalias";
-            for line in self.run(node, &["sh", "-c", script]).lines() {
-                lines.insert(format!("{node} {}", line.trim()));
-            }
+        for machine in machines {
+            let printed = self.run(machine, &["sh", "-c", whole::SCRIPT, whole::WORD, whole::WORD]);
+            let of_machine = whole::read(&printed, &self.name).into_iter();
+            lines.extend(of_machine.map(|line| format!("{machine} {line}")));
         }
         lines
+    }
+
+    /// The machines are as in an earlier snapshot, but for what needs a moment to end.
+    #[track_caller]
+    pub fn assert_as(&self, earlier: &BTreeSet<String>) {
+        assert_soon(earlier, "", || self.snapshot());
+    }
+
+    /// As [`Self::assert_as`]; `what` was done before.
+    #[track_caller]
+    pub fn assert_as_after(&self, earlier: &BTreeSet<String>, what: &str) {
+        assert_soon(earlier, what, || self.snapshot());
+    }
+}
+
+/// What is observed is soon the same as earlier: a process needs a moment to end.
+#[track_caller]
+pub fn assert_soon(earlier: &BTreeSet<String>, what: &str, observe: impl Fn() -> BTreeSet<String>) {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    loop {
+        let now = observe();
+        if now == *earlier {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "other than before {what}:\n{}",
+            whole::difference(earlier, &now)
+        );
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

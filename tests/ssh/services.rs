@@ -80,7 +80,7 @@ outside = ["10.200.1.1"]
     assert!(console.wait().unwrap().success(), "{text}");
 
     machines.good(&["down", &machines.name]);
-    assert_eq!(machines.snapshot(), before);
+    machines.assert_as(&before);
 }
 
 /// What was printed until `text` came; the end of the output before it is a failure.

@@ -149,7 +149,7 @@ impl Sshd {
     }
 
     pub fn shell(&self) -> Result<SshShell, SshError> {
-        SshShell::open(self.settings())
+        SshShell::open(self.settings(), None)
     }
 
     pub fn session(&self) -> Result<Session, SshError> {

@@ -3,11 +3,14 @@
 
 pub mod frames;
 pub mod guest_disk;
+pub mod kills;
 pub mod lab;
 pub mod machines;
 pub mod markdown;
+pub mod random;
 pub mod server;
 pub mod sources;
+pub mod whole;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -12,7 +12,7 @@ use crate::lab::HostName;
 use crate::libvirt::Libvirt;
 use crate::libvirt::domain_xml::Template;
 use crate::transport::ssh::{self, SshShell, Tunnel};
-use crate::transport::{LocalShell, NamespaceShell, Shell, TracedShell};
+use crate::transport::{LocalShell, NamespaceShell, OwnedShell, Owner, Shell, TracedShell};
 
 /// An open connection to a host: one shell and one libvirt connection for a whole run.
 pub(in crate::host) struct Connection {
@@ -32,17 +32,30 @@ pub(in crate::host) struct Remote {
 }
 
 impl Connection {
-    /// Connects to host `name` at `place`; `pid` is the init of an emulated host.
-    pub(super) fn open(name: &HostName, place: &Place, pid: Option<u32>, folders: &Folders) -> Result<Self, HostError> {
+    /// Connects to host `name` at `place`, for the run `owner` if it is for one that changes it; `pid` is the init of an
+    /// emulated host.
+    pub(super) fn open(
+        name: &HostName,
+        place: &Place,
+        pid: Option<u32>,
+        folders: &Folders,
+        owner: Option<&Owner>,
+    ) -> Result<Self, HostError> {
         let mut remote = None;
         let (shell, uri): (Arc<dyn Shell>, _) = match (place, pid) {
             (Place::Emulated(lab, host), Some(pid)) => (
-                Arc::new(TracedShell::new(name.as_str(), NamespaceShell::of_process(pid))),
+                Arc::new(TracedShell::new(
+                    name.as_str(),
+                    OwnedShell::new(NamespaceShell::of_process(pid), owner),
+                )),
                 emulated::libvirt_uri(folders, lab, host)?,
             ),
             (Place::Ssh(target), _) => {
                 let settings = ssh::Settings::read(target)?;
-                let (shell, tunnel) = both(|| SshShell::open(settings.clone()), || Tunnel::open(settings.clone()));
+                let (shell, tunnel) = both(
+                    || SshShell::open(settings.clone(), owner),
+                    || Tunnel::open(settings.clone()),
+                );
                 let (shell, tunnel) = (shell?, tunnel?);
                 let uri = tunnel.uri();
                 remote = Some(Remote {
@@ -53,7 +66,7 @@ impl Connection {
                 (Arc::new(TracedShell::new(name.as_str(), shell)), uri)
             }
             _ => (
-                Arc::new(TracedShell::new(name.as_str(), LocalShell)),
+                Arc::new(TracedShell::new(name.as_str(), OwnedShell::new(LocalShell, owner))),
                 "qemu:///system".to_owned(),
             ),
         };

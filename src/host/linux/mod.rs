@@ -22,7 +22,7 @@ use crate::plan::Step;
 use crate::state::survey::Ports;
 use crate::state::{DomainName, HostState, Survey};
 use crate::transport::ssh::confirm::{self, CONFIRM_WITHIN};
-use crate::transport::{Cmd, Output};
+use crate::transport::{Cmd, Output, Owner};
 pub(super) use connection::Connection;
 use connection::both;
 
@@ -45,6 +45,7 @@ pub struct LinuxHost {
     slots: Arc<BootSlots>,
     connection: Mutex<Option<Arc<Connection>>>,
     confirm_within: Duration,
+    owner: Option<Owner>,
 }
 
 impl LinuxHost {
@@ -58,6 +59,7 @@ impl LinuxHost {
             slots,
             connection: Mutex::new(None),
             confirm_within: CONFIRM_WITHIN,
+            owner: None,
         }
     }
 
@@ -66,6 +68,19 @@ impl LinuxHost {
     pub fn confirmed_within(self, within: Duration) -> Self {
         Self {
             confirm_within: within,
+            ..self
+        }
+    }
+
+    /// Marks what is run on the host as the run's whose owner on this machine is `owner`.
+    #[must_use]
+    pub fn owned(self, owner: &Owner) -> Self {
+        let owner = match self.place {
+            Place::Local | Place::Emulated(..) => owner.clone(),
+            Place::Ssh(_) => owner.on(&self.name),
+        };
+        Self {
+            owner: Some(owner),
             ..self
         }
     }
@@ -83,7 +98,13 @@ impl LinuxHost {
         if let Some(open) = connection.as_ref().filter(|open| open.pid == pid) {
             return Ok(Some(open.clone()));
         }
-        let open = Arc::new(Connection::open(&self.name, &self.place, pid, &self.folders)?);
+        let open = Arc::new(Connection::open(
+            &self.name,
+            &self.place,
+            pid,
+            &self.folders,
+            self.owner.as_ref(),
+        )?);
         *connection = Some(open.clone());
         Ok(Some(open))
     }
@@ -124,8 +145,11 @@ impl Host for LinuxHost {
     }
 
     fn settle(&self, lab: &LabName) -> Result<(), HostError> {
+        // What was run on this machine, or in an emulated host of it, the emulator ends.
         if matches!(self.place, Place::Ssh(_)) {
-            confirm::settle(self.connected()?.shell.as_ref(), lab)?;
+            let stale = self.owner.iter().map(Owner::end_stale);
+            let cmds: Vec<Cmd> = stale.chain([confirm::settle(lab)]).collect();
+            self.connected()?.shell.check_all(&cmds)?;
         }
         Ok(())
     }

@@ -4,9 +4,9 @@
 //!
 //! A server has a folder of its own, `<lab>.<network>` (neither name can hold a dot), below `/run`, which a reboot
 //! empties just as it ends the servers: `record` is the [`Dhcp`] it was started with, `conf` its configuration, `leases`
-//! the leases it granted, `pid` its process. A process is ours only while its command line names our `conf`; a reused
-//! process id is left alone. A folder with an incomplete record, since a run was killed in the middle, is observed as a
-//! server of nothing that does not run: a plan stops it, which removes the folder.
+//! the leases it granted. A process is a server while its command line names such a `conf`, whichever run started it and
+//! however far that got. A folder with an incomplete record, since a run was killed in the middle, or a process whose
+//! folder was removed, is observed as a server of nothing: a plan stops it, which removes both.
 
 mod conf;
 mod error;

@@ -15,28 +15,39 @@ base=$1
 verb=$2
 shift 2
 
-# Succeeds if the server of folder $1 runs, and sets `pid`. The command line of a process is words that end with a zero
-# byte each, which shells leave out.
+# Lists the servers that run, by their arguments (/proc/PID/cmdline, a zero byte behind each): one that was just started
+# has no pid file yet.
+list() {
+    servers=$(grep -sHaxz -e "--conf-file=$base/[^/]*/conf" /proc/[0-9]*/cmdline | tr '\0' '\n')
+}
+
+# Succeeds if the server of folder $1 is in the list, and sets `pids`: itself, and while it starts the process that waits
+# for it. A server in another network namespace is that of an emulated host on this machine.
 alive() {
-    pid=
-    line=
-    read -r pid 2>/dev/null <"$1/pid" || [ -n "$pid" ] || return 1
-    { read -r line <"/proc/$pid/cmdline"; } 2>/dev/null
-    case $line in *"dnsmasq--conf-file=$1/conf--"*) return 0 ;; esac
-    return 1
+    pids=
+    for each in $servers; do
+        case $each in *"/cmdline:--conf-file=$1/conf") ;; *) continue ;; esac
+        each=${each#/proc/}
+        each=${each%%/*}
+        # shellcheck disable=SC3013  # -ef: dash and busybox have it
+        if [ "/proc/$each/ns/net" -ef /proc/self/ns/net ]; then pids="$pids $each"; fi
+    done
+    [ -n "$pids" ]
 }
 
 # Stops the server of folder $1 (by SIGKILL after 5 seconds) and removes the folder.
 end() {
     tries=0
     while alive "$1"; do
+        # shellcheck disable=SC2086  # a word per process
         case $tries in
-        0) kill "$pid" ;;
-        100) kill -9 "$pid" ;;
+        0) kill $pids 2>/dev/null ;;
+        100) kill -9 $pids 2>/dev/null ;;
         200) return 1 ;;
         esac
         tries=$((tries + 1))
         sleep 0.05
+        list
     done
     rm -rf "$1"
 }
@@ -48,6 +59,7 @@ clean_up() {
 }
 
 observe() {
+    list
     for folder in "$base/$1".*; do
         [ -d "$folder" ] || continue
         record=
@@ -55,16 +67,25 @@ observe() {
         if alive "$folder"; then state=alive; else state=dead; fi
         printf '%s %s %s\n' "${folder#"$base/$1."}" "$state" "$record"
     done
+    # A server without a folder: nothing but its arguments says whose it is.
+    for server in $servers; do
+        server=${server#*:--conf-file="$base/"}
+        server=${server%/conf}
+        case $server in "$1".*) ;; *) continue ;; esac
+        if ! [ -d "$base/$server" ] && alive "$base/$server"; then printf '%s alive \n' "${server#"$1."}"; fi
+    done
 }
 
 stop() {
+    list
     for name; do
-        if alive "$base/$name"; then kill "$pid"; fi
+        # shellcheck disable=SC2086  # a word per process
+        if alive "$base/$name"; then kill $pids 2>/dev/null; fi
     done
     at=0
     for name; do
         end "$base/$name" || {
-            echo "failed $at stuck $pid $base/$name"
+            echo "failed $at stuck ${pids##* } $base/$name"
             return
         }
         at=$((at + 1))
@@ -77,6 +98,7 @@ stop() {
 prepare() {
     mkdir -p "$base" || exit 1
     names=
+    list
     while read -r kind rest; do
         case $kind in
         network)
@@ -84,7 +106,7 @@ prepare() {
             set -- $rest
             folder=$base/$1
             end "$folder" || {
-                echo "failed 0 stuck $pid $folder"
+                echo "failed 0 stuck ${pids##* } $folder"
                 exit 0
             }
             mkdir "$folder" || exit 1
@@ -152,7 +174,8 @@ start() {
             continue
         fi
         rival "${each%%,*}"
-        if [ -z "$reason" ] && ! dnsmasq --conf-file="$folder/conf" --pid-file="$folder/pid" \
+        # Without the mark of the run, which it outlives on purpose.
+        if [ -z "$reason" ] && ! env -u NETLAB_RUN dnsmasq --conf-file="$folder/conf" --pid-file="$folder/pid" \
             --dhcp-leasefile="$folder/leases" </dev/null >"$folder/errors" 2>&1; then
             reason="rejected $(tr '\n' ' ' <"$folder/errors")"
         fi

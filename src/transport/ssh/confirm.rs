@@ -28,19 +28,16 @@ const CONFIRM: Script = Script {
     name: "confirm/confirm.sh",
     text: include_str!("confirm/confirm.sh"),
 };
-const ACKNOWLEDGE: Script = Script {
-    name: "confirm/acknowledge.sh",
-    text: include_str!("confirm/acknowledge.sh"),
-};
 const SETTLE: Script = Script {
     name: "confirm/settle.sh",
     text: include_str!("confirm/settle.sh"),
 };
 
-/// Cancels the pending rollbacks of earlier runs on `lab`. A run that ended before it could confirm leaves one behind,
-/// which would undo what the next run finds or makes; that the next run has connected is what it waited for.
-pub fn settle(shell: &dyn Shell, lab: &LabName) -> Result<(), CmdError> {
-    shell.check(&Cmd::script(SETTLE, [FOLDER, lab.as_str()])).map(drop)
+/// Returns the command that cancels the pending rollbacks of earlier runs on `lab`. A run that ended before it could
+/// confirm leaves one behind, which would undo what the next run finds or makes; that the next run has connected is what
+/// it waited for.
+pub fn settle(lab: &LabName) -> Cmd {
+    Cmd::script(SETTLE, [FOLDER, lab.as_str()])
 }
 
 /// A rollback that the host will run unless the change is confirmed.
@@ -103,7 +100,8 @@ impl<'a> PendingRollback<'a> {
             connect_within: self.settings.connect_within.min(Duration::from_secs(3)),
             ..self.settings.clone()
         };
-        SshShell::open(settings).ok()
+        // Without a mark: a confirmation that comes late changes nothing.
+        SshShell::open(settings, None).ok()
     }
 }
 
@@ -118,7 +116,7 @@ fn ask(shell: &dyn Shell, folder: &str, token: &str) -> Option<Outcome> {
     match run(CONFIRM).ok()?.stdout.trim_ascii() {
         b"kept" => {
             // Without it, the host removes the token by itself some seconds later.
-            let _ = run(ACKNOWLEDGE);
+            let _ = run(SETTLE);
             Some(Outcome::Kept)
         }
         b"rolled-back" => Some(Outcome::RolledBack),
@@ -167,7 +165,7 @@ mod tests {
         assert!(!std::path::Path::new(folder).exists());
         start(folder, 1, "");
         // The rollback runs by itself and removes the token.
-        let left = || std::fs::read_dir(folder).unwrap().count();
+        let left = || std::fs::read_dir(folder).map_or(0, Iterator::count);
         for _ in 0..500 {
             if left() == 0 {
                 break;

@@ -22,6 +22,7 @@ mod session;
 mod shell;
 mod transport;
 mod tunnel;
+mod tunnel_folder;
 
 use std::time::Duration;
 

@@ -2,41 +2,54 @@
 //! for each command costs a tenth of a second plus the user's start-up files; a line costs one round trip.
 //!
 //! A line is run only when all of it has arrived, with the command's input in it: a connection that breaks in between
-//! leaves a command undone, never half fed. Input that is large or not text goes through a channel of its own.
+//! leaves a command undone, never half fed. Input that is large or not text goes through a channel of its own, and the
+//! command is run when all of it has arrived, if the shell is still there.
+//!
+//! The shell ends with its connection, or after a minute without a line: the host may not notice that a connection is
+//! dead. What it runs has the mark of the run ([`Owner`]) and ends after a minute, too.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::exchange::{Exchange, nonce, pause};
-use super::line::{LOOP, PRELUDE, fit, line, line_with_input};
+use super::line::{LOOP, PRELUDE, REUSED_WITHIN, fit, line_after_input, line_with_input};
 use super::session::AGAIN;
 use super::{Session, Settings, SshError};
 use crate::transport::cmd::{Cmd, CmdError, Malformed, Output, Shell};
+use crate::transport::owner::{Owner, VARIABLE};
 use crate::transport::quote;
 
 /// Runs commands on a host behind ssh, one after the other. A session that breaks during a command fails that command;
 /// the next one opens a new session.
 pub struct SshShell {
     settings: Settings,
+    /// The mark of the run that its commands belong to.
+    mark: Option<String>,
     open: Mutex<Option<Open>>,
 }
 
 impl SshShell {
-    /// Opens the session.
-    pub fn open(settings: Settings) -> Result<Self, SshError> {
-        let open = Open::new(&settings)?;
+    /// Opens the session, for the run `owner` if its commands are to have that run's mark.
+    pub fn open(settings: Settings, owner: Option<&Owner>) -> Result<Self, SshError> {
+        let mark = owner.map(Owner::mark);
+        let open = Open::new(&settings, mark.as_deref())?;
         Ok(Self {
             settings,
+            mark,
             open: Mutex::new(Some(open)),
         })
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Open) -> Result<T, SshError>) -> Result<T, SshError> {
         let mut place = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut open = match place.take() {
+        // The shell of a session that was idle for longer may have ended, or is about to.
+        let open = place.take().filter(|open| open.used.elapsed() < REUSED_WITHIN);
+        let mut open = match open {
             Some(open) => open,
-            None => Open::new(&self.settings)?,
+            None => Open::new(&self.settings, self.mark.as_deref())?,
         };
         let done = work(&mut open)?;
+        open.used = Instant::now();
         *place = Some(open);
         Ok(done)
     }
@@ -108,20 +121,27 @@ fn found(cmd: &Cmd, output: Output) -> Result<Output, CmdError> {
 struct Open {
     channel: ssh2::Channel,
     session: Session,
-    /// Whether the shell has run [`PRELUDE`].
-    prepared: bool,
+    /// What commands on channels of their own begin with: the mark.
+    env: String,
+    /// The shell's process id there, once it has run [`PRELUDE`].
+    pid: Option<String>,
+    /// When the last command ended.
+    used: Instant,
 }
 
 impl Open {
-    fn new(settings: &Settings) -> Result<Self, SshError> {
+    fn new(settings: &Settings, mark: Option<&str>) -> Result<Self, SshError> {
         let session = Session::open(settings)?;
         session.expect_answers();
         let mut channel = session.finish(|| session.ssh.channel_session())?;
-        session.finish(|| channel.exec(LOOP))?;
+        let env = mark.map(|mark| format!("env {VARIABLE}={mark} ")).unwrap_or_default();
+        session.finish(|| channel.exec(&format!("exec {env}{LOOP}")))?;
         Ok(Self {
             channel,
             session,
-            prepared: false,
+            env,
+            pid: None,
+            used: Instant::now(),
         })
     }
 
@@ -136,7 +156,7 @@ impl Open {
     fn run_lines(&mut self, commands: &[String]) -> Result<Vec<Output>, SshError> {
         self.session.expect_answers();
         // What the user's start-up files print comes before the prelude ends, so it is no command's output.
-        let prelude = Some(PRELUDE.to_owned()).filter(|_| !self.prepared);
+        let prelude = self.pid.is_none().then(|| format!("{PRELUDE}; echo $$"));
         let all: Vec<&String> = prelude.iter().chain(commands).collect();
         let ends: Vec<String> = all.iter().map(|_| nonce()).collect();
         let prelude_lines = usize::from(prelude.is_some());
@@ -148,8 +168,11 @@ impl Open {
         loop {
             let moved = exchange.step(&self.session, &mut self.channel)?;
             if let Some(mut outputs) = exchange.ended_by(&ends) {
-                self.prepared = true;
-                return Ok(outputs.split_off(prelude_lines));
+                let commands = outputs.split_off(prelude_lines);
+                if let Some(prelude) = outputs.pop() {
+                    self.pid = Some(pid(&prelude));
+                }
+                return Ok(commands);
             }
             if self.channel.eof() {
                 return Err(SshError::ShellExited {
@@ -162,12 +185,17 @@ impl Open {
     }
 
     /// Runs a command in a channel of its own, with input of any kind and size.
-    fn feed(&self, cmd: &Cmd) -> Result<Output, SshError> {
+    fn feed(&mut self, cmd: &Cmd) -> Result<Output, SshError> {
+        if self.pid.is_none() {
+            self.run_lines(&[])?;
+        }
+        let pid = self.pid.clone().unwrap_or_default();
         let session = &self.session;
         session.expect_answers();
         let mut channel = session.finish(|| session.ssh.channel_session())?;
-        let script = format!("{PRELUDE}; exec {}", line(&cmd.argv));
-        session.finish(|| channel.exec(&format!("exec sh -c {}", quote(&script))))?;
+        let script = line_after_input(&cmd.argv, cmd.stdin.len(), &pid);
+        let command = format!("exec {}sh -c {}", self.env, quote(&script));
+        session.finish(|| channel.exec(&command))?;
         let mut exchange = Exchange::new(&cmd.stdin);
         let mut ended = false;
         loop {
@@ -194,6 +222,12 @@ impl Open {
             stderr: exchange.stderr,
         })
     }
+}
+
+/// Returns the process id at the end of what the prelude printed, after what start-up files may have.
+fn pid(prelude: &Output) -> String {
+    let printed = String::from_utf8_lossy(&prelude.stdout);
+    printed.split_whitespace().last().unwrap_or_default().to_owned()
 }
 
 /// Returns the Linux number of a signal that RFC 4254, 6.10 names.

@@ -2,16 +2,14 @@
 //! libvirt's own ssh transports support no ProxyJump (libssh2) or lose their child to Ctrl-C (ssh); with the tunnel,
 //! libvirt is reached with the same settings, keys and checks as commands.
 
-use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::tunnel_folder::TunnelFolder;
 use super::{Session, Settings, SshError};
 
 /// Where libvirt listens: the daemon of all drivers, or that of QEMU alone (libvirt.org/daemons.html).
@@ -22,7 +20,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Tunnel {
     socket: PathBuf,
     /// Dropped, it ends the thread that accepts connections.
-    _end: UnixStream,
+    end: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// A session with a channel to libvirt's socket. The first one is opened before libvirt's client connects, so that an
@@ -55,13 +54,26 @@ impl Tunnel {
             }
         };
         let thread = thread::Builder::new().name("ssh-tunnel".to_owned()).spawn(serve);
-        thread.map_err(failed)?;
-        Ok(Self { socket, _end: ours })
+        Ok(Self {
+            socket,
+            end: Some(ours),
+            thread: Some(thread.map_err(failed)?),
+        })
     }
 
     /// Returns the URI for libvirt's client.
     pub fn uri(&self) -> String {
         format!("qemu+unix:///system?socket={}", self.socket.display())
+    }
+}
+
+/// Waits until the thread has removed the socket: netlab may be about to exit.
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -91,34 +103,21 @@ fn open(session: &Session) -> Result<ssh2::Channel, SshError> {
 
 /// A socket in a folder that only its owner can enter.
 struct Listener {
-    folder: PathBuf,
+    folder: TunnelFolder,
     listener: UnixListener,
 }
 
 impl Listener {
     fn new() -> io::Result<Self> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        loop {
-            let count = COUNT.fetch_add(1, Ordering::SeqCst);
-            let folder = std::env::temp_dir().join(format!("netlab-{}-{count}", std::process::id()));
-            match DirBuilder::new().mode(0o700).create(&folder) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    return match UnixListener::bind(socket_in(&folder)) {
-                        Ok(listener) => Ok(Self { folder, listener }),
-                        Err(error) => {
-                            let _ = std::fs::remove_dir(&folder);
-                            Err(error)
-                        }
-                    };
-                }
-            }
-        }
+        let parent = std::env::temp_dir();
+        TunnelFolder::remove_stale(&parent);
+        let folder = TunnelFolder::create(&parent)?;
+        let listener = UnixListener::bind(folder.socket())?;
+        Ok(Self { folder, listener })
     }
 
     fn socket(&self) -> PathBuf {
-        socket_in(&self.folder)
+        self.folder.socket()
     }
 
     /// Waits for a connection; an error once `end` is closed.
@@ -133,17 +132,6 @@ impl Listener {
         }
         self.listener.accept().map(|(stream, _)| stream)
     }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.socket());
-        let _ = std::fs::remove_dir(&self.folder);
-    }
-}
-
-fn socket_in(folder: &Path) -> PathBuf {
-    folder.join("libvirt")
 }
 
 /// Copies bytes in both directions until one side closes or the peer is dead.

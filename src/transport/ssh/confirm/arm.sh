@@ -4,7 +4,9 @@
 # Standard input: the rollback, lines for `ip -batch`. Renaming the token is the decision: the first rename wins.
 set -eu
 umask 077
-mkdir -p "$1"
+# The timer outlives the run on purpose.
+unset NETLAB_RUN
+mkdir -p "$1" || mkdir -p "$1"
 cat >"$1/.$2"
 mv "$1/.$2" "$1/$2"
 # shellcheck disable=SC2016  # expanded by the inner shell
@@ -25,4 +27,8 @@ setsid sh -c '
         wait_while_exists "$1/$2.ok"
         rm -f "$1/$2.ok"
     fi
+    rm -f "$1/.$2.timer"
+    rmdir "$1" 2>/dev/null
+    case $1 in */netlab/*) rmdir "${1%/*}" 2>/dev/null ;; esac
 ' sh "$1" "$2" "$3" "$4" </dev/null >/dev/null 2>&1 &
+echo $! >"$1/.$2.timer"
