@@ -169,7 +169,11 @@ mod tests {
     fn each_error_has_its_exit_status() {
         assert_eq!(CommandError::Ops(OpsError::ControlCharacters).exit_status(), 2);
         assert_eq!(
-            CommandError::Ops(OpsError::VmNotRunning { vm: "a".to_owned() }).exit_status(),
+            CommandError::Ops(OpsError::VmNotRunning {
+                vm: "a".to_owned(),
+                why: None
+            })
+            .exit_status(),
             1
         );
         assert_eq!(interrupted(2).exit_status(), 130);

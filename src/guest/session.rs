@@ -261,6 +261,8 @@ impl<'c> Session<'c> {
         if now.duration_since(halted) < GIVE_UP {
             return Ok(());
         }
+        // Should the guest be continued later, it must not go on with this command.
+        self.interrupt();
         Err(self.error(ConsoleError::Halted(why).into()))
     }
 

@@ -150,10 +150,12 @@ pub enum OpsError {
         known: Vec<String>,
     },
     /// A VM is not running.
-    #[error("VM {vm} is not running")]
+    #[error("VM {vm} is not running{}", .why.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     VmNotRunning {
         /// The VM.
         vm: String,
+        /// Why it does not, where that is known.
+        why: Option<String>,
     },
     /// It is unknown how to log in on a VM's console.
     #[error("the console of VM {vm} is unknown: `up` did not configure it")]
@@ -245,7 +247,10 @@ impl OpsError {
             Self::NotUp { file, .. } => file.as_ref().map(|file| format!("netlab up {}", file.display())),
             Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
-            Self::VmNotRunning { .. } => Some("`netlab up` starts it again".to_owned()),
+            Self::VmNotRunning { why: None, .. } => Some("`netlab up` starts it again".to_owned()),
+            Self::VmNotRunning { why: Some(_), .. } => {
+                Some("remove the cause, then run `netlab up`, which resumes it".to_owned())
+            }
             Self::NoConsole { .. } => {
                 Some("give the lab's file instead of its name, or run `netlab up` again".to_owned())
             }

@@ -56,8 +56,10 @@ pub fn find_vm(env: &Env, lab: &str, vm: &str) -> Result<Vm, OpsError> {
             known: all().map(|(_, (name, _))| name.vm().to_string()).collect(),
         });
     };
-    if !domain.running {
-        return Err(OpsError::VmNotRunning { vm: vm.to_owned() });
+    let mut seen = site.values().filter_map(|state| state.seen.domains.get(name));
+    let why = seen.find_map(|seen| seen.halted.clone());
+    if !domain.running || why.is_some() {
+        return Err(OpsError::VmNotRunning { vm: vm.to_owned(), why });
     }
     let configured = domain.configured.as_ref().map(|config| config.console.clone());
     Ok(Vm {

@@ -74,7 +74,7 @@ echo XML; nsenter --target $init --net --mount --pid -- virsh -q dumpxml $LAB.vm
 
 /// FAULTS 14: the first probe of QEMU on a machine may be slow, and so may that of a daemon that starts again.
 #[test]
-#[ignore = "soak: every probe of QEMU takes 13 s"]
+#[ignore = "soak: every probe of QEMU takes 26 s"]
 fn a_slow_probe_of_qemu_is_waited_for() {
     let test = "a_slow_probe_of_qemu_is_waited_for";
     let Some(bench) = Bench::new(test, "slow", &format!("{EMPTY}{GUEST}")) else {
@@ -82,15 +82,13 @@ fn a_slow_probe_of_qemu_is_waited_for() {
     };
     // What libvirt runs to find out what an emulator can do has `-machine none` among its arguments.
     let script = r#"
-for name in x86_64 i386; do
-  qemu=/usr/bin/qemu-system-$name
-  [ -x $qemu ] || continue
-  cp -L $qemu $FOLDER/real-$name
-  printf '#!/bin/sh\ncase " $* " in *" none,"*|*" none "*) sleep 13; echo probe >>%s;; esac\nexec %s "$@"\n' \
-    $FOLDER/probes $FOLDER/real-$name >$FOLDER/slow-$name
-  chmod 755 $FOLDER/slow-$name
-  mount --bind $FOLDER/slow-$name $qemu
-done
+# QEMU finds its modules by its own path: the real one takes the place of a program beside it.
+qemu=/usr/bin/qemu-system-x86_64
+mount --bind $qemu /usr/bin/qemu-nbd
+printf '#!/bin/sh\ncase " $* " in *" none,"*|*" none "*) sleep 26; echo probe >>%s;; esac\nexec %s "$@"\n' \
+  $FOLDER/probes /usr/bin/qemu-nbd >$FOLDER/slow
+chmod 755 $FOLDER/slow
+mount --bind $FOLDER/slow $qemu
 mkdir -p $FOLDER/cache
 cp -r $NETLAB_CACHE_DIR/images $FOLDER/cache/
 export NETLAB_CACHE_DIR=$FOLDER/cache
@@ -118,7 +116,7 @@ echo AGAIN $(wc -l <$FOLDER/probes)
     };
     let (up, again) = (numbers("UP "), numbers("AGAIN "));
     // Longer than any limit that does not know of probes.
-    assert!(up[0] >= 2 && up[1] > 25, "nothing was slow: {said}");
+    assert!(up[0] >= 1 && up[1] > 26, "nothing was slow: {said}");
     assert!(again[0] > up[0], "the daemon did not forget: {said}");
     assert!(said.contains("nothing to do"), "{said}");
     bench.assert_as_before();

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod full;
 mod labs;
 mod seed;
 
