@@ -12,6 +12,7 @@ use virt::connect::Connect;
 
 use super::error::{LibvirtError, Operation, failed};
 use super::processes::{Process, Processes};
+use super::watchdog::watched;
 use crate::lab::HostName;
 
 /// How long a daemon may take to return after it went away.
@@ -92,11 +93,16 @@ impl Connection {
         operation: &Operation,
         work: impl Fn(&Connect) -> Result<T, LibvirtError>,
     ) -> Result<T, LibvirtError> {
+        let once = |conn: &Connect| {
+            watched(&self.processes, operation, || {
+                logged(&self.host, operation, || work(conn))
+            })
+        };
         let (conn, _) = self.now()?;
-        match logged(&self.host, operation, || work(&conn)) {
+        match once(&conn) {
             Err(_) if !is_alive(&conn) => {
                 let (conn, _) = self.now()?;
-                logged(&self.host, operation, || work(&conn))
+                once(&conn)
             }
             result => result,
         }

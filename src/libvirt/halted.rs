@@ -8,6 +8,7 @@ use virt::sys;
 
 use super::connection::limited;
 use super::processes::Processes;
+use super::watchdog::cut;
 use crate::state::DomainName;
 
 /// How long libvirt may take to return a domain's state, which it has in memory.
@@ -35,7 +36,15 @@ impl Guest {
         // The process first: libvirt may be waiting for it.
         self.processes.halted_guest(&self.name).or_else(|| {
             let domain = self.domain.clone();
-            let (state, reason) = limited(STATE_WITHIN, move || domain.state())?.ok()?;
+            let Some(answer) = limited(STATE_WITHIN, move || domain.state()) else {
+                // Without its daemon the console is lost, which is noticed when it is read next.
+                let stopped = self.processes.daemon().process?.is_stopped();
+                if stopped {
+                    cut(self.processes.uri());
+                }
+                return None;
+            };
+            let (state, reason) = answer.ok()?;
             paused(state.to_raw(), &reason)
         })
     }

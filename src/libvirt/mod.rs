@@ -20,6 +20,7 @@ pub mod seed;
 mod stream;
 mod upload;
 mod volumes;
+mod watchdog;
 
 pub use base::BaseError;
 pub use cause::Cause;
@@ -91,7 +92,7 @@ impl Libvirt {
         template: Result<Template, XmlError>,
         init: Option<u32>,
     ) -> Result<Self, LibvirtError> {
-        let processes = Processes::new(shell.clone(), init);
+        let processes = Processes::new(shell.clone(), init, uri);
         Ok(Self {
             connection: connection::Connection::open(host, uri, processes.clone())?,
             processes,

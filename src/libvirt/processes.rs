@@ -22,6 +22,8 @@ pub(super) struct Processes {
     shell: Arc<dyn Shell>,
     /// The first process of an emulated host, as this machine counts. What is inside has other numbers there.
     init: Option<u32>,
+    /// The URI of the connection to its libvirt.
+    uri: String,
 }
 
 /// A process.
@@ -66,8 +68,16 @@ impl Process {
 
 impl Processes {
     /// `shell` runs commands on the host; `init` is the first process of an emulated host.
-    pub(super) fn new(shell: Arc<dyn Shell>, init: Option<u32>) -> Self {
-        Self { shell, init }
+    pub(super) fn new(shell: Arc<dyn Shell>, init: Option<u32>, uri: &str) -> Self {
+        Self {
+            shell,
+            init,
+            uri: uri.to_owned(),
+        }
+    }
+
+    pub(super) fn uri(&self) -> &str {
+        &self.uri
     }
 
     /// Returns the daemon and what it is doing.
@@ -189,7 +199,7 @@ mod tests {
     }
 
     fn host(text: &'static str) -> Processes {
-        Processes::new(Arc::new(Printing(text)), None)
+        Processes::new(Arc::new(Printing(text)), None, "test:///default")
     }
 
     #[test]
