@@ -13,6 +13,9 @@ pub struct Args {
     /// The lab's name, or its file.
     #[arg(default_value = "lab.toml")]
     lab: String,
+    /// Also take the lab down if it belongs to another state folder (NETLAB_STATE_DIR), and clean that folder.
+    #[arg(long)]
+    force: bool,
     /// How many seconds a host behind ssh waits to be reached again after one of its NICs was detached from its
     /// bridge, before it attaches that NIC again by itself.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=600))]
@@ -27,6 +30,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     context.env.events = events;
     let options = DownOptions {
         file: Some(PathBuf::from(&args.lab)),
+        force: args.force,
         confirm_within: Duration::from_secs(args.confirm_timeout.into()),
     };
     let result = ops::down(&context.env, &lab, &options);

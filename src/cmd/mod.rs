@@ -31,10 +31,10 @@ use serde::Serialize;
 
 use crate::emulated;
 use crate::folders::Folders;
-use crate::lab::{HostName, LabName};
+use crate::lab::{HostName, LabName, masked};
 use crate::ops::{self, Env, LoadOptions, Loaded};
 use error::CommandError;
-use output::print_error;
+use output::{print_error, readable_json};
 
 /// One TOML file becomes a running lab of virtual machines on one or many libvirt hosts.
 ///
@@ -172,7 +172,7 @@ impl Context {
             doing: "write JSON",
             source: error.into(),
         })?;
-        print(format!("{json}\n").as_bytes())
+        print(format!("{}\n", readable_json(&masked::urls(&json))).as_bytes())
     }
 }
 

@@ -1,9 +1,12 @@
 //! Text for people: aligned columns, and text on stderr that neither breaks progress bars nor panics on a closed pipe.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::MultiProgress;
+
+use crate::lab::{masked, readable};
 
 /// The bars on the terminal, while there are any.
 static BARS: Mutex<Option<MultiProgress>> = Mutex::new(None);
@@ -15,6 +18,10 @@ pub fn set_bars(bars: Option<MultiProgress>) {
 
 /// Returns columns aligned to the left, two spaces between, no blanks at a line's end. Rows may differ in length.
 pub fn table(rows: &[Vec<String>]) -> String {
+    // What guests, tools and users named is in the cells.
+    let escaped = |cell: &String| readable(&masked::urls(cell));
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(escaped).collect()).collect();
+    let rows = &rows;
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         widths.resize(widths.len().max(row.len()), 0);
@@ -63,19 +70,34 @@ pub(crate) fn write_error(text: &str) {
     }
 }
 
-/// Returns text from a guest or a tool as one line without control characters.
+/// Returns text from a guest or a tool as one line: characters that a terminal would act on are escaped, and secrets of
+/// URLs are masked.
 pub(crate) fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ").trim().to_owned()
+    let text = text.replace("\r\n", "\n").replace(['\n', '\t'], " ");
+    readable(masked::urls(&text).trim())
 }
 
-/// Returns text that may have several lines, e.g. a guest's last screen, without control characters.
+/// Returns text that may have several lines, e.g. a guest's last screen, with the same characters escaped.
 pub(crate) fn harmless(text: &str) -> String {
-    text.lines()
-        .map(|line| line.replace(char::is_control, " "))
-        .collect::<Vec<_>>()
-        .join("\n")
-        .trim()
-        .to_owned()
+    let text = masked::urls(text);
+    let lines: Vec<String> = text.lines().map(readable).collect();
+    lines.join("\n").trim().to_owned()
+}
+
+/// Returns JSON in which the characters are escaped that a terminal would act on. They can be in its strings only.
+pub(crate) fn readable_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for one in json.chars() {
+        if one == '\n' || readable(one.encode_utf8(&mut [0; 4])).starts_with(one) {
+            out.push(one);
+        } else {
+            for unit in one.encode_utf16(&mut [0; 2]) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -104,8 +126,22 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_are_removed() {
-        assert_eq!(one_line("\x1b[2Jlogin:\r\n"), "[2Jlogin:");
-        assert_eq!(harmless("a\x1b[2J\r\nb\n"), "a [2J\nb");
+    fn what_a_terminal_would_act_on_is_escaped() {
+        assert_eq!(one_line("\x1b[2Jlogin:\r\n"), "\\u{1b}[2Jlogin:");
+        assert_eq!(
+            harmless("a\x1b[2J\r\nb\u{202e}\u{9b}\n"),
+            "a\\u{1b}[2J\nb\\u{202e}\\u{9b}"
+        );
+        assert_eq!(table(&[vec!["\x07a".to_owned(), "b".to_owned()]]), "\\u{7}a  b\n");
+        let text = "ä\u{7f}\u{202e}\u{e0041}\n";
+        let json = readable_json(&serde_json::to_string(text).unwrap());
+        assert_eq!(json, r#""ä\u007f\u202e\udb40\udc41\n""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
+    fn secrets_of_urls_are_masked() {
+        assert_eq!(one_line("get http://u:pw@h/x"), "get http://u:***@h/x");
+        assert_eq!(harmless("a\nhttp://u:pw@h/x"), "a\nhttp://u:***@h/x");
     }
 }

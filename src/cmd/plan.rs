@@ -1,6 +1,7 @@
 //! `netlab plan`: what `up` would do.
 
 use super::error::CommandError;
+use super::output::harmless;
 use super::{Context, LabFile, print_error};
 use crate::lab::{self, ImageName};
 use crate::ops::{self, ImageChoice, LoadOptions};
@@ -32,7 +33,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     let loaded = context.load(&args.file.file, &options)?;
     let planned = ops::plan(&context.env, &loaded)?;
     for warning in &planned.warnings {
-        print_error(&format!("warning: {}", warning.message()));
+        print_error(&format!("warning: {}", harmless(&warning.message())));
     }
     let steps = planned.steps();
     let mut text = planned.lines().join("\n");

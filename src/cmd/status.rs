@@ -3,7 +3,7 @@
 use super::error::CommandError;
 use super::output::{one_line, table, without_empty_columns};
 use super::{Context, trace};
-use crate::ops::{self, LabState, LabStatus, LabSummary, RunOutcome, RunStatus};
+use crate::ops::{self, LabElsewhere, LabList, LabState, LabStatus, LabSummary, RunOutcome, RunStatus};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -11,15 +11,17 @@ pub struct Args {
     lab: Option<String>,
 }
 
-#[derive(serde::Serialize)]
-struct Labs {
-    labs: Vec<LabSummary>,
-}
-
 pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     let Some(lab) = &args.lab else {
-        let labs = ops::statuses(&context.env);
-        return context.answer(&list(&labs), &Labs { labs });
+        let list = ops::statuses(&context.env);
+        context.answer(&text_of(&list), &list)?;
+        return match &list.unseen[..] {
+            [] => Ok(()),
+            unseen => Err(CommandError::NotAsDescribed {
+                message: format!("labs may be missing in this list: {}", unseen.join("; ")),
+                help: Some("run netlab as root, who may read everything of a lab".to_owned()),
+            }),
+        };
     };
     let lab = ops::lab_name(lab)?;
     trace::record_in(&context.env.folders, &lab);
@@ -27,10 +29,20 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     context.answer(&text(&status), &status)
 }
 
-fn list(labs: &[LabSummary]) -> String {
-    if labs.is_empty() {
-        return "no lab is up\n".to_owned();
+fn text_of(list: &LabList) -> String {
+    let mut text = match (&list.labs[..], &list.unseen[..]) {
+        ([], []) => "no lab is up\n".to_owned(),
+        ([], _) => "no lab is visible\n".to_owned(),
+        (labs, _) => table_of(labs),
+    };
+    for LabElsewhere { lab, folder } in &list.elsewhere {
+        let folder = one_line(&folder.display().to_string());
+        text.extend(["lab ", lab.as_str(), " belongs to state folder ", &folder, "\n"]);
     }
+    text
+}
+
+fn table_of(labs: &[LabSummary]) -> String {
     let mut rows = vec![row(["LAB", "STATE", "HOSTS", "VMS", ""])];
     for lab in labs {
         let state = match lab.state {
@@ -119,8 +131,16 @@ fn text(lab: &LabStatus) -> String {
             &log.unwrap_or_default(),
         ])
     }));
+    let belongs = match &lab.folder {
+        Some(folder) => format!(
+            "it belongs to state folder {}\n",
+            one_line(&folder.display().to_string())
+        ),
+        None if lab.by_marks => "it was found by its marks: no journal knows it\n".to_owned(),
+        None => String::new(),
+    };
     let head = format!(
-        "lab {} is {}\n{last_run}",
+        "lab {} is {}\n{belongs}{last_run}",
         lab.lab,
         if lab.state == LabState::Up { "up" } else { "partly up" }
     );

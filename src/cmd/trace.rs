@@ -15,7 +15,7 @@ use tracing_subscriber::prelude::*;
 use super::error::CommandError;
 use super::output::write_error;
 use crate::folders::Folders;
-use crate::lab::LabName;
+use crate::lab::{LabName, masked, readable};
 
 /// The level of the lab's log: `off`, `error`, `warn`, `info`, `debug` or `trace`.
 const LEVEL: &str = "NETLAB_LOG";
@@ -127,8 +127,8 @@ impl io::Write for LogWriter {
 /// reach a terminal.
 fn one_line(event: &[u8]) -> String {
     let event = String::from_utf8_lossy(event);
-    let escaped = event.trim_end().replace('\n', "\\n").replace(char::is_control, " ");
-    escaped + "\n"
+    let line = event.trim_end().replace('\n', "\\n");
+    readable(&masked::urls(&line)) + "\n"
 }
 
 /// Opens the log for its owner's eyes only: it has the output of commands in it.
@@ -146,6 +146,6 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_without_control_characters() {
-        assert_eq!(one_line(b"sh -c 'a\nb' \x1b[2J\n"), "sh -c 'a\\nb'  [2J\n");
+        assert_eq!(one_line(b"sh -c 'a\nb' \x1b[2J\n"), "sh -c 'a\\nb' \\u{1b}[2J\n");
     }
 }

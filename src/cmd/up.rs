@@ -20,6 +20,9 @@ pub struct Args {
     /// After a failure keep what was done, instead of rolling back.
     #[arg(long)]
     keep: bool,
+    /// Change a lab that is up from another file of the same lab's name to what this file describes.
+    #[arg(long)]
+    replace: bool,
     /// Run with this image in place of the lab's `image`; VMs that name their own keep it. `verify` uses it, too.
     #[arg(long)]
     image: Option<ImageName>,
@@ -45,6 +48,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     context.env.events = events;
     let options = UpOptions {
         keep: args.keep,
+        replace: args.replace,
         allow_unverified: args.allow_unverified,
         confirm_within: Duration::from_secs(args.confirm_timeout.into()),
     };

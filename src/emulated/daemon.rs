@@ -1,7 +1,9 @@
 //! The libvirt daemon of an emulated host: which program it is, the path of its socket, and whether it answers.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -40,6 +42,26 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     PATH.split(':')
         .map(|folder| Path::new(folder).join(program))
         .find(|path| path.is_file())
+}
+
+/// Returns the architectures whose emulators are installed, by libvirt's names.
+pub(crate) fn architectures() -> BTreeSet<String> {
+    let folders = PATH.split(':').filter_map(|folder| std::fs::read_dir(folder).ok());
+    let files = folders.flatten().flatten();
+    let runs = |file: &std::fs::DirEntry| {
+        let metadata = file.path().metadata();
+        metadata.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let arch = |file: std::fs::DirEntry| {
+        let name = file.file_name();
+        // The names differ for these two (virQEMUCapsGuestIsNative and util/virarch.c).
+        Some(match name.to_str()?.strip_prefix("qemu-system-")? {
+            "i386" => "i686".to_owned(),
+            "arm" => "armv7l".to_owned(),
+            other => other.to_owned(),
+        })
+    };
+    files.filter(runs).filter_map(arch).collect()
 }
 
 /// Returns the daemons that an emulated host runs, in the order they are started.

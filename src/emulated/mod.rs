@@ -32,12 +32,12 @@ use crate::state::localhost;
 use crate::transport::{LocalShell, OwnedShell, Owner, TracedShell};
 
 pub(crate) use capabilities::are_cold;
-pub(crate) use daemon::find;
 pub use daemon::libvirt_uri;
+pub(crate) use daemon::{architectures, find};
 pub use error::{EmulatedError, Operation};
 pub use init::init_main;
-pub(crate) use namespace::create as create_device;
-pub use process::init_pid;
+pub(crate) use namespace::{all as all_machines, create as create_device};
+pub use process::{init_pid, running};
 pub(crate) use switch::can_filter;
 
 /// The machine netlab runs on, as the owner of the emulated hosts.

@@ -100,6 +100,22 @@ pub(super) fn named(lab: &LabName) -> Result<Vec<HostName>, EmulatedError> {
         .collect())
 }
 
+/// Lists the machines of all labs that a namespace is named after, with or without the mark. Needs no rights.
+pub(crate) fn all() -> Result<Vec<(LabName, HostName)>, EmulatedError> {
+    let files = match fs::read_dir(FOLDER) {
+        Ok(files) => files,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(Operation::List(FOLDER.into()))(error)),
+    };
+    let parts = |name: &str| {
+        let (lab, host) = name.strip_prefix("netlab.")?.split_once('.')?;
+        Some((lab.parse().ok()?, host.parse().ok()?))
+    };
+    Ok(files
+        .filter_map(|file| parts(file.ok()?.file_name().to_str()?))
+        .collect())
+}
+
 /// Creates the namespace with its loopback device up; that of a switch with its bridge, that of a router forwarding.
 /// An error where anything has the name already.
 pub(crate) fn create(

@@ -1,10 +1,12 @@
 //! The init of an emulated host, from outside: finds and kills it. No pid file: a number in a file outlives the process
 //! and then names another one.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -55,6 +57,32 @@ pub(super) fn end(lab: &LabName, host: &HostName) -> io::Result<()> {
     }
 }
 
+/// Lists the emulated hosts of every lab whose init runs, with the state folder that each was started with. Needs no
+/// right but to read command lines.
+pub fn running() -> Vec<(LabName, HostName, PathBuf)> {
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = processes.filter_map(|process| process.ok()?.file_name().to_str()?.parse().ok());
+    let mut found: Vec<_> = pids.filter_map(started_for).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Returns what a process was started as the init of.
+fn started_for(pid: u32) -> Option<(LabName, HostName, PathBuf)> {
+    let arguments = fs::read(proc(pid, "cmdline")).ok()?;
+    let given: Vec<&[u8]> = arguments.split(|byte| *byte == 0).skip(1).collect();
+    let [_, _, lab, _, host, state, folder, ..] = given[..] else {
+        return None;
+    };
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let (lab, host): (LabName, HostName) = (text(lab)?.parse().ok()?, text(host)?.parse().ok()?);
+    // Only the name of the option is left to compare.
+    (state == b"--state" && is_init_of(pid, &lab, &host)).then(|| (lab, host, PathBuf::from(OsStr::from_bytes(folder))))
+}
+
 /// Lists the processes that were started as the init of this host, or in order to become it: the init itself first, whose
 /// end the one that waits for it notices.
 fn started_as(lab: &LabName, host: &HostName) -> Vec<u32> {
@@ -101,7 +129,7 @@ fn status(pid: u32, key: &str) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-fn proc(pid: u32, file: &str) -> std::path::PathBuf {
+fn proc(pid: u32, file: &str) -> PathBuf {
     Path::new("/proc").join(pid.to_string()).join(file)
 }
 

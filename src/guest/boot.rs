@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::error::{SessionError, SessionFault};
 use super::session::{POLL, Session};
 use super::watch::Watch;
-use crate::lab::{ImageConsole, Login};
+use crate::lab::{ImageConsole, Login, Password};
 
 /// Ctrl-U erases what somebody left on the line; Enter requests a prompt.
 const NUDGE: &str = "\x15";
@@ -128,7 +128,7 @@ fn answer(session: &mut Session<'_>, login: &Login, so_far: &mut Dialogue, asked
         so_far.password_typed = false;
         return session.type_line(&user);
     }
-    match &login.password {
+    match login.password.as_ref().and_then(Password::text) {
         // A dialogue that another user began: an empty password ends it.
         _ if !so_far.user_typed => session.type_line(""),
         None => Err(session.error(SessionFault::PasswordAsked { user })),

@@ -34,7 +34,7 @@ impl Privilege {
         if let Some(privilege) = Self::ask(session)? {
             return Ok(privilege);
         }
-        let password = login.and_then(|login| login.password.as_deref());
+        let password = login.and_then(|login| login.password.as_ref()?.text());
         if let Some(password) = password.filter(|password| !password.contains(char::is_control)) {
             // sudo then remembers for a while that this terminal may (sudoers(5), timestamp_timeout).
             let quoted = password.replace('\'', r"'\''");

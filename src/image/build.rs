@@ -184,6 +184,11 @@ pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), ImageError> {
 
 /// Makes a file readable for QEMU's user; it is on disk when this returns.
 pub(super) fn publish(path: &Path) -> Result<(), ImageError> {
-    std::fs::set_permissions(path, Permissions::from_mode(0o644)).map_err(at(path))?;
+    finish(path, 0o644)
+}
+
+/// Gives a file this mode; it is on disk when this returns.
+pub(super) fn finish(path: &Path, mode: u32) -> Result<(), ImageError> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at(path))?;
     File::open(path).and_then(|file| file.sync_all()).map_err(at(path))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::fetch::{Fetched, Job, Limits, fetch, pin};
-use super::{ImageError, Used, at, build, catalog, digest};
+use super::{ImageError, Used, at, build, catalog, digest, private};
 use crate::event::{Cancel, Event, Events};
 use crate::folders::Folders;
 use crate::lab::{Compression, Download, ImageEntry, ImageName, ImageSource, Location, Recipe};
@@ -348,7 +348,12 @@ impl Work {
                 let text = format!("image {name} was not verified; pin it: {}", pin(&fetched));
                 self.events.send(Event::Warning(text));
             }
-            build::publish(&job.target)?;
+            if private::is_private(&fetched.source) {
+                build::finish(&job.target, 0o600)?;
+                build::finish(ready, 0o700)?;
+            } else {
+                build::publish(&job.target)?;
+            }
             Ok(record(&fetched))
         })
     }
@@ -363,6 +368,8 @@ impl Work {
         let temporary = Temporary(self.images.join(format!(".{}{INCOMPLETE}", self.key)));
         remove(&temporary.0)?;
         build::make(&temporary.0)?;
+        // What is not complete is for nobody, and what is may be private.
+        build::finish(&temporary.0, 0o700)?;
         let ready = temporary.0.join("image");
         build::make(&ready)?;
         let built = make(&temporary.0, &ready).map_err(|error| error.on_full_disk(&self.images))?;

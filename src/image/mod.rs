@@ -14,6 +14,7 @@ pub mod follow;
 pub mod kernel;
 pub mod modules;
 mod part;
+mod private;
 pub mod qcow2;
 mod transfer;
 pub mod used;

@@ -41,7 +41,7 @@ impl Part {
     /// Opens the file for writing at the byte `at` and removes what follows.
     pub(super) fn open(&self, at: u64) -> Result<File, FetchError> {
         let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o644);
+        options.create(true).truncate(false).write(true).mode(0o600);
         let open = || {
             let mut file = options.open(&self.path)?;
             file.set_len(at)?;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageConsole, ImageMachine};
+use super::{ImageConsole, ImageMachine, masked};
 
 /// An image as an entry of the catalog or a lab file describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +69,8 @@ impl Download {
     }
 }
 
-/// A place that has an image.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A place that has an image. It is shown without its credentials.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// `https://…` or `http://…`.
     Url(String),
@@ -81,8 +81,17 @@ pub enum Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(url) => f.write_str(url),
+            Self::Url(url) => f.write_str(&masked::urls(url)),
             Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => f.debug_tuple("Url").field(&masked::urls(url)).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
         }
     }
 }

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::SshTarget;
 use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
 use super::problem::Problem;
+use super::{Password, SshTarget};
 
 /// One lab, as written and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -361,7 +361,7 @@ pub struct Login {
     /// The user name to type.
     pub user: String,
     /// The password to type when asked.
-    pub password: Option<String>,
+    pub password: Option<Password>,
 }
 
 /// Which tools a guest has for its addresses.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use miette::{Diagnostic, LabeledSpan, SourceCode, SourceSpan};
 
 use super::excerpt::{Excerpt, readable};
+use super::masked;
 
 /// One thing wrong in a lab file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +64,7 @@ const UNQUOTED: usize = 600;
 /// A message quotes what the user wrote between backticks: what a terminal would act on is escaped, and long values are
 /// cut.
 fn brief(message: &str) -> String {
+    let message = masked::urls(message);
     let pieces = message.split('`').enumerate().map(|(at, piece)| {
         let most = if at % 2 == 1 { QUOTED } else { UNQUOTED };
         let end = piece.char_indices().nth(most).map(|(end, _)| end);
@@ -92,6 +94,7 @@ impl Problems {
     pub(super) fn new(file: &str, text: &str, mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| (a.span.offset(), &a.message).cmp(&(b.span.offset(), &b.message)));
         problems.dedup();
+        let text = &masked::in_place(text);
         let mut places: BTreeMap<(String, Option<String>), Vec<usize>> = BTreeMap::new();
         problems.retain(|problem| {
             // A message that names nothing is about its place.

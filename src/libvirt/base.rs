@@ -3,7 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::LibvirtError;
+use virt::connect::Connect;
+
+use super::error::{LibvirtError, Operation, failed, xml_failed};
+use super::kvm::qemu_user;
+use crate::libvirt::domain_xml::Node;
 use crate::state::{DomainName, Volume};
 use crate::transport::cmd::{Cmd, Shell};
 
@@ -92,6 +96,30 @@ pub(super) fn check(volume: &Volume, shell: &dyn Shell) -> Result<(), LibvirtErr
         Some(true) => Err(BaseError::RefersToAnotherFile(file()).into()),
         None => Err(BaseError::NotQcow2(file()).into()),
     }
+}
+
+/// Lets the group that libvirt runs QEMU as enter the folder of a private image; the image itself libvirt gives to QEMU's
+/// user when a guest starts. Does nothing where QEMU runs as root, or may enter already.
+pub(super) fn admit(conn: &Connect, volume: &Volume, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let operation = Operation::ReadCapabilities;
+    let Some(folder) = volume.base.parent().and_then(Path::to_str) else {
+        return Ok(());
+    };
+    let mode = shell.run(&Cmd::new(["stat", "-c", "%a", "--", folder]))?;
+    if mode.stdout.trim_ascii_end() != b"700" {
+        return Ok(());
+    }
+    let xml = conn.capabilities().map_err(failed(&operation))?;
+    let capabilities = Node::parse(&xml).map_err(xml_failed(&operation))?;
+    let Some((user, group)) = qemu_user(&capabilities) else {
+        return Ok(());
+    };
+    if matches!(user.trim_start_matches('+'), "0" | "root") {
+        return Ok(());
+    }
+    shell.check(&Cmd::new(["chgrp", "--", group.trim_start_matches('+'), folder]))?;
+    shell.check(&Cmd::new(["chmod", "0710", "--", folder]))?;
+    Ok(())
 }
 
 /// Returns whether a qcow2 file has a backing file or an external data file; none where it is not a qcow2 file.

@@ -192,6 +192,12 @@ fn open(uri: &str) -> Result<Connect, LibvirtError> {
     Ok(conn)
 }
 
+/// Opens a connection that can only read.
+pub(super) fn read_only(uri: &str) -> Result<Connect, LibvirtError> {
+    event_loop()?;
+    Connect::open_read_only(Some(uri)).map_err(failed(&Operation::Connect(uri.to_owned())))
+}
+
 /// Returns whether the connection is open. Sends nothing: a broken connection is noticed by its keepalive.
 pub(super) fn is_alive(conn: &Connect) -> bool {
     conn.is_alive().unwrap_or(false)

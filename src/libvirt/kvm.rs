@@ -82,7 +82,7 @@ fn offers_kvm(capabilities: &Node, host: &str) -> bool {
 }
 
 /// User and group that QEMU runs as: libvirt's DAC label for kvm guests, `+64055:+64055`.
-fn qemu_user(capabilities: &Node) -> Option<(String, String)> {
+pub(super) fn qemu_user(capabilities: &Node) -> Option<(String, String)> {
     let models = capabilities.child("host")?.all("secmodel");
     let dac = models
         .into_iter()

@@ -12,6 +12,7 @@ mod error;
 mod halted;
 mod kvm;
 mod logs;
+mod machines;
 mod observe;
 mod peek;
 mod processes;
@@ -26,9 +27,10 @@ pub use base::BaseError;
 pub use cause::Cause;
 pub use error::{LibvirtError, Operation};
 pub(crate) use kvm::kvm_of_emulated_host;
+pub(crate) use machines::of_cache as cached_machines;
 pub use upload::label;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +52,12 @@ pub struct Observed {
     pub seen: BTreeMap<DomainName, DomainSeen>,
     /// Their disks.
     pub volumes: BTreeMap<DomainName, Volume>,
+}
+
+/// Returns the labs that domains of the libvirt at `uri` are marked with. The connection is read-only, which libvirt
+/// gives to every user.
+pub fn labs(uri: &str) -> Result<BTreeSet<LabName>, LibvirtError> {
+    observe::labs(&connection::read_only(uri)?)
 }
 
 /// One host's libvirt. A connection that is lost is opened again, so the daemon may be restarted at any time.
@@ -142,7 +150,9 @@ impl Libvirt {
         })?;
         survey.foreign_macs.extend(domains.foreign_macs);
         survey.foreign_domains.extend(domains.foreign_domains);
-        survey.arches.extend(capabilities.arches);
+        survey.foreign_uuids.extend(domains.foreign_uuids);
+        survey.arches = capabilities.arches;
+        survey.machines = capabilities.machines;
         survey.kvm = capabilities.kvm;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The domains of a host: a lab's own, and those of others, whose names and MAC addresses must be known to avoid
 //! conflicts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use virt::connect::Connect;
@@ -12,7 +12,7 @@ use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::halted::paused;
-use super::kvm;
+use super::{kvm, machines};
 use crate::lab::LabName;
 use crate::libvirt::domain_xml::{ADDRESSES_URI, CONFIGURED_URI, Definitions, Node, name_of, read};
 use crate::state::{Condition, Domain, DomainName, DomainSeen, Survey};
@@ -29,6 +29,16 @@ pub(super) fn domains(conn: &Connect, lab: &LabName) -> Result<Domains, LibvirtE
         domains.insert(name, domain);
     }
     Ok((domains, seen))
+}
+
+/// Returns the labs that domains of the host are marked with.
+pub(super) fn labs(conn: &Connect) -> Result<BTreeSet<LabName>, LibvirtError> {
+    let lab = |handle: &VirDomain| {
+        let root = described(handle)?;
+        let name = root.and_then(|(_, root)| name_of(&root).ok().flatten());
+        Ok(name.map(|name| name.lab().clone()))
+    };
+    Ok(of_each(conn, lab)?.into_iter().collect())
 }
 
 /// Reads a domain and its condition; none where it is not `lab`'s.
@@ -158,6 +168,9 @@ pub(super) fn survey_domains(conn: &Connect, lab: &LabName, survey: &mut Survey)
                 survey.foreign_macs.insert(mac, name.clone());
             }
         }
+        if let Some(uuid) = root.child("uuid") {
+            survey.foreign_uuids.insert(uuid.text.to_lowercase(), name.clone());
+        }
         survey.foreign_domains.insert(name, owner);
     }
     Ok(())
@@ -168,9 +181,8 @@ pub(super) fn survey_capabilities(conn: &Connect, shell: &dyn Shell, survey: &mu
     let operation = Operation::ReadCapabilities;
     let xml = conn.capabilities().map_err(failed(&operation))?;
     let capabilities = Node::parse(&xml).map_err(xml_failed(&operation))?;
-    for arch in capabilities.all("guest").filter_map(|guest| guest.child("arch")) {
-        survey.arches.insert(arch.attr("name").unwrap_or_default().to_owned());
-    }
+    survey.machines = machines::of_capabilities(&capabilities);
+    survey.arches = Some(survey.machines.keys().cloned().collect());
     survey.kvm = kvm::kvm(&capabilities, shell)?;
     Ok(())
 }

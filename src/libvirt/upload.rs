@@ -131,8 +131,10 @@ impl Copy<'_> {
         if let Some(left) = find(pool, &part, operation)? {
             left.delete(0).map_err(failed(operation))?;
         }
-        // QEMU runs as a user of its own, and writes to none of these.
-        let xml = volume_xml(&part, size, "0644").map_err(xml_failed(operation))?;
+        // QEMU runs as a user of its own, and writes to none of these. A private one libvirt gives to that user.
+        let is_private = self.local.metadata().map_err(file_failed(operation))?.mode() & 0o004 == 0;
+        let mode = if is_private { "0600" } else { "0644" };
+        let xml = volume_xml(&part, size, mode).map_err(xml_failed(operation))?;
         let volume = StorageVol::create_xml(pool, &xml, 0).map_err(failed(operation))?;
         let copied = self.stream(conn, &volume, size).and_then(|()| self.finish(&volume));
         if let Err(error) = copied {

@@ -114,6 +114,7 @@ pub(super) fn create(
     let operation = Operation::CreateDisk(name.clone());
     let xml = volume_xml(name, volume).map_err(xml_failed(&operation))?;
     base::check(volume, shell)?;
+    base::admit(conn, volume, shell)?;
     let pool = match pool(conn, name.lab())? {
         Pool::Own(pool) => pool,
         Pool::None => create_pool(conn, name.lab())?,

@@ -7,11 +7,12 @@ use crate::run::{Record, Run};
 use crate::state::Site;
 
 /// Observes the hosts of `run`, whose `done` steps all succeeded, and returns [`OpsError::NotConverged`] where steps to
-/// `desired` are still to do. The journal then records them, for `netlab status`.
-pub(super) fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> Result<(), OpsError> {
-    let remaining = plan(&observe(run.hosts, run.lab)?, desired);
+/// `desired` are still to do, else what was observed. The journal then records them, for `netlab status`.
+pub(super) fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> Result<Site, OpsError> {
+    let observed = observe(run.hosts, run.lab)?;
+    let remaining = plan(&observed, desired);
     if remaining.is_empty() {
-        return Ok(());
+        return Ok(observed);
     }
     for (host, step) in remaining.steps() {
         let first = step.to_string();
@@ -87,7 +88,7 @@ mod tests {
         let run = Run {
             lab: &lab,
             hosts: &hosts,
-            journal: Mutex::new(Journal::begin(folder.path(), "up", &BTreeMap::new()).unwrap()),
+            journal: Mutex::new(Journal::begin(folder.path(), "up", &BTreeMap::new(), None).unwrap()),
             events: Events::none(),
             cancel: Cancel::default(),
         };

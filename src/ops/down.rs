@@ -1,12 +1,12 @@
 //! Takes a lab down: plans from what is observed to nothing, runs, and observes once more.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::belongs::{check as check_belongs, elsewhere, release, with_state};
 use super::connect::{connect_to_change, connects_in, emulated};
 use super::converge::check;
 use super::observe::observe_to_remove;
@@ -24,6 +24,8 @@ use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 pub struct DownOptions {
     /// The lab's file, if there is one: names its hosts where the journal was lost.
     pub file: Option<PathBuf>,
+    /// Also take a lab down that belongs to another state folder, with that folder's journal and files.
+    pub force: bool,
     /// How long a host behind ssh waits to be reached again after one of its NICs was detached from its bridge, before
     /// it attaches that NIC again by itself.
     pub confirm_within: Duration,
@@ -33,6 +35,7 @@ impl Default for DownOptions {
     fn default() -> Self {
         Self {
             file: None,
+            force: false,
             confirm_within: CONFIRM_WITHIN,
         }
     }
@@ -47,12 +50,30 @@ pub struct DownReport {
     pub steps: usize,
 }
 
-/// Takes the lab down, restores every host, and removes the lab's folder. Takes the lab's lock.
+/// Takes the lab down, restores every host, and removes the lab's folder. Takes the lab's lock. A lab of another state
+/// folder is [`OpsError::Elsewhere`], unless the options force it.
 ///
 /// Afterwards the hosts are observed once more: where something is left, the error is [`OpsError::NotConverged`].
 pub fn down(env: &Env, lab: &LabName, options: &DownOptions) -> Result<DownReport, OpsError> {
-    let _lock = Lock::take(&env.folders, lab, "down")?;
-    let steps = remove(env, lab, options)?;
+    let _own = Lock::take(&env.folders, lab, "down")?;
+    let steps = match elsewhere(env, lab) {
+        Some(folder) if options.force => {
+            let there = with_state(env, &folder);
+            let _lock = Lock::take(&there.folders, lab, "down")?;
+            let text = format!(
+                "lab {lab} belongs to state folder {}: it is removed from there",
+                folder.display()
+            );
+            env.events.send(Event::Warning(text));
+            let steps = remove(&there, lab, options)?;
+            forget(&env.folders.lab(lab))?;
+            steps
+        }
+        _ => {
+            check_belongs(env, lab)?;
+            remove(env, lab, options)?
+        }
+    };
     stop_on_request(env, lab, steps)?;
     Ok(DownReport {
         lab: lab.clone(),
@@ -65,7 +86,7 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
     let folder = env.folders.lab(lab);
     let past = Journal::read(&folder)?;
     let in_file = options.file.as_ref().and_then(|file| connects_in(env, file));
-    let mut known = past.hosts;
+    let (mut known, file) = (past.hosts, past.file);
     // Emulated hosts are found by their marks, others only by the journal or the lab file.
     match in_file {
         Some(hosts) => hosts.into_iter().for_each(|(host, connect)| {
@@ -85,7 +106,7 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
         let run = Run {
             lab,
             hosts: &hosts,
-            journal: Mutex::new(Journal::begin(&folder, "down", &known)?),
+            journal: Mutex::new(Journal::begin(&folder, "down", &known, file)?),
             events: env.events.clone(),
             cancel: env.cancel.clone(),
         };
@@ -108,14 +129,24 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
         stop_on_request(env, lab, done)?;
         check(&run, "down", done, &Site::new())?;
         stop_on_request(env, lab, done)?;
-        record(&run.journal, &Record::Finished { hosts: BTreeMap::new() })?;
+        record(&run.journal, &Record::nothing_left())?;
     }
-    match std::fs::remove_dir_all(&folder) {
+    // Where it may be elsewhere, it still belongs to somebody.
+    if !known.is_empty() {
+        release(lab);
+    }
+    forget(&folder)?;
+    Ok(done)
+}
+
+/// Removes a lab's folder, if there is one.
+fn forget(folder: &Path) -> Result<(), OpsError> {
+    match std::fs::remove_dir_all(folder) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(OpsError::File {
             doing: "remove",
-            path: folder,
+            path: folder.to_owned(),
             source,
         }),
-        _ => Ok(done),
+        _ => Ok(()),
     }
 }

@@ -96,6 +96,26 @@ pub enum OpsError {
         /// The hosts: how each was and is connected.
         changed: Vec<(HostName, Connect, Connect)>,
     },
+    /// The lab is up and belongs to another state folder.
+    #[error("lab {lab} belongs to state folder {}, and this netlab uses {}; nothing was changed", folder.display(), own.display())]
+    Elsewhere {
+        /// The lab.
+        lab: LabName,
+        /// The state folder that it belongs to.
+        folder: PathBuf,
+        /// The one that this netlab uses.
+        own: PathBuf,
+    },
+    /// The lab is up, from another file.
+    #[error("lab {lab} is up from {}, and {} is another file; nothing was changed", up.display(), file.display())]
+    OtherFile {
+        /// The lab.
+        lab: LabName,
+        /// The file that it came up with.
+        up: PathBuf,
+        /// The file that was given.
+        file: PathBuf,
+    },
     /// Preflight found errors; nothing was changed.
     #[error("preflight failed: {}; nothing was changed", count(.0.len(), "error"))]
     PreflightFailed(Vec<Obstacle>),
@@ -222,6 +242,15 @@ impl OpsError {
             }
             Self::NotALab { .. } => Some("`netlab status` lists the labs".to_owned()),
             Self::ChangedConnect { lab, .. } => Some(format!("take the lab down first: `netlab down {lab}`")),
+            Self::Elsewhere { lab, folder, .. } => Some(format!(
+                "set NETLAB_STATE_DIR={} to work on it, or remove it from there: `netlab down {lab} --force`",
+                folder.display()
+            )),
+            Self::OtherFile { lab, file, .. } => Some(format!(
+                "give the lab in {file} another name, or take the lab down first (`netlab down {lab}`), or change it to \
+                 what {file} describes: `netlab up {file} --replace`",
+                file = file.display()
+            )),
             Self::Interrupted { lab, .. } => {
                 Some(format!("`netlab up` continues, `netlab down {lab}` removes everything"))
             }

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Env;
-use crate::guest::{Session, SessionFault, Transcript, inspect};
+use crate::guest::{Session, SessionError, SessionFault, Transcript, inspect};
 use crate::host::{Host, NamedHosts};
+use crate::lab::ImageConsole;
 use crate::run::chain;
 use crate::state::{DomainName, GuestConfig, Site};
 
@@ -51,7 +52,8 @@ pub fn inspect_guests(env: &Env, hosts: &NamedHosts, observed: &Site, wanted: &S
             let config = domain.configured.as_ref().filter(|_| domain.running)?;
             let will = wanted.get(host)?.domains.get(name)?;
             (will.configured.as_ref() == Some(config)).then_some(())?;
-            Some((hosts.get(host)?, name, config))
+            // Equal to what is recorded, and with its password, of which the record has the digest.
+            Some((hosts.get(host)?, name, will.configured.as_ref()?))
         })
         .collect();
     let mut report = GuestReport::default();
@@ -108,10 +110,20 @@ fn read(env: &Env, host: &dyn Host, name: &DomainName, config: &GuestConfig) -> 
         Err(error) if matches!(error.fault, SessionFault::Console(_) | SessionFault::Transcript(_)) => {
             Err(chain(&error))
         }
+        Err(SessionError {
+            fault: SessionFault::PasswordAsked { user },
+            ..
+        }) if knows_digest_only(&image) => Err(format!("the password of {user} is not known here")),
         Err(error) => Ok(vec![format!(
             "it does not answer on its console ({} after {} s)",
             error.fault,
             began.elapsed().as_secs()
         )]),
     }
+}
+
+fn knows_digest_only(console: &ImageConsole) -> bool {
+    let login = console.login.as_ref();
+    let password = login.and_then(|login| login.password.as_ref());
+    password.is_some_and(|password| password.text().is_none())
 }

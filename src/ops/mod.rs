@@ -16,16 +16,19 @@
 //! # }
 //! ```
 
+mod belongs;
 mod connect;
 mod converge;
 pub mod doctor;
 mod down;
 mod error;
 mod exec;
+mod found;
 mod guests;
 mod load;
 mod marks;
 mod observe;
+mod passwords;
 mod plan;
 mod rollback;
 mod script;
@@ -55,7 +58,8 @@ pub use plan::{Planned, plan, preflight_and_plan};
 pub use rollback::roll_back;
 pub use script::script;
 pub use status::{
-    HostStatus, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome, RunStatus, VmStatus, status, statuses,
+    HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome, RunStatus, VmStatus,
+    status, statuses,
 };
 pub use support::{SupportReport, support_report};
 pub use up::{UpOptions, UpReport, UpVm, up};

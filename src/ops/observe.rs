@@ -13,11 +13,18 @@ use crate::state::{HostState, Site, Survey, localhost};
 
 /// Returns what `lab` owns on every host; of emulated hosts, only where they are alive.
 pub fn observe(hosts: &NamedHosts, lab: &LabName) -> Result<Site, OpsError> {
+    let mut site = observe_all(hosts, lab)?;
+    site.retain(|_, state| *state != HostState::default());
+    Ok(site)
+}
+
+/// Like [`observe`], with the hosts on which the lab owns nothing.
+pub(super) fn observe_all(hosts: &NamedHosts, lab: &LabName) -> Result<Site, OpsError> {
     observe_unless(hosts, lab, |_, _| false)
 }
 
-/// Like [`observe`]; an emulated host whose libvirt daemon does not answer, and for which `counts_as_dead` returns true,
-/// counts as dead: what is in it is removed with it.
+/// Like [`observe_all`]; an emulated host whose libvirt daemon does not answer, and for which `counts_as_dead` returns
+/// true, counts as dead: what is in it is removed with it.
 fn observe_unless(
     hosts: &NamedHosts,
     lab: &LabName,
@@ -58,7 +65,6 @@ fn observe_unless(
     if !errors.is_empty() {
         return Err(OpsError::Unreachable(errors));
     }
-    site.retain(|_, state| *state != HostState::default());
     Ok(site)
 }
 
@@ -72,13 +78,15 @@ pub(super) fn observe_to_change(hosts: &NamedHosts, lab: &LabName) -> Result<Sit
 /// then ended with all that is in it, and `events` has a warning.
 pub(super) fn observe_to_remove(hosts: &NamedHosts, lab: &LabName, events: &Events) -> Result<Site, OpsError> {
     on_each(hosts, |host| host.settle(lab)).map_err(OpsError::Unreachable)?;
-    observe_unless(hosts, lab, |name, error| {
+    let mut site = observe_unless(hosts, lab, |name, error| {
         events.send(Event::Warning(format!(
             "{name}: {}\n  help: none needed: this emulated host is ended with everything in it",
             chain(error)
         )));
         true
-    })
+    })?;
+    site.retain(|_, state| *state != HostState::default());
+    Ok(site)
 }
 
 /// Returns what every host is and has apart from the lab.

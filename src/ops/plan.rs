@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::connect::same_connects;
-use super::{Env, GuestReport, Loaded, OpsError, connect, connects, inspect_guests, observe, survey};
+use super::{
+    Env, GuestReport, Loaded, OpsError, belongs, connect, connects, inspect_guests, observe, passwords, survey,
+};
 use crate::emulated;
 use crate::host::NamedHosts;
 use crate::lab::{Connect, HostName};
@@ -115,14 +117,26 @@ fn previous(observed: &Site, topology: &Topology) -> BTreeMap<DomainName, String
 pub fn plan(env: &Env, loaded: &Loaded) -> Result<Planned, OpsError> {
     let topology = &loaded.topology;
     let lab = &topology.lab;
+    belongs::check(env, lab)?;
     let past = Journal::read(&env.folders.lab(lab))?;
     let wanted = connects(topology);
     same_connects(lab, &past.hosts, &wanted)?;
+    let other = belongs::other_file(&past, loaded);
     let mut known = past.hosts;
     known.extend(wanted);
     let hosts = connect(env, lab, &known)?;
-    let observed = observe(&hosts, lab)?;
-    preflight_and_plan(env, loaded, &hosts, &observed)
+    let mut observed = observe(&hosts, lab)?;
+    passwords::reveal(env, lab, &mut observed);
+    let mut planned = preflight_and_plan(env, loaded, &hosts, &observed)?;
+    if let Some(up) = other.filter(|_| !observed.is_empty()) {
+        planned.warnings.push(Obstacle {
+            severity: Severity::Warning,
+            host: localhost(),
+            what: format!("lab {lab} is up from {}, and this is another file", up.display()),
+            help: "`netlab up` refuses it unless `--replace` is given".to_owned(),
+        });
+    }
+    Ok(planned)
 }
 
 /// Returns what is desired and the plan for it, or [`OpsError::PreflightFailed`] where something blocks the lab. Guests

@@ -18,11 +18,12 @@ pub fn roll_back(run: &Run<'_>, before: &Site) -> bool {
         what: ROLLBACK.to_owned(),
         hosts: BTreeMap::new(),
         at: None,
+        file: None,
     };
     let _ = record(&run.journal, &began);
     let report = run.run(&plan(&now, before));
     if report.is_complete() {
-        let _ = record(&run.journal, &Record::Finished { hosts: BTreeMap::new() });
+        let _ = record(&run.journal, &Record::nothing_left());
     }
     report.is_complete()
 }

@@ -1,14 +1,19 @@
 //! Reads from the hosts themselves what of a lab is there, and from its journal how its last run ended.
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::belongs::{elsewhere, lost, with_state};
 use super::connect::emulated;
-use super::{Deviations, Env, OpsError, connect, inspect_guests, observe};
-use crate::lab::{Class, LabName};
+use super::found::{Marked, marked};
+use super::observe::observe_all;
+use super::{Deviations, Env, OpsError, connect, inspect_guests, passwords};
+use crate::lab::{Class, Connect, HostName, LabName};
 use crate::run::{Journal, LastRun, Rollback, RunEnd, chain};
-use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, MachineKind, Site};
+use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, MachineKind, Site, localhost};
 
 /// One lab in the list of all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +30,26 @@ pub struct LabSummary {
     pub running: usize,
     /// Why nothing is known of it.
     pub error: Option<String>,
+}
+
+/// Every lab that is visible.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct LabList {
+    /// Those of this state folder, and those that belong to none, by name.
+    pub labs: Vec<LabSummary>,
+    /// Those of other state folders of this machine, by name.
+    pub elsewhere: Vec<LabElsewhere>,
+    /// What could not be searched for labs, and why: where there is anything, labs may be missing in the list.
+    pub unseen: Vec<String>,
+}
+
+/// A lab of another state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LabElsewhere {
+    /// Its name.
+    pub lab: LabName,
+    /// The state folder.
+    pub folder: PathBuf,
 }
 
 /// How much of a lab is there.
@@ -48,6 +73,10 @@ pub struct LabStatus {
     pub lab: LabName,
     /// How much of it is there.
     pub state: LabState,
+    /// The state folder that it belongs to, where that is not this one.
+    pub folder: Option<PathBuf>,
+    /// No state folder knows it: it was found by the marks on its objects.
+    pub by_marks: bool,
     /// The last run on it, if one is recorded.
     pub last_run: Option<RunStatus>,
     /// Hosts that hold something of it, and emulated switches and routers.
@@ -96,7 +125,7 @@ pub struct HostStatus {
     pub name: String,
     /// How it is connected, as in lab.toml, or `emulated switch` or `emulated router`.
     pub connect: String,
-    /// `up`, or `dead` for an emulated machine that died.
+    /// `up`; `rebooted` since the last `up`; of an emulated machine also `dead`, or `lost`: it runs, but its files in the state folder were removed.
     pub state: &'static str,
 }
 
@@ -141,53 +170,100 @@ pub struct VmStatus {
     pub console_log: Option<PathBuf>,
 }
 
-/// Returns every lab that has a folder here, by name.
-pub fn statuses(env: &Env) -> Vec<LabSummary> {
-    let entries = std::fs::read_dir(env.folders.state.join("labs"));
-    let names = entries.into_iter().flatten().flatten();
-    let mut names: Vec<LabName> = names
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    names.sort();
-    names
-        .into_iter()
-        .map(|name| match read(env, &name, false) {
-            Ok(lab) => LabSummary {
-                lab: name,
-                state: lab.state,
-                hosts: lab.hosts.len(),
-                vms: lab.vms.len(),
-                running: lab.vms.iter().filter(|vm| vm.state.starts_with("running")).count(),
-                error: None,
-            },
-            Err(error) => LabSummary {
-                lab: name,
-                state: LabState::Unknown,
-                hosts: 0,
-                vms: 0,
-                running: 0,
-                error: Some(match error.details().first() {
-                    Some(cause) => format!("{}: {}", cause.host, cause.message),
-                    None => chain(&error),
-                }),
-            },
-        })
-        .collect()
+/// Returns the labs of this state folder, and those whose marks are on objects of this machine.
+pub fn statuses(env: &Env) -> LabList {
+    let Marked {
+        emulated,
+        local,
+        mut unseen,
+    } = marked();
+    let mut names: BTreeSet<LabName> = emulated.into_iter().chain(local).collect();
+    let labs = env.folders.state.join("labs");
+    let mut in_folder = BTreeSet::new();
+    match std::fs::read_dir(&labs) {
+        Ok(entries) => {
+            let entries = entries.flatten();
+            in_folder.extend(entries.filter_map(|entry| entry.file_name().to_str()?.parse::<LabName>().ok()));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => unseen.push(format!("cannot list {}: {error}", labs.display())),
+    }
+    names.extend(in_folder.iter().cloned());
+    let mut others = Vec::new();
+    names.retain(|lab| match elsewhere(env, lab) {
+        Some(folder) => {
+            let lab = lab.clone();
+            others.push(LabElsewhere { lab, folder });
+            false
+        }
+        None => true,
+    });
+    let summaries = names.into_iter().map(|name| match status_here(env, &name, false) {
+        Ok(lab) => LabSummary {
+            lab: name,
+            state: lab.state,
+            hosts: lab.hosts.len(),
+            vms: lab.vms.len(),
+            running: lab.vms.iter().filter(|vm| vm.state.starts_with("running")).count(),
+            error: None,
+        },
+        Err(error) => LabSummary {
+            lab: name,
+            state: LabState::Unknown,
+            hosts: 0,
+            vms: 0,
+            running: 0,
+            error: Some(match error.details().first() {
+                Some(cause) => format!("{}: {}", cause.host, cause.message),
+                None => chain(&error),
+            }),
+        },
+    });
+    LabList {
+        // A stranger's namespace may have a name like one of netlab's.
+        labs: summaries
+            .filter(|lab| lab.state != LabState::Down || in_folder.contains(&lab.lab))
+            .collect(),
+        elsewhere: others,
+        unseen,
+    }
 }
 
-/// Reads one lab's hosts, its guests and its journal.
+/// Reads one lab's hosts, its guests and its journal. A lab of another state folder is read from there.
 pub fn status(env: &Env, lab: &LabName) -> Result<LabStatus, OpsError> {
-    read(env, lab, true)
+    match elsewhere(env, lab) {
+        None => status_here(env, lab, true),
+        Some(folder) => Ok(LabStatus {
+            folder: Some(folder.clone()),
+            ..status_here(&with_state(env, &folder), lab, true)?
+        }),
+    }
 }
 
-/// Like [`status`]; the guests are asked over their consoles only where that is wanted.
-fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, OpsError> {
+/// Reads a lab of this state folder, or of none; the guests are asked over their consoles only where that is wanted.
+fn status_here(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, OpsError> {
     let past = Journal::read(&env.folders.lab(lab))?;
+    let by_marks = past.hosts.is_empty();
     let mut connects = past.hosts;
     connects.extend(emulated(env, lab)?);
+    if connects.is_empty() && marked().local.contains(lab) {
+        connects.insert(this_machine(), Connect::Local);
+    }
     let hosts = connect(env, lab, &connects)?;
-    let site = observe(&hosts, lab)?;
+    let mut site = observe_all(&hosts, lab)?;
+    let rebooted: BTreeSet<HostName> = site
+        .iter()
+        .filter(|(name, state)| {
+            past.boots
+                .get(*name)
+                .is_some_and(|was| state.seen.boot.as_ref() != Some(was))
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    site.retain(|_, state| *state != HostState::default());
 
+    passwords::reveal(env, lab, &mut site);
+    let lost = lost(env, lab);
     let deviations = if ask_guests {
         inspect_guests(env, &hosts, &site, &site).deviations
     } else {
@@ -198,10 +274,19 @@ fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, OpsErro
         let mut machines = site.values().flat_map(|state| &state.machines);
         machines.any(|(machine, made)| machine == name && !made.alive)
     };
-    let state = |name: &_| if dead(name) { "dead" } else { "up" };
+    let state = |name: &HostName| match () {
+        () if lost.contains(name) => "lost",
+        () if dead(name) => "dead",
+        () if rebooted.contains(name) => "rebooted",
+        () => "up",
+    };
     let mut hosts: Vec<HostStatus> = connects
         .iter()
-        .filter(|(name, _)| site.contains_key(*name) || site.values().any(|state| state.machines.contains_key(*name)))
+        .filter(|(name, _)| {
+            site.contains_key(*name)
+                || rebooted.contains(*name)
+                || site.values().any(|state| state.machines.contains_key(*name))
+        })
         .map(|(name, connect)| HostStatus {
             name: name.to_string(),
             connect: connect.to_string(),
@@ -229,15 +314,27 @@ fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, OpsErro
     Ok(LabStatus {
         lab: lab.clone(),
         last_run: past.last.map(last_run),
-        state: match (site.is_empty(), whole) {
+        state: match (site.is_empty() && rebooted.is_empty(), whole) {
             (true, _) => LabState::Down,
             (false, true) => LabState::Up,
             (false, false) => LabState::Partly,
         },
+        folder: None,
+        by_marks: by_marks && !site.is_empty(),
         hosts,
         networks: networks(&site),
         vms,
     })
+}
+
+/// Returns the name of the machine that netlab runs on, for a lab whose own name for it is lost.
+fn this_machine() -> HostName {
+    let name = rustix::system::uname()
+        .nodename()
+        .to_str()
+        .ok()
+        .and_then(|name| name.parse().ok());
+    name.or_else(|| "this-machine".parse().ok()).unwrap_or_else(localhost)
 }
 
 fn networks(site: &Site) -> Vec<NetworkStatus> {

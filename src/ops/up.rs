@@ -10,11 +10,15 @@ use super::connect::{connect_to_change, same_connects};
 use super::converge::check;
 use super::observe::observe_to_change;
 use super::rollback::record;
-use super::{Aftermath, Env, Loaded, OpsError, Planned, connects, preflight_and_plan, roll_back, stop_on_request};
+use super::{
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, passwords, preflight_and_plan, roll_back,
+    stop_on_request,
+};
 use crate::event::Event;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
-use crate::run::{Journal, Lock, Record, Run};
+use crate::run::{Journal, LabFile, Lock, Record, Run};
+use crate::state::Site;
 use crate::topology::Topology;
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 
@@ -23,6 +27,8 @@ use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 pub struct UpOptions {
     /// After a failure keep what was done, instead of rolling back.
     pub keep: bool,
+    /// Change a lab that is up from another file.
+    pub replace: bool,
     /// Use images that have no checksum.
     pub allow_unverified: bool,
     /// How long a host behind ssh waits to be reached again after one of its NICs was attached to a bridge, before it
@@ -34,6 +40,7 @@ impl Default for UpOptions {
     fn default() -> Self {
         Self {
             keep: false,
+            replace: false,
             allow_unverified: false,
             confirm_within: CONFIRM_WITHIN,
         }
@@ -86,13 +93,30 @@ pub fn up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<UpReport, O
 fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, Topology), OpsError> {
     let lab = &loaded.topology.lab;
     let folder = env.folders.lab(lab);
+    belongs::check(env, lab)?;
     let past = Journal::read(&folder)?;
+    let other = belongs::other_file(&past, loaded);
     let wanted = connects(&loaded.topology);
     same_connects(lab, &past.hosts, &wanted)?;
     let mut known = past.hosts;
     known.extend(wanted.clone());
     let hosts = connect_to_change(env, lab, &known, options.confirm_within)?;
-    let before = observe_to_change(&hosts, lab)?;
+    let mut before = observe_to_change(&hosts, lab)?;
+    passwords::reveal(env, lab, &mut before);
+    let replaces = other.is_some();
+    if let Some(up) = other.filter(|_| !before.is_empty() && !options.replace) {
+        return Err(OpsError::OtherFile {
+            lab: lab.clone(),
+            up,
+            file: loaded.file.clone(),
+        });
+    }
+    for host in belongs::lost(env, lab) {
+        env.events.send(Event::Warning(format!(
+            "emulated host {host} runs, but its files in {} were removed: it is recreated, with new disks for its guests",
+            folder.display()
+        )));
+    }
     let Planned {
         plan: to_do,
         desired,
@@ -104,16 +128,20 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         env.events.send(Event::Warning(warning.message()));
     }
     stop_on_request(env, lab, 0)?;
-    if to_do.is_empty() && !past.unfinished {
+    let file = LabFile::read(&loaded.file).ok();
+    if to_do.is_empty() && !past.unfinished && !(replaces && past.file != file) {
         record_images(env, loaded, false)?;
         return Ok((0, topology));
     }
     fetch_images(env, loaded, options, to_do.steps().count())?;
     record_images(env, loaded, true)?;
+    passwords::keep(env, lab, [&before, &desired])?;
+    let journal = Journal::begin(&folder, "up", &known, file)?;
+    belongs::claim(env, lab);
     let run = Run {
         lab,
         hosts: &hosts,
-        journal: Mutex::new(Journal::begin(&folder, "up", &known)?),
+        journal: Mutex::new(journal),
         events: env.events.clone(),
         cancel: env.cancel.clone(),
     };
@@ -127,20 +155,24 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     }
     if report.is_complete() {
         stop_on_request(env, lab, report.done)?;
-        check(&run, "up", report.done, &desired)?;
+        let now = check(&run, "up", report.done, &desired)?;
         stop_on_request(env, lab, report.done)?;
-        finish(env, loaded, &run, wanted)?;
+        finish(env, loaded, &run, wanted, &now)?;
+        passwords::keep(env, lab, [&desired])?;
         return Ok((report.done, topology));
     }
     let then = if report.only_guests_failed() {
-        finish(env, loaded, &run, wanted)?;
+        finish(env, loaded, &run, wanted, &before)?;
         Aftermath::GuestsOnly {
             transcripts: folder.join("transcripts"),
         }
     } else if options.keep {
-        finish(env, loaded, &run, wanted)?;
+        finish(env, loaded, &run, wanted, &before)?;
         Aftermath::Kept
     } else if roll_back(&run, &before) {
+        if before.is_empty() {
+            belongs::release(lab);
+        }
         Aftermath::RolledBack
     } else {
         Aftermath::RollbackFailed
@@ -203,8 +235,18 @@ fn record_images(env: &Env, loaded: &Loaded, also: bool) -> Result<(), OpsError>
     used.write(&env.folders, lab).map_err(failed)
 }
 
-/// Records that the run is over, which hosts hold something, and which images are used.
-fn finish(env: &Env, loaded: &Loaded, run: &Run<'_>, hosts: BTreeMap<HostName, Connect>) -> Result<(), OpsError> {
-    record(&run.journal, &Record::Finished { hosts })?;
+/// Records that the run is over, which hosts hold something, since when they run, and which images are used.
+fn finish(
+    env: &Env,
+    loaded: &Loaded,
+    run: &Run<'_>,
+    hosts: BTreeMap<HostName, Connect>,
+    observed: &Site,
+) -> Result<(), OpsError> {
+    let boots = observed
+        .iter()
+        .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
+    let boots = boots.collect();
+    record(&run.journal, &Record::Finished { hosts, boots })?;
     record_images(env, loaded, false)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::connect::emulated;
-use super::{Env, ImageChoice, LoadOptions, Loaded, OpsError, connect, lab_name, load, observe};
+use super::{Env, ImageChoice, LoadOptions, Loaded, OpsError, belongs, connect, lab_name, load, observe, passwords};
 use crate::host::Host;
 use crate::lab::ImageConsole;
 use crate::run::Journal;
@@ -33,11 +33,13 @@ impl Vm {
 pub fn find_vm(env: &Env, lab: &str, vm: &str) -> Result<Vm, OpsError> {
     let file = Path::new(lab);
     let lab = lab_name(lab)?;
+    belongs::check(env, &lab)?;
     let past = Journal::read(&env.folders.lab(&lab))?;
     let mut known = past.hosts;
     known.extend(emulated(env, &lab)?);
     let hosts = connect(env, &lab, &known)?;
-    let site = observe(&hosts, &lab)?;
+    let mut site = observe(&hosts, &lab)?;
+    passwords::reveal(env, &lab, &mut site);
     let all = || {
         site.iter()
             .flat_map(|(host, state)| state.domains.iter().map(move |pair| (host, pair)))
@@ -61,11 +63,19 @@ pub fn find_vm(env: &Env, lab: &str, vm: &str) -> Result<Vm, OpsError> {
     if !domain.running || why.is_some() {
         return Err(OpsError::VmNotRunning { vm: vm.to_owned(), why });
     }
-    let configured = domain.configured.as_ref().map(|config| config.console.clone());
+    // The file, if there is one, where the password is known by its digest only.
+    let is_whole = |console: &&ImageConsole| {
+        let password = console.login.as_ref().and_then(|login| login.password.as_ref());
+        password.is_none_or(|password| password.text().is_some())
+    };
+    let recorded = domain.configured.as_ref().map(|config| &config.console);
+    let configured = recorded.filter(is_whole).cloned();
     Ok(Vm {
         name: name.clone(),
         host: host.clone(),
-        console: configured.or_else(|| console_in(env, file, vm)),
+        console: configured
+            .or_else(|| console_in(env, file, vm))
+            .or_else(|| recorded.cloned()),
     })
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn survey() -> Survey {
             .map(|nic| (link(nic), crate::state::NicConfig::default()))
             .into(),
         programs: ["ip".to_owned()].into(),
-        arches: ["x86_64".to_owned()].into(),
+        arches: Some(["x86_64".to_owned()].into()),
         ..Survey::default()
     }
 }

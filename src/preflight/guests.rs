@@ -31,7 +31,20 @@ pub(super) fn domains(
             "give the vm's NIC another `mac`",
         ))
     });
-    named.chain(addressed).collect()
+    let identified = guests.iter().filter_map(|(vm, guest)| {
+        let owner = survey.foreign_uuids.get(&guest.uuid.to_string())?;
+        // One of the same name is reported by its name.
+        (*owner != DomainName::new(&topology.lab, vm).to_string()).then(|| {
+            finding(
+                format!(
+                    "UUID {} of vm `{vm}` is that of domain {owner}, which is not this lab's",
+                    guest.uuid
+                ),
+                "undefine that domain, or define it again with a UUID of its own; or rename the lab or the vm",
+            )
+        })
+    });
+    named.chain(identified).chain(addressed).collect()
 }
 
 /// Returns the machine whose memory and CPU a host's guests use.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, finding};
-use crate::lab::VmName;
+use crate::lab::{Boot, Image, ImageMachine, ImageName, VmName};
 use crate::state::Survey;
 use crate::topology::{Guest, Segment, Topology, TopologyHost};
 
@@ -34,23 +34,87 @@ pub(super) fn missing(
             ));
         }
     }
-    let arches: BTreeSet<&str> = guests
-        .iter()
-        .map(|(_, guest)| topology.images[&guest.image].machine.arch.as_str())
-        .collect();
-    for arch in arches {
-        if !survey.arches.is_empty() && !survey.arches.contains(arch) {
-            // Debian's packages.
-            let package = match arch {
-                "x86_64" | "i686" => "qemu-system-x86",
-                "aarch64" | "armv7l" => "qemu-system-arm",
-                _ => "qemu-system-misc",
-            };
+    findings.extend(emulators(topology, guests, survey));
+    findings
+}
+
+/// Architectures and machine types that QEMU lacks, and disks that a machine type has no controller for.
+fn emulators(topology: &Topology, guests: &[(&VmName, &Guest)], survey: &Survey) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let images: BTreeSet<&ImageName> = guests.iter().map(|(_, guest)| &guest.image).collect();
+    let mut lacking = BTreeSet::new();
+    for name in images {
+        let Image { machine, boot, .. } = &topology.images[name];
+        let ImageMachine {
+            arch,
+            machine,
+            disk_bus,
+            ..
+        } = machine;
+        let of_image = format!("image {name}");
+        let there = survey.arches.as_ref().filter(|arches| !arches.contains(arch));
+        if let Some(there) = there {
+            if lacking.insert(arch) {
+                findings.push(without_emulator(arch, there));
+            }
+            continue;
+        }
+        let types = survey.machines.get(arch).filter(|types| !types.is_empty());
+        if let Some(types) = types.filter(|types| !types.contains(machine)) {
             findings.push(finding(
-                format!("QEMU cannot run {arch} guests"),
-                format!("install QEMU's emulator on the host: `apt-get install {package}`"),
+                format!("QEMU has no machine type `{machine}` for {arch} guests, which {of_image} needs"),
+                format!("give the image one of these as `machine`: {}", some_of(types, machine)),
+            ));
+        }
+        let has_ide = !NO_IDE.iter().any(|family| machine.starts_with(family));
+        if matches!(boot, Boot::Disk { .. }) && disk_bus == "ide" && !has_ide {
+            findings.push(finding(
+                format!("machine type `{machine}`, which {of_image} needs, has no IDE controller for its disk"),
+                "give the image `disk_bus = \"sata\"` or \"virtio\", or `machine = \"pc\"`",
             ));
         }
     }
     findings
+}
+
+/// The beginnings of machine types without an IDE controller (qemuDomainMachineHasBuiltinIDE, src/qemu/qemu_domain.c).
+const NO_IDE: [&str; 6] = ["q35", "pc-q35", "virt", "microvm", "pseries", "s390"];
+
+fn without_emulator(arch: &str, there: &BTreeSet<String>) -> Finding {
+    // Debian's packages.
+    let package = match arch {
+        "x86_64" | "i686" => "qemu-system-x86",
+        "aarch64" | "armv7l" => "qemu-system-arm",
+        _ => "qemu-system-misc",
+    };
+    let there: Vec<&str> = there.iter().map(String::as_str).collect();
+    let there = if there.is_empty() {
+        "it is not installed".to_owned()
+    } else {
+        format!("it has emulators for {}", there.join(", "))
+    };
+    finding(
+        format!("QEMU cannot run {arch} guests: {there}"),
+        format!("install QEMU's emulator on the host: `apt-get install {package}`"),
+    )
+}
+
+/// Returns machine types to choose from: those without a version, then versions of the one that was wanted.
+fn some_of(types: &BTreeSet<String>, wanted: &str) -> String {
+    const MOST: usize = 12;
+    let family = wanted.rsplit_once('-').map_or(wanted, |(family, _)| family);
+    let (versions, mut names): (Vec<&str>, Vec<&str>) =
+        types.iter().map(String::as_str).partition(|name| name.contains('.'));
+    names.extend(versions.iter().filter(|name| name.starts_with(family)));
+    if names.is_empty() {
+        names = versions;
+    }
+    let more = names.len().saturating_sub(MOST);
+    names.truncate(MOST);
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
+    names.join(", ") + &more
 }

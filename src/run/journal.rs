@@ -41,6 +41,9 @@ pub enum Record {
         /// When, in seconds since 1970-01-01 00:00 UTC; for display only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<u64>,
+        /// The lab file that the lab came up with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<LabFile>,
     },
     /// These steps are about to run on this host.
     Intent {
@@ -65,7 +68,40 @@ pub enum Record {
     Finished {
         /// Hosts that still hold something of the lab.
         hosts: BTreeMap<HostName, Connect>,
+        /// Since when each of them runs, by the kernel's name for that time.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        boots: BTreeMap<HostName, String>,
     },
+}
+
+impl Record {
+    /// A run reached its end, and no host holds anything.
+    pub fn nothing_left() -> Self {
+        Self::Finished {
+            hosts: BTreeMap::new(),
+            boots: BTreeMap::new(),
+        }
+    }
+}
+
+/// A lab file: which one, and what was in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabFile {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// The first 16 hex digits of the SHA-256 of its content.
+    pub digest: String,
+}
+
+impl LabFile {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let content = std::fs::read(path)?;
+        Ok(Self {
+            path: path.canonicalize()?,
+            digest: sum(&content),
+        })
+    }
 }
 
 /// The journal cannot be used.
@@ -154,8 +190,13 @@ impl Journal {
     }
 
     /// Begins a new run: replaces the journal in `folder` (atomically, and on disk before this returns) by one that
-    /// says that `what` is in progress on `hosts`.
-    pub fn begin(folder: &Path, what: &str, hosts: &BTreeMap<HostName, Connect>) -> Result<Self, JournalError> {
+    /// says that `what` is in progress on `hosts`; `file` is the one that the lab came up with.
+    pub fn begin(
+        folder: &Path,
+        what: &str,
+        hosts: &BTreeMap<HostName, Connect>,
+        file: Option<LabFile>,
+    ) -> Result<Self, JournalError> {
         let path = folder.join("journal");
         let io = |doing, path: &Path| {
             let path = path.to_owned();
@@ -166,6 +207,7 @@ impl Journal {
             what: what.to_owned(),
             hosts: hosts.clone(),
             at: now(),
+            file,
         };
         let text = format!("{MAGIC}{VERSION}\n{}", line(&record));
         let file = atomic_file::replace(&path, 0o600, text.as_bytes()).map_err(io("replace", &path))?;
@@ -210,8 +252,8 @@ fn parse(line: &str) -> Option<Record> {
     (found == sum(json)).then(|| serde_json::from_str(json).ok()).flatten()
 }
 
-fn sum(json: &str) -> String {
-    let digest = Sha256::digest(json);
+fn sum(content: impl AsRef<[u8]>) -> String {
+    let digest = Sha256::digest(content);
     format!(
         "{:016x}",
         digest
@@ -232,6 +274,13 @@ mod tests {
             .collect()
     }
 
+    fn finished(names: &[&str]) -> Record {
+        Record::Finished {
+            hosts: hosts(names),
+            boots: BTreeMap::new(),
+        }
+    }
+
     /// The hosts, and whether the journal is unfinished and damaged.
     fn read(folder: &Path) -> (BTreeMap<HostName, Connect>, bool, bool) {
         let past = Journal::read(folder).unwrap();
@@ -248,20 +297,20 @@ mod tests {
     #[test]
     fn a_finished_run_leaves_only_the_hosts_that_hold_something() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a", "b"])).unwrap();
+        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a", "b"]), None).unwrap();
         journal.add(&intent("a")).unwrap();
         assert_eq!(read(folder.path()), (hosts(&["a", "b"]), true, false));
-        journal.add(&Record::Finished { hosts: hosts(&["b"]) }).unwrap();
+        journal.add(&finished(&["b"])).unwrap();
         assert_eq!(read(folder.path()), (hosts(&["b"]), false, false));
     }
 
     #[test]
     fn a_journal_cut_at_any_byte_still_names_its_hosts_or_says_that_it_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a"])).unwrap();
+        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a"]), None).unwrap();
         let first_record_ends = std::fs::metadata(folder.path().join("journal")).unwrap().len();
         journal.add(&intent("a")).unwrap();
-        journal.add(&Record::Finished { hosts: hosts(&["a"]) }).unwrap();
+        journal.add(&finished(&["a"])).unwrap();
         let whole = std::fs::read(folder.path().join("journal")).unwrap();
         for cut in 0..whole.len() {
             std::fs::write(folder.path().join("journal"), &whole[..cut]).unwrap();
@@ -279,8 +328,8 @@ mod tests {
     #[test]
     fn garbage_in_a_journal_ends_it_there() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a"])).unwrap();
-        journal.add(&Record::Finished { hosts: hosts(&[]) }).unwrap();
+        let mut journal = Journal::begin(folder.path(), "up", &hosts(&["a"]), None).unwrap();
+        journal.add(&finished(&[])).unwrap();
         let path = folder.path().join("journal");
         let mut bytes = std::fs::read(&path).unwrap();
         let at = bytes.len() - 10;

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::event::{Cancel, Event, Events};
-pub use journal::{Journal, JournalError, ROLLBACK, Record};
+pub use journal::{Journal, JournalError, LabFile, ROLLBACK, Record};
 pub use lock::{Lock, LockError};
 pub use past::{LastRun, Past, Rollback, RunEnd};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::journal::{ROLLBACK, Record};
+use super::journal::{LabFile, ROLLBACK, Record};
 use crate::lab::{Connect, HostName};
 use crate::plan::Step;
 
@@ -17,6 +17,10 @@ pub struct Past {
     pub damaged: bool,
     /// The last run, if one was recorded.
     pub last: Option<LastRun>,
+    /// Since when each host runs, as of the last run that reached its end.
+    pub boots: BTreeMap<HostName, String>,
+    /// The lab file that the lab came up with, if it is recorded.
+    pub file: Option<LabFile>,
 }
 
 /// The last run on a lab.
@@ -66,8 +70,9 @@ impl Past {
     /// Adds the next record of the journal.
     pub(super) fn add(&mut self, record: Record) {
         match record {
-            Record::Began { what, hosts, at } => {
+            Record::Began { what, hosts, at, file } => {
                 self.hosts.extend(hosts);
+                self.file = file.or(self.file.take());
                 self.unfinished = true;
                 match &mut self.last {
                     Some(last) if what == ROLLBACK => last.rollback = Some(Rollback::Incomplete),
@@ -84,10 +89,11 @@ impl Past {
                     }
                 }
             }
-            Record::Finished { hosts } => match &mut self.last {
+            Record::Finished { hosts, boots } => match &mut self.last {
                 Some(last) if last.rollback.is_some() => last.rollback = Some(Rollback::Complete),
                 last => {
                     self.hosts = hosts;
+                    self.boots = boots;
                     self.unfinished = false;
                     if let Some(last) = last {
                         last.end = RunEnd::Finished;
@@ -162,6 +168,7 @@ mod tests {
             what: what.to_owned(),
             hosts: BTreeMap::from([(host("a"), Connect::Emulated)]),
             at: Some(1_764_162_300),
+            file: None,
         }
     }
 
@@ -231,7 +238,10 @@ mod tests {
         rolled_back.extend([began(ROLLBACK), intent(&["x"]), ended("x", 1, Some("again"))]);
         let run = last(rolled_back.clone());
         assert_eq!((run.end, run.rollback), (end.clone(), Some(Rollback::Incomplete)));
-        rolled_back.push(Record::Finished { hosts: BTreeMap::new() });
+        rolled_back.push(Record::Finished {
+            hosts: BTreeMap::new(),
+            boots: BTreeMap::new(),
+        });
         let run = last(rolled_back);
         assert_eq!((run.end, run.rollback), (end, Some(Rollback::Complete)));
         assert_eq!(run.command, "up");

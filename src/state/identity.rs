@@ -17,6 +17,9 @@ pub struct Identities {
     /// Interface index by name.
     #[serde(default)]
     pub links: BTreeMap<IfName, u32>,
+    /// The kernel's name for the time since the host booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
     /// The conditions of domains, for the lab's status.
     #[serde(default)]
     pub domains: BTreeMap<DomainName, DomainSeen>,
@@ -73,6 +76,6 @@ impl Eq for Identities {}
 impl Identities {
     /// Nothing was observed.
     pub(super) fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.domains.is_empty()
+        self.links.is_empty() && self.domains.is_empty() && self.boot.is_none()
     }
 }

@@ -36,14 +36,20 @@ pub struct Survey {
     pub foreign_domains: BTreeMap<String, String>,
     /// MAC addresses of domains that are not this lab's, with the domain's name.
     pub foreign_macs: BTreeMap<MacAddr, String>,
+    /// UUIDs of domains that are not this lab's, with the domain's name.
+    #[serde(default)]
+    pub foreign_uuids: BTreeMap<String, String>,
     /// Programs that were found of those that netlab uses, e.g. `ip`, `nft`, `dnsmasq`.
     pub programs: BTreeSet<String>,
     /// Kernel features that are missing of those that netlab uses, e.g. `8021q`.
     pub missing_modules: BTreeSet<String>,
     /// Memory that is available to guests, in MiB (MemAvailable of /proc/meminfo); 0: unknown.
     pub memory_mib: u64,
-    /// Architectures that QEMU can run on the host, by libvirt's names; empty: unknown.
-    pub arches: BTreeSet<String>,
+    /// Architectures that QEMU can run on the host, by libvirt's names; none: unknown.
+    pub arches: Option<BTreeSet<String>>,
+    /// QEMU's machine types by architecture; of one that is absent they are unknown.
+    #[serde(default)]
+    pub machines: BTreeMap<String, BTreeSet<String>>,
     /// Whether KVM works.
     pub kvm: Kvm,
     /// The host's own address of the ssh session that it is reached by, if it is.

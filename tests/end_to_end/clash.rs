@@ -110,6 +110,60 @@ fn bridge_domain_and_subnet_of_others_are_named_and_never_changed() {
     machine.end();
 }
 
+/// FAULTS 32: routes and addresses of the host itself, and what a stranger's domain has.
+#[test]
+fn a_route_an_address_a_mac_and_a_uuid_of_others_are_refused_with_their_owners() {
+    let test = "a_route_an_address_a_mac_and_a_uuid_of_others_are_refused_with_their_owners";
+    let Some(machine) = Local::new(test, "du") else {
+        return;
+    };
+    machine.do_(&["ip", "address", "add", "10.5.0.7/24", "dev", "eth1"]);
+    machine.do_(&["ip", "link", "set", "dev", "eth1", "up"]);
+    machine.do_(&["ip", "route", "add", "10.6.0.0/16", "via", "172.16.99.1", "dev", "eth0"]);
+    for (subnet, gateway, taken, link) in [
+        ("10.5.0.0/25", "10.5.0.1", "10.5.0.0/24", "eth1"),
+        ("10.6.7.0/24", "10.6.7.1", "10.6.0.0/16", "eth0"),
+        ("172.16.0.0/16", "172.16.0.1", "172.16.99.0/24", "eth0"),
+    ] {
+        let network = format!("[networks.n]\nsubnet = \"{subnet}\"\ngateway = {{ address = \"{gateway}\" }}\n");
+        let file = machine.lab("mine", &network);
+        refused(
+            &machine,
+            &file,
+            &["network `n`", subnet, taken, link, "a NIC of the host"],
+        );
+    }
+
+    // A domain of someone else with the UUID that this lab's guest would have: a copy of its XML under another name.
+    let vm = "[networks.n]\nsubnet = \"10.9.9.0/24\"\n[vms.vm1]\nmemory = \"96MiB\"\n\
+              nics = [{ network = \"n\", mac = \"52:54:00:00:00:09\" }]\n";
+    let file = machine.lab("mine", vm);
+    machine.good(&["up", &file]);
+    let uuid = machine.do_(&["virsh", "domuuid", "mine.vm1"]).trim().to_owned();
+    machine.good(&["down", "mine"]);
+    let domain = machine.0.path("domain.xml");
+    let xml = format!(
+        "<domain type='qemu'><name>copy</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory><os><type>hvm</type></os>\
+         <devices><interface type='ethernet'><mac address='52:54:00:00:00:09'/></interface></devices></domain>"
+    );
+    std::fs::write(&domain, xml).unwrap();
+    machine.do_(&["virsh", "-q", "define", domain.to_str().unwrap()]);
+    refused(
+        &machine,
+        &file,
+        &[
+            "UUID",
+            &uuid,
+            "vm `vm1`",
+            "domain copy",
+            "MAC address 52:54:00:00:00:09",
+            "which is not this lab's",
+        ],
+    );
+    machine.do_(&["virsh", "-q", "undefine", "copy"]);
+    machine.end();
+}
+
 /// FAULTS 11: also after netlab has lost its state.
 #[test]
 fn a_lab_that_lost_its_state_is_found_by_its_file_and_nothing_else_is_removed() {

@@ -7,6 +7,7 @@
     reason = "in a test a panic is the report; helpers of tests are tests too"
 )]
 
+mod belongs;
 mod bounded;
 mod clash;
 mod commands;
@@ -25,6 +26,7 @@ mod package;
 mod random_kills;
 mod removed;
 mod script;
+mod secrets;
 mod signals;
 mod status;
 mod straight;

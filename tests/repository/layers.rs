@@ -76,6 +76,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "ops",
         &[
+            "atomic_file",
             "lab",
             "import",
             "topology",

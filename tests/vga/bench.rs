@@ -8,7 +8,7 @@ use netlab::guest::{Session, SessionError, Transcript};
 use netlab::host::Host;
 use netlab::host::guests::BootSlots;
 use netlab::host::linux::{LinuxHost, Place};
-use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, Login};
+use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, Login, Password};
 use netlab::plan::Step;
 use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind};
 
@@ -138,7 +138,7 @@ pub fn with_login(password: &str) -> ImageConsole {
         login: Some(Login {
             prompt: "login: ".to_owned(),
             user: "root".to_owned(),
-            password: Some(password.to_owned()),
+            password: Some(Password::Text(password.to_owned())),
         }),
         ..image()
     }

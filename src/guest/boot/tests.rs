@@ -30,7 +30,7 @@ fn with_login(password: Option<&str>) -> ImageConsole {
     let login = Login {
         prompt: "login: ".into(),
         user: "root".into(),
-        password: password.map(Into::into),
+        password: password.map(|text| Password::Text(text.to_owned())),
     };
     ImageConsole {
         login: Some(login),

@@ -90,6 +90,8 @@ impl LinuxHost {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let pid = match &self.place {
             Place::Local | Place::Ssh(_) => None,
+            // Without its folder nothing in it can be reached, whatever runs.
+            Place::Emulated(lab, host) if !self.folders.machine(lab, host).exists() => return Ok(None),
             Place::Emulated(lab, host) => match emulated::init_pid(lab, host) {
                 Some(pid) => Some(pid),
                 None => return Ok(None),

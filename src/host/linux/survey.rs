@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::connection::{Connection, both};
+use crate::emulated;
 use crate::folders::Folders;
 use crate::host::HostError;
 use crate::lab::LabName;
@@ -37,7 +38,9 @@ pub(super) fn of_connected(connection: &Connection, lab: &LabName, own_sshd: boo
     Ok(Survey {
         foreign_domains: of_guests.foreign_domains,
         foreign_macs: of_guests.foreign_macs,
+        foreign_uuids: of_guests.foreign_uuids,
         arches: of_guests.arches,
+        machines: of_guests.machines,
         kvm: of_guests.kvm,
         ..of_network?
     })
@@ -49,7 +52,12 @@ pub(super) fn of_planned(folders: &Folders, lab: &LabName) -> Result<Survey, Hos
     Template::load(&folders.domain_template())?;
     let mut machine = Survey::default();
     ip::survey(&LocalShell, lab, &mut machine)?;
+    let arches = emulated::architectures();
+    let mut machines = libvirt::cached_machines(&folders.capabilities());
+    machines.retain(|arch, _| arches.contains(arch));
     Ok(Survey {
+        arches: Some(arches),
+        machines,
         programs: machine.programs,
         missing_modules: machine.missing_modules,
         memory_mib: machine.memory_mib,

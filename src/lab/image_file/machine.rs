@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::lab::read::{Reader, Value, get};
 use crate::lab::schema::choices;
-use crate::lab::{ConsoleKind, Dialect, ImageConsole, ImageMachine, Login, size};
+use crate::lab::{ConsoleKind, Dialect, ImageConsole, ImageMachine, Login, Password, size};
 
 /// Memory of a guest where the entry has none, in MiB.
 const MEMORY_MIB: u64 = 256;
@@ -84,7 +84,7 @@ impl Reader {
         Some(Login {
             prompt: prompt?,
             user: user?,
-            password,
+            password: password.map(Password::Text),
         })
     }
 

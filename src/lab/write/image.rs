@@ -1,9 +1,9 @@
 //! Writes an image's entry as a lab file has it.
 
 use super::{Out, list, quoted, table};
-use crate::lab::image::{Digest, Download, ImageEntry, ImageSource};
+use crate::lab::image::{Digest, Download, ImageEntry, ImageSource, Location};
 use crate::lab::schema::choices::{COMPRESSIONS, CONSOLES, DIALECTS, FORMATS, RECIPES, name_of};
-use crate::lab::{Dialect, ImageConsole, ImageMachine, Login};
+use crate::lab::{Dialect, ImageConsole, ImageMachine, Login, Password};
 
 impl Out {
     /// Writes the keys of `[images.X]`.
@@ -61,6 +61,7 @@ impl Out {
         let login = login.as_ref().map(|Login { prompt, user, password }| {
             let password = password
                 .as_ref()
+                .and_then(Password::text)
                 .map(|password| format!("password = {}", quoted(password)));
             let prompt = format!("prompt = {}", quoted(prompt));
             let user = format!("user = {}", quoted(user));
@@ -81,7 +82,14 @@ impl Out {
             unpacked,
             at_most,
         } = download;
-        self.entry("mirrors", list(mirrors.iter().map(quoted)));
+        self.entry(
+            "mirrors",
+            list(mirrors.iter().map(|mirror| match mirror {
+                // Whole: what is written is a lab file again.
+                Location::Url(url) => quoted(url),
+                Location::File(path) => quoted(path.display()),
+            })),
+        );
         if let Some(digest) = digest {
             self.entry(digest.kind().word(), quoted(digest.hex()));
         }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::lab::{Login, MacAddr};
+use crate::lab::{Login, MacAddr, Password};
 use crate::state::{GuestConfig, GuestNicConfig};
 
 /// What a guest is configured with.
@@ -84,7 +84,10 @@ impl Seed {
             mtu: nic.mtu,
         };
         let user_data = match &config.console.login {
-            Some(Login { user, password, .. }) => user_data(user, password.as_deref().unwrap_or_default()),
+            Some(Login { user, password, .. }) => {
+                let password = password.as_ref().and_then(Password::text);
+                user_data(user, password.unwrap_or_default())
+            }
             None => "#cloud-config\n{}\n".to_owned(),
         };
         Self {

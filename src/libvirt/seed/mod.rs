@@ -25,6 +25,13 @@ pub(super) fn write(conn: &Connect, name: &DomainName, config: &GuestConfig) -> 
     let Some(pool) = volumes::own_pool(conn, name.lab())? else {
         return Err(LibvirtError::NoPool(name.lab().clone()));
     };
+    let login = config.console.login.as_ref();
+    if login
+        .and_then(|login| login.password.as_ref())
+        .is_some_and(|password| password.text().is_none())
+    {
+        return Err(LibvirtError::UnknownPassword(name.clone()));
+    }
     let seed = seed(config).map_err(|source| LibvirtError::Json {
         operation: operation.clone(),
         source,

@@ -1,6 +1,7 @@
 //! The JSON that iproute2 prints, field by field as far as netlab needs it. The only reader of it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
@@ -19,7 +20,7 @@ pub(crate) fn query<T: DeserializeOwned>(shell: &dyn Shell, argv: &[&str]) -> Re
 /// Parses the JSON array that `cmd` printed. Printing nothing at all is how `ip` prints an empty one.
 pub(super) fn parse<T: DeserializeOwned>(cmd: &Cmd, stdout: &[u8]) -> Result<Vec<T>, CmdError> {
     // An alias may hold any byte; one that is not text is not netlab's mark, so its content does not matter.
-    let text = String::from_utf8_lossy(stdout);
+    let text = escaped(&String::from_utf8_lossy(stdout));
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
@@ -27,6 +28,26 @@ pub(super) fn parse<T: DeserializeOwned>(cmd: &Cmd, stdout: &[u8]) -> Result<Vec
         command: cmd.to_string(),
         cause,
     })
+}
+
+/// Returns iproute2's JSON with the control characters in its strings escaped, as RFC 8259 asks for. iproute2 escapes the
+/// most common ones only (lib/json_writer.c), and a name or an alias may have any.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut behind_backslash) = (false, false);
+    for one in json.chars() {
+        if one == '"' && !behind_backslash {
+            in_string = !in_string;
+        }
+        behind_backslash = one == '\\' && !behind_backslash;
+        if in_string && one < ' ' {
+            // Writing to a `String` cannot fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(one));
+        } else {
+            out.push(one);
+        }
+    }
+    out
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -210,4 +231,14 @@ pub(crate) struct RawVia {
 pub(crate) struct RawHop {
     pub gateway: Option<IpAddr>,
     pub dev: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn control_characters_are_escaped_in_strings_only() {
+        assert_eq!(escaped("[\n\"a\u{1b}\\\"\t\"\t]"), "[\n\"a\\u001b\\\"\\u0009\"\t]");
+    }
 }

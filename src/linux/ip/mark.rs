@@ -4,12 +4,15 @@
 //! and, once it is finished, the alias `netlab:<lab>:<purpose>`. A NIC that netlab attached keeps its group and has the
 //! alias `netlab:<lab>:was …`, see [`super::record`].
 
+use std::collections::BTreeSet;
+
 use super::error::Owner;
-use super::json::RawLink;
+use super::json::{RawLink, query};
 use super::snapshot::Snapshot;
 use crate::lab::LabName;
 use crate::plan::lines::MAC_IS_SET;
 pub(super) use crate::topology::derive::link_group as group;
+use crate::transport::{CmdError, Shell};
 
 /// What distinguishes the alias of an attached NIC from that of a created link.
 pub(super) const WAS: &str = "was ";
@@ -57,6 +60,14 @@ impl Mark {
     pub fn is_made_by(&self, lab: &LabName) -> bool {
         matches!(self, Self::Made { by, .. } if by == lab.as_str())
     }
+}
+
+/// Returns the labs that links of a host are marked with. Needs no rights.
+pub fn labs(shell: &dyn Shell) -> Result<BTreeSet<LabName>, CmdError> {
+    let links: Vec<RawLink> = query(shell, &["ip", "-json", "-details", "link", "show"])?;
+    let marks = links.iter().filter_map(|link| link.ifalias.as_deref());
+    let labs = marks.filter_map(|alias| alias.strip_prefix("netlab:")?.split_once(':')?.0.parse().ok());
+    Ok(labs.collect())
 }
 
 /// Returns who a link belongs to.

@@ -33,6 +33,7 @@ pub use apply::apply;
 pub use error::{AttachError, NetworkError, Owner, Unreadable, Unrestorable};
 pub use floating::announce;
 pub(crate) use json::{RawLink, query};
+pub use mark::labs;
 pub use observe::observe;
 pub use ports::ports;
 pub use rollback::rollback;

@@ -1,4 +1,4 @@
-//! What a lab owns of a host's network, read from the marks on the objects. Four commands, however large the lab.
+//! What a lab owns of a host's network, read from the marks on the objects. Five commands, however large the lab.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +23,7 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, NetworkError
         sysctls: SysctlMarks::default().observe(shell, lab)?,
         ..Network::default()
     };
+    network.seen.boot = Some(snapshot.boot.clone());
     let mut moved: Vec<Record> = Vec::new();
     for link in &snapshot.links {
         match Mark::read(link, lab) {

@@ -1,4 +1,4 @@
-//! A host's links, addresses and routes at one moment, in three commands.
+//! A host's links, addresses and routes at one moment, in four commands.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,8 @@ use crate::transport::{Cmd, CmdError, Shell};
 pub(super) struct Snapshot {
     pub links: Vec<RawLink>,
     pub routes: Vec<RawRoute>,
+    /// The kernel's name for the time since the host booted (proc_sys_kernel(5), `random/boot_id`).
+    pub boot: String,
 }
 
 impl Snapshot {
@@ -19,6 +21,7 @@ impl Snapshot {
             &["ip", "-json", "-details", "link", "show"][..],
             &["ip", "-json", "address", "show"],
             &["ip", "-json", "route", "show", "table", "all"],
+            &["cat", "/proc/sys/kernel/random/boot_id"],
         ];
         let cmds = cmds.map(|argv| Cmd::new(argv.iter().copied()));
         let printed = shell.check_all(&cmds)?;
@@ -32,6 +35,7 @@ impl Snapshot {
         Ok(Self {
             links,
             routes: parse(&cmds[2], printed(2))?,
+            boot: String::from_utf8_lossy(printed(3)).trim().to_owned(),
         })
     }
 

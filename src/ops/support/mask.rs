@@ -1,14 +1,8 @@
 //! Replaces secrets in texts by `***`.
 
-use std::ops::Range;
-
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
-
+use crate::lab::masked::{self, MASKED, passwords};
 use crate::ops::Entries;
 
-/// What replaces a secret.
-const MASKED: &str = "***";
 /// Shorter secrets are masked only where they are whole words: in the middle of others they are no secret, and a text
 /// without the letter `a` cannot be read.
 const SHORT: usize = 4;
@@ -22,9 +16,13 @@ impl Mask {
     /// many other texts, such as `netlab`.
     pub(super) fn of(lab_file: &str, catalog: &Entries) -> Self {
         let logins = catalog.values().filter_map(|image| image.console.login.as_ref());
-        let public: Vec<&String> = logins.filter_map(|login| login.password.as_ref()).collect();
+        let public: Vec<&str> = logins.filter_map(|login| login.password.as_ref()?.text()).collect();
         let passwords = passwords(lab_file).into_iter().map(|(_, password)| password);
-        Self::of_secrets(passwords.filter(|password| !public.contains(&password)).collect())
+        Self::of_secrets(
+            passwords
+                .filter(|password| !public.contains(&password.as_str()))
+                .collect(),
+        )
     }
 
     fn of_secrets(secrets: Vec<String>) -> Self {
@@ -53,7 +51,7 @@ impl Mask {
                 text.replace(secret.as_str(), MASKED)
             }
         });
-        without_credentials(&text)
+        masked::urls(&text)
     }
 
     /// Returns a lab file without the values of its passwords, however they are quoted, and without the secrets.
@@ -66,30 +64,6 @@ impl Mask {
         }
         self.text(&text)
     }
-}
-
-/// The values of every key `password` in a TOML text, with their places in bytes.
-fn passwords(text: &str) -> Vec<(Range<usize>, String)> {
-    fn of_table(table: &DeTable<'_>, found: &mut Vec<(Range<usize>, String)>) {
-        for (key, value) in table {
-            match value.get_ref() {
-                DeValue::String(password) if key.get_ref() == "password" => {
-                    found.push((value.span(), password.to_string()));
-                }
-                _ => of_value(value, found),
-            }
-        }
-    }
-    fn of_value(value: &Spanned<DeValue<'_>>, found: &mut Vec<(Range<usize>, String)>) {
-        match value.get_ref() {
-            DeValue::Table(table) => of_table(table, found),
-            DeValue::Array(values) => values.iter().for_each(|value| of_value(value, found)),
-            _ => {}
-        }
-    }
-    let mut found = Vec::new();
-    of_table(DeTable::parse_recoverable(text).0.get_ref(), &mut found);
-    found
 }
 
 /// `word` masked where no letter or digit is beside it.
@@ -107,27 +81,6 @@ fn without_word(text: &str, word: &str) -> String {
         masked.push_str(before);
         masked.push_str(if inside { word } else { MASKED });
         rest = behind;
-    }
-    masked + rest
-}
-
-/// `scheme://user:password@host` with the password masked.
-fn without_credentials(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, behind) = rest.split_at(at + 3);
-        masked.push_str(before);
-        let end = behind.find(|one: char| one.is_whitespace() || "/\"'`<>".contains(one));
-        let authority = &behind[..end.unwrap_or(behind.len())];
-        rest = &behind[authority.len()..];
-        match authority
-            .rsplit_once('@')
-            .and_then(|(login, host)| Some((login.split_once(':')?.0, host)))
-        {
-            Some((user, host)) => masked.extend([user, ":", MASKED, "@", host]),
-            None => masked.push_str(authority),
-        }
     }
     masked + rest
 }
@@ -150,15 +103,6 @@ mod tests {
     #[test]
     fn a_short_secret_is_masked_as_a_word_only() {
         assert_eq!(mask(&["a"]).text("a cat, a=a"), "*** cat, ***=***");
-    }
-
-    #[test]
-    fn the_password_of_a_url_is_masked_and_its_user_and_host_are_kept() {
-        let mask = mask(&[]);
-        assert_eq!(
-            mask.text("get https://me:s3c:r@t@example.org/x and ssh://root@node1"),
-            "get https://me:***@example.org/x and ssh://root@node1"
-        );
     }
 
     #[test]

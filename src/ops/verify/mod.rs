@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Env, Loaded, OpsError, connect, connects, observe, survey};
+use super::{Env, Loaded, OpsError, belongs, connect, connects, observe, survey};
 use crate::host::NamedHosts;
 use crate::lab::{HostName, LabName};
 use crate::plan::plan;
@@ -43,6 +43,7 @@ pub struct VerifyReport {
 /// Verifies a lab that is up, and finds out where lost packets stop.
 pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<VerifyReport, OpsError> {
     let lab = &loaded.topology.lab;
+    belongs::check(env, lab)?;
     let hosts = connect(env, lab, &connects(&loaded.topology))?;
     let observed = observe(&hosts, lab)?;
     if observed.is_empty() {

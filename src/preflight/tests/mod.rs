@@ -168,7 +168,7 @@ fn missing_programs_modules_and_emulators_are_reported_all_at_once() {
     let mut survey = survey();
     survey.programs.clear();
     survey.missing_modules = ["8021q", "bridge", "bonding"].map(str::to_owned).into();
-    survey.arches = ["aarch64".to_owned()].into();
+    survey.arches = Some(["aarch64".to_owned()].into());
     let messages = texts(&topology, survey);
     assert_eq!(messages.len(), 4, "{messages:#?}");
     assert!(messages[0].contains("`ip` is missing"));
@@ -181,7 +181,7 @@ fn missing_programs_modules_and_emulators_are_reported_all_at_once() {
 fn modules_that_the_lab_does_not_need_may_be_missing_and_arches_unknown() {
     let mut survey = survey();
     survey.missing_modules = ["8021q".to_owned()].into();
-    survey.arches.clear();
+    survey.arches = None;
     assert_eq!(texts(&local(), survey), [""; 0]);
 }
 

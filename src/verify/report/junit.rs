@@ -83,10 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn a_guests_output_is_escaped_and_control_characters_come_out_as_blanks() {
-        let text = junit("lab", &[], &one(true, Some(Err("\"><\u{1b}[2J&")))).unwrap();
+    fn a_guests_output_is_escaped_with_its_control_characters() {
+        let text = junit("lab", &[], &one(true, Some(Err("\"><\u{1b}[2J\u{202e}&")))).unwrap();
         assert!(
-            text.contains(r#"errors="1""#) && text.contains("&quot;&gt;&lt; [2J&amp;"),
+            text.contains(r#"errors="1""#) && text.contains(r"&quot;&gt;&lt;\u{1b}[2J\u{202e}&amp;"),
             "{text}"
         );
     }

@@ -99,7 +99,7 @@ fn summary(matrix: &Matrix) -> String {
     }
 }
 
-/// Text from a guest or a host, with a blank for each control character.
+/// Text from a guest or a host on one line, with what a terminal would act on escaped.
 fn printable(text: &str) -> String {
-    text.replace(|c: char| c.is_control(), " ")
+    crate::lab::readable(&text.replace(['\n', '\r', '\t'], " "))
 }
