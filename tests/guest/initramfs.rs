@@ -35,7 +35,7 @@ const ACCOUNT: [(&str, u32, &str); 5] = [
     (
         "etc/passwd",
         0o100_644,
-        "root:x:0:0::/:/bin/sh\nnetlab:x:1000:1000::/:/bin/sh\n",
+        "root:x:0:0::/root:/bin/sh\nnetlab:x:1000:1000::/:/bin/sh\n",
     ),
     ("etc/group", 0o100_644, "root:x:0:\nnetlab:x:1000:\n"),
     (
