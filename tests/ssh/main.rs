@@ -14,6 +14,7 @@ mod killed;
 mod labs;
 mod machines;
 mod random_kills;
+mod rebooted;
 mod services;
 mod shell;
 mod sshd;
