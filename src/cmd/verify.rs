@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::CommandError;
+use super::output::print_error;
 use super::{Context, LabFile};
 use crate::lab::ImageName;
 use crate::ops::{self, ImageChoice, LoadOptions, VerifyOptions};
@@ -45,7 +46,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         },
     )?;
     if let Some(path) = &args.junit {
-        let xml = junit(report.lab.as_str(), &report.drift, &report.matrix);
+        let xml = junit(report.lab.as_str(), &report.drift, &report.faults, &report.matrix);
         let xml = xml.map_err(|error| CommandError::File {
             doing: "write",
             path: path.clone(),
@@ -54,10 +55,14 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         write(path, &xml)?;
     }
     if let Some(path) = &args.html {
-        write(path, &html(report.lab.as_str(), &report.drift, &report.matrix))?;
+        let page = html(report.lab.as_str(), &report.drift, &report.faults, &report.matrix);
+        write(path, &page)?;
     }
     let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    context.answer(&text(&report.matrix, color), &report)?;
+    for note in &report.notes {
+        print_error(&format!("note: {note}"));
+    }
+    context.answer(&text(&report.faults, &report.matrix, color), &report)?;
     if !report.drift.is_empty() {
         return Err(CommandError::NotAsDescribed {
             message: format!(
@@ -70,14 +75,19 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     if report.as_expected {
         return Ok(());
     }
-    Err(CommandError::NotAsDescribed {
-        message: format!(
-            "{} of {} cells are not as expected",
-            report.matrix.cells.len() - report.matrix.passed(),
-            report.matrix.cells.len()
-        ),
-        help: None,
-    })
+    let (cells, passed) = (report.matrix.cells.len(), report.matrix.passed());
+    let (message, help) = if cells == 0 {
+        let help = "add guests, or a `[[verify.ping]]`";
+        (
+            "nothing was asked, so nothing is proved".to_owned(),
+            Some(help.to_owned()),
+        )
+    } else if cells == passed {
+        (format!("{} faults were observed", report.faults.len()), None)
+    } else {
+        (format!("{} of {cells} cells are not as expected", cells - passed), None)
+    };
+    Err(CommandError::NotAsDescribed { message, help })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CommandError> {

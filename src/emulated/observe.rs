@@ -11,7 +11,10 @@ use super::links::Link;
 use super::namespace::{self, Found};
 use super::{Emulator, cables, daemon, init_pid, need_root, nics};
 use crate::lab::{HostName, LabName};
+use crate::linux::ip;
+use crate::state::view::View;
 use crate::state::{HostState, Machine, MachineKind};
+use crate::transport::NamespaceShell;
 
 /// How long a daemon may be down, while init runs, before the machine counts as dead: init restarts it.
 const RESTART_WITHIN: Duration = Duration::from_secs(10);
@@ -48,6 +51,19 @@ impl Emulator {
             cables: cables::observed(lab, &links),
             ..HostState::default()
         })
+    }
+
+    /// Returns what the kernel shows in each of the lab's switches and routers.
+    pub(crate) fn views_of_devices(&self, lab: &LabName) -> Result<BTreeMap<HostName, View>, EmulatedError> {
+        let mut views = BTreeMap::new();
+        for name in namespace::named(lab)? {
+            if let Found::Own(MachineKind::Switch | MachineKind::Router, _) = namespace::find(&self.shell, lab, &name)?
+            {
+                let shell = NamespaceShell::of_network(&namespace::name(lab, &name));
+                views.insert(name, ip::view(&shell)?);
+            }
+        }
+        Ok(views)
     }
 
     /// Lists the hosts that have a private folder.

@@ -14,6 +14,7 @@ mod privilege;
 mod probe;
 #[cfg(test)]
 mod scripted;
+mod seen;
 mod session;
 mod terminal;
 mod transcript;
@@ -24,7 +25,8 @@ pub use configure::{ConfigureError, configure};
 pub use console::{Cause, Console, ConsoleError};
 pub use error::{SessionError, SessionFault};
 pub use inspect::{DefaultRoute, Deviation, Inspected, InspectedNic, inspect};
-pub use probe::{Answer, ProbeOptions, probe, probe_by};
+pub use probe::{Answer, ProbeOptions, probe, probe_and_observe, probe_by};
+pub use seen::{ArpQuestion, GuestLink, GuestRoute, GuestView};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;
 pub use transcript::Transcript;

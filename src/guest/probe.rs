@@ -9,6 +9,7 @@ use super::LINE_LIMIT;
 use super::embedded::code;
 use super::error::SessionError;
 use super::frame::fresh_nonce;
+use super::seen::{self, ArpQuestion, GuestView};
 use super::session::Session;
 
 /// How often an address is probed whose line did not arrive intact.
@@ -35,6 +36,9 @@ pub enum Answer {
         received: u32,
         /// Mean round trip in milliseconds, where there was one.
         rtt_ms: Option<f64>,
+        /// What the program itself gave as the reason of a loss, e.g. `Network is unreachable`.
+        #[serde(default)]
+        said: Option<String>,
     },
     /// No result, and why. Never counts as a pass, nor as a proof of isolation.
     Unknown(String),
@@ -82,22 +86,46 @@ pub fn probe(
     })
 }
 
+/// Like [`probe`], and in the same exchange asks by ARP and reads what the guest shows after the pings; `None` where that
+/// did not arrive intact.
+pub fn probe_and_observe(
+    session: &mut Session<'_>,
+    targets: &[IpAddr],
+    options: &ProbeOptions,
+    questions: &[ArpQuestion],
+) -> Result<(BTreeMap<IpAddr, Answer>, Option<GuestView>), SessionError> {
+    probe_all(targets, options, Some(questions), |script, within| {
+        session.run_idempotent(script, within).map(|output| output.text)
+    })
+}
+
 /// Like [`probe`], by a function that runs a script of sh(1) within a deadline and returns its standard output.
 pub fn probe_by<E>(
     targets: &[IpAddr],
     options: &ProbeOptions,
-    mut run: impl FnMut(&str, Duration) -> Result<String, E>,
+    run: impl FnMut(&str, Duration) -> Result<String, E>,
 ) -> Result<BTreeMap<IpAddr, Answer>, E> {
-    let mut answers = BTreeMap::new();
+    Ok(probe_all(targets, options, None, run)?.0)
+}
+
+/// Pings, and with `questions` observes.
+fn probe_all<E>(
+    targets: &[IpAddr],
+    options: &ProbeOptions,
+    questions: Option<&[ArpQuestion]>,
+    mut run: impl FnMut(&str, Duration) -> Result<String, E>,
+) -> Result<(BTreeMap<IpAddr, Answer>, Option<GuestView>), E> {
+    let (mut answers, mut view) = (BTreeMap::new(), None);
     let mut open: BTreeSet<IpAddr> = targets.iter().copied().collect();
     for _ in 0..ATTEMPTS {
-        if open.is_empty() {
+        if open.is_empty() && (questions.is_none() || view.is_some()) {
             break;
         }
         let in_a_row = u32::try_from(open.len().div_ceil(options.at_once.max(1))).unwrap_or(u32::MAX);
         let within = LIMIT.saturating_add(LIMIT_EACH.saturating_mul(in_a_row));
         let mark = fresh_nonce();
-        let text = run(&script(&mark, &open, options), within)?;
+        let text = run(&script(&mark, &open, options, questions), within)?;
+        view = view.or_else(|| seen::read(&text, &mark));
         for (target, report) in text.lines().filter_map(|line| unwrap_line(line, &mark)) {
             if open.remove(&target) {
                 answers.insert(target, read_report(report, options.count));
@@ -106,7 +134,7 @@ pub fn probe_by<E>(
     }
     let why = "its line in the guest's answer was garbled";
     answers.extend(open.into_iter().map(|target| (target, Answer::Unknown(why.into()))));
-    Ok(answers)
+    Ok((answers, view))
 }
 
 /// Returns the script that pings `targets`: `at_once` lanes at a time, one address after the other in each.
@@ -115,13 +143,15 @@ pub fn probe_by<E>(
 /// still sets don't-fragment, as long as it has not learned of a smaller path MTU (ip(7), IP_MTU_DISCOVER). `echo`
 /// writes a line at once, so the lines of parallel pings do not mix. `mark` distinguishes them from those of an
 /// abandoned probe.
-fn script(mark: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions) -> String {
+fn script(mark: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions, questions: Option<&[ArpQuestion]>) -> String {
     let ProbeOptions { count, size, at_once } = options;
+    let at_once = &(*at_once).max(1);
     let size = size.map_or_else(String::new, |size| size.to_string());
     let mut script = format!("( set -f; w={mark} c={count} z={size}\n{}", code(PING));
-    for lane in 0..(*at_once).clamp(1, targets.len().max(1)) {
+    script.push_str(&questions.map_or_else(String::new, seen::questions));
+    for lane in 0..(*at_once).min(targets.len()) {
         script.push_str("{ ");
-        let mine: Vec<&IpAddr> = targets.iter().skip(lane).step_by((*at_once).max(1)).collect();
+        let mine: Vec<&IpAddr> = targets.iter().skip(lane).step_by(*at_once).collect();
         for line in mine.chunks(TARGETS_PER_LINE) {
             script.push('f');
             for target in line {
@@ -132,7 +162,11 @@ fn script(mark: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions) -> Str
         }
         script.push_str("} &\n");
     }
-    script.push_str("wait )\n");
+    script.push_str("wait\n");
+    if questions.is_some() {
+        script.push_str(seen::PRINT);
+    }
+    script.push_str(")\n");
     script
 }
 
@@ -158,11 +192,12 @@ fn read_report(report: &str, count: u32) -> Answer {
         "No route to host",
         "Host is unreachable",
     ];
-    if no_route.iter().any(|message| report.trim_end().ends_with(message)) {
+    if let Some(message) = no_route.iter().find(|message| report.trim_end().ends_with(**message)) {
         return Answer::Counted {
             sent: count,
             received: 0,
             rtt_ms: None,
+            said: Some((*message).to_owned()),
         };
     }
     Answer::Unknown(format!(
@@ -200,7 +235,12 @@ fn read_summary(report: &str, requests: u32) -> Option<Answer> {
         None => None,
     };
     // A reply without a time comes from a program that could not read its clock; a time without a reply is garbled.
-    (received > 0 || rtt_ms.is_none()).then_some(Answer::Counted { sent, received, rtt_ms })
+    (received > 0 || rtt_ms.is_none()).then_some(Answer::Counted {
+        sent,
+        received,
+        rtt_ms,
+        said: None,
+    })
 }
 
 #[cfg(test)]
@@ -214,7 +254,13 @@ mod tests {
                            round-trip min/avg/max = 0.055/0.208/0.362 ms";
 
     fn counted(sent: u32, received: u32, rtt_ms: Option<f64>) -> Answer {
-        Answer::Counted { sent, received, rtt_ms }
+        let said = None;
+        Answer::Counted {
+            sent,
+            received,
+            rtt_ms,
+            said,
+        }
     }
 
     #[test]
@@ -232,7 +278,16 @@ mod tests {
     #[test]
     fn no_route_counts_as_unreachable_and_any_other_message_is_unknown() {
         let no_route = "PING 10.0.9.1 (10.0.9.1): 56 data bytes ping: sendto: Network is unreachable";
-        assert_eq!(read_report(no_route, 2), counted(2, 0, None));
+        let Answer::Counted {
+            sent: 2,
+            received: 0,
+            said: Some(said),
+            ..
+        } = read_report(no_route, 2)
+        else {
+            panic!("{no_route}");
+        };
+        assert_eq!(said, "Network is unreachable");
         for complaint in ["sh: ping: not found", "ping: permission denied (are you root?)", ""] {
             assert!(matches!(read_report(complaint, 2), Answer::Unknown(_)), "{complaint}");
         }
@@ -266,7 +321,7 @@ mod tests {
                 at_once,
                 ..ProbeOptions::default()
             };
-            let script = script("mark", &targets, &options);
+            let script = script("mark", &targets, &options, None);
             assert!(script.lines().all(|line| line.len() <= LINE_LIMIT), "{script}");
             for target in &targets {
                 assert_eq!(script.matches(&format!(" {target}")).count(), 1, "{target}");

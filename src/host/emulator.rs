@@ -8,12 +8,13 @@ use std::thread;
 use super::steps::{Failed, batch, one};
 use super::{Host, HostError, Request, StepError, StepFailure, StepLog, ping_through};
 use crate::emulated::{self, Emulator, need_root};
-use crate::guest::{Answer, Console};
-use crate::lab::{Asked, ConsoleKind, LabName};
+use crate::guest::{Answer, Console, ProbeOptions};
+use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
 use crate::state::survey::VLAN_FILTERING;
+use crate::state::view::View;
 use crate::state::{DomainName, HostState, MachineKind, Survey};
-use crate::transport::Shell as _;
+use crate::transport::{Cmd, Output, Shell as _};
 
 impl Emulator {
     /// Applies consecutive steps of one kind: cables in one batch, machines in parallel.
@@ -133,9 +134,23 @@ impl Host for Emulator {
         Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
     }
 
-    fn ping(&self, lab: &LabName, from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+    fn views(&self, lab: &LabName) -> Result<BTreeMap<HostName, View>, HostError> {
+        Ok(self.views_of_devices(lab)?)
+    }
+
+    fn ask_router(&self, lab: &LabName, router: &HostName, cmd: &Cmd) -> Result<Output, HostError> {
+        Ok(self.inside_router(lab, router)?.run(cmd)?)
+    }
+
+    fn ping(
+        &self,
+        lab: &LabName,
+        from: &Asked,
+        targets: &[IpAddr],
+        options: &ProbeOptions,
+    ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
         match from {
-            Asked::Router(router) => ping_through(&self.inside_router(lab, router)?, targets),
+            Asked::Router(router) => ping_through(&self.inside_router(lab, router)?, targets, options),
             Asked::Vm(_) | Asked::Host(_) => Err(HostError::Unsupported(Request::Ping(from.clone()))),
         }
     }

@@ -18,6 +18,7 @@ use crate::guest::vga::Screen;
 use crate::guest::{ProbeOptions, probe_by};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
+use crate::state::view::View;
 use crate::state::{DomainName, HostState};
 
 pub use crate::state::survey::Survey;
@@ -38,10 +39,10 @@ pub trait Host: Send + Sync {
         Ok(())
     }
 
-    /// Returns the state of the host's links, its own and the lab's: for finding out where packets are lost. Empty where
-    /// it cannot be read.
-    fn ports(&self) -> Result<crate::state::survey::Ports, HostError> {
-        Ok(crate::state::survey::Ports::new())
+    /// Returns what the host's kernel shows of its links and of the packets that passed; of the machine netlab runs on,
+    /// what the lab's switches and routers show. Empty where it cannot be read.
+    fn views(&self, _lab: &LabName) -> Result<BTreeMap<HostName, View>, HostError> {
+        Ok(BTreeMap::new())
     }
 
     /// Applies steps in order, each recorded in `log` before and after. Creation stops at the first error; removal goes
@@ -50,6 +51,11 @@ pub trait Host: Send + Sync {
 
     /// Runs a command on the host that changes nothing.
     fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
+        Err(HostError::Unsupported(Request::Run(cmd.to_string())))
+    }
+
+    /// Runs a command in a router that is emulated on this host.
+    fn ask_router(&self, _lab: &LabName, _router: &HostName, cmd: &Cmd) -> Result<Output, HostError> {
         Err(HostError::Unsupported(Request::Run(cmd.to_string())))
     }
 
@@ -74,6 +80,7 @@ pub trait Host: Send + Sync {
         lab: &LabName,
         from: &Asked,
         targets: &[IpAddr],
+        options: &ProbeOptions,
     ) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError>;
 }
 
@@ -81,9 +88,10 @@ pub trait Host: Send + Sync {
 pub(crate) fn ping_through(
     shell: &dyn Shell,
     targets: &[IpAddr],
+    options: &ProbeOptions,
 ) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError> {
     // The script limits its own time, so no timeout is needed here.
-    let answers = probe_by(targets, &ProbeOptions::default(), |script, _within| {
+    let answers = probe_by(targets, options, |script, _within| {
         let output = shell.check(&Cmd::new(["sh", "-c", script]))?;
         Ok::<_, CmdError>(String::from_utf8_lossy(&output).into_owned())
     });

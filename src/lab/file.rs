@@ -86,6 +86,8 @@ pub(super) struct NetworkFile {
     pub bridge: Option<At<IfName>>,
     pub bridge_mac: Vec<(At<HostName>, At<MacAddr>)>,
     pub stp: bool,
+    /// The place of `isolated = true`.
+    pub isolated: Option<Range<usize>>,
     pub mtu: Option<u16>,
     pub addresses: Vec<(At<HostName>, At<Ipv4Addr>)>,
     pub gateway: Option<GatewayFile>,

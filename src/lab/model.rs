@@ -158,6 +158,8 @@ pub struct Network {
     pub bridge_mac: BTreeMap<HostName, MacAddr>,
     /// Spanning tree on the bridge (default off).
     pub stp: bool,
+    /// Nothing connects its hosts, and that is meant.
+    pub isolated: bool,
     /// MTU of the guests, in bytes; absent: Ethernet's 1500.
     pub mtu: Option<u16>,
     /// Addresses that hosts have on the bridge besides the gateway's.

@@ -169,6 +169,7 @@ impl Expansion<'_> {
             bridge: Some(bridge),
             bridge_mac: Vec::new(),
             stp: false,
+            isolated: None,
             mtu: nova.network_device_mtu,
             addresses: Vec::new(),
             gateway: routed.then(|| GatewayFile { address, on: self.on() }),

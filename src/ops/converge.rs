@@ -41,7 +41,7 @@ mod tests {
 
     use super::*;
     use crate::event::{Cancel, Events};
-    use crate::guest::{Answer, Console};
+    use crate::guest::{Answer, Console, ProbeOptions};
     use crate::host::{Host, HostError, NamedHosts, Request, StepError, StepLog, Survey};
     use crate::lab::{Asked, ConsoleKind, LabName};
     use crate::plan::{Step, example};
@@ -70,7 +70,13 @@ mod tests {
             Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
         }
 
-        fn ping(&self, _: &LabName, from: &Asked, _: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        fn ping(
+            &self,
+            _: &LabName,
+            from: &Asked,
+            _: &[IpAddr],
+            _: &ProbeOptions,
+        ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
             Err(HostError::Unsupported(Request::Ping(from.clone())))
         }
     }

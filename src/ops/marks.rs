@@ -32,7 +32,8 @@ pub fn marks(env: &Env, topology: &Topology) -> Result<Marks, OpsError> {
         if !topology.hosts.contains_key(&name) {
             continue;
         }
-        let broken = host.ports()?.into_iter().filter(|(_, port)| !port.up || !port.carrier);
+        let ports = host.views(&topology.lab)?.into_values().flat_map(|view| view.ports);
+        let broken = ports.filter(|(_, port)| !port.up || !port.carrier);
         let broken = broken.filter_map(|(nic, _)| IfName::new(&nic).ok());
         marks.broken.extend(broken.map(|nic| (name.clone(), nic)));
     }

@@ -21,6 +21,7 @@ mod link;
 mod machine;
 mod services;
 pub mod survey;
+pub mod view;
 
 pub use desired::desired;
 pub use domain::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};

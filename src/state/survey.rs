@@ -56,22 +56,6 @@ pub struct Survey {
     pub reached_at: Option<IpAddr>,
 }
 
-/// The state of every link of a host, by name.
-pub type Ports = BTreeMap<String, Port>;
-
-/// The state of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// Administratively up.
-    pub up: bool,
-    /// It has a peer.
-    pub carrier: bool,
-    /// The bridge that it is a port of.
-    pub master: Option<String>,
-    /// Its MTU, in bytes.
-    pub mtu: u32,
-}
-
 /// A chain of others that drops forwarded packets unless a rule accepts them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardDrop {

@@ -82,9 +82,9 @@ impl Matrix {
         Self { cells: cells.collect() }
     }
 
-    /// Whether every cell is a pass; unknown and lossy cells are not.
+    /// Whether every cell is a pass; unknown and lossy cells are not. A matrix without cells proves nothing.
     pub fn is_as_expected(&self) -> bool {
-        self.passed() == self.cells.len()
+        !self.cells.is_empty() && self.passed() == self.cells.len()
     }
 
     /// Returns how many cells are a pass.
@@ -126,8 +126,13 @@ pub(super) fn cell(expectation: Expectation, Reply { answer, small }: Reply) -> 
 
 /// Evaluates one answer.
 fn evaluate(expectation: Expectation, answer: Answer) -> Cell {
-    let (sent, received, rtt_ms) = match answer {
-        Answer::Counted { sent, received, rtt_ms } => (sent, received, rtt_ms),
+    let (sent, received, rtt_ms, said) = match answer {
+        Answer::Counted {
+            sent,
+            received,
+            rtt_ms,
+            said,
+        } => (sent, received, rtt_ms, said),
         Answer::Unknown(reason) => {
             return Cell {
                 expectation,
@@ -151,7 +156,10 @@ fn evaluate(expectation: Expectation, answer: Answer) -> Cell {
         )
     } else if expectation.reach {
         match received {
-            0 => (Verdict::Fail, Some(format!("no reply to {sent} pings"))),
+            0 => {
+                let said = said.map_or_else(String::new, |said| format!(": ping printed \"{said}\""));
+                (Verdict::Fail, Some(format!("no reply to {sent} pings{said}")))
+            }
             _ if received < sent => (
                 Verdict::Lossy,
                 Some(format!("{received} of {sent} pings were answered")),
@@ -205,7 +213,12 @@ pub(super) mod tests {
     #[allow(clippy::unnecessary_wraps, reason = "what `one` takes")]
     pub fn counted(sent: u32, received: u32) -> Option<Result<Answer, &'static str>> {
         let rtt_ms = (received > 0).then_some(0.42);
-        Some(Ok(Answer::Counted { sent, received, rtt_ms }))
+        Some(Ok(Answer::Counted {
+            sent,
+            received,
+            rtt_ms,
+            said: None,
+        }))
     }
 
     fn verdict(reach: bool, answer: Option<Result<Answer, &str>>) -> Verdict {

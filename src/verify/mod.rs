@@ -3,11 +3,15 @@
 
 pub mod diagnose;
 pub mod expected;
+pub mod faults;
 pub mod matrix;
+mod parts;
 pub mod report;
 mod retry;
 
-pub use diagnose::{Evidence, diagnose, full_packet};
+pub use diagnose::{Evidence, diagnose, full_packet, unproved};
 pub use expected::{Expectation, expected};
+pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Reply, Verdict};
+pub use parts::arp_questions;
 pub use report::{html, junit, text};

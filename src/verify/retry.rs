@@ -66,6 +66,7 @@ mod tests {
                 sent: 2,
                 received: *received,
                 rtt_ms: None,
+                said: None,
             };
             (address(*number), Reply::from(answer))
         };

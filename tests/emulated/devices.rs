@@ -96,7 +96,12 @@ fn ping(bench: &Bench, from: &str, to: &str) -> netlab::guest::Answer {
     let to = to.parse().unwrap();
     bench
         .emulator
-        .ping(&bench.lab, &Asked::Router(name(from)), &[to])
+        .ping(
+            &bench.lab,
+            &Asked::Router(name(from)),
+            &[to],
+            &netlab::guest::ProbeOptions::default(),
+        )
         .unwrap()[&to]
         .clone()
 }
@@ -127,7 +132,12 @@ fn routers_at_a_switch_are_created_used_observed_and_removed_without_a_trace() {
     assert!(
         bench
             .emulator
-            .ping(&bench.lab, &Asked::Router(name("nobody")), &[])
+            .ping(
+                &bench.lab,
+                &Asked::Router(name("nobody")),
+                &[],
+                &netlab::guest::ProbeOptions::default()
+            )
             .is_err()
     );
 

@@ -158,6 +158,7 @@ fn check_probes(session: &mut Session) {
                 sent: 2,
                 received: 2,
                 rtt_ms: Some(rtt),
+                said: None,
             } = answers[target]
             else {
                 panic!("{target}: {:?}", answers[target]);
@@ -174,7 +175,8 @@ fn check_probes(session: &mut Session) {
         Answer::Counted {
             sent: 2,
             received: 0,
-            rtt_ms: None
+            rtt_ms: None,
+            said: None
         }
     );
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 use crate::emulated;
 use crate::folders::Folders;
 use crate::guest::vga::Screen;
-use crate::guest::{Answer, Console};
+use crate::guest::{Answer, Console, ProbeOptions};
 use crate::host::guests::BootSlots;
 use crate::host::{Host, HostError, StepError, StepLog, console, network, ping_through};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName, SshTarget};
 use crate::linux::ip;
 use crate::plan::Step;
-use crate::state::survey::Ports;
+use crate::state::view::View;
 use crate::state::{DomainName, HostState, Survey};
 use crate::transport::ssh::confirm::{self, CONFIRM_WITHIN};
 use crate::transport::{Cmd, Output, Owner};
@@ -156,10 +156,10 @@ impl Host for LinuxHost {
         Ok(())
     }
 
-    fn ports(&self) -> Result<Ports, HostError> {
+    fn views(&self, _lab: &LabName) -> Result<BTreeMap<HostName, View>, HostError> {
         match self.connection()? {
-            Some(connection) => Ok(ip::ports(connection.shell.as_ref())?),
-            None => Ok(Ports::new()),
+            Some(connection) => Ok([(self.name.clone(), ip::view(connection.shell.as_ref())?)].into()),
+            None => Ok(BTreeMap::new()),
         }
     }
 
@@ -193,7 +193,13 @@ impl Host for LinuxHost {
         })
     }
 
-    fn ping(&self, _lab: &LabName, _from: &Asked, targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
-        ping_through(self.connected()?.shell.as_ref(), targets)
+    fn ping(
+        &self,
+        _lab: &LabName,
+        _from: &Asked,
+        targets: &[IpAddr],
+        options: &ProbeOptions,
+    ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        ping_through(self.connected()?.shell.as_ref(), targets, options)
     }
 }

@@ -2,6 +2,7 @@
 //! of the file at once. Chooses nothing that the user left open.
 
 mod addresses;
+mod connected;
 mod hosts;
 mod loops;
 mod networks;
@@ -66,6 +67,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
     let vms = check.all_vms(file);
     check.shared_subnets(file, &vms);
     check.capacity(file, &vms);
+    check.connected(&file.networks, &cables, &vms);
     let pings = check.all_pings(&file.pings, &vms);
     match (&file.name, check.problems.is_empty()) {
         (Some(name), true) => Ok(Lab {

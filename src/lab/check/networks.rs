@@ -124,6 +124,7 @@ impl Check<'_> {
                         bridge: network.bridge.as_ref().map(|at| at.value.clone()),
                         bridge_mac,
                         stp: network.stp,
+                        isolated: network.isolated.is_some(),
                         mtu: network.mtu,
                         addresses,
                         gateway,

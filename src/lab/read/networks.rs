@@ -32,6 +32,9 @@ impl Reader {
             bridge: self.parsed(get(table, "bridge")),
             bridge_mac: self.per_host(get(table, "bridge_mac")),
             stp: self.boolean(get(table, "stp")),
+            isolated: get(table, "isolated")
+                .filter(|value| self.boolean(Some(value)))
+                .map(Value::span),
             mtu: get(table, "mtu").and_then(|v| self.mtu(v)),
             addresses: self.host_addresses(get(table, "addresses")),
             gateway: gateway.flatten(),

@@ -162,6 +162,11 @@ pub(in crate::lab) const NETWORK: Table = Table {
         ),
         key("stp", Kind::Flag, "Spanning tree on the bridge; default: false."),
         key(
+            "isolated",
+            Kind::Flag,
+            "Nothing connects the network between its hosts, and that is meant; default: false.",
+        ),
+        key(
             "mtu",
             Kind::Integer(LEAST_MTU, MOST_MTU),
             "MTU of the guests, in bytes; default: 1500.",

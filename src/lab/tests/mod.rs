@@ -302,6 +302,52 @@ fn a_floating_address_is_on_the_host_that_routes_for_its_vm() {
 }
 
 #[test]
+fn a_network_that_nothing_connects_between_its_hosts_is_a_warning_with_its_line_unless_it_is_meant() {
+    let lab = |cables: &str, network: &str| {
+        let text = format!(
+            "name = \"l\"\n[hosts.a]\nnics.eth0 = {{}}\n[hosts.b]\nnics.eth0 = {{}}\n{cables}\
+             [networks.n]\nsubnet = \"10.0.0.0/24\"\n{network}\n\
+             [vms.v]\nhosts = [\"a\", \"b\"]\ncount = 2\nnics = [{{ network = \"n\" }}]\n"
+        );
+        let warnings = good(&text).warnings;
+        let found = warnings.iter().map(|one| {
+            let at = one.span.offset();
+            (one.message.clone(), text[at..at + one.span.len()].to_owned())
+        });
+        found.collect::<Vec<_>>()
+    };
+    let cable = "[[cables]]\nends = [\"a:eth0\", \"b:eth0\"]\n";
+    let none = lab(cable, "");
+    assert_eq!(none.len(), 1, "{none:?}");
+    assert!(
+        none[0].0.contains("no host has an uplink") && none[0].1 == "n",
+        "{none:?}"
+    );
+    let one = lab(cable, "uplink = { a = \"eth0\" }");
+    assert!(one[0].0.contains("host `b` has no uplink"), "{one:?}");
+    let unplugged = lab("", "uplink = \"eth0\"");
+    assert!(unplugged[0].0.contains("between a:eth0 and b:eth0"), "{unplugged:?}");
+    let switch = |ports: &str| {
+        format!(
+            "[switches.s.ports]\n{ports}\n[[cables]]\nends = [\"a:eth0\", \"s:p1\"]\n\
+             [[cables]]\nends = [\"b:eth0\", \"s:p2\"]\n"
+        )
+    };
+    let tagged = "uplink = \"eth0\"\nvlan = 10";
+    let lacks = lab(&switch("p1.trunk = [10]\np2.trunk = [20]"), tagged);
+    assert!(lacks[0].0.contains("with VLAN 10"), "{lacks:?}");
+    for (cables, network) in [
+        (cable.to_owned(), "uplink = \"eth0\""),
+        (cable.to_owned(), "isolated = true"),
+        (switch("p1.trunk = [10]\np2.trunk = [10, 20]"), tagged),
+        (switch("p1.access = 10\np2.access = 10"), "uplink = \"eth0\""),
+        (switch("p1 = {}\np2 = {}"), tagged),
+    ] {
+        assert_eq!(lab(&cables, network), [], "{cables}{network}");
+    }
+}
+
+#[test]
 fn a_guest_on_a_network_of_the_hosts_own_is_a_warning() {
     let lab = good(&cloud(
         "[networks.m]\nclass = \"management\"\nsubnet = \"10.0.0.0/24\"\n[vms.v]\nhost = \"a\"\nnics = [{ network = \"m\" }]\n",
@@ -334,7 +380,7 @@ fn a_lab_is_written_so_that_it_reads_back_the_same() {
          [routers.home]\nnics.lan.address = \"192.168.99.1/24\"\noutside = \"203.0.113.1/24\"\n\
          [[cables]]\nends = [\"a:eth0\", \"sw:p1\"]\n[[cables]]\nends = [\"b:eth0\", \"sw\"]\n\
          [networks.m]\nclass = \"management\"\nsubnet = \"172.16.99.0/24\"\nuplink = \"eth0\"\n\
-         [networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = { a = \"eth0\" }\nvlan = 10\nbridge = \"br10\"\nstp = true\nmtu = 1400\n\
+         [networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = { a = \"eth0\" }\nvlan = 10\nbridge = \"br10\"\nstp = true\nisolated = true\nmtu = 1400\n\
          bridge_mac = { a = \"02:00:00:00:00:01\" }\naddresses = { b = \"10.0.0.9\" }\ndhcp = true\nnameservers = [\"9.9.9.9\"]\n\
          gateway = { address = \"10.0.0.1\", on = \"a\" }\n\
          [[nat]]\non = \"a\"\nfrom = [\"n\"]\nout = \"eth1\"\nsource = \"192.168.99.108\"\n\

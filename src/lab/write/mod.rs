@@ -115,6 +115,7 @@ impl Out {
             bridge,
             bridge_mac,
             stp,
+            isolated,
             mtu,
             addresses,
             gateway,
@@ -135,6 +136,9 @@ impl Out {
         }
         if *stp {
             self.entry("stp", true);
+        }
+        if *isolated {
+            self.entry("isolated", true);
         }
         self.maybe("mtu", mtu.as_ref());
         if !addresses.is_empty() {

@@ -91,6 +91,9 @@ pub(crate) struct RawInfo {
     pub info_kind: Option<String>,
     #[serde(default)]
     pub info_data: RawData,
+    /// What it is as a port of its master.
+    #[serde(default, rename = "info_slave_data")]
+    pub slave: Value,
 }
 
 /// What only links of some kinds have: a bridge the first three, a VLAN device the fourth, a tap the last.

@@ -19,12 +19,12 @@ mod json;
 mod mark;
 mod nic;
 mod observe;
-mod ports;
 mod record;
 mod rollback;
 mod snapshot;
 mod survey;
 mod uplink;
+mod view;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -35,9 +35,9 @@ pub use floating::announce;
 pub(crate) use json::{RawLink, query};
 pub use mark::labs;
 pub use observe::observe;
-pub use ports::ports;
 pub use rollback::rollback;
 pub use survey::survey;
+pub use view::view;
 
 use crate::lab::IfName;
 use crate::state::{Identities, Link, Sysctl, Uplink};

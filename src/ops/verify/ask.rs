@@ -5,18 +5,32 @@ use std::net::IpAddr;
 use std::thread;
 
 use super::super::Env;
-use crate::guest::{Answer, ConsoleError, ProbeOptions, Session, SessionError, SessionFault, Transcript, probe};
+use crate::guest::{
+    Answer, ArpQuestion, ConsoleError, GuestView, ProbeOptions, Session, SessionError, SessionFault, Transcript, probe,
+    probe_and_observe,
+};
 use crate::host::NamedHosts;
-use crate::lab::{Asked, HostName, VmName};
+use crate::lab::{Asked, ConsoleKind, HostName, VmName};
 use crate::run::chain;
 use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
-use crate::verify::{Expectation, Replies, Reply, full_packet};
+use crate::verify::{Expectation, Replies, Reply, arp_questions, full_packet};
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
+/// Ethernet's MTU in bytes (RFC 894).
+const ETHERNET: u16 = 1500;
 /// Full packets take three times the space of small ones in a guest's receive buffer: see [`ProbeOptions::at_once`].
 const FULL_AT_ONCE: usize = 4;
+
+/// What was answered.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// The replies to the pings.
+    pub replies: Replies,
+    /// What the guests show after them.
+    pub guests: BTreeMap<VmName, GuestView>,
+}
 
 /// Has every guest, host and router ping at the same time.
 pub(super) fn ask(
@@ -25,7 +39,8 @@ pub(super) fn ask(
     hosts: &NamedHosts,
     observed: &Site,
     expectations: &[Expectation],
-) -> Replies {
+) -> Answers {
+    let by_arp = arp_questions(topology);
     let mut questions: BTreeMap<&Asked, Vec<&Expectation>> = BTreeMap::new();
     for expectation in expectations {
         questions.entry(&expectation.from).or_default().push(expectation);
@@ -34,28 +49,40 @@ pub(super) fn ask(
         let asked: Vec<_> = questions
             .into_iter()
             .map(|(from, mine)| {
+                let by_arp = &by_arp;
                 let ask = move || match from {
                     Asked::Vm(vm) => {
                         can_be_asked(topology, observed, vm)?;
-                        ask_guest(env, topology, hosts, vm, &mine)
+                        let by_arp = by_arp.get(vm).map_or(&[][..], Vec::as_slice);
+                        ask_guest(env, topology, hosts, vm, &mine, by_arp)
                     }
-                    Asked::Host(host) => ask_host(topology, hosts, host, from, &mine),
-                    Asked::Router(_) => ask_host(topology, hosts, &localhost(), from, &mine),
+                    Asked::Host(host) => Ok((ask_host(topology, hosts, host, from, &mine)?, None)),
+                    Asked::Router(_) => Ok((ask_host(topology, hosts, &localhost(), from, &mine)?, None)),
                 };
                 (from, scope.spawn(ask))
             })
             .collect();
-        asked
-            .into_iter()
-            .map(|(from, replies)| {
-                let replies = replies.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                (from.clone(), replies)
-            })
-            .collect()
+        let mut answers = Answers::default();
+        for (from, answer) in asked {
+            let answer: Result<Answered, String> =
+                answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let replies = answer.map(|(replies, view)| {
+                if let (Asked::Vm(vm), Some(view)) = (from, view) {
+                    answers.guests.insert(vm.clone(), view);
+                }
+                replies
+            });
+            answers.replies.insert(from.clone(), replies);
+        }
+        answers
     })
 }
 
-/// Has a host, or a router on it, ping by small packets, in one command.
+/// The replies of one source, and what it shows if it is a guest.
+type Answered = (BTreeMap<IpAddr, Reply>, Option<GuestView>);
+
+/// Has a host, or a router on it, ping: addresses of the lab that it must reach by full packets, and by small ones where
+/// not all of those come back; all others by small ones only.
 fn ask_host(
     topology: &Topology,
     hosts: &NamedHosts,
@@ -64,13 +91,134 @@ fn ask_host(
     expectations: &[&Expectation],
 ) -> Result<BTreeMap<IpAddr, Reply>, String> {
     let host = hosts.get(host).ok_or("it is not connected")?;
-    let targets: BTreeSet<IpAddr> = expectations.iter().map(|one| one.address).collect();
-    let targets: Vec<IpAddr> = targets.into_iter().collect();
-    let answers = host
-        .ping(&topology.lab, from, &targets)
-        .map_err(|error| chain(&error))?;
-    let replies = answers.into_iter().map(|(address, answer)| (address, answer.into()));
-    Ok(replies.collect())
+    let ping = |targets: Vec<IpAddr>, options: &ProbeOptions| {
+        host.ping(&topology.lab, from, &targets, options)
+            .map_err(|error| chain(&error))
+    };
+    let (full, small): (BTreeSet<_>, BTreeSet<_>) = expectations
+        .iter()
+        .map(|one| (one.address, one.reach && mtu(topology, one.address).is_some()))
+        .partition(|(_, full)| *full);
+    let mut replies: BTreeMap<IpAddr, Reply> = BTreeMap::new();
+    let mut by_size: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
+    for (address, _) in full {
+        by_size
+            .entry(mtu(topology, address).unwrap_or(ETHERNET))
+            .or_default()
+            .push(address);
+    }
+    for (size, targets) in &by_size {
+        let answers = ping(targets.clone(), &full_size(*size))?;
+        replies.extend(answers.into_iter().map(|(address, answer)| (address, answer.into())));
+    }
+    let again = replies
+        .iter()
+        .filter(|(_, reply)| lost(&reply.answer))
+        .map(|(address, _)| *address);
+    let again: Vec<IpAddr> = again.chain(small.into_iter().map(|(address, _)| address)).collect();
+    if !again.is_empty() {
+        add_small(&mut replies, ping(again, &ProbeOptions::default())?);
+    }
+    for (size, targets) in by_size {
+        let doubtful = doubtful(&replies, targets);
+        if !doubtful.is_empty() {
+            add_full(&mut replies, ping(doubtful, &full_size(size))?);
+        }
+    }
+    Ok(replies)
+}
+
+/// Returns those of `targets` that answered small packets only: the full ones were sent first, and may have been lost
+/// for another reason, e.g. an outdated neighbor table.
+fn doubtful(replies: &BTreeMap<IpAddr, Reply>, targets: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let none = |answer: &Answer| matches!(answer, Answer::Counted { received: 0, .. });
+    let some = |answer: &Answer| matches!(answer, Answer::Counted { received, .. } if *received > 0);
+    let is_doubtful = |reply: &Reply| none(&reply.answer) && reply.small.as_ref().is_some_and(some);
+    let targets = targets.into_iter();
+    targets
+        .filter(|address| replies.get(address).is_some_and(is_doubtful))
+        .collect()
+}
+
+/// Adds the answers to full packets that were sent once more.
+fn add_full(replies: &mut BTreeMap<IpAddr, Reply>, answers: BTreeMap<IpAddr, Answer>) {
+    for (address, again) in answers {
+        let Some(reply) = replies.get_mut(&address) else {
+            continue;
+        };
+        if let (
+            Answer::Counted { sent: first, .. },
+            Answer::Counted {
+                sent,
+                received,
+                rtt_ms,
+                said,
+            },
+        ) = (&reply.answer, again)
+        {
+            reply.answer = Answer::Counted {
+                sent: first + sent,
+                received,
+                rtt_ms,
+                said,
+            };
+        }
+    }
+}
+
+/// The options of full packets.
+fn full_size(packet: u16) -> ProbeOptions {
+    ProbeOptions {
+        size: Some(packet - HEADERS),
+        at_once: FULL_AT_ONCE,
+        ..ProbeOptions::default()
+    }
+}
+
+fn lost(answer: &Answer) -> bool {
+    matches!(answer, Answer::Counted { sent, received, .. } if received < sent)
+}
+
+/// Adds the answers to small packets.
+fn add_small(replies: &mut BTreeMap<IpAddr, Reply>, answers: BTreeMap<IpAddr, Answer>) {
+    for (address, answer) in answers {
+        match replies.get_mut(&address) {
+            Some(reply) => reply.small = Some(answer),
+            None => _ = replies.insert(address, answer.into()),
+        }
+    }
+}
+
+/// Returns the MTU in bytes of an address whose path the lab describes: of a guest, host or emulated router. The path
+/// to any other address may be smaller, and that is no fault of the lab.
+fn mtu(topology: &Topology, address: IpAddr) -> Option<u16> {
+    let IpAddr::V4(address) = address else { return None };
+    let nics = topology.guests.values().flat_map(|guest| &guest.nics);
+    if let Some(nic) = nics.clone().find(|nic| nic.address.addr() == address) {
+        return Some(nic.mtu.unwrap_or(ETHERNET));
+    }
+    let networks: BTreeMap<_, _> = nics.map(|nic| (&nic.network, nic.mtu)).collect();
+    for host in topology.hosts.values() {
+        for (network, segment) in &host.segments {
+            if segment.gateway == Some(address) || segment.address == Some(address) {
+                return Some(networks.get(network).copied().flatten().unwrap_or(ETHERNET));
+            }
+        }
+        if host
+            .nics
+            .values()
+            .any(|nic| nic.address.is_some_and(|net| net.addr() == address))
+        {
+            return Some(ETHERNET);
+        }
+    }
+    let mut routers = topology.routers.values();
+    let is_routers = routers.any(|router| {
+        let nics = router.nics.values().filter_map(|nic| nic.address);
+        nics.chain(router.outside.iter().copied())
+            .any(|net| net.addr() == address)
+    });
+    is_routers.then_some(ETHERNET)
 }
 
 /// Returns an error for a guest that does not run or is not configured: it is not waited for.
@@ -111,8 +259,9 @@ fn ask_guest(
     hosts: &NamedHosts,
     vm: &VmName,
     expectations: &[&Expectation],
-) -> Result<BTreeMap<IpAddr, Reply>, String> {
-    let ask = || ask_once(env, topology, hosts, vm, expectations);
+    by_arp: &[ArpQuestion],
+) -> Result<Answered, String> {
+    let ask = || ask_once(env, topology, hosts, vm, expectations, by_arp);
     let answer = match ask() {
         Err(Unasked { lost: true, .. }) => ask(),
         answer => answer,
@@ -121,14 +270,15 @@ fn ask_guest(
 }
 
 /// Has one guest ping: those it must reach inside the lab by full packets, and by small ones where not all of those
-/// come back; all others, for which a lost full packet proves nothing, by small ones only. What is inside has a name.
+/// come back; all others, for which a lost full packet proves nothing, by small ones only.
 fn ask_once(
     env: &Env,
     topology: &Topology,
     hosts: &NamedHosts,
     vm: &VmName,
     expectations: &[&Expectation],
-) -> Result<BTreeMap<IpAddr, Reply>, Unasked> {
+    by_arp: &[ArpQuestion],
+) -> Result<Answered, Unasked> {
     let guest = topology.guests.get(vm).ok_or("no such guest")?;
     let image = topology
         .images
@@ -144,43 +294,57 @@ fn ask_once(
     let mut session =
         Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
 
-    let is_full = |one: &Expectation| one.reach && one.to != one.address.to_string();
+    let is_full = |one: &Expectation| one.reach && mtu(topology, one.address).is_some();
     let mut full: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
     let mut small: BTreeSet<IpAddr> = BTreeSet::new();
     for one in expectations {
         if is_full(one) {
-            let size = full_packet(topology, vm, one.address) - HEADERS;
+            let size = full_packet(topology, vm, one.address);
             full.entry(size).or_default().insert(one.address);
         } else {
             small.insert(one.address);
         }
     }
+    // Typing on a screen takes milliseconds for each key: such a guest is only pinged from.
+    let mut by_arp = (image.console.kind == ConsoleKind::Serial).then_some(by_arp);
+    let mut view: Option<GuestView> = None;
     let mut pings = |targets: Vec<IpAddr>, options: &ProbeOptions| {
-        probe(&mut session, &targets, options).map_err(|error| unasked(&error))
+        let Some(questions) = by_arp else {
+            return probe(&mut session, &targets, options).map_err(|error| unasked(&error));
+        };
+        let done = probe_and_observe(&mut session, &targets, options, questions);
+        let (answers, seen) = done.map_err(|error| unasked(&error))?;
+        // What is asked by ARP is asked once; what the guest shows is read after each pings.
+        by_arp = Some(&[]);
+        if let Some(mut seen) = seen {
+            if let Some(before) = view.take() {
+                seen.replies.extend(before.replies);
+                seen.cannot_ask |= before.cannot_ask;
+            }
+            view = Some(seen);
+        }
+        Ok(answers)
     };
     let mut replies: BTreeMap<IpAddr, Reply> = BTreeMap::new();
-    for (size, targets) in full {
-        let options = ProbeOptions {
-            size: Some(size),
-            at_once: FULL_AT_ONCE,
-            ..ProbeOptions::default()
-        };
-        let answers = pings(targets.into_iter().collect(), &options)?;
+    for (size, targets) in &full {
+        let answers = pings(targets.iter().copied().collect(), &full_size(*size))?;
         replies.extend(answers.into_iter().map(|(address, answer)| (address, answer.into())));
     }
-    let lost = |answer: &Answer| matches!(answer, Answer::Counted { sent, received, .. } if received < sent);
     let again = replies
         .iter()
         .filter(|(_, reply)| lost(&reply.answer))
         .map(|(address, _)| *address);
     let again: Vec<IpAddr> = again.chain(small).collect();
-    for (address, answer) in pings(again, &ProbeOptions::default())? {
-        match replies.get_mut(&address) {
-            Some(reply) => reply.small = Some(answer),
-            None => _ = replies.insert(address, answer.into()),
+    if !again.is_empty() {
+        add_small(&mut replies, pings(again, &ProbeOptions::default())?);
+    }
+    for (size, targets) in full {
+        let doubtful = doubtful(&replies, targets);
+        if !doubtful.is_empty() {
+            add_full(&mut replies, pings(doubtful, &full_size(size))?);
         }
     }
-    Ok(replies)
+    Ok((replies, view))
 }
 
 fn unasked(error: &SessionError) -> Unasked {

@@ -2,16 +2,20 @@
 
 use std::fmt::Write as _;
 
-use super::{Grid, LEGEND, explanation, label, printable, summary};
-use crate::verify::{Matrix, Verdict};
+use super::{Grid, LEGEND, cells, explanation, groups, label, printable, summary};
+use crate::verify::{FaultReport, Matrix, Verdict};
 
 const STYLE: &str = include_str!("style.css");
 
 /// Returns the report of `lab` as one page; `drift` is what `up` would do, one step per item.
-pub fn html(lab: &str, drift: &[String], matrix: &Matrix) -> String {
-    let Grid { rows, columns, cells } = Grid::of(matrix);
+pub fn html(lab: &str, drift: &[String], faults: &[FaultReport], matrix: &Matrix) -> String {
+    let Grid {
+        rows,
+        columns,
+        cells: grid,
+    } = Grid::of(matrix);
     let (lab, summary) = (escape(lab), summary(matrix));
-    let verdict = if matrix.is_as_expected() && drift.is_empty() {
+    let verdict = if matrix.is_as_expected() && drift.is_empty() && faults.is_empty() {
         "as described"
     } else {
         "not as described"
@@ -32,7 +36,7 @@ pub fn html(lab: &str, drift: &[String], matrix: &Matrix) -> String {
         for from in &rows {
             let _ = write!(out, "<tr><th>{}</th>", escape(from));
             for to in &columns {
-                match cells.get(&(from.clone(), *to)) {
+                match grid.get(&(from.clone(), *to)) {
                     None => out.push_str("<td>–</td>"),
                     Some(cell) => {
                         let (class, label) = (class(cell.verdict), escape(&label(cell)));
@@ -49,19 +53,16 @@ pub fn html(lab: &str, drift: &[String], matrix: &Matrix) -> String {
             "</tbody>\n</table></div>\n<p class=\"legend\">{legend} · –: not probed</p>\n"
         );
     }
-    let bad: Vec<_> = matrix
-        .cells
-        .iter()
-        .filter(|cell| cell.verdict != Verdict::Pass)
-        .collect();
+    let bad = groups(matrix, faults);
     if !bad.is_empty() {
         out.push_str("<h2>Not as expected</h2>\n<dl>\n");
-        for cell in bad {
-            let asked = &cell.expectation;
-            let head = format!("{} → {} ({})", asked.from, asked.to, asked.address);
-            let _ = writeln!(out, "<dt>{}</dt>", escape(&head));
-            for text in explanation(cell) {
-                let _ = writeln!(out, "<dd>{}</dd>", escape(&text));
+        for group in bad {
+            let _ = writeln!(out, "<dt>{}: {}</dt>", cells(group.count), escape(group.cause));
+            for cell in group.cells {
+                let asked = &cell.expectation;
+                let mut texts = vec![format!("{} → {} ({})", asked.from, asked.to, asked.address)];
+                texts.extend(explanation(cell).into_iter().filter(|text| text != group.cause));
+                let _ = writeln!(out, "<dd>{}</dd>", escape(&texts.join(": ")));
             }
         }
         out.push_str("</dl>\n");
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn one_file_has_the_matrix_its_failures_and_the_drift_and_loads_no_other() {
-        let text = html("lab", &["node1: start vm1".to_owned()], &one(true, counted(2, 0)));
+        let text = html("lab", &["node1: start vm1".to_owned()], &[], &one(true, counted(2, 0)));
         assert!(
             text.contains("Lab lab is not as described") && text.contains("0 of 1"),
             "{text}"
@@ -115,12 +116,12 @@ mod tests {
         for load in ["http:", "https:", "<script", "<link", "src="] {
             assert!(!text.contains(load), "{load}");
         }
-        assert!(html("lab", &[], &one(true, counted(2, 2))).contains("Lab lab is as described"));
+        assert!(html("lab", &[], &[], &one(true, counted(2, 2))).contains("Lab lab is as described"));
     }
 
     #[test]
     fn a_guests_output_is_escaped() {
-        let text = html("lab", &[], &one(true, Some(Err("\"><script>&\u{1b}"))));
+        let text = html("lab", &[], &[], &one(true, Some(Err("\"><script>&\u{1b}"))));
         assert!(text.contains("&quot;&gt;&lt;script&gt;&amp;\\u{1b}"), "{text}");
         assert!(!text.contains("<script"), "{text}");
     }

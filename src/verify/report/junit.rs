@@ -3,16 +3,19 @@
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::{explanation, printable};
-use crate::verify::{Cell, Matrix, Verdict};
+use crate::verify::{Cell, FaultReport, Matrix, Verdict};
 
 /// Returns the report of `lab` as XML; `drift` is what `up` would do, one step per item. A failed or lossy cell is a
 /// JUnit failure, an unknown one an error. Fails only where the XML writer does.
-pub fn junit(lab: &str, drift: &[String], matrix: &Matrix) -> Result<String, SerializeError> {
+pub fn junit(lab: &str, drift: &[String], faults: &[FaultReport], matrix: &Matrix) -> Result<String, SerializeError> {
     let name = format!("netlab verify {lab}");
     let mut suite = TestSuite::new(&*name);
     let problem =
         (!drift.is_empty()).then(|| (NonSuccessKind::Failure, format!("`up` would do: {}", drift.join("; "))));
     suite.add_test_case(case(lab, "as described", problem));
+    let texts: Vec<String> = faults.iter().map(|fault| printable(&fault.text)).collect();
+    let problem = (!texts.is_empty()).then(|| (NonSuccessKind::Failure, texts.join("; ")));
+    suite.add_test_case(case(lab, "without faults", problem));
     for cell in &matrix.cells {
         let asked = &cell.expectation;
         let verb = if asked.reach { "reaches" } else { "does not reach" };
@@ -64,9 +67,9 @@ mod tests {
 
     #[test]
     fn a_pass_is_a_case_a_failure_has_its_reason_and_the_counts_agree() {
-        let good = junit("lab", &[], &one(true, counted(2, 2))).unwrap();
+        let good = junit("lab", &[], &[], &one(true, counted(2, 2))).unwrap();
         assert!(
-            good.contains(r#"tests="2" skipped="0" failures="0" errors="0""#),
+            good.contains(r#"tests="3" skipped="0" failures="0" errors="0""#),
             "{good}"
         );
         assert!(
@@ -74,7 +77,7 @@ mod tests {
             "{good}"
         );
 
-        let bad = junit("lab", &["start vm1".to_owned()], &one(true, counted(2, 0))).unwrap();
+        let bad = junit("lab", &["start vm1".to_owned()], &[], &one(true, counted(2, 0))).unwrap();
         assert!(bad.contains(r#"failures="2" errors="0""#), "{bad}");
         assert!(
             bad.contains("no reply to 2 pings") && bad.contains("start vm1"),
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_guests_output_is_escaped_with_its_control_characters() {
-        let text = junit("lab", &[], &one(true, Some(Err("\"><\u{1b}[2J\u{202e}&")))).unwrap();
+        let text = junit("lab", &[], &[], &one(true, Some(Err("\"><\u{1b}[2J\u{202e}&")))).unwrap();
         assert!(
             text.contains(r#"errors="1""#) && text.contains(r"&quot;&gt;&lt;\u{1b}[2J\u{202e}&amp;"),
             "{text}"

@@ -7,7 +7,7 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cell, Matrix, Verdict};
+use super::{Cell, FaultReport, Matrix, Verdict};
 
 pub use html::html;
 pub use junit::junit;
@@ -88,10 +88,63 @@ fn explanation(cell: &Cell) -> Vec<String> {
     texts.collect()
 }
 
+/// Cells that are not as expected for one reason, in the order of the matrix.
+struct Group<'a> {
+    /// What they have in common: their cause, or what was answered where no cause is known.
+    cause: &'a str,
+    /// How many cells it concerns.
+    count: usize,
+    /// Those of them that have no other cause.
+    cells: Vec<&'a Cell>,
+}
+
+/// Groups the cells that are not as expected by their cause, the largest group first; a fault that concerns no cell is a
+/// group without cells.
+fn groups<'a>(matrix: &'a Matrix, faults: &'a [FaultReport]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut add = |cause: &'a str, count: usize, cell: Option<&'a Cell>| {
+        let at = *at.entry(cause).or_insert_with(|| {
+            groups.push(Group {
+                cause,
+                count: 0,
+                cells: Vec::new(),
+            });
+            groups.len() - 1
+        });
+        groups[at].count = groups[at].count.max(count);
+        groups[at].cells.extend(cell);
+    };
+    for fault in faults {
+        add(&fault.text, fault.cells, None);
+    }
+    for cell in matrix.cells.iter().filter(|cell| cell.verdict != Verdict::Pass) {
+        let cause = cell.cause.as_deref().or(cell.reason.as_deref());
+        add(cause.unwrap_or_default(), 0, Some(cell));
+    }
+    for group in &mut groups {
+        group.count = group.count.max(group.cells.len());
+    }
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    groups
+}
+
+/// The number of cells in words.
+fn cells(count: usize) -> String {
+    match count {
+        0 => "fault".to_owned(),
+        1 => "1 cell".to_owned(),
+        count => format!("{count} cells"),
+    }
+}
+
 /// The summary: how many cells are as expected, and how many of them took more than one attempt.
 fn summary(matrix: &Matrix) -> String {
     let passes = matrix.cells.iter().filter(|cell| cell.verdict == Verdict::Pass);
     let again = passes.filter(|cell| cell.asked > 1).count();
+    if matrix.cells.is_empty() {
+        return "nothing was asked, so nothing is proved".to_owned();
+    }
     let text = format!("{} of {} as expected", matrix.passed(), matrix.cells.len());
     match again {
         0 => text,

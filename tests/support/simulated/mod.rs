@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netlab::guest::{Answer, Console};
+use netlab::guest::{Answer, Console, ProbeOptions};
 use netlab::host::{CmdError, Host, HostError, Request, StepError, StepFailure, StepLog};
 use netlab::lab::{Asked, ConsoleKind, HostName, LabName};
 use netlab::plan::Step;
@@ -155,7 +155,13 @@ impl Host for SimulatedHost {
         Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
     }
 
-    fn ping(&self, _lab: &LabName, from: &Asked, _targets: &[IpAddr]) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+    fn ping(
+        &self,
+        _lab: &LabName,
+        from: &Asked,
+        _targets: &[IpAddr],
+        _options: &ProbeOptions,
+    ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
         Err(HostError::Unsupported(Request::Ping(from.clone())))
     }
 }

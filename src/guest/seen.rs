@@ -1,0 +1,211 @@
+//! What a guest itself shows of its links and of the packets that passed: read in the same exchange as its pings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::embedded::code;
+use crate::lab::MacAddr;
+
+/// The functions of the script.
+const SEEN: &str = include_str!("seen.sh");
+/// A flag of /proc/net/arp: the entry has a hardware address (ATF_COM; linux/if_arp.h).
+const COMPLETE: u32 = 0x2;
+/// A link's flag: administratively up (IFF_UP; linux/if.h).
+const UP: u32 = 0x1;
+
+/// An address that a guest asks for by ARP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArpQuestion {
+    /// The MAC address of the guest's NIC that asks.
+    pub nic: MacAddr,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The address is of another layer 2 segment, where nobody must answer: the question has no source address, so that
+    /// every owner can answer it.
+    pub foreign: bool,
+}
+
+/// What a guest shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuestView {
+    /// The hardware address of each neighbor that it has one of.
+    pub arp: BTreeMap<Ipv4Addr, MacAddr>,
+    /// Who answered its ARP questions.
+    pub replies: BTreeMap<Ipv4Addr, BTreeSet<MacAddr>>,
+    /// Its addresses, without those of its loopback network.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// Its routes.
+    pub routes: Vec<GuestRoute>,
+    /// Its links by name.
+    pub links: BTreeMap<String, GuestLink>,
+    /// It has no program that asks by ARP.
+    pub cannot_ask: bool,
+}
+
+/// A guest's route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestRoute {
+    /// The link; `*` for one that refuses.
+    pub link: String,
+    /// Destination.
+    pub to: Ipv4Net,
+    /// Next hop; absent: on the link.
+    pub via: Option<Ipv4Addr>,
+    /// Packets are refused.
+    pub rejects: bool,
+}
+
+/// A guest's link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestLink {
+    /// Its hardware address.
+    pub mac: MacAddr,
+    /// Administratively up.
+    pub up: bool,
+    /// It has a peer.
+    pub carrier: bool,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+}
+
+/// Returns the functions and the commands that ask: they run beside the pings.
+pub(super) fn questions(questions: &[ArpQuestion]) -> String {
+    let mut script = code(SEEN);
+    for ArpQuestion { nic, address, foreign } in questions {
+        let option = if *foreign { " -D" } else { "" };
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(script, "{{ set +f; a {nic} {address}{option}; }} &");
+    }
+    script
+}
+
+/// The command that prints everything, after the pings.
+pub(super) const PRINT: &str = "set +f; e\n";
+
+/// Reads what a guest printed between two marks; `None` where it did not print all of it.
+pub(super) fn read(text: &str, mark: &str) -> Option<GuestView> {
+    let mut view = GuestView::default();
+    let mut complete = false;
+    for line in text.lines() {
+        let words = line
+            .split_once(mark)
+            .and_then(|(_, line)| line.strip_suffix(mark)?.trim().strip_prefix('@')?.strip_suffix(" @"));
+        let Some(words) = words else { continue };
+        match words.split(' ').collect::<Vec<_>>()[..] {
+            ["end"] => complete = true,
+            // A line that is not as expected, e.g. a header, is left out.
+            ref words => _ = read_line(&mut view, words),
+        }
+    }
+    complete.then_some(view)
+}
+
+fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
+    match *words {
+        ["noarping"] => view.cannot_ask = true,
+        ["reply", address, mac] => {
+            // busybox prints octets without leading zeros as two digits; iputils in capitals.
+            let replies = view.replies.entry(address.parse().ok()?).or_default();
+            replies.insert(mac.to_lowercase().parse().ok()?);
+        }
+        ["arp", address, flags, mac, _] if hex(flags)? & COMPLETE != 0 => {
+            view.arp.insert(address.parse().ok()?, mac.parse().ok()?);
+        }
+        ["local", address] => {
+            let address: Ipv4Addr = address.parse().ok()?;
+            if !address.is_loopback() {
+                view.addresses.insert(address);
+            }
+        }
+        ["route", link, to, via, _, mask] => {
+            let (to, mask) = (address(to)?, address(mask)?);
+            let via = address(via)?;
+            view.routes.push(GuestRoute {
+                link: link.to_owned(),
+                to: Ipv4Net::with_netmask(to, mask).ok()?,
+                via: (!via.is_unspecified()).then_some(via),
+                rejects: link == "*",
+            });
+        }
+        ["link", name, mac, flags, mtu, carrier] => {
+            let link = GuestLink {
+                mac: mac.parse().ok()?,
+                up: hex(flags)? & UP != 0,
+                carrier: carrier == "1",
+                mtu: mtu.parse().ok()?,
+            };
+            view.links.insert(name.to_owned(), link);
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+fn hex(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.trim_start_matches("0x"), 16).ok()
+}
+
+/// An address of /proc/net/route: the number as a little-endian kernel prints it.
+fn address(text: &str) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(hex(text)?.swap_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LINE_LIMIT;
+    use super::*;
+
+    const PRINTED: &str = "w1 @arp IP address HW type @ w1\n\
+        mini# w1 @arp 10.0.1.1 0x2 52:54:00:00:00:11 eth0 @ w1\r\n\
+        w1 @arp 10.0.1.9 0x0 00:00:00:00:00:00 eth0 @ w1\n\
+        w1 @route Iface Destination Gateway Flags Mask @ w1\n\
+        w1 @route eth0 00000000 0101000A 0003 00000000 @ w1\n\
+        w1 @route eth0 0001000A 00000000 0001 FCFFFFFF @ w1\n\
+        w1 @route * 0900000A 00000000 0205 FFFFFFFF @ w1\n\
+        w1 @local 127.0.0.1 @ w1\nw1 @local 10.0.1.2 @ w1\n\
+        w1 @link eth0 52:54:00:00:00:02 0x1003 1300 1 @ w1\n\
+        w1 @link lo 00:00:00:00:00:00 0x9 65536 1 @ w1\n\
+        w1 @reply 10.0.1.3 52:54:00:00:00:03 @ w1\n\
+        w1 @reply 10.0.1.4 52:54:0 [  2.1] eth0: up\n0:00:00:03 @ w1\n";
+
+    #[test]
+    fn addresses_routes_links_neighbors_and_replies_are_read_and_garbled_lines_are_not() {
+        let view = read(&format!("{PRINTED}w1 @end @ w1\n"), "w1").unwrap();
+        let mac = |last: u8| MacAddr::new([0x52, 0x54, 0, 0, 0, last]).unwrap();
+        assert_eq!(view.arp, [(Ipv4Addr::new(10, 0, 1, 1), mac(0x11))].into());
+        assert_eq!(view.addresses, [Ipv4Addr::new(10, 0, 1, 2)].into());
+        assert_eq!(view.replies, [(Ipv4Addr::new(10, 0, 1, 3), [mac(3)].into())].into());
+        let routes: Vec<_> = view
+            .routes
+            .iter()
+            .map(|route| (route.to.to_string(), route.via, route.rejects))
+            .collect();
+        let gateway = Some(Ipv4Addr::new(10, 0, 1, 1));
+        let wanted = [
+            ("0.0.0.0/0", gateway, false),
+            ("10.0.1.0/30", None, false),
+            ("10.0.0.9/32", None, true),
+        ];
+        assert_eq!(routes, wanted.map(|(to, via, rejects)| (to.to_owned(), via, rejects)));
+        assert_eq!(view.links.len(), 1, "a loopback device has no address");
+        assert_eq!((view.links["eth0"].mtu, view.links["eth0"].up), (1300, true));
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_is_no_view() {
+        assert_eq!(read(PRINTED, "w1"), None);
+    }
+
+    #[test]
+    fn every_line_of_the_script_fits_into_a_terminal() {
+        let question = ArpQuestion {
+            nic: MacAddr::new([0x52, 0x54, 0, 0xff, 0xff, 0xff]).unwrap(),
+            address: Ipv4Addr::BROADCAST,
+            foreign: true,
+        };
+        assert!(questions(&[question]).lines().all(|line| line.len() <= LINE_LIMIT));
+    }
+}

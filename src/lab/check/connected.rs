@@ -1,0 +1,150 @@
+//! Networks of several hosts that nothing connects between them: legal, and hardly ever meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::Check;
+use crate::lab::file::{NetworkFile, UplinkFile};
+use crate::lab::{Cable, CableEnd, Connect, GatewayHosts, HostName, Network, PortMode, Switch, VlanId, Vm, VmName};
+
+impl Check<'_> {
+    /// Warns of networks whose hosts are not connected, unless the file says that this is meant.
+    pub(super) fn connected(&mut self, networks: &[NetworkFile], cables: &[Cable], vms: &BTreeMap<VmName, Vm>) {
+        let mut found: Vec<(Range<usize>, String, String)> = Vec::new();
+        for file in networks {
+            let name = &file.name.value;
+            let Some(network) = self.networks.get(name) else {
+                continue;
+            };
+            let hosts = hosts(network, file, vms);
+            if let (Some(span), true) = (
+                &file.isolated,
+                hosts.iter().any(|host| network.uplinks.contains_key(*host)),
+            ) {
+                let message = format!("network `{name}` is isolated and has an uplink");
+                found.push((span.clone(), message, "remove one of the two".to_owned()));
+            }
+            if hosts.len() < 2 || network.isolated {
+                continue;
+            }
+            let meant = "or write `isolated = true` under the network if each host is to have one of its own";
+            let without: Vec<&HostName> = hosts
+                .iter()
+                .copied()
+                .filter(|host| !network.uplinks.contains_key(*host))
+                .collect();
+            if !without.is_empty() {
+                let message = format!(
+                    "nothing connects network `{name}` between hosts {}: {} for it",
+                    list(&hosts),
+                    if without.len() == hosts.len() {
+                        "no host has an uplink".to_owned()
+                    } else {
+                        format!("host {} has no uplink", list(&without))
+                    }
+                );
+                let help = format!("add `uplink = \"<NIC>\"`, {meant}");
+                found.push((file.name.span.clone(), message, help));
+                continue;
+            }
+            // The cables of real machines are not described.
+            let emulated = |host: &&HostName| {
+                self.hosts
+                    .get(*host)
+                    .is_some_and(|host| host.connect == Connect::Emulated)
+            };
+            if !hosts.iter().all(emulated) {
+                continue;
+            }
+            let end = |host: &HostName| CableEnd {
+                host: host.clone(),
+                nic: network.uplinks[host].clone(),
+            };
+            let reached = reached(cables, &self.switches, &end(hosts[0]), network.vlan);
+            let apart: Vec<&HostName> = hosts[1..]
+                .iter()
+                .copied()
+                .filter(|host| !reached.contains(&end(host)))
+                .collect();
+            if let Some(first) = apart.first() {
+                let (one, other) = (end(hosts[0]), end(first));
+                let tag = network.vlan.map_or_else(String::new, |id| format!(" with VLAN {id}"));
+                let message = format!(
+                    "no cable connects network `{name}` between {}:{} and {}:{}{tag}",
+                    one.host, one.nic, other.host, other.nic
+                );
+                let help = format!("add a cable, or let the switch pass the network, {meant}");
+                let span = match &file.uplink {
+                    Some(UplinkFile::Everywhere(at)) => at.span.clone(),
+                    _ => file.name.span.clone(),
+                };
+                found.push((span, message, help));
+            }
+        }
+        for (span, message, help) in found {
+            self.warn(&span, message, help);
+        }
+    }
+}
+
+/// The hosts that take part in a network with a guest, the gateway or an address, in order.
+fn hosts<'a>(network: &'a Network, file: &NetworkFile, vms: &'a BTreeMap<VmName, Vm>) -> Vec<&'a HostName> {
+    let on = |vm: &&Vm| vm.nics.iter().any(|nic| nic.network == file.name.value);
+    let mut hosts: BTreeSet<&HostName> = vms.values().filter(on).map(|vm| &vm.host).collect();
+    hosts.extend(network.addresses.keys());
+    if let Some(GatewayHosts::One(host)) = network.gateway.as_ref().map(|gateway| &gateway.on) {
+        hosts.insert(host);
+    }
+    hosts.into_iter().collect()
+}
+
+fn list(hosts: &[&HostName]) -> String {
+    let names: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
+    names.join(", ")
+}
+
+/// The ends at which frames arrive with the tag `vlan` that leave `from` with it.
+fn reached(
+    cables: &[Cable],
+    switches: &BTreeMap<HostName, Switch>,
+    from: &CableEnd,
+    vlan: Option<VlanId>,
+) -> BTreeSet<CableEnd> {
+    let other_end = |end: &CableEnd| {
+        let cable = cables.iter().find(|cable| cable.ends.contains(end))?;
+        cable.ends.iter().find(|other| *other != end)
+    };
+    let (mut seen, mut arrived) = (BTreeSet::new(), BTreeSet::new());
+    let mut leaving = vec![(from.clone(), vlan)];
+    while let Some((end, tag)) = leaving.pop() {
+        if !seen.insert((end.clone(), tag)) {
+            continue;
+        }
+        let Some(at) = other_end(&end) else { continue };
+        let Some(switch) = switches.get(&at.host) else {
+            if tag == vlan {
+                arrived.insert(at.clone());
+            }
+            continue;
+        };
+        let inside = match switch.ports.get(&at.nic) {
+            Some(PortMode::Access(id)) => tag.is_none().then_some(Some(*id)),
+            Some(PortMode::Trunk(ids)) => tag.is_some_and(|id| ids.contains(&id)).then_some(tag),
+            Some(PortMode::Open) | None => Some(tag),
+        };
+        let Some(inside) = inside else { continue };
+        for (port, mode) in switch.ports.iter().filter(|(port, _)| **port != at.nic) {
+            let tag = match mode {
+                PortMode::Access(id) => (inside == Some(*id)).then_some(None),
+                PortMode::Trunk(ids) => inside.is_some_and(|id| ids.contains(&id)).then_some(inside),
+                PortMode::Open => Some(inside),
+            };
+            let end = CableEnd {
+                host: at.host.clone(),
+                nic: port.clone(),
+            };
+            leaving.extend(tag.map(|tag| (end, tag)));
+        }
+    }
+    arrived
+}

@@ -1,0 +1,243 @@
+//! What a host's kernel shows of its links and of the packets that passed, of whatever owner. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::nic::destination;
+use super::snapshot::Snapshot;
+use crate::lab::MacAddr;
+use crate::state::view::{DropRule, Learned, Neighbor, Port, View, ViewRoute};
+use crate::transport::{Cmd, CmdError, Script, Shell};
+
+const VIEW: Script = Script {
+    name: "ip/view.sh",
+    text: include_str!("view.sh"),
+};
+
+/// An entry of a forwarding database as `bridge -s -json fdb` prints it.
+#[derive(Debug, Deserialize)]
+struct RawLearned {
+    mac: String,
+    ifname: String,
+    master: Option<String>,
+    #[serde(default)]
+    state: String,
+    updated: Option<u64>,
+}
+
+/// An entry of the neighbor table as `ip -s -json neighbor` prints it.
+#[derive(Debug, Deserialize)]
+struct RawNeighbor {
+    dst: IpAddr,
+    dev: String,
+    lladdr: Option<String>,
+    #[serde(default)]
+    state: Vec<String>,
+    #[serde(default)]
+    used: u64,
+}
+
+/// Returns what the machine that `shell` runs commands on shows. One round trip where the transport can.
+pub fn view(shell: &dyn Shell) -> Result<View, CmdError> {
+    let snapshot = Snapshot::take(shell)?;
+    let printed = shell.check(&Cmd::script(VIEW, [""; 0]))?;
+    let mut view = read(&String::from_utf8_lossy(&printed));
+    view.ports = snapshot
+        .links
+        .iter()
+        .map(|link| {
+            let slave = &link.linkinfo.slave;
+            let addresses = link.addr_info.iter();
+            let port = Port {
+                up: link.is_up(),
+                carrier: link.has_carrier(),
+                mtu: link.mtu.unwrap_or(u32::MAX),
+                mac: link.address.as_deref().and_then(|text| text.parse().ok()),
+                addresses: addresses
+                    .filter_map(|raw| IpNet::new(raw.local?, raw.prefixlen).ok())
+                    .collect(),
+                stp: slave["state"].as_str().map(str::to_owned),
+                isolated: slave["isolated"] == Value::Bool(true),
+                master: link.master.clone(),
+            };
+            (link.ifname.clone(), port)
+        })
+        .collect();
+    view.routes = snapshot
+        .routes
+        .iter()
+        .filter_map(|route| {
+            Some(ViewRoute {
+                kind: route.kind.clone().unwrap_or_else(|| "unicast".to_owned()),
+                to: destination(&route.dst, route.pref.is_some())?,
+                via: route.gateway,
+                link: route.dev.clone(),
+                table: route.table.clone(),
+                metric: route.metric.unwrap_or(0),
+            })
+        })
+        .collect();
+    Ok(view)
+}
+
+/// Reads what the script printed; what cannot be read is left out.
+fn read(text: &str) -> View {
+    let mut view = View::default();
+    let mut ages: BTreeMap<(String, MacAddr), Duration> = BTreeMap::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["bridge-nf"] => view.bridged_rules = true,
+            ["forward", value] => view.forwards = Some(value == "1"),
+            ["age", bridge, mac, age] => {
+                if let (Ok(mac), Ok(age)) = (mac.parse(), age.parse::<u64>()) {
+                    ages.insert((bridge.to_owned(), mac), Duration::from_millis(age * 10));
+                }
+            }
+            ["fdb"] => view.learned = learned(lines.next().unwrap_or_default(), &ages),
+            ["neigh"] => view.neighbors = neighbors(lines.next().unwrap_or_default()),
+            ["rules"] => view.drops = drops(&mut lines),
+            _ => {}
+        }
+    }
+    view
+}
+
+/// Returns what the bridges have learned, without what is configured in them.
+fn learned(json: &str, ages: &BTreeMap<(String, MacAddr), Duration>) -> Vec<Learned> {
+    let raw: Vec<RawLearned> = serde_json::from_str(json).unwrap_or_default();
+    raw.into_iter()
+        .filter(|entry| entry.state.is_empty() || entry.state == "stale")
+        .filter_map(|entry| {
+            let (bridge, mac) = (entry.master?, entry.mac.parse().ok()?);
+            let age = ages.get(&(bridge.clone(), mac)).copied();
+            Some(Learned {
+                mac,
+                // A whole second may already be over.
+                age: age.or_else(|| entry.updated.map(|seconds| Duration::from_secs(seconds + 1))),
+                bridge,
+                port: entry.ifname,
+            })
+        })
+        .collect()
+}
+
+fn neighbors(json: &str) -> Vec<Neighbor> {
+    let raw: Vec<RawNeighbor> = serde_json::from_str(json).unwrap_or_default();
+    let has = |entry: &RawNeighbor, state: &str| entry.state.iter().any(|has| has == state);
+    raw.into_iter()
+        .filter(|entry| !has(entry, "NOARP") && !has(entry, "NONE"))
+        .map(|entry| Neighbor {
+            address: entry.dst,
+            permanent: has(&entry, "PERMANENT"),
+            mac: entry.lladdr.as_ref().and_then(|text| text.parse().ok()),
+            link: entry.dev,
+            used: Duration::from_secs(entry.used),
+        })
+        .collect()
+}
+
+/// Reads the rules that drop packets from what `nft list ruleset` prints.
+fn drops<'l>(lines: &mut impl Iterator<Item = &'l str>) -> Vec<DropRule> {
+    let mut drops = Vec::new();
+    let (mut table, mut chain, mut hook) = ((String::new(), String::new()), String::new(), None);
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["table", family, name, "{"] => table = (family.to_owned(), name.to_owned()),
+            ["chain", name, "{"] => (chain, hook) = (name.to_owned(), None),
+            ["type", _, "hook", at, ..] => {
+                hook = Some(at.to_owned());
+                if line.contains("policy drop;") {
+                    drops.push(rule(&table, &chain, hook.as_deref(), "policy drop"));
+                }
+            }
+            [option, "FORWARD", ..] if option.starts_with('-') => {
+                let legacy = ("ip".to_owned(), "filter of iptables-legacy".to_owned());
+                drops.push(rule(&legacy, "FORWARD", Some("forward"), &words.join(" ")));
+            }
+            _ if words.iter().any(|word| ["drop", "reject"].contains(word)) => {
+                drops.push(rule(&table, &chain, hook.as_deref(), &words.join(" ")));
+            }
+            _ => {}
+        }
+    }
+    drops
+}
+
+fn rule(table: &(String, String), chain: &str, hook: Option<&str>, rule: &str) -> DropRule {
+    DropRule {
+        family: table.0.clone(),
+        table: table.1.clone(),
+        chain: chain.to_owned(),
+        hook: hook.map(str::to_owned),
+        rule: rule.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = r#"forward 1
+age br1 52:54:00:00:00:02 150
+fdb
+[{"mac":"33:33:00:00:00:01","ifname":"br1","flags":["self"],"state":"permanent"},{"mac":"52:54:00:00:00:02","ifname":"tap2","used":1,"updated":1,"flags":[],"master":"br1","state":""},{"mac":"52:54:00:00:00:03","ifname":"eth0","used":1,"updated":7,"flags":[],"master":"br1","state":""},{"mac":"52:54:00:00:00:01","ifname":"tap1","flags":[],"master":"br1","state":"permanent"}]
+neigh
+[{"dst":"10.0.1.2","dev":"br1","lladdr":"52:54:00:00:00:02","used":3,"confirmed":1,"updated":1,"probes":1,"state":["PERMANENT"]},{"dst":"10.0.1.9","dev":"br1","used":3,"state":["FAILED"]}]
+rules
+table ip netlab-quick {
+	chain postrouting {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr 10.0.1.0/24 masquerade
+	}
+}
+table bridge loss {
+	chain forward {
+		type filter hook forward priority filter; policy accept;
+		ip saddr 10.0.1.2 icmp type echo-request drop
+	}
+}
+table inet mine {
+	chain all {
+		type filter hook forward priority filter; policy drop;
+	}
+}
+"#;
+
+    #[test]
+    fn learned_addresses_neighbors_and_rules_that_drop_are_read() {
+        let view = read(PRINTED);
+        assert_eq!(view.forwards, Some(true));
+        let learned: Vec<_> = view.learned.iter().map(|one| (one.port.as_str(), one.age)).collect();
+        let age = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(
+            learned,
+            [("tap2", age(1500)), ("eth0", age(8000))],
+            "permanent ones are configured"
+        );
+        assert_eq!(view.neighbors.len(), 2);
+        assert!(view.neighbors[0].permanent && view.neighbors[1].mac.is_none());
+        let drops: Vec<_> = view
+            .drops
+            .iter()
+            .map(|one| format!("{} {} {:?} {}", one.family, one.table, one.hook, one.rule))
+            .collect();
+        let forward = Some("forward".to_owned());
+        let wanted = [
+            format!("bridge loss {forward:?} ip saddr 10.0.1.2 icmp type echo-request drop"),
+            format!("inet mine {forward:?} policy drop"),
+        ];
+        assert_eq!(drops, wanted);
+    }
+
+    #[test]
+    fn a_machine_without_the_programs_shows_nothing() {
+        assert_eq!(read("fdb\n\nneigh\n\nrules\n"), View::default());
+    }
+}

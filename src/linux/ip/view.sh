@@ -1,0 +1,28 @@
+#!/bin/sh
+# Prints what the kernel shows besides links, addresses and routes: `forward 0|1`; `age <bridge> <mac> <1/100 s>` for each
+# learned entry of a bridge; after a line `fdb` the forwarding databases and after `neigh` the neighbor table, as JSON on
+# one line each; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded;
+# `bridge-nf` where bridged packets pass the rules for routed ones. Prints nothing of what the host does not have.
+PATH=$PATH:/usr/sbin:/sbin
+read -r forward </proc/sys/net/ipv4/ip_forward && echo "forward $forward"
+[ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)" = 1 ] && echo bridge-nf
+# struct __fdb_entry of linux/if_bridge.h: six bytes of address, port, is_local, ageing_timer_value as u32, padding.
+for database in /sys/class/net/*/brforward; do
+    [ -s "$database" ] || [ -r "$database" ] || continue
+    bridge=${database%/brforward}
+    od -An -v -w16 -tx1 -tu4 "$database" 2>/dev/null | while read -r a b c d e f _ is_local _; do
+        read -r _ _ age _ || break
+        [ "$is_local" = 00 ] && echo "age ${bridge##*/} $a:$b:$c:$d:$e:$f $age"
+    done
+done
+echo fdb
+bridge -s -json fdb show 2>/dev/null | tr '\n' ' '
+echo
+echo neigh
+ip -s -json neighbor show 2>/dev/null | tr '\n' ' '
+echo
+echo rules
+command -v nft >/dev/null && nft -s list ruleset 2>/dev/null
+# Listing the rules of iptables-legacy where it has no table would create one.
+grep -qx filter /proc/net/ip_tables_names 2>/dev/null && iptables-legacy -S FORWARD 2>/dev/null | grep -e DROP -e REJECT
+true

@@ -1,0 +1,113 @@
+//! What the kernel of a host, switch or router shows of its links and of the packets that passed: read for evidence,
+//! never part of a plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::lab::MacAddr;
+
+/// What one machine shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Every link, by name.
+    pub ports: Ports,
+    /// What its bridges have learned.
+    pub learned: Vec<Learned>,
+    /// Its neighbor table.
+    pub neighbors: Vec<Neighbor>,
+    /// Its routes of every table.
+    pub routes: Vec<ViewRoute>,
+    /// It forwards IPv4 packets; absent: unknown.
+    pub forwards: Option<bool>,
+    /// Rules that drop packets, of whatever owner.
+    pub drops: Vec<DropRule>,
+    /// Bridged packets pass the rules for routed ones, too: br_netfilter is loaded and enabled.
+    pub bridged_rules: bool,
+}
+
+/// The state of every link, by name.
+pub type Ports = BTreeMap<String, Port>;
+
+/// The state of a link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Port {
+    /// Administratively up.
+    pub up: bool,
+    /// It has a peer.
+    pub carrier: bool,
+    /// The bridge that it is a port of.
+    pub master: Option<String>,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// Its hardware address.
+    pub mac: Option<MacAddr>,
+    /// Its addresses.
+    pub addresses: BTreeSet<IpNet>,
+    /// As a bridge's port: `forwarding`, `blocking`, `listening`, `learning` or `disabled`.
+    pub stp: Option<String>,
+    /// As a bridge's port: it forwards to no other port with this flag.
+    pub isolated: bool,
+}
+
+/// A hardware address that a bridge has learned from a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learned {
+    /// The address.
+    pub mac: MacAddr,
+    /// The bridge.
+    pub bridge: String,
+    /// The port that the frame came in by.
+    pub port: String,
+    /// How long ago the last such frame came in; absent: unknown.
+    pub age: Option<Duration>,
+}
+
+/// An entry of a neighbor table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbor {
+    /// The address.
+    pub address: IpAddr,
+    /// The link that it is on.
+    pub link: String,
+    /// Its hardware address; absent: nobody answered.
+    pub mac: Option<MacAddr>,
+    /// It was set by hand and does not change by itself.
+    pub permanent: bool,
+    /// How long ago it was last used.
+    pub used: Duration,
+}
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewRoute {
+    /// `unicast`, `blackhole`, `unreachable`, `prohibit`, …
+    pub kind: String,
+    /// Destination.
+    pub to: IpNet,
+    /// Next hop.
+    pub via: Option<IpAddr>,
+    /// The link.
+    pub link: Option<String>,
+    /// Its table; absent: main.
+    pub table: Option<String>,
+    /// Its metric.
+    pub metric: u32,
+}
+
+/// A rule, or a chain's policy, that drops packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropRule {
+    /// The family of the table, e.g. `ip`, `inet`, `bridge`.
+    pub family: String,
+    /// The table's name.
+    pub table: String,
+    /// The chain's name.
+    pub chain: String,
+    /// Where the chain is entered, e.g. `forward`; absent: another chain jumps to it.
+    pub hook: Option<String>,
+    /// The rule as nft(8) prints it, e.g. `ip saddr 10.0.1.2 drop`.
+    pub rule: String,
+}
