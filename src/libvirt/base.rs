@@ -11,6 +11,8 @@ use crate::libvirt::domain_xml::Node;
 use crate::state::{DomainName, Volume};
 use crate::transport::cmd::{Cmd, Shell};
 
+/// Behind the domain's name: the name of its record.
+const SUFFIX: &str = ".base";
 /// Bytes read of a qcow2 file: the header of version 3 (QEMU, docs/interop/qcow2.txt).
 const HEADER: usize = 104;
 
@@ -167,7 +169,12 @@ pub(super) fn compare(folder: &str, name: &DomainName, base: &Path, shell: &dyn 
 }
 
 fn file(folder: &str, name: &DomainName) -> String {
-    format!("{folder}/{name}.base")
+    format!("{folder}/{name}{SUFFIX}")
+}
+
+/// Returns the domain whose record has this file name.
+pub(super) fn of_record(file: &str) -> Option<DomainName> {
+    DomainName::try_from(file.strip_suffix(SUFFIX)?.to_owned()).ok()
 }
 
 /// Returns size in bytes and modification time in seconds since 1970.

@@ -35,11 +35,12 @@ pub(super) fn define(
         console_log: &console_log,
     };
     let xml = render(template, name, domain, files).map_err(xml_failed(&operation))?;
-    logs::create_folder(name.lab(), shell)?;
     if let Some(config) = &domain.seed {
         seed::write(conn, name, config)?;
     }
-    conn.define_domain_xml(&xml).map(drop).map_err(failed(&operation))
+    conn.define_domain_xml(&xml).map_err(failed(&operation))?;
+    // After the domain, so that a run that is killed leaves no folder without one.
+    Ok(logs::create_folder(name.lab(), shell)?)
 }
 
 fn find(conn: &Connect, name: &DomainName, operation: &Operation) -> Result<Option<VirDomain>, LibvirtError> {
@@ -103,10 +104,13 @@ pub(super) fn undefine(conn: &Connect, name: &DomainName, uuid: &str, shell: &dy
     if let Some(domain) = observed(conn, name, uuid, &operation)? {
         // A paused domain counts as not running; undefined, it would live on without a definition.
         unless_stopped(domain.destroy(), &operation)?;
-        match domain.undefine() {
-            Err(error) if !is(&error, ErrorNumber::NoDomain) => return Err(failed(&operation)(error)),
-            _ => {}
-        }
+        // Before the definition, by which the next run finds them where this one is killed.
+        volumes::clean_up(conn, name, shell);
+        logs::delete(name, shell)?;
+        return match domain.undefine() {
+            Err(error) if !is(&error, ErrorNumber::NoDomain) => Err(failed(&operation)(error)),
+            _ => Ok(()),
+        };
     }
     volumes::clean_up(conn, name, shell);
     Ok(logs::delete(name, shell)?)

@@ -114,6 +114,15 @@ impl Libvirt {
         template.map_err(|error| LibvirtError::Template(error.clone()))
     }
 
+    /// Removes what a run on `lab` that was killed left and no plan removes: storage pools that hold nothing of it.
+    pub fn settle(&self, lab: &LabName) -> Result<(), LibvirtError> {
+        let operation = Operation::ListDisks(lab.clone());
+        self.connection.with(&operation, |conn| {
+            volumes::settle(conn, lab, &operation)?;
+            upload::remove_stale_pool(conn, &operation)
+        })
+    }
+
     /// Returns the domains and disks of `lab`.
     pub fn observe(&self, lab: &LabName) -> Result<Observed, LibvirtError> {
         let (mut domains, mut seen) = self

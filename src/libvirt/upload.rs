@@ -66,6 +66,19 @@ impl Libvirt {
     }
 }
 
+/// Removes the pool of copies where a run that was killed left it; the files stay. Where another run is sending a file,
+/// libvirt refuses, and that run removes it.
+pub(super) fn remove_stale_pool(conn: &Connect, operation: &Operation) -> Result<(), LibvirtError> {
+    match conn.lookup_storage_pool_by_name(POOL) {
+        Ok(pool) => {
+            drop(pool.destroy());
+            Ok(())
+        }
+        Err(error) if is(&error, ErrorNumber::NoStoragePool) => Ok(()),
+        Err(error) => Err(failed(operation)(error)),
+    }
+}
+
 fn images(conn: &Connect, operation: &Operation) -> Result<StoragePool, LibvirtError> {
     match conn.lookup_storage_pool_by_name(POOL) {
         Ok(pool) => {

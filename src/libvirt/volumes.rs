@@ -51,7 +51,10 @@ fn pool(conn: &Connect, lab: &LabName) -> Result<Pool, LibvirtError> {
         return Ok(Pool::Foreign(uuid));
     }
     if !pool.is_active().map_err(failed(&operation))? {
-        pool.create(0).map_err(failed(&operation))?;
+        // Its folder is missing where a run was killed between two of the calls that create or remove a pool.
+        pool.build(0)
+            .and_then(|()| pool.create(0))
+            .map_err(failed(&operation))?;
     }
     Ok(Pool::Own(pool))
 }
@@ -89,6 +92,25 @@ pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<Disks, LibvirtErr
         }
     }
     Ok(disks)
+}
+
+/// Removes what a run that was killed left: records of disks that it had not created yet, and the pool if there is
+/// nothing else in it.
+pub(super) fn settle(conn: &Connect, lab: &LabName, operation: &Operation) -> Result<(), LibvirtError> {
+    let Pool::Own(pool) = pool(conn, lab)? else {
+        return Ok(());
+    };
+    pool.refresh(0).map_err(failed(operation))?;
+    let mut files = BTreeMap::new();
+    for volume in pool.list_all_volumes(0).map_err(failed(operation))? {
+        files.insert(volume.name().map_err(failed(operation))?, volume);
+    }
+    for (file, record) in &files {
+        if base::of_record(file).is_some_and(|name| !files.contains_key(&name.disk_file())) {
+            record.delete(0).map_err(failed(operation))?;
+        }
+    }
+    drop_if_empty(&pool, operation)
 }
 
 fn read(volume: &StorageVol, operation: &Operation) -> Result<Volume, LibvirtError> {

@@ -15,6 +15,7 @@ use crate::run::on_each;
 use crate::state::{MachineKind, localhost};
 use crate::topology::Topology;
 use crate::transport::Owner;
+use crate::transport::ssh::Tunnel;
 
 /// Returns how the hosts of a topology are connected.
 pub fn connects(topology: &Topology) -> BTreeMap<HostName, Connect> {
@@ -39,6 +40,8 @@ pub(super) fn connect_to_change(
     connects: &BTreeMap<HostName, Connect>,
     within: Duration,
 ) -> Result<NamedHosts, OpsError> {
+    // Here and not where one is created: a `down` that follows one that was killed at its end knows no hosts.
+    Tunnel::remove_stale();
     let owner = Owner::new(lab, &localhost());
     connect_as(env, lab, connects, Some(&(owner, within)))
 }

@@ -128,6 +128,8 @@ fn a_base_that_was_not_uploaded_completely_is_uploaded_again_and_a_complete_one_
     kill(up);
     let cut = brought(&machines);
     assert!(cut.len() == 1 && cut[0].contains(".part "), "{cut:#?}");
+    machines.good(&["down", &machines.name]);
+    machines.assert_as(&before);
     // As if it had been killed earlier.
     let script = format!("truncate -s 100000 {FOLDER}/*.part; touch /usr/local/bin/go");
     machines.run("node1", &["sh", "-c", &script]);

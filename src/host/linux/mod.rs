@@ -147,13 +147,18 @@ impl Host for LinuxHost {
     }
 
     fn settle(&self, lab: &LabName) -> Result<(), HostError> {
-        // What was run on this machine, or in an emulated host of it, the emulator ends.
+        // What was run on this machine, or in an emulated host of it, the emulator ends; an emulated host itself is removed
+        // with all that is in it.
+        if matches!(self.place, Place::Emulated(..)) {
+            return Ok(());
+        }
+        let connection = self.connected()?;
         if matches!(self.place, Place::Ssh(_)) {
             let stale = self.owner.iter().map(Owner::end_stale);
             let cmds: Vec<Cmd> = stale.chain([confirm::settle(lab)]).collect();
-            self.connected()?.shell.check_all(&cmds)?;
+            connection.shell.check_all(&cmds)?;
         }
-        Ok(())
+        Ok(connection.libvirt.settle(lab)?)
     }
 
     fn views(&self, _lab: &LabName) -> Result<BTreeMap<HostName, View>, HostError> {

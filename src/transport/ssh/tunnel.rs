@@ -61,6 +61,11 @@ impl Tunnel {
         })
     }
 
+    /// Removes the sockets that killed runs left, whichever hosts they were for.
+    pub fn remove_stale() {
+        TunnelFolder::remove_stale(&std::env::temp_dir());
+    }
+
     /// Returns the URI for libvirt's client.
     pub fn uri(&self) -> String {
         format!("qemu+unix:///system?socket={}", self.socket.display())
@@ -109,9 +114,7 @@ struct Listener {
 
 impl Listener {
     fn new() -> io::Result<Self> {
-        let parent = std::env::temp_dir();
-        TunnelFolder::remove_stale(&parent);
-        let folder = TunnelFolder::create(&parent)?;
+        let folder = TunnelFolder::create(&std::env::temp_dir())?;
         let listener = UnixListener::bind(folder.socket())?;
         Ok(Self { folder, listener })
     }

@@ -1,5 +1,5 @@
 //! The folder of a tunnel's socket, under the folder for temporary files: locked as long as the tunnel exists, so that
-//! one whose run was killed is recognized, and removed by the next tunnel.
+//! one whose run was killed is recognized, and removed by the next run that changes hosts.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
