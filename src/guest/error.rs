@@ -93,6 +93,12 @@ pub enum SessionFault {
     /// A line of so many bytes, which the guest's terminal might truncate. Nothing was sent.
     #[error("a line of {0} bytes for the guest; at most {LINE_LIMIT} can be sent safely")]
     LineTooLong(usize),
+    /// A file that was written over the console is not what was sent.
+    #[error("a file of {bytes} bytes did not arrive in the guest's /tmp")]
+    Upload {
+        /// Its size.
+        bytes: usize,
+    },
     /// The guest's screen is in graphics mode; the screenshot's file, if one could be saved.
     #[error("the guest shows a picture instead of text{}", screenshot(.0.as_ref()))]
     Picture(Option<PathBuf>),
@@ -140,6 +146,7 @@ impl SessionFault {
                 "something else writes to the guest's console, or its shell was restarted: see the transcript"
             }
             Self::LineTooLong(_) => "split it into several lines",
+            Self::Upload { .. } => "check that the guest has room in /tmp, and cat(1) and wc(1)",
             Self::Transcript(_) => "check free space and permissions of the state folder",
         }
     }

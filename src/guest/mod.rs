@@ -18,6 +18,7 @@ mod seen;
 mod session;
 mod terminal;
 mod transcript;
+mod upload;
 pub mod vga;
 mod watch;
 
@@ -30,6 +31,7 @@ pub use seen::{ArpQuestion, GuestLink, GuestRoute, GuestView};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;
 pub use transcript::Transcript;
+pub use upload::upload;
 
 /// The longest line that is ever typed, in bytes. Busybox's ash takes 1,018 and a Linux terminal 4,095
 /// (N_TTY_BUF_SIZE); what exceeds that is dropped silently.

@@ -1,5 +1,7 @@
 //! Opening a guest's console, whichever kind it has.
 
+use std::time::{Duration, Instant};
+
 use crate::folders::Folders;
 use crate::guest::vga::{Frame, Screen, VgaConsole};
 use crate::guest::{Console, ConsoleError};
@@ -9,7 +11,7 @@ use crate::libvirt::Libvirt;
 use crate::locked::{self, Locked, LockedError};
 use crate::state::DomainName;
 
-/// Opens the console of a running or paused domain.
+/// Opens the console of a running or paused domain, exclusively as long as the value lives.
 pub(super) fn open(
     libvirt: &Libvirt,
     folders: &Folders,
@@ -17,7 +19,11 @@ pub(super) fn open(
     kind: ConsoleKind,
 ) -> Result<Box<dyn Console>, HostError> {
     match kind {
-        ConsoleKind::Serial => Ok(libvirt.open_console(name)?),
+        ConsoleKind::Serial => Ok(Box::new(ExclusiveConsole {
+            // libvirt refuses a second session, too, and does not say who has the first.
+            _lock: lock(folders, name)?,
+            console: libvirt.open_console(name)?,
+        })),
         ConsoleKind::Vga => Ok(Box::new(VgaConsole::new(screen(libvirt, folders, name)?))),
     }
 }
@@ -28,31 +34,70 @@ pub(super) fn screen(
     folders: &Folders,
     name: &DomainName,
 ) -> Result<impl Screen + use<>, HostError> {
-    let keyboard = lock_keyboard(folders, name).map_err(|source| HostError::Screen {
+    Ok(Exclusive {
+        _lock: lock(folders, name)?,
+        screen: libvirt.screen(name)?,
+    })
+}
+
+/// Locks a domain's console among netlabs: libvirt lets several clients type on one keyboard. The lock file is in the
+/// lab's folder.
+fn lock(folders: &Folders, name: &DomainName) -> Result<Locked, HostError> {
+    let folder = folders.lab(name.lab()).join("consoles");
+    let failed = |source| HostError::Console {
         domain: name.clone(),
         source,
-    })?;
-    Ok(Exclusive {
-        screen: libvirt.screen(name)?,
-        _keyboard: keyboard,
-    })
-}
-
-/// Locks a domain's keyboard, because libvirt lets several clients type at once. The lock file is in the lab's
-/// folder.
-fn lock_keyboard(folders: &Folders, name: &DomainName) -> Result<Locked, ConsoleError> {
-    let folder = folders.lab(name.lab()).join("keyboards");
-    Folders::make(&folder).map_err(ConsoleError::failed)?;
+    };
+    Folders::make(&folder).map_err(|error| failed(ConsoleError::failed(error)))?;
     Locked::take(&folder.join(name.vm().as_str()), &locked::verb()).map_err(|error| match error {
-        LockedError::Held { holder } => ConsoleError::Busy(holder),
-        error @ LockedError::Io { .. } => ConsoleError::failed(error),
+        LockedError::Held { holder } => HostError::ConsoleInUse {
+            domain: name.clone(),
+            holder,
+        },
+        error @ LockedError::Io { .. } => failed(ConsoleError::failed(error)),
     })
 }
 
-/// A screen with its keyboard locked.
+/// A console with its lock.
+struct ExclusiveConsole {
+    console: Box<dyn Console>,
+    _lock: Locked,
+}
+
+impl Console for ExclusiveConsole {
+    fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
+        self.console.read(wait)
+    }
+
+    fn send(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
+        self.console.send(text)
+    }
+
+    fn send_unseen(&mut self, text: &[u8]) -> Result<(), ConsoleError> {
+        self.console.send_unseen(text)
+    }
+
+    fn is_screen(&self) -> bool {
+        self.console.is_screen()
+    }
+
+    fn until(&mut self, deadline: Option<Instant>) {
+        self.console.until(deadline);
+    }
+
+    fn obstacle(&mut self) -> Option<String> {
+        self.console.obstacle()
+    }
+
+    fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
+        self.console.screenshot()
+    }
+}
+
+/// A screen with its lock.
 struct Exclusive<S> {
     screen: S,
-    _keyboard: Locked,
+    _lock: Locked,
 }
 
 impl<S: Screen> Screen for Exclusive<S> {
@@ -82,19 +127,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_locked_keyboard_names_the_process_that_holds_it() {
+    fn a_locked_console_names_the_process_that_holds_it() {
         let folder = tempfile::tempdir().unwrap();
         let folders = Folders {
             state: folder.path().into(),
             cache: folder.path().into(),
         };
         let name = DomainName::try_from("demo.vm1".to_owned()).unwrap();
-        let first = lock_keyboard(&folders, &name).unwrap();
-        let Err(ConsoleError::Busy(holder)) = lock_keyboard(&folders, &name) else {
-            panic!("two keyboards");
+        let first = lock(&folders, &name).unwrap();
+        let Err(HostError::ConsoleInUse { holder, .. }) = lock(&folders, &name) else {
+            panic!("two sessions");
         };
         assert!(holder.ends_with(&format!("process {}", std::process::id())), "{holder}");
         drop(first);
-        lock_keyboard(&folders, &name).unwrap();
+        lock(&folders, &name).unwrap();
     }
 }

@@ -37,9 +37,17 @@ pub enum HostError {
     /// The template of domain definitions cannot be used.
     #[error(transparent)]
     Template(#[from] XmlError),
-    /// The screen or keyboard of a guest cannot be used.
-    #[error("cannot use the screen of domain {domain}")]
-    Screen {
+    /// Another netlab uses the console, or the screen and keyboard, of a guest.
+    #[error("the console of domain {domain} is used by {holder}")]
+    ConsoleInUse {
+        /// The domain.
+        domain: DomainName,
+        /// The command and process ID of the other netlab.
+        holder: String,
+    },
+    /// The console of a guest cannot be used.
+    #[error("cannot use the console of domain {domain}")]
+    Console {
         /// The domain.
         domain: DomainName,
         /// Why.
@@ -88,10 +96,8 @@ impl HostError {
             Self::Libvirt(error) => error.help()?,
             Self::Emulated(error) => error.help()?,
             Self::Template(_) => "correct the template, or delete it to use the built-in one",
-            Self::Screen { source, .. } => match source {
-                ConsoleError::Busy(_) => "end the other netlab that types on this guest's keyboard, then try again",
-                other => other.help(),
-            },
+            Self::ConsoleInUse { .. } => "wait until the other netlab has ended, or end it, then run again",
+            Self::Console { source, .. } => source.help(),
             Self::NotRunning(_) => "run `netlab up` to start it",
             Self::Unsupported(_) => return None,
         };

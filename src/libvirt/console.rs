@@ -19,6 +19,8 @@ use crate::state::DomainName;
 /// After this time a daemon has noticed that a connection is lost: six times its keepalive_interval of 5 s
 /// (libvirtd.conf), and a margin.
 pub(super) const LOST_WITHIN: Duration = Duration::from_secs(35);
+/// After this time a daemon has ended a session that its client closed.
+pub(super) const CLOSED_WITHIN: Duration = Duration::from_secs(2);
 /// Between two attempts at a console that is open already.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
@@ -51,12 +53,8 @@ pub(super) fn open(
             return Err(failed(&operation)(error));
         }
         let uuid = domain.uuid_string().unwrap_or_default();
-        let me = std::process::id();
-        let holder = processes()
-            .filter(|(pid, _)| *pid != me)
-            .filter_map(|(pid, arguments)| Some((holds(&arguments, name, &uuid)?, pid)))
-            .min();
-        if let Some(((_, command), pid)) = holder {
+        let holder = processes().find_map(|(pid, arguments)| Some((holds(&arguments, name, &uuid)?, pid)));
+        if let Some((command, pid)) = holder {
             return Err(busy(format!("{command}, process {pid}")));
         }
         if Instant::now() >= until {
@@ -83,27 +81,14 @@ fn processes() -> impl Iterator<Item = (u32, Vec<String>)> {
     })
 }
 
-/// How certain it is that a process has the console; the more certain, the less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Certainty {
-    /// Its arguments name the domain.
-    Named,
-    /// It may be working on another lab.
-    Likely,
-}
-
-/// Returns the command line if it is one that has the console of this domain open.
-fn holds(arguments: &[String], name: &DomainName, uuid: &str) -> Option<(Certainty, String)> {
+/// Returns the command line if it is one of virsh(1) that has the console of this domain open. (Another netlab has a
+/// lock that names it.)
+fn holds(arguments: &[String], name: &DomainName, uuid: &str) -> Option<String> {
     let (program, arguments) = arguments.split_first()?;
     let program = program.rsplit('/').next().unwrap_or(program);
     let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
-    let certainty = match program {
-        "virsh" if has("console") && (has(&name.to_string()) || has(uuid)) => Certainty::Named,
-        // A run on the lab holds its guests' consoles while it configures or probes them; its argument is a file.
-        "netlab" if ["up", "verify", "console"].into_iter().any(has) => Certainty::Likely,
-        _ => return None,
-    };
-    Some((certainty, format!("by `{program} {}`", arguments.join(" "))))
+    let names = program == "virsh" && has("console") && (has(&name.to_string()) || has(uuid));
+    names.then(|| format!("by `{program} {}`", arguments.join(" ")))
 }
 
 #[cfg(test)]
@@ -119,17 +104,13 @@ mod tests {
         };
         let holder = "by `virsh -c qemu:///system console demo.vm1`".to_owned();
         let virsh = holds("/usr/bin/virsh -c qemu:///system console demo.vm1");
-        assert_eq!(virsh, Some((Certainty::Named, holder)));
+        assert_eq!(virsh, Some(holder));
         assert!(holds("virsh console 6f1d").is_some());
-        assert!(
-            virsh < holds("./netlab verify labs/demo.toml"),
-            "a run may be on another lab"
-        );
         for other in [
             "virsh console demo.vm10",
             "virsh start demo.vm1",
             "vi console demo.vm1",
-            "netlab status demo",
+            "netlab verify labs/demo.toml",
         ] {
             assert_eq!(holds(other), None, "{other}");
         }

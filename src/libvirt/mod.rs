@@ -247,7 +247,8 @@ impl Libvirt {
     pub fn open_console(&self, name: &DomainName) -> Result<Box<dyn Console>, LibvirtError> {
         let operation = Operation::OpenConsole(name.clone());
         let patience = match self.connection.now()? {
-            (_, 0) => Duration::ZERO,
+            // The daemon ends a session a moment after its client has closed it.
+            (_, 0) => console::CLOSED_WITHIN,
             // A connection was lost: the daemon may not have noticed yet and still hold our console for it.
             _ => console::LOST_WITHIN,
         };

@@ -1,12 +1,23 @@
 //! Runs one command in a VM over its console.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Env, OpsError, find_vm};
-use crate::guest::{Session, Transcript};
+use super::{Env, OpsError, Vm, find_vm};
+use crate::event::Event;
+use crate::guest::{Console, LINE_LIMIT, Session, Transcript, upload};
+use crate::host::HostError;
+use crate::lab::ImageConsole;
 use crate::transport::quote;
+
+/// The longest line that is typed; a script with a longer one is sent as a file.
+const LONGEST: usize = LINE_LIMIT - 100;
+/// Between two attempts at a console that another netlab has.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
+/// How long deleting the files of a command may take.
+const CLEAN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Which command runs in which VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +30,8 @@ pub struct ExecOptions {
     pub within: Duration,
     /// The command and its arguments; a single one is a script for the VM's shell.
     pub command: Vec<String>,
+    /// The command's standard input.
+    pub stdin: Vec<u8>,
 }
 
 /// The result of a command.
@@ -33,12 +46,11 @@ pub struct ExecReport {
 /// Runs a command in a VM. A command that does not end in time is an [`OpsError::Guest`] with
 /// a deadline; so is a shell that is not ready in time.
 pub fn exec(env: &Env, options: &ExecOptions) -> Result<ExecReport, OpsError> {
-    // In a subshell: on a serial port `exit` would end the shell that netlab uses.
-    let script = format!("( {}\n)", script(&options.command)?);
+    let script = script(&options.command)?;
     let vm = find_vm(env, &options.lab, &options.vm)?;
     let image = vm.console()?;
     let began = Instant::now();
-    let console = vm.host.open_console(&vm.name, image.kind)?;
+    let console = open(env, &vm, image, (began, options.within))?;
     let path = env.folders.transcript(vm.name.lab(), vm.name.vm());
     let transcript = Transcript::append(&path).map_err(|source| OpsError::File {
         doing: "write transcript",
@@ -46,11 +58,55 @@ pub fn exec(env: &Env, options: &ExecOptions) -> Result<ExecReport, OpsError> {
         source,
     })?;
     let mut session = Session::open_within(console, image, transcript, (began, options.within))?;
-    let output = session.run(&script, options.within)?;
+    let mut files = Vec::new();
+    let mut upload = |session: &mut Session, content: &[u8]| -> Result<String, OpsError> {
+        let path = upload(session, content, options.within)?;
+        files.push(path.clone());
+        Ok(path)
+    };
+    let script = if script.lines().any(|line| line.len() > LONGEST) {
+        let path = upload(&mut session, script.as_bytes())?;
+        format!(". {path}")
+    } else {
+        script
+    };
+    let input = if options.stdin.is_empty() {
+        String::new()
+    } else {
+        format!(" <{}", upload(&mut session, &options.stdin)?)
+    };
+    // In a subshell: on a serial port `exit` would end the shell that netlab uses.
+    let output = session.run(&format!("( {script}\n){input}"), options.within);
+    if !files.is_empty() {
+        // The command's own result counts.
+        let _ = session.run_idempotent(&format!("rm -f {}", files.join(" ")), CLEAN_WITHIN);
+    }
+    let output = output?;
     Ok(ExecReport {
         status: output.status,
         output: output.text,
     })
+}
+
+/// Opens the VM's console; waits while another netlab has it.
+fn open(
+    env: &Env,
+    vm: &Vm,
+    image: &ImageConsole,
+    (began, within): (Instant, Duration),
+) -> Result<Box<dyn Console>, OpsError> {
+    let mut reported = false;
+    loop {
+        let error = match vm.host.open_console(&vm.name, image.kind) {
+            Err(error @ HostError::ConsoleInUse { .. }) if began.elapsed() < within => error,
+            result => return Ok(result?),
+        };
+        if !reported {
+            env.events.send(Event::Warning(format!("waiting: {error}")));
+            reported = true;
+        }
+        thread::sleep(RETRY_EVERY);
+    }
 }
 
 /// Returns the arguments as one line for the guest's shell.

@@ -11,6 +11,7 @@ mod belongs;
 mod bounded;
 mod clash;
 mod commands;
+mod exec;
 mod faults;
 mod files;
 mod graph;

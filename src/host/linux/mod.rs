@@ -192,7 +192,7 @@ impl Host for LinuxHost {
 
     fn screenshot(&self, domain: &DomainName) -> Result<Vec<u8>, HostError> {
         let mut screen = self.connected()?.libvirt.screen(domain)?;
-        screen.screenshot().map_err(|source| HostError::Screen {
+        screen.screenshot().map_err(|source| HostError::Console {
             domain: domain.clone(),
             source,
         })
