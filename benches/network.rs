@@ -120,7 +120,7 @@ fn name(n: usize) -> IfName {
 /// A network's bridge with its gateway.
 fn create(n: usize) -> Step {
     let link = Link {
-        kind: LinkKind::Bridge { stp: false, mac: None },
+        kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: BTreeSet::from([format!("10.{}.{}.1/24", n / 250, n % 250).parse().unwrap()]),
         purpose: format!("network n{n}"),

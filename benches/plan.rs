@@ -97,7 +97,7 @@ fn host(at: u16) -> TopologyHost {
             class: Class::Service,
             bridge: bridge(number),
             mac: None,
-            stp: false,
+            stp: None,
             uplink: Some(IfName::new("eth0").unwrap()),
             vlan: Some(i64::from(number + 1).try_into().unwrap()),
             subnet: subnet(number),

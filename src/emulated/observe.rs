@@ -93,6 +93,7 @@ impl Emulator {
                 let exists = |nic: &str| links.iter().any(|link| link.ifname == nic);
                 let record: nics::Record = record.into_iter().filter(|(nic, _)| exists(nic.as_str())).collect();
                 Ok(Machine {
+                    stp: false,
                     kind,
                     changed: self.changed_nics(lab, name, links, &record)?,
                     nics: record,

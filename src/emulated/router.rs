@@ -82,6 +82,7 @@ impl Emulator {
             }
         }
         Ok(Machine {
+            stp: false,
             kind: MachineKind::Router,
             nics,
             outside,

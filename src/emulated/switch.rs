@@ -63,7 +63,13 @@ impl Emulator {
     ) -> Result<(), EmulatedError> {
         let existing = links(&self.shell, lab, switch)?;
         let exists = |nic: &IfName| existing.iter().any(|link| link.ifname == nic.as_str());
-        let mut lines = Vec::new();
+        let bridge = format!("link set dev {BRIDGE} type bridge");
+        let mut lines = if wanted.stp {
+            // The shortest delay that the kernel takes (net/bridge/br_private_stp.h, BR_MIN_FORWARD_DELAY).
+            vec![format!("{bridge} forward_delay 200 stp_state 1")]
+        } else {
+            vec![format!("{bridge} stp_state 0"), format!("{bridge} forward_delay 0")]
+        };
         let modes = wanted.nics.iter().map(|(port, nic)| (port, &nic.port));
         let filter = vlan_lines(&modes.collect());
         if !filter.is_empty() {
@@ -91,6 +97,7 @@ impl Emulator {
         links: &[Link],
     ) -> Result<Machine, EmulatedError> {
         let mut machine = Machine {
+            stp: false,
             kind: MachineKind::Switch,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
@@ -102,6 +109,7 @@ impl Emulator {
             return Ok(machine);
         };
         machine.alive = true;
+        machine.stp = bridge.stp().is_some();
         let vlans: Option<Vec<Port>> = if bridge.filters_vlans() {
             let namespace = name(lab, switch);
             let show = ["bridge", "-n", &namespace, "-compressvlans", "-json", "vlan", "show"];

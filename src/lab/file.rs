@@ -54,6 +54,7 @@ pub(super) struct HostNicFile {
 pub(super) struct SwitchFile {
     pub name: At<HostName>,
     pub ports: Vec<(At<IfName>, PortMode)>,
+    pub stp: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +89,7 @@ pub(super) struct NetworkFile {
     pub stp: bool,
     /// The place of `isolated = true`.
     pub isolated: Option<Range<usize>>,
+    pub forward_delay: Option<At<u8>>,
     pub mtu: Option<u16>,
     pub addresses: Vec<(At<HostName>, At<Ipv4Addr>)>,
     pub gateway: Option<GatewayFile>,

@@ -88,6 +88,8 @@ pub struct LabHostNic {
 pub struct Switch {
     /// Its ports by name: those of the file and those that a cable adds.
     pub ports: BTreeMap<IfName, PortMode>,
+    /// Spanning tree.
+    pub stp: bool,
 }
 
 /// Which frames pass a switch's port.
@@ -160,6 +162,8 @@ pub struct Network {
     pub stp: bool,
     /// Nothing connects its hosts, and that is meant.
     pub isolated: bool,
+    /// Forward delay of the bridge in seconds; absent: 15 with spanning tree, 0 without.
+    pub forward_delay: Option<u8>,
     /// MTU of the guests, in bytes; absent: Ethernet's 1500.
     pub mtu: Option<u16>,
     /// Addresses that hosts have on the bridge besides the gateway's.

@@ -170,6 +170,7 @@ impl Expansion<'_> {
             bridge_mac: Vec::new(),
             stp: false,
             isolated: None,
+            forward_delay: None,
             mtu: nova.network_device_mtu,
             addresses: Vec::new(),
             gateway: routed.then(|| GatewayFile { address, on: self.on() }),

@@ -59,7 +59,7 @@ fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
         class: Class::Service,
         bridge: link("br1"),
         mac: None,
-        stp: false,
+        stp: None,
         uplink: Some(link("eth0")),
         vlan: None,
         subnet: "10.0.1.0/24".parse().unwrap(),

@@ -185,8 +185,8 @@ impl fmt::Display for Step {
                 match kind {
                     LinkKind::Bridge { stp, mac } => {
                         write!(f, "create bridge {name}")?;
-                        if *stp {
-                            write!(f, " with spanning tree")?;
+                        if let Some(delay) = stp {
+                            write!(f, " with spanning tree (forward delay {delay} s)")?;
                         }
                         if let Some(mac) = mac {
                             write!(f, " with MAC {mac}")?;

@@ -26,10 +26,10 @@ pub struct Link {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkKind {
-    /// A Linux bridge; forward delay is 0 where `stp` is off.
+    /// A Linux bridge.
     Bridge {
-        /// Spanning tree.
-        stp: bool,
+        /// Spanning tree with this forward delay, in seconds; absent: none, and no delay.
+        stp: Option<u8>,
         /// Its MAC address; absent: that of its uplink.
         mac: Option<MacAddr>,
     },

@@ -19,6 +19,9 @@ pub struct Machine {
     /// Addresses behind a router, on its loopback device, which simulate the outside network.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub outside: BTreeSet<Ipv4Net>,
+    /// A switch has spanning tree.
+    #[serde(default)]
+    pub stp: bool,
     /// NICs of a host that are no longer configured as recorded: down, or without their address or default route. Only
     /// ever observed; they are configured again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -61,10 +64,15 @@ impl Machine {
             kind,
             nics,
             outside,
+            stp,
             changed: _,
             alive,
         } = self;
-        *kind == other.kind && *nics == other.nics && *outside == other.outside && *alive == other.alive
+        *kind == other.kind
+            && *nics == other.nics
+            && *outside == other.outside
+            && *stp == other.stp
+            && *alive == other.alive
     }
 }
 

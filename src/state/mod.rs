@@ -6,7 +6,7 @@
 //! use netlab::state::{HostState, Link, LinkKind};
 //!
 //! let mut host = HostState::default();
-//! let bridge = LinkKind::Bridge { stp: false, mac: None };
+//! let bridge = LinkKind::Bridge { stp: None, mac: None };
 //! let link = Link { kind: bridge, master: None, addresses: [].into(), purpose: "network service".to_owned() };
 //! host.links.insert("br1".parse()?, link);
 //! assert_ne!(host, HostState::default());

@@ -11,6 +11,9 @@ use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network,
 /// Memory of a guest where neither lab nor image have it, in MiB.
 const MEMORY_MIB: u64 = 128;
 
+/// Forward delay of a bridge with spanning tree in seconds, where the lab has none: the default of IEEE 802.1D.
+const FORWARD_DELAY: u8 = 15;
+
 /// Returns `lab` with a value for every address, MAC address, UUID, bridge and tap; the same lab has the same topology.
 pub fn allocate(lab: &Lab, images: &BTreeMap<ImageName, Image>) -> Topology {
     reallocate(lab, images, &Existing::default())
@@ -176,7 +179,7 @@ fn topology_host(
             class: network.class,
             mac: network.bridge_mac.get(host).copied().or_else(derived),
             bridge,
-            stp: network.stp,
+            stp: network.stp.then(|| network.forward_delay.unwrap_or(FORWARD_DELAY)),
             vlan,
             uplink,
             subnet: network.subnet,

@@ -109,8 +109,8 @@ pub struct Segment {
     pub bridge: IfName,
     /// The bridge's MAC address; absent: that of its uplink.
     pub mac: Option<MacAddr>,
-    /// Spanning tree.
-    pub stp: bool,
+    /// Spanning tree with this forward delay, in seconds; absent: none.
+    pub stp: Option<u8>,
     /// The NIC that carries the network off the host.
     pub uplink: Option<IfName>,
     /// 802.1Q id on that NIC; absent: untagged.

@@ -153,7 +153,7 @@ mod tests {
                 class: Class::Service,
                 bridge: "br0".parse().unwrap(),
                 mac: None,
-                stp: false,
+                stp: None,
                 uplink: uplink.then(|| "eth0".parse().unwrap()),
                 vlan: None,
                 subnet: "10.0.0.0/24".parse().unwrap(),

@@ -38,6 +38,7 @@ pub fn with_address(address: &str) -> Machine {
         ..MachineNic::default()
     };
     Machine {
+        stp: false,
         kind: MachineKind::Host,
         outside: BTreeSet::new(),
         changed: BTreeSet::new(),

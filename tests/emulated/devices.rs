@@ -9,7 +9,7 @@ use netlab::plan::{Step, plan};
 use netlab::state::survey::VLAN_FILTERING;
 use netlab::state::{HostState, Machine, MachineKind, MachineNic, Site, localhost};
 
-use super::bench::{Bench, ip, name, nic};
+use super::bench::{Bench, ip, name, nic, wait_until};
 
 fn end(machine: &str, port: &str) -> CableEnd {
     CableEnd {
@@ -32,6 +32,7 @@ fn router(address: &str, gateway: Option<&str>, outside: &[&str]) -> Machine {
         ..MachineNic::default()
     };
     Machine {
+        stp: false,
         kind: MachineKind::Router,
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         outside: outside.iter().map(|address| address.parse().unwrap()).collect(),
@@ -49,6 +50,7 @@ fn switch(ports: &[(&str, PortMode)]) -> Machine {
         (nic(port), config)
     });
     Machine {
+        stp: false,
         kind: MachineKind::Switch,
         nics: nics.collect(),
         outside: BTreeSet::new(),
@@ -143,6 +145,60 @@ fn routers_at_a_switch_are_created_used_observed_and_removed_without_a_trace() {
 
     converge(&bench, HostState::default());
     assert_eq!(bench.traces(), before);
+}
+
+#[test]
+fn a_switch_with_spanning_tree_blocks_the_second_of_two_cables_to_one_without() {
+    let Some(bench) = Bench::new("spanning_tree") else {
+        return;
+    };
+    let ports = ["p1", "p2", "p3"].map(|port| (port, PortMode::Open));
+    let with_stp = Machine {
+        stp: true,
+        ..switch(&ports)
+    };
+    let cable = |a: (&str, &str), b: (&str, &str)| Cable {
+        ends: [end(a.0, a.1), end(b.0, b.1)],
+    };
+    let second = cable(("desk", "p3"), ("rack", "p3"));
+    let wanted = HostState {
+        machines: BTreeMap::from([
+            (name("home"), router("192.168.99.1/24", None, &[])),
+            (name("shed"), router("192.168.99.2/24", None, &[])),
+            (name("desk"), switch(&ports)),
+            (name("rack"), with_stp),
+        ]),
+        cables: BTreeSet::from([
+            cable(("desk", "p1"), ("home", "eth0")),
+            cable(("desk", "p2"), ("rack", "p2")),
+            second.clone(),
+            to_rack("shed", "p1"),
+        ]),
+        ..HostState::default()
+    };
+    converge(&bench, wanted.clone());
+    assert_eq!(bench.observe(), wanted);
+    // Listening and learning take two forward delays, 4 s.
+    let address = "192.168.99.1";
+    wait_until("a ping through the switches", || {
+        matches!(
+            ping(&bench, "shed", address),
+            netlab::guest::Answer::Counted { received: 2, .. }
+        )
+    });
+    let rack = bench.namespace("rack");
+    let states = ["p2", "p3"].map(|port| ip(&["-n", &rack, "-details", "link", "show", "dev", port]));
+    let blocked = states.iter().filter(|state| state.contains("state blocking")).count();
+    assert_eq!(blocked, 1, "{states:#?}");
+
+    let mut without = wanted;
+    without.cables.remove(&second);
+    if let Some(rack) = without.machines.get_mut(&name("rack")) {
+        rack.stp = false;
+    }
+    converge(&bench, without.clone());
+    assert_eq!(bench.observe(), without);
+    assert!(answers(&bench, "shed", address), "without a delay");
 }
 
 #[test]

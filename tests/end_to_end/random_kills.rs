@@ -70,6 +70,7 @@ impl Inside {
         let machines = Machines::new(test)?;
         let host: HostName = "box".parse().unwrap();
         let machine = Machine {
+            stp: false,
             nics: [].into(),
             kind: MachineKind::Host,
             outside: BTreeSet::new(),

@@ -394,7 +394,7 @@ fn each_host_is_the_gateway_of_its_own_guests_and_no_arp_for_it_crosses_the_trun
         wanted.addresses.insert("10.0.1.1/24".parse().unwrap());
         // As in any lab, each host's bridge has another MAC address.
         wanted.kind = LinkKind::Bridge {
-            stp: false,
+            stp: None,
             mac: Some(mac.parse().unwrap()),
         };
         host.apply(&[Step::CreateLink(ifname("br1"), wanted)]).unwrap();

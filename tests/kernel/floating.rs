@@ -105,7 +105,7 @@ fn a_floating_address_is_no_part_of_the_configuration_of_an_attached_nic() {
 fn with_mac(mac: Option<&str>) -> Link {
     Link {
         kind: LinkKind::Bridge {
-            stp: false,
+            stp: None,
             mac: mac.map(|mac| mac.parse().unwrap()),
         },
         ..bridge("network service")

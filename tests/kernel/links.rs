@@ -18,7 +18,10 @@ fn a_created_bridge_is_observed_as_desired() {
     };
     let before = host.snapshot();
     let wanted = Link {
-        kind: LinkKind::Bridge { stp: true, mac: None },
+        kind: LinkKind::Bridge {
+            stp: Some(15),
+            mac: None,
+        },
         addresses: BTreeSet::from(["10.0.1.1/24", "10.7.7.7/32", "2001:db8::1/64"].map(|a| a.parse().unwrap())),
         ..bridge("network 'service' and more")
     };
@@ -40,7 +43,7 @@ fn a_bridge_with_a_mac_address_keeps_it_when_a_port_is_attached_and_has_no_ipv6_
     let mac = "02:00:00:00:00:05";
     let mut link = bridge("network service");
     link.kind = LinkKind::Bridge {
-        stp: false,
+        stp: None,
         mac: Some(mac.parse().unwrap()),
     };
     host.apply(&[Step::CreateLink(ifname("br1"), link)]).unwrap();
@@ -64,7 +67,7 @@ fn a_link_changes_in_place_and_its_addresses_come_and_go() {
     };
     host.apply(&[create("br1")]).unwrap();
     let index = host.observe().seen.links[&ifname("br1")];
-    for stp in [true, false] {
+    for stp in [Some(15), Some(2), None] {
         let wanted = Link {
             kind: LinkKind::Bridge { stp, mac: None },
             ..bridge("another purpose")

@@ -199,7 +199,7 @@ pub fn ifname(name: &str) -> IfName {
 
 pub fn bridge(purpose: &str) -> Link {
     Link {
-        kind: LinkKind::Bridge { stp: false, mac: None },
+        kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: BTreeSet::new(),
         purpose: purpose.to_owned(),

@@ -95,7 +95,7 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
                 link.purpose.push('!');
                 link.addresses = ["198.51.100.1/24".parse().unwrap()].into();
                 if let LinkKind::Bridge { stp, .. } = &mut link.kind {
-                    *stp = !*stp;
+                    *stp = stp.is_none().then_some(2);
                 }
                 link.master = None;
             }

@@ -223,7 +223,7 @@ fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> b
             mac: network
                 .stp
                 .then(|| MacAddr::new([2, 0, 0, 0, 0, at.try_into().unwrap()]).unwrap()),
-            stp: network.stp,
+            stp: network.stp.then_some(15),
             uplink,
             vlan,
             subnet: format!("10.0.{number}.0/24").parse().unwrap(),

@@ -69,6 +69,7 @@ impl Machines {
             ..MachineNic::default()
         };
         let machine = |nics: &[(&str, &str)]| Machine {
+            stp: false,
             nics: nics
                 .iter()
                 .map(|(name, address)| {

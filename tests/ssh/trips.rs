@@ -33,7 +33,7 @@ fn commands(bridges: usize) -> Option<[usize; 4]> {
     };
     let lab = LabName::new("trips").unwrap();
     let bridge = Link {
-        kind: LinkKind::Bridge { stp: false, mac: None },
+        kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: [].into(),
         purpose: "network".to_owned(),

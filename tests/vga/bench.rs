@@ -31,6 +31,7 @@ impl Bench {
             return None;
         }
         let machine = Machine {
+            stp: false,
             kind: MachineKind::Host,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),

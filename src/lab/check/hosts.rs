@@ -31,7 +31,10 @@ impl Check<'_> {
                 .ports
                 .iter()
                 .map(|(name, mode)| (name.value.clone(), mode.clone()));
-            let made = Switch { ports: ports.collect() };
+            let made = Switch {
+                ports: ports.collect(),
+                stp: switch.stp,
+            };
             self.switches.insert(switch.name.value.clone(), made);
         }
         for router in &file.routers {

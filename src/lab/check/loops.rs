@@ -35,7 +35,10 @@ impl Groups {
 impl Check<'_> {
     /// Reports cables that close a loop of switches. `written` are the ends of each cable.
     pub(super) fn loops(&mut self, cables: &[(Cable, [&At<CableEndFile>; 2])]) {
-        let between = |cable: &Cable| cable.ends.iter().all(|end| self.switches.contains_key(&end.host));
+        let without_stp = |end: &CableEnd| self.switches.get(&end.host).is_some_and(|switch| !switch.stp);
+        // A switch with spanning tree blocks one of its ports in each loop that it is in, also where the others have none:
+        // a bridge without it forwards what it sends to find loops (net/bridge/br_input.c).
+        let between = |cable: &Cable| cable.ends.iter().all(without_stp);
         let cables: Vec<_> = cables.iter().filter(|(cable, _)| between(cable)).collect();
         let ports = cables.iter().flat_map(|(cable, _)| &cable.ends);
         let mut tags: BTreeSet<Tag> = BTreeSet::from([None]);
@@ -73,7 +76,7 @@ impl Check<'_> {
             self.add(
                 &span,
                 message,
-                "remove the cable: frames would circle in the loop for ever",
+                "remove the cable, or write `stp = true` for a switch of the loop: frames would circle in it for ever",
             );
         }
     }

@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use super::Check;
 use super::addresses::{Owner, usable};
 use crate::lab::file::{At, NetworkFile, OnFile, UplinkFile};
+use crate::lab::schema::choices::LEAST_DELAY;
 use crate::lab::{Gateway, GatewayHosts, HostName, IfName, MacAddr, Network, NetworkName, VlanId};
 
 /// Subnets of networks by first address and prefix length: of two subnets one contains the other, or they are disjoint.
@@ -99,6 +100,7 @@ impl Check<'_> {
                 let span = network.vlan.as_ref().map_or(&span, |at| &at.span);
                 self.add(span, message, "give each network on an uplink a `vlan` of its own");
             }
+            self.forward_delay(network);
             let gateway = self.gateway(network);
             if gateway.is_none() && (network.gateway.is_some() || network.wrong_gateway) {
                 self.wrong_gateways.insert(name.clone());
@@ -125,6 +127,7 @@ impl Check<'_> {
                         bridge_mac,
                         stp: network.stp,
                         isolated: network.isolated.is_some(),
+                        forward_delay: network.forward_delay.as_ref().map(|at| at.value),
                         mtu: network.mtu,
                         addresses,
                         gateway,
@@ -133,6 +136,20 @@ impl Check<'_> {
                     },
                 );
             }
+        }
+    }
+
+    /// The kernel takes no delay below 2 s with spanning tree, and without it there is nothing to wait for.
+    fn forward_delay(&mut self, network: &NetworkFile) {
+        let Some(At { value: delay, span }) = &network.forward_delay else {
+            return;
+        };
+        if network.stp && *delay < LEAST_DELAY {
+            let message = format!("forward_delay is at least {LEAST_DELAY} with spanning tree");
+            self.add(span, message, "write a longer delay, or remove `stp = true`");
+        } else if !network.stp && *delay > 0 {
+            let message = "forward_delay is 0 without spanning tree";
+            self.add(span, message, "remove it, or add `stp = true`");
         }
     }
 

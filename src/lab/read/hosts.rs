@@ -51,6 +51,7 @@ impl Reader {
         SwitchFile {
             name,
             ports: ports.collect(),
+            stp: self.boolean(get(table, "stp")),
         }
     }
 

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, get};
 use crate::lab::NetworkName;
 use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, UplinkFile};
-use crate::lab::schema::choices::{self, LEAST_MTU, MOST_MTU};
+use crate::lab::schema::choices::{self, LEAST_MTU, MOST_DELAY, MOST_MTU};
 
 impl Reader {
     pub(super) fn network(&mut self, name: At<NetworkName>, table: &DeTable<'_>) -> NetworkFile {
@@ -35,6 +35,7 @@ impl Reader {
             isolated: get(table, "isolated")
                 .filter(|value| self.boolean(Some(value)))
                 .map(Value::span),
+            forward_delay: get(table, "forward_delay").and_then(|v| self.forward_delay(v)),
             mtu: get(table, "mtu").and_then(|v| self.mtu(v)),
             addresses: self.host_addresses(get(table, "addresses")),
             gateway: gateway.flatten(),
@@ -56,6 +57,16 @@ impl Reader {
                 None
             }
         }
+    }
+
+    fn forward_delay(&mut self, value: &Value<'_>) -> Option<At<u8>> {
+        let At { value, span } = self.integer(Some(value))?;
+        let seconds = u8::try_from(value).ok().filter(|seconds| *seconds <= MOST_DELAY);
+        if seconds.is_none() {
+            let help = format!("a forward delay is a number of seconds, at most {MOST_DELAY}");
+            self.add(span.clone(), "forward_delay is out of range", help);
+        }
+        seconds.map(|value| At { value, span })
     }
 
     pub(super) fn mtu(&mut self, value: &Value<'_>) -> Option<u16> {

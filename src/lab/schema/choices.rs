@@ -44,6 +44,9 @@ pub(in crate::lab) const NIC_MODELS: [&str; 7] =
 pub(in crate::lab) const LEAST_MTU: u32 = 576;
 /// The largest MTU in bytes of common hardware (jumbo frames).
 pub(in crate::lab) const MOST_MTU: u32 = 9216;
+/// The shortest and the longest forward delay of a bridge with spanning tree in seconds (net/bridge/br_private_stp.h).
+pub(in crate::lab) const LEAST_DELAY: u8 = 2;
+pub(in crate::lab) const MOST_DELAY: u8 = 30;
 /// Most VMs of one table.
 pub(in crate::lab) const MOST_COUNT: u32 = 1000;
 /// Most CPUs of a VM.

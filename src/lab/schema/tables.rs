@@ -1,6 +1,8 @@
 //! Every table of a lab file with its keys.
 
-use super::choices::{CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_MTU, names_of};
+use super::choices::{
+    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, names_of,
+};
 use super::images::IMAGE;
 use super::kinds::{
     HOST, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, SIZE, SUBNET, VLAN, VM_NAME, key, required,
@@ -103,7 +105,10 @@ pub(in crate::lab) const HOST_NIC: Table = Table {
 /// `[switches.X]`.
 pub(in crate::lab) const SWITCH: Table = Table {
     name: "a switch",
-    keys: &[key("ports", Kind::Named(&LINK, &Kind::Table(&PORT)), "Ports by name.")],
+    keys: &[
+        key("ports", Kind::Named(&LINK, &Kind::Table(&PORT)), "Ports by name."),
+        key("stp", Kind::Flag, "Spanning tree; default: false."),
+    ],
 };
 
 /// `ports.X` of a switch.
@@ -165,6 +170,11 @@ pub(in crate::lab) const NETWORK: Table = Table {
             "isolated",
             Kind::Flag,
             "Nothing connects the network between its hosts, and that is meant; default: false.",
+        ),
+        key(
+            "forward_delay",
+            Kind::Integer(0, MOST_DELAY as u32),
+            "Forward delay of the bridge, in seconds: from 2 with spanning tree (default: 15), 0 without.",
         ),
         key(
             "mtu",

@@ -376,11 +376,11 @@ fn vms_hosts_and_routers_can_ping() {
 #[test]
 fn a_lab_is_written_so_that_it_reads_back_the_same() {
     let everything = cloud(
-        "[switches.sw.ports.p1]\ntrunk = [10, 20]\n[switches.sw.ports.p2]\naccess = 10\n\
+        "[switches.sw]\nstp = true\n[switches.sw.ports.p1]\ntrunk = [10, 20]\n[switches.sw.ports.p2]\naccess = 10\n\
          [routers.home]\nnics.lan.address = \"192.168.99.1/24\"\noutside = \"203.0.113.1/24\"\n\
          [[cables]]\nends = [\"a:eth0\", \"sw:p1\"]\n[[cables]]\nends = [\"b:eth0\", \"sw\"]\n\
          [networks.m]\nclass = \"management\"\nsubnet = \"172.16.99.0/24\"\nuplink = \"eth0\"\n\
-         [networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = { a = \"eth0\" }\nvlan = 10\nbridge = \"br10\"\nstp = true\nisolated = true\nmtu = 1400\n\
+         [networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = { a = \"eth0\" }\nvlan = 10\nbridge = \"br10\"\nstp = true\nisolated = true\nforward_delay = 4\nmtu = 1400\n\
          bridge_mac = { a = \"02:00:00:00:00:01\" }\naddresses = { b = \"10.0.0.9\" }\ndhcp = true\nnameservers = [\"9.9.9.9\"]\n\
          gateway = { address = \"10.0.0.1\", on = \"a\" }\n\
          [[nat]]\non = \"a\"\nfrom = [\"n\"]\nout = \"eth1\"\nsource = \"192.168.99.108\"\n\

@@ -28,6 +28,10 @@ pub fn write(lab: &Lab) -> String {
         out.nics(&host.nics);
     }
     for (name, switch) in &lab.switches {
+        if switch.stp {
+            out.table(format_args!("[switches.{name}]"));
+            out.entry("stp", true);
+        }
         out.table(format_args!("[switches.{name}.ports]"));
         for (port, mode) in &switch.ports {
             out.entry(port, port_mode(mode));
@@ -116,6 +120,7 @@ impl Out {
             bridge_mac,
             stp,
             isolated,
+            forward_delay,
             mtu,
             addresses,
             gateway,
@@ -140,6 +145,7 @@ impl Out {
         if *isolated {
             self.entry("isolated", true);
         }
+        self.maybe("forward_delay", forward_delay.as_ref());
         self.maybe("mtu", mtu.as_ref());
         if !addresses.is_empty() {
             self.entry("addresses", per_host(addresses));

@@ -122,6 +122,13 @@ impl RawLink {
         self.linkinfo.info_kind.as_deref()
     }
 
+    /// Returns the forward delay of a bridge with spanning tree, in seconds; none for one without.
+    pub fn stp(&self) -> Option<u8> {
+        let data = &self.linkinfo.info_data;
+        let delay = data.forward_delay.unwrap_or_default() / 100;
+        (data.stp_state != Some(0)).then(|| u8::try_from(delay).unwrap_or(u8::MAX))
+    }
+
     /// Returns whether a bridge filters VLANs.
     pub fn filters_vlans(&self) -> bool {
         self.linkinfo.info_data.vlan_filtering == Some(1)

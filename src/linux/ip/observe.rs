@@ -71,7 +71,7 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Ne
             LinkKind::Vlan { parent, id }
         }
         _ => LinkKind::Bridge {
-            stp: data.stp_state != Some(0),
+            stp: raw.stp(),
             mac: raw
                 .address
                 .as_deref()
@@ -80,7 +80,7 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Ne
         },
     };
     let purpose = purpose.strip_suffix(MAC_IS_SET).unwrap_or(purpose);
-    let delays = matches!(kind, LinkKind::Bridge { stp: false, .. }) && data.forward_delay != Some(0);
+    let delays = matches!(kind, LinkKind::Bridge { stp: None, .. }) && data.forward_delay != Some(0);
     Ok(Link {
         kind,
         master: raw.master.as_deref().and_then(|master| IfName::new(master).ok()),

@@ -3,7 +3,6 @@
 //! run, which observes it. On a host that was not changed after all they change nothing.
 
 use super::error::NetworkError;
-use super::json::RawLink;
 use super::mark::Mark;
 use super::observe::parse;
 use super::record::Record;
@@ -84,7 +83,7 @@ fn attach_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<
     let mut lines = Vec::new();
     if let Some(address) = &bridge.address {
         // Where it still exists, the first fails.
-        lines.push(add_bridge(Some(lab), &name, address, has_stp(bridge)));
+        lines.push(add_bridge(Some(lab), &name, address, bridge.stp()));
         lines.push(format!("link set dev {name} address {address}"));
     }
     if let Some(mode) = &bridge.inet6_addr_gen_mode {
@@ -108,10 +107,6 @@ fn attach_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<
         lines.extend(address.restore_on(name.as_str()));
     }
     Ok(lines)
-}
-
-fn has_stp(bridge: &RawLink) -> bool {
-    bridge.linkinfo.info_data.stp_state != Some(0)
 }
 
 /// Restores the configuration of a link.

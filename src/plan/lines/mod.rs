@@ -129,12 +129,13 @@ fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
 fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>, LineError> {
     let mut lines = Vec::new();
     // The kernel checks the delay against its current state (net/bridge/br_stp.c, br_set_forward_delay): 0 is legal
-    // only without spanning tree, so the two are set one after the other. 15 s is the default of IEEE 802.1D.
+    // only without spanning tree, so the two are set one after the other.
     match link.kind {
-        LinkKind::Bridge { stp: true, .. } => lines.push(format!(
-            "link set dev {name} type bridge forward_delay 1500 stp_state 1"
+        LinkKind::Bridge { stp: Some(delay), .. } => lines.push(format!(
+            "link set dev {name} type bridge forward_delay {} stp_state 1",
+            centiseconds(delay)
         )),
-        LinkKind::Bridge { stp: false, .. } => lines.extend([
+        LinkKind::Bridge { stp: None, .. } => lines.extend([
             format!("link set dev {name} type bridge stp_state 0 mcast_snooping 0"),
             format!("link set dev {name} type bridge forward_delay 0"),
         ]),
@@ -160,16 +161,21 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
 }
 
 /// Returns the line that creates a bridge with this MAC address.
-pub(crate) fn add_bridge(marks: Option<&LabName>, name: &IfName, mac: &str, stp: bool) -> String {
+pub(crate) fn add_bridge(marks: Option<&LabName>, name: &IfName, mac: &str, stp: Option<u8>) -> String {
     // Multicast is flooded to every port: with snooping on, a stray querier beyond the uplink would cut off the guests
     // that rely on multicast without reporting it.
     format!(
-        "link add name {name}{} address {mac} type bridge stp_state {} {}mcast_snooping 0",
+        "link add name {name}{} address {mac} type bridge stp_state {} forward_delay {} mcast_snooping 0",
         group(marks),
-        u8::from(stp),
+        u8::from(stp.is_some()),
         // Without spanning tree a new port's delay only loses its first packets.
-        if stp { "" } else { "forward_delay 0 " },
+        centiseconds(stp.unwrap_or_default()),
     )
+}
+
+/// The unit in which iproute2 has a bridge's delays.
+fn centiseconds(seconds: u8) -> u16 {
+    u16::from(seconds) * 100
 }
 
 /// The mark that a link has from its first moment: `ip link add` accepts a group, but no alias.

@@ -11,7 +11,7 @@ fn lab() -> LabName {
 fn bridge(mac: Option<&str>) -> Link {
     Link {
         kind: LinkKind::Bridge {
-            stp: false,
+            stp: None,
             mac: mac.map(|mac| mac.parse().unwrap()),
         },
         master: None,

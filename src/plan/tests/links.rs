@@ -49,7 +49,10 @@ fn an_uplink_that_moves_keeps_what_was_observed_on_it_first() {
 #[test]
 fn settings_of_a_link_change_in_place() {
     let mut stp = up();
-    on(&mut stp, "node1").links.get_mut(&link("br1")).unwrap().kind = LinkKind::Bridge { stp: true, mac: None };
+    on(&mut stp, "node1").links.get_mut(&link("br1")).unwrap().kind = LinkKind::Bridge {
+        stp: Some(15),
+        mac: None,
+    };
     assert_eq!(lines(&plan(&stp, &up())), ["node1: change link br1"]);
 }
 

@@ -37,7 +37,7 @@ fn vlan(parent: &str, id: i64, master: Option<&str>) -> Link {
 
 fn bridge() -> Link {
     Link {
-        kind: LinkKind::Bridge { stp: false, mac: None },
+        kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: BTreeSet::new(),
         purpose: "test".to_owned(),

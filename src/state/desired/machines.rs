@@ -26,7 +26,11 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
             };
             (port.clone(), nic)
         });
-        (name.clone(), machine(MachineKind::Switch, ports.collect()))
+        let machine = Machine {
+            stp: switch.stp,
+            ..machine(MachineKind::Switch, ports.collect())
+        };
+        (name.clone(), machine)
     }));
     machines.extend(topology.routers.iter().map(|(name, router)| {
         let machine = Machine {
@@ -49,6 +53,7 @@ fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
         kind,
         nics,
         outside: BTreeSet::new(),
+        stp: false,
         changed: BTreeSet::new(),
         alive: true,
     }

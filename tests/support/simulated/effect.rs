@@ -101,6 +101,7 @@ impl World {
 
     fn create_machine(&mut self, name: &HostName, kind: MachineKind) -> Done {
         let machine = Machine {
+            stp: false,
             kind,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),

@@ -72,7 +72,7 @@ impl StepLog for Log {
 
 fn bridge() -> Link {
     Link {
-        kind: LinkKind::Bridge { stp: false, mac: None },
+        kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: [].into(),
         purpose: "test".to_owned(),
