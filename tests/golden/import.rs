@@ -12,6 +12,9 @@ use netlab::preflight::{Severity, preflight};
 use netlab::state::{Site, desired};
 use netlab::topology::allocate;
 
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+
 use super::{folder, hold, images};
 use crate::properties::simulated::SimulatedSite;
 
@@ -90,4 +93,66 @@ fn every_configuration_gives_a_lab_that_comes_up_or_an_error() {
     }
     assert!(answers.len() >= 20, "one file per rule");
     hold("import", &answers);
+}
+
+/// Lines of configurations, of which any number is put together.
+const LINES: &[&str] = &[
+    "network_manager = nova.network.manager.FlatManager",
+    "network_manager = nova.network.manager.FlatDHCPManager",
+    "network_manager = nova.network.manager.VlanManager",
+    "flat_interface = eth1",
+    "flat_interface = eth0",
+    "flat_interface = bond0.101",
+    "vlan_interface = eth1",
+    "vlan_interface =",
+    "public_interface = eth0",
+    "public_interface = br100",
+    "flat_network_bridge = br100",
+    "flat_network_bridge = br9",
+    "fixed_range = 10.0.0.0/24",
+    "fixed_range = 192.168.7.0/24",
+    "fixed_range = 172.16.0.5/30",
+    "network_size = 254",
+    "network_size = 1",
+    "num_networks = 5",
+    "vlan_start = 4093",
+    "my_ip = 192.168.7.20",
+    "my_ip = 192.168.7.255",
+    "routing_source_ip = $my_ip",
+    "routing_source_ip = 203.0.113.9",
+    "network_host = 192.168.7.20",
+    "network_host = 192.168.7.30",
+    "network_host = cloud_controller.example.org",
+    "host = node2",
+    "multi_host = True",
+    "multi_host = False",
+    "gateway = 10.0.0.9",
+    "network_device_mtu = 9000",
+    "dns_server = 10.0.0.2",
+    "dns_server = 192.168.7.1",
+    "flat_network_dns = 8.8.4.4",
+    "flat_network_dhcp_start = 10.0.0.64",
+    "floating_range = 192.168.7.0/28",
+    "auto_assign_floating_ip = yes",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_imported_comes_up(
+        lines in subsequence(LINES, 0..14).prop_shuffle(),
+        hosts in subsequence(&["node2=192.168.7.21", "node3=192.168.7.22", "node1=192.168.7.20"], 0..=3),
+        vms in 0..6_u32,
+    ) {
+        let options = ImportOptions {
+            name: "nova".parse().unwrap(),
+            format: Format::NovaConf,
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            vms,
+        };
+        if let Ok(imported) = import(lines.join("\n").as_bytes(), &options) {
+            comes_up("imported", &imported.text);
+        }
+    }
 }
