@@ -20,7 +20,7 @@ pub(super) fn settle(env: &Env, topology: &Topology, hosts: &NamedHosts) -> Vec<
         .hosts
         .iter()
         .flat_map(|(host, here)| here.segments.values().map(move |segment| (host, segment)))
-        .filter(|(_, segment)| segment.stp)
+        .filter(|(_, segment)| segment.stp.is_some())
         .map(|(host, segment)| (host, &segment.bridge))
         .collect();
     let with_stp: BTreeSet<&HostName> = bridges.iter().map(|(host, _)| *host).collect();
