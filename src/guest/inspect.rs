@@ -1,10 +1,10 @@
-//! Reads what a running guest has of what it was given: NICs, addresses, default route, name servers, host name. One
-//! exchange, in the guest's dialect; changes nothing.
+//! How a running guest differs from what it was given: NICs, addresses, default route, name servers, host name. Read in
+//! one exchange; changes nothing.
 
-mod dialects;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -12,52 +12,14 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::error::SessionError;
+use super::frame::fresh_nonce;
+use super::seen::{self, GuestLink, GuestView};
 use super::session::Session;
-use crate::lab::{Dialect, MacAddr};
-use crate::state::GuestConfig;
+use crate::lab::{ConsoleKind, MacAddr};
+use crate::state::{GuestConfig, GuestNicConfig};
 
-/// Deadline of the script: five processes that wait for nothing.
+/// Deadline of the script, which waits for nothing; on a screen it is typed first.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// What a guest has, as far as its programs print it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inspected {
-    /// Its NICs; none has a MAC address where they cannot be read.
-    pub nics: Vec<InspectedNic>,
-    /// Its default route.
-    pub default_route: DefaultRoute,
-    /// The name servers of /etc/resolv.conf; none where it cannot be read.
-    pub nameservers: Option<Vec<IpAddr>>,
-    /// Its host name.
-    pub hostname: Option<String>,
-}
-
-/// The default route of a guest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DefaultRoute {
-    /// The routes cannot be read.
-    #[default]
-    Unreadable,
-    /// There is none, or the one with the lowest metric has no gateway.
-    Absent,
-    /// The gateway of the one with the lowest metric.
-    Via(Ipv4Addr),
-}
-
-/// A NIC of a guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InspectedNic {
-    /// Its name in the guest.
-    pub name: String,
-    /// Its MAC address; the loopback device has none.
-    pub mac: Option<MacAddr>,
-    /// Whether it is set up (IFF_UP).
-    pub up: bool,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// Its IPv4 addresses.
-    pub addresses: Vec<Ipv4Net>,
-}
 
 /// What a guest has not, or has otherwise than it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +28,23 @@ pub enum Deviation {
     NicMissing(MacAddr),
     /// A NIC is down.
     Down(String),
-    /// A NIC has not the address, or has it with another prefix length.
+    /// A NIC has not the address.
     Address {
+        /// The NIC's name in the guest, or its MAC address where only addresses were read.
+        nic: String,
+        /// The address.
+        wanted: Ipv4Net,
+        /// The addresses of the guest.
+        has: BTreeSet<Ipv4Addr>,
+    },
+    /// A NIC has the address with another prefix length.
+    Mask {
         /// The NIC's name in the guest.
         nic: String,
         /// The address.
         wanted: Ipv4Net,
-        /// What it has.
-        has: Vec<Ipv4Net>,
+        /// The prefix length that it has.
+        has: u8,
     },
     /// A NIC has another MTU.
     Mtu {
@@ -106,15 +77,25 @@ impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NicMissing(mac) => write!(f, "no NIC has the MAC address {mac}"),
-            Self::Down(nic) => write!(f, "{nic} is down"),
+            Self::Down(nic) => write!(f, "NIC {nic} is down"),
             Self::Address { nic, wanted, has } if has.is_empty() => {
-                write!(f, "{nic} does not have {wanted}: it has no address")
+                write!(f, "NIC {nic} lacks its address {wanted}: the guest has none")
             }
             Self::Address { nic, wanted, has } => {
                 let has: Vec<String> = has.iter().map(ToString::to_string).collect();
-                write!(f, "{nic} does not have {wanted}: it has {}", has.join(", "))
+                write!(
+                    f,
+                    "NIC {nic} lacks its address {wanted}: the guest has {}",
+                    has.join(", ")
+                )
             }
-            Self::Mtu { nic, wanted, has } => write!(f, "{nic} has MTU {has} instead of {wanted}"),
+            Self::Mask { nic, wanted, has } => write!(
+                f,
+                "NIC {nic} has {} with the mask /{has}, not /{}",
+                wanted.addr(),
+                wanted.prefix_len()
+            ),
+            Self::Mtu { nic, wanted, has } => write!(f, "NIC {nic} has an MTU of {has} bytes, not {wanted}"),
             Self::DefaultRoute { wanted, has: None } => write!(f, "there is no default route via {wanted}"),
             Self::DefaultRoute { wanted, has: Some(has) } => {
                 write!(f, "the default route is via {has} instead of {wanted}")
@@ -125,50 +106,40 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// Reads what the guest has. The deadline is 30 s.
-pub fn inspect(session: &mut Session<'_>, dialect: Dialect) -> Result<Inspected, SessionError> {
-    let output = session.run_idempotent(dialects::script(dialect), LIMIT)?;
-    Ok(dialects::read(dialect, &output.text))
+/// Returns what the guest has; none where its answer was cut. On a screen only its addresses are read. The deadline is
+/// 30 s.
+pub fn inspect(session: &mut Session<'_>, kind: ConsoleKind) -> Result<Option<GuestView>, SessionError> {
+    let mark = fresh_nonce();
+    let output = session.run_idempotent(&seen::script(&mark, kind == ConsoleKind::Vga), LIMIT)?;
+    Ok(seen::read(&output.text, &mark))
 }
 
-impl Inspected {
-    /// Returns where the guest differs from `config`. What cannot be read is no deviation, and neither are further
+impl GuestView {
+    /// Returns where the guest differs from `config`. What was not read is no deviation, and neither are further
     /// addresses and routes, which a user may add.
     pub fn deviations(&self, config: &GuestConfig) -> Vec<Deviation> {
         let mut found = Vec::new();
-        let readable = self.nics.iter().any(|nic| nic.mac.is_some());
-        for wanted in config.nics.iter().filter(|_| readable) {
-            let Some(nic) = self.nics.iter().find(|nic| nic.mac == Some(wanted.mac)) else {
-                found.push(Deviation::NicMissing(wanted.mac));
+        for wanted in &config.nics {
+            if self.links.is_empty() {
+                found.extend(self.lacks(&wanted.mac.to_string(), wanted));
                 continue;
-            };
-            let name = nic.name.clone();
-            if !nic.up {
-                found.push(Deviation::Down(name.clone()));
             }
-            if !nic.addresses.contains(&wanted.address) {
-                found.push(Deviation::Address {
-                    nic: name.clone(),
-                    wanted: wanted.address,
-                    has: nic.addresses.clone(),
-                });
-            }
-            let mtu = u32::from(wanted.mtu.unwrap_or(super::configure::ETHERNET_MTU));
-            if nic.mtu != mtu {
-                found.push(Deviation::Mtu {
-                    nic: name,
-                    wanted: mtu,
-                    has: nic.mtu,
-                });
+            match self.links.iter().find(|(_, link)| link.mac == wanted.mac) {
+                Some((name, link)) => found.extend(self.of_nic(name, link, wanted)),
+                None => found.push(Deviation::NicMissing(wanted.mac)),
             }
         }
-        if let Some(wanted) = config.default_route {
-            match self.default_route {
-                DefaultRoute::Absent => found.push(Deviation::DefaultRoute { wanted, has: None }),
-                DefaultRoute::Via(has) if has != wanted => {
-                    found.push(Deviation::DefaultRoute { wanted, has: Some(has) });
-                }
-                DefaultRoute::Via(_) | DefaultRoute::Unreadable => {}
+        if let Some(wanted) = config
+            .default_route
+            .filter(|_| !self.routes.is_empty() || !self.links.is_empty())
+        {
+            let defaults = self
+                .routes
+                .iter()
+                .filter(|route| route.to.prefix_len() == 0 && !route.rejects);
+            let has = defaults.min_by_key(|route| route.metric).and_then(|route| route.via);
+            if has != Some(wanted) {
+                found.push(Deviation::DefaultRoute { wanted, has });
             }
         }
         if let Some(has) = &self.nameservers {
@@ -190,5 +161,49 @@ impl Inspected {
             }
         }
         found
+    }
+
+    fn of_nic(&self, name: &str, link: &GuestLink, wanted: &GuestNicConfig) -> Vec<Deviation> {
+        let mut found = Vec::new();
+        let nic = name.to_owned();
+        if !link.up {
+            found.push(Deviation::Down(nic.clone()));
+        }
+        let lacking = self.lacks(name, wanted);
+        if lacking.is_none() && link.up {
+            // The kernel's own route to the subnet has its prefix length.
+            let connected = self
+                .routes
+                .iter()
+                .filter(|route| route.link == name && route.via.is_none());
+            let mut around = connected.filter(|route| route.to.contains(&wanted.address.addr()));
+            let other = around
+                .clone()
+                .next()
+                .filter(|_| !around.any(|route| route.to == wanted.address.trunc()));
+            found.extend(other.map(|route| Deviation::Mask {
+                nic: nic.clone(),
+                wanted: wanted.address,
+                has: route.to.prefix_len(),
+            }));
+        }
+        found.extend(lacking);
+        let mtu = u32::from(wanted.mtu.unwrap_or(super::configure::ETHERNET_MTU));
+        if link.mtu != mtu {
+            found.push(Deviation::Mtu {
+                nic,
+                wanted: mtu,
+                has: link.mtu,
+            });
+        }
+        found
+    }
+
+    fn lacks(&self, nic: &str, wanted: &GuestNicConfig) -> Option<Deviation> {
+        (!self.addresses.contains(&wanted.address.addr())).then(|| Deviation::Address {
+            nic: nic.to_owned(),
+            wanted: wanted.address,
+            has: self.addresses.clone(),
+        })
     }
 }

@@ -25,7 +25,7 @@ mod watch;
 pub use configure::{ConfigureError, configure};
 pub use console::{Cause, Console, ConsoleError};
 pub use error::{SessionError, SessionFault};
-pub use inspect::{DefaultRoute, Deviation, Inspected, InspectedNic, inspect};
+pub use inspect::{Deviation, inspect};
 pub use probe::{Answer, ProbeOptions, probe, probe_and_observe, probe_by};
 pub use seen::{ArpQuestion, GuestLink, GuestRoute, GuestView};
 pub use session::{CommandOutput, Session};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
@@ -41,6 +41,10 @@ pub struct GuestView {
     pub routes: Vec<GuestRoute>,
     /// Its links by name.
     pub links: BTreeMap<String, GuestLink>,
+    /// The name servers of /etc/resolv.conf; none where it cannot be read.
+    pub nameservers: Option<BTreeSet<IpAddr>>,
+    /// Its host name.
+    pub hostname: Option<String>,
     /// It has no program that asks by ARP.
     pub cannot_ask: bool,
 }
@@ -56,6 +60,8 @@ pub struct GuestRoute {
     pub via: Option<Ipv4Addr>,
     /// Packets are refused.
     pub rejects: bool,
+    /// Of two routes to one destination the one with the lower metric counts.
+    pub metric: u32,
 }
 
 /// A guest's link.
@@ -84,6 +90,19 @@ pub(super) fn questions(questions: &[ArpQuestion]) -> String {
 
 /// The command that prints everything, after the pings.
 pub(super) const PRINT: &str = "set +f; e\n";
+
+/// Returns the script that prints everything and asks nothing; on a screen only the guest's addresses, because every byte
+/// is typed.
+pub(super) fn script(mark: &str, screen: bool) -> String {
+    let print = if screen { "l; echo \"$w @end @ $w\"" } else { "e" };
+    let functions = code(SEEN);
+    let mut functions = functions.as_str();
+    if screen {
+        let at = functions.find("\nl() ").map_or(0, |at| at + 1);
+        functions = functions[at..].split_inclusive('\n').next().unwrap_or_default();
+    }
+    format!("( w={mark}\n{functions}{print} )\n")
+}
 
 /// Reads what a guest printed between two marks; `None` where it did not print all of it.
 pub(super) fn read(text: &str, mark: &str) -> Option<GuestView> {
@@ -120,7 +139,7 @@ fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
                 view.addresses.insert(address);
             }
         }
-        ["route", link, to, via, _, mask] => {
+        ["route", link, to, via, _, mask, metric] => {
             let (to, mask) = (address(to)?, address(mask)?);
             let via = address(via)?;
             view.routes.push(GuestRoute {
@@ -128,7 +147,13 @@ fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
                 to: Ipv4Net::with_netmask(to, mask).ok()?,
                 via: (!via.is_unspecified()).then_some(via),
                 rejects: link == "*",
+                metric: metric.parse().ok()?,
             });
+        }
+        ["name", name] => view.hostname = Some(name.to_owned()),
+        ["resolv"] => _ = view.nameservers.get_or_insert_default(),
+        ["dns", "nameserver", server] => {
+            view.nameservers.get_or_insert_default().insert(server.parse().ok()?);
         }
         ["link", name, mac, flags, mtu, carrier] => {
             let link = GuestLink {
@@ -161,10 +186,11 @@ mod tests {
     const PRINTED: &str = "w1 @arp IP address HW type @ w1\n\
         mini# w1 @arp 10.0.1.1 0x2 52:54:00:00:00:11 eth0 @ w1\r\n\
         w1 @arp 10.0.1.9 0x0 00:00:00:00:00:00 eth0 @ w1\n\
-        w1 @route Iface Destination Gateway Flags Mask @ w1\n\
-        w1 @route eth0 00000000 0101000A 0003 00000000 @ w1\n\
-        w1 @route eth0 0001000A 00000000 0001 FCFFFFFF @ w1\n\
-        w1 @route * 0900000A 00000000 0205 FFFFFFFF @ w1\n\
+        w1 @route Iface Destination Gateway Flags Mask Metric @ w1\n\
+        w1 @route eth0 00000000 0101000A 0003 00000000 0 @ w1\n\
+        w1 @route eth0 0001000A 00000000 0001 FCFFFFFF 0 @ w1\n\
+        w1 @route * 0900000A 00000000 0205 FFFFFFFF 0 @ w1\n\
+        w1 @dns # comment @ w1\nw1 @dns nameserver 10.0.1.53 @ w1\nw1 @resolv @ w1\nw1 @name vm1 @ w1\n\
         w1 @local 127.0.0.1 @ w1\nw1 @local 10.0.1.2 @ w1\n\
         w1 @link eth0 52:54:00:00:00:02 0x1003 1300 1 @ w1\n\
         w1 @link lo 00:00:00:00:00:00 0x9 65536 1 @ w1\n\
@@ -191,6 +217,8 @@ mod tests {
         ];
         assert_eq!(routes, wanted.map(|(to, via, rejects)| (to.to_owned(), via, rejects)));
         assert_eq!(view.links.len(), 1, "a loopback device has no address");
+        assert_eq!(view.nameservers, Some([IpAddr::from([10, 0, 1, 53])].into()));
+        assert_eq!(view.hostname.as_deref(), Some("vm1"));
         assert_eq!((view.links["eth0"].mtu, view.links["eth0"].up), (1300, true));
     }
 
@@ -207,5 +235,8 @@ mod tests {
             foreign: true,
         };
         assert!(questions(&[question]).lines().all(|line| line.len() <= LINE_LIMIT));
+        let screen = script("n0123456789abcdef", true);
+        assert!(screen.lines().all(|line| line.len() <= LINE_LIMIT), "{screen}");
+        assert!(screen.contains("/proc/net/fib_trie") && screen.len() < 300, "{screen}");
     }
 }

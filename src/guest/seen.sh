@@ -6,9 +6,12 @@ a() { for d in /sys/class/net/*; do read -r m <$d/address; [ "$m" = $1 ] && brea
 arping $3 -c1 -w1 -I ${d##*/} $2 2>&1 | while read -r l; do case $l in
 *"eply from "*) m=${l#*\[}; echo "$w @reply $2 ${m%%\]*} @ $w";;
 *"not found"*|*"applet"*) echo "$w @noarping @ $w";; esac; done; }
+# l: the guest's addresses.
+l() { while read -r p l x; do case "$p $l $x" in "|-- "*) a=$l;; "/32 host LOCAL") echo "$w @local $a @ $w";; esac; done </proc/net/fib_trie; }
 e() { while read -r a t f m x d; do echo "$w @arp $a $f $m $d @ $w"; done </proc/net/arp
-while read -r i d g f x y z m x; do echo "$w @route $i $d $g $f $m @ $w"; done </proc/net/route
-while read -r p l x; do case "$p $l $x" in "|-- "*) a=$l;; "/32 host LOCAL") echo "$w @local $a @ $w";; esac; done </proc/net/fib_trie
+while read -r i d g f x y z m x; do echo "$w @route $i $d $g $f $m $z @ $w"; done </proc/net/route
+l; read -r x </proc/sys/kernel/hostname; echo "$w @name $x @ $w"
+while read -r x a y; do echo "$w @dns $x $a @ $w"; done </etc/resolv.conf && echo "$w @resolv @ $w"
 for d in /sys/class/net/*; do c=0; read -r m <$d/address; read -r u <$d/mtu; read -r f <$d/flags; read -r c <$d/carrier
 echo "$w @link ${d##*/} $m $f $u $c @ $w"; done 2>/dev/null
 echo "$w @end @ $w"; } 2>/dev/null

@@ -101,12 +101,13 @@ fn read(env: &Env, host: &dyn Host, name: &DomainName, config: &GuestConfig) -> 
     image.boot_seconds = image.boot_seconds.min(ANSWERS_WITHIN.as_secs());
     let began = Instant::now();
     let found = Session::open(console, &image, transcript, &mut |_| ())
-        .and_then(|mut session| inspect(&mut session, image.dialect));
+        .and_then(|mut session| inspect(&mut session, image.kind));
     match found {
-        Ok(inspected) => {
-            let deviations = inspected.deviations(config);
+        Ok(Some(view)) => {
+            let deviations = view.deviations(config);
             Ok(deviations.iter().map(ToString::to_string).collect())
         }
+        Ok(None) => Err("its answer was cut".to_owned()),
         Err(error) if matches!(error.fault, SessionFault::Console(_) | SessionFault::Transcript(_)) => {
             Err(chain(&error))
         }

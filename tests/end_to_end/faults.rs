@@ -138,7 +138,7 @@ const FAULTS: &[Fault] = &[
         put: "ip link set eth0 mtu 1300",
         remove: "ip link set eth0 mtu 1500",
         red: &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
-        words: &["guest r1: NIC eth0 has an MTU of only 1300 bytes"],
+        words: &["guest r1: NIC eth0 has an MTU of 1300 bytes"],
     },
 ];
 

@@ -18,15 +18,18 @@ nics = [{ network = "service", address = "10.0.1.2" }]
 const FAULTS: &[(&str, &str)] = &[
     (
         "ip addr flush dev eth0; ip addr add 10.0.1.2/30 dev eth0",
-        "eth0 does not have 10.0.1.2/24: it has 10.0.1.2/30",
+        "NIC eth0 has 10.0.1.2 with the mask /30, not /24",
     ),
     ("ip route del default", "there is no default route via 10.0.1.1"),
     (
         "ip route replace default via 10.0.1.77",
         "the default route is via 10.0.1.77 instead of 10.0.1.1",
     ),
-    ("ip link set eth0 down", "eth0 is down"),
-    ("ip link set eth0 mtu 1300", "eth0 has MTU 1300 instead of 1500"),
+    ("ip link set eth0 down", "NIC eth0 is down"),
+    (
+        "ip link set eth0 mtu 1300",
+        "NIC eth0 has an MTU of 1300 bytes, not 1500",
+    ),
     (
         "> /etc/resolv.conf",
         "/etc/resolv.conf does not have name server 10.0.1.1",

@@ -250,7 +250,13 @@ fn an_ordinary_account_that_may_use_sudo_configures_its_guest() {
     for line in ["10.0.2.15/24", "default via 10.0.2.2", "vm1\n", "nameserver 10.0.3.3\n"] {
         assert!(state.contains(line), "no `{line}` in {state}");
     }
-    assert_eq!(inspect(&mut session, Dialect::Ip).unwrap().deviations(&wanted), []);
+    assert_eq!(
+        inspect(&mut session, ConsoleKind::Serial)
+            .unwrap()
+            .unwrap()
+            .deviations(&wanted),
+        []
+    );
 
     // Where sudo refuses, it is said which account it is about.
     output(&mut session, "sudo -n sh -c 'echo > /etc/sudoers'");

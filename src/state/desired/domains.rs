@@ -62,7 +62,8 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
     }
 }
 
-fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
+/// Returns what a guest is to be configured with.
+pub fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
     let nics = guest.nics.iter().map(|nic| GuestNicConfig {
         mac: nic.mac,
         address: nic.address,

@@ -16,6 +16,8 @@ mod services;
 #[cfg(test)]
 mod tests;
 
+pub use domains::guest_config;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 

@@ -7,12 +7,10 @@ use std::time::Duration;
 use super::{Concerns, Fault, Traces};
 use crate::guest::GuestView;
 use crate::lab::{Asked, HostName, MacAddr, VmName};
+use crate::state::guest_config;
 use crate::state::view::View;
 use crate::topology::{Guest, Segment};
 use crate::verify::parts::{Owner, Owners, Part, part};
-
-/// Ethernet's MTU in bytes (RFC 894).
-const ETHERNET: u16 = 1500;
 
 /// Returns the faults, each once.
 pub fn faults(traces: &Traces<'_>) -> Vec<Fault> {
@@ -305,35 +303,9 @@ impl Found<'_> {
 
     /// Compares a guest's own settings with the lab's.
     fn settings(&mut self, vm: &VmName, guest: &Guest, view: &GuestView) {
-        for nic in &guest.nics {
-            let Some((name, link)) = view.links.iter().find(|(_, link)| link.mac == nic.mac) else {
-                continue;
-            };
-            let whole = nic.mtu.unwrap_or(ETHERNET);
-            if link.mtu < whole.into() {
-                let text = format!(
-                    "guest {vm}: NIC {name} has an MTU of only {} bytes, not {whole}",
-                    link.mtu
-                );
-                self.fault(Concerns::Guest(vm.clone()), text);
-            }
-            let address = nic.address.addr();
-            if !view.addresses.contains(&address) {
-                let text = format!("guest {vm}: NIC {name} lacks its address {}", nic.address);
-                self.fault(Concerns::Guest(vm.clone()), text);
-                continue;
-            }
-            let mut connected = view
-                .routes
-                .iter()
-                .filter(|route| route.link == *name && route.via.is_none());
-            let on_link: Vec<_> = connected.clone().filter(|route| route.to.contains(&address)).collect();
-            if !connected.any(|route| route.to == nic.address.trunc())
-                && let Some(route) = on_link.first()
-            {
-                let (is, wanted) = (route.to.prefix_len(), nic.address.prefix_len());
-                let text = format!("guest {vm}: NIC {name} has {address} with the mask /{is}, not /{wanted}");
-                self.fault(Concerns::Guest(vm.clone()), text);
+        if let Some(image) = self.traces.topology.images.get(&guest.image) {
+            for deviation in view.deviations(&guest_config(vm, guest, image)) {
+                self.fault(Concerns::Guest(vm.clone()), format!("guest {vm}: {deviation}"));
             }
         }
         let mine = |address: &Ipv4Addr| guest.nics.iter().any(|nic| nic.address.addr() == *address);
