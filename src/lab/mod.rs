@@ -5,7 +5,7 @@
 //! use std::collections::BTreeSet;
 //!
 //! let problems = netlab::lab::parse("lab.toml", "nmae = \"one\"", &BTreeSet::new()).unwrap_err();
-//! assert_eq!(problems.problems[0].message, "the lab has no name");
+//! assert_eq!(problems.problems[0].message, "unknown key `nmae` in the lab");
 //! ```
 //!
 //! A new key needs an entry in `schema/tables.rs`, which the reader and [`schema()`] share, its reading in `read/`, its

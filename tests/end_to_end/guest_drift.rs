@@ -15,26 +15,24 @@ nics = [{ network = "service", address = "10.0.1.2" }]
 "#;
 
 /// What is done in the guest, and what must be reported of it.
-const FAULTS: &[(&str, &str)] = &[
+const FAULTS: &[(&str, &[&str])] = &[
     (
         "ip addr flush dev eth0; ip addr add 10.0.1.2/30 dev eth0",
-        "NIC eth0 has 10.0.1.2 with the mask /30, not /24",
-    ),
-    ("ip route del default", "there is no default route via 10.0.1.1"),
-    (
-        "ip route replace default via 10.0.1.77",
-        "the default route is via 10.0.1.77 instead of 10.0.1.1",
-    ),
-    ("ip link set eth0 down", "NIC eth0 is down"),
-    (
-        "ip link set eth0 mtu 1300",
-        "NIC eth0 has an MTU of 1300 bytes, not 1500",
+        &[
+            "NIC eth0 has 10.0.1.2 with the mask /30, not /24",
+            "there is no default route via 10.0.1.1",
+        ],
     ),
     (
-        "> /etc/resolv.conf",
-        "/etc/resolv.conf does not have name server 10.0.1.1",
+        "ip route replace default via 10.0.1.77; ip link set eth0 mtu 1300; > /etc/resolv.conf; hostname other",
+        &[
+            "the default route is via 10.0.1.77 instead of 10.0.1.1",
+            "NIC eth0 has an MTU of 1300 bytes, not 1500",
+            "/etc/resolv.conf does not have name server 10.0.1.1",
+            "the host name is other instead of vm1",
+        ],
     ),
-    ("hostname other", "the host name is other instead of vm1"),
+    ("ip link set eth0 down", &["NIC eth0 is down"]),
 ];
 
 #[test]
@@ -50,15 +48,10 @@ fn a_guest_that_was_changed_or_restarted_is_drift_and_up_configures_it_again() {
     for (fault, words) in FAULTS {
         bench.good(&["exec", &bench.name, "vm1", "--", fault]);
         let drift = plan();
-        assert!(
-            drift.contains("configure vm1 over its console") && drift.contains(words),
-            "{fault}: {drift}"
-        );
-        let status = bench.good(&["status", &bench.name]);
-        assert!(
-            status.contains("running, changed") && status.contains(words),
-            "{fault}: {status}"
-        );
+        assert!(drift.contains("configure vm1 over its console"), "{fault}: {drift}");
+        for word in *words {
+            assert!(drift.contains(word), "{fault}: no `{word}` in {drift}");
+        }
         bench.good(&["-q", "up", bench.file()]);
         assert_eq!(plan(), nothing, "{fault}");
     }

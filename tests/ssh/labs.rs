@@ -245,7 +245,7 @@ fn a_host_is_reached_through_another_with_libvirt_and_all() {
         .know(&format!("10.200.3.2 {}", machines.keyring.public("host")));
     let text = format!(
         "name = \"{}\"\n[hosts.node2]\nconnect = \"ssh://root@node2-far\"\n[networks.inside]\nsubnet = \"10.0.1.0/24\"\n\
-         [vms.vm1]\nhost = \"node2\"\nmemory = \"96MiB\"\nnics = [{{ network = \"inside\" }}]\n",
+         gateway = {{ address = \"10.0.1.1\" }}\n[vms.vm1]\nhost = \"node2\"\nmemory = \"96MiB\"\nnics = [{{ network = \"inside\" }}]\n",
         machines.name
     );
     let lab = machines.lab();
