@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! up       = run(plan(observed, desired))        down   = run(plan(observed, empty))
-//! plan     = plan(observed, desired), printed    verify = plan(observed, desired) is empty + guest probes
+//! plan     = plan(observed, desired), printed    verify = plan(observed, desired) is empty + guest probes + no fault
 //! rollback = run(plan(observed again, before))
 //! ```
 //!

@@ -74,7 +74,7 @@ enum Command {
     Plan(plan::Args),
     /// Print hosts, networks, VMs and the last run of a lab; without a lab, list all labs.
     Status(status::Args),
-    /// Print the lab as a graph in Graphviz's language: `netlab graph lab.toml | dot -Tsvg > lab.svg`.
+    /// Draw the lab: SVG, HTML, Mermaid or DOT by the name of `--output`; without it, print DOT.
     Graph(graph::Args),
     /// Print the JSON schema of lab files, for editors.
     Schema,

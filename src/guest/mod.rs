@@ -1,4 +1,4 @@
-//! The console engine: takes a [`Console`] and what to configure or ask in a guest, returns the result or an error
+//! The console engine: takes a [`Console`] and what to configure, inspect or ask in a guest, returns the result or an error
 //! with the guest's last output. Never waits without a deadline and never takes garbled output for a success.
 
 mod boot;

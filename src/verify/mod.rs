@@ -1,5 +1,6 @@
-//! The connectivity matrix: who must reach whom, and who does. Takes a topology and the answers of guests, hosts and
-//! routers; returns a cell per question. Never guesses: no answer is "unknown".
+//! The connectivity matrix: who must reach whom, and who does. Takes a topology, the answers of guests, hosts and
+//! routers, and what they show besides; returns a cell per question, the faults, and causes. Never contacts a host, and
+//! never guesses: no answer is "unknown".
 
 pub mod diagnose;
 pub mod expected;

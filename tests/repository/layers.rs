@@ -287,3 +287,27 @@ fn items_compiled_for_tests_are_blanked_and_the_rest_is_kept() {
     let text = "use a;\n#[cfg(test)]\nuse b;\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n    fn f() {\n    }\n}\nuse c;\n";
     assert_eq!(sources::blank_tests(text), "use a;\n\n\n\n\n\n\n\n\nuse c;\n");
 }
+
+#[test]
+fn the_table_of_modules_in_the_documentation_is_the_one_that_is_enforced() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ARCHITECTURE.md")).unwrap();
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| `src/") && line.matches(" | ").count() == 2);
+    let mut written: Vec<(String, Vec<String>)> = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        let name = cells[0].trim_matches('`').trim_start_matches("src/");
+        let name = name.trim_end_matches('/').trim_end_matches(".rs");
+        let may = cells[2].split(", ").filter(|one| *one != "nothing");
+        written.push((
+            name.to_owned(),
+            may.map(|one| one.trim_matches('`').to_owned()).collect(),
+        ));
+    }
+    let enforced: Vec<(String, Vec<String>)> = LAYERS
+        .iter()
+        .map(|(name, may)| ((*name).to_owned(), may.iter().map(|one| (*one).to_owned()).collect()))
+        .collect();
+    assert_eq!(written, enforced);
+}

@@ -105,11 +105,12 @@ impl<'a> Rounds<'a> {
         let signal = [Signal::KILL, Signal::TERM, Signal::INT][usize::try_from(random.below(3)).unwrap()];
         let down = self.is_up && !random.once_in(4);
         let (arguments, takes) = if down {
-            (["down".to_owned(), self.site.lab().to_owned()], self.down_takes)
+            (vec!["down".to_owned(), self.site.lab().to_owned()], self.down_takes)
         } else {
             self.figures.guests += u64::from(guest);
             (
-                ["up".to_owned(), self.site.file(guest)],
+                // A `down` that was killed early leaves the lab up from the other file.
+                vec!["up".to_owned(), "--replace".to_owned(), self.site.file(guest)],
                 self.up_takes[usize::from(guest)],
             )
         };
@@ -168,7 +169,7 @@ impl<'a> Rounds<'a> {
 
     fn up(&mut self, guest: bool) -> Result<Duration, String> {
         let file = self.site.file(guest);
-        let took = self.good(&["up", &file])?;
+        let took = self.good(&["up", "--replace", &file])?;
         self.is_up = true;
         let output = self.site.netlab(&["plan", &file]).output().unwrap();
         if said(&output).contains("nothing to do") {

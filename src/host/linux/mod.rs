@@ -1,5 +1,5 @@
 //! A Linux host with libvirt: this machine, an emulated one, or one behind ssh. Applies each step through the module it
-//! is about, recorded in the log first.
+//! is about, recorded in the log first; returns what it observes. Never decides what is wanted.
 
 mod apply;
 mod connection;

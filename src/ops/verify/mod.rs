@@ -1,4 +1,6 @@
-//! Verifies a lab: nothing is left to do, and guests, hosts and routers reach those they must and no others.
+//! Verifies a lab: nothing is left to do, guests, hosts and routers reach those they must and no others, and nothing that
+//! they saw contradicts it. `settle` waits for spanning tree, `ask` sends the pings, `prove` records who answered. Changes
+//! nothing that outlasts it.
 
 mod ask;
 mod prove;

@@ -1,6 +1,7 @@
 //! What the packets of the pings left behind: hardware addresses that bridges learned where they do not belong, neighbors
 //! with another hardware address than the lab's, and settings of guests that differ from the lab's. Each is a fault
 //! whether or not a ping failed: a matrix in which all pings are answered proves nothing where another machine answers.
+//! Takes [`Traces`], returns [`Fault`]s and applies them to a matrix; never contacts a host.
 
 mod concerns;
 mod found;
