@@ -121,6 +121,7 @@ fn up_and_down(test: &str, tag: &str, disk: &str, console: [&str; 2], meanwhile:
 }
 
 #[test]
+#[ignore = "soak: two boots of guests with a screen, brought up twice"]
 fn a_lab_of_guests_with_a_shell_on_the_screen_goes_up_and_down() {
     let test = "a_lab_of_guests_with_a_shell_on_the_screen_goes_up_and_down";
     up_and_down(test, "vsh", "shell.img", ["ne2k_pci", ""], |bench| {
