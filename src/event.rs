@@ -64,6 +64,11 @@ pub enum Event {
         /// What it was about.
         what: String,
     },
+    /// That ended with an error, which its caller returns.
+    Failed {
+        /// What it was about.
+        what: String,
+    },
     /// Something the user should know although the run goes on.
     Warning(String),
 }

@@ -11,7 +11,7 @@ use super::output::table;
 use super::progress::Progress;
 use crate::event::Events;
 use crate::image::{self, Built, ImageError, Options};
-use crate::lab::{DigestKind, ImageEntry, ImageName, ImageSource};
+use crate::lab::{ImageEntry, ImageName, ImageSource, write_image};
 use crate::ops::{self, Entries, OpsError};
 
 #[derive(clap::Subcommand)]
@@ -45,6 +45,10 @@ pub enum Verb {
         /// Accept it even if it has no checksum.
         #[arg(long)]
         allow_unverified: bool,
+        /// Take machine, console and cloud-init of this image, for a name that nothing describes, and print the
+        /// description for a lab file.
+        #[arg(long, value_name = "IMAGE", conflicts_with = "allow_unverified")]
+        like: Option<ImageName>,
     },
     /// Remove an image's files from the cache.
     Rm {
@@ -102,10 +106,21 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
             name,
             lab,
             allow_unverified,
+            like,
         } => {
             let entries = known(lab)?;
-            let entry = entries.get(name).ok_or_else(|| undescribed(file, name))?;
             let options = options(*allow_unverified);
+            let entry = match (entries.get(name), like) {
+                (Some(entry), None) => entry,
+                (None, None) => return Err(undescribed(file, name)?),
+                (None, Some(like)) => return import_like(context, file, name, one(like, &entries)?, &options),
+                (Some(_), Some(_)) => {
+                    return Err(CommandError::Usage {
+                        message: format!("image `{name}` is described already, so `--like` has no effect"),
+                        help: "choose another name, or leave `--like` out",
+                    });
+                }
+            };
             get(context, name, entry, |events| {
                 image::import(file, name, entry, &context.env.folders, &options, events)
             })
@@ -143,32 +158,34 @@ fn options(allow_unverified: bool) -> Options {
 }
 
 /// The error for a file that is imported under a name that nothing describes: its help is the description.
-fn undescribed(file: &Path, name: &ImageName) -> CommandError {
-    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let sum = match image::digest::of_file(DigestKind::Sha256, &path) {
-        Ok(sum) => sum,
-        Err(source) => {
-            return CommandError::File {
-                doing: "read",
-                path,
-                source,
-            };
-        }
-    };
-    CommandError::UndescribedImage {
+fn undescribed(file: &Path, name: &ImageName) -> Result<CommandError, CommandError> {
+    let entry = image::describe(file, name, None).map_err(OpsError::from)?;
+    Ok(CommandError::UndescribedImage {
         name: name.to_string(),
         help: format!(
-            "describe it in a lab file and add `--lab FILE`, e.g.\n[images.{}]\nmirrors = [{:?}]\nsha256 = \"{}\"\n\
-             format = \"raw\"  # or qcow2\nconsole = {{ prompt = \"# \" }}",
-            if name.as_str().contains('.') {
-                format!("\"{name}\"")
-            } else {
-                name.to_string()
-            },
-            path.display().to_string(),
-            sum.hex()
+            "describe it in a lab file and add `--lab FILE`, e.g. as follows, once machine and console are those of \
+             the image; or take those of an image of the catalog, e.g. `--like debian-12`\n{}",
+            write_image(name, &entry)
         ),
-    }
+    })
+}
+
+/// Imports a file as an image that has machine, console and cloud-init of another one, and prints its description.
+fn import_like(
+    context: &Context,
+    file: &Path,
+    name: &ImageName,
+    like: &ImageEntry,
+    options: &Options,
+) -> Result<(), CommandError> {
+    let entry = image::describe(file, name, Some(like)).map_err(OpsError::from)?;
+    let built = watched(context, |events| {
+        image::import(file, name, &entry, &context.env.folders, options, events)
+    })?;
+    let folder = image::folder(name, &entry, &context.env.folders);
+    let text = write_image(name, &entry);
+    let image = name.clone();
+    context.answer(&text, &Answer { image, folder, built })
 }
 
 fn get(
@@ -177,11 +194,7 @@ fn get(
     entry: &ImageEntry,
     get: impl FnOnce(&Events) -> Result<Built, ImageError>,
 ) -> Result<(), CommandError> {
-    let (events, progress) = Progress::start(context.quiet);
-    let built = get(&events);
-    drop(events);
-    progress.finish();
-    let built = built.map_err(OpsError::from)?;
+    let built = watched(context, get)?;
     let folder = image::folder(name, entry, &context.env.folders);
     let mut text = format!("{}\n", folder.display());
     if let Some(sum) = &built.sha256 {
@@ -189,6 +202,15 @@ fn get(
     }
     let image = name.clone();
     context.answer(&text, &Answer { image, folder, built })
+}
+
+/// Fetches or builds an image, with its progress shown.
+fn watched(context: &Context, get: impl FnOnce(&Events) -> Result<Built, ImageError>) -> Result<Built, CommandError> {
+    let (events, progress) = Progress::start(context.quiet);
+    let built = get(&events);
+    drop(events);
+    progress.finish();
+    Ok(built.map_err(OpsError::from)?)
 }
 
 fn list(context: &Context, entries: &Entries) -> Result<(), CommandError> {

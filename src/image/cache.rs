@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::detect::{self, Wanted};
 use super::fetch::{Fetched, Job, Limits, fetch, pin};
 use super::{ImageError, Used, at, build, catalog, digest, private};
 use crate::event::{Cancel, Event, Events};
@@ -136,14 +137,26 @@ pub fn obtain(
 ) -> Result<Built, ImageError> {
     remove_stale(&folders.images());
     if let Some(built) = built(name, entry, folders) {
-        return Ok(built);
+        return kept(name, entry, folders, built);
     }
     let work = Work::begin(name, entry, folders, options, events)?;
     let made = work.make(name, entry, folders, options);
-    events.send(Event::Done {
-        what: work.what.clone(),
-    });
-    made
+    work.end(made)
+}
+
+/// Returns an image of the cache, unless it is not what its entry states: an older netlab did not compare that.
+fn kept(name: &ImageName, entry: &ImageEntry, folders: &Folders, built: Built) -> Result<Built, ImageError> {
+    let ImageSource::Download(download) = &entry.source else {
+        return Ok(built);
+    };
+    let path = folder(name, entry, folders).join(DISK);
+    match detect::check(&path, Wanted::Disk(download.format)).map_err(at(&path))? {
+        Ok(()) => Ok(built),
+        Err(mismatch) => Err(ImageError::NoMirror {
+            name: name.to_string(),
+            failed: vec![(Location::File(path), mismatch.into())],
+        }),
+    }
 }
 
 /// Copies the file at `path` into the cache as the image that `entry` describes: compressed like that of its mirrors, or
@@ -173,10 +186,7 @@ pub fn import(
     }
     let work = Work::begin(name, entry, folders, options, events)?;
     let made = work.fetch(name, &here, &folder(name, entry, folders), options);
-    events.send(Event::Done {
-        what: work.what.clone(),
-    });
-    made
+    work.end(made)
 }
 
 /// Removes an image from the cache; returns false if it was absent. Fails while a lab uses it.
@@ -288,6 +298,16 @@ impl Work {
         })
     }
 
+    /// Reports the end of the work: as done only where it is.
+    fn end(&self, made: Result<Built, ImageError>) -> Result<Built, ImageError> {
+        let what = self.what.clone();
+        self.events.send(match made {
+            Ok(_) => Event::Done { what },
+            Err(_) => Event::Failed { what },
+        });
+        made
+    }
+
     fn busy(&self, text: &str) {
         self.events.send(Event::Busy {
             what: self.what.clone(),
@@ -331,6 +351,7 @@ impl Work {
             let job = Job {
                 what: self.what.clone(),
                 download,
+                wanted: Wanted::Disk(download.format),
                 target: ready.join(DISK),
                 parts: self.images.join(format!(".{}", self.key)),
                 attempts_left: AtomicI64::from(i64::from(options.limits.requests)),

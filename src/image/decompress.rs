@@ -165,6 +165,24 @@ pub(super) fn has_space(path: &Path) -> bool {
     })
 }
 
+/// Returns the first 64 KiB of the unpacked file at `path`.
+pub(super) fn head(path: &Path, compression: Compression) -> std::io::Result<Vec<u8>> {
+    let source = BufReader::new(File::open(path)?);
+    let unpacked: Box<dyn Read> = match compression {
+        Compression::None => Box::new(source),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        Compression::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
+        }
+        Compression::Zstd => Box::new(Frames::new(source)),
+    };
+    let mut head = Vec::new();
+    unpacked.take(CHUNK as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
 /// Unpacks everything that `follower` reads into `sink`.
 pub fn unpack(follower: Follower, compression: Compression, mut sink: Sink) -> Result<Unpacked, UnpackError> {
     let source = BufReader::with_capacity(CHUNK, follower);

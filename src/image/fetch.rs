@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::decompress::{UnpackError, Unpacked};
+use super::detect::{self, Content, Mismatch, Wanted};
 use super::digest::{self, same_kind};
 use super::part::Part;
 use super::qcow2::{self, Qcow2Error};
@@ -43,6 +44,8 @@ pub struct Job<'a> {
     pub what: String,
     /// The mirrors and the expected content.
     pub download: &'a Download,
+    /// What the unpacked file must be.
+    pub wanted: Wanted,
     /// The file to create; it does not exist.
     pub target: PathBuf,
     /// The beginning of a partial file's path: folder and first part of the name.
@@ -118,6 +121,9 @@ pub enum FetchError {
     /// It cannot be unpacked.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
+    /// It is not what the entry states.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
     /// A qcow2 file that must not be used as a base.
     #[error(transparent)]
     Qcow2(#[from] Qcow2Error),
@@ -166,6 +172,7 @@ impl FetchError {
             Self::NoFile(_) | Self::NotAFile => "check the path of the file",
             Self::Differs { .. } => "if the file was replaced on purpose, update the digest in the image's entry",
             Self::Unpack(error) => error.help(),
+            Self::Mismatch(error) => error.help(),
             Self::Qcow2(error) => error.help(),
             Self::Cancelled => "run again to continue",
         }
@@ -231,9 +238,14 @@ async fn from_mirror(job: &Job<'_>, mirror: &Location, part: &Part) -> Result<Fe
             Location::Url(url) => transfer::from_url(job, url, part).await,
         };
         let result = result.and_then(|unpacked| check(job, mirror, &unpacked));
+        let result = result.map_err(|error| recognized(job, mirror, part, error));
         let wrong = matches!(
             result,
-            Err(FetchError::Differs { .. } | FetchError::Qcow2(_) | FetchError::Unpack(_))
+            Err(FetchError::Differs { .. }
+                | FetchError::Mismatch(_)
+                | FetchError::WebPage
+                | FetchError::Qcow2(_)
+                | FetchError::Unpack(_))
         );
         if wrong && !result.as_ref().is_err_and(FetchError::is_final) {
             part.remove();
@@ -245,6 +257,28 @@ async fn from_mirror(job: &Job<'_>, mirror: &Location, part: &Part) -> Result<Fe
             }
         }
         return result;
+    }
+}
+
+/// Replaces an error by what the file is, where its first bytes show that.
+fn recognized(job: &Job<'_>, mirror: &Location, part: &Part, error: FetchError) -> FetchError {
+    let path = match mirror {
+        Location::File(path) => path,
+        Location::Url(_) if part.path().exists() => part.path(),
+        Location::Url(_) => &job.target,
+    };
+    match error {
+        FetchError::Unpack(UnpackError::Corrupt(_)) => {
+            match detect::check_compression(path, job.download.compression) {
+                Ok(Err(mismatch)) if mismatch.found != Content::Unknown => mismatch.into(),
+                _ => error,
+            }
+        }
+        FetchError::Differs { .. } if matches!(detect::of_file(path), Ok(Content::WebPage)) => FetchError::WebPage,
+        FetchError::Mismatch(Mismatch {
+            found: Content::WebPage,
+        }) => FetchError::WebPage,
+        error => error,
     }
 }
 
@@ -263,7 +297,8 @@ fn check(job: &Job<'_>, mirror: &Location, unpacked: &Unpacked) -> Result<Fetche
     if let Some(wanted) = &download.unpacked {
         compare("unpacked file", wanted, &unpacked.content, &job.target)?;
     }
-    if download.format == Format::Qcow2 {
+    detect::check(&job.target, job.wanted).map_err(|source| FetchError::io(&job.target, source))??;
+    if job.wanted == Wanted::Disk(Format::Qcow2) {
         qcow2::check_file(&job.target).map_err(|source| FetchError::io(&job.target, source))??;
     }
     Ok(Fetched {

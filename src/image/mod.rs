@@ -1,5 +1,5 @@
 //! Guest images: takes an entry of the catalog or of a lab, returns files in the cache that a domain can boot. Never
-//! writes to a base that a guest may use, and never guesses a format from a file's content.
+//! writes to a base that a guest may use, and never takes a format from a file's content: that is only compared.
 
 pub mod build;
 pub mod cache;
@@ -7,6 +7,8 @@ pub mod catalog;
 mod client;
 pub mod cpio;
 pub mod decompress;
+mod describe;
+pub mod detect;
 pub mod digest;
 pub mod error;
 pub mod fetch;
@@ -21,6 +23,7 @@ pub mod used;
 
 pub use cache::{Built, Options, built, ensure, folder, forget, import, keys, obtain, unknown};
 pub use catalog::{catalog, entries, resolve};
+pub use describe::describe;
 pub use error::ImageError;
 pub use used::Used;
 

@@ -184,6 +184,22 @@ impl Digest {
         Err(format!("a {word} is {digits} hex digits"))
     }
 
+    /// Takes what a publisher writes: the hex digits alone, `sha256:HEX`, a line of SHA256SUMS (`HEX  FILE`, coreutils)
+    /// or of the BSD tools (`SHA256 (FILE) = HEX`).
+    pub fn written(kind: DigestKind, text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let hex = match text.rsplit_once(") = ") {
+            Some((_, hex)) => hex,
+            None => text.split_whitespace().next().unwrap_or_default(),
+        };
+        let hex = match hex.split_once(':') {
+            Some((word, hex)) if word.eq_ignore_ascii_case(kind.word()) => hex,
+            Some((word, _)) => return Err(format!("this is a {word}, and the key is for a {}", kind.word())),
+            None => hex,
+        };
+        Self::new(kind, hex)
+    }
+
     /// Which digest it is.
     pub fn kind(&self) -> DigestKind {
         self.kind
@@ -220,5 +236,29 @@ impl FromStr for Digest {
         let (word, hex) = text.split_once(':').unwrap_or(("sha256", text));
         let kind = DigestKind::ALL.into_iter().find(|kind| kind.word() == word);
         Self::new(kind.ok_or_else(|| format!("`{word}` is no digest"))?, hex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_taken_as_publishers_write_it() {
+        let hex = "ab".repeat(32);
+        for text in [
+            hex.clone(),
+            hex.to_uppercase(),
+            format!("sha256:{hex}"),
+            format!("{hex}  debian.qcow2"),
+            format!("{hex} *debian.qcow2\n"),
+            format!("SHA256 (debian (1).qcow2) = {hex}"),
+        ] {
+            let digest = Digest::written(DigestKind::Sha256, &text).map(|digest| digest.to_string());
+            assert_eq!(digest, Ok(format!("sha256:{hex}")), "{text}");
+        }
+        for text in ["", "sha512:ab", "file.qcow2", &hex[1..], "SHA256 (x) = "] {
+            assert!(Digest::written(DigestKind::Sha256, text).is_err(), "{text}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::image::{Digest, DigestKind, Download, ImageEntry, ImageSource, Locati
 use super::read::{Reader, Value, get};
 use super::schema::choices;
 use super::schema::images;
-use super::{ImageConsole, ImageName, Problems, syntax};
+use super::{ImageConsole, ImageName, Problems, masked, syntax};
 
 /// Largest size of an unpacked image in bytes, where the entry has none: 64 GiB.
 const AT_MOST: u64 = 64 << 30;
@@ -176,7 +176,7 @@ impl Reader {
             return None;
         }
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Some(Location::File(folder.join(text)));
+            return Some(Location::File(self.path(value, folder)?));
         };
         if !["https", "http"].contains(&scheme) {
             let help = "use https, http, file or a plain path";
@@ -184,10 +184,33 @@ impl Reader {
             return None;
         }
         if rest.is_empty() || rest.starts_with('/') || text.contains(char::is_whitespace) {
-            self.add(value.span(), format!("`{text}` is not a URL"), "");
+            self.add(value.span(), format!("`{}` is not a URL", masked::urls(text)), "");
             return None;
         }
         Some(Location::Url(text.to_owned()))
+    }
+
+    /// Reads a path: relative to the lab file's folder, or to the home folder of the user who runs netlab (`~/...`).
+    pub(super) fn path(&mut self, value: &Value<'_>, folder: &Path) -> Option<PathBuf> {
+        let text = self.string(value)?;
+        if text.is_empty() || text.chars().any(char::is_control) {
+            self.add(value.span(), "this is not a path", "");
+            return None;
+        }
+        let Some(rest) = text.strip_prefix("~/") else {
+            return Some(folder.join(text));
+        };
+        match std::env::home_dir() {
+            Some(home) if home.is_absolute() => Some(home.join(rest)),
+            _ => {
+                self.add(
+                    value.span(),
+                    "the home folder is unknown: HOME is not set",
+                    "write the whole path",
+                );
+                None
+            }
+        }
     }
 
     /// Returns the digest in `table`, at most one.
@@ -201,7 +224,7 @@ impl Reader {
                 self.add(value.span(), "an image has at most one digest", "remove one of them");
                 continue;
             }
-            match self.string(value).map(|hex| Digest::new(kind, hex)) {
+            match self.string(value).map(|hex| Digest::written(kind, hex)) {
                 Some(Ok(digest)) => found = Some(digest),
                 Some(Err(message)) => self.add(value.span(), message, ""),
                 None => {}

@@ -44,7 +44,7 @@ pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
 pub use schema::schema;
 pub use ssh_target::{SshTarget, SshTargetError};
-pub use write::write;
+pub use write::{write, write_image};
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own
 /// `image`.

@@ -163,3 +163,71 @@ fn fetching_and_unpacking_16_mib_takes_less_than_32_mib() {
     assert!(child.wait().unwrap().success());
     assert!((1024..32 * 1024).contains(&most), "{most} KiB");
 }
+
+#[test]
+fn a_file_is_imported_like_another_image_and_described_for_a_lab_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path();
+    std::fs::write(cache.join("disk.img"), content()).unwrap();
+    assert!(
+        Command::new("gzip")
+            .arg(cache.join("disk.img"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (code, out, said) = run(
+        cache,
+        &["image", "import", "disk.img.gz", "mine", "--like", "debian-12"],
+    );
+    assert_eq!(code, 0, "{said}");
+    for wanted in [
+        "[images.mine]",
+        "compression = \"gzip\"",
+        "format = \"raw\"",
+        "cloud_init = true",
+        "user = \"netlab\"",
+    ] {
+        assert!(out.contains(wanted), "{wanted} not in {out}");
+    }
+    // What is printed is the image that was imported.
+    let text = format!("name = \"a\"\nimage = \"mine\"\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n{out}");
+    std::fs::write(cache.join("lab.toml"), text).unwrap();
+    let (_, list, said) = run(cache, &["image", "list", "--lab", "lab.toml"]);
+    let line = list.lines().find(|line| line.starts_with("mine"));
+    assert!(line.is_some_and(|line| line.contains("here   2 MiB")), "{list}{said}");
+    let (code, _, said) = run(
+        cache,
+        &["image", "import", "disk.img.gz", "mini", "--like", "debian-12"],
+    );
+    assert_eq!(code, 2, "{said}");
+    std::fs::write(cache.join("empty"), "").unwrap();
+    let (code, _, said) = run(cache, &["image", "import", "empty", "mine", "--like", "debian-12"]);
+    assert!(code == 1 && said.contains("the file is empty"), "{said}");
+}
+
+#[test]
+fn a_path_may_begin_with_the_home_folder_and_a_password_in_a_url_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path();
+    std::fs::write(cache.join("disk.img"), content()).unwrap();
+    let sum = sha256(&content());
+    lab(
+        cache,
+        &format!("mirrors = [\"~/disk.img\"]\nsha256 = \"{}  disk.img\"", sum.hex()),
+    );
+    let output = netlab(cache, &["image", "pull", "mine", "--lab", "lab.toml"])
+        .env("HOME", cache)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for mirror in ["http://u:secretpw@127.0.0.1:1/nope", "https://u:secretpw@h/a b"] {
+        lab(
+            cache,
+            &format!("mirrors = [\"{mirror}\"]\nsha256 = \"{}\"", "0".repeat(64)),
+        );
+        let (code, out, said) = run(cache, &["image", "pull", "mine", "--lab", "lab.toml"]);
+        assert_ne!(code, 0);
+        assert!(!out.contains("secretpw") && !said.contains("secretpw"), "{out}{said}");
+    }
+}

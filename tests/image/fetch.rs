@@ -445,7 +445,7 @@ fn a_decompression_bomb_stops_at_the_limit() {
 }
 
 #[test]
-fn a_qcow2_that_names_other_files_is_refused_and_the_content_of_a_raw_image_is_not_read() {
+fn a_qcow2_that_names_other_files_is_refused_also_as_a_raw_image() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("evil");
     let made = std::process::Command::new("qemu-img")
@@ -461,8 +461,66 @@ fn a_qcow2_that_names_other_files_is_refused_and_the_content_of_a_raw_image_is_n
     let error = case.refused();
     assert!(error.contains("backing file (`/etc/hostname`)"), "{error}");
     case.download.format = Format::Raw;
+    let error = case.refused();
+    assert!(
+        error.contains("this is a qcow2 image") && error.contains("write `format = \"qcow2\"`"),
+        "{error}"
+    );
+    assert_eq!(case.left(), Vec::<String>::new(), "nothing of it is kept");
+}
+
+#[test]
+fn a_file_that_is_not_what_its_entry_states_is_reported_with_what_it_is() {
+    let mut vmdk = content();
+    vmdk[..4].copy_from_slice(b"KDMV");
+    let zipped = packed("gzip", &content());
+    for (file, compression, format, wanted) in [
+        (vmdk, Compression::None, Format::Raw, "this is a VMDK image"),
+        (
+            zipped.clone(),
+            Compression::None,
+            Format::Raw,
+            "write `compression = \"gzip\"`",
+        ),
+        (
+            zipped.clone(),
+            Compression::Xz,
+            Format::Raw,
+            "write `compression = \"gzip\"`",
+        ),
+        (zipped, Compression::None, Format::Qcow2, "this is compressed by gzip"),
+        (content(), Compression::None, Format::Qcow2, "check `format`"),
+        (packed("gzip", b""), Compression::Gzip, Format::Raw, "the file is empty"),
+    ] {
+        let server = Server::start(&file, &[Act::Give]);
+        let mut case = Case::new(&[&server], Some(sha256(&file)));
+        (case.download.compression, case.download.format) = (compression, format);
+        let error = case.refused();
+        assert!(error.contains(wanted), "{wanted} not in {error}");
+    }
+}
+
+#[test]
+fn a_right_checksum_counts_more_than_the_type_that_a_server_states() {
+    let file = content();
+    let server = Server::start(&file, &[Act::GiveAsPage]);
+    let case = Case::new(&[&server], Some(sha256(&file)));
     case.obtain().unwrap();
-    assert_eq!(case.disk(), file, "the content is not interpreted");
+    assert_eq!(case.disk(), file);
+}
+
+#[test]
+fn an_image_that_is_not_fetched_is_not_reported_as_done() {
+    let server = Server::start(&content(), &[Act::Status(404)]);
+    let case = Case::new(&[&server], Some(sha256(&content())));
+    let (sender, events) = mpsc::channel();
+    let events_to = Events::to(sender);
+    obtain(&case.name, &case.entry(), &case.folders, &case.options, &events_to).unwrap_err();
+    let ends: Vec<_> = events
+        .try_iter()
+        .filter(|event| matches!(event, Event::Done { .. } | Event::Failed { .. }))
+        .collect();
+    assert!(matches!(&ends[..], [Event::Failed { .. }]), "{ends:?}");
 }
 
 #[test]

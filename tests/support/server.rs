@@ -12,6 +12,8 @@ pub enum Act {
     Give,
     /// Sends the file and ignores ranges.
     GiveWhole,
+    /// Sends the file as a web page.
+    GiveAsPage,
     /// Announces all of the file and closes after so many bytes.
     Cut(usize),
     /// Announces so many bytes more than it sends, and closes.
@@ -159,6 +161,10 @@ fn respond(mut stream: TcpStream, act: &Act, file: &[u8], tag: u32, asked: &Aske
         }
         Act::GiveWhole => {
             head("200 OK", file.len(), "")?;
+            stream.write_all(file)
+        }
+        Act::GiveAsPage => {
+            head("200 OK", file.len(), "Content-Type: text/html; charset=UTF-8\r\n")?;
             stream.write_all(file)
         }
         Act::Cut(at) => {

@@ -98,7 +98,7 @@ impl Bars {
             }
             Event::Busy { what, text } => self.spinner(what, what).set_message(one_line(text)),
             Event::Bytes { what, done, total } => self.bytes(what, *done, *total),
-            Event::Done { what } => self.stop_spinner(what),
+            Event::Done { what } | Event::Failed { what } => self.stop_spinner(what),
             Event::Stage(_) | Event::Warning(_) => {}
         }
     }

@@ -185,6 +185,13 @@ impl Lines {
                     .into_iter()
                     .collect()
             }
+            Event::Failed { what } => {
+                let since = self.busy.remove(what);
+                since
+                    .map(|since| format!("{what}: failed ({})", span(since.elapsed())))
+                    .into_iter()
+                    .collect()
+            }
             _ => Vec::new(),
         }
     }

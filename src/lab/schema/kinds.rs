@@ -37,6 +37,10 @@ pub(super) const IPV4: Kind = Kind::Pattern("^[0-9]{1,3}([.][0-9]{1,3}){3}$", "1
 pub(super) const SUBNET: Kind = Kind::Pattern("^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}$", "10.0.1.0/24");
 pub(super) const IP: Kind = Kind::Pattern("^[0-9A-Fa-f:.]+$", "192.0.2.1");
 pub(super) const SIZE: Kind = Kind::Pattern("^[0-9]+ *(MiB|GiB|TiB)$", "128MiB");
-pub(super) const HEX: Kind = Kind::Pattern("^[0-9A-Fa-f]+$", "0123abcd");
+/// Hex digits, also as publishers write them: `sha256:HEX`, `HEX  FILE`, `SHA256 (FILE) = HEX`.
+pub(super) const HEX: Kind = Kind::Pattern(
+    "^(([a-z0-9_]+:)?[0-9A-Fa-f]+([ ].*)?|[A-Z0-9]+ [(].*[)] = [0-9A-Fa-f]+)$",
+    "0123abcd",
+);
 pub(super) const LIBVIRT: Kind = Kind::Pattern("^[a-z0-9_.-]+$", "x86_64");
 pub(super) const VLAN: Kind = Kind::Integer(1, 4094);

@@ -8,7 +8,8 @@ use std::fmt::{Display, Write as _};
 
 use super::schema::choices::{CLASSES, name_of};
 use super::{
-    Asked, Class, Connect, GatewayHosts, HostName, IfName, Lab, LabHostNic, NatRule, Network, Nic, Ping, PortMode, Vm,
+    Asked, Class, Connect, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network,
+    Nic, Ping, PortMode, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -274,6 +275,20 @@ fn nic(nic: &Nic) -> String {
             .chain(address)
             .chain(mac),
     )
+}
+
+/// Writes one image as the table `[images.X]` of a lab file.
+pub fn write_image(name: &ImageName, entry: &ImageEntry) -> String {
+    let mut out = Out::default();
+    // A dot in a bare key separates two keys.
+    let key = if name.as_str().contains('.') {
+        quoted(name)
+    } else {
+        name.to_string()
+    };
+    out.table(format_args!("[images.{key}]"));
+    out.image(entry);
+    out.0.trim_start().to_owned()
 }
 
 impl Display for Class {

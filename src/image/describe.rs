@@ -1,0 +1,88 @@
+//! Describes a file that no entry describes yet.
+
+use std::path::Path;
+
+use super::detect::{self, Content, Mismatch, Wanted};
+use super::fetch::FetchError;
+use super::{ImageError, at, decompress, digest};
+use crate::lab::{
+    Compression, ConsoleKind, Dialect, DigestKind, Download, Format, ImageConsole, ImageEntry, ImageMachine, ImageName,
+    ImageSource, Location,
+};
+
+/// Largest size of the unpacked file in bytes that the entry allows: 64 GiB, the default of entries.
+const AT_MOST: u64 = 64 << 30;
+
+/// Returns an entry for the file at `path`: compression and format as its bytes show them, its digest, and machine,
+/// console and cloud-init of `like`. Without `like`, those are what most images have, which nothing proves.
+pub fn describe(path: &Path, name: &ImageName, like: Option<&ImageEntry>) -> Result<ImageEntry, ImageError> {
+    let path = std::path::absolute(path).map_err(at(path))?;
+    let wrong = |error: FetchError| ImageError::NoMirror {
+        name: name.to_string(),
+        failed: vec![(Location::File(path.clone()), error)],
+    };
+    if !path.is_file() {
+        return Err(wrong(match path.metadata() {
+            Ok(_) => FetchError::NotAFile,
+            Err(error) => FetchError::NoFile(error),
+        }));
+    }
+    let compression = match detect::of_file(&path).map_err(at(&path))? {
+        Content::Compressed(compression) => compression,
+        _ => Compression::None,
+    };
+    let head = decompress::head(&path, compression).map_err(|error| {
+        let error = decompress::UnpackError::Corrupt(error);
+        wrong(FetchError::Unpack(error))
+    })?;
+    let format = match detect::detect(&head) {
+        Content::Qcow2 => Format::Qcow2,
+        found => {
+            if !detect::fits(found, Wanted::Disk(Format::Raw)) {
+                return Err(wrong(Mismatch { found }.into()));
+            }
+            Format::Raw
+        }
+    };
+    let sum = digest::of_file(DigestKind::Sha256, &path).map_err(at(&path))?;
+    let download = Download {
+        mirrors: vec![Location::File(path)],
+        digest: Some(sum),
+        compression,
+        format,
+        unpacked: None,
+        at_most: AT_MOST,
+    };
+    let source = ImageSource::Download(download);
+    Ok(match like {
+        Some(like) => ImageEntry {
+            description: String::new(),
+            source,
+            ..like.clone()
+        },
+        None => common(source),
+    })
+}
+
+/// What most images have.
+fn common(source: ImageSource) -> ImageEntry {
+    ImageEntry {
+        description: String::new(),
+        source,
+        machine: ImageMachine {
+            arch: "x86_64".to_owned(),
+            machine: "pc".to_owned(),
+            disk_bus: "virtio".to_owned(),
+            nic_model: "virtio".to_owned(),
+            memory_mib: 512,
+        },
+        console: ImageConsole {
+            kind: ConsoleKind::Serial,
+            prompt: "# ".to_owned(),
+            login: None,
+            dialect: Dialect::Ip,
+            boot_seconds: 300,
+        },
+        cloud_init: false,
+    }
+}
