@@ -161,6 +161,8 @@ fn image() -> Image {
             disk_bus: "virtio".to_owned(),
             nic_model: "virtio".to_owned(),
             memory_mib: 128,
+            firmware: netlab::lab::Firmware::default(),
+            video: netlab::lab::Video::default(),
         },
         boot: Boot::Disk {
             base: "/images/disk/base.qcow2".into(),

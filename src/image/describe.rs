@@ -6,8 +6,8 @@ use super::detect::{self, Content, Mismatch, Wanted};
 use super::fetch::FetchError;
 use super::{ImageError, at, decompress, digest};
 use crate::lab::{
-    Compression, ConsoleKind, Dialect, DigestKind, Download, Format, ImageConsole, ImageEntry, ImageMachine, ImageName,
-    ImageSource, Location,
+    Compression, ConsoleKind, Dialect, DigestKind, Download, Firmware, Format, ImageConsole, ImageEntry, ImageMachine,
+    ImageName, ImageSource, Location, Video,
 };
 
 /// Largest size of the unpacked file in bytes that the entry allows: 64 GiB, the default of entries.
@@ -75,6 +75,8 @@ fn common(source: ImageSource) -> ImageEntry {
             disk_bus: "virtio".to_owned(),
             nic_model: "virtio".to_owned(),
             memory_mib: 512,
+            firmware: Firmware::default(),
+            video: Video::default(),
         },
         console: ImageConsole {
             kind: ConsoleKind::Serial,

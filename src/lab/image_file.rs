@@ -14,7 +14,7 @@ use super::image::{Digest, DigestKind, Download, ImageEntry, ImageSource, Locati
 use super::read::{Reader, Value, get};
 use super::schema::choices;
 use super::schema::images;
-use super::{ImageConsole, ImageName, Problems, masked, syntax};
+use super::{ConsoleKind, Firmware, ImageConsole, ImageName, Problems, Video, masked, syntax};
 
 /// Largest size of an unpacked image in bytes, where the entry has none: 64 GiB.
 const AT_MOST: u64 = 64 << 30;
@@ -70,6 +70,22 @@ impl Reader {
         let source = self.image_source(table, span, folder);
         let machine = self.image_machine(get(table, "machine"));
         let console = self.image_console(get(table, "console"), get(table, "dialect"), span);
+        if let (Some(machine), Some(console)) = (&machine, &console)
+            && (machine.video, console.kind) == (Video::None, ConsoleKind::Vga)
+        {
+            let help = "write `video = \"vga\"`, or `kind = \"serial\"` in `console`";
+            self.add(
+                span.clone(),
+                "the console is a screen, and the machine has no video card",
+                help,
+            );
+        }
+        if let (Some(ImageSource::Recipe { .. }), Some(machine)) = (&source, &machine)
+            && machine.firmware != Firmware::Bios
+        {
+            let message = "the kernel of a `recipe` does not start with UEFI";
+            self.add(span.clone(), message, "remove `firmware` from its `machine`");
+        }
         let cloud_init = self.boolean(get(table, "cloud_init"));
         if cloud_init && let Some(key) = get(table, "cloud_init").map(Spanned::span) {
             self.seedable(key, source.as_ref(), console.as_ref());

@@ -308,6 +308,54 @@ pub struct ImageMachine {
     pub nic_model: String,
     /// Memory in MiB of a guest that has none of its own.
     pub memory_mib: u64,
+    /// What starts the guest.
+    #[serde(default)]
+    pub firmware: Firmware,
+    /// The video card.
+    #[serde(default)]
+    pub video: Video,
+}
+
+/// What starts a guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// BIOS, or what the architecture has by default.
+    #[default]
+    Bios,
+    /// UEFI without Secure Boot.
+    Efi,
+    /// UEFI with Secure Boot and the usual keys enrolled.
+    SecureEfi,
+}
+
+impl Firmware {
+    /// Whether this is the default.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A guest's video card.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Video {
+    /// Standard VGA.
+    #[default]
+    Vga,
+    /// Cirrus Logic GD5446.
+    Cirrus,
+    /// VirtIO with VGA.
+    Virtio,
+    /// None; the firmware then prints to the serial port.
+    None,
+}
+
+impl Video {
+    /// Whether this is the default.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a guest of an image starts. Paths are those of the image cache.

@@ -102,18 +102,35 @@ fn check_mark(domain: &VirDomain, name: &DomainName, operation: &Operation) -> R
 pub(super) fn undefine(conn: &Connect, name: &DomainName, uuid: &str, shell: &dyn Shell) -> Result<(), LibvirtError> {
     let operation = Operation::Undefine(name.clone());
     if let Some(domain) = observed(conn, name, uuid, &operation)? {
+        let flags = undefine_flags(&domain, &operation)?;
         // A paused domain counts as not running; undefined, it would live on without a definition.
         unless_stopped(domain.destroy(), &operation)?;
         // Before the definition, by which the next run finds them where this one is killed.
         volumes::clean_up(conn, name, shell);
         logs::delete(name, shell)?;
-        return match domain.undefine() {
+        return match domain.undefine_flags(flags) {
             Err(error) if !is(&error, ErrorNumber::NoDomain) => Err(failed(&operation)(error)),
             _ => Ok(()),
         };
     }
     volumes::clean_up(conn, name, shell);
     Ok(logs::delete(name, shell)?)
+}
+
+/// Returns the flags by which libvirt removes what a domain has besides its definition: the variables of UEFI. A driver
+/// without them refuses the flag.
+fn undefine_flags(domain: &VirDomain, operation: &Operation) -> Result<u32, LibvirtError> {
+    let xml = domain
+        .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)
+        .map_err(failed(operation))?;
+    let root = Node::parse(&xml).map_err(xml_failed(operation))?;
+    let os = root.child("os");
+    let has_variables = os.is_some_and(|os| os.child("nvram").is_some() || os.attr("firmware") == Some("efi"));
+    Ok(if has_variables {
+        sys::VIR_DOMAIN_UNDEFINE_NVRAM
+    } else {
+        0
+    })
 }
 
 /// Starts a domain paused, so that its console can be opened before it prints anything. A domain that is paused or

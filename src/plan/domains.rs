@@ -82,6 +82,8 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         cpus,
         boot,
         seed,
+        firmware,
+        video,
         nics,
         running: _, // these two are the guest's state, not its definition
         configured: _,
@@ -95,6 +97,8 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         && *cpus == b.cpus
         && *boot == b.boot
         && *seed == b.seed
+        && *firmware == b.firmware
+        && *video == b.video
         && *nics == b.nics
 }
 

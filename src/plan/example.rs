@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::lab::{
-    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
-    LabHostNic, MacAddr, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, HostName, IfName, Image, ImageConsole,
+    ImageMachine, LabHostNic, MacAddr, Video, VmName,
 };
 use crate::state::{HostState, Site, Survey, desired};
 use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost, derive};
@@ -121,6 +121,8 @@ fn image(name: &str) -> Image {
             disk_bus: "virtio".to_owned(),
             nic_model: "virtio".to_owned(),
             memory_mib: 96,
+            firmware: Firmware::default(),
+            video: Video::default(),
         },
         boot,
         console: ImageConsole {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, finding};
-use crate::lab::{Boot, Image, ImageMachine, ImageName, VmName};
+use crate::lab::{Boot, Firmware, Image, ImageMachine, ImageName, VmName};
 use crate::state::Survey;
 use crate::topology::{Guest, Segment, Topology, TopologyHost};
 
@@ -49,6 +49,7 @@ fn emulators(topology: &Topology, guests: &[(&VmName, &Guest)], survey: &Survey)
             arch,
             machine,
             disk_bus,
+            firmware,
             ..
         } = machine;
         let of_image = format!("image {name}");
@@ -66,6 +67,10 @@ fn emulators(topology: &Topology, guests: &[(&VmName, &Guest)], survey: &Survey)
                 format!("give the image one of these as `machine`: {}", some_of(types, machine)),
             ));
         }
+        let there = survey.firmware.get(arch).is_some_and(|there| there.contains(firmware));
+        if *firmware != Firmware::Bios && !there {
+            findings.push(without_firmware(arch, *firmware, &of_image));
+        }
         let has_ide = !NO_IDE.iter().any(|family| machine.starts_with(family));
         if matches!(boot, Boot::Disk { .. }) && disk_bus == "ide" && !has_ide {
             findings.push(finding(
@@ -79,6 +84,25 @@ fn emulators(topology: &Topology, guests: &[(&VmName, &Guest)], survey: &Survey)
 
 /// The beginnings of machine types without an IDE controller (qemuDomainMachineHasBuiltinIDE, src/qemu/qemu_domain.c).
 const NO_IDE: [&str; 6] = ["q35", "pc-q35", "virt", "microvm", "pseries", "s390"];
+
+fn without_firmware(arch: &str, firmware: Firmware, of_image: &str) -> Finding {
+    // Debian's packages.
+    let package = match arch {
+        "x86_64" => "ovmf",
+        "i686" => "ovmf-ia32",
+        "aarch64" => "qemu-efi-aarch64",
+        _ => "the UEFI firmware of this architecture for QEMU",
+    };
+    let with = if firmware == Firmware::SecureEfi {
+        " with Secure Boot"
+    } else {
+        ""
+    };
+    finding(
+        format!("there is no UEFI firmware{with} for {arch} guests, which {of_image} needs"),
+        format!("install it on the host: `apt-get install {package}`"),
+    )
+}
 
 fn without_emulator(arch: &str, there: &BTreeSet<String>) -> Finding {
     // Debian's packages.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Boot, IfName, ImageConsole, LabName, MacAddr, NameError, VmName};
+use crate::lab::{Boot, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Video, VmName};
 
 /// A libvirt domain's name: `<lab>.<vm>`. The dot, which neither part can contain, makes it unambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,6 +108,12 @@ pub struct Domain {
     /// What cloud-init reads in it from a seed disk of its own; absent where its image has no cloud-init.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<GuestConfig>,
+    /// What starts the guest.
+    #[serde(default, skip_serializing_if = "Firmware::is_default")]
+    pub firmware: Firmware,
+    /// Video card.
+    #[serde(default, skip_serializing_if = "Video::is_default")]
+    pub video: Video,
     /// NICs in the guest's order.
     pub nics: Vec<DomainNic>,
     /// Running; `false` in a desired state never occurs.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{IfName, MacAddr};
+use crate::lab::{Firmware, IfName, MacAddr};
 use crate::state::NicConfig;
 
 /// The kernel feature of bridges that filter frames by VLAN, by its name in [`Survey::missing_modules`].
@@ -50,6 +50,9 @@ pub struct Survey {
     /// QEMU's machine types by architecture; of one that is absent they are unknown.
     #[serde(default)]
     pub machines: BTreeMap<String, BTreeSet<String>>,
+    /// UEFI firmware that libvirt can select, by architecture (firmware.json of QEMU).
+    #[serde(default)]
+    pub firmware: BTreeMap<String, BTreeSet<Firmware>>,
     /// Whether KVM works.
     pub kvm: Kvm,
     /// The host's own address of the ssh session that it is reached by, if it is.

@@ -11,8 +11,8 @@ use netlab::image::digest::of_file;
 use netlab::image::fetch::Limits;
 use netlab::image::{Built, ImageError, Options, built, folder, import, obtain};
 use netlab::lab::{
-    Compression, ConsoleKind, Dialect, Digest, DigestKind, Download, Format, ImageConsole, ImageEntry, ImageMachine,
-    ImageName, ImageSource, Location,
+    Compression, ConsoleKind, Dialect, Digest, DigestKind, Download, Firmware, Format, ImageConsole, ImageEntry,
+    ImageMachine, ImageName, ImageSource, Location, Video,
 };
 use sha2::Digest as _;
 
@@ -102,6 +102,8 @@ impl Case {
                 disk_bus: "virtio".to_owned(),
                 nic_model: "virtio".to_owned(),
                 memory_mib: 128,
+                firmware: Firmware::default(),
+                video: Video::default(),
             },
             console: ImageConsole {
                 kind: ConsoleKind::Serial,

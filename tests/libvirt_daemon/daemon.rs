@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use netlab::event::Events;
 use netlab::folders::Folders;
 use netlab::image;
-use netlab::lab::{Boot, Image, ImageConsole, LabName};
+use netlab::lab::{Boot, Firmware, Image, ImageConsole, LabName, Video};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::Template;
 use netlab::state::{Accel, Domain, DomainName, DomainNic};
@@ -253,6 +253,8 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
         cpus: 1,
         boot,
         seed: None,
+        firmware: Firmware::default(),
+        video: Video::default(),
         nics: nics.collect(),
         running: false,
         configured: None,

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use netlab::lab::{Boot, ConsoleKind, Dialect, ImageConsole, LabName};
+use netlab::lab::{Boot, ConsoleKind, Dialect, Firmware, ImageConsole, LabName, Video};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::{Definitions, Files, Template, XmlError, read, render};
 use netlab::state::{Accel, Condition, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
@@ -92,6 +92,8 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         cpus: 2,
         boot,
         seed: None,
+        firmware: Firmware::default(),
+        video: Video::default(),
         nics: (0..nics).map(nic).collect(),
         running: false,
         configured: None,
@@ -130,6 +132,35 @@ fn a_defined_domain_is_read_back_unchanged() {
 }
 
 #[test]
+fn firmware_and_video_are_read_back_also_where_the_template_has_its_own() {
+    driver();
+    let firmwares = [Firmware::Bios, Firmware::Efi, Firmware::SecureEfi];
+    let videos = [Video::Vga, Video::Cirrus, Video::Virtio, Video::None];
+    let of_template = include_str!("../../templates/domain.xml")
+        .replace("<os/>", "<os firmware=\"efi\"/>")
+        .replace("<video/>", "<video><model type=\"qxl\"/></video>");
+    let of_template = Template::parse(&of_template, "my.xml").unwrap();
+    for (firmware, video) in firmwares
+        .into_iter()
+        .flat_map(|firmware| videos.map(|video| (firmware, video)))
+    {
+        let wanted = Domain {
+            firmware,
+            video,
+            arch: "x86_64".to_owned(),
+            machine: "q35".to_owned(),
+            ..domain(kernel("x"), 1)
+        };
+        for template in [&Template::built_in().unwrap(), &of_template] {
+            let xml = render(template, &name("a"), &wanted, FILES).unwrap();
+            assert_eq!(defined(&xml).unwrap().1, wanted, "{xml}");
+            let back = through_libvirt(&xml);
+            assert_eq!(defined(&back).unwrap().1, wanted, "{back}");
+        }
+    }
+}
+
+#[test]
 fn every_part_of_a_definition_is_read_from_the_xml_itself() {
     let disk = Boot::Disk {
         base: "/img/base.img".into(),
@@ -149,6 +180,8 @@ fn every_part_of_a_definition_is_read_from_the_xml_itself() {
         (&by_kernel, "dev=\"nl-tap0\"", "dev=\"nl-tap9\""),
         (&by_kernel, "52:54:00:00:00:01", "52:54:00:00:00:99"),
         (&by_kernel, "type=\"e1000\"", "type=\"rtl8139\""),
+        (&by_kernel, "type=\"vga\"", "type=\"cirrus\""),
+        (&by_kernel, "<os>", "<os firmware=\"efi\">"),
         (&by_disk, "bus=\"virtio\"", "bus=\"scsi\""),
         (&by_disk, "/img/base.img", "/img/other.img"),
         (&by_disk, "<format type=\"raw\"/>", "<format type=\"qcow2\"/>"),

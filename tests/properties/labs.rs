@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use netlab::lab::{
-    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine,
-    ImageName, LabHostNic, MacAddr, NatRule, NetworkName, VlanId, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, HostName, IfName, Image, ImageConsole,
+    ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Video, VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
@@ -322,6 +322,8 @@ fn image(name: &str) -> Image {
             disk_bus: "virtio".to_owned(),
             nic_model: "virtio".to_owned(),
             memory_mib: 96,
+            firmware: Firmware::default(),
+            video: Video::default(),
         },
         boot,
         console: ImageConsole {

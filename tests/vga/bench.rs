@@ -8,7 +8,7 @@ use netlab::guest::{Session, SessionError, Transcript};
 use netlab::host::Host;
 use netlab::host::guests::BootSlots;
 use netlab::host::linux::{LinuxHost, Place};
-use netlab::lab::{Boot, ConsoleKind, Dialect, HostName, ImageConsole, Login, Password};
+use netlab::lab::{Boot, ConsoleKind, Dialect, Firmware, HostName, ImageConsole, Login, Password, Video};
 use netlab::plan::Step;
 use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind};
 
@@ -65,6 +65,8 @@ impl Bench {
                 cmdline: arguments.to_owned(),
             },
             seed: None,
+            firmware: Firmware::default(),
+            video: Video::default(),
             nics: Vec::new(),
             running: true,
             configured: None,

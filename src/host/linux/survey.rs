@@ -58,6 +58,7 @@ pub(super) fn of_planned(folders: &Folders, lab: &LabName) -> Result<Survey, Hos
     Ok(Survey {
         arches: Some(arches),
         machines,
+        firmware: machine.firmware,
         programs: machine.programs,
         missing_modules: machine.missing_modules,
         memory_mib: machine.memory_mib,

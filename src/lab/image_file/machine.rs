@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use toml::Spanned;
+use toml::de::DeTable;
+
 use crate::lab::read::{Reader, Value, get};
 use crate::lab::schema::choices;
-use crate::lab::{ConsoleKind, Dialect, ImageConsole, ImageMachine, Login, Password, size};
+use crate::lab::{ConsoleKind, Dialect, Firmware, ImageConsole, ImageMachine, Login, Password, size};
 
 /// Memory of a guest where the entry has none, in MiB.
 const MEMORY_MIB: u64 = 256;
@@ -23,13 +26,33 @@ impl Reader {
         let disk_bus = self.one_of(field("disk_bus"), "disk bus", &choices::DISK_BUSES);
         let nic_model = self.one_of(field("nic_model"), "NIC model", &choices::NIC_MODELS);
         let memory_mib = self.mib(field("memory")).unwrap_or(MEMORY_MIB);
+        let firmware = self.firmware(table, machine.as_deref());
+        let video = self.choice(field("video"), "video card", &choices::VIDEOS);
         Some(ImageMachine {
             arch: arch?,
             machine: machine?,
             disk_bus: disk_bus?,
             nic_model: nic_model?,
             memory_mib,
+            firmware: firmware?,
+            video: video?,
         })
+    }
+
+    fn firmware(&mut self, table: Option<&DeTable<'_>>, machine: Option<&str>) -> Option<Firmware> {
+        let field = |key| table.and_then(|table| get(table, key));
+        let firmware = self.choice(field("firmware"), "firmware", &choices::FIRMWARES);
+        let secure = field("secure_boot");
+        if !self.boolean(secure) {
+            return firmware;
+        }
+        let span = secure.map(Spanned::span).unwrap_or_default();
+        if firmware == Some(Firmware::Bios) {
+            self.add(span, "a BIOS has no Secure Boot", "write `firmware = \"efi\"`");
+        } else if machine.is_some_and(|machine| !machine.contains("q35")) {
+            self.add(span, "Secure Boot needs machine type q35", "write `machine = \"q35\"`");
+        }
+        firmware.map(|_| Firmware::SecureEfi)
     }
 
     pub(super) fn image_console(

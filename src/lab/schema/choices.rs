@@ -2,7 +2,7 @@
 
 use crate::lab::file::Manager;
 use crate::lab::image::{Compression, Format, Recipe};
-use crate::lab::{Class, ConsoleKind, Dialect};
+use crate::lab::{Class, ConsoleKind, Dialect, Firmware, Video};
 
 /// What a network is for; the first is the default.
 pub(in crate::lab) const CLASSES: [(&str, Class); 4] = [
@@ -31,6 +31,15 @@ pub(in crate::lab) const COMPRESSIONS: [(&str, Compression); 5] = [
 pub(in crate::lab) const FORMATS: [(&str, Format); 2] = [("raw", Format::Raw), ("qcow2", Format::Qcow2)];
 /// Tools that a guest has for its addresses; the first is the default.
 pub(in crate::lab) const DIALECTS: [(&str, Dialect); 2] = [("ip", Dialect::Ip), ("ifconfig", Dialect::Ifconfig)];
+/// What starts a guest, and whether with Secure Boot is a key of its own; the first is the default.
+pub(in crate::lab) const FIRMWARES: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("efi", Firmware::Efi)];
+/// libvirt's names of video cards; the first is the default.
+pub(in crate::lab) const VIDEOS: [(&str, Video); 4] = [
+    ("vga", Video::Vga),
+    ("cirrus", Video::Cirrus),
+    ("virtio", Video::Virtio),
+    ("none", Video::None),
+];
 /// Consoles of a guest; the first is the default.
 pub(in crate::lab) const CONSOLES: [(&str, ConsoleKind); 2] =
     [("serial", ConsoleKind::Serial), ("vga", ConsoleKind::Vga)];
@@ -86,6 +95,9 @@ mod tests {
             assert_ne!(name_of(&COMPRESSIONS, &compression), "");
         }
         assert_ne!(name_of(&RECIPES, &Recipe::Mini), "");
+        for video in [Video::Vga, Video::Cirrus, Video::Virtio, Video::None] {
+            assert_ne!(name_of(&VIDEOS, &video), "");
+        }
         for kind in [ConsoleKind::Serial, ConsoleKind::Vga] {
             assert_ne!(name_of(&CONSOLES, &kind), "");
         }

@@ -1,7 +1,8 @@
 //! The tables of an image.
 
 use super::choices::{
-    COMPRESSIONS, CONSOLES, DIALECTS, DISK_BUSES, FORMATS, MOST_SECONDS, NIC_MODELS, RECIPES, names_of,
+    COMPRESSIONS, CONSOLES, DIALECTS, DISK_BUSES, FIRMWARES, FORMATS, MOST_SECONDS, NIC_MODELS, RECIPES, VIDEOS,
+    names_of,
 };
 use super::kinds::{HEX, LIBVIRT, SIZE, key, required};
 use super::{Kind, Table};
@@ -78,6 +79,21 @@ pub(in crate::lab) const MACHINE: Table = Table {
             "memory",
             SIZE,
             "Memory of a VM that has none of its own; default: 256MiB.",
+        ),
+        key(
+            "firmware",
+            Kind::Choice(|| names_of(&FIRMWARES)),
+            "What starts the guest: BIOS or UEFI, which libvirt selects on the host; default: bios.",
+        ),
+        key(
+            "secure_boot",
+            Kind::Flag,
+            "UEFI starts signed programs only; needs machine type q35; default: false.",
+        ),
+        key(
+            "video",
+            Kind::Choice(|| names_of(&VIDEOS)),
+            "Video card; without one the firmware prints to the serial port; default: vga.",
         ),
     ],
 };

@@ -2,8 +2,8 @@
 
 use super::{Out, list, quoted, table};
 use crate::lab::image::{Digest, Download, ImageEntry, ImageSource, Location};
-use crate::lab::schema::choices::{COMPRESSIONS, CONSOLES, DIALECTS, FORMATS, RECIPES, name_of};
-use crate::lab::{Dialect, ImageConsole, ImageMachine, Login, Password};
+use crate::lab::schema::choices::{COMPRESSIONS, CONSOLES, DIALECTS, FORMATS, RECIPES, VIDEOS, name_of};
+use crate::lab::{Dialect, Firmware, ImageConsole, ImageMachine, Login, Password};
 
 impl Out {
     /// Writes the keys of `[images.X]`.
@@ -34,6 +34,8 @@ impl Out {
             disk_bus,
             nic_model,
             memory_mib,
+            firmware,
+            video,
         } = machine;
         let names = [
             ("arch", arch),
@@ -43,7 +45,14 @@ impl Out {
         ];
         let names = names.map(|(key, name)| format!("{key} = {}", quoted(name)));
         let memory = format!("memory = \"{memory_mib}MiB\"");
-        self.entry("machine", table(names.into_iter().chain([memory])));
+        let firmware = match firmware {
+            Firmware::Bios => None,
+            Firmware::Efi => Some("firmware = \"efi\"".to_owned()),
+            Firmware::SecureEfi => Some("firmware = \"efi\", secure_boot = true".to_owned()),
+        };
+        let video = (!video.is_default()).then(|| format!("video = {}", quoted(name_of(&VIDEOS, video))));
+        let keys = names.into_iter().chain([memory]).chain(firmware).chain(video);
+        self.entry("machine", table(keys));
         self.console(console);
     }
 

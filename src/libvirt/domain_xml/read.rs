@@ -3,9 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::render::fingerprint;
+use serde::de::DeserializeOwned;
+
+use super::render::{fingerprint, video_model};
 use super::{METADATA_URI, Node, XmlError, unreadable};
-use crate::lab::Boot;
+use crate::lab::{Boot, Firmware, Video};
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 
 /// A domain's definition, and its live state. They differ when one of them was changed by hand: `virsh edit` changes the
@@ -87,11 +89,47 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         cpus: number("vcpu")?,
         boot,
         seed: seed(root, devices, name),
+        firmware: own(root, "firmware").unwrap_or_else(|| firmware(root)),
+        video: own(root, "video").unwrap_or_else(|| video(devices)),
         // An interface that is not on a bridge cannot be represented; without it the domain differs from the wanted one.
         nics: devices.all("interface").filter_map(nic).collect(),
         running: false,
         configured: None,
     })
+}
+
+/// Returns what the lab file has where the template has its own: the metadata's.
+fn own<T: DeserializeOwned>(root: &Node, key: &str) -> Option<T> {
+    serde_json::from_str(&mark_of(root)?.child(key)?.text).ok()
+}
+
+/// Reads the firmware. libvirt replaces `firmware="efi"` by the files that it selects, in what runs.
+fn firmware(root: &Node) -> Firmware {
+    let Some(os) = root.child("os") else {
+        return Firmware::Bios;
+    };
+    let loader = |name: &str, value: &str| os.child("loader").and_then(|loader| loader.attr(name)) == Some(value);
+    let features = os
+        .child("firmware")
+        .into_iter()
+        .flat_map(|features| features.all("feature"));
+    let secure = |feature: &Node| (feature.attr("name"), feature.attr("enabled")) == (Some("secure-boot"), Some("yes"));
+    if os.attr("firmware") != Some("efi") && !loader("type", "pflash") {
+        Firmware::Bios
+    } else if features.into_iter().any(secure) || loader("secure", "yes") {
+        Firmware::SecureEfi
+    } else {
+        Firmware::Efi
+    }
+}
+
+/// Reads the video card; one that netlab does not write is read as the default.
+fn video(devices: &Node) -> Video {
+    let model = attr(devices, &["video", "model"], "type");
+    let all = [Video::Vga, Video::Cirrus, Video::Virtio, Video::None];
+    // libvirt drops a video card of type `none` from some of its output.
+    let found = all.into_iter().find(|video| video_model(*video) == model);
+    found.unwrap_or(if model.is_empty() { Video::None } else { Video::Vga })
 }
 
 /// Returns the machine type as the lab file names it, if libvirt's is an expansion of that name: `pc` becomes

@@ -5,7 +5,7 @@ use quick_xml::events::{BytesStart, Event};
 use super::template::{Blank, Piece, Template};
 use super::writer::{legal, path_text};
 use super::{ADDRESSES_PREFIX, ADDRESSES_URI, METADATA_URI, XmlError, XmlWriter, broken};
-use crate::lab::Boot;
+use crate::lab::{Boot, Firmware, Video};
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 use crate::topology::derive;
 
@@ -26,6 +26,7 @@ pub fn render(template: &Template, name: &DomainName, domain: &Domain, files: Fi
     for piece in &template.pieces {
         match piece {
             Piece::Fixed(event) => xml.event(event.clone())?,
+            Piece::Blank(Blank::Metadata, _) => metadata(&mut xml, template, name, domain)?,
             Piece::Blank(blank, attrs) => fill(&mut xml, *blank, attrs, name, domain, files)?,
         }
     }
@@ -48,7 +49,7 @@ fn fill(
         )?)),
         Blank::Name => xml.text("name", &[], &name.to_string()),
         Blank::Uuid => xml.text("uuid", &[], &domain.uuid),
-        Blank::Metadata => metadata(xml, name, domain),
+        Blank::Metadata => Ok(()), // written by the caller
         Blank::Memory => xml.text("memory", &[("unit", "MiB")], &domain.memory_mib.to_string()),
         Blank::Vcpu => {
             xml.event(Event::Start(tag("vcpu", given, &[])?))?;
@@ -56,7 +57,13 @@ fn fill(
             xml.close("vcpu")
         }
         Blank::Os => {
-            xml.event(Event::Start(tag("os", given, &[])?))?;
+            let efi = [("firmware", "efi")];
+            let own = if domain.firmware == Firmware::Bios {
+                &[][..]
+            } else {
+                &efi
+            };
+            xml.event(Event::Start(tag("os", given, own)?))?;
             os(xml, domain)?;
             xml.close("os")
         }
@@ -70,6 +77,11 @@ fn fill(
             }
         }
         Blank::Interface => domain.nics.iter().try_for_each(|nic| interface(xml, nic)),
+        Blank::Video => {
+            xml.open("video", &[])?;
+            xml.empty("model", &[("type", video_model(domain.video))])?;
+            xml.close("video")
+        }
         Blank::Log => xml.empty("log", &[("file", files.console_log), ("append", "off")]),
     }
 }
@@ -95,7 +107,17 @@ fn domain_type(accel: Accel) -> &'static str {
     }
 }
 
-fn metadata(xml: &mut XmlWriter, name: &DomainName, domain: &Domain) -> Result<(), XmlError> {
+/// Returns libvirt's name of a video card.
+pub(super) fn video_model(video: Video) -> &'static str {
+    match video {
+        Video::Vga => "vga",
+        Video::Cirrus => "cirrus",
+        Video::Virtio => "virtio",
+        Video::None => "none",
+    }
+}
+
+fn metadata(xml: &mut XmlWriter, template: &Template, name: &DomainName, domain: &Domain) -> Result<(), XmlError> {
     xml.open("metadata", &[])?;
     xml.open("netlab:domain", &[("xmlns:netlab", METADATA_URI)])?;
     xml.text("netlab:lab", &[], name.lab().as_str())?;
@@ -103,6 +125,21 @@ fn metadata(xml: &mut XmlWriter, name: &DomainName, domain: &Domain) -> Result<(
     xml.text("netlab:version", &[], env!("CARGO_PKG_VERSION"))?;
     // libvirt replaces `pc` by the newest machine type of that name: only this keeps the name of the lab file.
     xml.text("netlab:machine", &[], &domain.machine)?;
+    // What the template has of its own is not the lab file's.
+    if !template.fills_video() {
+        xml.text(
+            "netlab:video",
+            &[],
+            &serde_json::to_string(&domain.video).map_err(broken)?,
+        )?;
+    }
+    if !template.fills_firmware() {
+        xml.text(
+            "netlab:firmware",
+            &[],
+            &serde_json::to_string(&domain.firmware).map_err(broken)?,
+        )?;
+    }
     if let Some(seed) = &domain.seed {
         xml.text("netlab:seed", &[], &serde_json::to_string(seed).map_err(broken)?)?;
     }
@@ -134,6 +171,18 @@ pub(super) fn fingerprint(domain: &Domain) -> Result<String, XmlError> {
 
 fn os(xml: &mut XmlWriter, domain: &Domain) -> Result<(), XmlError> {
     xml.text("type", &[("arch", &domain.arch), ("machine", &domain.machine)], "hvm")?;
+    if domain.firmware != Firmware::Bios {
+        let secure = if domain.firmware == Firmware::SecureEfi {
+            "yes"
+        } else {
+            "no"
+        };
+        xml.open("firmware", &[])?;
+        for feature in ["enrolled-keys", "secure-boot"] {
+            xml.empty("feature", &[("enabled", secure), ("name", feature)])?;
+        }
+        xml.close("firmware")?;
+    }
     match &domain.boot {
         Boot::Kernel {
             kernel,
@@ -189,5 +238,7 @@ fn interface(xml: &mut XmlWriter, nic: &DomainNic) -> Result<(), XmlError> {
     xml.empty("source", &[("bridge", nic.bridge.as_str())])?;
     xml.empty("target", &[("dev", nic.tap.as_str())])?;
     xml.empty("model", &[("type", &nic.model)])?;
+    // No guest boots from the network: without this, the firmware runs a boot program for each NIC.
+    xml.empty("rom", &[("enabled", "no")])?;
     xml.close("interface")
 }

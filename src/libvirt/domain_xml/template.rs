@@ -41,10 +41,12 @@ pub(super) enum Blank {
     Disk,
     Interface,
     Log,
+    /// Optional: a template may have a video card of its own.
+    Video,
 }
 
-/// Every blank with its parent elements and its name. Each must occur exactly once.
-const BLANKS: [(&str, &str, Blank); 9] = [
+/// Every blank with its parent elements and its name. Each must occur exactly once, except the last.
+const BLANKS: [(&str, &str, Blank); 10] = [
     ("domain", "name", Blank::Name),
     ("domain", "uuid", Blank::Uuid),
     ("domain", "metadata", Blank::Metadata),
@@ -54,9 +56,25 @@ const BLANKS: [(&str, &str, Blank); 9] = [
     ("domain/devices", "disk", Blank::Disk),
     ("domain/devices", "interface", Blank::Interface),
     ("domain/devices/serial", "log", Blank::Log),
+    ("domain/devices", "video", Blank::Video),
 ];
 
 impl Template {
+    /// Returns whether the video card is that of the lab file; otherwise the template has its own.
+    pub(super) fn fills_video(&self) -> bool {
+        let video = |piece: &Piece| matches!(piece, Piece::Blank(Blank::Video, _));
+        self.pieces.iter().any(video)
+    }
+
+    /// Returns whether the firmware is that of the lab file; otherwise the template's `<os>` has its own.
+    pub(super) fn fills_firmware(&self) -> bool {
+        let own = |piece: &Piece| match piece {
+            Piece::Blank(Blank::Os, attrs) => attrs.iter().any(|(key, _)| key == "firmware"),
+            _ => false,
+        };
+        !self.pieces.iter().any(own)
+    }
+
     /// Returns the template that is built into netlab.
     pub fn built_in() -> Result<Self, XmlError> {
         Self::parse(BUILT_IN, "templates/domain.xml")
@@ -260,7 +278,7 @@ impl Check<'_> {
         }
         let missing: Vec<String> = BLANKS
             .iter()
-            .filter(|(_, _, blank)| !self.seen.contains(blank))
+            .filter(|(_, _, blank)| *blank != Blank::Video && !self.seen.contains(blank))
             .map(|(within, name, _)| format!("<{name}/> in {within}"))
             .collect();
         if missing.is_empty() {
@@ -278,7 +296,7 @@ fn blank(within: &str, name: &str, bare: bool) -> Option<Blank> {
     let (_, _, blank) = BLANKS
         .iter()
         .find(|(parent, element, _)| *parent == within && *element == name)?;
-    let further = matches!(blank, Blank::Disk | Blank::Interface) && !bare;
+    let further = matches!(blank, Blank::Disk | Blank::Interface | Blank::Video) && !bare;
     (!further).then_some(*blank)
 }
 

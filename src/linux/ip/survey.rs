@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use super::error::{NetworkError, Owner};
 use super::floating;
@@ -13,7 +14,7 @@ use super::mark::{Mark, owner};
 use super::nic::destination;
 use super::observe::parse;
 use super::snapshot::Snapshot;
-use crate::lab::{IfName, LabName};
+use crate::lab::{Firmware, IfName, LabName};
 use crate::plan::lines::NicState;
 use crate::state::survey::Survey;
 use crate::transport::{Cmd, CmdError, Script, Shell};
@@ -115,15 +116,73 @@ fn subnet(route: &RawRoute) -> Option<IpNet> {
     })
 }
 
+/// A description of firmware: docs/interop/firmware.json of QEMU.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Description {
+    interface_types: Vec<String>,
+    targets: Vec<Target>,
+    features: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    architecture: String,
+}
+
+/// Adds the firmware that a description is about. One that cannot be read is none that libvirt selects.
+fn firmware(json: &str, survey: &mut Survey) {
+    let Ok(found) = serde_json::from_str::<Description>(json) else {
+        return;
+    };
+    if !found.interface_types.iter().any(|kind| kind == "uefi") {
+        return;
+    }
+    let has = |feature: &str| found.features.iter().any(|found| found == feature);
+    let firmware = match (has("secure-boot"), has("enrolled-keys")) {
+        (false, false) => Firmware::Efi,
+        (true, true) => Firmware::SecureEfi,
+        // With Secure Boot and without keys: libvirt does not select it for either.
+        _ => return,
+    };
+    for target in found.targets {
+        survey.firmware.entry(target.architecture).or_default().insert(firmware);
+    }
+}
+
 fn read_script(shell: &dyn Shell, survey: &mut Survey) -> Result<(), CmdError> {
     let output = shell.check(&Cmd::script(SURVEY, PROGRAMS))?;
     for line in String::from_utf8_lossy(&output).lines() {
         match line.split_once(' ') {
             Some(("program", name)) => _ = survey.programs.insert(name.to_owned()),
             Some(("missing", module)) => _ = survey.missing_modules.insert(module.to_owned()),
+            Some(("firmware", json)) => firmware(json, survey),
             Some(("memory", kb)) => survey.memory_mib = kb.parse::<u64>().unwrap_or_default() / 1024,
             _ => {}
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firmware_is_what_libvirt_would_select() {
+        let mut survey = Survey::default();
+        let mut add = |kind: &str, features: &str| {
+            let json = format!(
+                "{{ \"description\": \"x\", \"interface-types\": [ \"{kind}\" ], \"targets\": [ {{ \"architecture\": \
+                 \"x86_64\", \"machines\": [ \"pc-q35-*\" ] }} ], \"features\": [ {features} ], \"tags\": [] }}"
+            );
+            firmware(&json, &mut survey);
+            survey.firmware.get("x86_64").cloned().unwrap_or_default()
+        };
+        assert!(add("bios", "").is_empty());
+        assert!(add("uefi", "\"secure-boot\", \"requires-smm\"").is_empty());
+        assert_eq!(add("uefi", "\"acpi-s3\""), [Firmware::Efi].into());
+        assert_eq!(add("uefi", "\"enrolled-keys\", \"secure-boot\"").len(), 2);
+        firmware("half", &mut survey);
+    }
 }

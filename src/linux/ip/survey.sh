@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prints `program <name>` for each argument that is an installed program, `missing <module>` for a missing kernel
-# feature, and `memory <kB>`. A module counts as present when it is loaded, built in or loadable, or when a link of its
+# feature, `memory <kB>`, and `firmware <json>` for each of QEMU's descriptions of firmware. A module counts as present when it is loaded, built in or loadable, or when a link of its
 # kind, or a rule, can be created in a network namespace that ends with the attempt.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 for program; do
@@ -25,4 +25,8 @@ can_add_table 'table ip t { chain c { type nat hook postrouting priority 100; ma
     echo "missing nft_masq"
 can_add_table 'table bridge t { chain c { type filter hook prerouting priority -300; arp daddr ip 10.0.0.1 drop; }; }' ||
     echo "missing nft_bridge"
+for file in /usr/share/qemu/firmware/*.json /etc/qemu/firmware/*.json; do
+    # A link to /dev/null hides a description of the distribution's.
+    [ -s "$file" ] && echo "firmware $(tr -d '\n' <"$file")"
+done
 sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo

@@ -5,7 +5,7 @@ mod services;
 use std::collections::BTreeMap;
 
 use super::{Obstacle, Severity, preflight};
-use crate::lab::{Class, Connect, HostName};
+use crate::lab::{Class, Connect, Firmware, HostName};
 use crate::plan::example::{host, link, on, survey, topology, up, vm};
 use crate::state::survey::Kvm;
 use crate::state::{DomainName, NicConfig, Site, Survey};
@@ -175,6 +175,34 @@ fn missing_programs_modules_and_emulators_are_reported_all_at_once() {
     assert!(messages[1].contains("module bridge is missing"));
     assert!(messages[2].contains("module 8021q is missing") && messages[2].contains("modprobe 8021q"));
     assert!(messages[3].contains("QEMU cannot run x86_64 guests"));
+}
+
+#[test]
+fn uefi_firmware_that_the_host_lacks_is_reported_with_its_package() {
+    let wanted = |firmware| {
+        let mut topology = local();
+        let images = topology.images.values_mut();
+        images.for_each(|image| image.machine.firmware = firmware);
+        topology
+    };
+    let with = |found: &[Firmware]| {
+        let mut survey = survey();
+        let found = found.iter().copied().collect();
+        survey.firmware = [("x86_64".to_owned(), found)].into();
+        survey
+    };
+    assert_eq!(texts(&wanted(Firmware::Bios), with(&[])), [""; 0]);
+    assert_eq!(texts(&wanted(Firmware::Efi), with(&[Firmware::Efi])), [""; 0]);
+    let found = texts(&wanted(Firmware::Efi), survey());
+    assert!(
+        !found.is_empty() && found.iter().all(|text| text.contains("apt-get install ovmf")),
+        "{found:?}"
+    );
+    let found = texts(&wanted(Firmware::SecureEfi), with(&[Firmware::Efi]));
+    assert!(
+        found[0].contains("no UEFI firmware with Secure Boot for x86_64 guests"),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -56,6 +56,8 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         cpus: guest.cpus,
         boot: image.boot.clone(),
         seed: image.cloud_init.then(|| config.clone()),
+        firmware: image.machine.firmware,
+        video: image.machine.video,
         nics: nics.collect(),
         running: true,
         configured: Some(config),
