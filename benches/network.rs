@@ -123,6 +123,7 @@ fn create(n: usize) -> Step {
         kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: BTreeSet::from([format!("10.{}.{}.1/24", n / 250, n % 250).parse().unwrap()]),
+        mtu: None,
         purpose: format!("network n{n}"),
     };
     Step::CreateLink(name(n), link)

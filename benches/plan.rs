@@ -100,6 +100,7 @@ fn host(at: u16) -> TopologyHost {
             stp: None,
             uplink: Some(IfName::new("eth0").unwrap()),
             vlan: Some(i64::from(number + 1).try_into().unwrap()),
+            mtu: None,
             subnet: subnet(number),
             gateway: (at == number % HOSTS).then(|| Ipv4Addr::from(u32::from(subnet(number).network()) + 1)),
             gateway_everywhere: false,

@@ -13,7 +13,7 @@ use super::links::Link;
 use super::namespace::{links, name};
 use super::router::{DefaultRoute, default_routes};
 use crate::atomic_file;
-use crate::lab::{HostName, IfName, LabName};
+use crate::lab::{ETHERNET_MTU, HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
 use crate::topology::derive::nic_mac;
 
@@ -123,6 +123,7 @@ impl Emulator {
                 route.gateway == config.gateway && route.dev.as_deref() == Some(link.ifname.as_str())
             };
             link.is_up()
+                && config.mtu.is_none_or(|mtu| link.mtu == Some(mtu.into()))
                 && config
                     .address
                     .is_none_or(|address| link.ipv4_addresses().any(|one| one == address))
@@ -159,9 +160,21 @@ pub(super) fn lines_for(
     lines
 }
 
+/// Returns the line of `ip -batch` that sets the MTU of a NIC; a NIC of Ethernet's MTU has it from its creation.
+pub(super) fn line_for_mtu(nic: &IfName, config: &MachineNic) -> Option<String> {
+    config.mtu.map(|mtu| format!("link set dev {nic} mtu {mtu}"))
+}
+
+/// Returns the MTU of a link where it is more than Ethernet's, in bytes.
+pub(super) fn large_mtu(link: &Link) -> Option<u16> {
+    let mtu = link.mtu.and_then(|mtu| u16::try_from(mtu).ok())?;
+    (mtu > ETHERNET_MTU).then_some(mtu)
+}
+
 /// Returns the lines of `ip -batch` that add to a NIC what it lacks; what else is on it, as a floating address, stays.
 fn lines_to_set(nic: &IfName, config: &MachineNic) -> Vec<String> {
-    let mut lines = vec![format!("link set dev {nic} up")];
+    let mut lines: Vec<_> = line_for_mtu(nic, config).into_iter().collect();
+    lines.push(format!("link set dev {nic} up"));
     if let Some(address) = config.address {
         lines.push(format!("address replace {address} brd + dev {nic}"));
     }

@@ -75,6 +75,7 @@ impl Emulator {
                 let route = routes.iter().find(|route| route.dev.as_ref() == Some(&link.ifname));
                 let config = MachineNic {
                     address: link.ipv4_addresses().next(),
+                    mtu: nics::large_mtu(link),
                     gateway: route.and_then(|route| route.gateway),
                     ..MachineNic::default()
                 };

@@ -77,10 +77,11 @@ impl Emulator {
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_default_pvid 0"));
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_filtering 1"));
         }
-        for port in wanted.nics.keys() {
+        for (port, nic) in &wanted.nics {
             if !exists(port) {
                 lines.extend(nics::lines_to_create(lab, switch, port));
             }
+            lines.extend(nics::line_for_mtu(port, nic));
             lines.push(format!("link set dev {port} master {BRIDGE}"));
             lines.push(format!("link set dev {port} up"));
         }
@@ -134,6 +135,7 @@ impl Emulator {
             machine.alive &= mode.is_some();
             let nic = MachineNic {
                 port: mode.unwrap_or_default(),
+                mtu: nics::large_mtu(port),
                 ..MachineNic::default()
             };
             machine.nics.insert(name, nic);

@@ -15,7 +15,7 @@ use super::embedded::code;
 use super::error::SessionError;
 use super::privilege::Privilege;
 use super::session::Session;
-use crate::lab::{Dialect, MacAddr};
+use crate::lab::{Dialect, ETHERNET_MTU, MacAddr};
 use crate::state::{GuestConfig, GuestNicConfig};
 
 /// Deadline of the script: enough for its few dozen processes even in a guest that shares its CPU with many.
@@ -26,9 +26,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SEEDED_WITHIN: Duration = Duration::from_secs(180);
 /// Checks of such a guest, one per second.
 const SEEDED_ATTEMPTS: u32 = 120;
-
-/// Ethernet's MTU in bytes (RFC 894).
-pub(super) const ETHERNET_MTU: u16 = 1500;
 
 /// What both dialects begin with.
 const COMMON: &str = include_str!("configure/common.sh");

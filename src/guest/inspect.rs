@@ -15,7 +15,7 @@ use super::error::SessionError;
 use super::frame::fresh_nonce;
 use super::seen::{self, GuestLink, GuestView};
 use super::session::Session;
-use crate::lab::{ConsoleKind, MacAddr};
+use crate::lab::{ConsoleKind, ETHERNET_MTU, MacAddr};
 use crate::state::{GuestConfig, GuestNicConfig};
 
 /// Deadline of the script, which waits for nothing; on a screen it is typed first.
@@ -188,7 +188,7 @@ impl GuestView {
             }));
         }
         found.extend(lacking);
-        let mtu = u32::from(wanted.mtu.unwrap_or(super::configure::ETHERNET_MTU));
+        let mtu = u32::from(wanted.mtu.unwrap_or(ETHERNET_MTU));
         if link.mtu != mtu {
             found.push(Deviation::Mtu {
                 nic,

@@ -12,6 +12,9 @@ use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, V
 use super::problem::Problem;
 use super::{Password, SshTarget};
 
+/// Ethernet's MTU in bytes (RFC 894), the default of a network.
+pub const ETHERNET_MTU: u16 = 1500;
+
 /// One lab, as written and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lab {
@@ -164,7 +167,7 @@ pub struct Network {
     pub isolated: bool,
     /// Forward delay of the bridge in seconds; absent: 15 with spanning tree, 0 without.
     pub forward_delay: Option<u8>,
-    /// MTU of the guests, in bytes; absent: Ethernet's 1500.
+    /// MTU of the guests and of all that carries their frames, in bytes; absent: [`ETHERNET_MTU`].
     pub mtu: Option<u16>,
     /// Addresses that hosts have on the bridge besides the gateway's.
     pub addresses: BTreeMap<HostName, Ipv4Addr>,

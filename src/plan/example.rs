@@ -62,6 +62,7 @@ fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
         stp: None,
         uplink: Some(link("eth0")),
         vlan: None,
+        mtu: None,
         subnet: "10.0.1.0/24".parse().unwrap(),
         gateway,
         gateway_everywhere: false,

@@ -127,9 +127,10 @@ impl<'a> Change<'a> {
                 kind,
                 master,
                 addresses,
+                mtu,
                 purpose,
             } = wanted;
-            if *kind != link.kind || *master != link.master || *purpose != link.purpose {
+            if *kind != link.kind || *master != link.master || *mtu != link.mtu || *purpose != link.purpose {
                 steps.push(Step::ChangeLink(name.clone(), wanted.clone()));
             }
             steps.extend(

@@ -158,6 +158,39 @@ impl Step {
     }
 }
 
+/// Writes the line of a link that is created.
+fn created(f: &mut fmt::Formatter<'_>, name: &IfName, link: &Link) -> fmt::Result {
+    let Link {
+        kind,
+        master,
+        addresses,
+        mtu,
+        purpose,
+    } = link;
+    match kind {
+        LinkKind::Bridge { stp, mac } => {
+            write!(f, "create bridge {name}")?;
+            if let Some(delay) = stp {
+                write!(f, " with spanning tree (forward delay {delay} s)")?;
+            }
+            if let Some(mac) = mac {
+                write!(f, " with MAC {mac}")?;
+            }
+        }
+        LinkKind::Vlan { parent, id } => write!(f, "create VLAN device {name} (id {id} on {parent})")?,
+    }
+    for address in addresses {
+        write!(f, ", address {address}")?;
+    }
+    if let Some(mtu) = mtu {
+        write!(f, ", MTU {mtu}")?;
+    }
+    if let Some(master) = master {
+        write!(f, ", port of {master}")?;
+    }
+    write!(f, " for {purpose}")
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -173,35 +206,7 @@ impl fmt::Display for Step {
             Self::ConfigureMachine(name, Machine { kind, .. }) => {
                 write!(f, "configure the NICs of emulated {kind} {name}")
             }
-            Self::CreateLink(
-                name,
-                Link {
-                    kind,
-                    master,
-                    addresses,
-                    purpose,
-                },
-            ) => {
-                match kind {
-                    LinkKind::Bridge { stp, mac } => {
-                        write!(f, "create bridge {name}")?;
-                        if let Some(delay) = stp {
-                            write!(f, " with spanning tree (forward delay {delay} s)")?;
-                        }
-                        if let Some(mac) = mac {
-                            write!(f, " with MAC {mac}")?;
-                        }
-                    }
-                    LinkKind::Vlan { parent, id } => write!(f, "create VLAN device {name} (id {id} on {parent})")?,
-                }
-                for address in addresses {
-                    write!(f, ", address {address}")?;
-                }
-                if let Some(master) = master {
-                    write!(f, ", port of {master}")?;
-                }
-                write!(f, " for {purpose}")
-            }
+            Self::CreateLink(name, link) => created(f, name, link),
             Self::DeleteLink { name, .. } => write!(f, "delete link {name}"),
             Self::ChangeLink(name, _) => write!(f, "change link {name}"),
             Self::AddAddress(link, address) => write!(f, "add address {address} to {link}"),

@@ -4,13 +4,10 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::{Finding, finding};
-use crate::lab::{HostName, IfName, NetworkName, VmName};
+use crate::lab::{Connect, ETHERNET_MTU, HostName, IfName, NetworkName, VmName};
 use crate::state::Survey;
 use crate::state::survey::ForwardDrop;
-use crate::topology::{Guest, GuestFloating, Topology, TopologyHost};
-
-/// Ethernet's MTU in bytes (RFC 894), the default of a network.
-const USUAL_MTU: u16 = 1500;
+use crate::topology::{Guest, GuestFloating, Segment, Topology, TopologyHost};
 
 /// Returns the guests whose floating address a host has.
 fn floating<'a>(topology: &'a Topology, name: &'a HostName) -> impl Iterator<Item = (&'a VmName, &'a GuestFloating)> {
@@ -83,6 +80,7 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
             ));
         }
     }
+    findings.extend(small_uplinks(topology, host, survey, true));
     findings
 }
 
@@ -93,33 +91,36 @@ pub(super) fn warnings(topology: &Topology, host: &TopologyHost, survey: &Survey
         .iter()
         .filter_map(|chain| forwarding(host, survey, chain))
         .collect();
-    for (network, segment) in &host.segments {
-        let Some((nic, has)) = segment
-            .uplink
-            .as_ref()
-            .and_then(|nic| Some((nic, *survey.mtus.get(nic)?)))
-        else {
-            continue;
-        };
-        let Some(wanted) = mtu(topology, network).filter(|mtu| u32::from(*mtu) > has) else {
-            continue;
-        };
-        findings.push(finding(
-            format!(
-                "NIC {nic}, the uplink of network `{network}`, has an MTU of {has} bytes, the network one of {wanted}: \
-                 larger packets will be dropped"
-            ),
-            format!("set `mtu = {has}` for the network, or raise the MTU of {nic}: `ip link set {nic} mtu {wanted}`"),
-        ));
-    }
+    findings.extend(small_uplinks(topology, host, survey, false));
     findings
 }
 
-/// Returns the MTU of a network's guests in bytes; None where it has no guest.
-fn mtu(topology: &Topology, network: &NetworkName) -> Option<u16> {
-    let nics = topology.guests.values().flat_map(|guest| &guest.nics);
-    let mut of_network = nics.filter(|nic| nic.network == *network);
-    of_network.next().map(|nic| nic.mtu.unwrap_or(USUAL_MTU))
+/// Returns the uplinks whose MTU is smaller than that of their network, one that the network states or the usual one.
+/// Not of emulated hosts: their NICs have the largest MTU of the lab.
+fn small_uplinks(topology: &Topology, host: &TopologyHost, survey: &Survey, stated: bool) -> Vec<Finding> {
+    if host.connect == Connect::Emulated {
+        return Vec::new();
+    }
+    let has_guest = |network: &NetworkName| {
+        let mut nics = topology.guests.values().flat_map(|guest| &guest.nics);
+        nics.any(|nic| nic.network == *network)
+    };
+    let too_small = |(network, segment): (&NetworkName, &Segment)| {
+        let nic = segment.uplink.as_ref()?;
+        let has = *survey.mtus.get(nic)?;
+        let wanted = segment.mtu.unwrap_or(ETHERNET_MTU);
+        let counts = segment.mtu.is_some() == stated && (stated || has_guest(network));
+        (counts && u32::from(wanted) > has).then(|| {
+            finding(
+                format!(
+                    "NIC {nic}, the uplink of network `{network}`, has an MTU of {has} bytes, the network one of {wanted}: \
+                     larger packets are dropped"
+                ),
+                format!("set `mtu = {has}` for the network, or raise the MTU of {nic}: `ip link set {nic} mtu {wanted}`"),
+            )
+        })
+    };
+    host.segments.iter().filter_map(too_small).collect()
 }
 
 /// A chain of others that drops what the host forwards for the lab.

@@ -143,6 +143,9 @@ pub struct DomainNic {
     pub mac: MacAddr,
     /// NIC model.
     pub model: String,
+    /// Its MTU and its tap's in bytes, where its network states one; absent: that of the bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
 }
 
 /// What is configured in a guest, over its console or by a seed disk.

@@ -18,6 +18,9 @@ pub struct Link {
     pub master: Option<IfName>,
     /// Its own addresses: the lab's, not those that came with an uplink.
     pub addresses: BTreeSet<IpNet>,
+    /// Its MTU in bytes, where its network states one; absent: the kernel's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     /// What it is for, e.g. `network service`; stored in the alias after the owner.
     pub purpose: String,
 }
@@ -39,7 +42,7 @@ pub enum LinkKind {
     /// (IEEE 802.3ac; the kernel's is_skb_forwardable() and every NIC with VLAN_HLEN to spare), so guests keep 1500
     /// and full-size pings of 1472 bytes pass. From a parent with a smaller MTU the device inherits that, and the bridge
     /// has the smallest of its ports': what the host itself sends or routes is then fragmented. A guest does not learn
-    /// it: its full frames are dropped at the bridge until its network has that MTU, too.
+    /// it: its full frames are dropped at the bridge until its network states that MTU, too.
     Vlan {
         /// The tagged link.
         parent: IfName,

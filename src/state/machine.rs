@@ -51,6 +51,9 @@ pub struct MachineNic {
     pub address: Option<Ipv4Net>,
     /// Default gateway through this NIC.
     pub gateway: Option<Ipv4Addr>,
+    /// Its MTU in bytes where that is more than Ethernet's 1500; absent: 1500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
     /// Which frames pass; only of a switch's port anything but [`PortMode::Open`].
     #[serde(default)]
     pub port: PortMode,

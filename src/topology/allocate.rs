@@ -182,6 +182,7 @@ fn topology_host(
             stp: network.stp.then(|| network.forward_delay.unwrap_or(FORWARD_DELAY)),
             vlan,
             uplink,
+            mtu: network.mtu,
             subnet: network.subnet,
             gateway,
             gateway_everywhere,

@@ -113,6 +113,8 @@ pub struct Segment {
     pub stp: Option<u8>,
     /// The NIC that carries the network off the host.
     pub uplink: Option<IfName>,
+    /// MTU that the network states, in bytes.
+    pub mtu: Option<u16>,
     /// 802.1Q id on that NIC; absent: untagged.
     pub vlan: Option<VlanId>,
     /// The network's subnet.

@@ -156,6 +156,7 @@ mod tests {
                 stp: None,
                 uplink: uplink.then(|| "eth0".parse().unwrap()),
                 vlan: None,
+                mtu: None,
                 subnet: "10.0.0.0/24".parse().unwrap(),
                 gateway: gateway.map(|text| text.parse().unwrap()),
                 gateway_everywhere: false,

@@ -35,11 +35,26 @@ fn cell<'a>(report: &'a Value, from: &str, to: &str) -> &'a Value {
 #[test]
 fn loss_a_small_path_mtu_and_a_duplicate_mac_address_are_each_reported_as_such() {
     let test = "loss_a_small_path_mtu_and_a_duplicate_mac_address_are_each_reported_as_such";
-    let Some(bench) = Bench::new(test, "bad", &two_guests()) else {
+    let jumbo = two_guests().replacen("subnet =", "mtu = 9000\nsubnet =", 1);
+    let Some(bench) = Bench::new(test, "bad", &jumbo) else {
         return;
     };
     bench.good(&["-q", "up", bench.file()]);
     bench.good(&["-q", "verify", bench.file()]);
+
+    // What the network states reaches everything that carries its frames, and is watched.
+    let show = "(ip -o link show br1; ip -o link show master br1) | sed 's/.* mtu \\([0-9]*\\).*/\\1/'";
+    let mtus = || bench.inside("node1", &["sh", "-c", show]);
+    assert_eq!(
+        mtus().split_whitespace().collect::<Vec<_>>(),
+        ["9000"; 3],
+        "bridge, uplink, tap"
+    );
+    bench.inside("node1", &["ip", "link", "set", "dev", "br1", "mtu", "1500"]);
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(plan.contains("change link br1"), "{plan}");
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(mtus().split_whitespace().next(), Some("9000"));
 
     // FAULTS 46: every second request of vm1 is lost on node1; counted apart from vm3's, which come in between.
     let rules = "table bridge loss { chain forward { type filter hook forward priority 0; \
@@ -71,7 +86,7 @@ fn loss_a_small_path_mtu_and_a_duplicate_mac_address_are_each_reported_as_such()
         "the path MTU suffices there: {report:#}"
     );
     assert!(said.contains("MTU"), "{said}");
-    bench.inside("node2", &["ip", "link", "set", "dev", "eth0", "mtu", "1500"]);
+    bench.inside("node2", &["ip", "link", "set", "dev", "eth0", "mtu", "9000"]);
 
     // FAULTS 44: a stranger on node2 with vm1's MAC address, who talks all the time.
     let mac = bench.inside("node1", &["virsh", "-q", "domiflist", &format!("{}.vm1", bench.name)]);

@@ -202,6 +202,7 @@ pub fn bridge(purpose: &str) -> Link {
         kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: BTreeSet::new(),
+        mtu: None,
         purpose: purpose.to_owned(),
     }
 }

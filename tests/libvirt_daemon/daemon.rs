@@ -239,6 +239,7 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
         tap: format!("nl{digit}-{at}").parse().unwrap(),
         mac: format!("52:54:00:00:{digit:02x}:{at:02x}").parse().unwrap(),
         model: "virtio".to_owned(),
+        mtu: None,
     });
     Domain {
         uuid: format!("6f1d0f3e-8f8c-8a57-9a35-0d4b0a5f1c{digit:02x}"),

@@ -226,6 +226,7 @@ fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> b
             stp: network.stp.then_some(15),
             uplink,
             vlan,
+            mtu: network.stp.then_some(1400),
             subnet: format!("10.0.{number}.0/24").parse().unwrap(),
             gateway: has_gateway.then(|| format!("10.0.{number}.1").parse().unwrap()),
             gateway_everywhere: network.everywhere,

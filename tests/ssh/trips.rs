@@ -36,6 +36,7 @@ fn commands(bridges: usize) -> Option<[usize; 4]> {
         kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: [].into(),
+        mtu: None,
         purpose: "network".to_owned(),
     };
     let names: Vec<IfName> = (0..bridges).map(|at| IfName::new(&format!("b{at}")).unwrap()).collect();

@@ -179,7 +179,7 @@ pub(in crate::lab) const NETWORK: Table = Table {
         key(
             "mtu",
             Kind::Integer(LEAST_MTU, MOST_MTU),
-            "MTU of the guests, in bytes; default: 1500.",
+            "MTU in bytes of the guests and of all that carries their frames; default: 1500.",
         ),
         key(
             "addresses",
@@ -264,7 +264,7 @@ pub(in crate::lab) const NOVA: Table = Table {
         key(
             "network_device_mtu",
             Kind::Integer(LEAST_MTU, MOST_MTU),
-            "MTU of the guests, in bytes; default: 1500.",
+            "MTU in bytes of the guests and of all that carries their frames; default: 1500.",
         ),
         key("dns", Kind::List(&IP), "Name servers."),
     ],

@@ -213,6 +213,7 @@ fn nic(interface: &Node) -> Option<DomainNic> {
         tap: attr("target", "dev")?.parse().ok()?,
         mac: attr("mac", "address")?.parse().ok()?,
         model: attr("model", "type").unwrap_or_default().to_owned(),
+        mtu: attr("mtu", "size").and_then(|size| size.parse().ok()),
     })
 }
 

@@ -240,5 +240,8 @@ fn interface(xml: &mut XmlWriter, nic: &DomainNic) -> Result<(), XmlError> {
     xml.empty("model", &[("type", &nic.model)])?;
     // No guest boots from the network: without this, the firmware runs a boot program for each NIC.
     xml.empty("rom", &[("enabled", "no")])?;
+    if let Some(mtu) = nic.mtu {
+        xml.empty("mtu", &[("size", &mtu.to_string())])?;
+    }
     xml.close("interface")
 }

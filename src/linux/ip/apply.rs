@@ -249,6 +249,7 @@ impl<'a> Run<'a> {
             unfinished: before.ifalias.is_none(),
             is_port: before.master.is_some(),
             uplink_mac: nic.and_then(|nic| nic.address.clone()),
+            mtu_is_set: mark::mtu_is_set(before),
         }
     }
 

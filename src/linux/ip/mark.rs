@@ -10,7 +10,7 @@ use super::error::Owner;
 use super::json::{RawLink, query};
 use super::snapshot::Snapshot;
 use crate::lab::LabName;
-use crate::plan::lines::MAC_IS_SET;
+use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET};
 pub(super) use crate::topology::derive::link_group as group;
 use crate::transport::{CmdError, Shell};
 
@@ -107,4 +107,10 @@ pub(super) fn in_group(link: &RawLink, lab: &str) -> bool {
 pub(super) fn mac_is_set(link: &RawLink) -> bool {
     let alias = link.ifalias.as_deref().unwrap_or_default();
     alias.ends_with(MAC_IS_SET)
+}
+
+/// Returns whether the link has an MTU that its network stated.
+pub(super) fn mtu_is_set(link: &RawLink) -> bool {
+    let alias = link.ifalias.as_deref().unwrap_or_default();
+    alias.strip_suffix(MAC_IS_SET).unwrap_or(alias).ends_with(MTU_IS_SET)
 }

@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use super::{Network, floating};
 use crate::lab::{IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
-use crate::plan::lines::{MAC_IS_SET, NicState};
+use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, NicState};
 use crate::state::{Link, LinkKind, Missing, Uplink};
 use crate::transport::Shell;
 
@@ -80,6 +80,7 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Ne
         },
     };
     let purpose = purpose.strip_suffix(MAC_IS_SET).unwrap_or(purpose);
+    let purpose = purpose.strip_suffix(MTU_IS_SET).unwrap_or(purpose);
     let delays = matches!(kind, LinkKind::Bridge { stp: None, .. }) && data.forward_delay != Some(0);
     Ok(Link {
         kind,
@@ -92,6 +93,10 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Ne
             .filter_map(|address| IpNet::new(address.local?, address.prefixlen).ok())
             .filter(|address| !came.contains(address))
             .collect(),
+        mtu: raw
+            .mtu
+            .filter(|_| mark::mtu_is_set(raw))
+            .map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
         // Whatever is wrong with it and has no field of its own shows as an unfinished link.
         purpose: if raw.is_up() && !delays {
             purpose.to_owned()
@@ -196,6 +201,7 @@ mod tests {
             },
             master: Some(IfName::new("br1").unwrap()),
             addresses: BTreeSet::new(),
+            mtu: None,
             purpose: "network service".to_owned(),
         };
         assert_eq!(network.links, [(IfName::new("eth0.10").unwrap(), wanted)].into());

@@ -10,7 +10,7 @@ use crate::guest::{
     probe_and_observe,
 };
 use crate::host::NamedHosts;
-use crate::lab::{Asked, ConsoleKind, HostName, VmName};
+use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, HostName, VmName};
 use crate::run::chain;
 use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
@@ -18,8 +18,6 @@ use crate::verify::{Expectation, Replies, Reply, arp_questions, full_packet};
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
-/// Ethernet's MTU in bytes (RFC 894).
-const ETHERNET: u16 = 1500;
 /// Full packets take three times the space of small ones in a guest's receive buffer: see [`ProbeOptions::at_once`].
 const FULL_AT_ONCE: usize = 4;
 
@@ -103,7 +101,7 @@ fn ask_host(
     let mut by_size: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
     for (address, _) in full {
         by_size
-            .entry(mtu(topology, address).unwrap_or(ETHERNET))
+            .entry(mtu(topology, address).unwrap_or(ETHERNET_MTU))
             .or_default()
             .push(address);
     }
@@ -195,13 +193,13 @@ fn mtu(topology: &Topology, address: IpAddr) -> Option<u16> {
     let IpAddr::V4(address) = address else { return None };
     let nics = topology.guests.values().flat_map(|guest| &guest.nics);
     if let Some(nic) = nics.clone().find(|nic| nic.address.addr() == address) {
-        return Some(nic.mtu.unwrap_or(ETHERNET));
+        return Some(nic.mtu.unwrap_or(ETHERNET_MTU));
     }
     let networks: BTreeMap<_, _> = nics.map(|nic| (&nic.network, nic.mtu)).collect();
     for host in topology.hosts.values() {
         for (network, segment) in &host.segments {
             if segment.gateway == Some(address) || segment.address == Some(address) {
-                return Some(networks.get(network).copied().flatten().unwrap_or(ETHERNET));
+                return Some(networks.get(network).copied().flatten().unwrap_or(ETHERNET_MTU));
             }
         }
         if host
@@ -209,7 +207,7 @@ fn mtu(topology: &Topology, address: IpAddr) -> Option<u16> {
             .values()
             .any(|nic| nic.address.is_some_and(|net| net.addr() == address))
         {
-            return Some(ETHERNET);
+            return Some(ETHERNET_MTU);
         }
     }
     let mut routers = topology.routers.values();
@@ -218,7 +216,7 @@ fn mtu(topology: &Topology, address: IpAddr) -> Option<u16> {
         nics.chain(router.outside.iter().copied())
             .any(|net| net.addr() == address)
     });
-    is_routers.then_some(ETHERNET)
+    is_routers.then_some(ETHERNET_MTU)
 }
 
 /// Returns an error for a guest that does not run or is not configured: it is not waited for.

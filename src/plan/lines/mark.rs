@@ -10,11 +10,16 @@ pub(crate) const ALIAS_LIMIT: usize = 255;
 /// that of the uplink in either case.
 pub(crate) const MAC_IS_SET: &str = " (address given)";
 
+/// Follows the purpose of a link whose network states an MTU. Where none does, the kernel gives a bridge the smallest MTU
+/// of its ports, and the number alone does not show which of the two it is.
+pub(crate) const MTU_IS_SET: &str = " (MTU given)";
+
 /// Returns the alias of a finished link as an argument for `ip -batch`; None where no alias can hold it.
 pub(super) fn alias(lab: &LabName, link: &Link) -> Option<String> {
     let mac_is_set = matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. });
     let suffix = if mac_is_set { MAC_IS_SET } else { "" };
-    let alias = format!("netlab:{lab}:{}{suffix}", link.purpose);
+    let mtu = if link.mtu.is_some() { MTU_IS_SET } else { "" };
+    let alias = format!("netlab:{lab}:{}{mtu}{suffix}", link.purpose);
     quoted(&alias).filter(|_| alias.len() <= ALIAS_LIMIT)
 }
 

@@ -17,14 +17,14 @@ mod nic;
 mod tests;
 mod uplink;
 
-pub(crate) use mark::{ALIAS_LIMIT, MAC_IS_SET, quoted};
+pub(crate) use mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted};
 pub(crate) use nic::{Address, Hop, NicState};
 pub(crate) use uplink::UplinkMove;
 
 use ipnet::IpNet;
 
 use super::Step;
-use crate::lab::{IfName, LabName};
+use crate::lab::{ETHERNET_MTU, IfName, LabName};
 use crate::state::{Link, LinkKind};
 use crate::topology::derive::{link_group, provisional_mac};
 
@@ -51,6 +51,8 @@ pub struct ObservedLink {
     pub is_port: bool,
     /// The MAC address of its uplink, where the bridge must have that one again.
     pub uplink_mac: Option<String>,
+    /// It has an MTU that its network stated.
+    pub mtu_is_set: bool,
 }
 
 /// Why a step has no lines.
@@ -120,6 +122,7 @@ fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
     }];
     lines.extend(no_link_local(name, observed));
     lines.extend(link.master.as_ref().map(|master| attach_port(name, master)));
+    lines.extend(link.mtu.map(|mtu| set_mtu(name, mtu)));
     lines.push(format!("link set dev {name} up"));
     lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
     lines.extend(mark(name, link, observed)?);
@@ -155,6 +158,8 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
         None if observed.link.is_port => lines.push(format!("link set dev {name} nomaster")),
         None => {}
     }
+    let unset = observed.link.mtu_is_set.then_some(ETHERNET_MTU);
+    lines.extend(link.mtu.or(unset).map(|mtu| set_mtu(name, mtu)));
     lines.push(format!("link set dev {name} up"));
     lines.extend(mark(name, link, observed)?);
     Ok(lines)
@@ -205,6 +210,12 @@ fn no_link_local(name: &IfName, observed: &Observed) -> Option<String> {
 
 fn attach_port(name: &IfName, bridge: &IfName) -> String {
     format!("link set dev {name} master {bridge}")
+}
+
+/// A line of its own: a bridge that is created with an MTU still takes the smallest of its ports', one that is set later
+/// it keeps (net/bridge/br_device.c, br_change_mtu).
+fn set_mtu(name: &IfName, mtu: u16) -> String {
+    format!("link set dev {name} mtu {mtu}")
 }
 
 /// `replace`, since an address that is there already is no error.

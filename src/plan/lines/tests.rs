@@ -16,8 +16,40 @@ fn bridge(mac: Option<&str>) -> Link {
         },
         master: None,
         addresses: ["10.0.1.1/24".parse().unwrap()].into(),
+        mtu: None,
         purpose: "network service".to_owned(),
     }
+}
+
+#[test]
+fn a_stated_mtu_is_set_after_the_link_is_created_marked_and_reverted_where_it_is_taken_out() {
+    let marked = Observed {
+        marks: Some(&lab()),
+        ..Observed::default()
+    };
+    let jumbo = Link {
+        mtu: Some(9000),
+        ..bridge(None)
+    };
+    let created = lines(&Step::CreateLink(link("br1"), jumbo.clone()), &marked).unwrap();
+    assert!(!created[0].contains("mtu"), "{created:?}");
+    assert!(created.contains(&"link set dev br1 mtu 9000".to_owned()), "{created:?}");
+    assert!(created.last().unwrap().ends_with("(MTU given)\""), "{created:?}");
+
+    let taken_out = Observed {
+        link: ObservedLink {
+            mtu_is_set: true,
+            ..ObservedLink::default()
+        },
+        ..marked.clone()
+    };
+    let mtu = |link: Link, observed: &Observed| {
+        let changed = lines(&Step::ChangeLink("br1".parse().unwrap(), link), observed).unwrap();
+        changed.into_iter().find(|line| line.contains(" mtu "))
+    };
+    assert_eq!(mtu(jumbo, &taken_out).unwrap(), "link set dev br1 mtu 9000");
+    assert_eq!(mtu(bridge(None), &taken_out).unwrap(), "link set dev br1 mtu 1500");
+    assert_eq!(mtu(bridge(None), &marked), None, "it is the kernel's choice");
 }
 
 #[test]
@@ -52,6 +84,7 @@ fn without_marks_the_lines_are_the_same_but_for_group_and_alias() {
         },
         master: Some(link("br1")),
         addresses: BTreeSet::new(),
+        mtu: None,
         purpose: "network service".to_owned(),
     };
     let step = Step::CreateLink(link("eth0.10"), vlan);

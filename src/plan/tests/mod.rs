@@ -31,6 +31,7 @@ fn vlan(parent: &str, id: i64, master: Option<&str>) -> Link {
         },
         master: master.map(link),
         addresses: BTreeSet::new(),
+        mtu: None,
         purpose: "test".to_owned(),
     }
 }
@@ -40,6 +41,7 @@ fn bridge() -> Link {
         kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: BTreeSet::new(),
+        mtu: None,
         purpose: "test".to_owned(),
     }
 }

@@ -136,7 +136,7 @@ fn a_chain_that_drops_what_is_forwarded_is_a_warning_with_a_fix() {
 }
 
 #[test]
-fn an_uplink_with_a_smaller_mtu_than_the_network_is_a_warning_with_the_key_to_set() {
+fn an_uplink_with_a_smaller_mtu_is_an_error_where_the_network_states_one_and_a_warning_elsewhere() {
     let with = |mtu: u32| Survey {
         mtus: [(link("eth0"), mtu)].into(),
         ..survey()
@@ -148,9 +148,24 @@ fn an_uplink_with_a_smaller_mtu_than_the_network_is_a_warning_with_the_key_to_se
         small[0].contains("eth0") && small[0].contains("set `mtu = 1400` for the network"),
         "{small:#?}"
     );
-    let mut adapted = local();
-    for guest in adapted.guests.values_mut() {
-        guest.nics[0].mtu = Some(1400);
-    }
-    assert_eq!(texts(&adapted, with(1400)), [""; 0]);
+    let stated = |mtu: u16| {
+        let mut topology = local();
+        let hosts = topology.hosts.values_mut();
+        hosts
+            .flat_map(|host| host.segments.values_mut())
+            .for_each(|segment| segment.mtu = Some(mtu));
+        topology
+    };
+    assert_eq!(texts(&stated(1400), with(1400)), [""; 0]);
+    // What the lab asks for cannot be had; what it takes for granted may still do.
+    let severity = |topology: &Topology, mtu| preflight(topology, &on_node1(with(mtu)), &Site::new())[0].severity;
+    assert_eq!(severity(&local(), 1400), Severity::Warning);
+    assert_eq!(severity(&stated(9000), 1500), Severity::Error);
+    let mut emulated = stated(9000);
+    emulated.hosts.get_mut(&host("node1")).unwrap().connect = crate::lab::Connect::Emulated;
+    assert_eq!(
+        texts(&emulated, with(1500)),
+        [""; 0],
+        "its NICs get the MTU that they need"
+    );
 }

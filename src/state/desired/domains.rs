@@ -40,6 +40,7 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         tap: nic.tap.clone(),
         mac: nic.mac,
         model: image.machine.nic_model.clone(),
+        mtu: nic.mtu,
     });
     let disk_bus = match image.boot {
         Boot::Kernel { .. } => String::new(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::lab::{Connect, HostName, IfName, LabHostNic};
+use crate::lab::{Connect, ETHERNET_MTU, HostName, IfName, LabHostNic};
 use crate::state::{Machine, MachineKind, MachineNic, NicConfig, Route};
 use crate::topology::Topology;
 
@@ -45,7 +45,22 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
             machine.nics.entry(end.nic.clone()).or_default();
         }
     }
+    let mtu = largest_mtu(topology);
+    for nic in machines.values_mut().flat_map(|machine| machine.nics.values_mut()) {
+        nic.mtu = mtu;
+    }
     machines
+}
+
+/// Returns the largest MTU of the networks that leave their host, in bytes; none where that is Ethernet's. What is
+/// emulated carries it everywhere, as switches for jumbo frames do: which cables a network passes is not computed.
+fn largest_mtu(topology: &Topology) -> Option<u16> {
+    let segments = topology.hosts.values().flat_map(|host| host.segments.values());
+    let leaving = segments.filter(|segment| segment.uplink.is_some());
+    leaving
+        .filter_map(|segment| segment.mtu)
+        .max()
+        .filter(|mtu| *mtu > ETHERNET_MTU)
 }
 
 fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {

@@ -93,6 +93,7 @@ fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState
             },
             master: None,
             addresses: own.map(IpNet::from).collect(),
+            mtu: segment.mtu,
             purpose: purpose.clone(),
         };
         state.links.insert(segment.bridge.clone(), bridge);
@@ -115,6 +116,7 @@ fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState
                     },
                     master: Some(segment.bridge.clone()),
                     addresses: BTreeSet::new(),
+                    mtu: segment.mtu,
                     purpose,
                 };
                 state.links.insert(derive::vlan_device(nic, id), device);

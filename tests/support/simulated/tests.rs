@@ -75,6 +75,7 @@ fn bridge() -> Link {
         kind: LinkKind::Bridge { stp: None, mac: None },
         master: None,
         addresses: [].into(),
+        mtu: None,
         purpose: "test".to_owned(),
     }
 }
