@@ -12,6 +12,7 @@ mod import;
 mod manual;
 mod output;
 mod plan;
+mod power;
 mod progress;
 mod schema;
 mod screenshot;
@@ -68,6 +69,12 @@ enum Command {
     Verify(verify::Args),
     /// Take a lab down and restore every host.
     Down(down::Args),
+    /// Stop VMs of a lab at once, as by cutting their power; their disks stay.
+    Stop(power::Args),
+    /// Start VMs of a lab that do not run, and configure them.
+    Start(power::Args),
+    /// Stop VMs of a lab at once and start them again.
+    Restart(power::Args),
     /// Check the hosts of a lab and print fixes.
     Doctor(doctor::Args),
     /// Print what `up` would do, one line per step.
@@ -234,6 +241,9 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Up(args) => up::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
         Command::Down(args) => down::run(context, &args),
+        Command::Stop(args) => power::run(context, &args, ops::Power::Stop),
+        Command::Start(args) => power::run(context, &args, ops::Power::Start),
+        Command::Restart(args) => power::run(context, &args, ops::Power::Restart),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Plan(args) => plan::run(context, &args),
         Command::Status(args) => status::run(context, &args),

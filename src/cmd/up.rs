@@ -49,6 +49,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     let options = UpOptions {
         keep: args.keep,
         replace: args.replace,
+        only: None,
         allow_unverified: args.allow_unverified,
         confirm_within: Duration::from_secs(args.confirm_timeout.into()),
     };

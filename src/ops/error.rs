@@ -169,6 +169,12 @@ pub enum OpsError {
         /// The VMs it has.
         known: Vec<String>,
     },
+    /// The file of a lab is needed, and it is not where the lab came up from.
+    #[error("the file that lab {lab} came up from is not known or no longer there")]
+    NoFile {
+        /// The lab.
+        lab: LabName,
+    },
     /// A VM is not running.
     #[error("VM {vm} is not running{}", .why.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     VmNotRunning {
@@ -280,6 +286,7 @@ impl OpsError {
             Self::VmNotRunning { why: Some(_), .. } => {
                 Some("remove the cause, then run `netlab up`, which resumes it".to_owned())
             }
+            Self::NoFile { .. } => Some("give the lab's file instead of its name".to_owned()),
             Self::NoConsole { .. } => {
                 Some("give the lab's file instead of its name, or run `netlab up` again".to_owned())
             }

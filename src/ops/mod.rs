@@ -30,6 +30,7 @@ mod marks;
 mod observe;
 mod passwords;
 mod plan;
+mod power;
 mod rollback;
 mod script;
 mod status;
@@ -55,6 +56,7 @@ pub use load::{Entries, ImageChoice, LoadOptions, Loaded, lab_name, load, load_i
 pub use marks::marks;
 pub use observe::{observe, survey};
 pub use plan::{Planned, plan, preflight_and_plan};
+pub use power::{Power, PowerReport, power};
 pub use rollback::roll_back;
 pub use script::script;
 pub use status::{

@@ -1,6 +1,6 @@
 //! Brings a lab up: observe, preflight and plan, fetch images, run, and observe once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::connect::{connect_to_change, same_connects};
 use super::converge::check;
 use super::observe::observe_to_change;
+use super::power::only;
 use super::rollback::record;
 use super::{
     Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, passwords, preflight_and_plan, roll_back,
@@ -17,6 +18,7 @@ use super::{
 use crate::event::Event;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
+use crate::plan::plan;
 use crate::run::{Journal, LabFile, Lock, Record, Run};
 use crate::state::Site;
 use crate::topology::Topology;
@@ -29,6 +31,8 @@ pub struct UpOptions {
     pub keep: bool,
     /// Change a lab that is up from another file.
     pub replace: bool,
+    /// Only these VMs; everything else stays as it is.
+    pub only: Option<BTreeSet<VmName>>,
     /// Use images that have no checksum.
     pub allow_unverified: bool,
     /// How long a host behind ssh waits to be reached again after one of its NICs was attached to a bridge, before it
@@ -41,6 +45,7 @@ impl Default for UpOptions {
         Self {
             keep: false,
             replace: false,
+            only: None,
             allow_unverified: false,
             confirm_within: CONFIRM_WITHIN,
         }
@@ -118,12 +123,17 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         )));
     }
     let Planned {
-        plan: to_do,
-        desired,
+        plan: mut to_do,
+        mut desired,
         warnings,
         topology,
+        guests,
         ..
     } = preflight_and_plan(env, loaded, &hosts, &before)?;
+    if let Some(vms) = &options.only {
+        desired = only(&before, &desired, vms);
+        to_do = plan(&guests.apply(&before), &desired);
+    }
     for warning in warnings {
         env.events.send(Event::Warning(warning.message()));
     }

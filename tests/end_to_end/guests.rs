@@ -47,6 +47,20 @@ fn a_guest_that_was_killed_is_shown_and_only_it_is_started_again() {
     assert_eq!(qemu(&bench, "vm2"), other, "the other guest was left alone");
     bench.good(&["-q", "verify", bench.file()]);
 
+    // Stopped and started by command; the file is the one that the lab came up from.
+    let said = bench.good(&["stop", &bench.name, "vm1"]);
+    assert_eq!(said, "vm1: stopped\n");
+    assert_eq!(bench.good(&["stop", &bench.name, "vm1"]), "vm1: not running\n");
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(plan.contains("start domain"), "{plan}");
+    assert!(bench.bad(&["restart", &bench.name, "vm9"], 1).contains("vm9"));
+    assert_eq!(bench.good(&["-q", "start", &bench.name, "vm1"]), "vm1: started\n");
+    assert_eq!(
+        bench.good(&["start", &bench.name, "vm1", "vm2"]),
+        "vm1, vm2: running already\n"
+    );
+    assert_eq!(qemu(&bench, "vm2"), other, "the other guest was left alone");
+
     // FAULTS 5: a domain that was undefined by hand.
     bench.inside("node1", &["virsh", "-q", "destroy", &format!("{}.vm1", bench.name)]);
     bench.inside("node1", &["virsh", "-q", "undefine", &format!("{}.vm1", bench.name)]);

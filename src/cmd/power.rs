@@ -1,0 +1,38 @@
+//! `netlab stop`, `start` and `restart`: single VMs of a lab that is up.
+
+use super::error::CommandError;
+use super::progress::Progress;
+use super::{Context, signals, trace};
+use crate::lab::VmName;
+use crate::ops::{self, Power};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The lab's name, or its file.
+    lab: String,
+    /// The VMs' names.
+    #[arg(required = true)]
+    vms: Vec<VmName>,
+}
+
+pub fn run(context: &mut Context, args: &Args, power: Power) -> Result<(), CommandError> {
+    let lab = ops::lab_name(&args.lab)?;
+    trace::record_in(&context.env.folders, &lab);
+    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
+    let (events, progress) = Progress::start(context.quiet);
+    context.env.events = events;
+    let vms = args.vms.iter().cloned().collect();
+    let result = ops::power(&context.env, &args.lab, &vms, power);
+    progress.finish();
+    let report = result.map_err(|error| signals::caused(error, &lab))?;
+    let names: Vec<_> = report.vms.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    let text = match (report.steps, power) {
+        (0, Power::Stop) => format!("{names}: not running\n"),
+        (0, Power::Start | Power::Restart) => format!("{names}: running already\n"),
+        (_, Power::Stop) => format!("{names}: stopped\n"),
+        (_, Power::Start) => format!("{names}: started\n"),
+        (_, Power::Restart) => format!("{names}: restarted\n"),
+    };
+    context.answer(&text, &report)
+}
