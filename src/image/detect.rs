@@ -201,6 +201,7 @@ mod tests {
         head
     }
 
+    /// FAULTS 64.
     #[test]
     fn files_are_recognized_by_their_first_bytes() {
         for (head, wanted) in [

@@ -154,6 +154,7 @@ fn a_file_is_complete_and_fetched_once() {
     assert_eq!(case.left().len(), 1, "{:?}", case.left());
 }
 
+/// FAULTS 24.
 #[test]
 fn an_interrupted_download_is_resumed_and_verified_as_a_whole() {
     let file = content();
@@ -230,6 +231,7 @@ fn a_partial_file_of_another_file_is_discarded() {
     assert_eq!(case.disk(), file);
 }
 
+/// FAULTS 25.
 #[test]
 fn a_stalled_server_is_followed_by_the_next_mirror() {
     let file = content();
@@ -248,6 +250,7 @@ fn a_stalled_server_is_followed_by_the_next_mirror() {
     assert!(error.contains("no data was received for 0.4 seconds"), "{error}");
 }
 
+/// FAULTS 23.
 #[test]
 fn wrong_content_is_reported_with_both_digests_and_the_next_mirror_is_tried() {
     let (file, wrong) = (content(), b"something else".to_vec());
@@ -434,6 +437,7 @@ fn the_unpacked_file_is_verified_by_its_git_id() {
     assert!(error.contains("the unpacked file should be git_blob:0000"), "{error}");
 }
 
+/// FAULTS 26.
 #[test]
 fn a_decompression_bomb_stops_at_the_limit() {
     let file = packed("bzip2", &vec![0; 64 << 20]);
@@ -446,6 +450,7 @@ fn a_decompression_bomb_stops_at_the_limit() {
     assert_eq!(case.left(), Vec::<String>::new());
 }
 
+/// FAULTS 28.
 #[test]
 fn a_qcow2_that_names_other_files_is_refused_also_as_a_raw_image() {
     let folder = tempfile::tempdir().unwrap();
@@ -571,6 +576,7 @@ fn a_file_of_this_machine_is_a_mirror_and_can_be_imported() {
     }
 }
 
+/// FAULTS 27.
 #[test]
 fn a_full_disk_leaves_no_partial_file() {
     let Some(disk) = SmallDisk::mount() else { return };

@@ -229,6 +229,7 @@ fn a_server_that_was_killed_is_observed_as_not_running_and_a_strangers_process_i
     assert_eq!(host.observe(), BTreeMap::new());
 }
 
+/// FAULTS 45.
 #[test]
 fn there_is_never_a_second_server_on_a_bridge_nor_on_a_wire_that_has_one() {
     let test = "there_is_never_a_second_server_on_a_bridge";

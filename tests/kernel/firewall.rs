@@ -240,6 +240,7 @@ impl Shell for Spoiled<'_> {
     }
 }
 
+/// FAULTS 41.
 #[test]
 fn of_a_rule_set_that_fails_nothing_is_applied() {
     let Some(host) = with_nft("of_a_rule_set_that_fails_nothing_is_applied") else {
@@ -448,6 +449,7 @@ fn mac(host: &Namespace, link: &str) -> String {
     links[0]["address"].as_str().unwrap().to_owned()
 }
 
+/// FAULTS 39.
 #[test]
 fn a_chain_that_drops_what_is_forwarded_is_found_and_the_fix_that_is_printed_works() {
     let Some((host, [one, _two], _outside)) = cloud("a_chain_that_drops_what_is_forwarded_is_found") else {

@@ -135,6 +135,7 @@ fn a_base_that_is_missing_or_refers_to_another_file_is_an_error() {
     libvirt.create_volume(&name, &raw).unwrap();
 }
 
+/// FAULTS 29.
 #[test]
 fn a_domain_whose_base_was_changed_under_its_overlay_is_not_started() {
     let Some(daemon) = Daemon::new("a_domain_whose_base_was_changed_under_its_overlay_is_not_started") else {

@@ -278,6 +278,7 @@ fn foreign_domains_and_copies_are_not_netlabs() {
     assert_eq!(defined(&xml.replace("<name>demo.a<", "<name>demo.b<")), None);
 }
 
+/// FAULTS 47.
 #[test]
 fn a_text_that_xml_cannot_represent_is_an_error() {
     let template = Template::built_in().unwrap();

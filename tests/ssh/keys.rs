@@ -46,6 +46,7 @@ fn an_unknown_host_is_refused_with_its_fingerprint_and_accepted_by_the_command_s
     sshd.session().unwrap();
 }
 
+/// FAULTS 37.
 #[test]
 fn a_changed_host_key_is_refused_and_accepted_only_by_the_command_shown() {
     let Some(sshd) = Sshd::new("changed_key") else { return };

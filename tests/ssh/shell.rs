@@ -76,6 +76,7 @@ fn words_of_every_kind_reach_a_program_as_they_are() {
     );
 }
 
+/// FAULTS 38.
 #[test]
 fn all_commands_go_over_one_connection_one_at_a_time() {
     // One more than is used: sshd forgets a session a moment after it has said that it is closed.

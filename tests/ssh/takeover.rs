@@ -64,6 +64,7 @@ fn it_is_attached_where_the_lab_says_so_and_detached() {
     machines.assert_as(&before);
 }
 
+/// FAULTS 35.
 #[test]
 fn a_takeover_that_cuts_the_connection_is_reverted_by_the_host_and_the_run_rolls_back() {
     let Some(machines) = Machines::new("cut off") else {

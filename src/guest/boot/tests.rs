@@ -115,6 +115,7 @@ fn every_line_of_a_booting_guest_is_passed_on() {
     assert_eq!(lines[..2], ["[    0.000000] Linux version 6.1", "[    1.5] virtio"]);
 }
 
+/// FAULTS 21.
 #[test]
 fn a_prompt_hidden_by_a_kernel_message_is_requested() {
     for boot in [
@@ -211,6 +212,7 @@ fn a_panic_is_reported_long_before_the_deadline() {
     assert!(error.screen.iter().any(|line| line.contains("CPU: 0")), "{error}");
 }
 
+/// FAULTS 65.
 #[test]
 fn a_boot_without_a_bootable_device_is_reported_long_before_the_deadline() {
     let patient = ImageConsole {

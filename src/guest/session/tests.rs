@@ -179,6 +179,7 @@ fn a_guest_that_does_not_answer_fails_at_the_deadline() {
     assert_eq!((command.as_str(), within), ("echo sleep", SECOND));
 }
 
+/// FAULTS 22.
 #[test]
 fn nothing_of_a_script_with_a_too_long_line_is_sent() {
     let mut session = open(simple());
