@@ -87,6 +87,6 @@ fn run(context: &Context, args: &Args) -> Result<u8, CommandError> {
     };
     let report = ops::exec(&env, &options)?;
     progress.finish();
-    context.answer(&report.output, &report)?;
+    context.answer_unchanged(&report.output, &report)?;
     Ok(u8::try_from(report.status).unwrap_or(NOT_RUN))
 }

@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     };
     let text = format.write(&topology, &marks);
     match &args.output {
-        None => context.answer(&text, &text),
+        None => context.answer_unchanged(&text, &text),
         Some(path) => std::fs::write(path, text).map_err(|source| CommandError::File {
             doing: "write",
             path: path.clone(),

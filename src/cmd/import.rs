@@ -53,5 +53,5 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     for warning in &imported.warnings {
         print_error(&format!("warning: {}: {warning}", args.file.display()));
     }
-    context.answer(&imported.text, &imported.text)
+    context.answer_unchanged(&imported.text, &imported.text)
 }

@@ -19,6 +19,7 @@ mod screenshot;
 mod script;
 mod signals;
 mod status;
+mod terminal;
 mod trace;
 mod up;
 mod verify;
@@ -172,6 +173,12 @@ impl Context {
 
     /// Prints the answer: `text` for people, or `value` as JSON.
     fn answer(&self, text: &str, value: &impl Serialize) -> Result<(), CommandError> {
+        let text = terminal::shown(text);
+        self.answer_unchanged(&text, value)
+    }
+
+    /// Like [`Self::answer`], for text that is a file or a guest's: in its own characters, whatever the terminal shows.
+    fn answer_unchanged(&self, text: &str, value: &impl Serialize) -> Result<(), CommandError> {
         if !self.json {
             return print(text.as_bytes());
         }
@@ -213,6 +220,7 @@ pub fn main() -> ExitCode {
         return emulated::init_main(&Folders { state, cache }, &lab, &host);
     }
     trace::start(verbose);
+    terminal::prepare_diagnostics();
     let done = context(json, quiet).and_then(|mut context| match command {
         Command::Exec(args) => Ok(exec::main(&context, &args)),
         command => run(&mut context, command).map(|()| ExitCode::SUCCESS),

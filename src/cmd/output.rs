@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::MultiProgress;
 
+use super::terminal::shown;
 use crate::lab::{masked, readable};
 
 /// The bars on the terminal, while there are any.
@@ -63,6 +64,7 @@ pub(crate) fn print_error(text: &str) {
 
 /// Writes text on stderr, above the progress bars. A closed pipe is ignored.
 pub(crate) fn write_error(text: &str) {
+    let text = shown(text);
     let write = || _ = std::io::stderr().lock().write_all(text.as_bytes());
     match &*BARS.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(bars) => bars.suspend(write),

@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     };
     if args.expand {
         let text = lab::write(&ops::load(&context.env, &args.file.file, &options)?.lab);
-        return context.answer(&text, &text);
+        return context.answer_unchanged(&text, &text);
     }
     let loaded = context.load(&args.file.file, &options)?;
     let planned = ops::plan(&context.env, &loaded)?;

@@ -6,5 +6,5 @@ use crate::lab::schema;
 
 pub fn run(context: &Context) -> Result<(), CommandError> {
     let schema = schema();
-    context.answer(&format!("{schema:#}\n"), &schema)
+    context.answer_unchanged(&format!("{schema:#}\n"), &schema)
 }

@@ -18,5 +18,5 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     let loaded = context.load(&args.file, &LoadOptions::default())?;
     let text = ops::script(&context.env, &loaded, &args.host)?;
-    context.answer(&text, &text)
+    context.answer_unchanged(&text, &text)
 }

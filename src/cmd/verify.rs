@@ -1,15 +1,14 @@
 //! `netlab verify`: prints the connectivity matrix, also as JUnit XML and HTML.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::CommandError;
 use super::output::print_error;
-use super::{Context, LabFile};
+use super::{Context, LabFile, terminal};
 use crate::lab::ImageName;
 use crate::ops::{self, ImageChoice, LoadOptions, VerifyOptions};
-use crate::verify::{html, junit, text};
+use crate::verify::{Changes, Shown, Style, html, junit, text};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -58,11 +57,20 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         let page = html(report.lab.as_str(), &report.drift, &report.faults, &report.matrix);
         write(path, &page)?;
     }
-    let color = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let style = Style {
+        columns: terminal::columns(),
+        color: terminal::color(),
+    };
+    let shown = Shown {
+        faults: &report.faults,
+        matrix: &report.matrix,
+        places: &report.places,
+        changes: &Changes::default(),
+    };
     for note in &report.notes {
         print_error(&format!("note: {note}"));
     }
-    context.answer(&text(&report.faults, &report.matrix, color), &report)?;
+    context.answer(&text(&shown, style), &report)?;
     if !report.drift.is_empty() {
         return Err(CommandError::NotAsDescribed {
             message: format!(

@@ -66,10 +66,12 @@ pub struct Cell {
 }
 
 /// The connectivity matrix, in the order of the expectations.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Matrix {
     /// The cells.
     pub cells: Vec<Cell>,
+    /// The number of cells of the lab, where only a sample of them was asked.
+    pub sample_of: Option<usize>,
 }
 
 impl Matrix {
@@ -79,7 +81,10 @@ impl Matrix {
             let reply = reply_to(&expectation, replies);
             cell(expectation, reply)
         });
-        Self { cells: cells.collect() }
+        Self {
+            cells: cells.collect(),
+            sample_of: None,
+        }
     }
 
     /// Whether every cell is a pass; unknown and lossy cells are not. A matrix without cells proves nothing.

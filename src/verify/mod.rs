@@ -2,6 +2,7 @@
 //! routers, and what they show besides; returns a cell per question, the faults, and causes. Never contacts a host, and
 //! never guesses: no answer is "unknown".
 
+mod changes;
 pub mod diagnose;
 pub mod expected;
 pub mod faults;
@@ -10,9 +11,10 @@ mod parts;
 pub mod report;
 mod retry;
 
+pub use changes::{Change, Changes};
 pub use diagnose::{Evidence, diagnose, full_packet, unproved};
 pub use expected::{Expectation, expected};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Reply, Verdict};
 pub use parts::arp_questions;
-pub use report::{html, junit, text};
+pub use report::{Places, Shown, Style, html, junit, text};

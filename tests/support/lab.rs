@@ -96,7 +96,8 @@ impl Bench {
         command
             .args(arguments)
             .env("NETLAB_STATE_DIR", self.state())
-            .env("NETLAB_CACHE_DIR", Self::cache());
+            .env("NETLAB_CACHE_DIR", Self::cache())
+            .env("LC_ALL", "C.UTF-8");
         command
     }
 

@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::lasting;
 use crate::cmd::output::{one_line, print_error, set_bars};
+use crate::cmd::terminal::unicode;
 use crate::event::Event;
 use crate::lab::HostName;
 use crate::plan::Step;
@@ -127,7 +128,11 @@ fn key(host: &HostName, step: &Step) -> String {
 
 /// Returns a style; the default where the template is wrong, because a bar is no reason to fail.
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    if unicode() {
+        return style;
+    }
+    style.progress_chars("#>-").tick_chars("|/-\\ ")
 }
 
 #[cfg(test)]

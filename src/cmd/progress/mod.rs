@@ -4,7 +4,6 @@ mod bars;
 mod timings;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -12,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::output::{harmless, one_line, print_error, set_bars};
+use super::terminal;
 use crate::event::{Event, Events};
 use crate::lab::HostName;
 use crate::plan::Stage;
@@ -36,7 +36,7 @@ impl Progress {
     pub fn start(quiet: bool) -> (Events, Self) {
         let (sender, receiver) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let shape = match (quiet, std::io::stderr().is_terminal()) {
+        let shape = match (quiet, terminal::bars()) {
             (true, _) => Shape::Quiet,
             (false, true) => Shape::Bars(Box::new(Bars::new())),
             (false, false) => Shape::Lines(Lines::default()),

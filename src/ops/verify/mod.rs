@@ -21,7 +21,7 @@ use crate::state::view::View;
 use crate::state::{desired, existing};
 use crate::topology::Topology;
 use crate::verify::faults::apply;
-use crate::verify::{Evidence, FaultReport, Matrix, Traces, Verdict, diagnose, expected, faults, unproved};
+use crate::verify::{Evidence, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, unproved};
 
 /// The pause before cells are asked again: a guest that is not running answers at once, again and again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -46,6 +46,9 @@ pub struct VerifyReport {
     pub notes: Vec<String>,
     /// Faults that were observed, the one that concerns the most cells first.
     pub faults: Vec<FaultReport>,
+    /// The networks of the guests, for a matrix that is read by people.
+    #[serde(skip)]
+    pub places: Places,
     /// Who reached whom.
     #[serde(flatten)]
     pub matrix: Matrix,
@@ -122,6 +125,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         drift,
         notes,
         faults,
+        places: Places::of(topology),
         matrix,
     })
 }

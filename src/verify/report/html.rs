@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::{Grid, LEGEND, cells, explanation, groups, label, printable, summary};
+use super::grid::Grid;
+use super::{Places, cells, explanation, groups, label, printable, summary};
 use crate::verify::{FaultReport, Matrix, Verdict};
+
+const LEGEND: [&str; 1] = ["ok"];
 
 const STYLE: &str = include_str!("style.css");
 
@@ -13,7 +16,7 @@ pub fn html(lab: &str, drift: &[String], faults: &[FaultReport], matrix: &Matrix
         rows,
         columns,
         cells: grid,
-    } = Grid::of(matrix);
+    } = Grid::of(matrix, &Places::default());
     let (lab, summary) = (escape(lab), summary(matrix));
     let verdict = if matrix.is_as_expected() && drift.is_empty() && faults.is_empty() {
         "as described"

@@ -1,62 +1,32 @@
 //! The matrix as text, HTML and JUnit XML; its JSON is [`serde::Serialize`]'s. Takes a matrix and the drift, returns
 //! a string; writes no file.
 
+mod grid;
 mod html;
 mod junit;
+mod table;
 mod text;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{Cell, FaultReport, Matrix, Verdict};
+use super::{Cell, Changes, FaultReport, Matrix, Verdict};
 
+pub use grid::Places;
 pub use html::html;
 pub use junit::junit;
-pub use text::text;
+pub use text::{Style, text};
 
-/// The legend below a matrix.
-const LEGEND: [&str; 6] = [
-    "ok: reachable, round trip in ms",
-    "isolated: unreachable, as expected",
-    "FAIL: the opposite of what is expected",
-    "MTU: only small packets pass",
-    "lossy: replies/requests",
-    "?: unknown",
-];
-
-/// The matrix as rows and columns.
-struct Grid<'a> {
-    /// The sources of the pings.
-    rows: Vec<String>,
-    /// The targets: guests in the order of the rows, then the rest.
-    columns: Vec<&'a str>,
-    /// The cell of each source and target, where there is one.
-    cells: BTreeMap<(String, &'a str), &'a Cell>,
-}
-
-impl<'a> Grid<'a> {
-    /// Sorts the cells of `matrix` into rows and columns.
-    fn of(matrix: &'a Matrix) -> Self {
-        let (mut rows, mut columns) = (Vec::new(), Vec::new());
-        let mut cells = BTreeMap::new();
-        let (mut in_rows, mut in_columns) = (BTreeMap::new(), BTreeSet::new());
-        for cell in &matrix.cells {
-            let (from, to) = (cell.expectation.from.to_string(), cell.expectation.to.as_str());
-            in_rows.entry(from.clone()).or_insert_with(|| {
-                rows.push(from.clone());
-                rows.len()
-            });
-            if in_columns.insert(to) {
-                columns.push(to);
-            }
-            // Where a guest has two addresses in one network, the worse one is shown; each is listed below.
-            let shown = cells.entry((from, to)).or_insert(cell);
-            if shown.verdict == Verdict::Pass {
-                *shown = cell;
-            }
-        }
-        columns.sort_by_key(|to| in_rows.get(*to).copied().unwrap_or(usize::MAX));
-        Self { rows, columns, cells }
-    }
+/// What is written of a result.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// Faults that were observed.
+    pub faults: &'a [FaultReport],
+    /// Who reached whom.
+    pub matrix: &'a Matrix,
+    /// The networks of the guests.
+    pub places: &'a Places,
+    /// The cells that are marked as changed.
+    pub changes: &'a Changes,
 }
 
 /// The text of a cell.
@@ -138,7 +108,8 @@ fn cells(count: usize) -> String {
     }
 }
 
-/// The summary: how many cells are as expected, and how many of them took more than one attempt.
+/// The summary: how many cells are as expected, how many of them took more than one attempt, and of how many they are a
+/// sample.
 fn summary(matrix: &Matrix) -> String {
     let passes = matrix.cells.iter().filter(|cell| cell.verdict == Verdict::Pass);
     let again = passes.filter(|cell| cell.asked > 1).count();
@@ -146,13 +117,71 @@ fn summary(matrix: &Matrix) -> String {
         return "nothing was asked, so nothing is proved".to_owned();
     }
     let text = format!("{} of {} as expected", matrix.passed(), matrix.cells.len());
-    match again {
+    let text = match again {
         0 => text,
         again => format!("{text}, {again} of them only when asked again"),
+    };
+    match matrix.sample_of {
+        None => text,
+        Some(all) => format!("{text}: a sample of the lab's {all} cells; `--full` asks all of them"),
     }
 }
 
 /// Text from a guest or a host on one line, with what a terminal would act on escaped.
 fn printable(text: &str) -> String {
     crate::lab::readable(&text.replace(['\n', '\r', '\t'], " "))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::guest::Answer;
+    use crate::lab::Asked;
+    use crate::verify::{Expectation, Replies, Reply};
+
+    /// A lab of `guests` in two networks, the first half in net0, that are isolated from each other, each guest with its
+    /// gateway; the cells `wrong`, by the numbers of source and target, have the opposite of the expected result.
+    pub fn lab(guests: usize, wrong: &[(usize, usize)]) -> (Matrix, Places) {
+        let name = |at: usize| format!("vm{}", at + 1);
+        let network = |at: usize| format!("net{}", usize::from(at >= guests.div_ceil(2)));
+        let address = |at: usize| {
+            let at = u8::try_from(at).unwrap();
+            IpAddr::from(Ipv4Addr::new(10, 0, 0, at))
+        };
+        let mut expectations = Vec::new();
+        let mut replies = Replies::new();
+        for from in 0..guests {
+            let source = Asked::Vm(name(from).parse().unwrap());
+            let mut given = BTreeMap::new();
+            let mut add = |to: String, address: IpAddr, reach: bool, answers: bool| {
+                let answer = Answer::Counted {
+                    sent: 2,
+                    received: if answers { 2 } else { 0 },
+                    rtt_ms: answers.then_some(0.42),
+                    said: None,
+                };
+                given.insert(address, Reply::from(answer));
+                expectations.push(Expectation {
+                    from: source.clone(),
+                    to,
+                    address,
+                    reach,
+                });
+            };
+            for to in (0..guests).filter(|to| *to != from) {
+                let reach = network(from) == network(to);
+                add(name(to), address(to), reach, reach != wrong.contains(&(from, to)));
+            }
+            let gateway = if from < guests.div_ceil(2) { 250 } else { 251 };
+            add(format!("gw {}", network(from)), address(gateway), true, true);
+            replies.insert(source, Ok(given));
+        }
+        let places = (0..guests).map(|at| (name(at), vec![network(at)]));
+        (
+            Matrix::new(expectations, &replies),
+            Places::from_networks(places.collect()),
+        )
+    }
 }

@@ -1,25 +1,43 @@
-//! The matrix as text: sources are rows, targets are columns.
+//! The result as text for people: causes, then the matrix, then the summary.
 
 use std::fmt::Write as _;
 
-use super::{Grid, LEGEND, cells, explanation, groups, label, name, printable, summary};
-use crate::verify::{FaultReport, Matrix, Verdict};
+use super::{Shown, cells, explanation, groups, name, printable, summary, table};
+use crate::verify::Verdict;
 
 /// Cells of one group that are listed.
 const LISTED: usize = 6;
 
+/// How text is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// The terminal's columns; absent: text is not for a terminal, and only the matrix is limited.
+    pub columns: Option<usize>,
+    /// With ANSI colors (ECMA-48, 8.3.117).
+    pub color: bool,
+}
+
 /// Returns the causes of what is not as expected, each with its cells, those of the most cells first; then the matrix, its
-/// legend and the summary; with `color` in ANSI colors (ECMA-48, 8.3.117).
-pub fn text(faults: &[FaultReport], matrix: &Matrix, color: bool) -> String {
-    let Grid {
-        rows,
-        columns,
-        cells: grid,
-    } = Grid::of(matrix);
+/// legend and the summary.
+pub fn text(shown: &Shown<'_>, style: Style) -> String {
+    let Shown { faults, matrix, .. } = *shown;
     let mut out = String::new();
+    let line = |out: &mut String, indent: usize, state: (&str, Verdict), text: String| {
+        let head = paint(state.0, Some(state.1), style.color);
+        let text = match style.columns {
+            Some(columns) => broken(&text, columns, indent + state.0.chars().count(), indent + 2),
+            None => text,
+        };
+        let _ = writeln!(out, "{:indent$}{head}{text}", "");
+    };
     for group in groups(matrix, faults) {
-        let head = paint(&cells(group.count), Some(Verdict::Fail), color);
-        let _ = writeln!(out, "{head}: {}", printable(group.cause));
+        let head = cells(group.count);
+        line(
+            &mut out,
+            0,
+            (&head, Verdict::Fail),
+            format!(": {}", printable(group.cause)),
+        );
         for cell in group.cells.iter().take(LISTED) {
             let asked = &cell.expectation;
             let address = asked.address.to_string();
@@ -28,7 +46,6 @@ pub fn text(faults: &[FaultReport], matrix: &Matrix, color: bool) -> String {
             } else {
                 format!(" ({address})")
             };
-            let state = paint(name(cell.verdict), Some(cell.verdict), color);
             let texts = explanation(cell).into_iter().filter(|text| text != group.cause);
             let texts: Vec<String> = texts.map(|text| printable(&text)).collect();
             let texts = if texts.is_empty() {
@@ -36,54 +53,76 @@ pub fn text(faults: &[FaultReport], matrix: &Matrix, color: bool) -> String {
             } else {
                 format!(": {}", texts.join("; "))
             };
-            let _ = writeln!(out, "    {state} {} -> {}{at}{texts}", asked.from, asked.to);
+            let text = format!(" {} -> {}{at}{texts}", asked.from, asked.to);
+            line(&mut out, 4, (name(cell.verdict), cell.verdict), text);
         }
         let more = group.cells.len().saturating_sub(LISTED);
         if more > 0 {
             let _ = writeln!(out, "    and {more} more");
         }
     }
-    if !rows.is_empty() {
+    if !matrix.cells.is_empty() {
         if !out.is_empty() {
             out.push('\n');
         }
-        let mut lines = vec![vec![("from \\ to".to_owned(), None)]];
-        lines[0].extend(columns.iter().map(|to| ((*to).to_owned(), None)));
-        for from in &rows {
-            let mut line = vec![(from.clone(), None)];
-            line.extend(columns.iter().map(|to| match grid.get(&(from.clone(), *to)) {
-                Some(cell) => (label(cell), Some(cell.verdict)),
-                None => ("-".to_owned(), None),
-            }));
-            lines.push(line);
-        }
-        align(&mut out, &lines, color);
-        for pair in LEGEND.chunks(2) {
-            let _ = write!(out, "\n{};", pair.join("; "));
-        }
-        out.push_str(" -: not probed\n\n");
+        table::matrix(&mut out, matrix, shown.places, style, &|cell| {
+            shown.changes.contains(cell)
+        });
+        out.push('\n');
     }
-    let _ = writeln!(out, "{}", summary(matrix));
+    let _ = writeln!(
+        out,
+        "{}",
+        wrapped(&[summary(matrix)], "", style.columns.unwrap_or(usize::MAX)).trim_end()
+    );
     out
 }
 
-/// Aligned columns; color is added after padding, because escape sequences have no width.
-fn align(out: &mut String, lines: &[Vec<(String, Option<Verdict>)>], color: bool) {
-    let width = |at: usize| lines.iter().map(|line| line[at].0.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
-    for line in lines {
-        for (at, (cell, verdict)) in line.iter().enumerate() {
-            out.push_str(&paint(cell, *verdict, color));
-            if at + 1 < line.len() {
-                out.extend(std::iter::repeat_n(' ', widths[at] - cell.chars().count() + 2));
-            }
+/// Breaks a text between words into lines of at most `width` columns: its first line begins at column `first`, the others
+/// are indented. A word that is longer than a line stays whole.
+fn broken(text: &str, width: usize, first: usize, indent: usize) -> String {
+    let (mut out, mut at) = (String::new(), first);
+    for (number, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if number > 0 && at + 1 + length > width && at > indent {
+            let _ = write!(out, "\n{:indent$}", "");
+            at = indent;
+        } else if number > 0 {
+            out.push(' ');
+            at += 1;
         }
-        out.push('\n');
+        out.push_str(word);
+        at += length;
     }
+    out
+}
+
+/// Returns items on lines of at most `width` columns, broken between items only, where those are no longer than a line.
+pub(super) fn wrapped(items: &[String], separator: &str, width: usize) -> String {
+    let (mut out, mut at) = (String::new(), 0);
+    for (number, item) in items.iter().enumerate() {
+        let last = number + 1 == items.len();
+        let length = item.chars().count() + if last { 0 } else { separator.trim_end().len() };
+        if at > 0 && at + 1 + length > width {
+            out.push('\n');
+            at = 0;
+        } else if at > 0 {
+            out.push(' ');
+            at += 1;
+        }
+        let item = broken(item, width, 0, 0);
+        out.push_str(&item);
+        if !last {
+            out.push_str(separator.trim_end());
+        }
+        at += length;
+    }
+    out.push('\n');
+    out
 }
 
 /// Colors a text green, red or yellow.
-fn paint(text: &str, verdict: Option<Verdict>, color: bool) -> String {
+pub(super) fn paint(text: &str, verdict: Option<Verdict>, color: bool) -> String {
     let code = match verdict {
         Some(Verdict::Pass) => 32,
         Some(Verdict::Fail) => 31,
@@ -101,6 +140,22 @@ fn paint(text: &str, verdict: Option<Verdict>, color: bool) -> String {
 mod tests {
     use super::*;
     use crate::verify::matrix::tests::{counted, one};
+    use crate::verify::report::tests::lab;
+    use crate::verify::{Changes, FaultReport, Matrix, Places};
+
+    fn text(faults: &[FaultReport], matrix: &Matrix, color: bool) -> String {
+        in_style(faults, matrix, Style { columns: None, color })
+    }
+
+    fn in_style(faults: &[FaultReport], matrix: &Matrix, style: Style) -> String {
+        let shown = Shown {
+            faults,
+            matrix,
+            places: &Places::default(),
+            changes: &Changes::default(),
+        };
+        super::text(&shown, style)
+    }
 
     #[test]
     fn a_pass_shows_its_round_trip_and_the_summary_counts_it() {
@@ -143,6 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_says_how_many_cells_there_are_and_how_to_ask_them_all() {
+        let mut matrix = one(true, counted(2, 2));
+        matrix.sample_of = Some(90_000);
+        let text = text(&[], &matrix, false);
+        assert!(
+            text.ends_with("1 of 1 as expected: a sample of the lab's 90000 cells; `--full` asks all of them\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn expected_isolation_is_labeled_isolated() {
         assert!(text(&[], &one(false, counted(2, 0)), false).contains("isolated\n"));
     }
@@ -172,8 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn on_a_terminal_no_line_is_wider_and_words_stay_whole() {
+        let (mut matrix, _) = lab(14, &[(1, 0)]);
+        let cause = "node2: link eth0 of network service has no carrier: nothing is at its other end; and so on";
+        for cell in matrix.cells.iter_mut().filter(|cell| cell.verdict != Verdict::Pass) {
+            cell.cause = Some(cause.to_owned());
+        }
+        let style = Style {
+            columns: Some(60),
+            color: false,
+        };
+        let text = in_style(&[], &matrix, style);
+        assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(cause.split(' ').all(|word| words.contains(&word)), "{text}");
+    }
+
+    #[test]
     fn a_matrix_without_cells_proves_nothing() {
-        let matrix = Matrix { cells: Vec::new() };
+        let matrix = Matrix::default();
         assert_eq!(text(&[], &matrix, false), "nothing was asked, so nothing is proved\n");
         assert!(!matrix.is_as_expected());
     }
