@@ -59,6 +59,15 @@ pub enum Event {
         /// Bytes in all, where that is known.
         total: Option<u64>,
     },
+    /// The progress of something that is counted.
+    Counted {
+        /// What is being done, e.g. "asking".
+        what: String,
+        /// How many of it are done.
+        done: usize,
+        /// How many there are.
+        total: usize,
+    },
     /// That ended.
     Done {
         /// What it was about.

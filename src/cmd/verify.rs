@@ -26,6 +26,9 @@ pub struct Args {
     /// Ask again, for this many seconds, where replies were lost or nothing is known; clear results are not asked again.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u32,
+    /// Ask every cell of a lab of more than 64 guests; without it, a sample that has each network, host and boundary.
+    #[arg(long)]
+    full: bool,
     /// The image that `up --image` ran with; by default, the one of the last `up`.
     #[arg(long)]
     image: Option<ImageName>,
@@ -42,6 +45,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         &loaded,
         &VerifyOptions {
             wait: Duration::from_secs(args.wait.into()),
+            full: args.full,
         },
     )?;
     if let Some(path) = &args.junit {

@@ -26,7 +26,7 @@ pub use configure::{ConfigureError, configure};
 pub use console::{Cause, Console, ConsoleError};
 pub use error::{SessionError, SessionFault};
 pub use inspect::{Deviation, inspect};
-pub use probe::{Answer, ProbeOptions, probe, probe_and_observe, probe_by};
+pub use probe::{Answer, ProbeOptions, Reply, Target, probe, probe_and_observe, probe_by};
 pub use seen::{ArpQuestion, GuestLink, GuestRoute, GuestView};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;

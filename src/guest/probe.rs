@@ -44,16 +44,54 @@ pub enum Answer {
     Unknown(String),
 }
 
+/// The answers about one address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The pings that were sent first.
+    pub answer: Answer,
+    /// Where those were full packets and did not all come back: the small ones sent after them.
+    pub small: Option<Answer>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, small: None }
+    }
+}
+
+/// An address to ping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The address.
+    pub address: IpAddr,
+    /// Bytes of payload, e.g. 1472 to fill an Ethernet frame (1500 - 20 IP - 8 ICMP), sent with don't-fragment;
+    /// absent: the program's own 56. Where not all of the full packets come back, small ones are sent after them.
+    pub size: Option<u16>,
+    /// Nobody should answer: more of these are pinged at a time, and late replies are not waited for.
+    pub silent: bool,
+}
+
+impl From<IpAddr> for Target {
+    fn from(address: IpAddr) -> Self {
+        Self {
+            address,
+            size: None,
+            silent: false,
+        }
+    }
+}
+
 /// How a guest pings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeOptions {
     /// Echo requests per address, 0.2 s apart. With a duplicate MAC address the first one is still answered, so at
     /// least 2 for a reliable answer.
     pub count: u32,
-    /// Bytes of payload, e.g. 1472 to fill an Ethernet frame (1500 - 20 IP - 8 ICMP), sent with don't-fragment;
-    /// absent: the program's own 56.
-    pub size: Option<u16>,
-    /// Pings that run at a time in one guest, at least 1.
+    /// Seconds that the last reply is waited for, at least 1. On a machine that is busy with many guests replies of
+    /// more than a second were seen.
+    pub wait: u32,
+    /// Pings that run at a time in one guest, at least 1; half as many where some are full packets, which take three
+    /// times the space. As many addresses at which nobody should answer are pinged beside them.
     ///
     /// A raw socket gets every reply that the guest receives, not only its own program's, and busybox's buffer holds
     /// about 19 (SO_RCVBUF of 2 × 56 + 7,168 bytes, doubled by the kernel; 768 bytes per small packet). In a guest
@@ -66,21 +104,21 @@ impl Default for ProbeOptions {
     fn default() -> Self {
         Self {
             count: 2,
-            size: None,
+            wait: 1,
             at_once: 8,
         }
     }
 }
 
-/// Pings each of `targets` and returns its answer. Only an intact line without contradictions is counted; everything
-/// else is [`Answer::Unknown`]. Fails only where the session does.
+/// Pings each of `targets`, in their order, and returns the replies. Only an intact line without contradictions is counted;
+/// everything else is [`Answer::Unknown`]. Fails only where the session does.
 ///
 /// A guest without a route to an address cannot reach it: that counts as `received: 0`.
 pub fn probe(
     session: &mut Session<'_>,
-    targets: &[IpAddr],
+    targets: &[Target],
     options: &ProbeOptions,
-) -> Result<BTreeMap<IpAddr, Answer>, SessionError> {
+) -> Result<BTreeMap<IpAddr, Reply>, SessionError> {
     probe_by(targets, options, |script, within| {
         session.run_idempotent(script, within).map(|output| output.text)
     })
@@ -90,10 +128,10 @@ pub fn probe(
 /// did not arrive intact.
 pub fn probe_and_observe(
     session: &mut Session<'_>,
-    targets: &[IpAddr],
+    targets: &[Target],
     options: &ProbeOptions,
     questions: &[ArpQuestion],
-) -> Result<(BTreeMap<IpAddr, Answer>, Option<GuestView>), SessionError> {
+) -> Result<(BTreeMap<IpAddr, Reply>, Option<GuestView>), SessionError> {
     probe_all(targets, options, Some(questions), |script, within| {
         session.run_idempotent(script, within).map(|output| output.text)
     })
@@ -101,73 +139,122 @@ pub fn probe_and_observe(
 
 /// Like [`probe`], by a function that runs a script of sh(1) within a deadline and returns its standard output.
 pub fn probe_by<E>(
-    targets: &[IpAddr],
+    targets: &[Target],
     options: &ProbeOptions,
     run: impl FnMut(&str, Duration) -> Result<String, E>,
-) -> Result<BTreeMap<IpAddr, Answer>, E> {
+) -> Result<BTreeMap<IpAddr, Reply>, E> {
     Ok(probe_all(targets, options, None, run)?.0)
 }
 
 /// Pings, and with `questions` observes.
 fn probe_all<E>(
-    targets: &[IpAddr],
+    targets: &[Target],
     options: &ProbeOptions,
     questions: Option<&[ArpQuestion]>,
     mut run: impl FnMut(&str, Duration) -> Result<String, E>,
-) -> Result<(BTreeMap<IpAddr, Answer>, Option<GuestView>), E> {
-    let (mut answers, mut view) = (BTreeMap::new(), None);
-    let mut open: BTreeSet<IpAddr> = targets.iter().copied().collect();
+) -> Result<(BTreeMap<IpAddr, Reply>, Option<GuestView>), E> {
+    let (mut replies, mut view) = (BTreeMap::new(), None);
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<Target> = targets.iter().copied().filter(|one| seen.insert(one.address)).collect();
     for _ in 0..ATTEMPTS {
         if open.is_empty() && (questions.is_none() || view.is_some()) {
             break;
         }
         let in_a_row = u32::try_from(open.len().div_ceil(options.at_once.max(1))).unwrap_or(u32::MAX);
-        let within = LIMIT.saturating_add(LIMIT_EACH.saturating_mul(in_a_row));
+        let each = LIMIT_EACH.saturating_mul(options.wait.max(1));
+        let within = LIMIT.saturating_add(each.saturating_mul(in_a_row));
         let mark = fresh_nonce();
         let text = run(&script(&mark, &open, options, questions), within)?;
         view = view.or_else(|| seen::read(&text, &mark));
-        for (target, report) in text.lines().filter_map(|line| unwrap_line(line, &mark)) {
-            if open.remove(&target) {
-                answers.insert(target, read_report(report, options.count));
+        let mut given: BTreeMap<IpAddr, &str> = text.lines().filter_map(|line| unwrap_line(line, &mark)).collect();
+        open.retain(|target| match given.remove(&target.address) {
+            Some(reports) => {
+                replies.insert(target.address, read_reports(reports, options.count));
+                false
             }
-        }
+            None => true,
+        });
     }
     let why = "its line in the guest's answer was garbled";
-    answers.extend(open.into_iter().map(|target| (target, Answer::Unknown(why.into()))));
-    Ok((answers, view))
+    let open = open.into_iter();
+    replies.extend(open.map(|target| (target.address, Answer::Unknown(why.into()).into())));
+    Ok((replies, view))
 }
 
-/// Returns the script that pings `targets`: `at_once` lanes at a time, one address after the other in each.
+/// Returns the script that pings `targets`: some lanes at a time, one address after the other in each.
 ///
 /// In a subshell, which keeps its functions to itself and prints nothing about background jobs. Without `-M do` Linux
 /// still sets don't-fragment, as long as it has not learned of a smaller path MTU (ip(7), IP_MTU_DISCOVER). `echo`
 /// writes a line at once, so the lines of parallel pings do not mix. `mark` distinguishes them from those of an
 /// abandoned probe.
-fn script(mark: &str, targets: &BTreeSet<IpAddr>, options: &ProbeOptions, questions: Option<&[ArpQuestion]>) -> String {
-    let ProbeOptions { count, size, at_once } = options;
-    let at_once = &(*at_once).max(1);
-    let size = size.map_or_else(String::new, |size| size.to_string());
-    let mut script = format!("( set -f; w={mark} c={count} z={size}\n{}", code(PING));
+fn script(mark: &str, targets: &[Target], options: &ProbeOptions, questions: Option<&[ArpQuestion]>) -> String {
+    let ProbeOptions { count, wait, at_once } = options;
+    let at_once = (*at_once).max(1);
+    let mut script = format!("( set -f; w={mark} c={count} v={} z=\n{}", (*wait).max(1), code(PING));
     script.push_str(&questions.map_or_else(String::new, seen::questions));
-    for lane in 0..(*at_once).min(targets.len()) {
-        script.push_str("{ ");
-        let mine: Vec<&IpAddr> = targets.iter().skip(lane).step_by(*at_once).collect();
-        for line in mine.chunks(TARGETS_PER_LINE) {
-            script.push('f');
-            for target in line {
-                // Writing to a `String` cannot fail.
-                let _ = write!(script, " {target}");
-            }
-            script.push('\n');
-        }
-        script.push_str("} &\n");
-    }
+    let (silent, loud): (Vec<Target>, Vec<Target>) = targets.iter().partition(|target| target.silent);
+    let full = loud.iter().any(|target| target.size.is_some());
+    add_lanes(&mut script, &silent, at_once, "v=1\n");
+    add_lanes(&mut script, &loud, if full { at_once.div_ceil(2) } else { at_once }, "");
     script.push_str("wait\n");
     if questions.is_some() {
         script.push_str(seen::PRINT);
     }
     script.push_str(")\n");
     script
+}
+
+/// Adds lanes that each begin with `first`.
+fn add_lanes(script: &mut String, targets: &[Target], lanes: usize, first: &str) {
+    for lane in 0..lanes.min(targets.len()) {
+        let _ = write!(script, "{{ {first}");
+        let mine: Vec<&Target> = targets.iter().skip(lane).step_by(lanes).collect();
+        let mut size = None;
+        for same in mine.chunk_by(|a, b| a.size == b.size) {
+            if same[0].size != size {
+                size = same[0].size;
+                let size = size.map_or_else(String::new, |size| size.to_string());
+                // Writing to a `String` cannot fail.
+                let _ = writeln!(script, "z={size}");
+            }
+            for line in same.chunks(TARGETS_PER_LINE) {
+                script.push('f');
+                for target in line {
+                    let _ = write!(script, " {}", target.address);
+                }
+                script.push('\n');
+            }
+        }
+        script.push_str("} &\n");
+    }
+}
+
+/// Reads the reports about one address: of the pings that were sent first; where those were full packets and some were lost,
+/// of small ones; and where only the small ones came back, of full ones once more.
+fn read_reports(reports: &str, count: u32) -> Reply {
+    let mut reports = reports.split(" | ").map(|report| read_report(report, count));
+    let first = reports
+        .next()
+        .unwrap_or_else(|| Answer::Unknown("no report".to_owned()));
+    let small = reports.next();
+    let answer = match (first, reports.next()) {
+        (
+            Answer::Counted { sent: before, .. },
+            Some(Answer::Counted {
+                sent,
+                received,
+                rtt_ms,
+                said,
+            }),
+        ) => Answer::Counted {
+            sent: before + sent,
+            received,
+            rtt_ms,
+            said,
+        },
+        (first, _) => first,
+    };
+    Reply { answer, small }
 }
 
 /// Returns the address and the report of an intact line. A prompt or a kernel message may precede it.
@@ -263,6 +350,56 @@ mod tests {
         }
     }
 
+    fn target(address: &str) -> Target {
+        address.parse::<IpAddr>().unwrap().into()
+    }
+
+    /// Runs the script with a `ping` that prints what `answer`, a part of a shell's `case`, sets for its arguments.
+    fn with_ping(answer: &str, targets: &[Target]) -> BTreeMap<IpAddr, Reply> {
+        let folder = tempfile::tempdir().unwrap();
+        let program = format!(
+            "#!/bin/sh\ncase \" $*\" in *127.0.0.1) exit 0;; {answer} esac\n\
+             echo \"PING x --- ping statistics ---\"; echo \"2 packets transmitted, $n packets received, $l% packet loss\"\n"
+        );
+        let path = folder.path().join("ping");
+        std::fs::write(&path, program).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let run = |script: &str, _: Duration| {
+            let output = std::process::Command::new("sh")
+                .args(["-c", script])
+                .env("PATH", &path)
+                .output();
+            Ok::<_, std::convert::Infallible>(String::from_utf8(output.unwrap().stdout).unwrap())
+        };
+        probe_by(targets, &ProbeOptions::default(), run).unwrap()
+    }
+
+    #[test]
+    fn full_packets_that_are_lost_are_followed_by_small_ones_in_the_same_exchange() {
+        let full = |address| Target {
+            size: Some(1472),
+            ..target(address)
+        };
+        let targets = [full("10.0.0.1"), full("10.0.0.2"), full("10.0.0.3"), target("10.0.0.4")];
+        let answer = "*s1472*0.2) n=0 l=100;; *s1472*0.3) n=1 l=50;; *0.3) n=0 l=100;; *s1472*0.4) exit 1;; \
+                      *) n=2 l=0;;";
+        let replies = with_ping(answer, &targets);
+        let reply = |last: usize| replies[&targets[last - 1].address].clone();
+        assert_eq!(reply(1), counted(2, 2, None).into());
+        let only_small = Reply {
+            answer: counted(4, 0, None),
+            small: Some(counted(2, 2, None)),
+        };
+        assert_eq!(reply(2), only_small, "full packets are sent twice");
+        let lossy = Reply {
+            answer: counted(2, 1, None),
+            small: Some(counted(2, 0, None)),
+        };
+        assert_eq!(reply(3), lossy);
+        assert_eq!(reply(4), counted(2, 2, None).into());
+    }
+
     #[test]
     fn the_summaries_of_busybox_and_iputils_are_read() {
         assert_eq!(read_report(BUSYBOX, 2), counted(2, 2, Some(0.208)));
@@ -313,9 +450,12 @@ mod tests {
 
     #[test]
     fn two_hundred_addresses_fit_into_the_lines_of_a_terminal() {
-        let targets: BTreeSet<IpAddr> = (0..200)
-            .map(|n| IpAddr::from([0xfd00, 1, 2, 3, 4, 5, 6, 0x1000 + n]))
-            .collect();
+        let target = |n: u16| Target {
+            address: IpAddr::from([0xfd00, 1, 2, 3, 4, 5, 6, 0x1000 + n]),
+            size: (n % 3 == 0).then_some(1472),
+            silent: n % 5 == 0,
+        };
+        let targets: Vec<Target> = (0..200).map(target).collect();
         for at_once in [0, 1, 8, 300] {
             let options = ProbeOptions {
                 at_once,
@@ -324,7 +464,7 @@ mod tests {
             let script = script("mark", &targets, &options, None);
             assert!(script.lines().all(|line| line.len() <= LINE_LIMIT), "{script}");
             for target in &targets {
-                assert_eq!(script.matches(&format!(" {target}")).count(), 1, "{target}");
+                assert_eq!(script.matches(&format!(" {}", target.address)).count(), 1, "{target:?}");
             }
         }
     }
@@ -357,11 +497,13 @@ mod tests {
             split = true;
             text.replace("10.0.1.3 [ 2 pack", "10.0.1.3 [ 2 pa[    9.1] eth0: link is up\r\nck")
         });
-        let targets = ["10.0.1.2", "10.0.1.3", "10.0.1.2"].map(|text| text.parse().unwrap());
+        let targets = ["10.0.1.2", "10.0.1.3", "10.0.1.2"].map(target);
         let answers = probe(&mut open(guest), &targets, &ProbeOptions::default()).unwrap();
         assert_eq!(answers.len(), 2);
         assert!(
-            answers.values().all(|answer| *answer == counted(2, 2, Some(0.208))),
+            answers
+                .values()
+                .all(|reply| *reply == counted(2, 2, Some(0.208)).into()),
             "{answers:?}"
         );
     }
@@ -369,10 +511,10 @@ mod tests {
     #[test]
     fn an_answer_that_never_arrives_intact_is_unknown() {
         let guest = answering(|text| text.replace("10.0.1.3 [ 2 pack", "10.0.1.3 [ 2 pa\r\nck"));
-        let targets = ["10.0.1.2", "10.0.1.3"].map(|text| text.parse().unwrap());
+        let targets = ["10.0.1.2", "10.0.1.3"].map(target);
         let answers = probe(&mut open(guest), &targets, &ProbeOptions::default()).unwrap();
-        assert_eq!(answers[&targets[0]], counted(2, 2, Some(0.208)));
-        assert!(matches!(answers[&targets[1]], Answer::Unknown(_)));
+        assert_eq!(answers[&targets[0].address], counted(2, 2, Some(0.208)).into());
+        assert!(matches!(answers[&targets[1].address].answer, Answer::Unknown(_)));
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use std::thread;
 use super::steps::{Failed, batch, one};
 use super::{Host, HostError, Request, StepError, StepFailure, StepLog, ping_through};
 use crate::emulated::{self, Emulator, need_root};
-use crate::guest::{Answer, Console, ProbeOptions};
+use crate::guest::{Console, ProbeOptions, Reply, Target};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
 use crate::state::survey::VLAN_FILTERING;
@@ -146,9 +146,9 @@ impl Host for Emulator {
         &self,
         lab: &LabName,
         from: &Asked,
-        targets: &[IpAddr],
+        targets: &[Target],
         options: &ProbeOptions,
-    ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+    ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
         match from {
             Asked::Router(router) => ping_through(&self.inside_router(lab, router)?, targets, options),
             Asked::Vm(_) | Asked::Host(_) => Err(HostError::Unsupported(Request::Ping(from.clone()))),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::guest::vga::Screen;
-use crate::guest::{ProbeOptions, probe_by};
+use crate::guest::{ProbeOptions, Reply, Target, probe_by};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName};
 use crate::plan::Step;
 use crate::state::view::View;
@@ -79,17 +79,17 @@ pub trait Host: Send + Sync {
         &self,
         lab: &LabName,
         from: &Asked,
-        targets: &[IpAddr],
+        targets: &[Target],
         options: &ProbeOptions,
-    ) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError>;
+    ) -> Result<BTreeMap<IpAddr, Reply>, HostError>;
 }
 
 /// Pings all of `targets` by a shell's `ping`.
 pub(crate) fn ping_through(
     shell: &dyn Shell,
-    targets: &[IpAddr],
+    targets: &[Target],
     options: &ProbeOptions,
-) -> Result<BTreeMap<IpAddr, crate::guest::Answer>, HostError> {
+) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
     // The script limits its own time, so no timeout is needed here.
     let answers = probe_by(targets, options, |script, _within| {
         let output = shell.check(&Cmd::new(["sh", "-c", script]))?;

@@ -41,7 +41,7 @@ mod tests {
 
     use super::*;
     use crate::event::{Cancel, Events};
-    use crate::guest::{Answer, Console, ProbeOptions};
+    use crate::guest::{Console, ProbeOptions, Reply, Target};
     use crate::host::{Host, HostError, NamedHosts, Request, StepError, StepLog, Survey};
     use crate::lab::{Asked, ConsoleKind, LabName};
     use crate::plan::{Step, example};
@@ -74,9 +74,9 @@ mod tests {
             &self,
             _: &LabName,
             from: &Asked,
-            _: &[IpAddr],
+            _: &[Target],
             _: &ProbeOptions,
-        ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+        ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
             Err(HostError::Unsupported(Request::Ping(from.clone())))
         }
     }

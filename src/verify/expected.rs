@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::lab::{Asked, HostName, NetworkName};
+use crate::lab::{Asked, HostName, NetworkName, VmName};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 
 /// One question and its expected answer.
@@ -28,34 +28,74 @@ fn name<S: serde::Serializer>(asked: &Asked, serializer: S) -> Result<S::Ok, S::
 pub fn expected(topology: &Topology) -> Vec<Expectation> {
     let mut all = Vec::new();
     for (from, guest) in &topology.guests {
-        let mut add = |to: String, address: IpAddr, reach: bool| {
-            all.push(Expectation {
-                from: Asked::Vm(from.clone()),
-                to,
-                address,
-                reach,
-            });
-        };
         for (to, other) in topology.guests.iter().filter(|(name, _)| *name != from) {
-            for nic in &other.nics {
-                let label = if other.nics.len() == 1 {
-                    to.to_string()
-                } else {
-                    format!("{to}/{}", nic.network)
-                };
-                add(label, nic.address.addr().into(), reaches(topology, guest, other, nic));
-            }
+            let nics = other.nics.iter();
+            all.extend(nics.map(|nic| about_guest(topology, (from, guest), (to, other), nic)));
         }
-        for nic in &guest.nics {
-            if let Some(gateway) = nic.gateway {
-                let reach = router(topology, &nic.network, gateway, &guest.host).is_some();
-                add(format!("gw {}", nic.network), gateway.into(), reach);
-            }
-        }
-        for &address in &topology.outside {
-            add(address.to_string(), address, true);
-        }
+        all.extend(about_gateways(topology, from, guest));
+        all.extend(about_outside(topology, from));
     }
+    all.extend(of_the_file(topology));
+    all
+}
+
+/// Returns how many questions [`expected`] returns.
+pub fn number_of_cells(topology: &Topology) -> usize {
+    let nics: usize = topology.guests.values().map(|guest| guest.nics.len()).sum();
+    let of_guest = |guest: &Guest| {
+        let gateways = guest.nics.iter().filter(|nic| nic.gateway.is_some()).count();
+        nics - guest.nics.len() + gateways + topology.outside.len()
+    };
+    let guests: usize = topology.guests.values().map(of_guest).sum();
+    guests + topology.pings.iter().map(|ping| ping.from.len()).sum::<usize>()
+}
+
+/// Returns the question of a guest about one NIC of another.
+pub(super) fn about_guest(
+    topology: &Topology,
+    (from, guest): (&VmName, &Guest),
+    (to, other): (&VmName, &Guest),
+    nic: &GuestNic,
+) -> Expectation {
+    let to = if other.nics.len() == 1 {
+        to.to_string()
+    } else {
+        format!("{to}/{}", nic.network)
+    };
+    Expectation {
+        from: Asked::Vm(from.clone()),
+        to,
+        address: nic.address.addr().into(),
+        reach: reaches(topology, guest, other, nic),
+    }
+}
+
+/// Returns the questions of a guest about its gateways.
+pub(super) fn about_gateways(topology: &Topology, from: &VmName, guest: &Guest) -> Vec<Expectation> {
+    let with_gateway = guest.nics.iter().filter_map(|nic| Some((nic, nic.gateway?)));
+    let question = |(nic, gateway): (&GuestNic, Ipv4Addr)| Expectation {
+        from: Asked::Vm(from.clone()),
+        to: format!("gw {}", nic.network),
+        address: gateway.into(),
+        reach: router(topology, &nic.network, gateway, &guest.host).is_some(),
+    };
+    with_gateway.map(question).collect()
+}
+
+/// Returns the questions of a guest about the addresses outside.
+pub(super) fn about_outside(topology: &Topology, from: &VmName) -> Vec<Expectation> {
+    let question = |address: &IpAddr| Expectation {
+        from: Asked::Vm(from.clone()),
+        to: address.to_string(),
+        address: *address,
+        reach: true,
+    };
+    topology.outside.iter().map(question).collect()
+}
+
+/// Returns the questions that the lab file adds.
+pub(super) fn of_the_file(topology: &Topology) -> Vec<Expectation> {
+    let mut all = Vec::new();
     for ping in &topology.pings {
         all.extend(ping.from.iter().map(|from| Expectation {
             from: from.clone(),
@@ -124,15 +164,15 @@ fn linked(topology: &Topology, network: &NetworkName, a: &HostName, b: &HostName
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::lab::{Class, Connect, MacAddr, Ping, VmName};
+    use crate::lab::{Class, Connect, MacAddr, Ping};
     use crate::topology::{Segment, TopologyHost, derive};
 
     /// Guests as (name, host, network, address); segments as (host, network, uplink, gateway).
-    fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bool, Option<&str>)]) -> Topology {
+    pub fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bool, Option<&str>)]) -> Topology {
         let gateway_of = |network: &str| {
             let found = segments
                 .iter()

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Expectation;
-use crate::guest::Answer;
+use crate::guest::{Answer, Reply};
 use crate::lab::Asked;
 
 /// The result of a cell.
@@ -21,21 +21,6 @@ pub enum Verdict {
     Lossy,
     /// No result: the source could not be asked, or its answer proves nothing.
     Unknown,
-}
-
-/// The answers about one address.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
-    /// The pings that were sent first.
-    pub answer: Answer,
-    /// Where those were full packets and did not all come back: the small ones sent after them.
-    pub small: Option<Answer>,
-}
-
-impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
-        Self { answer, small: None }
-    }
 }
 
 /// The replies by source; for a source that could not be asked, the reason.

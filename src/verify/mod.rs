@@ -10,11 +10,13 @@ pub mod matrix;
 mod parts;
 pub mod report;
 mod retry;
+mod sample;
 
 pub use changes::{Change, Changes};
 pub use diagnose::{Evidence, diagnose, full_packet, unproved};
-pub use expected::{Expectation, expected};
+pub use expected::{Expectation, expected, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
-pub use matrix::{Cell, Matrix, Replies, Reply, Verdict};
+pub use matrix::{Cell, Matrix, Replies, Verdict};
 pub use parts::arp_questions;
 pub use report::{Places, Shown, Style, html, junit, text};
+pub use sample::sample;

@@ -1,8 +1,10 @@
 //! Asking again: which cells have no clear result yet, and what becomes of them when they were asked again. Pure; the
 //! caller asks, and decides for how long.
 
+use std::collections::BTreeSet;
+
 use super::matrix::{cell, reply_to};
-use super::{Expectation, Matrix, Replies, Verdict};
+use super::{Cell, Expectation, Matrix, Replies, Verdict};
 
 impl Matrix {
     /// Returns the questions of the lossy and unknown cells. Passes and failures are clear results, and are not asked
@@ -15,17 +17,34 @@ impl Matrix {
             .collect()
     }
 
-    /// Takes the replies to what [`Self::unsettled`] returned. A cell with a new reply has the new result and was
-    /// asked once more; where the new reply says nothing, a lossy cell stays lossy. Cells of a source that is not in
-    /// `replies`, and settled cells, are unchanged.
-    pub fn merge(&mut self, replies: &Replies) {
+    /// Returns the questions of the cells whose replies may only have been late: lossy ones, and those without a reply
+    /// that must be answered, unless the source had no route, or small packets were answered.
+    pub fn unclear(&self) -> Vec<Expectation> {
+        let late = |cell: &&Cell| match cell.verdict {
+            Verdict::Lossy => true,
+            Verdict::Fail => {
+                let no_route = cell.reason.as_ref().is_some_and(|reason| reason.contains("Network"));
+                cell.expectation.reach && cell.received == Some(0) && !cell.small_only && !no_route
+            }
+            Verdict::Pass | Verdict::Unknown => false,
+        };
+        let cells = self.cells.iter().filter(late);
+        cells.map(|cell| cell.expectation.clone()).collect()
+    }
+
+    /// Takes the replies to the questions `asked`. A cell with a new reply has the new result and was asked once more;
+    /// where the new reply says nothing, only an unknown cell takes it. Cells of a source that is not in `replies`, and
+    /// those that were not asked, are unchanged.
+    pub fn merge(&mut self, asked: &[Expectation], replies: &Replies) {
+        let asked: BTreeSet<_> = asked.iter().map(|one| (&one.from, one.address)).collect();
         for old in &mut self.cells {
-            if !is_unsettled(old.verdict) || !replies.contains_key(&old.expectation.from) {
+            let asks = &old.expectation;
+            if !asked.contains(&(&asks.from, asks.address)) || !replies.contains_key(&asks.from) {
                 continue;
             }
             let mut new = cell(old.expectation.clone(), reply_to(&old.expectation, replies));
             new.asked = old.asked + 1;
-            if new.verdict == Verdict::Unknown && old.verdict == Verdict::Lossy {
+            if new.verdict == Verdict::Unknown && old.verdict != Verdict::Unknown {
                 old.asked = new.asked;
             } else {
                 *old = new;
@@ -47,9 +66,8 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::guest::Answer;
+    use crate::guest::{Answer, Reply};
     use crate::lab::Asked;
-    use crate::verify::Reply;
 
     fn asked(name: &str) -> Asked {
         Asked::Vm(name.parse().unwrap())
@@ -109,11 +127,12 @@ mod tests {
         use Verdict::{Fail, Pass, Unknown};
         let mut matrix = matrix();
         // What was not asked again, e.g. 1, does not change, whatever the replies say.
-        matrix.merge(&replies("a", &[(1, 0), (2, 2), (4, 0)]));
+        let unsettled = matrix.unsettled();
+        matrix.merge(&unsettled, &replies("a", &[(1, 0), (2, 2), (4, 0)]));
         let wanted = [(Pass, 1), (Pass, 2), (Fail, 1), (Fail, 2), (Unknown, 1)];
         assert_eq!(results(&matrix), wanted);
         assert_eq!(matrix.unsettled().len(), 1);
-        matrix.merge(&replies("b", &[(1, 2)]));
+        matrix.merge(&unsettled, &replies("b", &[(1, 2)]));
         assert_eq!(results(&matrix)[4], (Pass, 2));
         assert_eq!(matrix.unsettled(), []);
     }
@@ -123,12 +142,27 @@ mod tests {
         use Verdict::{Fail, Lossy, Pass, Unknown};
         let mut matrix = matrix();
         let nothing: Replies = [(asked("a"), Err("no console".to_owned()))].into();
-        matrix.merge(&nothing);
-        matrix.merge(&nothing);
+        let unsettled = matrix.unsettled();
+        matrix.merge(&unsettled, &nothing);
+        matrix.merge(&unsettled, &nothing);
         let wanted = [(Pass, 1), (Lossy, 3), (Fail, 1), (Unknown, 3), (Unknown, 1)];
         assert_eq!(results(&matrix), wanted);
         assert_eq!(matrix.cells[1].received, Some(1), "what was counted is kept");
-        matrix.merge(&BTreeMap::new());
+        matrix.merge(&unsettled, &BTreeMap::new());
         assert_eq!(results(&matrix), wanted);
+    }
+
+    #[test]
+    fn cells_whose_replies_may_be_late_are_unclear_and_a_lost_answer_does_not_replace_a_failure() {
+        use Verdict::{Fail, Pass, Unknown};
+        let mut matrix = matrix();
+        let unclear = matrix.unclear();
+        let names: Vec<_> = unclear.iter().map(|one| one.to.as_str()).collect();
+        assert_eq!(names, ["to2", "to3"], "neither passes nor what could not be asked");
+        matrix.merge(&unclear, &replies("a", &[(2, 2)]));
+        let wanted = [(Pass, 1), (Pass, 2), (Fail, 2), (Unknown, 1), (Unknown, 1)];
+        assert_eq!(results(&matrix), wanted);
+        matrix.cells[2].reason = Some("no reply to 2 pings: ping printed \"Network is unreachable\"".to_owned());
+        assert_eq!(matrix.unclear(), [], "without a route no reply can be late");
     }
 }

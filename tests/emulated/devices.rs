@@ -95,16 +95,17 @@ fn converge(bench: &Bench, wanted: HostState) {
 
 /// Pings `to` from `from`: echo requests sent and replies received.
 fn ping(bench: &Bench, from: &str, to: &str) -> netlab::guest::Answer {
-    let to = to.parse().unwrap();
+    let to: std::net::IpAddr = to.parse().unwrap();
     bench
         .emulator
         .ping(
             &bench.lab,
             &Asked::Router(name(from)),
-            &[to],
+            &[to.into()],
             &netlab::guest::ProbeOptions::default(),
         )
         .unwrap()[&to]
+        .answer
         .clone()
 }
 

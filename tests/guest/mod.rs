@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use netlab::guest::{
-    Answer, ConfigureError, ConsoleError, ProbeOptions, Session, SessionFault, Transcript, configure, inspect, probe,
+    Answer, ConfigureError, ConsoleError, ProbeOptions, Reply, Session, SessionFault, Target, Transcript, configure,
+    inspect, probe,
 };
 use netlab::lab::{ConsoleKind, Dialect, ImageConsole, MacAddr};
 use netlab::state::{GuestConfig, GuestNicConfig};
@@ -152,14 +153,21 @@ fn a_guest_runs_commands_is_configured_and_probed() {
 fn check_probes(session: &mut Session) {
     let near = ["127.0.0.1", "10.0.2.15", "10.0.3.15", "10.0.2.2", "10.0.3.2"].map(|text| text.parse().unwrap());
     let absent: IpAddr = "10.0.2.99".parse().unwrap();
-    let reached = |answers: &BTreeMap<IpAddr, Answer>, targets: &[IpAddr]| {
+    let all = |addresses: &[IpAddr], size: Option<u16>| -> Vec<Target> {
+        let target = |address: &IpAddr| Target {
+            size,
+            ..(*address).into()
+        };
+        addresses.iter().map(target).collect()
+    };
+    let reached = |answers: &BTreeMap<IpAddr, Reply>, targets: &[IpAddr]| {
         for target in targets {
             let Answer::Counted {
                 sent: 2,
                 received: 2,
                 rtt_ms: Some(rtt),
                 said: None,
-            } = answers[target]
+            } = answers[target].answer
             else {
                 panic!("{target}: {:?}", answers[target]);
             };
@@ -168,10 +176,10 @@ fn check_probes(session: &mut Session) {
     };
     let mut targets = near.to_vec();
     targets.push(absent);
-    let answers = probe(session, &targets, &ProbeOptions::default()).unwrap();
+    let answers = probe(session, &all(&targets, None), &ProbeOptions::default()).unwrap();
     reached(&answers, &near);
     assert_eq!(
-        answers[&absent],
+        answers[&absent].answer,
         Answer::Counted {
             sent: 2,
             received: 0,
@@ -180,11 +188,9 @@ fn check_probes(session: &mut Session) {
         }
     );
 
-    let full_size = ProbeOptions {
-        size: Some(1472),
-        ..ProbeOptions::default()
-    };
-    reached(&probe(session, &near[1..4], &full_size).unwrap(), &near[1..4]);
+    let full_size = all(&near[1..4], Some(1472));
+    let options = ProbeOptions::default();
+    reached(&probe(session, &full_size, &options).unwrap(), &near[1..4]);
 
     // On loopback every ping also receives the requests of the others: half as many at a time.
     let few_at_once = ProbeOptions {
@@ -192,7 +198,7 @@ fn check_probes(session: &mut Session) {
         ..ProbeOptions::default()
     };
     let many: Vec<IpAddr> = (1..=120).map(|last| IpAddr::from([127, 0, 200, last])).collect();
-    let answers = probe(session, &many, &few_at_once).unwrap();
+    let answers = probe(session, &all(&many, None), &few_at_once).unwrap();
     assert_eq!(answers.len(), 120);
     reached(&answers, &many);
 }

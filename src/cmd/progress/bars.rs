@@ -64,6 +64,16 @@ impl Bars {
         }
     }
 
+    fn counted(&mut self, what: &str, done: usize, total: usize) {
+        let number = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        let bar = self.spinner(what, what);
+        if bar.length() != Some(number(total)) {
+            bar.set_style(style("{prefix:>12} [{bar:20}] {pos}/{len} {elapsed}"));
+            bar.set_length(number(total));
+        }
+        bar.set_position(number(done));
+    }
+
     fn stop_spinner(&mut self, key: &str) {
         if let Some(spinner) = self.spinners.remove(key) {
             spinner.finish_and_clear();
@@ -99,6 +109,7 @@ impl Bars {
             }
             Event::Busy { what, text } => self.spinner(what, what).set_message(one_line(text)),
             Event::Bytes { what, done, total } => self.bytes(what, *done, *total),
+            Event::Counted { what, done, total } => self.counted(what, *done, *total),
             Event::Done { what } | Event::Failed { what } => self.stop_spinner(what),
             Event::Stage(_) | Event::Warning(_) => {}
         }

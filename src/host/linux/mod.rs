@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::emulated;
 use crate::folders::Folders;
 use crate::guest::vga::Screen;
-use crate::guest::{Answer, Console, ProbeOptions};
+use crate::guest::{Console, ProbeOptions, Reply, Target};
 use crate::host::guests::BootSlots;
 use crate::host::{Host, HostError, StepError, StepLog, console, network, ping_through};
 use crate::lab::{Asked, ConsoleKind, HostName, LabName, SshTarget};
@@ -202,9 +202,9 @@ impl Host for LinuxHost {
         &self,
         _lab: &LabName,
         _from: &Asked,
-        targets: &[IpAddr],
+        targets: &[Target],
         options: &ProbeOptions,
-    ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+    ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
         ping_through(self.connected()?.shell.as_ref(), targets, options)
     }
 }

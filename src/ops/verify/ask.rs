@@ -1,25 +1,28 @@
-//! Sends the pings of `verify`: from every guest, host and router at the same time, from a guest over its console.
+//! Sends the pings of `verify`: from every guest, host and router at the same time, from a guest over its console in one
+//! exchange.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::super::Env;
+use super::turns::Turns;
+use crate::event::Event;
 use crate::guest::{
-    Answer, ArpQuestion, ConsoleError, GuestView, ProbeOptions, Session, SessionError, SessionFault, Transcript, probe,
-    probe_and_observe,
+    ArpQuestion, ConsoleError, GuestView, ProbeOptions, Reply, Session, SessionError, SessionFault, Target, Transcript,
+    probe, probe_and_observe,
 };
 use crate::host::NamedHosts;
-use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, HostName, VmName};
+use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, VmName};
 use crate::run::chain;
 use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
-use crate::verify::{Expectation, Replies, Reply, arp_questions, full_packet};
+use crate::verify::{Expectation, Replies, arp_questions, full_packet};
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
-/// Full packets take three times the space of small ones in a guest's receive buffer: see [`ProbeOptions::at_once`].
-const FULL_AT_ONCE: usize = 4;
 
 /// What was answered.
 #[derive(Debug, Default)]
@@ -28,199 +31,215 @@ pub(super) struct Answers {
     pub replies: Replies,
     /// What the guests show after them.
     pub guests: BTreeMap<VmName, GuestView>,
+    /// The source whose own pings took the longest.
+    pub slowest: Option<(Asked, Duration)>,
 }
 
-/// Has every guest, host and router ping at the same time.
-pub(super) fn ask(
-    env: &Env,
-    topology: &Topology,
-    hosts: &NamedHosts,
-    observed: &Site,
-    expectations: &[Expectation],
-) -> Answers {
-    let by_arp = arp_questions(topology);
-    let mut questions: BTreeMap<&Asked, Vec<&Expectation>> = BTreeMap::new();
-    for expectation in expectations {
-        questions.entry(&expectation.from).or_default().push(expectation);
-    }
-    thread::scope(|scope| {
-        let asked: Vec<_> = questions
-            .into_iter()
-            .map(|(from, mine)| {
-                let by_arp = &by_arp;
-                let ask = move || match from {
-                    Asked::Vm(vm) => {
-                        can_be_asked(topology, observed, vm)?;
-                        let by_arp = by_arp.get(vm).map_or(&[][..], Vec::as_slice);
-                        ask_guest(env, topology, hosts, vm, &mine, by_arp)
-                    }
-                    Asked::Host(host) => Ok((ask_host(topology, hosts, host, from, &mine)?, None)),
-                    Asked::Router(_) => Ok((ask_host(topology, hosts, &localhost(), from, &mine)?, None)),
-                };
-                (from, scope.spawn(ask))
-            })
-            .collect();
-        let mut answers = Answers::default();
-        for (from, answer) in asked {
-            let answer: Result<Answered, String> =
-                answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let replies = answer.map(|(replies, view)| {
-                if let (Asked::Vm(vm), Some(view)) = (from, view) {
-                    answers.guests.insert(vm.clone(), view);
-                }
-                replies
-            });
-            answers.replies.insert(from.clone(), replies);
+/// What is needed to ask.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub env: &'a Env,
+    pub topology: &'a Topology,
+    pub hosts: &'a NamedHosts,
+    pub observed: &'a Site,
+}
+
+/// One source's part of the questions.
+struct Questions<'a> {
+    targets: Vec<Target>,
+    by_arp: &'a [ArpQuestion],
+    options: &'a ProbeOptions,
+}
+
+impl Asking<'_> {
+    /// Has every guest, host and router ping at the same time; of the guests on one machine only some at a time.
+    pub fn ask(self, expectations: &[Expectation], options: &ProbeOptions) -> Answers {
+        let topology = self.topology;
+        let by_arp = arp_questions(topology);
+        let mtus = mtus(topology);
+        let mut questions: BTreeMap<&Asked, Vec<&Expectation>> = BTreeMap::new();
+        for expectation in expectations {
+            questions.entry(&expectation.from).or_default().push(expectation);
         }
-        answers
-    })
-}
-
-/// The replies of one source, and what it shows if it is a guest.
-type Answered = (BTreeMap<IpAddr, Reply>, Option<GuestView>);
-
-/// Has a host, or a router on it, ping: addresses of the lab that it must reach by full packets, and by small ones where
-/// not all of those come back; all others by small ones only.
-fn ask_host(
-    topology: &Topology,
-    hosts: &NamedHosts,
-    host: &HostName,
-    from: &Asked,
-    expectations: &[&Expectation],
-) -> Result<BTreeMap<IpAddr, Reply>, String> {
-    let host = hosts.get(host).ok_or("it is not connected")?;
-    let ping = |targets: Vec<IpAddr>, options: &ProbeOptions| {
-        host.ping(&topology.lab, from, &targets, options)
-            .map_err(|error| chain(&error))
-    };
-    let (full, small): (BTreeSet<_>, BTreeSet<_>) = expectations
-        .iter()
-        .map(|one| (one.address, one.reach && mtu(topology, one.address).is_some()))
-        .partition(|(_, full)| *full);
-    let mut replies: BTreeMap<IpAddr, Reply> = BTreeMap::new();
-    let mut by_size: BTreeMap<u16, Vec<IpAddr>> = BTreeMap::new();
-    for (address, _) in full {
-        by_size
-            .entry(mtu(topology, address).unwrap_or(ETHERNET_MTU))
-            .or_default()
-            .push(address);
-    }
-    for (size, targets) in &by_size {
-        let answers = ping(targets.clone(), &full_size(*size))?;
-        replies.extend(answers.into_iter().map(|(address, answer)| (address, answer.into())));
-    }
-    let again = replies
-        .iter()
-        .filter(|(_, reply)| lost(&reply.answer))
-        .map(|(address, _)| *address);
-    let again: Vec<IpAddr> = again.chain(small.into_iter().map(|(address, _)| address)).collect();
-    if !again.is_empty() {
-        add_small(&mut replies, ping(again, &ProbeOptions::default())?);
-    }
-    for (size, targets) in by_size {
-        let doubtful = doubtful(&replies, targets);
-        if !doubtful.is_empty() {
-            add_full(&mut replies, ping(doubtful, &full_size(size))?);
-        }
-    }
-    Ok(replies)
-}
-
-/// Returns those of `targets` that answered small packets only: the full ones were sent first, and may have been lost
-/// for another reason, e.g. an outdated neighbor table.
-fn doubtful(replies: &BTreeMap<IpAddr, Reply>, targets: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
-    let none = |answer: &Answer| matches!(answer, Answer::Counted { received: 0, .. });
-    let some = |answer: &Answer| matches!(answer, Answer::Counted { received, .. } if *received > 0);
-    let is_doubtful = |reply: &Reply| none(&reply.answer) && reply.small.as_ref().is_some_and(some);
-    let targets = targets.into_iter();
-    targets
-        .filter(|address| replies.get(address).is_some_and(is_doubtful))
-        .collect()
-}
-
-/// Adds the answers to full packets that were sent once more.
-fn add_full(replies: &mut BTreeMap<IpAddr, Reply>, answers: BTreeMap<IpAddr, Answer>) {
-    for (address, again) in answers {
-        let Some(reply) = replies.get_mut(&address) else {
-            continue;
+        let turns = Turns::default();
+        let (done, total) = (&AtomicUsize::new(0), questions.len());
+        let progress = move |done: usize| {
+            let what = "asking".to_owned();
+            self.env.events.send(Event::Counted { what, done, total });
         };
-        if let (
-            Answer::Counted { sent: first, .. },
-            Answer::Counted {
-                sent,
-                received,
-                rtt_ms,
-                said,
-            },
-        ) = (&reply.answer, again)
-        {
-            reply.answer = Answer::Counted {
-                sent: first + sent,
-                received,
-                rtt_ms,
-                said,
-            };
-        }
+        progress(0);
+        let answers = thread::scope(|scope| {
+            let asked: Vec<_> = questions
+                .into_iter()
+                .enumerate()
+                .map(|(number, (from, mine))| {
+                    let (by_arp, mtus, turns) = (&by_arp, &mtus, &turns);
+                    let ask = move || {
+                        let by_arp = match from {
+                            Asked::Vm(vm) => by_arp.get(vm).map_or(&[][..], Vec::as_slice),
+                            Asked::Host(_) | Asked::Router(_) => &[],
+                        };
+                        let questions = Questions {
+                            targets: targets(topology, mtus, from, number, &mine),
+                            by_arp,
+                            options,
+                        };
+                        let answer = self.ask_source(from, &questions, turns);
+                        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+                        answer
+                    };
+                    (from, scope.spawn(ask))
+                })
+                .collect();
+            let mut answers = Answers::default();
+            for (from, answer) in asked {
+                let answer: Result<Answered, String> =
+                    answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                let replies = answer.map(|Answered { replies, view, took }| {
+                    if let (Asked::Vm(vm), Some(view)) = (from, view) {
+                        answers.guests.insert(vm.clone(), view);
+                    }
+                    if answers.slowest.as_ref().is_none_or(|(_, longest)| *longest < took) {
+                        answers.slowest = Some((from.clone(), took));
+                    }
+                    replies
+                });
+                answers.replies.insert(from.clone(), replies);
+            }
+            answers
+        });
+        let what = "asking".to_owned();
+        self.env.events.send(Event::Done { what });
+        answers
     }
-}
 
-/// The options of full packets.
-fn full_size(packet: u16) -> ProbeOptions {
-    ProbeOptions {
-        size: Some(packet - HEADERS),
-        at_once: FULL_AT_ONCE,
-        ..ProbeOptions::default()
-    }
-}
-
-fn lost(answer: &Answer) -> bool {
-    matches!(answer, Answer::Counted { sent, received, .. } if received < sent)
-}
-
-/// Adds the answers to small packets.
-fn add_small(replies: &mut BTreeMap<IpAddr, Reply>, answers: BTreeMap<IpAddr, Answer>) {
-    for (address, answer) in answers {
-        match replies.get_mut(&address) {
-            Some(reply) => reply.small = Some(answer),
-            None => _ = replies.insert(address, answer.into()),
-        }
-    }
-}
-
-/// Returns the MTU in bytes of an address whose path the lab describes: of a guest, host or emulated router. The path
-/// to any other address may be smaller, and that is no fault of the lab.
-fn mtu(topology: &Topology, address: IpAddr) -> Option<u16> {
-    let IpAddr::V4(address) = address else { return None };
-    let nics = topology.guests.values().flat_map(|guest| &guest.nics);
-    if let Some(nic) = nics.clone().find(|nic| nic.address.addr() == address) {
-        return Some(nic.mtu.unwrap_or(ETHERNET_MTU));
-    }
-    let networks: BTreeMap<_, _> = nics.map(|nic| (&nic.network, nic.mtu)).collect();
-    for host in topology.hosts.values() {
-        for (network, segment) in &host.segments {
-            if segment.gateway == Some(address) || segment.address == Some(address) {
-                return Some(networks.get(network).copied().flatten().unwrap_or(ETHERNET_MTU));
+    fn ask_source(self, from: &Asked, questions: &Questions, turns: &Turns) -> Result<Answered, String> {
+        match from {
+            Asked::Vm(vm) => {
+                can_be_asked(self.topology, self.observed, vm)?;
+                // Once more where only the connection broke: its libvirt daemon may have been restarted.
+                let answer = match self.ask_guest(vm, questions, turns) {
+                    Err(Unasked { lost: true, .. }) => self.ask_guest(vm, questions, turns),
+                    answer => answer,
+                };
+                answer.map_err(|unasked| unasked.why)
+            }
+            Asked::Host(_) | Asked::Router(_) => {
+                let on = match from {
+                    Asked::Host(host) => host.clone(),
+                    Asked::Vm(_) | Asked::Router(_) => localhost(),
+                };
+                let host = self.hosts.get(&on).ok_or("it is not connected")?;
+                let began = Instant::now();
+                let replies = host.ping(&self.topology.lab, from, &questions.targets, questions.options);
+                let replies = replies.map_err(|error| chain(&error))?;
+                let (view, took) = (None, began.elapsed());
+                Ok(Answered { replies, view, took })
             }
         }
-        if host
-            .nics
-            .values()
-            .any(|nic| nic.address.is_some_and(|net| net.addr() == address))
-        {
-            return Some(ETHERNET_MTU);
+    }
+
+    /// Has one guest ping, and show what it saw.
+    fn ask_guest(self, vm: &VmName, questions: &Questions, turns: &Turns) -> Result<Answered, Unasked> {
+        let Self { env, topology, .. } = self;
+        let guest = topology.guests.get(vm).ok_or("no such guest")?;
+        let image = topology
+            .images
+            .get(&guest.image)
+            .ok_or("its image is not in the catalog")?;
+        let host = self.hosts.get(&guest.host).ok_or("its host is not connected")?;
+        let name = DomainName::new(&topology.lab, vm);
+        let console = host
+            .open_console(&name, image.console.kind)
+            .map_err(|error| chain(&error))?;
+        let transcript = env.folders.transcript(&topology.lab, vm);
+        let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
+        let mut session =
+            Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
+        let connect = topology.hosts.get(&guest.host).map(|host| &host.connect);
+        let _turn = turns.wait(connect);
+        let began = Instant::now();
+        let Questions {
+            targets,
+            by_arp,
+            options,
+        } = questions;
+        // Typing on a screen takes milliseconds for each key: such a guest is only pinged from.
+        let answers = if image.console.kind == ConsoleKind::Serial {
+            probe_and_observe(&mut session, targets, options, by_arp)
+        } else {
+            probe(&mut session, targets, options).map(|replies| (replies, None))
+        };
+        let (replies, view) = answers.map_err(|error| unasked(&error))?;
+        let took = began.elapsed();
+        Ok(Answered { replies, view, took })
+    }
+}
+
+/// The replies of one source, what it shows if it is a guest, and how long its pings took.
+struct Answered {
+    replies: BTreeMap<IpAddr, Reply>,
+    view: Option<GuestView>,
+    took: Duration,
+}
+
+/// Returns the addresses that a source pings: those that it must reach inside the lab by full packets, all others, for
+/// which a lost full packet proves nothing, by small ones only. Each source, by its `number`, begins with another one, so
+/// that not all ping the same machine at the same time.
+fn targets(
+    topology: &Topology,
+    mtus: &BTreeMap<IpAddr, u16>,
+    from: &Asked,
+    number: usize,
+    expectations: &[&Expectation],
+) -> Vec<Target> {
+    let target = |one: &&Expectation| {
+        let address = one.address;
+        let known = mtus.get(&address).filter(|_| one.reach);
+        let packet = known.map(|mtu| match from {
+            Asked::Vm(vm) => full_packet(topology, vm, address),
+            Asked::Host(_) | Asked::Router(_) => *mtu,
+        });
+        Target {
+            address,
+            size: packet.map(|packet| packet - HEADERS),
+            silent: !one.reach,
+        }
+    };
+    let mut targets: Vec<Target> = expectations.iter().map(target).collect();
+    let first = number % targets.len().max(1);
+    targets.rotate_left(first);
+    // Of an address with two expectations, the one that must be answered decides.
+    targets.sort_by_key(|target| (target.silent, std::cmp::Reverse(target.size)));
+    targets
+}
+
+/// Returns the MTU in bytes of each address whose path the lab describes: of guests, hosts and emulated routers. The path
+/// to any other address may be smaller, and that is no fault of the lab.
+fn mtus(topology: &Topology) -> BTreeMap<IpAddr, u16> {
+    let mut mtus: BTreeMap<IpAddr, u16> = BTreeMap::new();
+    for router in topology.routers.values() {
+        let nics = router.nics.values().filter_map(|nic| nic.address);
+        let all = nics.chain(router.outside.iter().copied());
+        mtus.extend(all.map(|net| (net.addr().into(), ETHERNET_MTU)));
+    }
+    let nics = || topology.guests.values().flat_map(|guest| &guest.nics);
+    let networks: BTreeMap<_, _> = nics().map(|nic| (&nic.network, nic.mtu)).collect();
+    for host in topology.hosts.values() {
+        let nics = host.nics.values().filter_map(|nic| nic.address);
+        mtus.extend(nics.map(|net| (net.addr().into(), ETHERNET_MTU)));
+        for (network, segment) in &host.segments {
+            let mtu = networks.get(network).copied().flatten().unwrap_or(ETHERNET_MTU);
+            let addresses = segment.gateway.iter().chain(&segment.address);
+            mtus.extend(addresses.map(|address| ((*address).into(), mtu)));
         }
     }
-    let mut routers = topology.routers.values();
-    let is_routers = routers.any(|router| {
-        let nics = router.nics.values().filter_map(|nic| nic.address);
-        nics.chain(router.outside.iter().copied())
-            .any(|net| net.addr() == address)
-    });
-    is_routers.then_some(ETHERNET_MTU)
+    mtus.extend(nics().map(|nic| (nic.address.addr().into(), nic.mtu.unwrap_or(ETHERNET_MTU))));
+    mtus
 }
 
 /// Returns an error for a guest that does not run or is not configured: it is not waited for.
-fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(), String> {
+pub(super) fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) -> Result<(), String> {
     let name = DomainName::new(&topology.lab, vm);
     let host = topology.guests.get(vm).and_then(|guest| observed.get(&guest.host));
     if let Some(why) = host.and_then(|state| state.seen.domains.get(&name)?.halted.as_ref()) {
@@ -248,101 +267,6 @@ impl<T: Into<String>> From<T> for Unasked {
             lost: false,
         }
     }
-}
-
-/// Has one guest ping; once more where only the connection to it broke: its libvirt daemon may have been restarted.
-fn ask_guest(
-    env: &Env,
-    topology: &Topology,
-    hosts: &NamedHosts,
-    vm: &VmName,
-    expectations: &[&Expectation],
-    by_arp: &[ArpQuestion],
-) -> Result<Answered, String> {
-    let ask = || ask_once(env, topology, hosts, vm, expectations, by_arp);
-    let answer = match ask() {
-        Err(Unasked { lost: true, .. }) => ask(),
-        answer => answer,
-    };
-    answer.map_err(|unasked| unasked.why)
-}
-
-/// Has one guest ping: those it must reach inside the lab by full packets, and by small ones where not all of those
-/// come back; all others, for which a lost full packet proves nothing, by small ones only.
-fn ask_once(
-    env: &Env,
-    topology: &Topology,
-    hosts: &NamedHosts,
-    vm: &VmName,
-    expectations: &[&Expectation],
-    by_arp: &[ArpQuestion],
-) -> Result<Answered, Unasked> {
-    let guest = topology.guests.get(vm).ok_or("no such guest")?;
-    let image = topology
-        .images
-        .get(&guest.image)
-        .ok_or("its image is not in the catalog")?;
-    let host = hosts.get(&guest.host).ok_or("its host is not connected")?;
-    let name = DomainName::new(&topology.lab, vm);
-    let console = host
-        .open_console(&name, image.console.kind)
-        .map_err(|error| chain(&error))?;
-    let transcript = env.folders.transcript(&topology.lab, vm);
-    let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
-    let mut session =
-        Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
-
-    let is_full = |one: &Expectation| one.reach && mtu(topology, one.address).is_some();
-    let mut full: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
-    let mut small: BTreeSet<IpAddr> = BTreeSet::new();
-    for one in expectations {
-        if is_full(one) {
-            let size = full_packet(topology, vm, one.address);
-            full.entry(size).or_default().insert(one.address);
-        } else {
-            small.insert(one.address);
-        }
-    }
-    // Typing on a screen takes milliseconds for each key: such a guest is only pinged from.
-    let mut by_arp = (image.console.kind == ConsoleKind::Serial).then_some(by_arp);
-    let mut view: Option<GuestView> = None;
-    let mut pings = |targets: Vec<IpAddr>, options: &ProbeOptions| {
-        let Some(questions) = by_arp else {
-            return probe(&mut session, &targets, options).map_err(|error| unasked(&error));
-        };
-        let done = probe_and_observe(&mut session, &targets, options, questions);
-        let (answers, seen) = done.map_err(|error| unasked(&error))?;
-        // What is asked by ARP is asked once; what the guest shows is read after each pings.
-        by_arp = Some(&[]);
-        if let Some(mut seen) = seen {
-            if let Some(before) = view.take() {
-                seen.replies.extend(before.replies);
-                seen.cannot_ask |= before.cannot_ask;
-            }
-            view = Some(seen);
-        }
-        Ok(answers)
-    };
-    let mut replies: BTreeMap<IpAddr, Reply> = BTreeMap::new();
-    for (size, targets) in &full {
-        let answers = pings(targets.iter().copied().collect(), &full_size(*size))?;
-        replies.extend(answers.into_iter().map(|(address, answer)| (address, answer.into())));
-    }
-    let again = replies
-        .iter()
-        .filter(|(_, reply)| lost(&reply.answer))
-        .map(|(address, _)| *address);
-    let again: Vec<IpAddr> = again.chain(small).collect();
-    if !again.is_empty() {
-        add_small(&mut replies, pings(again, &ProbeOptions::default())?);
-    }
-    for (size, targets) in full {
-        let doubtful = doubtful(&replies, targets);
-        if !doubtful.is_empty() {
-            add_full(&mut replies, pings(doubtful, &full_size(size))?);
-        }
-    }
-    Ok((replies, view))
 }
 
 fn unasked(error: &SessionError) -> Unasked {

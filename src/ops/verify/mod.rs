@@ -5,32 +5,62 @@
 mod ask;
 mod prove;
 mod settle;
+mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::{Env, Loaded, OpsError, belongs, connect, connects, observe, survey};
-use crate::guest::GuestView;
+use super::{Env, Loaded, OpsError, belongs, connect, connects, count, observe, survey};
+use crate::guest::{GuestView, ProbeOptions};
 use crate::host::NamedHosts;
 use crate::lab::{HostName, LabName, VmName};
 use crate::plan::plan;
 use crate::state::view::View;
 use crate::state::{desired, existing};
-use crate::topology::Topology;
 use crate::verify::faults::apply;
-use crate::verify::{Evidence, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, unproved};
+use crate::verify::{
+    Evidence, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, number_of_cells, sample,
+    unproved,
+};
+use ask::Asking;
 
 /// The pause before cells are asked again: a guest that is not running answers at once, again and again.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The first pings of every cell; late replies are waited for only where some are missing.
+const FIRST: ProbeOptions = ProbeOptions {
+    count: 2,
+    wait: 1,
+    at_once: 8,
+};
+/// The pings of a cell that was not clear: more of them, so that a network that loses every second packet is not taken for
+/// one that was late, and a longer wait.
+const AGAIN: ProbeOptions = ProbeOptions {
+    count: 5,
+    wait: 3,
+    at_once: 8,
+};
 
 /// How a lab is verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyOptions {
     /// How long lossy and unknown cells are asked again; zero: each cell is asked once.
     pub wait: Duration,
+    /// Ask every cell, however large the lab; else those of a sample, where it is large.
+    pub full: bool,
+}
+
+/// The source whose own pings took the longest.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Slowest {
+    /// The source.
+    pub from: String,
+    /// How long its pings and what it shows took, in seconds.
+    pub seconds: f64,
 }
 
 /// The result of verifying a lab.
@@ -38,11 +68,19 @@ pub struct VerifyOptions {
 pub struct VerifyReport {
     /// The lab.
     pub lab: LabName,
+    /// When it began: UTC, as in RFC 3339.
+    pub began: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The source whose own pings took the longest.
+    pub slowest: Option<Slowest>,
+    /// How many cells were asked more than once.
+    pub asked_again: usize,
     /// There is no drift and no fault, and every cell is a pass.
     pub as_expected: bool,
     /// What `up` would do, one step each; empty: nothing differs from the file.
     pub drift: Vec<String>,
-    /// What was waited for before anything was asked.
+    /// What was waited for before anything was asked, and how many cells were asked again.
     pub notes: Vec<String>,
     /// Faults that were observed, the one that concerns the most cells first.
     pub faults: Vec<FaultReport>,
@@ -57,6 +95,7 @@ pub struct VerifyReport {
 /// Verifies a lab that is up, and finds out where lost packets stop.
 pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<VerifyReport, OpsError> {
     let lab = &loaded.topology.lab;
+    let (started, clock) = (utc_now(), Instant::now());
     belongs::check(env, lab)?;
     let hosts = connect(env, lab, &connects(&loaded.topology))?;
     let observed = observe(&hosts, lab)?;
@@ -67,26 +106,36 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         });
     }
     let topology = &loaded.keeping(env, &existing(&observed, &BTreeMap::new()));
-    let expectations = expected(topology);
-    let notes = settle::settle(env, topology, &hosts);
+    let sample = if options.full { None } else { sample(topology) };
+    let sample_of = sample.as_ref().map(|_| number_of_cells(topology));
+    let expectations = sample.unwrap_or_else(|| expected(topology));
+    let mut notes = settle::settle(env, topology, &hosts);
     prove::record(topology, &hosts);
     let mut began = Instant::now();
+    let asking = Asking {
+        env,
+        topology,
+        hosts: &hosts,
+        observed: &observed,
+    };
     // QEMU checks only once a second whether a console was opened (chardev/char-pty.c): meanwhile the hosts are
     // surveyed.
     let (answers, surveys) = thread::scope(|scope| {
-        let asking = scope.spawn(|| ask::ask(env, topology, &hosts, &observed, &expectations));
+        let answers = scope.spawn(|| asking.ask(&expectations, &FIRST));
         let surveys = survey(&hosts, lab);
-        let answers = asking.join();
+        let answers = answers.join();
         (
             answers.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             surveys,
         )
     });
     let mut matrix = Matrix::new(expectations, &answers.replies);
+    matrix.sample_of = sample_of;
     let mut guests = answers.guests;
+    notes.extend(ask_unclear(asking, &mut matrix, &mut guests));
     let mut views = views(&hosts, lab);
     let mut since = began.elapsed();
-    if let Some(again) = ask_again(env, topology, &hosts, &mut matrix, &mut guests, options.wait) {
+    if let Some(again) = ask_again(asking, &mut matrix, &mut guests, options.wait) {
         began = again;
         views = self::views(&hosts, lab);
         since = began.elapsed();
@@ -121,6 +170,13 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     }
     Ok(VerifyReport {
         lab: lab.clone(),
+        began: started,
+        seconds: clock.elapsed().as_secs_f64(),
+        slowest: answers.slowest.map(|(from, took)| Slowest {
+            from: from.to_string(),
+            seconds: took.as_secs_f64(),
+        }),
+        asked_again: matrix.cells.iter().filter(|cell| cell.asked > 1).count(),
         as_expected: drift.is_empty() && faults.is_empty() && matrix.is_as_expected(),
         drift,
         notes,
@@ -130,16 +186,43 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     })
 }
 
+/// Asks once more, and waits longer, where replies may only have been late. Cells of guests that do not run are left out.
+/// Returns what was asked again, in words.
+fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<VmName, GuestView>) -> Option<String> {
+    let (topology, observed) = (asking.topology, asking.observed);
+    let stopped = topology.guests.iter();
+    let stopped = stopped.filter(|(vm, _)| ask::can_be_asked(topology, observed, vm).is_err());
+    let stopped: BTreeSet<IpAddr> = stopped
+        .flat_map(|(_, guest)| &guest.nics)
+        .map(|nic| nic.address.addr().into())
+        .collect();
+    let mut unclear = matrix.unclear();
+    unclear.retain(|one| !stopped.contains(&one.address));
+    if unclear.is_empty() || asking.env.cancel.is_requested() {
+        return None;
+    }
+    let before = matrix.passed();
+    let answers = asking.ask(&unclear, &AGAIN);
+    matrix.merge(&unclear, &answers.replies);
+    guests.extend(answers.guests);
+    let passed = matrix.passed() - before;
+    let cells = count(unclear.len(), "cell");
+    Some(format!(
+        "{cells} asked again, because replies were late or lost: now {passed} as expected"
+    ))
+}
+
 /// Asks for the lossy and unknown cells again until there are none, or `wait` is over. Returns when it began to ask for
 /// the last time.
 fn ask_again(
-    env: &Env,
-    topology: &Topology,
-    hosts: &NamedHosts,
+    asking: Asking<'_>,
     matrix: &mut Matrix,
     guests: &mut BTreeMap<VmName, GuestView>,
     wait: Duration,
 ) -> Option<Instant> {
+    let Asking {
+        env, topology, hosts, ..
+    } = asking;
     let began = Instant::now();
     let mut last = None;
     loop {
@@ -152,8 +235,12 @@ fn ask_again(
         // A guest that did not run may run now; hosts that cannot be read now may be read the next time.
         if let Ok(observed) = observe(hosts, &topology.lab) {
             last = Some(Instant::now());
-            let answers = ask::ask(env, topology, hosts, &observed, &unsettled);
-            matrix.merge(&answers.replies);
+            let asking = Asking {
+                observed: &observed,
+                ..asking
+            };
+            let answers = asking.ask(&unsettled, &FIRST);
+            matrix.merge(&unsettled, &answers.replies);
             guests.extend(answers.guests);
         }
     }
@@ -184,4 +271,13 @@ fn refute(evidence: &Evidence<'_>, matrix: &mut Matrix) {
             cell.cause = Some(why);
         }
     }
+}
+
+/// Returns the time of day in UTC, as in RFC 3339.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time of day is for people; durations are measured by Instant"
+)]
+fn utc_now() -> String {
+    chrono::DateTime::<chrono::Utc>::from(SystemTime::now()).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::guest::{Answer, ProbeOptions};
+use crate::guest::{Answer, ProbeOptions, Target};
 use crate::host::{Cmd, NamedHosts};
 use crate::lab::{Asked, HostName, IfName};
 use crate::state::localhost;
@@ -215,13 +215,16 @@ fn passes(topology: &Topology, hosts: &NamedHosts, asked: &Expectation, guest: &
     };
     let options = ProbeOptions {
         count: COUNT,
-        size: Some(SIZE),
         ..ProbeOptions::default()
     };
+    let target = Target {
+        size: Some(SIZE),
+        ..asked.address.into()
+    };
     let before = bytes()?;
-    let answers = from.ping(&topology.lab, &asked.from, &[asked.address], &options).ok()?;
+    let answers = from.ping(&topology.lab, &asked.from, &[target], &options).ok()?;
     let after = bytes()?;
-    match answers.get(&asked.address)? {
+    match answers.get(&asked.address)?.answer {
         Answer::Counted { sent, received, .. } if sent == received => {}
         _ => return None,
     }

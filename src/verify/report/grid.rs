@@ -217,9 +217,9 @@ impl Fold {
         }
         let count = |groups: Vec<&Group>| {
             let mut counted: BTreeMap<&Group, usize> = BTreeMap::new();
-            groups
-                .into_iter()
-                .for_each(|group| *counted.entry(group).or_default() += 1);
+            for group in groups {
+                *counted.entry(group).or_default() += 1;
+            }
             let counted = counted.into_iter().map(|(group, count)| (group.clone(), count));
             counted.collect::<Vec<_>>()
         };

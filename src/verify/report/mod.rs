@@ -137,9 +137,9 @@ pub(super) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::guest::Answer;
+    use crate::guest::{Answer, Reply};
     use crate::lab::Asked;
-    use crate::verify::{Expectation, Replies, Reply};
+    use crate::verify::{Expectation, Replies};
 
     /// A lab of `guests` in two networks, the first half in net0, that are isolated from each other, each guest with its
     /// gateway; the cells `wrong`, by the numbers of source and target, have the opposite of the expected result.

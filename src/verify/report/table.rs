@@ -33,10 +33,9 @@ pub(super) fn matrix(
     folded(out, &Fold::of(matrix, places), style);
     let exceptions = grid.exceptions(places);
     if let Some(table) = fitting(&exceptions, style, changed).filter(|_| !exceptions.rows.is_empty()) {
-        let _ = write!(
-            out,
-            "\nOnly sources and targets with cells that are not as expected:\n{table}"
-        );
+        let head = "Sources and targets of the cells that are not as expected:".to_owned();
+        let head = wrapped(&[head], "", style.columns.unwrap_or(WIDTH));
+        let _ = write!(out, "\n{head}{table}");
     }
 }
 
@@ -64,7 +63,7 @@ fn fitting(grid: &Grid, style: Style, changed: &dyn Fn(&Cell) -> bool) -> Option
     }
     let digits = digits(grid.columns.len());
     let names = grid.rows.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let head = digits + 1 + names.max("from \\ to".len());
+    let head = (digits + 1 + names).max("from \\ to".len());
     let step = [digits + 1, 2]
         .into_iter()
         .find(|step| head + step * grid.columns.len() <= width)?;
@@ -274,9 +273,9 @@ mod tests {
     fn a_matrix_with_a_character_per_cell_has_numbers_for_its_columns() {
         let (matrix, places) = lab(14, &[(1, 0)]);
         let text = shown(&matrix, &places, 60);
-        let head = "from \\ to    1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16\n";
+        let head = "from \\ to   1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16\n";
         assert!(text.starts_with(head), "{text}");
-        assert!(text.contains("\n 2 vm2        F  -  .  .  .  .  .  /"), "{text}");
+        assert!(text.contains("\n 2 vm2      F  -  .  .  .  .  .  /"), "{text}");
         assert!(text.contains("15: gw net0; 16: gw net1\n"), "{text}");
     }
 
@@ -286,7 +285,7 @@ mod tests {
         let text = shown(&matrix, &places, 80);
         assert!(text.contains("net0 (32)  1 FAIL, 991 ok"), "{text}");
         assert!(text.contains("net1 (32)  1 FAIL, 1023 isolated"), "{text}");
-        assert!(text.contains("Only sources and targets"), "{text}");
+        assert!(text.contains("Sources and targets of the cells"), "{text}");
         assert!(text.contains("FAIL"), "{text}");
     }
 }

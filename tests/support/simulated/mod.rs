@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netlab::guest::{Answer, Console, ProbeOptions};
+use netlab::guest::{Console, ProbeOptions, Reply, Target};
 use netlab::host::{CmdError, Host, HostError, Request, StepError, StepFailure, StepLog};
 use netlab::lab::{Asked, ConsoleKind, HostName, LabName};
 use netlab::plan::Step;
@@ -159,9 +159,9 @@ impl Host for SimulatedHost {
         &self,
         _lab: &LabName,
         from: &Asked,
-        _targets: &[IpAddr],
+        _targets: &[Target],
         _options: &ProbeOptions,
-    ) -> Result<BTreeMap<IpAddr, Answer>, HostError> {
+    ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
         Err(HostError::Unsupported(Request::Ping(from.clone())))
     }
 }
