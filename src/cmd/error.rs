@@ -28,6 +28,12 @@ pub enum CommandError {
         #[source]
         source: OpsError,
     },
+    /// A command that runs until a signal was stopped by it.
+    #[error("stopped by signal {signal}")]
+    Stopped {
+        /// The signal's number.
+        signal: u8,
+    },
     /// A check found that the lab is not as described; the report was printed.
     #[error("{message}")]
     NotAsDescribed {
@@ -98,7 +104,7 @@ impl CommandError {
                 | OpsError::ControlCharacters,
             )
             | Self::Usage { .. } => 2,
-            Self::Interrupted { signal, .. } => signal.saturating_add(128),
+            Self::Interrupted { signal, .. } | Self::Stopped { signal } => signal.saturating_add(128),
             _ => 1,
         }
     }
@@ -114,7 +120,7 @@ impl CommandError {
             Self::UndescribedImage { help, .. } => Some(help.clone()),
             Self::Usage { help, .. } => Some((*help).to_owned()),
             Self::NotBuilt { name } => Some(format!("netlab image pull {name}")),
-            Self::Console(_) | Self::File { .. } | Self::Process { .. } => None,
+            Self::Stopped { .. } | Self::Console(_) | Self::File { .. } | Self::Process { .. } => None,
         }
     }
 

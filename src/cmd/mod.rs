@@ -182,12 +182,27 @@ impl Context {
         if !self.json {
             return print(text.as_bytes());
         }
-        let json = serde_json::to_string_pretty(value).map_err(|error| CommandError::Process {
-            doing: "write JSON",
-            source: error.into(),
-        })?;
-        print(format!("{}\n", readable_json(&masked::urls(&json))).as_bytes())
+        let json = serde_json::to_string_pretty(value).map_err(no_json)?;
+        print(format!("{}\n", harmless_json(&json)).as_bytes())
     }
+
+    /// Prints a value as one line of JSON.
+    fn answer_line(&self, value: &impl Serialize) -> Result<(), CommandError> {
+        let json = serde_json::to_string(value).map_err(no_json)?;
+        print(format!("{}\n", harmless_json(&json)).as_bytes())
+    }
+}
+
+fn no_json(error: serde_json::Error) -> CommandError {
+    CommandError::Process {
+        doing: "write JSON",
+        source: error.into(),
+    }
+}
+
+/// Returns JSON without what a terminal would act on, and without secrets of URLs.
+fn harmless_json(json: &str) -> String {
+    readable_json(&masked::urls(json))
 }
 
 /// Prints on stdout. That a reader has closed its end of a pipe is no error.

@@ -73,6 +73,11 @@ fn end(lab: Option<&LabName>, what: &str) -> ! {
     std::process::exit(128 + i32::from(signal))
 }
 
+/// Returns the number of the signal that was received; 0: none.
+pub fn received() -> u8 {
+    SIGNAL.load(Ordering::SeqCst)
+}
+
 /// Returns the error of a command on `lab`, with the signal that was received if one was.
 pub fn caused(error: OpsError, lab: &LabName) -> CommandError {
     match SIGNAL.load(Ordering::SeqCst) {

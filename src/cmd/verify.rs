@@ -1,14 +1,18 @@
-//! `netlab verify`: prints the connectivity matrix, also as JUnit XML and HTML.
+//! `netlab verify`: prints the connectivity matrix, also as JUnit XML and HTML; once, or again and again.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::CommandError;
-use super::output::print_error;
-use super::{Context, LabFile, terminal};
+use super::output::{one_line, print_error};
+use super::progress::Progress;
+use super::{Context, LabFile, signals, terminal};
 use crate::lab::ImageName;
-use crate::ops::{self, ImageChoice, LoadOptions, VerifyOptions};
-use crate::verify::{Changes, Shown, Style, html, junit, text};
+use crate::ops::{self, ImageChoice, LoadOptions, Loaded, VerifyOptions, VerifyReport};
+use crate::verify::{Change, Changes, Matrix, Page, Shown, Style, Verdict, html, junit, text};
+
+/// How long `--watch` sleeps before it checks whether it must stop.
+const TICK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -29,25 +33,135 @@ pub struct Args {
     /// Ask every cell of a lab of more than 64 guests; without it, a sample that has each network, host and boundary.
     #[arg(long)]
     full: bool,
+    /// Verify again and again, this many seconds after each run, until Ctrl-C; what changed is marked with `*`. With
+    /// --json, one line per run.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", require_equals = true)]
+    watch: Option<u32>,
     /// The image that `up --image` ran with; by default, the one of the last `up`.
     #[arg(long)]
     image: Option<ImageName>,
 }
 
-pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     let options = LoadOptions {
         image: args.image.clone().map_or(ImageChoice::LastUp, ImageChoice::Given),
         emulate: args.emulate,
     };
     let loaded = context.load(&args.file.file, &options)?;
-    let report = ops::verify(
-        &context.env,
-        &loaded,
-        &VerifyOptions {
-            wait: Duration::from_secs(args.wait.into()),
-            full: args.full,
-        },
-    )?;
+    let options = VerifyOptions {
+        wait: Duration::from_secs(args.wait.into()),
+        full: args.full,
+        details: args.html.is_some(),
+    };
+    if let Some(seconds) = args.watch {
+        return watch(context, args, &loaded, &options, Duration::from_secs(seconds.into()));
+    }
+    let report = once(context, &loaded, &options)?;
+    write_files(args, &report, &Changes::default())?;
+    print_notes(&report);
+    let shown = text(&shown(&report, &Changes::default()), style());
+    context.answer(&shown, &report)?;
+    result(args, &report)
+}
+
+/// Verifies once, with progress.
+fn once(context: &mut Context, loaded: &Loaded, options: &VerifyOptions) -> Result<VerifyReport, CommandError> {
+    let (events, progress) = Progress::start(context.quiet);
+    context.env.events = events;
+    let report = ops::verify(&context.env, loaded, options);
+    progress.finish();
+    Ok(report?)
+}
+
+/// Verifies again and again until a signal arrives, and marks what is another result than before.
+fn watch(
+    context: &mut Context,
+    args: &Args,
+    loaded: &Loaded,
+    options: &VerifyOptions,
+    pause: Duration,
+) -> Result<(), CommandError> {
+    let cancel = context.env.cancel.clone();
+    signals::listen(cancel.clone(), None)?;
+    let mut before: Option<Matrix> = None;
+    while !cancel.is_requested() {
+        let report = once(context, loaded, options)?;
+        if cancel.is_requested() {
+            break;
+        }
+        let changes = before.map_or_else(Changes::default, |before| Changes::between(&before, &report.matrix));
+        write_files(args, &report, &changes)?;
+        if context.json {
+            context.answer_line(&Watched {
+                report: &report,
+                changes: changes.iter().collect(),
+            })?;
+        } else {
+            let clear = if terminal::color() { "\x1b[H\x1b[2J\x1b[3J" } else { "" };
+            let text = text(&shown(&report, &changes), style());
+            context.answer(&format!("{clear}{} {}\n{text}", report.began, report.lab), &report)?;
+            print_notes(&report);
+            for change in changes.iter() {
+                print_error(&one_line(&changed(change)));
+            }
+        }
+        before = Some(report.matrix);
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !cancel.is_requested() {
+            std::thread::sleep(TICK.min(pause));
+        }
+    }
+    Err(CommandError::Stopped {
+        signal: signals::received(),
+    })
+}
+
+/// One run of `--watch` as JSON.
+#[derive(serde::Serialize)]
+struct Watched<'a> {
+    #[serde(flatten)]
+    report: &'a VerifyReport,
+    /// The cells with another result than in the run before.
+    changes: Vec<&'a Change>,
+}
+
+/// A changed cell as a line.
+fn changed(change: &Change) -> String {
+    let word = |verdict: Verdict| {
+        serde_json::to_value(verdict)
+            .ok()
+            .and_then(|word| Some(word.as_str()?.to_owned()))
+    };
+    let before = change.before.and_then(word).unwrap_or_else(|| "not asked".to_owned());
+    let after = word(change.after).unwrap_or_default();
+    let Change { from, to, address, .. } = change;
+    format!("changed: {from} -> {to} ({address}): {before} -> {after}")
+}
+
+fn style() -> Style {
+    Style {
+        columns: terminal::columns(),
+        color: terminal::color(),
+    }
+}
+
+fn shown<'a>(report: &'a VerifyReport, changes: &'a Changes) -> Shown<'a> {
+    Shown {
+        faults: &report.faults,
+        matrix: &report.matrix,
+        places: &report.places,
+        changes,
+    }
+}
+
+fn print_notes(report: &VerifyReport) {
+    for note in &report.notes {
+        print_error(&format!("note: {note}"));
+    }
+}
+
+/// Writes the files that were asked for.
+fn write_files(args: &Args, report: &VerifyReport, changes: &Changes) -> Result<(), CommandError> {
     if let Some(path) = &args.junit {
         let xml = junit(report.lab.as_str(), &report.drift, &report.faults, &report.matrix);
         let xml = xml.map_err(|error| CommandError::File {
@@ -58,23 +172,25 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         write(path, &xml)?;
     }
     if let Some(path) = &args.html {
-        let page = html(report.lab.as_str(), &report.drift, &report.faults, &report.matrix);
+        let details = report.details.clone().unwrap_or_default();
+        let page = html(&Page {
+            lab: report.lab.as_str(),
+            shown: shown(report, changes),
+            drift: &report.drift,
+            notes: &report.notes,
+            began: &report.began,
+            seconds: report.seconds,
+            versions: &details.versions,
+            picture: &details.picture,
+            transcripts: &details.transcripts,
+        });
         write(path, &page)?;
     }
-    let style = Style {
-        columns: terminal::columns(),
-        color: terminal::color(),
-    };
-    let shown = Shown {
-        faults: &report.faults,
-        matrix: &report.matrix,
-        places: &report.places,
-        changes: &Changes::default(),
-    };
-    for note in &report.notes {
-        print_error(&format!("note: {note}"));
-    }
-    context.answer(&text(&shown, style), &report)?;
+    Ok(())
+}
+
+/// Returns an error for a lab that is not as described.
+fn result(args: &Args, report: &VerifyReport) -> Result<(), CommandError> {
     if !report.drift.is_empty() {
         return Err(CommandError::NotAsDescribed {
             message: format!(

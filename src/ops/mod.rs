@@ -65,7 +65,7 @@ pub use status::{
 };
 pub use support::{SupportReport, support_report};
 pub use up::{UpOptions, UpReport, UpVm, up};
-pub use verify::{VerifyOptions, VerifyReport, verify};
+pub use verify::{Details, VerifyOptions, VerifyReport, verify};
 pub use vm::{Vm, find_vm};
 
 /// What every use case needs from its caller.

@@ -18,5 +18,5 @@ pub use expected::{Expectation, expected, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Verdict};
 pub use parts::arp_questions;
-pub use report::{Places, Shown, Style, html, junit, text};
+pub use report::{Page, Places, Shown, Style, html, junit, text};
 pub use sample::sample;

@@ -3,6 +3,7 @@
 //! nothing that outlasts it.
 
 mod ask;
+mod details;
 mod prove;
 mod settle;
 mod turns;
@@ -27,6 +28,7 @@ use crate::verify::{
     unproved,
 };
 use ask::Asking;
+pub use details::Details;
 
 /// The pause before cells are asked again: a guest that is not running answers at once, again and again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -52,6 +54,8 @@ pub struct VerifyOptions {
     pub wait: Duration,
     /// Ask every cell, however large the lab; else those of a sample, where it is large.
     pub full: bool,
+    /// Collect what a page for people shows besides the result.
+    pub details: bool,
 }
 
 /// The source whose own pings took the longest.
@@ -84,6 +88,9 @@ pub struct VerifyReport {
     pub notes: Vec<String>,
     /// Faults that were observed, the one that concerns the most cells first.
     pub faults: Vec<FaultReport>,
+    /// What a page for people shows besides the result, where it was asked for.
+    #[serde(skip)]
+    pub details: Option<Details>,
     /// The networks of the guests, for a matrix that is read by people.
     #[serde(skip)]
     pub places: Places,
@@ -118,6 +125,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         hosts: &hosts,
         observed: &observed,
     };
+    let lengths = options.details.then(|| details::lengths(env, topology));
     // QEMU checks only once a second whether a console was opened (chardev/char-pty.c): meanwhile the hosts are
     // surveyed.
     let (answers, surveys) = thread::scope(|scope| {
@@ -181,6 +189,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         drift,
         notes,
         faults,
+        details: lengths.map(|lengths| details::details(asking, &views, &matrix, &lengths)),
         places: Places::of(topology),
         matrix,
     })

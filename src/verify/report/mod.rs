@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::{Cell, Changes, FaultReport, Matrix, Verdict};
 
 pub use grid::Places;
-pub use html::html;
+pub use html::{Page, html};
 pub use junit::junit;
 pub use text::{Style, text};
 
