@@ -22,6 +22,7 @@ mod killed;
 mod library;
 mod local;
 mod machine;
+mod many;
 mod missing;
 mod observed;
 mod package;

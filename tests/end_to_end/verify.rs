@@ -1,5 +1,9 @@
 //! FAULTS 42, 44 and 46: networks that work badly, and what `verify` says of them.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::support::lab::{Bench, quickstart};
@@ -128,7 +132,27 @@ fn a_port_pulled_by_hand_is_named_in_every_kind_of_report() {
     bench.good(&["-q", "up", bench.file()]);
     let taps = bench.inside("node1", &["virsh", "-q", "domiflist", &format!("{}.vm1", bench.name)]);
     let tap = taps.split_whitespace().next().unwrap();
+    let watched = ["verify", "--watch=1", "--json", bench.file()];
+    let mut watch = bench.netlab(&watched).stdout(Stdio::piped()).spawn().unwrap();
+    let mut runs = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut run = || serde_json::from_str::<Value>(&runs.next().unwrap().unwrap()).unwrap();
+    let first = run();
+    assert_eq!(
+        (&first["as_expected"], &first["changes"]),
+        (&true.into(), &Value::Array(Vec::new())),
+        "{first:#}"
+    );
     bench.inside("node1", &["ip", "link", "set", "dev", tap, "nomaster"]);
+    let changed = loop {
+        let mut next = run();
+        if next["changes"] != first["changes"] {
+            break next["changes"].take();
+        }
+    };
+    assert_eq!(changed[0]["before"], "pass", "{changed:#}");
+    kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(130));
+
     let (xml, page) = (bench.path("report.xml"), bench.path("report.html"));
     let (xml_arg, page_arg) = (xml.to_str().unwrap(), page.to_str().unwrap());
     let said = bench.bad(&["verify", "--junit", xml_arg, "--html", page_arg, bench.file()], 1);
@@ -141,6 +165,14 @@ fn a_port_pulled_by_hand_is_named_in_every_kind_of_report() {
         assert!(report.contains(&cause), "{report}");
     }
     assert!(xml.contains("<testsuite ") && page.starts_with("<!DOCTYPE html>"));
+    for part in [
+        "class=\"vm bad\"",
+        "<details open><summary>vm1: 2 cells",
+        "<summary>vm3</summary><pre>",
+        "QEMU",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
     // vm3 and its gateway are on the other side of the pulled port.
     assert!(said.contains("1 of 4 as expected"), "{said}");
 
