@@ -2,6 +2,7 @@
 //! folder of the tests' files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
@@ -33,10 +34,12 @@ fn lab(guests: usize) -> Topology {
         "#,
     );
     for (name, network) in [("web", "service"), ("disk", "storage")] {
-        text.push_str(&format!(
+        write!(
+            text,
             "[vms.{name}]\nhosts = [\"node1\", \"node2\"]\ncount = {}\nnics = [{{ network = \"{network}\" }}]\n",
             guests / 2
-        ));
+        )
+        .unwrap();
     }
     let lab = lab::parse("page.toml", &text, &BTreeSet::from(["mini".parse().unwrap()])).unwrap();
     allocate(&lab, &super::images())
@@ -60,7 +63,7 @@ fn page(topology: &Topology) -> String {
         let answer = Answer::Counted {
             sent: 2,
             received,
-            rtt_ms: (received > 0).then_some(0.31 + at as f64 % 40.0),
+            rtt_ms: (received > 0).then_some(0.31 + f64::from(u32::try_from(at % 40).unwrap())),
             said: None,
         };
         let given = replies.entry(one.from.clone()).or_insert_with(|| Ok(BTreeMap::new()));

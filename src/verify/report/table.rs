@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::grid::{Fold, Grid, Places};
-use super::text::{Style, paint, wrapped};
+use super::text::{Style, color_of, paint, wrapped};
 use super::{label, printable};
 use crate::verify::{Cell, Matrix, Verdict};
 
@@ -11,6 +11,8 @@ use crate::verify::{Cell, Matrix, Verdict};
 const WIDTH: usize = 120;
 /// Rows of one table; a larger matrix is folded.
 const ROWS: usize = 40;
+/// The color of isolation (ECMA-48, 8.3.117).
+const CYAN: u8 = 36;
 /// What no cell is at.
 const NONE: &str = "-";
 
@@ -81,7 +83,14 @@ fn fitting(grid: &Grid, style: Style, changed: &dyn Fn(&Cell) -> bool) -> Option
     Some(out)
 }
 
-type Line = Vec<(String, Option<Verdict>)>;
+/// Texts, and their colors.
+type Line = Vec<(String, Option<u8>)>;
+
+/// The color of a cell: isolation has another one than replies.
+fn color(cell: &Cell) -> Option<u8> {
+    let isolated = cell.verdict == Verdict::Pass && !cell.expectation.reach;
+    Some(if isolated { CYAN } else { color_of(cell.verdict) })
+}
 
 /// Returns the table with a label in each cell.
 fn full(grid: &Grid, changed: &dyn Fn(&Cell) -> bool) -> Vec<Line> {
@@ -92,7 +101,7 @@ fn full(grid: &Grid, changed: &dyn Fn(&Cell) -> bool) -> Vec<Line> {
         line.extend(grid.columns.iter().map(|to| match grid.cell(from, to) {
             Some(cell) => {
                 let mark = if changed(cell) { "*" } else { "" };
-                (format!("{}{mark}", label(cell)), Some(cell.verdict))
+                (format!("{}{mark}", label(cell)), color(cell))
             }
             None => (NONE.to_owned(), None),
         }));
@@ -123,13 +132,8 @@ fn short(out: &mut String, grid: &Grid, (head, step): (usize, usize), style: Sty
         for to in &grid.columns {
             let cell = grid.cell(from, to);
             let gap = if cell.is_some_and(changed) { "*" } else { " " };
-            let (text, verdict) = cell.map_or((NONE, None), |cell| (symbol(cell), Some(cell.verdict)));
-            let _ = write!(
-                out,
-                "{}{gap}{}",
-                " ".repeat(step - 2),
-                paint(text, verdict, style.color)
-            );
+            let (text, code) = cell.map_or((NONE, None), |cell| (symbol(cell), color(cell)));
+            let _ = write!(out, "{}{gap}{}", " ".repeat(step - 2), paint(text, code, style.color));
         }
         out.push('\n');
     }
@@ -166,7 +170,7 @@ fn folded(out: &mut String, fold: &Fold, style: Style) {
     for (at, row) in fold.rows.iter().enumerate() {
         let mut line = vec![(name(row), None)];
         line.extend((0..fold.columns.len()).map(|to| match fold.counts.get(&(at, to)) {
-            Some(counts) => (counts.text(), Some(counts.verdict())),
+            Some(counts) => (counts.text(), Some(color_of(counts.verdict()))),
             None => (NONE.to_owned(), None),
         }));
         lines.push(line);
@@ -180,7 +184,7 @@ fn folded(out: &mut String, fold: &Fold, style: Style) {
     let good = |counts: &&super::grid::Counts| counts.verdict() == Verdict::Pass;
     let bad = fold.counts.iter().filter(|(_, counts)| !good(counts));
     for ((from, to), counts) in bad {
-        let text = paint(&counts.text(), Some(counts.verdict()), style.color);
+        let text = paint(&counts.text(), Some(color_of(counts.verdict())), style.color);
         let _ = writeln!(
             out,
             "{} -> {}: {text}",
@@ -196,7 +200,7 @@ fn folded(out: &mut String, fold: &Fold, style: Style) {
         pairs += 1;
     }
     if pairs > 0 {
-        let text = paint(&sum.text(), Some(Verdict::Pass), style.color);
+        let text = paint(&sum.text(), Some(color_of(Verdict::Pass)), style.color);
         let (rows, columns) = (fold.rows.len(), fold.columns.len());
         let _ = writeln!(
             out,
@@ -218,8 +222,8 @@ fn widths(lines: &[Line]) -> Vec<usize> {
 fn align(out: &mut String, lines: &[Line], style: Style) {
     let widths = widths(lines);
     for line in lines {
-        for (at, (cell, verdict)) in line.iter().enumerate() {
-            out.push_str(&paint(cell, *verdict, style.color));
+        for (at, (cell, code)) in line.iter().enumerate() {
+            out.push_str(&paint(cell, *code, style.color));
             if at + 1 < line.len() {
                 out.extend(std::iter::repeat_n(' ', widths[at] - cell.chars().count() + 2));
             }

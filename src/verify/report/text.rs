@@ -23,7 +23,7 @@ pub fn text(shown: &Shown<'_>, style: Style) -> String {
     let Shown { faults, matrix, .. } = *shown;
     let mut out = String::new();
     let line = |out: &mut String, indent: usize, state: (&str, Verdict), text: String| {
-        let head = paint(state.0, Some(state.1), style.color);
+        let head = paint(state.0, Some(color_of(state.1)), style.color);
         let text = match style.columns {
             Some(columns) => broken(&text, columns, indent + state.0.chars().count(), indent + 2),
             None => text,
@@ -121,18 +121,20 @@ pub(super) fn wrapped(items: &[String], separator: &str, width: usize) -> String
     out
 }
 
-/// Colors a text green, red or yellow.
-pub(super) fn paint(text: &str, verdict: Option<Verdict>, color: bool) -> String {
-    let code = match verdict {
-        Some(Verdict::Pass) => 32,
-        Some(Verdict::Fail) => 31,
-        Some(Verdict::Lossy | Verdict::Unknown) => 33,
-        None => return text.to_owned(),
-    };
-    if color {
-        format!("\x1b[{code}m{text}\x1b[0m")
-    } else {
-        text.to_owned()
+/// A color of ECMA-48, 8.3.117: green, red or yellow.
+pub(super) fn color_of(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 32,
+        Verdict::Fail => 31,
+        Verdict::Lossy | Verdict::Unknown => 33,
+    }
+}
+
+/// Writes a text in a color, if `color` is wanted.
+pub(super) fn paint(text: &str, code: Option<u8>, color: bool) -> String {
+    match code {
+        Some(code) if color => format!("\x1b[{code}m{text}\x1b[0m"),
+        _ => text.to_owned(),
     }
 }
 
