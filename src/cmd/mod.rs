@@ -185,12 +185,12 @@ impl Context {
         let json = serde_json::to_string_pretty(value).map_err(no_json)?;
         print(format!("{}\n", harmless_json(&json)).as_bytes())
     }
+}
 
-    /// Prints a value as one line of JSON.
-    fn answer_line(&self, value: &impl Serialize) -> Result<(), CommandError> {
-        let json = serde_json::to_string(value).map_err(no_json)?;
-        print(format!("{}\n", harmless_json(&json)).as_bytes())
-    }
+/// Prints a value as one line of JSON.
+fn print_line(value: &impl Serialize) -> Result<(), CommandError> {
+    let json = serde_json::to_string(value).map_err(no_json)?;
+    print(format!("{}\n", harmless_json(&json)).as_bytes())
 }
 
 fn no_json(error: serde_json::Error) -> CommandError {

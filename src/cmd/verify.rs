@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::error::CommandError;
 use super::output::{one_line, print_error};
 use super::progress::Progress;
-use super::{Context, LabFile, signals, terminal};
+use super::{Context, LabFile, print_line, signals, terminal};
 use crate::lab::ImageName;
 use crate::ops::{self, ImageChoice, LoadOptions, Loaded, VerifyOptions, VerifyReport};
 use crate::verify::{Change, Changes, Matrix, Page, Shown, Style, Verdict, html, junit, text};
@@ -92,7 +92,7 @@ fn watch(
         let changes = before.map_or_else(Changes::default, |before| Changes::between(&before, &report.matrix));
         write_files(args, &report, &changes)?;
         if context.json {
-            context.answer_line(&Watched {
+            print_line(&Watched {
                 report: &report,
                 changes: changes.iter().collect(),
             })?;

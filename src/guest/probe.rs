@@ -452,8 +452,8 @@ mod tests {
     fn two_hundred_addresses_fit_into_the_lines_of_a_terminal() {
         let target = |n: u16| Target {
             address: IpAddr::from([0xfd00, 1, 2, 3, 4, 5, 6, 0x1000 + n]),
-            size: (n % 3 == 0).then_some(1472),
-            silent: n % 5 == 0,
+            size: n.is_multiple_of(3).then_some(1472),
+            silent: n.is_multiple_of(5),
         };
         let targets: Vec<Target> = (0..200).map(target).collect();
         for at_once in [0, 1, 8, 300] {

@@ -109,7 +109,7 @@ fn loss_a_small_path_mtu_and_a_duplicate_mac_address_are_each_reported_as_such()
         .args([
             "ip", "netns", "exec", "stranger", "ping", "-q", "-i", "0.002", "10.0.1.3",
         ])
-        .stdout(std::process::Stdio::null())
+        .stdout(Stdio::null())
         .spawn()
         .unwrap();
     let (report, _) = verified(&bench);

@@ -87,9 +87,9 @@ fn fitting(grid: &Grid, style: Style, changed: &dyn Fn(&Cell) -> bool) -> Option
 type Line = Vec<(String, Option<u8>)>;
 
 /// The color of a cell: isolation has another one than replies.
-fn color(cell: &Cell) -> Option<u8> {
+fn color(cell: &Cell) -> u8 {
     let isolated = cell.verdict == Verdict::Pass && !cell.expectation.reach;
-    Some(if isolated { CYAN } else { color_of(cell.verdict) })
+    if isolated { CYAN } else { color_of(cell.verdict) }
 }
 
 /// Returns the table with a label in each cell.
@@ -101,7 +101,7 @@ fn full(grid: &Grid, changed: &dyn Fn(&Cell) -> bool) -> Vec<Line> {
         line.extend(grid.columns.iter().map(|to| match grid.cell(from, to) {
             Some(cell) => {
                 let mark = if changed(cell) { "*" } else { "" };
-                (format!("{}{mark}", label(cell)), color(cell))
+                (format!("{}{mark}", label(cell)), Some(color(cell)))
             }
             None => (NONE.to_owned(), None),
         }));
@@ -132,7 +132,7 @@ fn short(out: &mut String, grid: &Grid, (head, step): (usize, usize), style: Sty
         for to in &grid.columns {
             let cell = grid.cell(from, to);
             let gap = if cell.is_some_and(changed) { "*" } else { " " };
-            let (text, code) = cell.map_or((NONE, None), |cell| (symbol(cell), color(cell)));
+            let (text, code) = cell.map_or((NONE, None), |cell| (symbol(cell), Some(color(cell))));
             let _ = write!(out, "{}{gap}{}", " ".repeat(step - 2), paint(text, code, style.color));
         }
         out.push('\n');
