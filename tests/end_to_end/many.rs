@@ -1,4 +1,4 @@
-//! FAULTS 53: many guests on a machine that is busy with them.
+//! Many guests on a machine that is busy with them.
 
 use std::fmt::Write as _;
 

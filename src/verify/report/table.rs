@@ -277,9 +277,9 @@ mod tests {
     fn a_matrix_with_a_character_per_cell_has_numbers_for_its_columns() {
         let (matrix, places) = lab(14, &[(1, 0)]);
         let text = shown(&matrix, &places, 60);
-        let head = "from \\ to   1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16\n";
+        let head = "from \\ to  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16\n";
         assert!(text.starts_with(head), "{text}");
-        assert!(text.contains("\n 2 vm2      F  -  .  .  .  .  .  /"), "{text}");
+        assert!(text.contains("\n 2 vm2     F  -  .  .  .  .  .  /"), "{text}");
         assert!(text.contains("15: gw net0; 16: gw net1\n"), "{text}");
     }
 
