@@ -146,8 +146,6 @@ fn a_browser_shows_the_page_of_2_14_and_40_guests() {
                 "--hide-scrollbars",
                 "--window-size=1400,2200",
             ])
-            // No scripts: the page is read without them.
-            .args(["--blink-settings=scriptEnabled=false"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(format!("--screenshot={}", shot.display()))
             .arg(format!("file://{}", file.display()))
