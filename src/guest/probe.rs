@@ -91,7 +91,7 @@ pub struct ProbeOptions {
     /// more than a second were seen.
     pub wait: u32,
     /// Pings that run at a time in one guest, at least 1; half as many where some are full packets, which take three
-    /// times the space. As many addresses at which nobody should answer are pinged beside them.
+    /// times the space. Twice as many addresses at which nobody should answer are pinged beside them.
     ///
     /// A raw socket gets every reply that the guest receives, not only its own program's, and busybox's buffer holds
     /// about 19 (SO_RCVBUF of 2 × 56 + 7,168 bytes, doubled by the kernel; 768 bytes per small packet). In a guest
@@ -194,7 +194,7 @@ fn script(mark: &str, targets: &[Target], options: &ProbeOptions, questions: Opt
     script.push_str(&questions.map_or_else(String::new, seen::questions));
     let (silent, loud): (Vec<Target>, Vec<Target>) = targets.iter().partition(|target| target.silent);
     let full = loud.iter().any(|target| target.size.is_some());
-    add_lanes(&mut script, &silent, at_once, "v=1\n");
+    add_lanes(&mut script, &silent, 2 * at_once, "v=1\n");
     add_lanes(&mut script, &loud, if full { at_once.div_ceil(2) } else { at_once }, "");
     script.push_str("wait\n");
     if questions.is_some() {

@@ -7,8 +7,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crate::lab::Connect;
 
 /// Guests per processor of this machine that ping at a time, and the least number on any machine.
-const PER_PROCESSOR: usize = 4;
-const LEAST: usize = 8;
+const PER_PROCESSOR: usize = 8;
+const LEAST: usize = 16;
 
 /// The guests that ping now, by the machine that runs them.
 #[derive(Debug, Default)]
