@@ -28,7 +28,7 @@ pub(super) fn write(out: &mut String, shown: Shown<'_>) {
     }
     out.push_str(
         "<p class=\"legend\"><span class=\"pass\">ok</span> reachable, round trip in ms \
-         <span class=\"apart\">isolated</span> unreachable, as expected \
+         <span class=\"apart\">isolated</span> or <span class=\"apart\">∥</span> unreachable, as expected \
          <span class=\"fail\">FAIL</span> the opposite of what is expected \
          <span class=\"fail\">MTU</span> only small packets pass \
          <span class=\"lossy\">lossy</span> replies/requests <span class=\"unknown\">?</span> unknown</p>\n",
