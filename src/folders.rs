@@ -40,6 +40,16 @@ impl Folders {
         self.lab(lab).join("transcripts").join(format!("{vm}.log"))
     }
 
+    /// Returns the file of known host keys of one guest's ssh server.
+    pub fn known_hosts(&self, lab: &LabName, vm: &VmName) -> PathBuf {
+        self.lab(lab).join("known_hosts").join(vm.as_str())
+    }
+
+    /// Returns the configuration with which ssh reaches a lab's guests.
+    pub fn ssh_config(&self, lab: &LabName) -> PathBuf {
+        self.lab(lab).join("ssh_config")
+    }
+
     /// Returns the folder of one emulated host: `run`, `var` and `etc` (inside it /run, /var and /etc/libvirt) and its
     /// log `init.log`.
     pub fn machine(&self, lab: &LabName, host: &HostName) -> PathBuf {

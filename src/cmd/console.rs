@@ -1,7 +1,9 @@
-//! `netlab console`: connects a person's terminal to a VM's console.
+//! `netlab console`: connects a person's terminal to a VM's console, or to a shell on a host, switch or router.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +16,7 @@ use crate::event::Cancel;
 use crate::guest::vga::{COLUMNS, Chord, Frame, Page, ROWS, Screen, chord, named, with_alt};
 use crate::guest::{Console, ConsoleError};
 use crate::lab::ConsoleKind;
+use crate::ops;
 
 /// Ctrl-], as in telnet and virsh.
 const LEAVE: u8 = 0x1d;
@@ -33,6 +36,14 @@ pub struct Args {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    if let Some(login) = ops::login_command(&context.env, &args.vm.lab, &args.vm.vm)? {
+        let mut words = login.iter();
+        let mut shell = Command::new(words.next().map_or("sh", String::as_str));
+        return Err(CommandError::Process {
+            doing: "open a shell there",
+            source: shell.args(words).exec(),
+        });
+    }
     let vm = args.vm.find(context)?;
     let kind = match (args.screen, args.serial) {
         (true, _) => ConsoleKind::Vga,

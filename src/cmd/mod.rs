@@ -2,6 +2,7 @@
 //! The only place that prints: stdout carries the answer, stderr the progress.
 
 mod console;
+mod cp;
 mod doctor;
 mod down;
 mod error;
@@ -18,6 +19,7 @@ mod schema;
 mod screenshot;
 mod script;
 mod signals;
+mod ssh;
 mod status;
 mod terminal;
 mod trace;
@@ -90,10 +92,20 @@ enum Command {
     Script(script::Args),
     /// Convert a nova.conf to a lab file that builds the same networks.
     Import(import::Args),
-    /// Open a VM's console; Ctrl-] leaves it.
+    /// Open a VM's console, which Ctrl-] leaves, or a shell on a host, emulated switch or router.
     Console(console::Args),
-    /// Run a command in a VM; returns its output and exit status (124: timeout, 125: netlab failed).
+    /// Run a command in VMs or on hosts; returns its output and exit status (124: timeout, 125: netlab failed).
     Exec(exec::Args),
+    /// Open a shell in a VM by ssh, or run a command; its host makes the connection.
+    Ssh(ssh::Args),
+    /// Copy files to or from a VM, by ssh or else over its console.
+    Cp(cp::Args),
+    /// Print the configuration by which ssh, scp, rsync, Ansible and editors reach the VMs of a lab.
+    SshConfig(ssh::LabArgs),
+    /// Print the VMs of a lab as an Ansible inventory.
+    Inventory(ssh::LabArgs),
+    /// Connect standard input and output to a VM's ssh server: a `ProxyCommand`.
+    Proxy(ssh::ProxyArgs),
     /// Save a picture of a VM's screen.
     Screenshot(screenshot::Args),
     /// List, fetch, build and remove guest images.
@@ -275,6 +287,11 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Script(args) => script::run(context, &args),
         Command::Import(args) => import::run(context, &args),
         Command::Console(args) => console::run(context, &args),
+        Command::Ssh(args) => ssh::run(context, &args),
+        Command::Cp(args) => cp::run(context, &args),
+        Command::SshConfig(args) => ssh::config(context, &args),
+        Command::Inventory(args) => ssh::inventory(context, &args),
+        Command::Proxy(args) => ssh::proxy(context, &args),
         Command::Screenshot(args) => screenshot::run(context, &args),
         Command::Image(verb) => image::run(context, &verb),
         Command::Completions { shell } => manual::completions(shell),

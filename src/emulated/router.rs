@@ -92,7 +92,7 @@ impl Emulator {
         })
     }
 
-    /// Returns a shell in a router's network namespace, after checking that it is the lab's.
+    /// Returns a shell in a switch's or router's network namespace, after checking that it is the lab's.
     pub(crate) fn inside_router(&self, lab: &LabName, router: &HostName) -> Result<NamespaceShell, EmulatedError> {
         links(&self.shell, lab, router)?;
         Ok(NamespaceShell::of_network(&name(lab, router)))

@@ -99,6 +99,12 @@ pub enum SessionFault {
         /// Its size.
         bytes: usize,
     },
+    /// A file that was read over the console is not the guest's.
+    #[error("a file of {bytes} bytes did not arrive from the guest")]
+    Download {
+        /// Its size.
+        bytes: usize,
+    },
     /// The guest's screen is in graphics mode; the screenshot's file, if one could be saved.
     #[error("the guest shows a picture instead of text{}", screenshot(.0.as_ref()))]
     Picture(Option<PathBuf>),
@@ -146,6 +152,7 @@ impl SessionFault {
                 "something else writes to the guest's console, or its shell was restarted: see the transcript"
             }
             Self::LineTooLong(_) => "split it into several lines",
+            Self::Download { .. } => "check that nothing writes the file meanwhile; copy again",
             Self::Upload { .. } => "check that the guest has room in /tmp, and cat(1) and wc(1)",
             Self::Transcript(_) => "check free space and permissions of the state folder",
         }

@@ -4,9 +4,11 @@
 mod boot;
 mod configure;
 mod console;
+mod download;
 mod embedded;
 mod error;
 mod frame;
+mod host_keys;
 mod inspect;
 mod pages;
 mod paging;
@@ -24,7 +26,9 @@ mod watch;
 
 pub use configure::{ConfigureError, configure};
 pub use console::{Cause, Console, ConsoleError};
+pub use download::{Download, download};
 pub use error::{SessionError, SessionFault};
+pub use host_keys::host_keys;
 pub use inspect::{Deviation, inspect};
 pub use probe::{Answer, ProbeOptions, Reply, Target, probe, probe_and_observe, probe_by};
 pub use seen::{ArpQuestion, GuestLink, GuestRoute, GuestView};

@@ -142,6 +142,10 @@ impl Host for Emulator {
         Ok(self.inside_router(lab, router)?.run(cmd)?)
     }
 
+    fn login_device(&self, lab: &LabName, device: &HostName) -> Result<Vec<String>, HostError> {
+        Ok(self.inside_router(lab, device)?.login())
+    }
+
     fn ping(
         &self,
         lab: &LabName,

@@ -67,6 +67,8 @@ pub enum HostError {
 pub enum Request {
     /// Running a command.
     Run(String),
+    /// Making a TCP connection.
+    Connect,
     /// Opening a guest's console.
     OpenConsole(DomainName),
     /// Opening a guest's screen.
@@ -79,6 +81,7 @@ impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run(command) => write!(f, "run `{command}`"),
+            Self::Connect => f.write_str("make connections"),
             Self::OpenConsole(domain) => write!(f, "open the console of domain {domain}: it has no guests"),
             Self::OpenScreen(domain) => write!(f, "open the screen of domain {domain}: its guests have no screens"),
             Self::Ping(from) => write!(f, "send pings from {from}"),

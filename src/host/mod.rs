@@ -22,6 +22,7 @@ use crate::state::view::View;
 use crate::state::{DomainName, HostState};
 
 pub use crate::state::survey::Survey;
+pub use crate::transport::Dialer;
 pub use crate::transport::cmd::{Cmd, CmdError, Output, Shell};
 pub use error::{HostError, Request, StepError, StepFailure};
 
@@ -54,9 +55,19 @@ pub trait Host: Send + Sync {
         Err(HostError::Unsupported(Request::Run(cmd.to_string())))
     }
 
-    /// Runs a command in a router that is emulated on this host.
+    /// Runs a command in a switch or router that is emulated on this host.
     fn ask_router(&self, _lab: &LabName, _router: &HostName, cmd: &Cmd) -> Result<Output, HostError> {
         Err(HostError::Unsupported(Request::Run(cmd.to_string())))
+    }
+
+    /// Returns what makes TCP connections from this host.
+    fn dialer(&self) -> Result<Dialer, HostError> {
+        Err(HostError::Unsupported(Request::Connect))
+    }
+
+    /// Returns the command that opens a login shell in a switch or router that is emulated on this host.
+    fn login_device(&self, _lab: &LabName, _device: &HostName) -> Result<Vec<String>, HostError> {
+        Err(HostError::Unsupported(Request::Connect))
     }
 
     /// Opens the console of a running domain. No output of the guest is lost from then on.

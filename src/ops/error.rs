@@ -16,6 +16,7 @@ use crate::plan::{Plan, Step};
 use crate::preflight::Obstacle;
 use crate::run::{JournalError, LockError, chain};
 use crate::script::ScriptError;
+use crate::transport::DialError;
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +190,29 @@ pub enum OpsError {
         /// The VM.
         vm: String,
     },
+    /// No host of the lab is connected to a VM's network.
+    #[error("VM {vm} cannot be reached: no host of the lab has an address in its networks")]
+    NotReached {
+        /// The VM.
+        vm: String,
+    },
+    /// A port of a VM cannot be connected to.
+    #[error("VM {vm} cannot be reached")]
+    Dial {
+        /// The VM.
+        vm: String,
+        /// Why.
+        #[source]
+        source: DialError,
+    },
+    /// A file cannot be copied.
+    #[error("cannot copy {what}: {why}")]
+    Copy {
+        /// The file.
+        what: String,
+        /// Why.
+        why: String,
+    },
     /// One host failed.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -290,7 +314,17 @@ impl OpsError {
             Self::NoConsole { .. } => {
                 Some("give the lab's file instead of its name, or run `netlab up` again".to_owned())
             }
+            Self::NotReached { .. } => Some(
+                "give one of its networks a `gateway`, or a host an address there; `netlab exec` and `netlab cp` use its \
+                 console"
+                    .to_owned(),
+            ),
+            Self::Dial { source, .. } if source.is_refused() => Some(
+                "nothing listens on that port in the guest; `netlab exec` and `netlab cp` use its console".to_owned(),
+            ),
             Self::NoSuchHost { .. }
+            | Self::Dial { .. }
+            | Self::Copy { .. }
             | Self::ImageWithoutEffect { .. }
             | Self::File { .. }
             | Self::Unreachable(_)

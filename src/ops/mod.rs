@@ -19,12 +19,14 @@
 mod belongs;
 mod connect;
 mod converge;
+mod cp;
 pub mod doctor;
 mod down;
 mod error;
 mod exec;
 mod found;
 mod guests;
+mod host_keys;
 mod load;
 mod marks;
 mod observe;
@@ -33,6 +35,7 @@ mod plan;
 mod power;
 mod rollback;
 mod script;
+mod ssh;
 mod status;
 mod support;
 mod up;
@@ -46,12 +49,14 @@ use crate::folders::Folders;
 use crate::lab::LabName;
 
 pub use connect::{connect, connects};
+pub use cp::{Copied, CopyOptions, Place, copy};
 pub use doctor::doctor;
 pub use down::{DownOptions, DownReport, down};
 pub(crate) use error::count;
 pub use error::{Aftermath, Detail, OpsError};
-pub use exec::{ExecOptions, ExecReport, exec};
+pub use exec::{ExecOptions, ExecReport, Targets, exec, exec_each, login_command, shell_line};
 pub use guests::{Deviations, GuestReport, inspect_guests};
+pub use host_keys::{HostKeys, learn_host_keys};
 pub use load::{Entries, ImageChoice, LoadOptions, Loaded, lab_name, load, load_images, topology};
 pub use marks::marks;
 pub use observe::{observe, survey};
@@ -59,6 +64,7 @@ pub use plan::{Planned, plan, preflight_and_plan};
 pub use power::{Power, PowerReport, power};
 pub use rollback::roll_back;
 pub use script::script;
+pub use ssh::{SshConfig, SshVm, ssh_config};
 pub use status::{
     HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome, RunStatus, VmStatus,
     status, statuses,
@@ -66,7 +72,7 @@ pub use status::{
 pub use support::{SupportReport, support_report};
 pub use up::{UpOptions, UpReport, UpVm, up};
 pub use verify::{Details, VerifyOptions, VerifyReport, verify};
-pub use vm::{Vm, find_vm};
+pub use vm::{UpLab, Vm, find_vm, up_lab};
 
 /// What every use case needs from its caller.
 #[derive(Debug, Clone)]

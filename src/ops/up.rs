@@ -12,7 +12,7 @@ use super::observe::observe_to_change;
 use super::power::only;
 use super::rollback::record;
 use super::{
-    Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, passwords, preflight_and_plan, roll_back,
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, host_keys, passwords, preflight_and_plan, roll_back,
     stop_on_request,
 };
 use crate::event::Event;
@@ -148,6 +148,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     passwords::keep(env, lab, [&before, &desired])?;
     let journal = Journal::begin(&folder, "up", &known, file)?;
     belongs::claim(env, lab);
+    host_keys::forget(env, lab, &to_do);
     let run = Run {
         lab,
         hosts: &hosts,

@@ -19,6 +19,7 @@ mod existing;
 mod identity;
 mod link;
 mod machine;
+mod reach;
 mod services;
 pub mod survey;
 pub mod view;
@@ -29,6 +30,7 @@ pub use existing::existing;
 pub use identity::{Condition, DomainSeen, Identities};
 pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
+pub use reach::reached_from;
 pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat};
 pub use survey::Survey;
 

@@ -24,6 +24,12 @@ impl NamespaceShell {
             target: vec![format!("--net=/run/netns/{name}")],
         }
     }
+
+    /// Returns the command that opens a login shell there for the user of this terminal.
+    pub fn login(&self) -> Vec<String> {
+        let nsenter = std::iter::once("nsenter".to_owned()).chain(self.target.clone());
+        nsenter.chain(["--", "sh", "-l"].map(ToOwned::to_owned)).collect()
+    }
 }
 
 impl Shell for NamespaceShell {

@@ -43,8 +43,49 @@ fn exec_passes_long_commands_and_input_on_and_waits_for_the_console() {
     let errors = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(errors.contains("is used by `netlab exec`, process "), "{errors}");
     assert!(first.wait().unwrap().success());
+    on_hosts_and_side_by_side(&bench);
+    files_over_the_console(&bench);
     bench.good(&["-q", "down", lab]);
     bench.assert_as_before();
+}
+
+/// Commands on the lab's host, in all VMs, and by a pattern of names.
+fn on_hosts_and_side_by_side(bench: &Bench) {
+    let lab = bench.name.as_str();
+    let routes = bench.good(&["exec", lab, "node1", "-n", "--", "ip", "route"]);
+    assert!(routes.contains("10.0.1.0/24 dev br1"), "{routes}");
+    let inside = bench.good(&["exec", lab, "--all", "-n", "--", "hostname"]);
+    assert_eq!(inside, "vm1: vm1\n");
+    let output = bench.run(&["exec", lab, "--on", "*1", "-n", "--", "uname -n | grep vm1"]);
+    let (text, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(text, "vm1: vm1\n", "{errors}");
+    assert!(errors.contains("1 of 2 failed: node1 (1)"), "{errors}");
+    assert_eq!(output.status.code(), Some(1));
+    let slow = bench.run(&["exec", lab, "--timeout", "1", "node1", "-n", "--", "sleep 60"]);
+    assert_eq!(slow.status.code(), Some(124));
+    let wrong = bench.bad(&["exec", lab, "node2", "-n", "--", "true"], 125);
+    assert!(wrong.contains("node2") && wrong.contains("node1"), "{wrong}");
+}
+
+/// The guest has no ssh server, so `cp` says so and uses the console.
+fn files_over_the_console(bench: &Bench) {
+    let lab = bench.name.as_str();
+    let (file, back) = (bench.path("a file"), bench.path("back"));
+    let content: Vec<u8> = (0..3000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    std::fs::write(&file, &content).unwrap();
+    let output = bench.run(&["cp", lab, file.to_str().unwrap(), "vm1:/tmp"]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    assert!(errors.contains("copying over the console"), "{errors}");
+    bench.good(&["-q", "cp", "--console", lab, "vm1:/tmp/a file", back.to_str().unwrap()]);
+    assert!(std::fs::read(&back).unwrap() == content);
+    let wrong = bench.bad(&["-q", "cp", "--console", lab, "vm1:/none", back.to_str().unwrap()], 1);
+    assert!(wrong.contains("cannot copy /none"), "{wrong}");
+    let refused = bench.bad(&["proxy", lab, "vm1"], 1);
+    assert!(refused.contains("nothing listens on that port"), "{refused}");
 }
 
 fn sha256(content: &[u8]) -> String {

@@ -18,6 +18,7 @@ mod graph;
 mod grown;
 mod guest_drift;
 mod guests;
+mod into;
 mod killed;
 mod library;
 mod local;

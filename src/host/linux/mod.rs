@@ -22,7 +22,7 @@ use crate::plan::Step;
 use crate::state::view::View;
 use crate::state::{DomainName, HostState, Survey};
 use crate::transport::ssh::confirm::{self, CONFIRM_WITHIN};
-use crate::transport::{Cmd, Output, Owner};
+use crate::transport::{Cmd, Dialer, Output, Owner, ssh};
 pub(super) use connection::Connection;
 use connection::both;
 
@@ -179,6 +179,18 @@ impl Host for LinuxHost {
 
     fn ask(&self, cmd: &Cmd) -> Result<Output, HostError> {
         Ok(self.connected()?.shell.run(cmd)?)
+    }
+
+    /// Needs neither libvirt nor an open session.
+    fn dialer(&self) -> Result<Dialer, HostError> {
+        Ok(match &self.place {
+            Place::Local => Dialer::Local,
+            Place::Emulated(lab, host) => match emulated::init_pid(lab, host) {
+                Some(pid) => Dialer::Namespace(pid),
+                None => return Err(HostError::NotRunning(self.name.clone())),
+            },
+            Place::Ssh(target) => Dialer::Ssh(Box::new(ssh::Settings::read(target)?)),
+        })
     }
 
     fn open_console(&self, domain: &DomainName, kind: ConsoleKind) -> Result<Box<dyn Console>, HostError> {

@@ -161,6 +161,22 @@ impl Settings {
         place(&self.host, self.port)
     }
 
+    /// Returns the command of ssh(1) that opens a login shell on the host.
+    pub fn login(&self) -> Vec<String> {
+        let mut words = vec!["ssh".to_owned()];
+        if let Some(file) = &self.file {
+            words.extend(["-F".to_owned(), file.display().to_string()]);
+        }
+        if let Some(user) = self.target.user() {
+            words.extend(["-l", user].map(ToOwned::to_owned));
+        }
+        if let Some(port) = self.target.port() {
+            words.extend(["-p".to_owned(), port.to_string()]);
+        }
+        words.extend(["--", self.target.host()].map(ToOwned::to_owned));
+        words
+    }
+
     /// Returns the name under which known_hosts has the host.
     pub fn key_name(&self) -> String {
         match &self.key_alias {

@@ -14,6 +14,7 @@
 mod auth;
 mod config;
 pub mod confirm;
+mod direct;
 mod error;
 mod exchange;
 mod known_hosts;
@@ -27,6 +28,7 @@ mod tunnel_folder;
 use std::time::Duration;
 
 pub use config::Settings;
+pub use direct::connect_from;
 pub use error::SshError;
 pub use session::Session;
 pub use shell::SshShell;

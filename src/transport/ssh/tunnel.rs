@@ -7,8 +7,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use ssh2::ErrorCode;
 
+use super::session::AGAIN;
 use super::tunnel_folder::TunnelFolder;
 use super::{Session, Settings, SshError};
 
@@ -138,10 +140,26 @@ impl Listener {
 }
 
 /// Copies bytes in both directions until one side closes or the peer is dead.
-fn pump(session: &Session, mut remote: ssh2::Channel, mut local: UnixStream) -> Result<(), SshError> {
+fn pump(session: &Session, remote: ssh2::Channel, local: UnixStream) -> Result<(), SshError> {
+    copy(session, remote, local, false)
+}
+
+/// Copies bytes in both directions until the remote side closes, the local one is closed for reading, too, or the peer
+/// is dead. The end of what the local side sends is passed on.
+pub(super) fn pump_to_the_end(session: &Session, remote: ssh2::Channel, local: UnixStream) -> Result<(), SshError> {
+    copy(session, remote, local, true)
+}
+
+fn copy(
+    session: &Session,
+    mut remote: ssh2::Channel,
+    mut local: UnixStream,
+    half_closes: bool,
+) -> Result<(), SshError> {
     local.set_nonblocking(true).map_err(|error| session.broken(error))?;
     session.expect_answers();
     let (mut out, mut back) = (Flow::default(), Flow::default());
+    let mut end_sent = false;
     loop {
         let moved = out
             .copy(&mut local, &mut remote)
@@ -149,15 +167,18 @@ fn pump(session: &Session, mut remote: ssh2::Channel, mut local: UnixStream) -> 
             | back
                 .copy(&mut remote, &mut local)
                 .map_err(|error| session.broken(error))?;
-        if out.ended || remote.eof() && back.is_empty() {
+        if remote.eof() && back.is_empty() || out.ended && (!half_closes || is_hung_up(&local)) {
             return Ok(());
+        }
+        if out.ended && out.is_empty() && !end_sent {
+            end_sent = !matches!(remote.send_eof(), Err(error) if error.code() == ErrorCode::Session(AGAIN));
         }
         // Writing, libssh2 may have taken in something to read: then the socket has nothing more.
         if moved || back.is_empty() && (remote.eof() || remote.read_window().available > 0) {
             continue;
         }
         let mut flags = PollFlags::empty();
-        if out.is_empty() {
+        if out.is_empty() && !out.ended {
             flags |= PollFlags::IN;
         }
         if !back.is_empty() {
@@ -165,6 +186,14 @@ fn pump(session: &Session, mut remote: ssh2::Channel, mut local: UnixStream) -> 
         }
         session.wait(Some(PollFd::new(&local, flags)))?;
     }
+}
+
+/// Returns whether the peer of a local socket has closed it for reading and for writing.
+fn is_hung_up(local: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(local, PollFlags::empty())];
+    let now = Timespec::default();
+    let polled = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&now)));
+    polled.is_err() || fds[0].revents().contains(PollFlags::HUP)
 }
 
 /// One direction.
