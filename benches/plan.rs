@@ -88,6 +88,7 @@ fn topology() -> Topology {
         images: [(image.name.clone(), image)].into(),
         outside: Vec::new(),
         pings: Vec::new(),
+        checks: Vec::new(),
     }
 }
 
@@ -149,6 +150,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         default_route: None,
         nameservers: Vec::new(),
         floating: None,
+        serve: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use crate::lab::{Boot, HostName, LabName, NetworkName};
+use crate::lab::{Boot, HostName, LabName, NetworkName, Serve};
 use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
 use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, nftables};
@@ -164,9 +164,11 @@ impl Out {
             default_route,
             nameservers,
             seeded,
+            serve,
         } = config;
         if *seeded {
             self.line(format_args!("# cloud-init does that; `virsh console {name}` shows it."));
+            self.services(serve);
             return;
         }
         self.line(format_args!(
@@ -192,6 +194,14 @@ impl Out {
         }
         for server in nameservers {
             self.line(format_args!("#     echo nameserver {server} >> /etc/resolv.conf"));
+        }
+        self.services(serve);
+    }
+
+    fn services(&mut self, services: &[Serve]) {
+        for Serve { tcp, text } in services {
+            let text = quote(text);
+            self.line(format_args!("#     busybox nc -ll -p {tcp} -e echo {text} &"));
         }
     }
 }

@@ -148,6 +148,7 @@ fn style() -> Style {
 fn shown<'a>(report: &'a VerifyReport, changes: &'a Changes) -> Shown<'a> {
     Shown {
         faults: &report.faults,
+        checks: &report.checks,
         matrix: &report.matrix,
         places: &report.places,
         changes,
@@ -163,7 +164,13 @@ fn print_notes(report: &VerifyReport) {
 /// Writes the files that were asked for.
 fn write_files(args: &Args, report: &VerifyReport, changes: &Changes) -> Result<(), CommandError> {
     if let Some(path) = &args.junit {
-        let xml = junit(report.lab.as_str(), &report.drift, &report.faults, &report.matrix);
+        let xml = junit(
+            report.lab.as_str(),
+            &report.drift,
+            &report.faults,
+            &report.checks,
+            &report.matrix,
+        );
         let xml = xml.map_err(|error| CommandError::File {
             doing: "write",
             path: path.clone(),
@@ -204,8 +211,13 @@ fn result(args: &Args, report: &VerifyReport) -> Result<(), CommandError> {
         return Ok(());
     }
     let (cells, passed) = (report.matrix.cells.len(), report.matrix.passed());
-    let (message, help) = if cells == 0 {
-        let help = "add guests, or a `[[verify.ping]]`";
+    let checks = report.checks.iter();
+    let failed = checks.filter(|check| check.verdict != Verdict::Pass).count();
+    let (message, help) = if failed > 0 && cells == passed {
+        let count = report.checks.len();
+        (format!("{failed} of {count} checks are not as expected"), None)
+    } else if cells == 0 && report.checks.is_empty() {
+        let help = "add guests, a `[[verify.ping]]` or a `[[verify.check]]`";
         (
             "nothing was asked, so nothing is proved".to_owned(),
             Some(help.to_owned()),
@@ -213,7 +225,12 @@ fn result(args: &Args, report: &VerifyReport) -> Result<(), CommandError> {
     } else if cells == passed {
         (format!("{} faults were observed", report.faults.len()), None)
     } else {
-        (format!("{} of {cells} cells are not as expected", cells - passed), None)
+        let checks = match failed {
+            0 => String::new(),
+            failed => format!(", and {failed} of {} checks", report.checks.len()),
+        };
+        let message = format!("{} of {cells} cells are not as expected{checks}", cells - passed);
+        (message, None)
     };
     Err(CommandError::NotAsDescribed { message, help })
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::thread;
 
 use super::error::{EmulatedError, Operation, failed};
-use super::{Emulator, capabilities, daemon, namespace, process, rootfs};
+use super::{Emulator, capabilities, daemon, names, namespace, process, rootfs};
 use crate::folders::Folders;
 use crate::lab::{HostName, LabName};
 use crate::state::MachineKind;
@@ -97,6 +97,7 @@ impl Emulator {
     /// Removes an emulated machine with everything in it, dead or alive, as far as it exists.
     pub(crate) fn remove(&self, lab: &LabName, host: &HostName) -> Result<(), EmulatedError> {
         process::end(lab, host).map_err(failed(Operation::EndProcesses(host.clone())))?;
+        names::stop(lab, host)?;
         namespace::remove(&self.shell, lab, host)?;
         let machine = self.folders.machine(lab, host);
         drop(capabilities::keep_new(&self.folders, &machine));

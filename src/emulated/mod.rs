@@ -17,6 +17,7 @@ mod error;
 mod init;
 mod links;
 mod machine;
+mod names;
 mod namespace;
 mod nics;
 mod observe;

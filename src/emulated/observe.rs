@@ -98,6 +98,7 @@ impl Emulator {
                     changed: self.changed_nics(lab, name, links, &record)?,
                     nics: record,
                     outside: BTreeSet::new(),
+                    names: BTreeMap::new(),
                     alive: self.is_alive(lab, name),
                 })
             }

@@ -129,18 +129,18 @@ fn status(pid: u32, key: &str) -> Option<String> {
         .map(ToOwned::to_owned)
 }
 
-fn proc(pid: u32, file: &str) -> PathBuf {
+pub(super) fn proc(pid: u32, file: &str) -> PathBuf {
     Path::new("/proc").join(pid.to_string()).join(file)
 }
 
 /// Returns the identity of a namespace, by its named file or by /proc/PID/ns.
-fn identity(file: &Path) -> Option<(u64, u64)> {
+pub(super) fn identity(file: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(file).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
 /// Opens a handle on a process; none where it has ended.
-fn handle(pid: u32) -> io::Result<Option<std::os::fd::OwnedFd>> {
+pub(super) fn handle(pid: u32) -> io::Result<Option<std::os::fd::OwnedFd>> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(None);
     };
@@ -151,7 +151,7 @@ fn handle(pid: u32) -> io::Result<Option<std::os::fd::OwnedFd>> {
     }
 }
 
-fn wait_for(process: &std::os::fd::OwnedFd) -> io::Result<()> {
+pub(super) fn wait_for(process: &std::os::fd::OwnedFd) -> io::Result<()> {
     let timeout = Timespec::try_from(END_WITHIN).map_err(io::Error::other)?;
     let ended = || poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
     match rustix::io::retry_on_intr(ended)? {

@@ -10,7 +10,7 @@ use super::batch::batch;
 use super::error::EmulatedError;
 use super::links::Link;
 use super::namespace::{links, name};
-use super::{Emulator, nics};
+use super::{Emulator, names, nics};
 use crate::lab::{HostName, IfName, LabName};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
@@ -35,8 +35,8 @@ pub(super) fn default_routes(shell: &dyn Shell, namespace: &str) -> Result<Vec<D
 }
 
 impl Emulator {
-    /// Configures addresses and default routes of a router's NICs, and the addresses outside of the lab on its loopback
-    /// device; creates NICs without a cable.
+    /// Configures addresses and default routes of a router's NICs, the addresses outside of the lab on its loopback
+    /// device, and its DNS server; creates NICs without a cable.
     pub(crate) fn configure_router(
         &self,
         lab: &LabName,
@@ -52,7 +52,8 @@ impl Emulator {
         lines.push(format!("address flush dev {LOOPBACK} scope global"));
         let outside = wanted.outside.iter();
         lines.extend(outside.map(|address| format!("address add {address} dev {LOOPBACK}")));
-        Ok(batch(&self.shell, Some(&name(lab, router)), &lines)?)
+        batch(&self.shell, Some(&name(lab, router)), &lines)?;
+        names::serve(lab, router, &wanted.names)
     }
 
     /// Reads a router with the links `links`; it is alive as long as it forwards.
@@ -87,6 +88,7 @@ impl Emulator {
             kind: MachineKind::Router,
             nics,
             outside,
+            names: names::observe(lab, router),
             changed: BTreeSet::new(),
             alive: forward.trim_ascii() == b"1",
         })

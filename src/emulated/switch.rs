@@ -102,6 +102,7 @@ impl Emulator {
             kind: MachineKind::Switch,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
+            names: BTreeMap::new(),
             changed: BTreeSet::new(),
             alive: false,
         };

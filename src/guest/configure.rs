@@ -1,4 +1,4 @@
-//! Configures a guest's addresses, default route, name servers and host name: one script, one exchange. A guest that
+//! Configures a guest's addresses, default route, name servers, host name and services: one script, one exchange. A guest that
 //! reads them from its seed disk is only asked whether it has them.
 
 #[cfg(test)]
@@ -15,7 +15,7 @@ use super::embedded::code;
 use super::error::SessionError;
 use super::privilege::Privilege;
 use super::session::Session;
-use crate::lab::{Dialect, ETHERNET_MTU, MacAddr};
+use crate::lab::{Dialect, ETHERNET_MTU, MacAddr, Serve};
 use crate::state::{GuestConfig, GuestNicConfig};
 
 /// Deadline of the script: enough for its few dozen processes even in a guest that shares its CPU with many.
@@ -39,6 +39,9 @@ const IFCONFIG: Functions = Functions {
     functions: include_str!("configure/ifconfig.sh"),
     dhcp: include_str!("configure/ifconfig-dhcp.sh"),
 };
+/// The functions that end and start services.
+const END_SERVICES: &str = include_str!("configure/end-services.sh");
+const SERVE: &str = include_str!("configure/serve.sh");
 /// The check of a guest that reads its configuration from a seed disk.
 const SEEDED: &str = include_str!("configure/seeded.sh");
 
@@ -114,7 +117,12 @@ pub fn configure(session: &mut Session<'_>, config: &GuestConfig, again: bool) -
         let root = Privilege::of(session, config.console.login.as_ref())?;
         (root.run(&script(config)), LIMIT)
     };
-    let output = session.run_idempotent(&script, limit)?;
+    let mut output = session.run_idempotent(&script, limit)?;
+    if output.status == 0 && config.seeded && !again && !config.serve.is_empty() {
+        // cloud-init starts no service.
+        let root = Privilege::of(session, config.console.login.as_ref())?;
+        output = session.run_idempotent(&root.run(&services_script(config)), LIMIT)?;
+    }
     if output.status == 0 {
         return Ok(());
     }
@@ -180,8 +188,31 @@ fn script(config: &GuestConfig) -> String {
         }
         script.push('\n');
     }
+    add_services(&mut script, config);
     script.push_str("[ $bad = 0 ] )\n");
     script
+}
+
+/// Returns the script that starts the services alone.
+fn services_script(config: &GuestConfig) -> String {
+    let mut script = format!("( bad=0\n{}", code(COMMON));
+    add_services(&mut script, config);
+    script.push_str("[ $bad = 0 ] )\n");
+    script
+}
+
+/// Adds what ends the services of an earlier configuration and starts those of this one.
+fn add_services(script: &mut String, config: &GuestConfig) {
+    script.push_str(&code(END_SERVICES));
+    script.push_str("end_services\n");
+    if config.serve.is_empty() {
+        return;
+    }
+    script.push_str(&code(SERVE));
+    for Serve { tcp, text } in &config.serve {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(script, "t serve {tcp} '{}'", text.replace('\'', r"'\''"));
+    }
 }
 
 /// Returns the script that waits until a guest has what its seed disk says.

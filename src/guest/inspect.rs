@@ -1,4 +1,4 @@
-//! How a running guest differs from what it was given: NICs, addresses, default route, name servers, host name. Read in
+//! How a running guest differs from what it was given: NICs, addresses, default route, name servers, host name, services. Read in
 //! one exchange; changes nothing.
 
 #[cfg(test)]
@@ -64,6 +64,8 @@ pub enum Deviation {
     },
     /// A name server is missing.
     NameServer(IpAddr),
+    /// Nothing listens on the port of a service.
+    NotServing(u16),
     /// The host name differs.
     HostName {
         /// The name.
@@ -101,6 +103,7 @@ impl fmt::Display for Deviation {
                 write!(f, "the default route is via {has} instead of {wanted}")
             }
             Self::NameServer(server) => write!(f, "/etc/resolv.conf does not have name server {server}"),
+            Self::NotServing(port) => write!(f, "nothing listens on TCP port {port}, where it serves a text"),
             Self::HostName { wanted, has } => write!(f, "the host name is {has} instead of {wanted}"),
         }
     }
@@ -150,6 +153,10 @@ impl GuestView {
                 .iter()
                 .filter(|server| !local && !has.contains(server));
             found.extend(missing.copied().map(Deviation::NameServer));
+        }
+        if let Some(has) = &self.listening {
+            let ended = config.serve.iter().filter(|service| !has.contains(&service.tcp));
+            found.extend(ended.map(|service| Deviation::NotServing(service.tcp)));
         }
         if let Some(has) = &self.hostname {
             let wanted = config.hostname.as_str();

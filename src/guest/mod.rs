@@ -17,6 +17,7 @@ mod probe;
 #[cfg(test)]
 mod scripted;
 mod seen;
+mod services;
 mod session;
 mod terminal;
 mod transcript;
@@ -30,8 +31,9 @@ pub use download::{Download, download};
 pub use error::{SessionError, SessionFault};
 pub use host_keys::host_keys;
 pub use inspect::{Deviation, inspect};
-pub use probe::{Answer, ProbeOptions, Reply, Target, probe, probe_and_observe, probe_by};
+pub use probe::{Answer, Answers, ProbeOptions, Reply, Target, ask_by, probe, probe_and_ask, probe_by};
 pub use seen::{ArpQuestion, GuestLink, GuestRoute, GuestView};
+pub use services::{ServiceAnswer, ServiceQuestion};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;
 pub use transcript::Transcript;

@@ -10,6 +10,7 @@ use super::embedded::code;
 use super::error::SessionError;
 use super::frame::fresh_nonce;
 use super::seen::{self, ArpQuestion, GuestView};
+use super::services::{self, ServiceAnswer, ServiceQuestion};
 use super::session::Session;
 
 /// How often an address is probed whose line did not arrive intact.
@@ -124,15 +125,27 @@ pub fn probe(
     })
 }
 
-/// Like [`probe`], and in the same exchange asks by ARP and reads what the guest shows after the pings; `None` where that
-/// did not arrive intact.
-pub fn probe_and_observe(
+/// What one exchange answered.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// The replies to the pings.
+    pub replies: BTreeMap<IpAddr, Reply>,
+    /// What the guest shows after the pings; absent where it was not asked, or its answer was not intact.
+    pub view: Option<GuestView>,
+    /// Services and paths.
+    pub services: BTreeMap<ServiceQuestion, ServiceAnswer>,
+}
+
+/// Like [`probe`], and in the same exchange asks services; with `by_arp` it also asks by ARP and reads what the guest shows
+/// after the pings.
+pub fn probe_and_ask(
     session: &mut Session<'_>,
     targets: &[Target],
     options: &ProbeOptions,
-    questions: &[ArpQuestion],
-) -> Result<(BTreeMap<IpAddr, Reply>, Option<GuestView>), SessionError> {
-    probe_all(targets, options, Some(questions), |script, within| {
+    by_arp: Option<&[ArpQuestion]>,
+    services: &[ServiceQuestion],
+) -> Result<Answers, SessionError> {
+    probe_all(targets, options, by_arp, services, |script, within| {
         session.run_idempotent(script, within).map(|output| output.text)
     })
 }
@@ -143,42 +156,64 @@ pub fn probe_by<E>(
     options: &ProbeOptions,
     run: impl FnMut(&str, Duration) -> Result<String, E>,
 ) -> Result<BTreeMap<IpAddr, Reply>, E> {
-    Ok(probe_all(targets, options, None, run)?.0)
+    Ok(probe_all(targets, options, None, &[], run)?.replies)
 }
 
-/// Pings, and with `questions` observes.
+/// Asks services by such a function.
+pub fn ask_by<E>(
+    services: &[ServiceQuestion],
+    run: impl FnMut(&str, Duration) -> Result<String, E>,
+) -> Result<BTreeMap<ServiceQuestion, ServiceAnswer>, E> {
+    Ok(probe_all(&[], &ProbeOptions::default(), None, services, run)?.services)
+}
+
+/// Pings, asks services, and with `by_arp` observes.
 fn probe_all<E>(
     targets: &[Target],
     options: &ProbeOptions,
-    questions: Option<&[ArpQuestion]>,
+    by_arp: Option<&[ArpQuestion]>,
+    services: &[ServiceQuestion],
     mut run: impl FnMut(&str, Duration) -> Result<String, E>,
-) -> Result<(BTreeMap<IpAddr, Reply>, Option<GuestView>), E> {
-    let (mut replies, mut view) = (BTreeMap::new(), None);
+) -> Result<Answers, E> {
+    let mut answers = Answers::default();
     let mut seen = BTreeSet::new();
     let mut open: Vec<Target> = targets.iter().copied().filter(|one| seen.insert(one.address)).collect();
+    let mut questions: BTreeMap<usize, &ServiceQuestion> = services.iter().enumerate().collect();
     for _ in 0..ATTEMPTS {
-        if open.is_empty() && (questions.is_none() || view.is_some()) {
+        if open.is_empty() && questions.is_empty() && (by_arp.is_none() || answers.view.is_some()) {
             break;
         }
         let in_a_row = u32::try_from(open.len().div_ceil(options.at_once.max(1))).unwrap_or(u32::MAX);
         let each = LIMIT_EACH.saturating_mul(options.wait.max(1));
-        let within = LIMIT.saturating_add(each.saturating_mul(in_a_row));
+        let within = LIMIT
+            .saturating_add(each.saturating_mul(in_a_row))
+            .saturating_add(services::limit(questions.len()));
         let mark = fresh_nonce();
-        let text = run(&script(&mark, &open, options, questions), within)?;
-        view = view.or_else(|| seen::read(&text, &mark));
+        let text = run(&script(&mark, &open, options, by_arp, &questions), within)?;
+        answers.view = answers.view.or_else(|| seen::read(&text, &mark));
         let mut given: BTreeMap<IpAddr, &str> = text.lines().filter_map(|line| unwrap_line(line, &mark)).collect();
         open.retain(|target| match given.remove(&target.address) {
             Some(reports) => {
-                replies.insert(target.address, read_reports(reports, options.count));
+                let reply = read_reports(reports, options.count);
+                answers.replies.insert(target.address, reply);
                 false
             }
             None => true,
         });
+        for (number, answer) in services::read(&text, &mark, &questions) {
+            if let Some(question) = questions.remove(&number) {
+                answers.services.insert(question.clone(), answer);
+            }
+        }
     }
     let why = "its line in the guest's answer was garbled";
     let open = open.into_iter();
-    replies.extend(open.map(|target| (target.address, Answer::Unknown(why.into()).into())));
-    Ok((replies, view))
+    let open = open.map(|target| (target.address, Answer::Unknown(why.into()).into()));
+    answers.replies.extend(open);
+    let unanswered = questions.into_values().cloned();
+    let unanswered = unanswered.map(|question| (question, ServiceAnswer::Unknown(why.into())));
+    answers.services.extend(unanswered);
+    Ok(answers)
 }
 
 /// Returns the script that pings `targets`: some lanes at a time, one address after the other in each.
@@ -187,17 +222,24 @@ fn probe_all<E>(
 /// still sets don't-fragment, as long as it has not learned of a smaller path MTU (ip(7), IP_MTU_DISCOVER). `echo`
 /// writes a line at once, so the lines of parallel pings do not mix. `mark` distinguishes them from those of an
 /// abandoned probe.
-fn script(mark: &str, targets: &[Target], options: &ProbeOptions, questions: Option<&[ArpQuestion]>) -> String {
+fn script(
+    mark: &str,
+    targets: &[Target],
+    options: &ProbeOptions,
+    by_arp: Option<&[ArpQuestion]>,
+    asked: &BTreeMap<usize, &ServiceQuestion>,
+) -> String {
     let ProbeOptions { count, wait, at_once } = options;
     let at_once = (*at_once).max(1);
     let mut script = format!("( set -f; w={mark} c={count} v={} z=\n{}", (*wait).max(1), code(PING));
-    script.push_str(&questions.map_or_else(String::new, seen::questions));
+    script.push_str(&by_arp.map_or_else(String::new, seen::questions));
+    script.push_str(&services::script(asked));
     let (silent, loud): (Vec<Target>, Vec<Target>) = targets.iter().partition(|target| target.silent);
     let full = loud.iter().any(|target| target.size.is_some());
     add_lanes(&mut script, &silent, 2 * at_once, "v=1\n");
     add_lanes(&mut script, &loud, if full { at_once.div_ceil(2) } else { at_once }, "");
     script.push_str("wait\n");
-    if questions.is_some() {
+    if by_arp.is_some() {
         script.push_str(seen::PRINT);
     }
     script.push_str(")\n");
@@ -268,7 +310,7 @@ fn unwrap_line<'l>(line: &'l str, mark: &str) -> Option<(IpAddr, &'l str)> {
 }
 
 /// Reads a ping program's summary of `count` requests.
-fn read_report(report: &str, count: u32) -> Answer {
+pub(super) fn read_report(report: &str, count: u32) -> Answer {
     if let Some(answer) = read_summary(report, count) {
         return answer;
     }
@@ -461,7 +503,7 @@ mod tests {
                 at_once,
                 ..ProbeOptions::default()
             };
-            let script = script("mark", &targets, &options, None);
+            let script = script("mark", &targets, &options, None, &BTreeMap::new());
             assert!(script.lines().all(|line| line.len() <= LINE_LIMIT), "{script}");
             for target in &targets {
                 assert_eq!(script.matches(&format!(" {}", target.address)).count(), 1, "{target:?}");

@@ -43,6 +43,8 @@ pub struct GuestView {
     pub links: BTreeMap<String, GuestLink>,
     /// The name servers of /etc/resolv.conf; none where it cannot be read.
     pub nameservers: Option<BTreeSet<IpAddr>>,
+    /// The TCP ports that something listens on; none where they cannot be read.
+    pub listening: Option<BTreeSet<u16>>,
     /// Its host name.
     pub hostname: Option<String>,
     /// It has no program that asks by ARP.
@@ -151,6 +153,11 @@ fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
             });
         }
         ["name", name] => view.hostname = Some(name.to_owned()),
+        ["sockets"] => _ = view.listening.get_or_insert_default(),
+        ["listen", port] => {
+            let port = u16::from_str_radix(port, 16).ok()?;
+            view.listening.get_or_insert_default().insert(port);
+        }
         ["resolv"] => _ = view.nameservers.get_or_insert_default(),
         ["dns", "nameserver", server] => {
             view.nameservers.get_or_insert_default().insert(server.parse().ok()?);
@@ -191,6 +198,7 @@ mod tests {
         w1 @route eth0 0001000A 00000000 0001 FCFFFFFF 0 @ w1\n\
         w1 @route * 0900000A 00000000 0205 FFFFFFFF 0 @ w1\n\
         w1 @dns # comment @ w1\nw1 @dns nameserver 10.0.1.53 @ w1\nw1 @resolv @ w1\nw1 @name vm1 @ w1\n\
+        w1 @listen 0050 @ w1\nw1 @sockets @ w1\n\
         w1 @local 127.0.0.1 @ w1\nw1 @local 10.0.1.2 @ w1\n\
         w1 @link eth0 52:54:00:00:00:02 0x1003 1300 1 @ w1\n\
         w1 @link lo 00:00:00:00:00:00 0x9 65536 1 @ w1\n\
@@ -219,6 +227,7 @@ mod tests {
         assert_eq!(view.links.len(), 1, "a loopback device has no address");
         assert_eq!(view.nameservers, Some([IpAddr::from([10, 0, 1, 53])].into()));
         assert_eq!(view.hostname.as_deref(), Some("vm1"));
+        assert_eq!(view.listening, Some([80].into()));
         assert_eq!((view.links["eth0"].mtu, view.links["eth0"].up), (1300, true));
     }
 

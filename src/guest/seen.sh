@@ -12,6 +12,7 @@ e() { while read -r a t f m x d; do echo "$w @arp $a $f $m $d @ $w"; done </proc
 while read -r i d g f x y z m x; do echo "$w @route $i $d $g $f $m $z @ $w"; done </proc/net/route
 l; read -r x </proc/sys/kernel/hostname; echo "$w @name $x @ $w"
 while read -r x a y; do echo "$w @dns $x $a @ $w"; done </etc/resolv.conf && echo "$w @resolv @ $w"
+for f in tcp tcp6; do [ -r /proc/net/$f ] && { echo "$w @sockets @ $w"; while read -r x l y s z; do [ "$s" = 0A ] && echo "$w @listen ${l##*:} @ $w"; done </proc/net/$f; }; done
 for d in /sys/class/net/*; do c=0; read -r m <$d/address; read -r u <$d/mtu; read -r f <$d/flags; read -r c <$d/carrier
 echo "$w @link ${d##*/} $m $f $u $c @ $w"; done 2>/dev/null
 echo "$w @end @ $w"; } 2>/dev/null

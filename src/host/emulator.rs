@@ -92,6 +92,7 @@ impl Host for Emulator {
             "libvirtd",
             "virtqemud",
             "virtlogd",
+            "dnsmasq",
         ];
         let found = wanted.iter().filter(|program| emulated::find(program).is_some());
         let missing = (!emulated::can_filter(&self.shell)?).then(|| VLAN_FILTERING.to_owned());

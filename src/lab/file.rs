@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use ipnet::Ipv4Net;
 
-use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
-use super::{Class, Connect, PortMode};
+use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
+use super::{Class, Connect, PortMode, Serve};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -28,7 +28,9 @@ pub(super) struct LabFile {
     pub nat: Vec<NatFile>,
     pub vms: Vec<VmFile>,
     pub outside: Vec<IpAddr>,
+    pub outside_names: Vec<DnsName>,
     pub pings: Vec<PingFile>,
+    pub checks: Vec<CheckFile>,
     /// Tables of names, by their keys, of which something could not be read.
     pub broken: BTreeSet<&'static str>,
     /// Until it is expanded into networks.
@@ -62,6 +64,7 @@ pub(super) struct RouterFile {
     pub name: At<HostName>,
     pub nics: Vec<HostNicFile>,
     pub outside: Vec<At<Ipv4Net>>,
+    pub names: Vec<(DnsName, Vec<Ipv4Addr>)>,
 }
 
 /// `node1:eth0`, or a switch alone: its next port.
@@ -144,6 +147,7 @@ pub(super) struct VmFile {
     pub cpus: u32,
     pub nics: Vec<NicFile>,
     pub floating: Option<At<Ipv4Addr>>,
+    pub serve: Vec<At<Serve>>,
 }
 
 #[derive(Debug)]
@@ -158,6 +162,35 @@ pub(super) struct PingFile {
     pub from: Vec<At<String>>,
     pub to: IpAddr,
     pub reach: bool,
+}
+
+/// A `[[verify.check]]`.
+#[derive(Debug)]
+pub(super) struct CheckFile {
+    pub span: Range<usize>,
+    pub name: Option<String>,
+    pub from: Vec<At<String>>,
+    pub to: Option<At<String>>,
+    pub tcp: Option<At<u16>>,
+    pub http: Option<At<UrlFile>>,
+    pub status: Option<At<u16>>,
+    pub text: Option<At<String>>,
+    pub dns: Option<At<DnsName>>,
+    pub answer: Option<At<BTreeSet<Ipv4Addr>>>,
+    pub max_rtt_ms: Option<At<u32>>,
+    pub mtu: Option<At<u16>>,
+    pub reach: bool,
+    pub hint: Option<String>,
+    /// Something of it was wrong, and is reported.
+    pub broken: bool,
+}
+
+/// The parts of `http = "http://web:8080/page"`.
+#[derive(Debug)]
+pub(super) struct UrlFile {
+    pub host: String,
+    pub port: u16,
+    pub path: String,
 }
 
 /// The values of a `[nova]` table, by nova-network's own names.

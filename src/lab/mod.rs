@@ -24,6 +24,7 @@ mod password;
 pub mod problem;
 mod read;
 mod schema;
+pub mod services;
 pub mod size;
 mod ssh_target;
 mod syntax;
@@ -43,6 +44,7 @@ pub use password::Password;
 pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
 pub use schema::schema;
+pub use services::*;
 pub use ssh_target::{SshTarget, SshTargetError};
 pub use write::{write, write_image};
 

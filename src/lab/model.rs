@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
+use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
 use super::problem::Problem;
-use super::{Password, SshTarget};
+use super::{Password, Serve, ServiceCheck, SshTarget};
 
 /// Ethernet's MTU in bytes (RFC 894), the default of a network.
 pub const ETHERNET_MTU: u16 = 1500;
@@ -115,6 +115,8 @@ pub struct Router {
     pub nics: BTreeMap<IfName, LabHostNic>,
     /// Addresses on its other side, which answer pings.
     pub outside: BTreeSet<Ipv4Net>,
+    /// Names that it resolves; it answers DNS only where it has some.
+    pub names: BTreeMap<DnsName, BTreeSet<Ipv4Addr>>,
 }
 
 /// Packets from these subnets that leave `on` by `out` get another source address.
@@ -227,6 +229,8 @@ pub struct Vm {
     pub nics: Vec<Nic>,
     /// An outside address that is translated to it.
     pub floating: Option<Ipv4Addr>,
+    /// Services that it runs, by port.
+    pub serve: Vec<Serve>,
 }
 
 /// A guest's NIC.
@@ -245,8 +249,12 @@ pub struct Nic {
 pub struct Verify {
     /// Addresses outside the lab that every guest must reach.
     pub outside: Vec<IpAddr>,
+    /// Names outside the lab that every guest must resolve and reach.
+    pub outside_names: Vec<DnsName>,
     /// Further pings, each with its answer.
     pub pings: Vec<Ping>,
+    /// Questions about services and paths.
+    pub checks: Vec<ServiceCheck>,
 }
 
 /// A ping that must be answered, or must not.

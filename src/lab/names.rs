@@ -11,8 +11,10 @@
 //! # Ok::<(), netlab::lab::NameError>(())
 //! ```
 
+mod dns;
 mod link;
 
+pub use dns::DnsName;
 pub use link::{IfName, MacAddr, VlanId};
 
 use std::cmp::Ordering;

@@ -46,6 +46,7 @@ pub(crate) fn topology() -> Topology {
         images: BTreeMap::from([image("mini"), image("disk")].map(|image| (image.name.clone(), image))),
         outside: Vec::new(),
         pings: Vec::new(),
+        checks: Vec::new(),
     }
 }
 
@@ -98,6 +99,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         default_route: Some([10, 0, 1, 1].into()),
         nameservers: vec![IpAddr::from([9, 9, 9, 9])],
         floating: None,
+        serve: Vec::new(),
     }
 }
 

@@ -87,8 +87,12 @@ impl<'a> Change<'a> {
     pub(super) fn steps(&self) -> Vec<Step> {
         let removed = self.from.machines.keys().filter(|host| !self.stays(host));
         let new = || self.wanted.iter().filter(|(host, _)| !self.stays(host));
-        // A machine gets its addresses once all its NICs exist; one that lost a NIC, or what was on it, gets them again.
-        let changed = |host: &HostName| self.from.machines.get(host).is_some_and(|was| !was.changed.is_empty());
+        // A machine gets its addresses once all its NICs exist; one that lost a NIC, or what was on it, or resolves other
+        // names, gets them again.
+        let changed = |host: &HostName| {
+            let was = self.from.machines.get(host).zip(self.wanted.get(host));
+            was.is_some_and(|(was, wanted)| !was.changed.is_empty() || was.names != wanted.names)
+        };
         let configured = self
             .wanted
             .iter()

@@ -256,16 +256,20 @@ impl fmt::Display for Step {
             Self::UndefineDomain { name, .. } => write!(f, "undefine domain {name}"),
             Self::StartDomain(name) => write!(f, "start domain {name}"),
             Self::StopDomain { name, .. } => write!(f, "stop domain {name}"),
-            Self::ConfigureGuest(name, config) => {
-                if config.seeded {
-                    write!(f, "wait for cloud-init in {}", name.vm())?;
-                } else {
-                    write!(f, "configure {} over its console", name.vm())?;
-                }
-                list(f, ": ", config.nics.iter().map(|nic| &nic.address))
-            }
+            Self::ConfigureGuest(name, config) => configure(f, name, config),
         }
     }
+}
+
+/// Writes what is configured in a guest as text.
+fn configure(f: &mut fmt::Formatter<'_>, name: &DomainName, config: &GuestConfig) -> fmt::Result {
+    if config.seeded {
+        write!(f, "wait for cloud-init in {}", name.vm())?;
+    } else {
+        write!(f, "configure {} over its console", name.vm())?;
+    }
+    list(f, ": ", config.nics.iter().map(|nic| &nic.address))?;
+    list(f, ", serving TCP port ", config.serve.iter().map(|service| service.tcp))
 }
 
 /// Writes the rules as text.

@@ -54,6 +54,20 @@ pub(super) fn check(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -
         }
     }
 
+    let lacks_dnsmasq = surveys
+        .get(&localhost())
+        .is_some_and(|survey| !survey.programs.contains("dnsmasq"));
+    for (name, _) in topology.routers.iter().filter(|(_, router)| !router.names.is_empty()) {
+        if lacks_dnsmasq {
+            let what = format!("program `dnsmasq` is missing, by which router `{name}` resolves its names");
+            add(
+                Severity::Error,
+                what,
+                "install it on this machine: `apt-get install dnsmasq-base`, or remove `names` from the router",
+            );
+        }
+    }
+
     for (network, (emulated, real)) in mixed(topology) {
         let what = format!(
             "network `{network}` has uplinks on {emulated}, which is emulated, and on {real}, which is not: they \

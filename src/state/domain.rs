@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Boot, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Video, VmName};
+use crate::lab::{Boot, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Serve, Video, VmName};
 
 /// A libvirt domain's name: `<lab>.<vm>`. The dot, which neither part can contain, makes it unambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -164,6 +164,9 @@ pub struct GuestConfig {
     /// cloud-init reads all of this from the guest's seed disk; over its console it is only asked.
     #[serde(default)]
     pub seeded: bool,
+    /// Services that it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serve: Vec<Serve>,
 }
 
 impl GuestConfig {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{IfName, PortMode};
+use crate::lab::{DnsName, IfName, PortMode};
 
 /// An emulated machine: a host, a switch or a router.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Machine {
     /// Addresses behind a router, on its loopback device, which simulate the outside network.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub outside: BTreeSet<Ipv4Net>,
+    /// Names that a router resolves, by a DNS server of its own; it is configured again where they differ.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<DnsName, BTreeSet<Ipv4Addr>>,
     /// A switch has spanning tree.
     #[serde(default)]
     pub stp: bool,
@@ -60,13 +63,14 @@ pub struct MachineNic {
 }
 
 impl Machine {
-    /// Returns whether it is as `other`, apart from NICs that were changed.
+    /// Returns whether it is as `other`, apart from what is configured again: NICs that were changed, and names.
     pub fn is_configured_as(&self, other: &Self) -> bool {
         // Destructured exhaustively, so that a new field is an error here.
         let Self {
             kind,
             nics,
             outside,
+            names: _,
             stp,
             changed: _,
             alive,

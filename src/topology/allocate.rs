@@ -6,7 +6,10 @@ use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
 use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
-use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Vm, VmName};
+use crate::lab::{
+    Asked, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Question, ServiceCheck, Target,
+    Vm, VmName,
+};
 
 /// Memory of a guest where neither lab nor image have it, in MiB.
 const MEMORY_MIB: u64 = 128;
@@ -67,6 +70,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
             default_route: nics.iter().find_map(|nic| nic.gateway),
             nameservers,
             floating: floating(lab, vm),
+            serve: vm.serve.clone(),
             nics,
         };
         guests.insert(name.clone(), guest);
@@ -89,7 +93,24 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
             .collect(),
         outside: lab.verify.outside.clone(),
         pings: lab.verify.pings.clone(),
+        checks: checks(lab),
     }
+}
+
+/// The lab's checks, and for each name outside one by all guests.
+fn checks(lab: &Lab) -> Vec<ServiceCheck> {
+    let outside = lab.verify.outside_names.iter().map(|name| ServiceCheck {
+        name: None,
+        from: lab.vms.keys().cloned().map(Asked::Vm).collect(),
+        question: Question::Ping {
+            to: Target::Name(name.clone()),
+            max_rtt_ms: None,
+            mtu: None,
+        },
+        reach: true,
+        hint: None,
+    });
+    outside.chain(lab.verify.checks.iter().cloned()).collect()
 }
 
 /// Each network's bridge: the user's, or one derived.

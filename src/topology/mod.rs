@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 use crate::lab::{
     Cable, Class, Connect, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NatRule, NetworkName,
-    Ping, Router, Switch, VlanId, VmName,
+    Ping, Router, Serve, ServiceCheck, Switch, VlanId, VmName,
 };
 
 /// What the hosts of a lab have already: guests keep what they were given, and new ones are given none of it.
@@ -76,6 +76,8 @@ pub struct Topology {
     pub outside: Vec<IpAddr>,
     /// Further pings, each with its answer.
     pub pings: Vec<Ping>,
+    /// Questions about services and paths, those about names outside the lab included.
+    pub checks: Vec<ServiceCheck>,
 }
 
 impl Topology {
@@ -169,6 +171,8 @@ pub struct Guest {
     pub nameservers: Vec<IpAddr>,
     /// The outside address that is translated to it.
     pub floating: Option<GuestFloating>,
+    /// Services that it runs.
+    pub serve: Vec<Serve>,
 }
 
 /// How a guest has a floating address.

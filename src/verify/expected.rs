@@ -226,6 +226,7 @@ pub(super) mod tests {
                 nics: vec![nic],
                 nameservers: Vec::new(),
                 floating: None,
+                serve: Vec::new(),
             };
             (name.parse().unwrap(), guest)
         });
@@ -239,6 +240,7 @@ pub(super) mod tests {
             images: BTreeMap::new(),
             outside: Vec::new(),
             pings: Vec::new(),
+            checks: Vec::new(),
         }
     }
 

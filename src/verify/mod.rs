@@ -3,16 +3,19 @@
 //! never guesses: no answer is "unknown".
 
 mod changes;
+mod checks;
 pub mod diagnose;
 pub mod expected;
 pub mod faults;
 pub mod matrix;
+mod names;
 mod parts;
 pub mod report;
 mod retry;
 mod sample;
 
 pub use changes::{Change, Changes};
+pub use checks::{CheckResult, ServiceReplies, Services, check_results, is_proved, service_questions};
 pub use diagnose::{Evidence, diagnose, full_packet, unproved};
 pub use expected::{Expectation, expected, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};

@@ -41,6 +41,7 @@ pub fn with_address(address: &str) -> Machine {
         stp: false,
         kind: MachineKind::Host,
         outside: BTreeSet::new(),
+        names: BTreeMap::new(),
         changed: BTreeSet::new(),
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         alive: true,

@@ -35,6 +35,7 @@ fn router(address: &str, gateway: Option<&str>, outside: &[&str]) -> Machine {
         stp: false,
         kind: MachineKind::Router,
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
+        names: BTreeMap::new(),
         outside: outside.iter().map(|address| address.parse().unwrap()).collect(),
         changed: BTreeSet::new(),
         alive: true,
@@ -54,6 +55,7 @@ fn switch(ports: &[(&str, PortMode)]) -> Machine {
         kind: MachineKind::Switch,
         nics: nics.collect(),
         outside: BTreeSet::new(),
+        names: BTreeMap::new(),
         changed: BTreeSet::new(),
         alive: true,
     }

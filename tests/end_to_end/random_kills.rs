@@ -74,6 +74,7 @@ impl Inside {
             nics: [].into(),
             kind: MachineKind::Host,
             outside: BTreeSet::new(),
+            names: std::collections::BTreeMap::new(),
             changed: BTreeSet::new(),
             alive: true,
         };

@@ -7,6 +7,7 @@
     reason = "helpers of tests are tests too"
 )]
 
+mod checks;
 mod killed;
 mod live;
 mod outside;

@@ -361,6 +361,7 @@ fn a_domain_is_defined_started_observed_stopped_and_removed() {
         default_route: None,
         nameservers: Vec::new(),
         seeded: false,
+        serve: Vec::new(),
     };
     libvirt.set_configured(&life, &config).unwrap();
     assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(config));

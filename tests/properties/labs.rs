@@ -183,6 +183,7 @@ fn topology(
             .collect(),
         outside: Vec::new(),
         pings: Vec::new(),
+        checks: Vec::new(),
     }
 }
 
@@ -280,6 +281,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         default_route: None,
         nameservers: Vec::new(),
         floating: None,
+        serve: Vec::new(),
     }
 }
 

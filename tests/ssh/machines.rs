@@ -83,6 +83,7 @@ impl Machines {
                 .collect::<BTreeMap<_, _>>(),
             kind: MachineKind::Host,
             outside: BTreeSet::new(),
+            names: BTreeMap::new(),
             changed: BTreeSet::new(),
             alive: true,
         };

@@ -35,6 +35,7 @@ impl Bench {
             kind: MachineKind::Host,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
+            names: BTreeMap::new(),
             changed: BTreeSet::new(),
             alive: true,
         };

@@ -46,7 +46,9 @@ impl Check<'_> {
                 self.own(value.addr(), span, Owner::other(owner));
             }
             let outside = router.outside.iter().map(|at| at.value).collect();
-            self.routers.insert(router.name.value.clone(), Router { nics, outside });
+            let names = super::verify::names(&router.names);
+            self.routers
+                .insert(router.name.value.clone(), Router { nics, outside, names });
         }
     }
 

@@ -7,6 +7,7 @@ mod hosts;
 mod loops;
 mod networks;
 mod services;
+mod verify;
 mod vms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +70,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
     check.capacity(file, &vms);
     check.connected(&file.networks, &cables, &vms);
     let pings = check.all_pings(&file.pings, &vms);
+    let checks = check.all_checks(&file.checks, &vms);
     match (&file.name, check.problems.is_empty()) {
         (Some(name), true) => Ok(Lab {
             name: name.clone(),
@@ -81,7 +83,9 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
             vms,
             verify: Verify {
                 outside: file.outside.clone(),
+                outside_names: file.outside_names.clone(),
                 pings,
+                checks,
             },
             images: BTreeMap::new(), // `parse` has them
             warnings: check.warnings,

@@ -1,14 +1,13 @@
-//! What connects networks to others: address translation, floating addresses, classes, and further pings.
+//! What connects networks to others: address translation, floating addresses and classes.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::Check;
 use super::addresses::{Owner, is_edge};
-use crate::lab::file::{At, NatFile, NatFrom, PingFile, VmFile};
-use crate::lab::{Asked, Class, GatewayHosts, HostName, IfName, NatRule, NetworkName, Ping, Vm, VmName};
+use crate::lab::file::{At, NatFile, NatFrom, VmFile};
+use crate::lab::{Class, GatewayHosts, HostName, IfName, NatRule, NetworkName, VmName};
 
 impl Check<'_> {
     pub(super) fn all_nat(&mut self, rules: &[NatFile]) -> Vec<NatRule> {
@@ -131,47 +130,5 @@ impl Check<'_> {
             network.value
         );
         self.warn(&network.span, message, "guests belong on a network of class `service`");
-    }
-
-    pub(super) fn all_pings(&mut self, pings: &[PingFile], vms: &BTreeMap<VmName, Vm>) -> Vec<Ping> {
-        let mut made = Vec::new();
-        for ping in pings {
-            let from = ping.from.iter().filter_map(|at| self.asked(at, vms)).collect();
-            made.push(Ping {
-                from,
-                to: ping.to,
-                reach: ping.reach,
-            });
-        }
-        made
-    }
-
-    /// The vm, host or router of this name.
-    fn asked(&mut self, at: &At<String>, vms: &BTreeMap<VmName, Vm>) -> Option<Asked> {
-        let At { value: text, span } = at;
-        let vm = VmName::new(text).ok().filter(|name| vms.contains_key(name));
-        let host = HostName::new(text).ok();
-        let router = host.clone().filter(|name| self.routers.contains_key(name));
-        let host = host.filter(|name| self.hosts.contains_key(name));
-        let found = [vm.map(Asked::Vm), host.map(Asked::Host), router.map(Asked::Router)];
-        let mut found = found.into_iter().flatten();
-        match (found.next(), found.next()) {
-            (Some(only), None) => Some(only),
-            (Some(_), Some(_)) => {
-                self.add(
-                    span,
-                    format!("`{text}` is both a vm and a machine"),
-                    "rename one of the two",
-                );
-                None
-            }
-            (None, _) => {
-                let names = vms.keys().map(VmName::as_str);
-                let machines = self.hosts.keys().chain(self.routers.keys()).map(HostName::as_str);
-                let help = self.suggest(text, names.chain(machines));
-                self.add(span, format!("there is no vm, host or router `{text}`"), help);
-                None
-            }
-        }
     }
 }

@@ -73,6 +73,7 @@ impl Check<'_> {
             .map(|at| at.value)
             .or((several > 1).then_some(several));
         let floating = self.floating(vm, &hosts, count.unwrap_or(1));
+        let serve = self.services(vm);
         for place in 1..=count.unwrap_or(1) {
             let text = match count {
                 Some(_) => format!("{}-{place}", vm.name.value),
@@ -97,6 +98,7 @@ impl Check<'_> {
                 cpus: vm.cpus,
                 nics,
                 floating,
+                serve: serve.clone(),
             };
             if vms.insert(name.clone(), made).is_some() {
                 let message = format!("two vms are called `{name}`");

@@ -98,6 +98,7 @@ impl Reader {
             name,
             nics,
             outside: outside.into_iter().filter_map(|v| self.subnet(Some(v))).collect(),
+            names: self.resolved(get(table, "names")),
         }
     }
 

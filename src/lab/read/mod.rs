@@ -6,6 +6,7 @@ mod conform;
 mod hosts;
 mod networks;
 mod nova;
+mod services;
 mod vms;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+pub(super) use services::is_numeric;
 
 use super::file::{At, LabFile};
 use super::problem::{Problem, suggest};
@@ -237,7 +240,7 @@ impl Reader {
         let nat = nat.into_iter().filter_map(|v| self.nat(v)).collect();
         let vms = self.named(root, "vms");
         let vms = vms.into_iter().map(|(n, t)| self.vm(n, t)).collect();
-        let (outside, pings) = get(root, "verify").map(|v| self.verify(v)).unwrap_or_default();
+        let verify = get(root, "verify").map(|v| self.verify(v)).unwrap_or_default();
         let nova = get(root, "nova").and_then(|v| self.nova(v));
         LabFile {
             broken: std::mem::take(&mut self.broken),
@@ -250,8 +253,10 @@ impl Reader {
             networks,
             nat,
             vms,
-            outside,
-            pings,
+            outside: verify.outside,
+            outside_names: verify.outside_names,
+            pings: verify.pings,
+            checks: verify.checks,
             nova,
         }
     }

@@ -1,11 +1,9 @@
-//! Virtual machines, and what `netlab verify` pings.
-
-use std::net::IpAddr;
+//! Virtual machines.
 
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
-use crate::lab::file::{At, NicFile, PingFile, VmFile};
+use crate::lab::file::{At, NicFile, VmFile};
 use crate::lab::schema::choices;
 use crate::lab::{HostName, VmName, size};
 
@@ -46,6 +44,7 @@ impl Reader {
                 .map_or(1, |at| at.value),
             nics: list.into_iter().filter_map(|v| self.nic(v)).collect(),
             floating: self.address(get(table, "floating")),
+            serve: self.serve(get(table, "serve")),
         }
     }
 
@@ -58,41 +57,5 @@ impl Reader {
         let mac = self.parsed(get(table, "mac"));
         let network = self.parsed(get(table, "network"))?;
         Some(NicFile { network, address, mac })
-    }
-
-    /// `outside` and the further pings.
-    pub(super) fn verify(&mut self, value: &Value<'_>) -> (Vec<IpAddr>, Vec<PingFile>) {
-        let Some(table) = self.table(value) else {
-            return (Vec::new(), Vec::new());
-        };
-        let outside = self.addresses(get(table, "outside"));
-        let pings = self.list(get(table, "ping"));
-        (outside, pings.into_iter().filter_map(|v| self.ping(v)).collect())
-    }
-
-    fn ping(&mut self, value: &Value<'_>) -> Option<PingFile> {
-        let table = self.table(value)?;
-        for (key, example) in [("from", "from = [\"vm1\", \"node2\"]"), ("to", "to = \"192.0.2.1\"")] {
-            if get(table, key).is_none() {
-                self.add(
-                    value.span(),
-                    format!("a ping needs `{key}`"),
-                    format!("write `{example}`"),
-                );
-            }
-        }
-        let mut from = Vec::new();
-        for value in self.one_or_more(get(table, "from")) {
-            from.extend(self.string(value).map(|text| At {
-                value: text.to_owned(),
-                span: value.span(),
-            }));
-        }
-        let reach = get(table, "reach").is_none_or(|value| self.boolean(Some(value)));
-        Some(PingFile {
-            from,
-            to: self.ip(get(table, "to"))?.value,
-            reach,
-        })
     }
 }

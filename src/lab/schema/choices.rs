@@ -58,6 +58,8 @@ pub(in crate::lab) const LEAST_DELAY: u8 = 2;
 pub(in crate::lab) const MOST_DELAY: u8 = 30;
 /// Most VMs of one table.
 pub(in crate::lab) const MOST_COUNT: u32 = 1000;
+/// The longest round trip in milliseconds that a check can ask for.
+pub(in crate::lab) const MOST_RTT: u32 = 10_000;
 /// Most CPUs of a VM.
 pub(in crate::lab) const MOST_CPUS: u32 = 256;
 /// Most addresses of one network: those of a /8.

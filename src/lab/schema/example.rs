@@ -29,7 +29,12 @@ impl Kind {
             Self::List(item) | Self::OneOrMore(item) => format!("[{}]", item.example()),
             Self::Either(one, _) => one.example(),
             Self::Table(table) => table.example(),
-            Self::Named(name, of) => format!("{{ {} = {} }}", name.bare_example(), of.example()),
+            Self::Named(name, of) => {
+                // A dot in a bare key separates tables.
+                let dots = name.bare_example().contains('.');
+                let name = if dots { name.example() } else { name.bare_example() };
+                format!("{{ {name} = {} }}", of.example())
+            }
         }
     }
 

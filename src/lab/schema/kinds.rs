@@ -1,7 +1,7 @@
 //! Kinds of values that several tables have.
 
 use super::{Key, Kind};
-use crate::lab::names::{self, IfName, Kind as _};
+use crate::lab::names::{self, DnsName, IfName, Kind as _};
 
 pub(super) const fn key(name: &'static str, value: Kind, about: &'static str) -> Key {
     Key {
@@ -36,6 +36,14 @@ pub(super) const MAC: Kind = Kind::Pattern("^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$
 pub(super) const IPV4: Kind = Kind::Pattern("^[0-9]{1,3}([.][0-9]{1,3}){3}$", "10.0.1.1");
 pub(super) const SUBNET: Kind = Kind::Pattern("^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}$", "10.0.1.0/24");
 pub(super) const IP: Kind = Kind::Pattern("^[0-9A-Fa-f:.]+$", "192.0.2.1");
+pub(super) const DNS_NAME: Kind = Kind::Name(
+    "^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?[.]?$",
+    DnsName::LIMIT,
+    "vm1.lab",
+);
+pub(super) const TARGET: Kind = Kind::Pattern("^[A-Za-z0-9:.-]+$", "vm1");
+pub(super) const HTTP: Kind = Kind::Pattern("^http://[^/]+", "http://vm1/");
+pub(super) const PORT_NUMBER: Kind = Kind::Integer(1, 65_535);
 pub(super) const SIZE: Kind = Kind::Pattern("^[0-9]+ *(MiB|GiB|TiB)$", "128MiB");
 /// Hex digits, also as publishers write them: `sha256:HEX`, `HEX  FILE`, `SHA256 (FILE) = HEX`.
 pub(super) const HEX: Kind = Kind::Pattern(

@@ -1,11 +1,12 @@
 //! Every table of a lab file with its keys.
 
 use super::choices::{
-    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, names_of,
+    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_RTT, names_of,
 };
 use super::images::IMAGE;
 use super::kinds::{
-    HOST, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, SIZE, SUBNET, VLAN, VM_NAME, key, required,
+    DNS_NAME, HOST, HTTP, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, PORT_NUMBER, SIZE, SUBNET, TARGET,
+    VLAN, VM_NAME, key, required,
 };
 use super::{Kind, Table};
 
@@ -129,6 +130,11 @@ pub(in crate::lab) const ROUTER: Table = Table {
             "outside",
             Kind::OneOrMore(&SUBNET),
             "Addresses outside of the lab that answer pings.",
+        ),
+        key(
+            "names",
+            Kind::Named(&DNS_NAME, &Kind::OneOrMore(&IPV4)),
+            "Names that it resolves, with their addresses; it answers DNS only where it has some.",
         ),
     ],
 };
@@ -290,6 +296,20 @@ pub(in crate::lab) const VM: Table = Table {
         key("cpus", Kind::Integer(1, MOST_CPUS), "Virtual CPUs; default: 1."),
         key("nics", Kind::List(&Kind::Table(&NIC)), "NICs in the guest's order."),
         key("floating", IPV4, "Address outside of the lab that is translated to it."),
+        key(
+            "serve",
+            Kind::List(&Kind::Table(&SERVE)),
+            "Services that the guest runs: each answers HTTP requests and other connections with a text.",
+        ),
+    ],
+};
+
+/// An item of a vm's `serve`.
+pub(in crate::lab) const SERVE: Table = Table {
+    name: "a service",
+    keys: &[
+        required("tcp", PORT_NUMBER, "The port."),
+        required("text", Kind::Text, "What it answers: one line of printable ASCII."),
     ],
 };
 
@@ -309,10 +329,15 @@ pub(in crate::lab) const VERIFY: Table = Table {
     keys: &[
         key(
             "outside",
-            Kind::List(&IP),
-            "Addresses outside of the lab that every guest must reach.",
+            Kind::List(&Kind::Either(&IP, &DNS_NAME)),
+            "Addresses and names outside of the lab that every guest must reach.",
         ),
         key("ping", Kind::List(&Kind::Table(&PING)), "Further pings."),
+        key(
+            "check",
+            Kind::List(&Kind::Table(&CHECK)),
+            "Questions about services and paths.",
+        ),
     ],
 };
 
@@ -327,5 +352,49 @@ pub(in crate::lab) const PING: Table = Table {
             Kind::Flag,
             "It must answer; false: it must not. Default: true.",
         ),
+    ],
+};
+
+/// `[[verify.check]]`.
+pub(in crate::lab) const CHECK: Table = Table {
+    name: "a check",
+    keys: &[
+        required("from", Kind::OneOrMore(&VM_NAME), "VMs, hosts and routers that ask."),
+        key("name", Kind::Text, "What reports call it; default: the question."),
+        key(
+            "to",
+            TARGET,
+            "VM, address or DNS name that is asked, for `tcp`, `max_rtt_ms` and `mtu`.",
+        ),
+        key("tcp", PORT_NUMBER, "A TCP connection to this port is made."),
+        key("http", HTTP, "This page is answered."),
+        key(
+            "status",
+            Kind::Integer(100, 599),
+            "Status of the page; default: any from 200 to 299.",
+        ),
+        key("text", Kind::Text, "What a line of the page contains."),
+        key("dns", DNS_NAME, "The asker's own name servers resolve this name."),
+        key(
+            "answer",
+            Kind::OneOrMore(&IPV4),
+            "IPv4 addresses of the name; default: those that the lab gives it, else any.",
+        ),
+        key(
+            "max_rtt_ms",
+            Kind::Integer(1, MOST_RTT),
+            "Longest mean round trip of pings to `to`, in milliseconds.",
+        ),
+        key(
+            "mtu",
+            Kind::Integer(LEAST_MTU, MOST_MTU),
+            "Packets of this size reach `to` without being fragmented, in bytes.",
+        ),
+        key(
+            "reach",
+            Kind::Flag,
+            "It is as described; false: it must not be. Default: true.",
+        ),
+        key("hint", Kind::Text, "What is shown where it fails."),
     ],
 };

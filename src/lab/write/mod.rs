@@ -2,14 +2,15 @@
 //! print. The only writer of lab files.
 
 mod image;
+mod services;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use super::schema::choices::{CLASSES, name_of};
 use super::{
-    Asked, Class, Connect, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network,
-    Nic, Ping, PortMode, Vm,
+    Class, Connect, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network, Nic,
+    PortMode, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -44,6 +45,9 @@ pub fn write(lab: &Lab) -> String {
         if !router.outside.is_empty() {
             out.entry("outside", list(router.outside.iter().map(quoted)));
         }
+        if !router.names.is_empty() {
+            out.entry("names", services::names(&router.names));
+        }
     }
     for cable in &lab.cables {
         out.table("[[cables]]");
@@ -69,14 +73,7 @@ pub fn write(lab: &Lab) -> String {
         out.table(format_args!("[vms.{name}]"));
         out.vm(vm);
     }
-    if !lab.verify.outside.is_empty() {
-        out.table("[verify]");
-        out.entry("outside", list(lab.verify.outside.iter().map(quoted)));
-    }
-    for ping in &lab.verify.pings {
-        out.table("[[verify.ping]]");
-        out.ping(ping);
-    }
+    out.verify(&lab.verify);
     out.0
 }
 
@@ -183,6 +180,7 @@ impl Out {
             cpus,
             nics,
             floating,
+            serve,
         } = vm;
         self.entry("host", quoted(host));
         if image.as_str() != DEFAULT_IMAGE {
@@ -196,18 +194,8 @@ impl Out {
             self.entry("nics", list(nics.iter().map(nic)));
         }
         self.maybe("floating", floating.map(quoted));
-    }
-
-    fn ping(&mut self, ping: &Ping) {
-        let Ping { from, to, reach } = ping;
-        let names = from.iter().map(|asked| match asked {
-            Asked::Vm(name) => quoted(name),
-            Asked::Host(name) | Asked::Router(name) => quoted(name),
-        });
-        self.entry("from", list(names));
-        self.entry("to", quoted(to));
-        if !reach {
-            self.entry("reach", false);
+        if !serve.is_empty() {
+            self.entry("serve", list(serve.iter().map(services::serve)));
         }
     }
 }

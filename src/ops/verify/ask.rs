@@ -8,18 +8,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::Env;
+use super::checks;
 use super::turns::Turns;
 use crate::event::Event;
 use crate::guest::{
-    ArpQuestion, ConsoleError, GuestView, ProbeOptions, Reply, Session, SessionError, SessionFault, Target, Transcript,
-    probe, probe_and_observe,
+    Answers as Given, ArpQuestion, ConsoleError, GuestView, ProbeOptions, Reply, ServiceAnswer, ServiceQuestion,
+    Session, SessionError, SessionFault, Target, Transcript, probe_and_ask,
 };
 use crate::host::NamedHosts;
 use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, VmName};
 use crate::run::chain;
 use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
-use crate::verify::{Expectation, Replies, arp_questions, full_packet};
+use crate::verify::{Expectation, Replies, ServiceReplies, arp_questions, full_packet};
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
@@ -31,6 +32,8 @@ pub(super) struct Answers {
     pub replies: Replies,
     /// What the guests show after them.
     pub guests: BTreeMap<VmName, GuestView>,
+    /// The answers of services.
+    pub services: ServiceReplies,
     /// The source whose own pings took the longest.
     pub slowest: Option<(Asked, Duration)>,
 }
@@ -44,22 +47,30 @@ pub(super) struct Asking<'a> {
     pub observed: &'a Site,
 }
 
+/// What each source is asked about services and paths.
+pub(super) type ServiceQuestions = BTreeMap<Asked, Vec<ServiceQuestion>>;
+
 /// One source's part of the questions.
 struct Questions<'a> {
     targets: Vec<Target>,
     by_arp: &'a [ArpQuestion],
+    services: &'a [ServiceQuestion],
     options: &'a ProbeOptions,
 }
 
 impl Asking<'_> {
-    /// Has every guest, host and router ping at the same time; of the guests on one machine only some at a time.
-    pub fn ask(self, expectations: &[Expectation], options: &ProbeOptions) -> Answers {
+    /// Has every guest, host and router ping and ask services at the same time; of the guests on one machine only some at
+    /// a time.
+    pub fn ask(self, expectations: &[Expectation], services: &ServiceQuestions, options: &ProbeOptions) -> Answers {
         let topology = self.topology;
         let by_arp = arp_questions(topology);
         let mtus = mtus(topology);
         let mut questions: BTreeMap<&Asked, Vec<&Expectation>> = BTreeMap::new();
         for expectation in expectations {
             questions.entry(&expectation.from).or_default().push(expectation);
+        }
+        for from in services.keys() {
+            questions.entry(from).or_default();
         }
         let turns = Turns::default();
         let (done, total) = (&AtomicUsize::new(0), questions.len());
@@ -82,6 +93,7 @@ impl Asking<'_> {
                         let questions = Questions {
                             targets: targets(topology, mtus, from, number, &mine),
                             by_arp,
+                            services: services.get(from).map_or(&[], Vec::as_slice),
                             options,
                         };
                         let answer = self.ask_source(from, &questions, turns);
@@ -95,7 +107,12 @@ impl Asking<'_> {
             for (from, answer) in asked {
                 let answer: Result<Answered, String> =
                     answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                let replies = answer.map(|Answered { replies, view, took }| {
+                let given = answer.as_ref().map(|answer| answer.services.clone());
+                answers.services.insert(from.clone(), given.map_err(Clone::clone));
+                let replies = answer.map(|answer| {
+                    let Answered {
+                        replies, view, took, ..
+                    } = answer;
                     if let (Asked::Vm(vm), Some(view)) = (from, view) {
                         answers.guests.insert(vm.clone(), view);
                     }
@@ -134,7 +151,13 @@ impl Asking<'_> {
                 let replies = host.ping(&self.topology.lab, from, &questions.targets, questions.options);
                 let replies = replies.map_err(|error| chain(&error))?;
                 let (view, took) = (None, began.elapsed());
-                Ok(Answered { replies, view, took })
+                let services = checks::ask_machine(self.topology, host.as_ref(), from, questions.services)?;
+                Ok(Answered {
+                    replies,
+                    view,
+                    services,
+                    took,
+                })
             }
         }
     }
@@ -162,17 +185,24 @@ impl Asking<'_> {
         let Questions {
             targets,
             by_arp,
+            services,
             options,
         } = questions;
         // Typing on a screen takes milliseconds for each key: such a guest is only pinged from.
-        let answers = if image.console.kind == ConsoleKind::Serial {
-            probe_and_observe(&mut session, targets, options, by_arp)
-        } else {
-            probe(&mut session, targets, options).map(|replies| (replies, None))
-        };
-        let (replies, view) = answers.map_err(|error| unasked(&error))?;
+        let by_arp = (image.console.kind == ConsoleKind::Serial).then_some(*by_arp);
+        let given = probe_and_ask(&mut session, targets, options, by_arp, services);
+        let Given {
+            replies,
+            view,
+            services,
+        } = given.map_err(|error| unasked(&error))?;
         let took = began.elapsed();
-        Ok(Answered { replies, view, took })
+        Ok(Answered {
+            replies,
+            view,
+            services,
+            took,
+        })
     }
 }
 
@@ -180,6 +210,7 @@ impl Asking<'_> {
 struct Answered {
     replies: BTreeMap<IpAddr, Reply>,
     view: Option<GuestView>,
+    services: BTreeMap<ServiceQuestion, ServiceAnswer>,
     took: Duration,
 }
 

@@ -3,6 +3,7 @@
 //! nothing that outlasts it.
 
 mod ask;
+mod checks;
 mod details;
 mod prove;
 mod settle;
@@ -24,8 +25,8 @@ use crate::state::view::View;
 use crate::state::{desired, existing};
 use crate::verify::faults::apply;
 use crate::verify::{
-    Evidence, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, number_of_cells, sample,
-    unproved,
+    CheckResult, Evidence, FaultReport, Matrix, Places, Services, Traces, Verdict, check_results, diagnose, expected,
+    faults, is_proved, number_of_cells, sample, service_questions, unproved,
 };
 use ask::Asking;
 pub use details::Details;
@@ -80,7 +81,7 @@ pub struct VerifyReport {
     pub slowest: Option<Slowest>,
     /// How many cells were asked more than once.
     pub asked_again: usize,
-    /// There is no drift and no fault, and every cell is a pass.
+    /// There is no drift and no fault, and every cell and check is a pass.
     pub as_expected: bool,
     /// What `up` would do, one step each; empty: nothing differs from the file.
     pub drift: Vec<String>,
@@ -88,6 +89,8 @@ pub struct VerifyReport {
     pub notes: Vec<String>,
     /// Faults that were observed, the one that concerns the most cells first.
     pub faults: Vec<FaultReport>,
+    /// Questions about services and paths.
+    pub checks: Vec<CheckResult>,
     /// What a page for people shows besides the result, where it was asked for.
     #[serde(skip)]
     pub details: Option<Details>,
@@ -116,6 +119,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     let sample = if options.full { None } else { sample(topology) };
     let sample_of = sample.as_ref().map(|_| number_of_cells(topology));
     let expectations = sample.unwrap_or_else(|| expected(topology));
+    let about_services = service_questions(topology);
     let mut notes = settle::settle(env, topology, &hosts);
     prove::record(topology, &hosts);
     let mut began = Instant::now();
@@ -129,7 +133,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     // QEMU checks only once a second whether a console was opened (chardev/char-pty.c): meanwhile the hosts are
     // surveyed.
     let (answers, surveys) = thread::scope(|scope| {
-        let answers = scope.spawn(|| asking.ask(&expectations, &FIRST));
+        let answers = scope.spawn(|| asking.ask(&expectations, &about_services, &FIRST));
         let surveys = survey(&hosts, lab);
         let answers = answers.join();
         (
@@ -139,11 +143,13 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     });
     let mut matrix = Matrix::new(expectations, &answers.replies);
     matrix.sample_of = sample_of;
+    let mut services = Services::default();
+    services.take(&about_services, answers.services);
     let mut guests = answers.guests;
     notes.extend(ask_unclear(asking, &mut matrix, &mut guests));
     let mut views = views(&hosts, lab);
     let mut since = began.elapsed();
-    if let Some(again) = ask_again(asking, &mut matrix, &mut guests, options.wait) {
+    if let Some(again) = ask_again(asking, (&mut matrix, &mut services, &mut guests), options.wait) {
         began = again;
         views = self::views(&hosts, lab);
         since = began.elapsed();
@@ -176,6 +182,8 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     for cell in matrix.cells.iter_mut().filter(|cell| cell.cause.is_none()) {
         cell.cause = diagnose(&evidence, cell);
     }
+    let gone = |vm: &VmName| ask::can_be_asked(topology, &observed, vm).err();
+    let checks = check_results(&evidence, &services, &gone);
     Ok(VerifyReport {
         lab: lab.clone(),
         began: started,
@@ -185,10 +193,11 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
             seconds: took.as_secs_f64(),
         }),
         asked_again: matrix.cells.iter().filter(|cell| cell.asked > 1).count(),
-        as_expected: drift.is_empty() && faults.is_empty() && matrix.is_as_expected(),
+        as_expected: drift.is_empty() && faults.is_empty() && is_proved(&matrix, &checks),
         drift,
         notes,
         faults,
+        checks,
         details: lengths.map(|lengths| details::details(asking, &views, &matrix, &lengths)),
         places: Places::of(topology),
         matrix,
@@ -211,7 +220,7 @@ fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<Vm
         return None;
     }
     let before = matrix.passed();
-    let answers = asking.ask(&unclear, &AGAIN);
+    let answers = asking.ask(&unclear, &BTreeMap::new(), &AGAIN);
     matrix.merge(&unclear, &answers.replies);
     guests.extend(answers.guests);
     let passed = matrix.passed() - before;
@@ -221,12 +230,11 @@ fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<Vm
     ))
 }
 
-/// Asks for the lossy and unknown cells again until there are none, or `wait` is over. Returns when it began to ask for
+/// Asks for the lossy and unknown cells and checks again until there are none, or `wait` is over. Returns when it began to ask for
 /// the last time.
 fn ask_again(
     asking: Asking<'_>,
-    matrix: &mut Matrix,
-    guests: &mut BTreeMap<VmName, GuestView>,
+    (matrix, services, guests): (&mut Matrix, &mut Services, &mut BTreeMap<VmName, GuestView>),
     wait: Duration,
 ) -> Option<Instant> {
     let Asking {
@@ -236,8 +244,9 @@ fn ask_again(
     let mut last = None;
     loop {
         let unsettled = matrix.unsettled();
+        let unsettled_services = services.unsettled(topology);
         let left = wait.saturating_sub(began.elapsed());
-        if unsettled.is_empty() || left.is_zero() || env.cancel.is_requested() {
+        if (unsettled.is_empty() && unsettled_services.is_empty()) || left.is_zero() || env.cancel.is_requested() {
             return last;
         }
         thread::sleep(PAUSE.min(left));
@@ -248,8 +257,9 @@ fn ask_again(
                 observed: &observed,
                 ..asking
             };
-            let answers = asking.ask(&unsettled, &FIRST);
+            let answers = asking.ask(&unsettled, &unsettled_services, &FIRST);
             matrix.merge(&unsettled, &answers.replies);
+            services.take(&unsettled_services, answers.services);
             guests.extend(answers.guests);
         }
     }

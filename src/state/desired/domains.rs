@@ -56,7 +56,10 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         memory_mib: guest.memory_mib,
         cpus: guest.cpus,
         boot: image.boot.clone(),
-        seed: image.cloud_init.then(|| config.clone()),
+        seed: image.cloud_init.then(|| GuestConfig {
+            serve: Vec::new(), // started over the console
+            ..config.clone()
+        }),
         firmware: image.machine.firmware,
         video: image.machine.video,
         nics: nics.collect(),
@@ -80,5 +83,6 @@ pub fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
         default_route: guest.default_route,
         nameservers: guest.nameservers.clone(),
         seeded: image.cloud_init,
+        serve: guest.serve.clone(),
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
     machines.extend(topology.routers.iter().map(|(name, router)| {
         let machine = Machine {
             outside: router.outside.clone(),
+            names: router.names.clone(),
             changed: BTreeSet::new(),
             ..machine(MachineKind::Router, machine_nics(&router.nics))
         };
@@ -68,6 +69,7 @@ fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
         kind,
         nics,
         outside: BTreeSet::new(),
+        names: BTreeMap::new(),
         stp: false,
         changed: BTreeSet::new(),
         alive: true,

@@ -74,6 +74,7 @@ fn is_concerned(topology: &Topology, concerns: &Concerns, asked: &Expectation) -
             }
             _ => false,
         },
+        Concerns::NoPing => false,
         Concerns::To(address) => asked.reach && asked.address == *address,
         Concerns::Guest(vm) => {
             asked.reach && (asked.from == Asked::Vm(vm.clone()) || target().is_some_and(|(to, _)| to == vm))

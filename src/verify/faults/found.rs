@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::{Concerns, Fault, Traces};
-use crate::guest::GuestView;
+use crate::guest::{Deviation, GuestView};
 use crate::lab::{Asked, HostName, MacAddr, VmName};
 use crate::state::guest_config;
 use crate::state::view::View;
@@ -305,7 +305,11 @@ impl Found<'_> {
     fn settings(&mut self, vm: &VmName, guest: &Guest, view: &GuestView) {
         if let Some(image) = self.traces.topology.images.get(&guest.image) {
             for deviation in view.deviations(&guest_config(vm, guest, image)) {
-                self.fault(Concerns::Guest(vm.clone()), format!("guest {vm}: {deviation}"));
+                let concerns = match deviation {
+                    Deviation::NotServing(_) => Concerns::NoPing,
+                    _ => Concerns::Guest(vm.clone()),
+                };
+                self.fault(concerns, format!("guest {vm}: {deviation}"));
             }
         }
         let mine = |address: &Ipv4Addr| guest.nics.iter().any(|nic| nic.address.addr() == *address);

@@ -35,6 +35,8 @@ pub struct Fault {
 pub enum Concerns {
     /// Those between guests of these segments, which are joined.
     Between(Part, Part),
+    /// None: it is about something else than pings.
+    NoPing,
     /// Those that ask whether this address is reachable.
     To(IpAddr),
     /// Those from this guest, and to its addresses, that must be reachable.

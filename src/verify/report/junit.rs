@@ -2,12 +2,19 @@
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
+use super::checks::{details, title};
 use super::{explanation, printable};
-use crate::verify::{Cell, FaultReport, Matrix, Verdict};
+use crate::verify::{Cell, CheckResult, FaultReport, Matrix, Verdict};
 
-/// Returns the report of `lab` as XML; `drift` is what `up` would do, one step per item. A failed or lossy cell is a
-/// JUnit failure, an unknown one an error. Fails only where the XML writer does.
-pub fn junit(lab: &str, drift: &[String], faults: &[FaultReport], matrix: &Matrix) -> Result<String, SerializeError> {
+/// Returns the report of `lab` as XML; `drift` is what `up` would do, one step per item. A failed or lossy cell or
+/// check is a JUnit failure, an unknown one an error. Fails only where the XML writer does.
+pub fn junit(
+    lab: &str,
+    drift: &[String],
+    faults: &[FaultReport],
+    checks: &[CheckResult],
+    matrix: &Matrix,
+) -> Result<String, SerializeError> {
     let name = format!("netlab verify {lab}");
     let mut suite = TestSuite::new(&*name);
     let problem =
@@ -30,6 +37,14 @@ pub fn junit(lab: &str, drift: &[String], faults: &[FaultReport], matrix: &Matri
         }
         suite.add_test_case(case);
     }
+    for check in checks {
+        let problem = kind_of(check.verdict).map(|kind| (kind, details(check).join("; ")));
+        let mut case = case(&format!("{lab}.{}", check.from), &printable(&title(check)), problem);
+        if check.asked > 1 {
+            case.add_property(Property::new("asked", check.asked.to_string()));
+        }
+        suite.add_test_case(case);
+    }
     let mut report = Report::new(&*name);
     report.add_test_suite(suite);
     report.to_string()
@@ -37,12 +52,15 @@ pub fn junit(lab: &str, drift: &[String], faults: &[FaultReport], matrix: &Matri
 
 /// The kind and message of a cell that is no pass.
 fn problem_of(cell: &Cell) -> Option<(NonSuccessKind, String)> {
-    let kind = match cell.verdict {
-        Verdict::Pass => return None,
-        Verdict::Fail | Verdict::Lossy => NonSuccessKind::Failure,
-        Verdict::Unknown => NonSuccessKind::Error,
-    };
-    Some((kind, explanation(cell).join("; ")))
+    Some((kind_of(cell.verdict)?, explanation(cell).join("; ")))
+}
+
+fn kind_of(verdict: Verdict) -> Option<NonSuccessKind> {
+    match verdict {
+        Verdict::Pass => None,
+        Verdict::Fail | Verdict::Lossy => Some(NonSuccessKind::Failure),
+        Verdict::Unknown => Some(NonSuccessKind::Error),
+    }
 }
 
 fn case(class: &str, name: &str, problem: Option<(NonSuccessKind, String)>) -> TestCase {
@@ -67,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_pass_is_a_case_a_failure_has_its_reason_and_the_counts_agree() {
-        let good = junit("lab", &[], &[], &one(true, counted(2, 2))).unwrap();
+        let good = junit("lab", &[], &[], &[], &one(true, counted(2, 2))).unwrap();
         assert!(
             good.contains(r#"tests="3" skipped="0" failures="0" errors="0""#),
             "{good}"
@@ -77,7 +95,7 @@ mod tests {
             "{good}"
         );
 
-        let bad = junit("lab", &["start vm1".to_owned()], &[], &one(true, counted(2, 0))).unwrap();
+        let bad = junit("lab", &["start vm1".to_owned()], &[], &[], &one(true, counted(2, 0))).unwrap();
         assert!(bad.contains(r#"failures="2" errors="0""#), "{bad}");
         assert!(
             bad.contains("no reply to 2 pings") && bad.contains("start vm1"),
@@ -86,8 +104,20 @@ mod tests {
     }
 
     #[test]
+    fn a_check_is_a_case_and_one_that_cannot_be_asked_is_an_error() {
+        use crate::verify::report::checks::tests::check;
+        let all = [check(Verdict::Pass), check(Verdict::Fail), check(Verdict::Unknown)];
+        let text = junit("lab", &[], &[], &all, &one(true, counted(2, 2))).unwrap();
+        assert!(
+            text.contains(r#"tests="6" skipped="0" failures="1" errors="1""#),
+            "{text}"
+        );
+        assert!(text.contains("hint: start it by hand"), "{text}");
+    }
+
+    #[test]
     fn a_guests_output_is_escaped_with_its_control_characters() {
-        let text = junit("lab", &[], &[], &one(true, Some(Err("\"><\u{1b}[2J\u{202e}&")))).unwrap();
+        let text = junit("lab", &[], &[], &[], &one(true, Some(Err("\"><\u{1b}[2J\u{202e}&")))).unwrap();
         assert!(
             text.contains(r#"errors="1""#) && text.contains(r"&quot;&gt;&lt;\u{1b}[2J\u{202e}&amp;"),
             "{text}"

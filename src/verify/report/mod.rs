@@ -1,6 +1,7 @@
 //! The matrix as text, HTML and JUnit XML; its JSON is [`serde::Serialize`]'s. Takes a matrix and the drift, returns
 //! a string; writes no file.
 
+mod checks;
 mod grid;
 mod html;
 mod junit;
@@ -9,7 +10,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use super::{Cell, Changes, FaultReport, Matrix, Verdict};
+use super::{Cell, Changes, CheckResult, FaultReport, Matrix, Verdict};
 
 pub use grid::Places;
 pub use html::{Page, html};
@@ -21,6 +22,8 @@ pub use text::{Style, text};
 pub struct Shown<'a> {
     /// Faults that were observed.
     pub faults: &'a [FaultReport],
+    /// Questions about services and paths.
+    pub checks: &'a [CheckResult],
     /// Who reached whom.
     pub matrix: &'a Matrix,
     /// The networks of the guests.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::checks::checks_text;
 use super::{Shown, cells, explanation, groups, name, printable, summary, table};
 use crate::verify::Verdict;
 
@@ -70,11 +71,18 @@ pub fn text(shown: &Shown<'_>, style: Style) -> String {
         });
         out.push('\n');
     }
+    if matrix.cells.is_empty() && !shown.checks.is_empty() {
+        out.push_str(&checks_text(shown.checks, style.color));
+        return out;
+    }
     let _ = writeln!(
         out,
         "{}",
         wrapped(&[summary(matrix)], "", style.columns.unwrap_or(usize::MAX)).trim_end()
     );
+    if !shown.checks.is_empty() {
+        let _ = write!(out, "\n{}", checks_text(shown.checks, style.color));
+    }
     out
 }
 
@@ -151,6 +159,7 @@ mod tests {
 
     fn in_style(faults: &[FaultReport], matrix: &Matrix, style: Style) -> String {
         let shown = Shown {
+            checks: &[],
             faults,
             matrix,
             places: &Places::default(),

@@ -105,6 +105,7 @@ impl World {
             kind,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
+            names: BTreeMap::new(),
             changed: BTreeSet::new(),
             alive: true,
         };

@@ -121,7 +121,7 @@ pub(super) fn class_of(cell: &Cell) -> &'static str {
     }
 }
 
-fn class(verdict: Verdict) -> &'static str {
+pub(super) fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "pass",
         Verdict::Fail => "fail",

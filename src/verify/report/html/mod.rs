@@ -6,7 +6,9 @@ mod matrix;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Shown, cells as number_of_cells, explanation, groups, printable, summary};
+use super::checks::{details, title};
+use super::{Shown, cells as number_of_cells, explanation, groups, name, printable, summary};
+use crate::verify::{CheckResult, is_proved};
 
 const STYLE: &str = include_str!("style.css");
 /// Cells that are listed below one cause.
@@ -38,7 +40,7 @@ pub struct Page<'a> {
 /// Returns the page.
 pub fn html(page: &Page<'_>) -> String {
     let Shown { faults, matrix, .. } = page.shown;
-    let good = matrix.is_as_expected() && page.drift.is_empty() && faults.is_empty();
+    let good = is_proved(matrix, page.shown.checks) && page.drift.is_empty() && faults.is_empty();
     let (class, verdict) = if good {
         ("good", "as described")
     } else {
@@ -67,6 +69,7 @@ pub fn html(page: &Page<'_>) -> String {
     if !matrix.cells.is_empty() {
         matrix::write(&mut out, page.shown);
     }
+    add_checks(&mut out, page.shown.checks);
     if !page.picture.is_empty() {
         let _ = writeln!(
             out,
@@ -96,6 +99,26 @@ pub fn html(page: &Page<'_>) -> String {
     }
     out.push_str("</body>\n</html>\n");
     out
+}
+
+/// Writes a table of the checks, if there are any.
+fn add_checks(out: &mut String, checks: &[CheckResult]) {
+    if checks.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Checks</h2>\n<table class=\"plain\">\n");
+    for check in checks {
+        let (from, title) = (escape(&check.from), escape(&title(check)));
+        let details: Vec<String> = details(check).iter().map(|text| escape(text)).collect();
+        let _ = writeln!(
+            out,
+            "<tr><th>{from}</th><td>{title}</td><td class=\"{}\">{}</td><td>{}</td></tr>",
+            matrix::class(check.verdict),
+            name(check.verdict),
+            details.join("<br>")
+        );
+    }
+    out.push_str("</table>\n");
 }
 
 /// Writes the causes, those of the most cells first.
@@ -149,6 +172,7 @@ mod tests {
         html(&Page {
             lab: "lab",
             shown: Shown {
+                checks: &[],
                 faults: &[],
                 matrix,
                 places,
