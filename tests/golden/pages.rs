@@ -91,6 +91,7 @@ fn page(topology: &Topology) -> String {
     html(&Page {
         lab: "page",
         shown: Shown {
+            checks: &[],
             faults: &[],
             matrix: &matrix,
             places: &Places::of(topology),
