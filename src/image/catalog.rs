@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ImageError, cache};
 use crate::folders::Folders;
-use crate::lab::{Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
+use crate::lab::{BaseDisk, Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
 
 /// The entries by image name, which is the file's stem.
 const ENTRIES: [(&str, &str); 6] = [
@@ -47,8 +47,18 @@ pub fn resolve(entries: &BTreeMap<ImageName, ImageEntry>, folders: &Folders) -> 
         let boot = match &entry.source {
             ImageSource::Recipe { cmdline, .. } => Boot::Kernel {
                 kernel: folder.join(cache::KERNEL),
-                initrd: folder.join(cache::INITRD),
+                initrd: Some(folder.join(cache::INITRD)),
                 cmdline: cmdline.clone(),
+                disk: None,
+            },
+            ImageSource::Kernel(source) => Boot::Kernel {
+                kernel: folder.join(cache::KERNEL),
+                initrd: source.initrd.as_ref().map(|_| folder.join(cache::INITRD)),
+                cmdline: source.cmdline.clone(),
+                disk: source.disk.as_ref().map(|disk| BaseDisk {
+                    base: folder.join(cache::DISK),
+                    format: disk.format.word().to_owned(),
+                }),
             },
             ImageSource::Download(download) => Boot::Disk {
                 base: folder.join(cache::DISK),

@@ -104,8 +104,9 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
 fn image(name: &str) -> Image {
     let boot = match name {
         "mini" => Boot::Kernel {
+            disk: None,
             kernel: "/images/mini/kernel".into(),
-            initrd: "/images/mini/initrd".into(),
+            initrd: Some("/images/mini/initrd".into()),
             cmdline: "console=ttyS0".to_owned(),
         },
         _ => Boot::Disk {

@@ -305,8 +305,9 @@ fn plugged(cables: &[(usize, usize, usize, usize)], present: [bool; 4]) -> Vec<C
 fn image(name: &str) -> Image {
     let boot = match name {
         "mini" => Boot::Kernel {
+            disk: None,
             kernel: "/images/kernel".into(),
-            initrd: "/images/initrd".into(),
+            initrd: Some("/images/initrd".into()),
             cmdline: String::new(),
         },
         _ => Boot::Disk {

@@ -61,7 +61,8 @@ impl Bench {
             cpus: 1,
             boot: Boot::Kernel {
                 kernel: files.join("kernel"),
-                initrd: files.join("initrd"),
+                initrd: Some(files.join("initrd")),
+                disk: None,
                 cmdline: arguments.to_owned(),
             },
             seed: None,

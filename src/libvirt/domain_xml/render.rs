@@ -68,7 +68,7 @@ fn fill(
             xml.close("os")
         }
         Blank::Disk => {
-            if let Boot::Disk { base, format } = &domain.boot {
+            if let Some((base, format)) = domain.boot.disk() {
                 disk(xml, &domain.disk_bus, files.disk, path_text(base)?, format)?;
             }
             match domain.seed {
@@ -188,9 +188,12 @@ fn os(xml: &mut XmlWriter, domain: &Domain) -> Result<(), XmlError> {
             kernel,
             initrd,
             cmdline,
+            disk: _,
         } => {
             xml.text("kernel", &[], path_text(kernel)?)?;
-            xml.text("initrd", &[], path_text(initrd)?)?;
+            if let Some(initrd) = initrd {
+                xml.text("initrd", &[], path_text(initrd)?)?;
+            }
             xml.text("cmdline", &[], cmdline)
         }
         Boot::Disk { .. } => xml.empty("boot", &[("dev", "hd")]),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::World;
-use netlab::lab::{Boot, Cable, HostName, IfName};
+use netlab::lab::{Cable, HostName, IfName};
 use netlab::plan::Step;
 use netlab::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
 
@@ -378,7 +378,7 @@ fn start(state: &mut HostState, name: &DomainName) -> Done {
     for nic in &found.nics {
         bridge_exists(state, &nic.bridge)?;
     }
-    if matches!(found.boot, Boot::Disk { .. }) && !state.volumes.contains_key(name) {
+    if found.boot.disk().is_some() && !state.volumes.contains_key(name) {
         return Err(missing(format_args!("the volume of {name}")));
     }
     domain(state, name, None)?.running = true;
