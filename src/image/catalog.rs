@@ -7,12 +7,16 @@ use crate::folders::Folders;
 use crate::lab::{BaseDisk, Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
 
 /// The entries by image name, which is the file's stem.
-const ENTRIES: [(&str, &str); 6] = [
+const ENTRIES: [(&str, &str); 10] = [
+    ("alpine-3.24", include_str!("../../images/alpine-3.24.toml")),
     ("cirros", include_str!("../../images/cirros.toml")),
     ("debian-12", include_str!("../../images/debian-12.toml")),
+    ("debian-13", include_str!("../../images/debian-13.toml")),
+    ("fedora-44", include_str!("../../images/fedora-44.toml")),
     ("linux-0.2", include_str!("../../images/linux-0.2.toml")),
     ("mini", include_str!("../../images/mini.toml")),
     ("mini-e1000", include_str!("../../images/mini-e1000.toml")),
+    ("rocky-8", include_str!("../../images/rocky-8.toml")),
     ("ubuntu-24.04", include_str!("../../images/ubuntu-24.04.toml")),
 ];
 

@@ -221,6 +221,8 @@ pub struct Vm {
     pub image: ImageName,
     /// Memory in MiB; absent: that of the image.
     pub memory_mib: Option<u64>,
+    /// Least size of its disk in MiB; absent: that of the image.
+    pub disk_mib: Option<u64>,
     /// Virtual CPUs, at least 1.
     pub cpus: u32,
     /// Its NICs, in the order the guest sees them.

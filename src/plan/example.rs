@@ -93,6 +93,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         host: host(host_name),
         image: image.parse().unwrap(),
         memory_mib: 128,
+        disk_mib: None,
         cpus: 1,
         nics: vec![nic],
         default_route: Some([10, 0, 1, 1].into()),

@@ -12,12 +12,14 @@ console = { prompt = "# ", boot_seconds = 300 }
 [images.own]
 kernel = "KERNEL"
 initrd = { mirrors = ["initrd"] }
+mirrors = ["blank.img"]
+format = "raw"
 cmdline = "console=ttyS0 quiet no_timer_check"
 machine = { firmware = "efi", memory = "256MiB", video = "cirrus" }
 console = { prompt = "# ", boot_seconds = 300 }
 "##;
 const BLANK: &str = "[vms.vm1]\nimage = \"blank\"\nnics = [{ network = \"service\" }]\n";
-const OWN: &str = "[vms.vm2]\nimage = \"own\"\nnics = [{ network = \"service\" }]\n";
+const OWN: &str = "[vms.vm2]\nimage = \"own\"\ndisk = \"64MiB\"\nnics = [{ network = \"service\" }]\n";
 
 /// FAULTS 65.
 #[test]
@@ -47,6 +49,9 @@ fn a_disk_that_does_not_start_is_reported_from_the_screen_and_a_kernel_of_the_us
     assert!(firmware.contains("fw_platform_size"), "{firmware}");
     let plan = bench.good(&["plan", bench.file()]);
     assert!(plan.contains("nothing to do"), "{plan}");
+    let disk = format!("/var/lib/libvirt/images/netlab.{}/{0}.vm2.qcow2", bench.name);
+    let size = bench.inside("node1", &["qemu-img", "info", "-U", &disk]);
+    assert!(size.contains("virtual size: 64 MiB"), "{size}");
     let variables = format!("/var/lib/libvirt/qemu/nvram/{}.vm2_VARS.fd", bench.name);
     bench.inside("node1", &["test", "-e", &variables]);
     // Without the guest its variables are removed, too, while its host goes on.

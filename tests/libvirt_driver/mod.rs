@@ -86,6 +86,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         machine: "pc".to_owned(),
         disk_bus: if boot.disk().is_some() { "virtio" } else { "" }.to_owned(),
         memory_mib: 96,
+        disk_mib: boot.disk().map(|_| 20 << 10),
         cpus: 2,
         boot,
         seed: None,

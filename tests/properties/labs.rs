@@ -275,6 +275,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         host: HostName::new(EMULATED.get(vm.host).unwrap_or(&LOCAL)).unwrap(),
         image: ImageName::new(IMAGES[vm.image]).unwrap(),
         memory_mib: vm.memory_mib,
+        disk_mib: (vm.memory_mib > 64).then_some(2048),
         cpus: 1,
         nics: nics.collect(),
         default_route: None,

@@ -58,6 +58,7 @@ impl Bench {
             machine: "pc".to_owned(),
             disk_bus: String::new(),
             memory_mib: 128,
+            disk_mib: None,
             cpus: 1,
             boot: Boot::Kernel {
                 kernel: files.join("kernel"),

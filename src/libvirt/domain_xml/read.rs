@@ -82,6 +82,7 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         arch: attr(root, &["os", "type"], "arch"),
         machine: machine(&asked, attr(root, &["os", "type"], "machine")),
         disk_bus,
+        disk_mib: own(root, "disk"),
         memory_mib: mebibytes(
             root.child("memory")
                 .ok_or_else(|| unreadable("memory", "there is none"))?,

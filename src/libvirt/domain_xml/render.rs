@@ -125,6 +125,9 @@ fn metadata(xml: &mut XmlWriter, template: &Template, name: &DomainName, domain:
     xml.text("netlab:version", &[], env!("CARGO_PKG_VERSION"))?;
     // libvirt replaces `pc` by the newest machine type of that name: only this keeps the name of the lab file.
     xml.text("netlab:machine", &[], &domain.machine)?;
+    if let Some(mib) = domain.disk_mib {
+        xml.text("netlab:disk", &[], &mib.to_string())?;
+    }
     // What the template has of its own is not the lab file's.
     if !template.fills_video() {
         xml.text(

@@ -53,6 +53,7 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         arch: image.machine.arch.clone(),
         machine: image.machine.machine.clone(),
         disk_bus,
+        disk_mib: guest.disk_mib.filter(|_| image.boot.disk().is_some()),
         memory_mib: guest.memory_mib,
         cpus: guest.cpus,
         boot: image.boot.clone(),

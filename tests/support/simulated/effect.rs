@@ -317,6 +317,11 @@ fn change_link(state: &mut HostState, name: &IfName, wanted: &Link) -> Done {
 fn guests(state: &mut HostState, step: &Step) -> Done {
     match step {
         Step::CreateVolume(name, volume) => insert(&mut state.volumes, name.clone(), volume.clone()),
+        Step::GrowVolume(name, _) => match state.domains.get(name) {
+            Some(domain) if domain.running => Err(SimulatedError::InUse("the volume".to_owned(), name.to_string())),
+            _ if state.volumes.contains_key(name) => Ok(()),
+            _ => Err(missing(format_args!("the volume of {name}"))),
+        },
         Step::DeleteVolume(name) => match state.domains.get(name) {
             Some(domain) if domain.running => Err(SimulatedError::InUse("the volume".to_owned(), name.to_string())),
             _ => remove(&mut state.volumes, name),
