@@ -52,6 +52,7 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
         }
         if let Some(will) = will {
             if let Some(mib) = will.disk_mib
+                && new_disk.is_some()
                 && !stays_defined
             {
                 steps.push(Step::GrowVolume(name.clone(), mib));

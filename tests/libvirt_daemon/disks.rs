@@ -51,7 +51,12 @@ fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_is_removed() {
         let before = daemon.sh(&format!("sha256sum {}", volume.base.display()));
         libvirt.create_volume(&name, &volume).unwrap();
         let wanted = guest(&name, Some(boot(&volume)), &[]);
-        let size = || daemon.sh(&format!("qemu-img info {}{name}.qcow2 | grep '^virtual size'", pool(&daemon)));
+        let size = || {
+            daemon.sh(&format!(
+                "qemu-img info {}{name}.qcow2 | grep '^virtual size'",
+                pool(&daemon)
+            ))
+        };
         for (mib, wanted) in [(64, "64 MiB"), (48, "64 MiB"), (64, "64 MiB")] {
             libvirt.grow_volume(&name, mib).unwrap();
             assert!(size().contains(wanted), "{}", size());

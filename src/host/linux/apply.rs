@@ -47,10 +47,17 @@ impl LinuxHost {
                     self.change_links(connection, lab, steps)
                 }),
                 // The pool is created with its first volume and removed with its last: one at a time.
-                Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::GrowVolume(..) | Step::DeleteVolume(_)) => batch
-                    .iter()
-                    .filter_map(|step| one(step, log, || apply_libvirt(connection, step, log)))
-                    .collect(),
+                Batch::Libvirt(_)
+                    if matches!(
+                        batch[0],
+                        Step::CreateVolume(..) | Step::GrowVolume(..) | Step::DeleteVolume(_)
+                    ) =>
+                {
+                    batch
+                        .iter()
+                        .filter_map(|step| one(step, log, || apply_libvirt(connection, step, log)))
+                        .collect()
+                }
                 Batch::Libvirt(_) => in_parallel(batch, |step| one(step, log, || apply_libvirt(connection, step, log))),
                 Batch::Guests => guests::run(connection, &self.folders, &self.slots, batch, log),
             });
