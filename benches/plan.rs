@@ -145,6 +145,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         host: HostName::new(&format!("host{}", at % HOSTS)).unwrap(),
         image: image.clone(),
         memory_mib: 128,
+        disk_mib: None,
         cpus: 1,
         nics: nics.collect(),
         default_route: None,

@@ -81,6 +81,9 @@ impl Out {
                     disk(name)
                 ));
             }
+            Step::GrowVolume(name, mib) => {
+                self.line(format_args!("qemu-img resize -q {} {mib}M", disk(name)));
+            }
             Step::DefineDomain(name, domain) => self.define(name, domain, template)?,
             Step::StartDomain(name) => self.line(format_args!("virsh -q start {name}")),
             Step::ConfigureGuest(name, config) => self.configure(name, config),

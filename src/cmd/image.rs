@@ -224,10 +224,12 @@ fn list(context: &Context, entries: &Entries) -> Result<(), CommandError> {
             memory_mib: entry.machine.memory_mib,
             source: match &entry.source {
                 ImageSource::Recipe { .. } => "built here".to_owned(),
-                ImageSource::Download(download) => {
-                    let unpinned = if download.is_pinned() { "" } else { " (no checksum)" };
-                    let first = download.mirrors.first().map(ToString::to_string).unwrap_or_default();
-                    format!("{first}{unpinned}")
+                source => {
+                    let files = source.downloads();
+                    let pinned = files.iter().all(|(_, file)| file.is_pinned());
+                    let first = files.iter().flat_map(|(_, file)| &file.mirrors).next();
+                    let first = first.map(ToString::to_string).unwrap_or_default();
+                    format!("{first}{}", if pinned { "" } else { " (no checksum)" })
                 }
             },
             description: entry.description.clone(),

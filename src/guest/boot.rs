@@ -1,10 +1,13 @@
 //! Brings a guest from any state of its console (nothing yet, a booting kernel, an abandoned login dialogue, an
 //! unfinished command) to a shell that is ready for commands.
 
+mod screen;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
+
+use screen::ScreenWatch;
 
 use super::error::{SessionError, SessionFault};
 use super::session::{POLL, Session};
@@ -56,6 +59,7 @@ pub(super) fn wait_for_shell(
 ) -> Result<(), SessionError> {
     let (began, within) = (Instant::now(), Duration::from_secs(image.boot_seconds));
     let (mut watch, mut dialogue) = (Watch::new(), Dialogue::default());
+    let mut screen = ScreenWatch::default();
     let (mut silent, mut stuck) = (true, 0);
     let mut next_nudge = began;
     loop {
@@ -65,11 +69,15 @@ pub(super) fn wait_for_shell(
         let left = session.left(began, within);
         if left.is_zero() {
             let prompt = image.prompt.clone();
-            return Err(session.error(if silent {
-                SessionFault::Silent(within)
-            } else {
-                SessionFault::NoPrompt { prompt, within }
-            }));
+            if silent {
+                return Err(session.error(screen.silent(within)).showing(screen.last_rows()));
+            }
+            return Err(session.error(SessionFault::NoPrompt { prompt, within }));
+        }
+        if !session.console.is_screen()
+            && let Some(fault) = screen.check(session.console.as_mut(), watch.quiet())
+        {
+            return Err(session.error(fault).showing(screen.last_rows()));
         }
         let asked = asked(watch.line(), image);
         if asked == Asked::Nothing && Instant::now() >= next_nudge && (silent || watch.quiet() >= NUDGE_QUIET) {

@@ -34,6 +34,11 @@ pub trait Console: Send {
         None
     }
 
+    /// Returns the rows of the screen that the guest has beside this console, where it is in text mode and can be read.
+    fn screen_text(&mut self) -> Option<Vec<String>> {
+        None
+    }
+
     /// Returns a screenshot as PNG, where there is a screen.
     fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
         Ok(None)

@@ -48,8 +48,11 @@ pub enum SessionFault {
     #[error("the guest's kernel panicked: {0}")]
     Panic(String),
     /// The guest's firmware, boot loader or init gave up; the line that says so.
-    #[error("the guest cannot boot: {0}")]
+    #[error("the guest is not bootable: {0}")]
     NotBootable(String),
+    /// The guest's login is on its screen only; the line that asks for the user.
+    #[error("the guest asks for a login on its screen (`{0}`), and its serial port is silent")]
+    NoGetty(String),
     /// The guest restarts in a loop.
     #[error("the guest reboots in a loop: {times} times `{banner}`")]
     Reboots {
@@ -136,7 +139,14 @@ impl SessionFault {
             Self::Panic(_) => {
                 "the usual causes are too little memory, a wrong `arch`, or a disk bus the image has no driver for"
             }
-            Self::NotBootable(_) => "check the image's `boot` and `disk_bus`",
+            Self::NoGetty(_) => {
+                "start a login on the serial port of the image (systemd: `systemctl enable serial-getty@ttyS0`), or \
+                 give the image `kind = \"vga\"` in `console`"
+            }
+            Self::NotBootable(_) => {
+                "check that the image has a boot loader, and its `format`, `disk_bus` and `firmware`; one without a boot \
+                 loader needs a `kernel`"
+            }
             Self::Reboots { .. } => "the usual causes are too little memory or a wrong `arch`",
             Self::LoginRefused { .. } | Self::PasswordAsked { .. } => {
                 "check `user` and `password` of the image's login"
@@ -160,6 +170,15 @@ impl SessionFault {
 }
 
 impl SessionError {
+    /// Returns the error with the last rows of the guest's screen, where its console printed nothing.
+    #[must_use]
+    pub(super) fn showing(self, rows: Vec<String>) -> Self {
+        if self.screen.iter().any(|line| !line.trim().is_empty()) {
+            return self;
+        }
+        Self { screen: rows, ..self }
+    }
+
     /// Returns what a user can do about it.
     pub fn help(&self) -> &'static str {
         self.fault.help()

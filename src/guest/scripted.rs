@@ -27,6 +27,7 @@ pub(super) struct Scripted {
     guest: Box<dyn Guest>,
     garble: Box<dyn FnMut(String) -> String + Send>,
     piece: usize,
+    screen: Option<Vec<String>>,
     typed: Vec<u8>,
     printed: VecDeque<u8>,
     closed: bool,
@@ -39,9 +40,16 @@ impl Scripted {
             guest: Box::new(guest),
             garble: Box::new(|text| text),
             piece: usize::MAX,
+            screen: None,
             typed: Vec::new(),
             closed: false,
         }
+    }
+
+    /// Has a screen with these rows beside the console.
+    pub(super) fn with_screen(mut self, rows: &[&str]) -> Self {
+        self.screen = Some(rows.iter().map(ToString::to_string).collect());
+        self
     }
 
     /// Changes what the guest prints after each line by `garble`.
@@ -58,6 +66,10 @@ impl Scripted {
 }
 
 impl Console for Scripted {
+    fn screen_text(&mut self) -> Option<Vec<String>> {
+        self.screen.clone()
+    }
+
     fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
         let piece = self.piece.min(self.printed.len());
         if piece == 0 && self.closed {

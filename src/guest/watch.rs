@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::error::SessionFault;
 
-/// Lines that end a boot without a shell: firmware (SeaBIOS), boot loader, initramfs, systemd.
-const FAILED_BOOTS: [&str; 6] = [
+/// Lines that end a boot without a shell: firmware (SeaBIOS, EDK II), boot loader, initramfs, systemd.
+const FAILED_BOOTS: [&str; 7] = [
     "No bootable device",
+    "No bootable option or device was found",
     "grub rescue>",
     "error: no such partition",
     "(initramfs)",
@@ -35,6 +36,16 @@ const PANIC_END: &str = "end Kernel panic";
 const QUOTED_QUIET: Duration = Duration::from_secs(10);
 /// More of an unfinished line than any sign of failure has. A guest that prints without line ends is not kept.
 const LINE_KEPT: usize = 16 * 1024;
+
+/// Returns what a line of a booting guest's screen shows to have failed.
+pub(super) fn fault_in(line: &str) -> Option<SessionFault> {
+    let line = line.trim();
+    if PANICS.iter().any(|sign| line.contains(sign)) {
+        return Some(SessionFault::Panic(line.to_owned()));
+    }
+    let failed = FAILED_BOOTS.iter().any(|sign| line.contains(sign));
+    failed.then(|| SessionFault::NotBootable(line.to_owned()))
+}
 
 /// What was printed so far, and the signs of failure in it.
 #[derive(Debug)]

@@ -23,6 +23,11 @@ pub(super) fn open(
             // libvirt refuses a second session, too, and does not say who has the first.
             _lock: lock(folders, name)?,
             console: libvirt.open_console(name)?,
+            // A guest that cannot start its disk prints that on the screen only. Nothing is typed there.
+            screen: libvirt
+                .screen(name)
+                .ok()
+                .map(|screen| Box::new(screen) as Box<dyn Screen>),
         })),
         ConsoleKind::Vga => Ok(Box::new(VgaConsole::new(screen(libvirt, folders, name)?))),
     }
@@ -61,10 +66,23 @@ fn lock(folders: &Folders, name: &DomainName) -> Result<Locked, HostError> {
 /// A console with its lock.
 struct ExclusiveConsole {
     console: Box<dyn Console>,
+    screen: Option<Box<dyn Screen>>,
     _lock: Locked,
 }
 
 impl Console for ExclusiveConsole {
+    fn screen_text(&mut self) -> Option<Vec<String>> {
+        match self.screen.as_mut()?.frame() {
+            Ok(Frame::Text(page)) => Some(page.rows()),
+            Ok(Frame::Picture) => None,
+            Err(_) => {
+                // The serial console is the guest's: without its screen the session goes on.
+                self.screen = None;
+                None
+            }
+        }
+    }
+
     fn read(&mut self, wait: Duration) -> Result<Vec<u8>, ConsoleError> {
         self.console.read(wait)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::lab::Boot;
+use crate::lab::{BaseDisk, Boot};
 use crate::libvirt::{self, Libvirt, LibvirtError};
 use crate::state::{Domain, HostState};
 
@@ -47,10 +47,21 @@ impl Copies {
                 kernel,
                 initrd,
                 cmdline,
+                disk,
             } => Boot::Kernel {
                 kernel: self.copy(libvirt, kernel, progress)?,
-                initrd: self.copy(libvirt, initrd, progress)?,
+                initrd: match initrd {
+                    Some(initrd) => Some(self.copy(libvirt, initrd, progress)?),
+                    None => None,
+                },
                 cmdline: cmdline.clone(),
+                disk: match disk {
+                    Some(BaseDisk { base, format }) => Some(BaseDisk {
+                        base: self.copy(libvirt, base, progress)?,
+                        format: format.clone(),
+                    }),
+                    None => None,
+                },
             },
             Boot::Disk { base, format } => Boot::Disk {
                 base: self.copy(libvirt, base, progress)?,
@@ -67,9 +78,12 @@ impl Copies {
         }
         for domain in state.domains.values_mut() {
             match &mut domain.boot {
-                Boot::Kernel { kernel, initrd, .. } => {
-                    self.translate(kernel);
-                    self.translate(initrd);
+                Boot::Kernel {
+                    kernel, initrd, disk, ..
+                } => {
+                    let base = disk.iter_mut().map(|disk| &mut disk.base);
+                    let files = [kernel].into_iter().chain(initrd).chain(base);
+                    files.for_each(|file| self.translate(file));
                 }
                 Boot::Disk { base, .. } => self.translate(base),
             }

@@ -218,6 +218,10 @@ impl Console for Cancellable<'_> {
         self.console.obstacle()
     }
 
+    fn screen_text(&mut self) -> Option<Vec<String>> {
+        self.console.screen_text()
+    }
+
     fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
         self.console.screenshot()
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::fetch::{Fetched, Job, Limits, fetch, pin};
 use super::{ImageError, Used, at, build, catalog, digest, private};
 use crate::event::{Cancel, Event, Events};
 use crate::folders::Folders;
-use crate::lab::{Compression, Download, ImageEntry, ImageName, ImageSource, Location, Recipe};
+use crate::lab::{Compression, Download, FileName, ImageEntry, ImageName, ImageSource, Location, Recipe};
 use crate::locked::{self, Locked, LockedError};
 
 /// The file that marks an image as complete.
@@ -81,23 +81,44 @@ fn key(name: &ImageName, entry: &ImageEntry) -> String {
         ImageSource::Recipe {
             recipe: Recipe::Mini, ..
         } => "mini".to_owned(),
-        ImageSource::Download(download) => {
-            let Download {
-                mirrors,
-                digest,
-                compression,
-                format,
-                unpacked,
-                at_most: _,
-            } = download;
-            let what = match (digest, unpacked) {
-                (None, None) => format!("{mirrors:?}"),
-                (digest, unpacked) => format!("{digest:?} {unpacked:?}"),
-            };
-            let hex = digest::hex(&Sha256::digest(format!("{what} {compression:?} {format:?}")));
+        source => {
+            let what: String = source.downloads().into_iter().map(|(_, file)| identity(file)).collect();
+            let hex = digest::hex(&Sha256::digest(what));
             format!("{name}@{}", hex.get(..12).unwrap_or_default())
         }
     }
+}
+
+/// Returns what distinguishes a file from every other one: its digest, or where it is from and, of a file on this machine,
+/// its size and modification time, so that one that was built again is another one.
+fn identity(file: &Download) -> String {
+    let Download {
+        mirrors,
+        digest,
+        compression,
+        format,
+        unpacked,
+        at_most: _,
+    } = file;
+    let what = match (digest, unpacked) {
+        (None, None) => {
+            let states = mirrors.iter().filter_map(|mirror| match mirror {
+                Location::File(path) => path
+                    .metadata()
+                    .ok()
+                    .map(|found| (found.len(), found.mtime(), found.mtime_nsec())),
+                Location::Url(_) => None,
+            });
+            let states: Vec<_> = states.collect();
+            if states.is_empty() {
+                format!("{mirrors:?}")
+            } else {
+                format!("{mirrors:?} {states:?}")
+            }
+        }
+        (digest, unpacked) => format!("{digest:?} {unpacked:?}"),
+    };
+    format!("{what} {compression:?} {format:?}")
 }
 
 /// Returns the origin of an image, if the cache has all of it.
@@ -105,9 +126,12 @@ pub fn built(name: &ImageName, entry: &ImageEntry, folders: &Folders) -> Option<
     let folder = folder(name, entry, folders);
     let built: Built = toml::from_str(&std::fs::read_to_string(folder.join(BUILT)).ok()?).ok()?;
     let whole = |(file, size): (&String, &u64)| folder.join(file).metadata().is_ok_and(|data| data.len() == *size);
-    let right = match entry.source {
+    let right = match &entry.source {
         ImageSource::Recipe { .. } => built.recipe == build::RECIPE,
-        ImageSource::Download(_) => built.sizes.contains_key(DISK),
+        source => {
+            let mut files = source.downloads().into_iter();
+            files.all(|(name, _)| built.sizes.contains_key(file_name(name)))
+        }
     };
     (right && built.sizes.iter().all(whole)).then_some(built)
 }
@@ -146,16 +170,32 @@ pub fn obtain(
 
 /// Returns an image of the cache, unless it is not what its entry states: an older netlab did not compare that.
 fn kept(name: &ImageName, entry: &ImageEntry, folders: &Folders, built: Built) -> Result<Built, ImageError> {
-    let ImageSource::Download(download) = &entry.source else {
-        return Ok(built);
-    };
-    let path = folder(name, entry, folders).join(DISK);
-    match detect::check(&path, Wanted::Disk(download.format)).map_err(at(&path))? {
-        Ok(()) => Ok(built),
-        Err(mismatch) => Err(ImageError::NoMirror {
-            name: name.to_string(),
-            failed: vec![(Location::File(path), mismatch.into())],
-        }),
+    for (file, download) in entry.source.downloads() {
+        let path = folder(name, entry, folders).join(file_name(file));
+        if let Err(mismatch) = detect::check(&path, wanted(file, download)).map_err(at(&path))? {
+            return Err(ImageError::NoMirror {
+                name: name.to_string(),
+                failed: vec![(Location::File(path), mismatch.into())],
+            });
+        }
+    }
+    Ok(built)
+}
+
+/// Returns a file's name in the cache.
+fn file_name(file: FileName) -> &'static str {
+    match file {
+        FileName::Kernel => KERNEL,
+        FileName::Initrd => INITRD,
+        FileName::Disk => DISK,
+    }
+}
+
+/// Returns what a file must be.
+fn wanted(file: FileName, download: &Download) -> Wanted {
+    match file {
+        FileName::Kernel | FileName::Initrd => Wanted::Boot,
+        FileName::Disk => Wanted::Disk(download.format),
     }
 }
 
@@ -185,7 +225,7 @@ pub fn import(
         (here.compression, here.digest) = (Compression::None, None);
     }
     let work = Work::begin(name, entry, folders, options, events)?;
-    let made = work.fetch(name, &here, &folder(name, entry, folders), options);
+    let made = work.fetch(name, &[(FileName::Disk, &here)], &folder(name, entry, folders), options);
     work.end(made)
 }
 
@@ -332,51 +372,74 @@ impl Work {
             } => self.replace(&folder, |work, ready| {
                 build::assemble(work, ready, &|text| self.busy(text))
             }),
-            ImageSource::Download(download) => self.fetch(name, download, &folder, options),
+            source => self.fetch(name, &source.downloads(), &folder, options),
         }
     }
 
+    /// Fetches files, each with its name in the cache.
     fn fetch(
         &self,
         name: &ImageName,
-        download: &Download,
+        files: &[(FileName, &Download)],
         folder: &Path,
         options: &Options,
     ) -> Result<Built, ImageError> {
-        if !download.is_pinned() && !options.allow_unverified {
+        let unverified = |(_, file): &(FileName, &Download)| !file.is_pinned() && !file.is_local();
+        if files.iter().any(unverified) && !options.allow_unverified {
             return Err(ImageError::Unverified { name: name.to_string() });
         }
         self.busy("fetching");
         self.replace(folder, |_, ready| {
-            let job = Job {
-                what: self.what.clone(),
-                download,
-                wanted: Wanted::Disk(download.format),
-                target: ready.join(DISK),
-                parts: self.images.join(format!(".{}", self.key)),
-                attempts_left: AtomicI64::from(i64::from(options.limits.requests)),
-                limits: options.limits.clone(),
-                cancel: options.cancel.clone(),
-                events: self.events.clone(),
-            };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let fetched = runtime.map_err(at(ready))?.block_on(fetch(&job));
-            let fetched = fetched.map_err(|failed| ImageError::NoMirror {
-                name: name.to_string(),
-                failed,
-            })?;
-            if !download.is_pinned() {
-                let text = format!("image {name} was not verified; pin it: {}", pin(&fetched));
-                self.events.send(Event::Warning(text));
+            let mut built = Built::default();
+            for (file, download) in files {
+                let fetched = self.fetch_one(name, (*file, download), ready, options)?;
+                // The origin that is shown is that of the first file.
+                built.source.get_or_insert_with(|| fetched.source.to_string());
+                built.sha256.get_or_insert_with(|| fetched.download.clone());
+                if *file == FileName::Disk {
+                    built.disk = Some(fetched.content.clone());
+                }
+                built.sizes.insert(file_name(*file).to_owned(), fetched.size);
             }
-            if private::is_private(&fetched.source) {
-                build::finish(&job.target, 0o600)?;
-                build::finish(ready, 0o700)?;
-            } else {
-                build::publish(&job.target)?;
-            }
-            Ok(record(&fetched))
+            Ok(built)
         })
+    }
+
+    fn fetch_one(
+        &self,
+        name: &ImageName,
+        (file, download): (FileName, &Download),
+        ready: &Path,
+        options: &Options,
+    ) -> Result<Fetched, ImageError> {
+        let job = Job {
+            what: self.what.clone(),
+            download,
+            wanted: wanted(file, download),
+            target: ready.join(file_name(file)),
+            parts: self.images.join(format!(".{}", self.key)),
+            attempts_left: AtomicI64::from(i64::from(options.limits.requests)),
+            limits: options.limits.clone(),
+            cancel: options.cancel.clone(),
+            events: self.events.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let fetched = runtime.map_err(at(ready))?.block_on(fetch(&job));
+        let fetched = fetched.map_err(|failed| ImageError::NoMirror {
+            name: name.to_string(),
+            failed,
+        })?;
+        if !download.is_pinned() && !download.is_local() {
+            let text = format!("image {name} was not verified; pin it: {}", pin(&fetched));
+            self.events.send(Event::Warning(text));
+        }
+        if private::is_private(&fetched.source) {
+            build::finish(&job.target, 0o600)?;
+            build::finish(ready, 0o700)?;
+        } else {
+            build::publish(&job.target)?;
+        }
+        Ok(fetched)
     }
 
     /// Fills a folder by `make` and renames it to `folder`. Under the lock, so the rest of an interrupted run can be
@@ -402,16 +465,6 @@ impl Work {
             .and_then(|images| images.sync_all())
             .map_err(at(folder))?;
         Ok(built)
-    }
-}
-
-fn record(fetched: &Fetched) -> Built {
-    Built {
-        source: Some(fetched.source.to_string()),
-        sha256: Some(fetched.download.clone()),
-        disk: Some(fetched.content.clone()),
-        sizes: BTreeMap::from([(DISK.to_owned(), fetched.size)]),
-        ..Built::default()
     }
 }
 

@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use super::{ImageError, cache};
 use crate::folders::Folders;
-use crate::lab::{Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
+use crate::lab::{BaseDisk, Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
 
 /// The entries by image name, which is the file's stem.
-const ENTRIES: [(&str, &str); 6] = [
+const ENTRIES: [(&str, &str); 10] = [
+    ("alpine-3.24", include_str!("../../images/alpine-3.24.toml")),
     ("cirros", include_str!("../../images/cirros.toml")),
     ("debian-12", include_str!("../../images/debian-12.toml")),
+    ("debian-13", include_str!("../../images/debian-13.toml")),
+    ("fedora-44", include_str!("../../images/fedora-44.toml")),
     ("linux-0.2", include_str!("../../images/linux-0.2.toml")),
     ("mini", include_str!("../../images/mini.toml")),
     ("mini-e1000", include_str!("../../images/mini-e1000.toml")),
+    ("rocky-8", include_str!("../../images/rocky-8.toml")),
     ("ubuntu-24.04", include_str!("../../images/ubuntu-24.04.toml")),
 ];
 
@@ -47,8 +51,18 @@ pub fn resolve(entries: &BTreeMap<ImageName, ImageEntry>, folders: &Folders) -> 
         let boot = match &entry.source {
             ImageSource::Recipe { cmdline, .. } => Boot::Kernel {
                 kernel: folder.join(cache::KERNEL),
-                initrd: folder.join(cache::INITRD),
+                initrd: Some(folder.join(cache::INITRD)),
                 cmdline: cmdline.clone(),
+                disk: None,
+            },
+            ImageSource::Kernel(source) => Boot::Kernel {
+                kernel: folder.join(cache::KERNEL),
+                initrd: source.initrd.as_ref().map(|_| folder.join(cache::INITRD)),
+                cmdline: source.cmdline.clone(),
+                disk: source.disk.as_ref().map(|disk| BaseDisk {
+                    base: folder.join(cache::DISK),
+                    format: disk.format.word().to_owned(),
+                }),
             },
             ImageSource::Download(download) => Boot::Disk {
                 base: folder.join(cache::DISK),

@@ -144,6 +144,7 @@ pub(super) struct VmFile {
     pub count: Option<At<u32>>,
     pub image: Option<At<ImageName>>,
     pub memory_mib: Option<u64>,
+    pub disk_mib: Option<u64>,
     pub cpus: u32,
     pub nics: Vec<NicFile>,
     pub floating: Option<At<Ipv4Addr>>,

@@ -36,6 +36,48 @@ pub enum ImageSource {
     },
     /// A published disk image.
     Download(Download),
+    /// A kernel of the user's own, with or without a disk.
+    Kernel(Box<KernelSource>),
+}
+
+impl ImageSource {
+    /// Returns every file to fetch, by its name in the cache.
+    pub fn downloads(&self) -> Vec<(FileName, &Download)> {
+        match self {
+            Self::Recipe { .. } => Vec::new(),
+            Self::Download(download) => vec![(FileName::Disk, download)],
+            Self::Kernel(source) => {
+                let initrd = source.initrd.iter().map(|initrd| (FileName::Initrd, initrd));
+                let disk = source.disk.iter().map(|disk| (FileName::Disk, disk));
+                let kernel = [(FileName::Kernel, &source.kernel)];
+                kernel.into_iter().chain(initrd).chain(disk).collect()
+            }
+        }
+    }
+}
+
+/// What a fetched file of an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileName {
+    /// The kernel.
+    Kernel,
+    /// The initial RAM file system.
+    Initrd,
+    /// The disk.
+    Disk,
+}
+
+/// A kernel that is started without a boot loader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelSource {
+    /// The kernel.
+    pub kernel: Download,
+    /// Its initial RAM file system.
+    pub initrd: Option<Download>,
+    /// Its command line.
+    pub cmdline: String,
+    /// The disk.
+    pub disk: Option<Download>,
 }
 
 /// What netlab can build by itself.
@@ -63,6 +105,11 @@ pub struct Download {
 }
 
 impl Download {
+    /// Whether its content is that of files on localhost and nowhere else.
+    pub fn is_local(&self) -> bool {
+        self.mirrors.iter().all(|mirror| matches!(mirror, Location::File(_)))
+    }
+
     /// Whether it has a digest.
     pub fn is_pinned(&self) -> bool {
         self.digest.is_some() || self.unpacked.is_some()

@@ -10,7 +10,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::At;
-use super::image::{Digest, DigestKind, Download, ImageEntry, ImageSource, Location};
+use super::image::{
+    Compression, Digest, DigestKind, Download, FileName, Format, ImageEntry, ImageSource, KernelSource, Location,
+};
 use super::read::{Reader, Value, get};
 use super::schema::choices;
 use super::schema::images;
@@ -101,9 +103,12 @@ impl Reader {
 
     /// An image with cloud-init boots from a disk and has an account for netlab.
     fn seedable(&mut self, span: Range<usize>, source: Option<&ImageSource>, console: Option<&ImageConsole>) {
+        let diskless = |source: &ImageSource| !source.downloads().iter().any(|(name, _)| *name == FileName::Disk);
         if matches!(source, Some(ImageSource::Recipe { .. })) {
             let message = "an image with a `recipe` has no cloud-init";
             self.add(span, message, "remove `cloud_init`");
+        } else if source.is_some_and(diskless) {
+            self.add(span, "an image without a disk has no cloud-init", "remove `cloud_init`");
         } else if console.is_some_and(|console| console.login.as_ref().is_none_or(|login| login.password.is_none())) {
             self.add(
                 span,
@@ -124,6 +129,8 @@ impl Reader {
                 "compression",
                 "format",
                 "unpacked",
+                "kernel",
+                "initrd",
             ];
             for (key, _) in table.iter().filter(|(key, _)| others.contains(&key.get_ref().as_ref())) {
                 let message = format!("an image with a `recipe` has no `{}`", key.get_ref());
@@ -135,13 +142,79 @@ impl Reader {
                 cmdline,
             });
         }
-        if let Some((key, _)) = table.iter().find(|(key, _)| key.get_ref() == "cmdline") {
-            self.add(
-                key.span(),
-                "`cmdline` needs a `recipe`",
-                "a disk image has its own boot loader",
-            );
+        if get(table, "kernel").is_some() {
+            return self.kernel_source(table, span, folder);
         }
+        let key = |name: &str| table.iter().find(|(key, _)| key.get_ref() == name);
+        for (name, needed) in [("cmdline", "a `recipe` or a `kernel`"), ("initrd", "a `kernel`")] {
+            if let Some((key, _)) = key(name) {
+                self.add(
+                    key.span(),
+                    format!("`{name}` needs {needed}"),
+                    "a disk image has its own boot loader",
+                );
+            }
+        }
+        Some(ImageSource::Download(self.disk(table, span, folder)?))
+    }
+
+    /// Reads a kernel of the user's own, and the disk where there are `mirrors`.
+    fn kernel_source(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<ImageSource> {
+        let kernel = get(table, "kernel").map(|value| self.boot_file(value, folder));
+        let initrd = get(table, "initrd").map(|value| self.boot_file(value, folder));
+        let cmdline = match get(table, "cmdline") {
+            Some(value) => self.typed(Some(value)),
+            None => Some(String::new()),
+        };
+        let disk = if get(table, "mirrors").is_some() {
+            Some(self.disk(table, span, folder))
+        } else {
+            let of_disk = ["sha256", "sha512", "git_blob", "compression", "format", "unpacked"];
+            for (key, _) in table
+                .iter()
+                .filter(|(key, _)| of_disk.contains(&key.get_ref().as_ref()))
+            {
+                let message = format!("`{}` is about a disk, and the image has no `mirrors`", key.get_ref());
+                let help = "for the kernel's own write `kernel = { mirrors = [\"...\"], sha256 = \"...\" }`";
+                self.add(key.span(), message, help);
+            }
+            None
+        };
+        Some(ImageSource::Kernel(Box::new(KernelSource {
+            kernel: kernel??,
+            initrd: match initrd {
+                Some(initrd) => Some(initrd?),
+                None => None,
+            },
+            cmdline: cmdline?,
+            disk: match disk {
+                Some(disk) => Some(disk?),
+                None => None,
+            },
+        })))
+    }
+
+    /// Reads a file that the kernel loader takes: a path or URL, or a table with mirrors and a digest.
+    fn boot_file(&mut self, value: &Value<'_>, folder: &Path) -> Option<Download> {
+        let (mirrors, digest) = match value.get_ref() {
+            DeValue::Table(table) => (
+                self.mirrors(get(table, "mirrors"), &value.span(), folder),
+                self.digest(table),
+            ),
+            _ => (self.location(value, folder).map(|location| vec![location]), None),
+        };
+        Some(Download {
+            mirrors: mirrors?,
+            digest,
+            compression: Compression::None,
+            format: Format::Raw,
+            unpacked: None,
+            at_most: AT_MOST,
+        })
+    }
+
+    /// Reads the disk's keys.
+    fn disk(&mut self, table: &DeTable<'_>, span: &Range<usize>, folder: &Path) -> Option<Download> {
         let mirrors = self.mirrors(get(table, "mirrors"), span, folder);
         let compression = self.choice(get(table, "compression"), "compression", &choices::COMPRESSIONS);
         let format = get(table, "format");
@@ -152,14 +225,14 @@ impl Reader {
         let format = self.choice(format, "format", &choices::FORMATS);
         let digest = self.digest(table);
         let (unpacked, at_most) = self.unpacked(get(table, "unpacked"));
-        Some(ImageSource::Download(Download {
+        Some(Download {
             mirrors: mirrors?,
             digest,
             compression: compression?,
             format: format?,
             unpacked,
             at_most,
-        }))
+        })
     }
 
     fn mirrors(&mut self, value: Option<&Value<'_>>, span: &Range<usize>, folder: &Path) -> Option<Vec<Location>> {
@@ -262,7 +335,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::{ConsoleKind, Dialect, Format, Lab, parse};
+    use crate::lab::{Dialect, Lab, parse};
 
     const HEAD: &str = "name = \"a\"\nimage = \"mine\"\n[hosts.h]\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n";
 

@@ -223,6 +223,8 @@ pub struct Vm {
     pub image: ImageName,
     /// Memory in MiB; absent: that of the image.
     pub memory_mib: Option<u64>,
+    /// Least size of its disk in MiB; absent: that of the image.
+    pub disk_mib: Option<u64>,
     /// Virtual CPUs, at least 1.
     pub cpus: u32,
     /// Its NICs, in the order the guest sees them.
@@ -373,14 +375,18 @@ impl Video {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Boot {
-    /// The kernel is loaded directly; there is no disk.
+    /// The kernel is loaded directly.
     Kernel {
         /// Kernel image.
         kernel: PathBuf,
         /// Initial RAM file system.
-        initrd: PathBuf,
+        #[serde(default)]
+        initrd: Option<PathBuf>,
         /// Kernel command line.
         cmdline: String,
+        /// The disk, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk: Option<BaseDisk>,
     },
     /// A disk: every guest gets a qcow2 overlay over this file, which is never written.
     Disk {
@@ -389,6 +395,35 @@ pub enum Boot {
         /// `raw` or `qcow2`; always given, never probed.
         format: String,
     },
+}
+
+impl Boot {
+    /// Returns the base of the guest's disk and its format, where it has one.
+    pub fn disk(&self) -> Option<(&PathBuf, &String)> {
+        match self {
+            Self::Disk { base, format } => Some((base, format)),
+            Self::Kernel { disk, .. } => disk.as_ref().map(|disk| (&disk.base, &disk.format)),
+        }
+    }
+
+    /// Returns every file that it refers to.
+    pub fn files(&self) -> Vec<&PathBuf> {
+        let (kernel, initrd) = match self {
+            Self::Kernel { kernel, initrd, .. } => (Some(kernel), initrd.as_ref()),
+            Self::Disk { .. } => (None, None),
+        };
+        let disk = self.disk().map(|(base, _)| base);
+        kernel.into_iter().chain(initrd).chain(disk).collect()
+    }
+}
+
+/// A base file, which is never written: the guest's disk is a qcow2 overlay over it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BaseDisk {
+    /// The file.
+    pub base: PathBuf,
+    /// `raw` or `qcow2`; always given, never probed.
+    pub format: String,
 }
 
 /// How a guest's console behaves.

@@ -8,7 +8,6 @@ use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::{base, logs, seed, volumes};
-use crate::lab::Boot;
 use crate::libvirt::domain_xml::{
     ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, Template, XmlWriter, addresses, mark_of,
     read, render,
@@ -152,9 +151,9 @@ pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell)
     };
     let definition = read(definition).map_err(xml_failed(&operation))?;
     if let Some((_, domain)) = definition
-        && let Boot::Disk { base, .. } = domain.boot
+        && let Some((base, _)) = domain.boot.disk()
     {
-        base::compare(&volumes::folder(name.lab()), name, &base, shell)?;
+        base::compare(&volumes::folder(name.lab()), name, base, shell)?;
     }
     domain
         .create_with_flags(sys::VIR_DOMAIN_START_PAUSED)

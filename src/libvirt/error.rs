@@ -39,6 +39,8 @@ pub enum Operation {
     OpenScreen(DomainName),
     /// Creating a domain's disk.
     CreateDisk(DomainName),
+    /// Growing a disk.
+    GrowDisk(DomainName),
     /// Deleting a domain's disk.
     DeleteDisk(DomainName),
     /// Writing the disk that a domain's cloud-init reads.
@@ -69,6 +71,7 @@ impl fmt::Display for Operation {
             Self::RecordConfiguration(name) => write!(f, "record the configuration of domain {name}"),
             Self::OpenConsole(name) => write!(f, "open the console of domain {name}"),
             Self::OpenScreen(name) => write!(f, "open the screen of domain {name}"),
+            Self::GrowDisk(name) => write!(f, "grow the disk of domain {name}"),
             Self::CreateDisk(name) => write!(f, "create the disk of domain {name}"),
             Self::DeleteDisk(name) => write!(f, "delete the disk of domain {name}"),
             Self::WriteSeed(name) => write!(f, "write the seed disk of domain {name}"),

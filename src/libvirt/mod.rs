@@ -234,6 +234,13 @@ impl Libvirt {
         })
     }
 
+    /// Grows a guest's disk to at least `mib` MiB. One that is as large already is left unchanged.
+    pub fn grow_volume(&self, name: &DomainName, mib: u64) -> Result<(), LibvirtError> {
+        self.connection.with(&Operation::GrowDisk(name.clone()), |conn| {
+            volumes::grow(conn, name, mib)
+        })
+    }
+
     /// Deletes a guest's disk, and the lab's storage pool with the last one. A disk that does not exist counts as
     /// deleted.
     pub fn delete_volume(&self, name: &DomainName) -> Result<(), LibvirtError> {

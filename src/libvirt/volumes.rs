@@ -188,6 +188,23 @@ fn create_pool(conn: &Connect, lab: &LabName) -> Result<StoragePool, LibvirtErro
     Ok(pool)
 }
 
+/// Grows a guest's disk to at least `mib` MiB; never makes it smaller, which would cut off its end.
+pub(super) fn grow(conn: &Connect, name: &DomainName, mib: u64) -> Result<(), LibvirtError> {
+    let operation = Operation::GrowDisk(name.clone());
+    let Pool::Own(pool) = pool(conn, name.lab())? else {
+        return Err(LibvirtError::NoPool(name.lab().clone()));
+    };
+    let volume = pool
+        .lookup_storage_vol_by_name(&name.disk_file())
+        .map_err(failed(&operation))?;
+    let info = volume.info().map_err(failed(&operation))?;
+    let wanted = mib << 20;
+    if info.capacity >= wanted {
+        return Ok(());
+    }
+    volume.resize(wanted, 0).map_err(failed(&operation)).map(drop)
+}
+
 /// Deletes a guest's disk and its record. A disk that does not exist counts as deleted.
 pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
     let operation = Operation::DeleteDisk(name.clone());

@@ -51,6 +51,12 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
             steps.push(Step::CreateVolume(name.clone(), disk.clone()));
         }
         if let Some(will) = will {
+            if let Some(mib) = will.disk_mib
+                && new_disk.is_some()
+                && !stays_defined
+            {
+                steps.push(Step::GrowVolume(name.clone(), mib));
+            }
             if !stays_defined {
                 steps.push(Step::DefineDomain(name.clone(), Box::new(will.clone())));
             }
@@ -78,6 +84,7 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         arch,
         machine,
         disk_bus,
+        disk_mib,
         memory_mib,
         cpus,
         boot,
@@ -93,6 +100,7 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         && *arch == b.arch
         && *machine == b.machine
         && *disk_bus == b.disk_bus
+        && *disk_mib == b.disk_mib
         && *memory_mib == b.memory_mib
         && *cpus == b.cpus
         && *boot == b.boot

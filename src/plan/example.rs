@@ -94,6 +94,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         host: host(host_name),
         image: image.parse().unwrap(),
         memory_mib: 128,
+        disk_mib: None,
         cpus: 1,
         nics: vec![nic],
         default_route: Some([10, 0, 1, 1].into()),
@@ -106,8 +107,9 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
 fn image(name: &str) -> Image {
     let boot = match name {
         "mini" => Boot::Kernel {
+            disk: None,
             kernel: "/images/mini/kernel".into(),
-            initrd: "/images/mini/initrd".into(),
+            initrd: Some("/images/mini/initrd".into()),
             cmdline: "console=ttyS0".to_owned(),
         },
         _ => Boot::Disk {

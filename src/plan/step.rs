@@ -97,6 +97,8 @@ pub enum Step {
     RestoreSysctl(Sysctl),
     /// Create a guest's overlay.
     CreateVolume(DomainName, Volume),
+    /// Grow a guest's disk to at least so many MiB.
+    GrowVolume(DomainName, u64),
     /// Delete a guest's overlay.
     DeleteVolume(DomainName),
     /// Define a domain (not started; `running` and `configured` of the value do not matter here).
@@ -144,7 +146,7 @@ impl Step {
             | Self::DeleteRuleset
             | Self::StopDhcp(..)
             | Self::RestoreSysctl(..) => Stage::RemoveNetwork,
-            Self::CreateVolume(..) => Stage::Volumes,
+            Self::CreateVolume(..) | Self::GrowVolume(..) => Stage::Volumes,
             Self::DeleteVolume(..) => Stage::RemoveVolumes,
             Self::DefineDomain(..) => Stage::Define,
             Self::StopDomain { .. } | Self::UndefineDomain { .. } => Stage::RemoveGuests,
@@ -245,6 +247,7 @@ impl fmt::Display for Step {
             Self::CreateVolume(name, Volume { base, .. }) => {
                 write!(f, "create the disk of {} over {}", name.vm(), base.display())
             }
+            Self::GrowVolume(name, mib) => write!(f, "grow the disk of {} to {mib} MiB", name.vm()),
             Self::DeleteVolume(name) => write!(f, "delete the disk of {}", name.vm()),
             Self::DefineDomain(name, domain) => write!(
                 f,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, finding};
-use crate::lab::{Boot, Firmware, Image, ImageMachine, ImageName, VmName};
+use crate::lab::{Firmware, Image, ImageMachine, ImageName, VmName};
 use crate::state::Survey;
 use crate::topology::{Guest, Segment, Topology, TopologyHost};
 
@@ -72,7 +72,7 @@ fn emulators(topology: &Topology, guests: &[(&VmName, &Guest)], survey: &Survey)
             findings.push(without_firmware(arch, *firmware, &of_image));
         }
         let has_ide = !NO_IDE.iter().any(|family| machine.starts_with(family));
-        if matches!(boot, Boot::Disk { .. }) && disk_bus == "ide" && !has_ide {
+        if boot.disk().is_some() && disk_bus == "ide" && !has_ide {
             findings.push(finding(
                 format!("machine type `{machine}`, which {of_image} needs, has no IDE controller for its disk"),
                 "give the image `disk_bus = \"sata\"` or \"virtio\", or `machine = \"pc\"`",

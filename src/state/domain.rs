@@ -99,6 +99,9 @@ pub struct Domain {
     pub machine: String,
     /// Disk bus; empty for a guest without a disk.
     pub disk_bus: String,
+    /// Least size of its disk in MiB; absent: that of its base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_mib: Option<u64>,
     /// Memory in MiB.
     pub memory_mib: u64,
     /// Virtual CPUs.

@@ -66,6 +66,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
                 .memory_mib
                 .or(images.get(&vm.image).map(|image| image.machine.memory_mib))
                 .unwrap_or(MEMORY_MIB),
+            disk_mib: vm.disk_mib,
             cpus: vm.cpus,
             default_route: nics.iter().find_map(|nic| nic.gateway),
             nameservers,

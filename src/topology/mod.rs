@@ -161,6 +161,8 @@ pub struct Guest {
     pub image: ImageName,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// Least size of its disk in MiB; absent: that of the image.
+    pub disk_mib: Option<u64>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Its NICs, in the guest's order.

@@ -221,6 +221,7 @@ pub(super) mod tests {
                 host: host.parse().unwrap(),
                 image: "tiny".parse().unwrap(),
                 memory_mib: 64,
+                disk_mib: None,
                 cpus: 1,
                 default_route: nic.gateway,
                 nics: vec![nic],

@@ -9,6 +9,7 @@
 
 mod belongs;
 mod bounded;
+mod brought;
 mod clash;
 mod commands;
 mod exec;

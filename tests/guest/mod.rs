@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test: it may panic")]
 
-mod initramfs;
+pub mod initramfs;
 mod qemu;
 
 use std::collections::BTreeMap;

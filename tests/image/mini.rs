@@ -43,8 +43,9 @@ fn boot(image: &Image, model: &str) -> String {
     use std::io::Write;
     let Boot::Kernel {
         kernel,
-        initrd,
+        initrd: Some(initrd),
         cmdline,
+        disk: None,
     } = &image.boot
     else {
         panic!("mini boots a kernel");

@@ -251,6 +251,7 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
             Boot::Kernel { .. } => String::new(),
         },
         memory_mib: 96,
+        disk_mib: None,
         cpus: 1,
         boot,
         seed: None,

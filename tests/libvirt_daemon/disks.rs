@@ -26,6 +26,11 @@ fn boot(volume: &Volume) -> Boot {
     }
 }
 
+/// The folder of the lab's disks.
+fn pool(daemon: &Daemon) -> String {
+    format!("/var/lib/libvirt/images/netlab.{}/", daemon.lab)
+}
+
 /// Checks that no pool, folder or file is left.
 fn assert_nothing_is_left(daemon: &Daemon) {
     assert_eq!(daemon.sh("virsh pool-list --all --name").trim(), "");
@@ -46,6 +51,16 @@ fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_is_removed() {
         let before = daemon.sh(&format!("sha256sum {}", volume.base.display()));
         libvirt.create_volume(&name, &volume).unwrap();
         let wanted = guest(&name, Some(boot(&volume)), &[]);
+        let size = || {
+            daemon.sh(&format!(
+                "qemu-img info {}{name}.qcow2 | grep '^virtual size'",
+                pool(&daemon)
+            ))
+        };
+        for (mib, wanted) in [(64, "64 MiB"), (48, "64 MiB"), (64, "64 MiB")] {
+            libvirt.grow_volume(&name, mib).unwrap();
+            assert!(size().contains(wanted), "{}", size());
+        }
         libvirt.define(&name, &wanted).unwrap();
         libvirt.start_paused(&name).unwrap();
         libvirt.resume(&name).unwrap();

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use netlab::lab::{Boot, ConsoleKind, Dialect, Firmware, ImageConsole, LabName, Video};
+use netlab::lab::{BaseDisk, Boot, ConsoleKind, Dialect, Firmware, ImageConsole, LabName, Video};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::{Definitions, Files, Template, XmlError, read, render};
 use netlab::state::{Accel, Condition, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
@@ -65,8 +65,9 @@ fn name(vm: &str) -> DomainName {
 fn kernel(cmdline: &str) -> Boot {
     Boot::Kernel {
         kernel: "/img/a & b/vmlinuz".into(),
-        initrd: "/img/initrd".into(),
+        initrd: Some("/img/initrd".into()),
         cmdline: cmdline.to_owned(),
+        disk: None,
     }
 }
 
@@ -83,13 +84,9 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         accel: Accel::Qemu,
         arch: "i686".to_owned(),
         machine: "pc".to_owned(),
-        disk_bus: if matches!(boot, Boot::Disk { .. }) {
-            "virtio"
-        } else {
-            ""
-        }
-        .to_owned(),
+        disk_bus: if boot.disk().is_some() { "virtio" } else { "" }.to_owned(),
         memory_mib: 96,
+        disk_mib: boot.disk().map(|_| 20 << 10),
         cpus: 2,
         boot,
         seed: None,
@@ -120,7 +117,17 @@ fn a_defined_domain_is_read_back_unchanged() {
         base: "/img/a & b/base.img".into(),
         format: "raw".to_owned(),
     };
-    for (at, boot) in [kernel("console=ttyS0"), kernel(odd), disk].into_iter().enumerate() {
+    let with_disk = Boot::Kernel {
+        kernel: "/img/vmlinuz".into(),
+        initrd: None,
+        cmdline: "root=/dev/vda".to_owned(),
+        disk: Some(BaseDisk {
+            base: "/img/root.qcow2".into(),
+            format: "qcow2".to_owned(),
+        }),
+    };
+    let boots = [kernel("console=ttyS0"), kernel(odd), disk, with_disk];
+    for (at, boot) in boots.into_iter().enumerate() {
         for nics in 0..=3 {
             let name = name(&format!("vm{at}-{nics}"));
             let wanted = domain(boot.clone(), nics);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netlab::lab::{Boot, HostName, IfName};
+use netlab::lab::{HostName, IfName};
 use netlab::state::{HostState, LinkKind, Site, localhost};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -213,7 +213,7 @@ pub fn possible(mut site: Site) -> Site {
             dhcp.running = true;
         }
         for (name, domain) in &mut state.domains {
-            let has_disk = matches!(domain.boot, Boot::Kernel { .. }) || state.volumes.contains_key(name);
+            let has_disk = domain.boot.disk().is_none() || state.volumes.contains_key(name);
             if !has_disk || !domain.nics.iter().all(|nic| links.contains(&nic.bridge)) {
                 domain.running = false;
                 domain.configured = None;

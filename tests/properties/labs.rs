@@ -276,6 +276,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         host: HostName::new(EMULATED.get(vm.host).unwrap_or(&LOCAL)).unwrap(),
         image: ImageName::new(IMAGES[vm.image]).unwrap(),
         memory_mib: vm.memory_mib,
+        disk_mib: (vm.memory_mib > 64).then_some(2048),
         cpus: 1,
         nics: nics.collect(),
         default_route: None,
@@ -307,8 +308,9 @@ fn plugged(cables: &[(usize, usize, usize, usize)], present: [bool; 4]) -> Vec<C
 fn image(name: &str) -> Image {
     let boot = match name {
         "mini" => Boot::Kernel {
+            disk: None,
             kernel: "/images/kernel".into(),
-            initrd: "/images/initrd".into(),
+            initrd: Some("/images/initrd".into()),
             cmdline: String::new(),
         },
         _ => Boot::Disk {

@@ -59,10 +59,12 @@ impl Bench {
             machine: "pc".to_owned(),
             disk_bus: String::new(),
             memory_mib: 128,
+            disk_mib: None,
             cpus: 1,
             boot: Boot::Kernel {
                 kernel: files.join("kernel"),
-                initrd: files.join("initrd"),
+                initrd: Some(files.join("initrd")),
+                disk: None,
                 cmdline: arguments.to_owned(),
             },
             seed: None,

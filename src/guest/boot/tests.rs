@@ -260,3 +260,32 @@ fn a_guest_that_stops_while_booting_is_reported() {
         SessionFault::Console(ConsoleError::Closed)
     );
 }
+
+/// Waits for a guest that is silent on its serial port and has these rows on its screen.
+fn beside(rows: &[&str], boot_seconds: u64) -> SessionError {
+    let image = ImageConsole {
+        boot_seconds,
+        ..scripted::image()
+    };
+    let console = Scripted::new(Mute(String::new())).with_screen(rows);
+    let opened = Session::open(Box::new(console), &image, Transcript::unwritten(), &mut |_| ());
+    opened.map(|_| ()).unwrap_err()
+}
+
+#[test]
+fn the_screen_shows_why_a_guest_is_silent_long_before_its_time_is_over() {
+    let error = beside(&["SeaBIOS (version 1.16)", "", "No bootable device.", ""], 300);
+    assert_eq!(error.fault, SessionFault::NotBootable("No bootable device.".to_owned()));
+    assert_eq!(error.screen, ["SeaBIOS (version 1.16)", "No bootable device."]);
+    let line = "[    9.1] Kernel panic - not syncing: VFS: Unable to mount root fs";
+    assert_eq!(beside(&[line, ""], 300).fault, SessionFault::Panic(line.to_owned()));
+}
+
+#[test]
+fn a_login_on_the_screen_alone_is_distinguished_from_a_guest_that_shows_nothing() {
+    let error = beside(&["Debian GNU/Linux 12 vm1 tty1", "", "vm1 login: "], 2);
+    assert_eq!(error.fault, SessionFault::NoGetty("vm1 login:".to_owned()));
+    let error = beside(&["Starting services..."], 2);
+    assert_eq!(error.fault, SessionFault::Silent(Duration::from_secs(2)));
+    assert_eq!(error.screen, ["Starting services..."]);
+}

@@ -47,10 +47,17 @@ impl LinuxHost {
                     self.change_links(connection, lab, steps)
                 }),
                 // The pool is created with its first volume and removed with its last: one at a time.
-                Batch::Libvirt(_) if matches!(batch[0], Step::CreateVolume(..) | Step::DeleteVolume(_)) => batch
-                    .iter()
-                    .filter_map(|step| one(step, log, || apply_libvirt(connection, step, log)))
-                    .collect(),
+                Batch::Libvirt(_)
+                    if matches!(
+                        batch[0],
+                        Step::CreateVolume(..) | Step::GrowVolume(..) | Step::DeleteVolume(_)
+                    ) =>
+                {
+                    batch
+                        .iter()
+                        .filter_map(|step| one(step, log, || apply_libvirt(connection, step, log)))
+                        .collect()
+                }
                 Batch::Libvirt(_) => in_parallel(batch, |step| one(step, log, || apply_libvirt(connection, step, log))),
                 Batch::Guests => guests::run(connection, &self.folders, &self.slots, batch, log),
             });
@@ -114,6 +121,7 @@ fn apply_libvirt(connection: &Connection, step: &Step, log: &dyn StepLog) -> Res
     }
     match step {
         Step::CreateVolume(name, volume) => libvirt.create_volume(name, volume)?,
+        Step::GrowVolume(name, mib) => libvirt.grow_volume(name, *mib)?,
         Step::DeleteVolume(name) => libvirt.delete_volume(name)?,
         Step::DefineDomain(name, domain) => libvirt.define(name, domain)?,
         Step::UndefineDomain { name, uuid } => libvirt.undefine(name, uuid)?,

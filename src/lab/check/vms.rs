@@ -95,6 +95,7 @@ impl Check<'_> {
                 host: host.clone(),
                 image: image.clone(),
                 memory_mib: vm.memory_mib,
+                disk_mib: vm.disk_mib,
                 cpus: vm.cpus,
                 nics,
                 floating,

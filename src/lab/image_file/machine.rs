@@ -153,7 +153,7 @@ impl Reader {
         self.choice(Some(value), what, &pairs).map(str::to_owned)
     }
 
-    pub(super) fn mib(&mut self, value: Option<&Value<'_>>) -> Option<u64> {
+    pub(in crate::lab) fn mib(&mut self, value: Option<&Value<'_>>) -> Option<u64> {
         let value = value?;
         let text = self.string(value)?;
         match size::parse_mib(text) {

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, get};
 use crate::lab::file::{At, NicFile, VmFile};
 use crate::lab::schema::choices;
-use crate::lab::{HostName, VmName, size};
+use crate::lab::{HostName, VmName};
 
 impl Reader {
     pub(super) fn vm(&mut self, name: At<VmName>, table: &DeTable<'_>) -> VmFile {
@@ -21,16 +21,8 @@ impl Reader {
         let mut places: Vec<At<HostName>> = self.parsed(host).into_iter().collect();
         let list = self.list(hosts);
         places.extend(list.into_iter().filter_map(|v| self.parsed(Some(v))));
-        let memory_mib = get(table, "memory").and_then(|value| {
-            let text = self.string(value)?;
-            match size::parse_mib(text) {
-                Ok(mib) => Some(mib),
-                Err(message) => {
-                    self.add(value.span(), message, "write e.g. `128MiB` or `1GiB`");
-                    None
-                }
-            }
-        });
+        let memory_mib = self.mib(get(table, "memory"));
+        let disk_mib = self.mib(get(table, "disk"));
         let list = self.list(get(table, "nics"));
         VmFile {
             name,
@@ -39,6 +31,7 @@ impl Reader {
             count: self.ranged(get(table, "count"), "count", choices::MOST_COUNT),
             image: self.parsed(get(table, "image")),
             memory_mib,
+            disk_mib,
             cpus: self
                 .ranged(get(table, "cpus"), "cpus", choices::MOST_CPUS)
                 .map_or(1, |at| at.value),

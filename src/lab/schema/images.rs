@@ -17,7 +17,21 @@ pub(in crate::lab) const IMAGE: Table = Table {
             Kind::Choice(|| names_of(&RECIPES)),
             "The image is built on this machine instead of downloaded.",
         ),
-        key("cmdline", Kind::Text, "Kernel command line of a recipe."),
+        key(
+            "kernel",
+            Kind::Either(&Kind::Text, &Kind::Table(&BOOT_FILE)),
+            "A kernel that is started without a boot loader: a URL or path, or a table with its checksum.",
+        ),
+        key(
+            "initrd",
+            Kind::Either(&Kind::Text, &Kind::Table(&BOOT_FILE)),
+            "The initial RAM file system of `kernel`, like it.",
+        ),
+        key(
+            "cmdline",
+            Kind::Text,
+            "Command line of a recipe's kernel or of `kernel`.",
+        ),
         key(
             "mirrors",
             Kind::List(&Kind::Text),
@@ -45,6 +59,21 @@ pub(in crate::lab) const IMAGE: Table = Table {
             Kind::Choice(|| names_of(&DIALECTS)),
             "The guest's tool for addresses; default: ip.",
         ),
+    ],
+};
+
+/// `kernel` and `initrd` of an image.
+pub(in crate::lab) const BOOT_FILE: Table = Table {
+    name: "a kernel or initial RAM file system",
+    keys: &[
+        required(
+            "mirrors",
+            Kind::List(&Kind::Text),
+            "https, http or file URLs, or paths, in the order in which they are tried.",
+        ),
+        key("sha256", HEX, "SHA-256 of the file."),
+        key("sha512", HEX, "SHA-512 of the file."),
+        key("git_blob", HEX, "Git's object id of the file."),
     ],
 };
 

@@ -293,6 +293,11 @@ pub(in crate::lab) const VM: Table = Table {
         ),
         key("image", IMAGE_NAME, "What it runs; default: that of the lab."),
         key("memory", SIZE, "Memory, e.g. 128MiB; default: that of the image."),
+        key(
+            "disk",
+            SIZE,
+            "Least size of its disk, e.g. 20GiB; default: that of the image. A disk is never made smaller.",
+        ),
         key("cpus", Kind::Integer(1, MOST_CPUS), "Virtual CPUs; default: 1."),
         key("nics", Kind::List(&Kind::Table(&NIC)), "NICs in the guest's order."),
         key("floating", IPV4, "Address outside of the lab that is translated to it."),

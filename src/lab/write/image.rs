@@ -24,6 +24,14 @@ impl Out {
                 self.entry("cmdline", quoted(cmdline));
             }
             ImageSource::Download(download) => self.download(download),
+            ImageSource::Kernel(source) => {
+                self.entry("kernel", boot_file(&source.kernel));
+                self.maybe("initrd", source.initrd.as_ref().map(boot_file));
+                self.entry("cmdline", quoted(&source.cmdline));
+                if let Some(disk) = &source.disk {
+                    self.download(disk);
+                }
+            }
         }
         if *cloud_init {
             self.entry("cloud_init", true);
@@ -91,14 +99,7 @@ impl Out {
             unpacked,
             at_most,
         } = download;
-        self.entry(
-            "mirrors",
-            list(mirrors.iter().map(|mirror| match mirror {
-                // Whole: what is written is a lab file again.
-                Location::Url(url) => quoted(url),
-                Location::File(path) => quoted(path.display()),
-            })),
-        );
+        self.entry("mirrors", written(mirrors));
         if let Some(digest) = digest {
             self.entry(digest.kind().word(), quoted(digest.hex()));
         }
@@ -109,4 +110,22 @@ impl Out {
         let unpacked = unpacked.iter().map(digest).chain([at_most]);
         self.entry("unpacked", table(unpacked));
     }
+}
+
+fn written(mirrors: &[Location]) -> String {
+    list(mirrors.iter().map(|mirror| match mirror {
+        // Whole: what is written is a lab file again.
+        Location::Url(url) => quoted(url),
+        Location::File(path) => quoted(path.display()),
+    }))
+}
+
+fn boot_file(file: &Download) -> String {
+    let digest = file.digest.as_ref();
+    let digest = digest.map(|digest| format!("{} = {}", digest.kind().word(), quoted(digest.hex())));
+    table(
+        [format!("mirrors = {}", written(&file.mirrors))]
+            .into_iter()
+            .chain(digest),
+    )
 }

@@ -177,6 +177,7 @@ impl Out {
             host,
             image,
             memory_mib,
+            disk_mib,
             cpus,
             nics,
             floating,
@@ -187,6 +188,7 @@ impl Out {
             self.entry("image", quoted(image));
         }
         self.maybe("memory", memory_mib.map(|mib| quoted(format_args!("{mib}MiB"))));
+        self.maybe("disk", disk_mib.map(|mib| quoted(format_args!("{mib}MiB"))));
         if *cpus != 1 {
             self.entry("cpus", cpus);
         }

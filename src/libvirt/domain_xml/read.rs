@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::render::{fingerprint, video_model};
 use super::{METADATA_URI, Node, XmlError, unreadable};
-use crate::lab::{Boot, Firmware, Video};
+use crate::lab::{BaseDisk, Boot, Firmware, Video};
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 
 /// A domain's definition, and its live state. They differ when one of them was changed by hand: `virsh edit` changes the
@@ -82,6 +82,7 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         arch: attr(root, &["os", "type"], "arch"),
         machine: machine(&asked, attr(root, &["os", "type"], "machine")),
         disk_bus,
+        disk_mib: own(root, "disk"),
         memory_mib: mebibytes(
             root.child("memory")
                 .ok_or_else(|| unreadable("memory", "there is none"))?,
@@ -150,18 +151,6 @@ fn machine(asked: &str, real: String) -> String {
 
 /// Reads disk bus and boot. Disks that the template or a user added are ignored, if the guest's own exists.
 fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
-    if let Some(kernel) = root.at(&["os", "kernel"]) {
-        let boot = Boot::Kernel {
-            kernel: PathBuf::from(&kernel.text),
-            initrd: root
-                .at(&["os", "initrd"])
-                .map(|i| i.text.clone())
-                .unwrap_or_default()
-                .into(),
-            cmdline: root.at(&["os", "cmdline"]).map(|c| c.text.clone()).unwrap_or_default(),
-        };
-        return (String::new(), boot);
-    }
     let disks = || {
         devices
             .all("disk")
@@ -170,6 +159,24 @@ fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
     let file = |disk: &Node| attr(disk, &["source"], "file");
     let overlay = format!("/{}", name.disk_file());
     let own = disks().find(|disk| file(disk).ends_with(&overlay));
+    if let Some(kernel) = root.at(&["os", "kernel"]) {
+        let mut boot = Boot::Kernel {
+            kernel: PathBuf::from(&kernel.text),
+            initrd: root.at(&["os", "initrd"]).map(|initrd| PathBuf::from(&initrd.text)),
+            cmdline: root.at(&["os", "cmdline"]).map(|c| c.text.clone()).unwrap_or_default(),
+            disk: None,
+        };
+        let Some(own) = own else {
+            return (String::new(), boot);
+        };
+        if let Boot::Kernel { disk, .. } = &mut boot {
+            *disk = Some(BaseDisk {
+                base: attr(own, &["backingStore", "source"], "file").into(),
+                format: attr(own, &["backingStore", "format"], "type"),
+            });
+        }
+        return (attr(own, &["target"], "bus"), boot);
+    }
     let (bus, base, format) = match own.or_else(|| disks().next()) {
         None => Default::default(),
         Some(disk) => {

@@ -68,7 +68,7 @@ fn fill(
             xml.close("os")
         }
         Blank::Disk => {
-            if let Boot::Disk { base, format } = &domain.boot {
+            if let Some((base, format)) = domain.boot.disk() {
                 disk(xml, &domain.disk_bus, files.disk, path_text(base)?, format)?;
             }
             match domain.seed {
@@ -125,6 +125,9 @@ fn metadata(xml: &mut XmlWriter, template: &Template, name: &DomainName, domain:
     xml.text("netlab:version", &[], env!("CARGO_PKG_VERSION"))?;
     // libvirt replaces `pc` by the newest machine type of that name: only this keeps the name of the lab file.
     xml.text("netlab:machine", &[], &domain.machine)?;
+    if let Some(mib) = domain.disk_mib {
+        xml.text("netlab:disk", &[], &mib.to_string())?;
+    }
     // What the template has of its own is not the lab file's.
     if !template.fills_video() {
         xml.text(
@@ -188,9 +191,12 @@ fn os(xml: &mut XmlWriter, domain: &Domain) -> Result<(), XmlError> {
             kernel,
             initrd,
             cmdline,
+            disk: _,
         } => {
             xml.text("kernel", &[], path_text(kernel)?)?;
-            xml.text("initrd", &[], path_text(initrd)?)?;
+            if let Some(initrd) = initrd {
+                xml.text("initrd", &[], path_text(initrd)?)?;
+            }
             xml.text("cmdline", &[], cmdline)
         }
         Boot::Disk { .. } => xml.empty("boot", &[("dev", "hd")]),

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Verdict;
 use crate::host::HostError;
-use crate::lab::{Boot, HostName};
+use crate::lab::HostName;
 use crate::preflight::{USELESS_KVM_HELP, useless_kvm};
 use crate::state::Survey;
 use crate::state::survey::Kvm;
@@ -145,10 +145,7 @@ impl Facts {
         let images: BTreeSet<_> = guests().map(|guest| &guest.image).collect();
         let files: BTreeSet<_> = images
             .iter()
-            .flat_map(|image| match &case.topology.images[*image].boot {
-                Boot::Kernel { kernel, initrd, .. } => vec![kernel, initrd],
-                Boot::Disk { base, .. } => vec![base],
-            })
+            .flat_map(|image| case.topology.images[*image].boot.files())
             .collect();
         // What is not in this machine's cache yet has no known size.
         let sizes = files.into_iter().filter_map(|file| Some(file.metadata().ok()?.len()));

@@ -155,6 +155,28 @@ fn a_guest_with_more_memory_is_redefined_and_keeps_its_disk() {
 }
 
 #[test]
+fn a_disk_is_grown_while_its_guest_is_stopped_and_keeps_its_content() {
+    let mut edited = topology();
+    for name in ["vm1", "vm2"] {
+        edited.guests.get_mut(&vm(name)).unwrap().disk_mib = Some(20 << 10);
+    }
+    let wanted = desired(&edited, &[].into());
+    assert_eq!(
+        lines(&plan(&up(), &wanted)),
+        [
+            "node2: stop domain quick.vm2",
+            "node2: undefine domain quick.vm2",
+            "node2: grow the disk of vm2 to 20480 MiB",
+            "node2: define domain quick.vm2 (128 MiB, 1 CPU)",
+            "node2: start domain quick.vm2",
+            "node2: configure vm2 over its console: 10.0.1.3/24",
+        ],
+        "vm1 has no disk"
+    );
+    assert!(plan(&wanted, &wanted).is_empty());
+}
+
+#[test]
 fn a_guest_over_another_base_is_redefined_with_a_new_disk() {
     let mut stale = up();
     on(&mut stale, "node2").volumes.get_mut(&domain("vm2")).unwrap().base = "/images/old".into();

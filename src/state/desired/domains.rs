@@ -1,6 +1,6 @@
 //! Domains, volumes, and what is configured in a guest.
 
-use crate::lab::{Boot, HostName, Image, VmName};
+use crate::lab::{HostName, Image, VmName};
 use crate::state::survey::Kvm;
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Site, Survey, Volume};
 use crate::topology::{Guest, Topology};
@@ -11,7 +11,7 @@ pub(super) fn add<'a>(site: &mut Site, topology: &Topology, survey: impl Fn(&Hos
         let image = &topology.images[&guest.image];
         let name = DomainName::new(&topology.lab, vm);
         let state = site.entry(guest.host.clone()).or_default();
-        if let Boot::Disk { base, format } = &image.boot {
+        if let Some((base, format)) = image.boot.disk() {
             let volume = Volume {
                 base: base.clone(),
                 base_format: format.clone(),
@@ -42,9 +42,9 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         model: image.machine.nic_model.clone(),
         mtu: nic.mtu,
     });
-    let disk_bus = match image.boot {
-        Boot::Kernel { .. } => String::new(),
-        Boot::Disk { .. } => image.machine.disk_bus.clone(),
+    let disk_bus = match image.boot.disk() {
+        None => String::new(),
+        Some(_) => image.machine.disk_bus.clone(),
     };
     let config = guest_config(name.vm(), guest, image);
     Domain {
@@ -53,6 +53,7 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         arch: image.machine.arch.clone(),
         machine: image.machine.machine.clone(),
         disk_bus,
+        disk_mib: guest.disk_mib.filter(|_| image.boot.disk().is_some()),
         memory_mib: guest.memory_mib,
         cpus: guest.cpus,
         boot: image.boot.clone(),

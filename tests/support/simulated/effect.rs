@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::World;
-use netlab::lab::{Boot, Cable, HostName, IfName};
+use netlab::lab::{Cable, HostName, IfName};
 use netlab::plan::Step;
 use netlab::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
 
@@ -318,6 +318,11 @@ fn change_link(state: &mut HostState, name: &IfName, wanted: &Link) -> Done {
 fn guests(state: &mut HostState, step: &Step) -> Done {
     match step {
         Step::CreateVolume(name, volume) => insert(&mut state.volumes, name.clone(), volume.clone()),
+        Step::GrowVolume(name, _) => match state.domains.get(name) {
+            Some(domain) if domain.running => Err(SimulatedError::InUse("the volume".to_owned(), name.to_string())),
+            _ if state.volumes.contains_key(name) => Ok(()),
+            _ => Err(missing(format_args!("the volume of {name}"))),
+        },
         Step::DeleteVolume(name) => match state.domains.get(name) {
             Some(domain) if domain.running => Err(SimulatedError::InUse("the volume".to_owned(), name.to_string())),
             _ => remove(&mut state.volumes, name),
@@ -379,7 +384,7 @@ fn start(state: &mut HostState, name: &DomainName) -> Done {
     for nic in &found.nics {
         bridge_exists(state, &nic.bridge)?;
     }
-    if matches!(found.boot, Boot::Disk { .. }) && !state.volumes.contains_key(name) {
+    if found.boot.disk().is_some() && !state.volumes.contains_key(name) {
         return Err(missing(format_args!("the volume of {name}")));
     }
     domain(state, name, None)?.running = true;
