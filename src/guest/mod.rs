@@ -31,7 +31,7 @@ pub use error::{SessionError, SessionFault};
 pub use host_keys::host_keys;
 pub use inspect::{Deviation, inspect};
 pub use probe::{Answer, ProbeOptions, Reply, Target, probe, probe_and_observe, probe_by};
-pub use seen::{ArpQuestion, GuestLink, GuestRoute, GuestView};
+pub use seen::{ArpQuestion, Forged, GuestLink, GuestRoute, GuestView};
 pub use session::{CommandOutput, Session};
 pub use terminal::last_lines;
 pub use transcript::Transcript;

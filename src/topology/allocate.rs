@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
-use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
+use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Tenants, Topology, TopologyHost, derive};
 use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Vm, VmName};
 
 /// Memory of a guest where neither lab nor image have it, in MiB.
@@ -53,6 +53,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
                 gateway: network.gateway.as_ref().map(|gateway| gateway.address),
                 dhcp: network.dhcp,
                 mtu: network.mtu,
+                port_security: nic.port_security.unwrap_or(network.port_security),
             });
         }
         let guest = Guest {
@@ -81,6 +82,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
         switches: lab.switches.clone(),
         routers: lab.routers.clone(),
         cables: lab.cables.clone(),
+        tenants: tenants(lab),
         guests,
         images: images
             .iter()
@@ -89,6 +91,15 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
             .collect(),
         outside: lab.verify.outside.clone(),
         pings: lab.verify.pings.clone(),
+    }
+}
+
+fn tenants(lab: &Lab) -> Tenants {
+    let networks = lab.networks.iter();
+    let of = networks.filter_map(|(name, network)| Some((name.clone(), network.tenant.clone()?)));
+    Tenants {
+        of: of.collect(),
+        routes: lab.routes.clone(),
     }
 }
 
