@@ -14,7 +14,7 @@ use netlab::lab::{
 use netlab::plan::plan;
 use netlab::preflight::preflight;
 use netlab::state::{Site, Survey, desired};
-use netlab::topology::{Guest, GuestNic, Segment, Topology, TopologyHost, derive};
+use netlab::topology::{Guest, GuestNic, Segment, Tenants, Topology, TopologyHost, derive};
 
 const HOSTS: u16 = 20;
 const NETWORKS: u16 = 50;
@@ -83,6 +83,7 @@ fn topology() -> Topology {
         hosts: hosts.collect(),
         switches: BTreeMap::new(),
         routers: BTreeMap::new(),
+        tenants: Tenants::default(),
         cables: Vec::new(),
         guests: guests.collect(),
         images: [(image.name.clone(), image)].into(),
@@ -138,6 +139,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
                 gateway: None,
                 dhcp: false,
                 mtu: None,
+                port_security: false,
             }
         });
     Guest {

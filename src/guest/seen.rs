@@ -11,6 +11,8 @@ use crate::lab::MacAddr;
 
 /// The functions of the script.
 const SEEN: &str = include_str!("seen.sh");
+/// The function that sends from another address.
+const FORGE: &str = include_str!("forge.sh");
 /// A flag of /proc/net/arp: the entry has a hardware address (ATF_COM; linux/if_arp.h).
 const COMPLETE: u32 = 0x2;
 /// A link's flag: administratively up (IFF_UP; linux/if.h).
@@ -26,6 +28,18 @@ pub struct ArpQuestion {
     /// The address is of another layer 2 segment, where nobody must answer: the question has no source address, so that
     /// every owner can answer it.
     pub foreign: bool,
+    /// It is asked, by ARP and by a ping, from this address, which is nobody's: a port with port security lets neither
+    /// pass.
+    pub forged: Option<Ipv4Addr>,
+}
+
+/// What became of packets from an address that is not the guest's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forged {
+    /// How many the guest could send.
+    pub sent: u32,
+    /// How many of them were answered.
+    pub answered: u32,
 }
 
 /// What a guest shows.
@@ -49,6 +63,8 @@ pub struct GuestView {
     pub hostname: Option<String>,
     /// It has no program that asks by ARP.
     pub cannot_ask: bool,
+    /// By forged source address, what became of its packets.
+    pub forged: BTreeMap<Ipv4Addr, Forged>,
 }
 
 /// A guest's route.
@@ -82,9 +98,22 @@ pub struct GuestLink {
 /// Returns the functions and the commands that ask: they run beside the pings.
 pub(super) fn questions(questions: &[ArpQuestion]) -> String {
     let mut script = code(SEEN);
-    for ArpQuestion { nic, address, foreign } in questions {
+    if questions.iter().any(|question| question.forged.is_some()) {
+        script.push_str(&code(FORGE));
+    }
+    for ArpQuestion {
+        nic,
+        address,
+        foreign,
+        forged,
+    } in questions
+    {
+        if let Some(source) = forged {
+            // Writing to a `String` cannot fail, here and below.
+            let _ = writeln!(script, "{{ set +f; g {nic} {address} {source}; }} &");
+            continue;
+        }
         let option = if *foreign { " -D" } else { "" };
-        // Writing to a `String` cannot fail.
         let _ = writeln!(script, "{{ set +f; a {nic} {address}{option}; }} &");
     }
     script
@@ -131,6 +160,12 @@ fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
             // busybox prints octets without leading zeros as two digits; iputils in capitals.
             let replies = view.replies.entry(address.parse().ok()?).or_default();
             replies.insert(mac.to_lowercase().parse().ok()?);
+        }
+        ["forged", source, answered] => {
+            let forged = view.forged.entry(source.parse().ok()?).or_default();
+            let answered: u32 = answered.parse().ok()?;
+            forged.sent += 1;
+            forged.answered += answered.min(1);
         }
         ["arp", address, flags, mac, _] if hex(flags)? & COMPLETE != 0 => {
             view.arp.insert(address.parse().ok()?, mac.parse().ok()?);
@@ -202,6 +237,7 @@ mod tests {
         w1 @local 127.0.0.1 @ w1\nw1 @local 10.0.1.2 @ w1\n\
         w1 @link eth0 52:54:00:00:00:02 0x1003 1300 1 @ w1\n\
         w1 @link lo 00:00:00:00:00:00 0x9 65536 1 @ w1\n\
+        w1 @forged 10.0.1.250 0 @ w1\nw1 @forged 10.0.1.250 1 @ w1\nw1 @forged 10.0.1.250 no @ w1\n\
         w1 @reply 10.0.1.3 52:54:00:00:00:03 @ w1\n\
         w1 @reply 10.0.1.4 52:54:0 [  2.1] eth0: up\n0:00:00:03 @ w1\n";
 
@@ -224,6 +260,8 @@ mod tests {
             ("10.0.0.9/32", None, true),
         ];
         assert_eq!(routes, wanted.map(|(to, via, rejects)| (to.to_owned(), via, rejects)));
+        let forged = Forged { sent: 2, answered: 1 };
+        assert_eq!(view.forged, [(Ipv4Addr::new(10, 0, 1, 250), forged)].into());
         assert_eq!(view.links.len(), 1, "a loopback device has no address");
         assert_eq!(view.nameservers, Some([IpAddr::from([10, 0, 1, 53])].into()));
         assert_eq!(view.hostname.as_deref(), Some("vm1"));
@@ -242,8 +280,14 @@ mod tests {
             nic: MacAddr::new([0x52, 0x54, 0, 0xff, 0xff, 0xff]).unwrap(),
             address: Ipv4Addr::BROADCAST,
             foreign: true,
+            forged: None,
         };
-        assert!(questions(&[question]).lines().all(|line| line.len() <= LINE_LIMIT));
+        let forged = ArpQuestion {
+            forged: Some(Ipv4Addr::BROADCAST),
+            ..question.clone()
+        };
+        let asked = questions(&[question, forged]);
+        assert!(asked.lines().all(|line| line.len() <= LINE_LIMIT), "{asked}");
         let screen = script("n0123456789abcdef", true);
         assert!(screen.lines().all(|line| line.len() <= LINE_LIMIT), "{screen}");
         assert!(screen.contains("/proc/net/fib_trie") && screen.len() < 300, "{screen}");

@@ -92,6 +92,11 @@ pub(super) fn networks(conf: &Conf, comments: &mut Comments) -> Result<Networks,
             comments.drop(&value, "not an option of this network_manager");
         }
     }
+    if let Some(value) = conf.value("force_dhcp_release")?
+        && !value.flag()?
+    {
+        comments.drop(&value, "the lease of a VM that is removed is always released");
+    }
     let public = public(conf, manager, inner.as_ref(), comments)?;
     let tenants = tenants(conf, manager, &range, size.0, comments)?;
     Ok(Networks {

@@ -61,7 +61,7 @@ pub(super) const OPTIONS: &[Known] = &[
     carried("gateway", Text),
     carried("use_neutron", Flag),
     carried("network_api_class", Text),
-    dropped("force_dhcp_release", Flag, FIXED),
+    carried("force_dhcp_release", Flag),
     dropped("fixed_ip_disassociate_timeout", Text, FIXED),
     dropped("update_dhcp_on_disassociate", Flag, FIXED),
     dropped("dhcp_lease_time", Text, FIXED),

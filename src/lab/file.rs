@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use ipnet::Ipv4Net;
 
-use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
+use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
 use super::{Class, Connect, PortMode, Serve};
 
 /// A value and its place.
@@ -25,6 +25,7 @@ pub(super) struct LabFile {
     pub routers: Vec<RouterFile>,
     pub cables: Vec<[At<CableEndFile>; 2]>,
     pub networks: Vec<NetworkFile>,
+    pub routes: Vec<RouteFile>,
     pub nat: Vec<NatFile>,
     pub vms: Vec<VmFile>,
     pub outside: Vec<IpAddr>,
@@ -101,6 +102,14 @@ pub(super) struct NetworkFile {
     /// The place of `dhcp = true`.
     pub dhcp: Option<Range<usize>>,
     pub nameservers: Vec<IpAddr>,
+    pub tenant: Option<At<TenantName>>,
+    pub port_security: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct RouteFile {
+    pub span: Range<usize>,
+    pub between: Vec<At<TenantName>>,
 }
 
 #[derive(Debug)]
@@ -156,6 +165,7 @@ pub(super) struct NicFile {
     pub network: At<NetworkName>,
     pub address: Option<At<Ipv4Addr>>,
     pub mac: Option<At<MacAddr>>,
+    pub port_security: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -214,6 +224,7 @@ pub(super) struct NovaFile {
     pub gateway: Option<At<Ipv4Addr>>,
     pub network_device_mtu: Option<u16>,
     pub dns: Vec<IpAddr>,
+    pub port_security: bool,
 }
 
 /// nova-network's managers.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
+use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
 use super::problem::Problem;
 use super::{Password, Serve, ServiceCheck, SshTarget};
 
@@ -31,6 +31,8 @@ pub struct Lab {
     pub cables: Vec<Cable>,
     /// Networks by name.
     pub networks: BTreeMap<NetworkName, Network>,
+    /// Tenants whose networks are routed to each other.
+    pub routes: Vec<BTreeSet<TenantName>>,
     /// Source address translation on hosts.
     pub nat: Vec<NatRule>,
     /// Virtual machines by name, `count` already expanded (`web` × 2 = `web-1`, `web-2`).
@@ -150,6 +152,10 @@ pub struct CableEnd {
 
 /// One L2 segment with one IPv4 subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "every one is a key of the lab file that is there or not"
+)]
 pub struct Network {
     /// What it is for.
     pub class: Class,
@@ -179,6 +185,10 @@ pub struct Network {
     pub dhcp: bool,
     /// Name servers of the guests, or of the DHCP server that forwards to them.
     pub nameservers: Vec<IpAddr>,
+    /// Whose it is: it is not routed to networks of other tenants. Absent: it is routed to all.
+    pub tenant: Option<TenantName>,
+    /// Guests send with their own MAC and IPv4 address only, and serve no DHCP.
+    pub port_security: bool,
 }
 
 /// What a network is for.
@@ -244,6 +254,8 @@ pub struct Nic {
     pub address: Option<Ipv4Addr>,
     /// Its MAC address; absent: derived from lab, vm and position.
     pub mac: Option<MacAddr>,
+    /// The guest sends with its own addresses only; absent: as the network has it.
+    pub port_security: Option<bool>,
 }
 
 /// The `[verify]` table.

@@ -278,6 +278,15 @@ impl Kind for NetworkKind {
 /// The name of a network (one L2 segment). At most 32 bytes.
 pub type NetworkName = Name<NetworkKind>;
 
+/// Label of [`TenantName`].
+pub enum TenantKind {}
+impl Kind for TenantKind {
+    const WORD: &'static str = "tenant name";
+    const LIMIT: usize = 32;
+}
+/// The name of a tenant, the owner of networks. At most 32 bytes.
+pub type TenantName = Name<TenantKind>;
+
 /// Label of [`VmName`].
 pub enum VmKind {}
 impl Kind for VmKind {

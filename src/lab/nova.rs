@@ -7,6 +7,9 @@
 //! | flat | one, untagged, on a bridge that the administrator makes | none | none |
 //! | flat-dhcp | one, untagged | the network host, or every host | SNAT on it |
 //! | vlan | one a tenant, each with a VLAN of its own | the network host, or every host | SNAT on it |
+//!
+//! Ports have what nova's nwfilter rules did (`nova/virt/firewall.py`: no-mac-spoofing, no-ip-spoofing, no-arp-spoofing),
+//! and may serve no DHCP.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -16,7 +19,7 @@ use ipnet::Ipv4Net;
 
 use super::Class;
 use super::file::{At, GatewayFile, LabFile, Manager, NatFile, NatFrom, NetworkFile, NovaFile, OnFile, UplinkFile};
-use super::names::{HostName, IfName, NetworkName, VlanId};
+use super::names::{HostName, IfName, NetworkName, TenantName, VlanId};
 use super::problem::Problem;
 
 /// Defaults of `fixed_range` and `network_size`.
@@ -177,7 +180,17 @@ impl Expansion<'_> {
             wrong_gateway: false,
             dhcp: routed.then(|| nova.span.clone()),
             nameservers: nova.dns.clone(),
+            tenant: self.owner(tenant),
+            port_security: nova.port_security,
         })
+    }
+
+    /// VlanManager's networks are their tenants' own; the network of the flat managers is all tenants'.
+    fn owner(&self, tenant: &At<NetworkName>) -> Option<At<TenantName>> {
+        let At { value, span } = tenant;
+        let value = TenantName::new(value.as_str()).ok()?;
+        let span = span.clone();
+        (self.nova.manager == Manager::Vlan).then_some(At { value, span })
     }
 
     fn vlan(&mut self, number: usize, tenant: &At<NetworkName>) -> Option<At<VlanId>> {

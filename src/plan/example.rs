@@ -8,7 +8,7 @@ use crate::lab::{
     ImageMachine, LabHostNic, MacAddr, Video, VmName,
 };
 use crate::state::{HostState, Site, Survey, desired};
-use crate::topology::{Guest, GuestNic, Segment, Topology, TopologyHost, derive};
+use crate::topology::{Guest, GuestNic, Segment, Tenants, Topology, TopologyHost, derive};
 
 pub(crate) fn host(name: &str) -> HostName {
     HostName::new(name).unwrap()
@@ -39,6 +39,7 @@ pub(crate) fn topology() -> Topology {
         cables: vec![Cable {
             ends: [end("node1"), end("node2")],
         }],
+        tenants: Tenants::default(),
         guests: BTreeMap::from([
             (vm("vm1"), guest("node1", "mini", 1)),
             (vm("vm2"), guest("node2", "disk", 2)),
@@ -88,6 +89,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         gateway: Some([10, 0, 1, 1].into()),
         dhcp: false,
         mtu: None,
+        port_security: false,
     };
     Guest {
         uuid: derive::uuid(&number.to_string()),

@@ -289,8 +289,16 @@ fn load(f: &mut fmt::Formatter<'_>, rules: &Firewall) -> fmt::Result {
         .local_gateways
         .iter()
         .map(|gateway| format!("keep gateway {} off {}", gateway.address, gateway.port));
+    let apart = rules.apart.iter().map(|(from, to)| {
+        let to: Vec<&str> = to.iter().map(IfName::as_str).collect();
+        format!("keep {from} apart from {}", to.join(" and "))
+    });
+    let ports = rules
+        .ports
+        .iter()
+        .map(|(port, security)| format!("let only {} ({}) send on {port}", security.address, security.mac));
     write!(f, "load firewall rules")?;
-    list(f, ": ", nat.chain(floating).chain(gateways))
+    list(f, ": ", nat.chain(floating).chain(gateways).chain(apart).chain(ports))
 }
 
 /// Writes `lead` and the items, separated by commas; nothing where there are none.

@@ -1,4 +1,4 @@
-//! What address translation, floating addresses and DHCP need, and firewalls and MTUs that drop forwarded packets.
+//! What address translation, floating addresses, tenants, port security and DHCP need, and firewalls and MTUs that drop forwarded packets.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -38,9 +38,23 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
         .any(|segment| segment.gateway_everywhere && segment.uplink.is_some());
     let translates = !host.nat.is_empty() || floating(topology, name).next().is_some();
     let serves = host.segments.values().any(|segment| segment.dhcp.is_some());
+    let networks = || host.segments.keys();
+    let apart = networks().any(|a| networks().any(|b| topology.tenants.are_apart(a, b)));
+    let mut guests = topology.guests.values().filter(|guest| guest.host == *name);
+    let secured = guests.any(|guest| guest.nics.iter().any(|nic| nic.port_security));
+    // What needs rules, the first of which is named.
+    let rules = [
+        (translates, "address translation"),
+        (local, "a gateway on every host"),
+        (apart, "keeping tenants apart"),
+        (secured, "port security"),
+    ];
+    let rules = rules
+        .into_iter()
+        .find(|(needed, _)| *needed)
+        .map(|(_, purpose)| purpose);
     for (program, package, purpose, needed) in [
-        ("nft", "nftables", "address translation", translates),
-        ("nft", "nftables", "a gateway on every host", local && !translates),
+        ("nft", "nftables", rules.unwrap_or_default(), rules.is_some()),
         ("dnsmasq", "dnsmasq-base", "DHCP", serves),
     ] {
         if needed && !survey.programs.contains(program) {
@@ -53,6 +67,7 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
     for (module, purpose, needed) in [
         ("nft_masq", "address translation", translates),
         ("nft_bridge", "a gateway on every host", local),
+        ("nft_bridge", "port security", secured && !local),
     ] {
         if needed && survey.missing_modules.contains(module) {
             let what = match module {
@@ -65,7 +80,7 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
             ));
         }
     }
-    for table in survey.foreign_tables.iter().filter(|_| translates || local) {
+    for table in survey.foreign_tables.iter().filter(|_| rules.is_some()) {
         findings.push(finding(
             format!("nftables table `{table}` exists already, and netlab did not create it"),
             "rename the lab, or delete that table",

@@ -31,7 +31,7 @@ pub use identity::{Condition, DomainSeen, Identities};
 pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use reach::reached_from;
-pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat};
+pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat, PortSecurity};
 pub use survey::Survey;
 
 use std::collections::{BTreeMap, BTreeSet};

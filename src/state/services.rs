@@ -21,6 +21,13 @@ pub struct Firewall {
     /// Gateway addresses that several hosts have, kept apart on the segment between them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub local_gateways: BTreeSet<LocalGateway>,
+    /// Bridges of networks of different tenants: what comes in by the first is not routed out by the others, except to
+    /// floating addresses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<IfName, BTreeSet<IfName>>,
+    /// Bridge ports on which a guest sends with its own addresses only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<IfName, PortSecurity>,
     /// The tables hold something that netlab did not write, or lack a part of it. `true` is only ever observed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub altered: bool,
@@ -54,6 +61,15 @@ pub struct LocalGateway {
     /// The bridge port that leads to the other hosts.
     pub port: IfName,
     /// The address.
+    pub address: Ipv4Addr,
+}
+
+/// The only addresses that the guest behind a port may send from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortSecurity {
+    /// Its MAC address, also in ARP.
+    pub mac: MacAddr,
+    /// Its IPv4 address, also in ARP.
     pub address: Ipv4Addr,
 }
 

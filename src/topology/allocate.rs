@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
-use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
+use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Tenants, Topology, TopologyHost, derive};
 use crate::lab::{
     Asked, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Question, ServiceCheck, Target,
     Vm, VmName,
@@ -56,6 +56,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
                 gateway: network.gateway.as_ref().map(|gateway| gateway.address),
                 dhcp: network.dhcp,
                 mtu: network.mtu,
+                port_security: nic.port_security.unwrap_or(network.port_security),
             });
         }
         let guest = Guest {
@@ -86,6 +87,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
         switches: lab.switches.clone(),
         routers: lab.routers.clone(),
         cables: lab.cables.clone(),
+        tenants: tenants(lab),
         guests,
         images: images
             .iter()
@@ -112,6 +114,16 @@ fn checks(lab: &Lab) -> Vec<ServiceCheck> {
         hint: None,
     });
     outside.chain(lab.verify.checks.iter().cloned()).collect()
+}
+
+/// The tenants of the lab's networks, and the routes between them.
+fn tenants(lab: &Lab) -> Tenants {
+    let networks = lab.networks.iter();
+    let of = networks.filter_map(|(name, network)| Some((name.clone(), network.tenant.clone()?)));
+    Tenants {
+        of: of.collect(),
+        routes: lab.routes.clone(),
+    }
 }
 
 /// Each network's bridge: the user's, or one derived.

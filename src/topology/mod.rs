@@ -21,8 +21,10 @@
 mod allocate;
 mod assign;
 pub mod derive;
+mod tenants;
 
 pub use allocate::{allocate, reallocate};
+pub use tenants::Tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -68,6 +70,8 @@ pub struct Topology {
     pub routers: BTreeMap<HostName, Router>,
     /// Cables between emulated machines.
     pub cables: Vec<Cable>,
+    /// Whose networks are whose.
+    pub tenants: Tenants,
     /// Guests by name.
     pub guests: BTreeMap<VmName, Guest>,
     /// Catalog entries of the images in use.
@@ -207,4 +211,6 @@ pub struct GuestNic {
     pub dhcp: bool,
     /// Its MTU in bytes; absent: 1500.
     pub mtu: Option<u16>,
+    /// The guest sends with its own MAC and IPv4 address only, and serves no DHCP.
+    pub port_security: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::lab::{Asked, HostName, NetworkName, VmName};
+use crate::lab::{Asked, HostName, IfName, NetworkName, VmName};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 
 /// One question and its expected answer.
@@ -110,29 +110,61 @@ pub(super) fn of_the_file(topology: &Topology) -> Vec<Expectation> {
 /// Whether `from` should reach `nic` of `to`: the request needs a route to it, and the reply a route to the NIC by which
 /// the request left.
 ///
-/// Hosts route between the networks of which they are the gateway; no other router is assumed, so two networks whose
-/// gateways are on different hosts must not reach each other.
+/// Hosts route between the networks of which they are the gateway, unless these belong to different tenants; no other
+/// router is assumed, so two networks whose gateways are on different hosts must not reach each other.
 fn reaches(topology: &Topology, from: &Guest, to: &Guest, nic: &GuestNic) -> bool {
     leaves_by(topology, from, to, nic).is_some_and(|source| leaves_by(topology, to, from, source).is_some())
 }
 
 /// Returns the NIC by which `from` reaches `nic` of `to`, if it does: the one on the same network, else that of its
 /// default route, if the router is reachable, has an address in the target's network, and reaches the target there.
-fn leaves_by<'a>(topology: &Topology, from: &'a Guest, to: &Guest, nic: &GuestNic) -> Option<&'a GuestNic> {
+fn leaves_by<'a>(topology: &'a Topology, from: &'a Guest, to: &Guest, nic: &GuestNic) -> Option<&'a GuestNic> {
     if let Some(own) = from.nics.iter().find(|own| own.network == nic.network) {
         return linked(topology, &nic.network, &from.host, &to.host).then_some(own);
     }
-    let gateway = from.default_route?;
-    let own = from.nics.iter().find(|own| own.gateway == Some(gateway))?;
-    let router = router(topology, &own.network, gateway, &from.host)?;
-    let target = segment(topology, &nic.network, router)?;
+    let (own, router, target) = routed(topology, from, nic)?;
+    if topology.tenants.are_apart(&own.network, &nic.network) {
+        return None;
+    }
     if target.gateway_everywhere {
         // A host sends its ARP requests from that gateway address, and such ARP does not leave the host.
         return (*router == to.host && target.gateway.is_some()).then_some(own);
     }
-    let has_address = target.gateway.is_some() || target.address.is_some();
     // The reply chooses its own router; only the request is considered here.
-    (has_address && linked(topology, &nic.network, router, &to.host)).then_some(own)
+    linked(topology, &nic.network, router, &to.host).then_some(own)
+}
+
+/// Returns the NIC and the router by which `from` sends to a network that it is not on, and the router's part of that
+/// network, in which it has an address.
+fn routed<'a>(
+    topology: &'a Topology,
+    from: &'a Guest,
+    nic: &GuestNic,
+) -> Option<(&'a GuestNic, &'a HostName, &'a Segment)> {
+    let gateway = from.default_route?;
+    let own = from.nics.iter().find(|own| own.gateway == Some(gateway))?;
+    let router = router(topology, &own.network, gateway, &from.host)?;
+    let target = segment(topology, &nic.network, router)?;
+    let has_address = target.gateway.is_some() || target.address.is_some();
+    has_address.then_some((own, router, target))
+}
+
+/// Returns where a question must be dropped because its source and its target belong to different tenants: the host that
+/// would route it, and the bridge by which it arrives there. `None` where no host would route it anyway.
+pub fn kept_apart<'a>(topology: &'a Topology, asked: &Expectation) -> Option<(&'a HostName, &'a IfName)> {
+    let Asked::Vm(from) = &asked.from else { return None };
+    let from = topology.guests.get(from)?;
+    let mut nics = topology.guests.values().flat_map(|guest| &guest.nics);
+    let nic = nics.find(|nic| IpAddr::from(nic.address.addr()) == asked.address)?;
+    if from.nics.iter().any(|own| own.network == nic.network) {
+        return None;
+    }
+    let (own, router, _) = routed(topology, from, nic)?;
+    let bridge = &segment(topology, &own.network, router)?.bridge;
+    topology
+        .tenants
+        .are_apart(&own.network, &nic.network)
+        .then_some((router, bridge))
 }
 
 /// Returns the host that answers for a network's gateway address to guests on `near`: their own, if every host has it.
@@ -169,7 +201,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::lab::{Class, Connect, MacAddr, Ping};
-    use crate::topology::{Segment, TopologyHost, derive};
+    use crate::topology::{Segment, Tenants, TopologyHost, derive};
 
     /// Guests as (name, host, network, address); segments as (host, network, uplink, gateway).
     pub fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bool, Option<&str>)]) -> Topology {
@@ -215,6 +247,7 @@ pub(super) mod tests {
                 gateway: gateway_of(network),
                 dhcp: false,
                 mtu: None,
+                port_security: false,
             };
             let guest = Guest {
                 uuid: derive::uuid(name),
@@ -238,6 +271,7 @@ pub(super) mod tests {
             switches: BTreeMap::new(),
             routers: BTreeMap::new(),
             cables: Vec::new(),
+            tenants: Tenants::default(),
             images: BTreeMap::new(),
             outside: Vec::new(),
             pings: Vec::new(),
@@ -280,6 +314,39 @@ pub(super) mod tests {
             ("n1", "blue", false, Some("10.0.1.254")),
         ];
         assert!(reach(&topology(&SEPARATE, &segments), "a", "b"));
+    }
+
+    #[test]
+    fn guests_of_two_tenants_reach_each_other_only_where_the_lab_routes_between_them() {
+        let segments = [
+            ("n1", "red", false, Some("10.0.0.254")),
+            ("n1", "blue", false, Some("10.0.1.254")),
+        ];
+        let mut topology = topology(&SEPARATE, &segments);
+        topology.tenants.of.insert("red".parse().unwrap(), "r".parse().unwrap());
+        assert!(
+            reach(&topology, "a", "b"),
+            "a network without a tenant is routed to all"
+        );
+        topology
+            .tenants
+            .of
+            .insert("blue".parse().unwrap(), "b".parse().unwrap());
+        assert!(!reach(&topology, "a", "b") && !reach(&topology, "b", "a"));
+        assert!(reach(&topology, "a", "gw red"));
+        let dropped = |topology: &Topology, reach: bool| -> Vec<String> {
+            let all = expected(topology);
+            let found = all.iter().filter(|one| one.reach == reach);
+            let found = found.filter_map(|one| kept_apart(topology, one));
+            found.map(|(host, bridge)| format!("{host} {bridge}")).collect()
+        };
+        assert_eq!(dropped(&topology, false), ["n1 br0", "n1 br0"]);
+        assert!(dropped(&topology, true).is_empty());
+        let routed = |other: &str| vec![["r", other].map(|tenant| tenant.parse().unwrap()).into()];
+        topology.tenants.routes = routed("g");
+        assert!(!reach(&topology, "a", "b"));
+        topology.tenants.routes = routed("b");
+        assert!(reach(&topology, "a", "b"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod sample;
 pub use changes::{Change, Changes};
 pub use checks::{CheckResult, ServiceReplies, Services, check_results, is_proved, service_questions};
 pub use diagnose::{Evidence, diagnose, full_packet, unproved};
-pub use expected::{Expectation, expected, number_of_cells};
+pub use expected::{Expectation, expected, kept_apart, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Verdict};
 pub use parts::arp_questions;

@@ -213,19 +213,28 @@ pub fn arp_questions(topology: &Topology) -> BTreeMap<VmName, Vec<ArpQuestion>> 
     let mut questions: BTreeMap<VmName, Vec<ArpQuestion>> = BTreeMap::new();
     for (at, (part, own)) in members.iter().enumerate() {
         for (number, (vm, guest, nic)) in own.iter().enumerate() {
-            let mut ask = |address: Ipv4Addr, foreign: bool| {
+            let mut add = |address: Ipv4Addr, foreign: bool, forged: Option<Ipv4Addr>| {
                 questions.entry((*vm).clone()).or_default().push(ArpQuestion {
                     nic: nic.mac,
                     address,
                     foreign,
+                    forged,
                 });
             };
             let next = own[(number + 1) % own.len()].2;
             if own.len() > 1 && next.address != nic.address {
-                ask(next.address.addr(), false);
+                add(next.address.addr(), false, None);
             }
             if let Some(gateway) = nic.gateway {
-                ask(gateway, false);
+                add(gateway, false, None);
+            }
+            let target = if own.len() > 1 {
+                Some(next.address.addr())
+            } else {
+                nic.gateway
+            };
+            if let (Some(target), Some(source)) = (target, nic.port_security.then(|| unused(topology, nic)).flatten()) {
+                add(target, false, Some(source));
             }
             let others = members.iter().cycle().skip(at + 1 + number).take(members.len());
             let others = others.filter(|(other, _)| *other != part).take(FOREIGN);
@@ -234,7 +243,7 @@ pub fn arp_questions(topology: &Topology) -> BTreeMap<VmName, Vec<ArpQuestion>> 
                 // A guest answers for all of its addresses on all of its NICs.
                 let mine = guest.nics.iter().any(|own| own.address.addr() == target.address.addr());
                 if !mine {
-                    ask(target.address.addr(), true);
+                    add(target.address.addr(), true, None);
                 }
             }
         }
@@ -242,10 +251,36 @@ pub fn arp_questions(topology: &Topology) -> BTreeMap<VmName, Vec<ArpQuestion>> 
     questions
 }
 
+/// Returns the highest address of a NIC's subnet that nobody in the lab has.
+fn unused(topology: &Topology, nic: &GuestNic) -> Option<Ipv4Addr> {
+    let guests = topology.guests.values().flat_map(|guest| &guest.nics);
+    let mut used: BTreeSet<Ipv4Addr> = guests.map(|nic| nic.address.addr()).collect();
+    for host in topology.hosts.values() {
+        let segments = host.segments.values();
+        used.extend(segments.flat_map(|segment| segment.gateway.into_iter().chain(segment.address)));
+        used.extend(host.nics.values().filter_map(|nic| Some(nic.address?.addr())));
+    }
+    let first = u32::from(nic.address.network()).saturating_add(1);
+    let mut free = (first..u32::from(nic.address.broadcast())).rev().map(Ipv4Addr::from);
+    free.find(|address| !used.contains(address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::example::{topology, vm};
+
+    #[test]
+    fn a_guest_on_a_secured_port_also_asks_from_an_address_that_nobody_has() {
+        let mut topology = topology();
+        topology.guests.get_mut(&vm("vm1")).unwrap().nics[0].port_security = true;
+        let mut host = topology.hosts.values_mut();
+        host.next().unwrap().segments.values_mut().next().unwrap().address = Some([10, 0, 1, 254].into());
+        let asked = arp_questions(&topology);
+        let forged = |name: &str| -> Vec<_> { asked[&vm(name)].iter().filter_map(|one| one.forged).collect() };
+        assert_eq!(forged("vm1"), [Ipv4Addr::new(10, 0, 1, 253)]);
+        assert!(forged("vm2").is_empty());
+    }
 
     #[test]
     fn a_guest_asks_for_its_gateway_the_next_guest_and_one_guest_of_each_other_segment() {

@@ -8,14 +8,14 @@ use netlab::lab::LabName;
 use netlab::linux::nftables::{self, NftError};
 use netlab::plan::Step;
 use netlab::state::survey::Survey;
-use netlab::state::{Firewall, Floating, LinkKind, LocalGateway, Nat};
+use netlab::state::{Firewall, Floating, LinkKind, LocalGateway, Nat, PortSecurity};
 use netlab::transport::Shell;
 use netlab::transport::cmd::Cmd;
 
 use crate::namespace::{Namespace, bridge, ifname, lab, skip};
 
 /// The host, if it has nft and a kernel for it.
-fn with_nft(test: &str) -> Option<Namespace> {
+pub fn with_nft(test: &str) -> Option<Namespace> {
     let host = Namespace::new(test)?;
     for ruleset in [
         "table ip t { chain c { type nat hook postrouting priority 100; masquerade; }; }",
@@ -31,24 +31,24 @@ fn with_nft(test: &str) -> Option<Namespace> {
 }
 
 impl Namespace {
-    fn rules(&self) -> Option<Firewall> {
+    pub fn rules(&self) -> Option<Firewall> {
         nftables::observe(&self.shell, &lab()).unwrap()
     }
 
-    fn load(&self, firewall: &Firewall) {
+    pub fn load(&self, firewall: &Firewall) {
         nftables::load(&self.shell, &lab(), firewall).unwrap();
         assert_eq!(self.rules().as_ref(), Some(firewall));
     }
 
-    fn nft(&self, ruleset: &str) {
+    pub fn nft(&self, ruleset: &str) {
         self.check_fed(&["nft", "-f", "-"], ruleset);
     }
 
-    fn ruleset(&self) -> String {
+    pub fn ruleset(&self) -> String {
         self.check_fed(&["nft", "list", "ruleset"], "")
     }
 
-    fn pings(&self, to: &str) -> bool {
+    pub fn pings(&self, to: &str) -> bool {
         let ping = Cmd::new(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", to]);
         self.shell.run(&ping).unwrap().status == 0
     }
@@ -64,7 +64,7 @@ impl Namespace {
     }
 
     /// Routes, as a lab's host does.
-    fn forwards(&self) {
+    pub fn forwards(&self) {
         self.check_fed(&["tee", "/proc/sys/net/ipv4/ip_forward"], "1");
     }
 
@@ -117,11 +117,18 @@ fn nat(from: &str, out: &str, source: Option<&str>) -> Nat {
     }
 }
 
-fn floating(public: &str, private: &str, out: &str) -> Floating {
+pub fn floating(public: &str, private: &str, out: &str) -> Floating {
     Floating {
         public: public.parse().unwrap(),
         private: private.parse().unwrap(),
         out: ifname(out),
+    }
+}
+
+pub fn secured(mac: &str, address: &str) -> PortSecurity {
+    PortSecurity {
+        mac: mac.parse().unwrap(),
+        address: address.parse().unwrap(),
     }
 }
 
@@ -147,6 +154,14 @@ fn everything() -> Firewall {
                 address: [10, 0, 2, 1].into(),
             },
         ]),
+        apart: [
+            (ifname("br1"), [ifname("br2"), ifname("br3")].into()),
+            (ifname("br2"), [ifname("br1")].into()),
+        ]
+        .into(),
+        ports: [("tap1", "10.0.1.2"), ("tap2", "10.0.1.3")]
+            .map(|(port, address)| (ifname(port), secured("52:54:00:00:00:01", address)))
+            .into(),
         altered: false,
     }
 }
@@ -167,6 +182,9 @@ fn a_loaded_rule_set_is_observed_as_desired_replaced_and_deleted() {
         (|all| all.local_gateways.clear()) as fn(&mut Firewall),
         |all| all.nat.clear(),
         |all| all.floating.clear(),
+        |all| all.apart.clear(),
+        |all| all.ports.clear(),
+        |all| _ = all.ports.pop_first(),
         |all| _ = all.nat.pop_last(),
     ] {
         let mut less = everything();
@@ -198,6 +216,9 @@ fn any_change_to_the_rules_is_observed_and_fixed_by_loading_them() {
         "flush chain ip netlab-quickstart postrouting",
         "flush table ip netlab-quickstart",
         "flush chain ip netlab-quickstart output; delete chain ip netlab-quickstart output",
+        "flush chain ip netlab-quickstart forward",
+        "insert rule ip netlab-quickstart forward accept",
+        "insert rule bridge netlab-quickstart prerouting iifname \"tap1\" accept",
         "delete table bridge netlab-quickstart",
     ] {
         host.load(&everything());
@@ -257,7 +278,7 @@ fn of_a_rule_set_that_fails_nothing_is_applied() {
 }
 
 /// A guest's namespace, plugged into a bridge of `host` by `tap`.
-fn guest(test: &str, host: &Namespace, tap: &str, master: &str, address: &str, gateway: &str) -> Option<Namespace> {
+pub fn guest(test: &str, host: &Namespace, tap: &str, master: &str, address: &str, gateway: &str) -> Option<Namespace> {
     let guest = Namespace::new(test)?;
     host.cable(tap, &guest, "eth0");
     host.ip(&format!("link set dev {tap} master {master}"));
@@ -443,7 +464,7 @@ fn each_host_is_the_gateway_of_its_own_guests_and_no_arp_for_it_crosses_the_trun
 }
 
 /// The Ethernet address of a link.
-fn mac(host: &Namespace, link: &str) -> String {
+pub fn mac(host: &Namespace, link: &str) -> String {
     let shown = host.check_fed(&["ip", "-j", "link", "show", "dev", link], "");
     let links: serde_json::Value = serde_json::from_str(&shown).unwrap();
     links[0]["address"].as_str().unwrap().to_owned()

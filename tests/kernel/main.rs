@@ -18,4 +18,5 @@ mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod survey;
+mod tenants;
 mod uplink;

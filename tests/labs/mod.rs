@@ -13,4 +13,5 @@ mod live;
 mod outside;
 mod plans;
 mod tagged;
+mod tenants;
 mod wires;

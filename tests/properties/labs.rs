@@ -9,7 +9,7 @@ use netlab::lab::{
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
-use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
+use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Tenants, Topology, TopologyHost, derive};
 use proptest::prelude::*;
 
 const EMULATED: [&str; 3] = ["a", "b", "c"];
@@ -50,6 +50,9 @@ struct Network {
     nat: bool,
     /// Its bridge has the name that is a VLAN device's in another lab.
     odd_name: bool,
+    /// Its guests send with their own addresses only.
+    port_security: bool,
+    tenant: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -63,8 +66,9 @@ struct Vm {
 fn network() -> impl Strategy<Value = Network> {
     let uplink = prop::option::of(0..NICS.len());
     let gateway = prop::option::of(0..4_usize);
-    (uplink, any::<[bool; 6]>(), gateway, any::<[bool; 4]>()).prop_map(
-        |(uplink, [tagged, stp, dhcp, everywhere, nat, odd_name], gateway, on)| Network {
+    let tenant = prop::option::of(prop::sample::select(vec!["red", "blue", "green"]));
+    (uplink, any::<[bool; 7]>(), gateway, any::<[bool; 4]>(), tenant).prop_map(
+        |(uplink, [tagged, stp, dhcp, everywhere, nat, odd_name, port_security], gateway, on, tenant)| Network {
             uplink,
             tagged,
             stp,
@@ -74,6 +78,8 @@ fn network() -> impl Strategy<Value = Network> {
             everywhere,
             nat,
             odd_name,
+            port_security,
+            tenant,
         },
     )
 }
@@ -161,6 +167,10 @@ fn topology(
     }
     let guests = guests.iter().enumerate().map(|(number, vm)| {
         let mut guest = placed(number, vm, &hosts[&host(vm.host)]);
+        for nic in &mut guest.nics {
+            let number: usize = nic.network.as_str()["net".len()..].parse().unwrap();
+            nic.port_security = networks[number].port_security;
+        }
         if vm.memory_mib > 64 && !guest.nics.is_empty() {
             guest.floating = Some(GuestFloating {
                 address: Ipv4Addr::new(192, 168, 99, u8::try_from(number).unwrap()),
@@ -177,6 +187,7 @@ fn topology(
         switches: BTreeMap::new(),
         routers: BTreeMap::new(),
         cables: plugged(cables, present),
+        tenants: tenants(networks),
         images: IMAGES
             .iter()
             .map(|name| (ImageName::new(name).unwrap(), image(name)))
@@ -184,6 +195,19 @@ fn topology(
         outside: Vec::new(),
         pings: Vec::new(),
         checks: Vec::new(),
+    }
+}
+
+/// `red` and `green` are routed to each other.
+fn tenants(networks: &[Network]) -> Tenants {
+    let name = |number| NetworkName::new(&format!("net{number}")).unwrap();
+    let of = networks
+        .iter()
+        .enumerate()
+        .filter_map(|(number, network)| Some((name(number), network.tenant?.parse().unwrap())));
+    Tenants {
+        of: of.collect(),
+        routes: vec![["red", "green"].map(|tenant| tenant.parse().unwrap()).into()],
     }
 }
 
@@ -269,6 +293,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
             gateway: None,
             dhcp: false,
             mtu: None,
+            port_security: false,
         }
     });
     Guest {

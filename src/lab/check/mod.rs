@@ -7,6 +7,7 @@ mod hosts;
 mod loops;
 mod networks;
 mod services;
+mod tenants;
 mod verify;
 mod vms;
 
@@ -64,6 +65,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
     check.all_hosts(file);
     let cables = check.all_cables(file);
     check.all_networks(&file.networks);
+    let routes = check.all_routes(file);
     let nat = check.all_nat(&file.nat);
     let vms = check.all_vms(file);
     check.shared_subnets(file, &vms);
@@ -79,6 +81,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
             routers: check.routers,
             cables,
             networks: check.networks,
+            routes,
             nat,
             vms,
             verify: Verify {

@@ -133,6 +133,8 @@ impl Check<'_> {
                         gateway,
                         dhcp: network.dhcp.is_some(),
                         nameservers: network.nameservers.clone(),
+                        tenant: network.tenant.as_ref().map(|at| at.value.clone()),
+                        port_security: network.port_security,
                     },
                 );
             }

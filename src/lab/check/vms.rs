@@ -161,6 +161,7 @@ impl Check<'_> {
                 network: network.clone(),
                 address: nic.address.as_ref().map(|at| at.value),
                 mac: nic.mac.as_ref().map(|at| at.value),
+                port_security: nic.port_security,
             });
         }
         nics

@@ -236,6 +236,8 @@ impl Reader {
         let cables = cables.into_iter().filter_map(|v| self.cable(v)).collect();
         let networks = self.named(root, "networks");
         let networks = networks.into_iter().map(|(n, t)| self.network(n, t)).collect();
+        let routes = self.list(get(root, "route"));
+        let routes = routes.into_iter().filter_map(|v| self.route(v)).collect();
         let nat = self.list(get(root, "nat"));
         let nat = nat.into_iter().filter_map(|v| self.nat(v)).collect();
         let vms = self.named(root, "vms");
@@ -251,6 +253,7 @@ impl Reader {
             routers,
             cables,
             networks,
+            routes,
             nat,
             vms,
             outside: verify.outside,

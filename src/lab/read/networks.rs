@@ -4,7 +4,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
 use crate::lab::NetworkName;
-use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, UplinkFile};
+use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, RouteFile, UplinkFile};
 use crate::lab::schema::choices::{self, LEAST_MTU, MOST_DELAY, MOST_MTU};
 
 impl Reader {
@@ -19,6 +19,7 @@ impl Reader {
         let uplink = get(table, "uplink").map(|v| self.uplink(v));
         let gateway = get(table, "gateway").map(|v| self.gateway(v));
         let wrong_gateway = matches!(gateway, Some(None));
+        self.released(table);
         NetworkFile {
             class: self
                 .choice(get(table, "class"), "network class", &choices::CLASSES)
@@ -44,7 +45,21 @@ impl Reader {
                 .filter(|value| self.boolean(Some(value)) && !wrong_gateway)
                 .map(Value::span),
             nameservers: self.addresses(get(table, "nameservers")),
+            tenant: self.parsed(get(table, "tenant")),
+            port_security: self.boolean(get(table, "port_security")),
             name,
+        }
+    }
+
+    /// `force_dhcp_release`, which can only say what is always so.
+    pub(super) fn released(&mut self, table: &DeTable<'_>) {
+        if let Some(value) = get(table, "force_dhcp_release")
+            && matches!(value.get_ref(), DeValue::Boolean(false))
+        {
+            let message = "the lease of a vm that is removed is always released";
+            self.add(value.span(), message, "remove `force_dhcp_release`, or write `true`");
+        } else {
+            self.boolean(get(table, "force_dhcp_release"));
         }
     }
 
@@ -92,6 +107,19 @@ impl Reader {
         };
         let address = self.address(get(table, "address"))?;
         Some(GatewayFile { address, on })
+    }
+
+    pub(super) fn route(&mut self, value: &Value<'_>) -> Option<RouteFile> {
+        let table = self.table(value)?;
+        if get(table, "between").is_none() {
+            let help = "write `between = [\"red\", \"blue\"]`";
+            self.add(value.span(), "a route needs `between`", help);
+        }
+        let between = self.list(get(table, "between"));
+        Some(RouteFile {
+            span: value.span(),
+            between: between.into_iter().filter_map(|v| self.parsed(Some(v))).collect(),
+        })
     }
 
     pub(super) fn nat(&mut self, value: &Value<'_>) -> Option<NatFile> {

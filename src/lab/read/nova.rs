@@ -12,6 +12,7 @@ impl Reader {
             self.add(value.span(), "nova needs a `manager`", help);
         }
         let manager = self.choice(get(table, "manager"), "network manager", &choices::MANAGERS);
+        self.released(table);
         let tenants = self.one_or_more(get(table, "tenants"));
         Some(NovaFile {
             span: value.span(),
@@ -32,6 +33,7 @@ impl Reader {
             gateway: self.address(get(table, "gateway")),
             network_device_mtu: get(table, "network_device_mtu").and_then(|v| self.mtu(v)),
             dns: self.addresses(get(table, "dns")),
+            port_security: get(table, "port_security").is_none_or(|value| self.boolean(Some(value))),
         })
     }
 }

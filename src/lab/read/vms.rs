@@ -49,6 +49,12 @@ impl Reader {
         let address = self.address(get(table, "address"));
         let mac = self.parsed(get(table, "mac"));
         let network = self.parsed(get(table, "network"))?;
-        Some(NicFile { network, address, mac })
+        let port_security = get(table, "port_security").map(|value| self.boolean(Some(value)));
+        Some(NicFile {
+            network,
+            address,
+            mac,
+            port_security,
+        })
     }
 }

@@ -25,6 +25,7 @@ const PLAIN: &str = "^[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?$";
 pub(super) const LAB_NAME: Kind = Kind::Name(PLAIN, names::LabKind::LIMIT, "lab1");
 pub(super) const HOST: Kind = Kind::Name(PLAIN, names::HostKind::LIMIT, "node1");
 pub(super) const NETWORK_NAME: Kind = Kind::Name(PLAIN, names::NetworkKind::LIMIT, "service");
+pub(super) const TENANT: Kind = Kind::Name(PLAIN, names::TenantKind::LIMIT, "red");
 pub(super) const VM_NAME: Kind = Kind::Name(PLAIN, names::VmKind::LIMIT, "vm1");
 pub(super) const IMAGE_NAME: Kind = Kind::Name(
     "^[A-Za-z]([A-Za-z0-9.-]*[A-Za-z0-9])?$",

@@ -6,7 +6,7 @@ use super::choices::{
 use super::images::IMAGE;
 use super::kinds::{
     DNS_NAME, HOST, HTTP, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, PORT_NUMBER, SIZE, SUBNET, TARGET,
-    VLAN, VM_NAME, key, required,
+    TENANT, VLAN, VM_NAME, key, required,
 };
 use super::{Kind, Table};
 
@@ -45,6 +45,11 @@ pub(in crate::lab) const LAB: Table = Table {
             "networks",
             Kind::Named(&NETWORK_NAME, &Kind::Table(&NETWORK)),
             "Networks by name: each one layer 2 segment with one IPv4 subnet.",
+        ),
+        key(
+            "route",
+            Kind::List(&Kind::Table(&ROUTE)),
+            "Tenants whose networks are routed to each other.",
         ),
         key(
             "nat",
@@ -149,6 +154,8 @@ pub(in crate::lab) const CABLE: Table = Table {
     )],
 };
 
+const RELEASED: &str = "The lease of a VM that is removed is released: always true.";
+
 /// `[networks.X]`.
 pub(in crate::lab) const NETWORK: Table = Table {
     name: "a network",
@@ -198,7 +205,18 @@ pub(in crate::lab) const NETWORK: Table = Table {
             Kind::Flag,
             "The gateway's host serves DHCP and DNS; default: false.",
         ),
+        key("force_dhcp_release", Kind::Flag, RELEASED),
         key("nameservers", Kind::List(&IP), "Name servers of the guests."),
+        key(
+            "tenant",
+            TENANT,
+            "Whose network it is: it is not routed to networks of other tenants.",
+        ),
+        key(
+            "port_security",
+            Kind::Flag,
+            "Guests send with their own MAC and IPv4 address only, and serve no DHCP; default: false.",
+        ),
     ],
 };
 
@@ -213,6 +231,16 @@ pub(in crate::lab) const GATEWAY: Table = Table {
             "The host that has it, or `every-host`; default: the only host.",
         ),
     ],
+};
+
+/// `[[route]]`.
+pub(in crate::lab) const ROUTE: Table = Table {
+    name: "a route",
+    keys: &[required(
+        "between",
+        Kind::List(&TENANT),
+        "Tenants whose networks are routed to each other.",
+    )],
 };
 
 /// `[[nat]]`.
@@ -273,6 +301,12 @@ pub(in crate::lab) const NOVA: Table = Table {
             "MTU in bytes of the guests and of all that carries their frames; default: 1500.",
         ),
         key("dns", Kind::List(&IP), "Name servers."),
+        key("force_dhcp_release", Kind::Flag, RELEASED),
+        key(
+            "port_security",
+            Kind::Flag,
+            "Guests send with their own MAC and IPv4 address only, and serve no DHCP; default: true.",
+        ),
     ],
 };
 
@@ -325,6 +359,11 @@ pub(in crate::lab) const NIC: Table = Table {
         required("network", NETWORK_NAME, "Its network."),
         key("address", IPV4, "Its address; default: allocated."),
         key("mac", MAC, "Its MAC address; default: derived."),
+        key(
+            "port_security",
+            Kind::Flag,
+            "The guest sends with its own addresses only; default: that of the network.",
+        ),
     ],
 };
 

@@ -1,7 +1,7 @@
 //! `[nova]` tables.
 
 use super::{cloud, good, has, wrong};
-use crate::lab::{GatewayHosts, Lab, Network, write};
+use crate::lab::{GatewayHosts, Lab, Name, Network, write};
 
 /// Returns the plain lab that a `[nova]` table describes.
 fn expanded(nova: &str) -> Lab {
@@ -22,6 +22,7 @@ fn novas_flat_manager_is_one_bridge_without_a_gateway() {
         (network.bridge.as_ref().unwrap().as_str(), network.uplinks.len()),
         ("br100", 2)
     );
+    assert!(network.tenant.is_none() && network.port_security);
     assert!(network.gateway.is_none() && !network.dhcp && network.vlan.is_none() && lab.nat.is_empty());
 }
 
@@ -66,6 +67,10 @@ fn novas_vlan_manager_gives_each_tenant_a_subnet_a_vlan_and_a_bridge() {
     assert_eq!(made, wanted);
     let every = |network: &Network| network.gateway.as_ref().unwrap().on == GatewayHosts::Every;
     assert!(lab.networks.values().all(every));
+    for (name, network) in &lab.networks {
+        assert_eq!(network.tenant.as_ref().map(Name::as_str), Some(name.as_str()));
+        assert!(network.port_security);
+    }
     assert_eq!(good(&write(&lab)), lab);
 }
 

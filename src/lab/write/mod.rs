@@ -65,6 +65,10 @@ pub fn write(lab: &Lab) -> String {
         out.table(format_args!("[networks.{name}]"));
         out.network(lab, network);
     }
+    for tenants in &lab.routes {
+        out.table("[[route]]");
+        out.entry("between", list(tenants.iter().map(quoted)));
+    }
     for rule in &lab.nat {
         out.table("[[nat]]");
         out.nat(rule);
@@ -124,6 +128,8 @@ impl Out {
             gateway,
             dhcp,
             nameservers,
+            tenant,
+            port_security,
         } = network;
         if *class != Class::default() {
             self.entry("class", quoted(class));
@@ -161,6 +167,10 @@ impl Out {
         }
         if !nameservers.is_empty() {
             self.entry("nameservers", list(nameservers.iter().map(quoted)));
+        }
+        self.maybe("tenant", tenant.as_ref().map(quoted));
+        if *port_security {
+            self.entry("port_security", true);
         }
     }
 
@@ -256,14 +266,20 @@ fn port_mode(mode: &PortMode) -> String {
 }
 
 fn nic(nic: &Nic) -> String {
-    let Nic { network, address, mac } = nic;
+    let Nic {
+        network,
+        address,
+        mac,
+        port_security,
+    } = nic;
     let address = address.map(|address| format!("address = {}", quoted(address)));
     let mac = mac.map(|mac| format!("mac = {}", quoted(mac)));
     table(
         [format!("network = {}", quoted(network))]
             .into_iter()
             .chain(address)
-            .chain(mac),
+            .chain(mac)
+            .chain(port_security.map(|yes| format!("port_security = {yes}"))),
     )
 }
 

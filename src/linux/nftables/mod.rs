@@ -2,8 +2,8 @@
 //! returns it as a [`Firewall`]. Decides nothing about what is wanted; never touches a table that is not this lab's, nor
 //! any rule of iptables.
 //!
-//! A lab has at most two tables on a host, `ip netlab-<lab>` for address translation and `bridge netlab-<lab>` for
-//! what must stay off a port. The lab's name is in the table's name and the owner's mark in the table: a chain
+//! A lab has at most two tables on a host, `ip netlab-<lab>` for address translation and for what is not routed, and
+//! `bridge netlab-<lab>` for what must stay off a port. The lab's name is in the table's name and the owner's mark in the table: a chain
 //! `MARK` without rules, which also outlives a `flush table`. (A comment on the table would be the place for it, but
 //! `nft -j` of 2023 does not print that.) A table of that name without the mark is somebody else's.
 //!
@@ -24,12 +24,14 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use observe::Table;
+use rule::{Hook, Match};
 pub use survey::survey;
 
-use crate::lab::LabName;
+use crate::lab::{IfName, LabName};
 use crate::state::Firewall;
 use crate::transport::cmd::{Cmd, CmdError, Shell};
 
@@ -90,6 +92,36 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Option<Firewall>, Cmd
         firewall.altered |= altered || needless;
         firewall
     }))
+}
+
+/// What a lab's rules on a host have dropped since they were loaded, in packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Between networks of different tenants, by the bridge on which the packets arrived.
+    pub between: BTreeMap<IfName, u64>,
+    /// ARP and IPv4 packets of guests from addresses that are not their own.
+    pub forged: u64,
+}
+
+/// Returns the command that prints what [`dropped`] reads.
+pub fn counters(lab: &LabName) -> Cmd {
+    observe::list(lab)
+}
+
+/// Reads the output of [`counters`].
+pub fn dropped(lab: &LabName, output: &[u8]) -> Result<Dropped, CmdError> {
+    let mut dropped = Dropped::default();
+    let tables = observe::read_all(lab, output)?;
+    for table in tables.iter().filter(|table| table.is_ours) {
+        for (rule, packets) in table.rules.iter().zip(&table.packets) {
+            match (rule.hook, &rule.matches[..]) {
+                (Hook::Forward, [Match::Enters(bridge), ..]) => _ = dropped.between.insert(bridge.clone(), *packets),
+                (Hook::Prerouting, [_, Match::NotAddress(..)]) => dropped.forged += packets,
+                _ => {}
+            }
+        }
+    }
+    Ok(dropped)
 }
 
 /// Loads `firewall` in place of what `lab` has: all of it or, after an error, nothing. Two commands.

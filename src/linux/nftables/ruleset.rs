@@ -1,22 +1,25 @@
 //! A [`Firewall`] as rules, and rules as a [`Firewall`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::rule::{Family, Hook, Match, Rule, Verdict};
+use super::rule::{AddressField, Family, Hook, MacField, Match, Rule, Verdict};
 use super::{MARK, table};
-use crate::lab::LabName;
-use crate::state::{Firewall, Floating, LocalGateway, Nat};
+use crate::lab::{IfName, LabName};
+use crate::state::{Firewall, Floating, LocalGateway, Nat, PortSecurity};
 
-/// Returns a family's chains: hook, type and priority. The priorities are those that nft(8) calls `dstnat` and `srcnat`.
+/// Returns a family's chains: hook, type and priority. The priorities are those that nft(8) calls `dstnat`, `srcnat` and
+/// `filter`. A table has all of its chains of one type, or none of them where none has a rule.
 pub(super) fn chains(family: Family) -> &'static [(Hook, &'static str, i64)] {
     match family {
         Family::Ip => &[
             (Hook::Prerouting, "nat", -100),
             (Hook::Output, "nat", -100),
             (Hook::Postrouting, "nat", 100),
+            (Hook::Forward, "filter", 0),
         ],
         Family::Bridge => &[(Hook::Prerouting, "filter", -300), (Hook::Postrouting, "filter", 300)],
     }
@@ -29,6 +32,8 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
         nat,
         floating,
         local_gateways,
+        apart,
+        ports,
         altered: _,
     } = firewall;
     let mut rules = Vec::new();
@@ -74,6 +79,19 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
             source.map_or(Verdict::Masquerade, Verdict::Snat),
         );
     }
+    if !apart.is_empty() && !floating.is_empty() {
+        // A floating address is outside of all tenants, for guests as well as for everybody else.
+        ip(Hook::Forward, vec![Match::Translated], Verdict::Accept);
+    }
+    for (from, to) in apart {
+        let leaves = one_or_any(to, Match::Leaves, Match::LeavesAny);
+        ip(
+            Hook::Forward,
+            vec![Match::Enters(from.clone()), leaves],
+            Verdict::CountedDrop,
+        );
+    }
+    rules.extend(port_security(ports));
     let mut bridge = |hook, matches| {
         rules.push(Rule {
             family: Family::Bridge,
@@ -82,7 +100,7 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
             verdict: Verdict::Drop,
         });
     };
-    let ports: BTreeSet<_> = local_gateways.iter().map(|gateway| &gateway.port).collect();
+    let gateways: BTreeSet<_> = local_gateways.iter().map(|gateway| &gateway.port).collect();
     for (hook, passes) in [
         (Hook::Prerouting, Match::Enters as fn(_) -> _),
         (Hook::Postrouting, Match::Leaves),
@@ -91,16 +109,82 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
             bridge(hook, vec![passes(port.clone()), Match::ArpTo(*address)]);
             bridge(hook, vec![passes(port.clone()), Match::ArpFrom(*address)]);
         }
-        for port in &ports {
+        for port in &gateways {
             bridge(hook, vec![passes((*port).clone()), Match::Udp, Match::DhcpPort]);
         }
     }
     rules
 }
 
+/// What guests may send: six rules for all ports of a host, since a packet passes all of them.
+///
+/// Addresses of 0.0.0.0 are those of a guest that asks for its own: a DHCP client (RFC 2131, 4.1), or one that probes by
+/// ARP whether an address is free (RFC 5227, 1.1).
+fn port_security(ports: &BTreeMap<IfName, PortSecurity>) -> Vec<Rule> {
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let enters = one_or_any(&ports.keys().cloned().collect(), Match::Enters, Match::EntersAny);
+    let rule = |rest: Vec<Match>| Rule {
+        family: Family::Bridge,
+        hook: Hook::Prerouting,
+        matches: [enters.clone()].into_iter().chain(rest).collect(),
+        verdict: Verdict::CountedDrop,
+    };
+    let macs: BTreeSet<_> = ports.iter().map(|(port, own)| (port.clone(), own.mac)).collect();
+    let addresses = ports.iter().flat_map(|(port, own)| {
+        let addresses = [Ipv4Addr::UNSPECIFIED, own.address];
+        addresses.map(|address| (port.clone(), address))
+    });
+    let addresses: BTreeSet<_> = addresses.collect();
+    let mac = |field| rule(vec![Match::NotMac(field, macs.clone())]);
+    let address = |field| rule(vec![Match::NotAddress(field, addresses.clone())]);
+    vec![
+        rule(vec![Match::OtherProtocol]),
+        mac(MacField::Ethernet),
+        mac(MacField::Arp),
+        address(AddressField::Arp),
+        address(AddressField::Ipv4),
+        rule(vec![Match::Udp, Match::DhcpServer]),
+    ]
+}
+
+/// nft prints a set of one member as that member.
+fn one_or_any(links: &BTreeSet<IfName>, one: fn(IfName) -> Match, any: fn(BTreeSet<IfName>) -> Match) -> Match {
+    match links.first() {
+        Some(only) if links.len() == 1 => one(only.clone()),
+        _ => any(links.clone()),
+    }
+}
+
+/// Returns the ports and their addresses of the rules for what guests may send; those without a MAC address are left out.
+fn secured<'a>(found: impl Iterator<Item = &'a Rule>) -> BTreeMap<IfName, PortSecurity> {
+    let (mut macs, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+    for each in found.flat_map(|rule| &rule.matches) {
+        match each {
+            Match::NotMac(MacField::Ethernet, owners) => macs.extend(owners.iter().cloned()),
+            Match::NotAddress(AddressField::Ipv4, owners) => {
+                let own = owners.iter().filter(|(_, address)| !address.is_unspecified());
+                addresses.extend(own.cloned());
+            }
+            _ => {}
+        }
+    }
+    let ports = macs.into_iter();
+    ports
+        .filter_map(|(port, mac)| {
+            let address = addresses.remove(&port)?;
+            Some((port, PortSecurity { mac, address }))
+        })
+        .collect()
+}
+
 /// Returns the firewall that has these rules; `altered` where no firewall has exactly these.
 pub(super) fn firewall(found: &[Rule]) -> Firewall {
-    let mut firewall = Firewall::default();
+    let mut firewall = Firewall {
+        ports: secured(found.iter().filter(|rule| rule.family == Family::Bridge)),
+        ..Firewall::default()
+    };
     for rule in found {
         match (rule.family, rule.hook, &rule.matches[..], &rule.verdict) {
             (Family::Ip, Hook::Postrouting, [Match::From(private), Match::Leaves(out)], Verdict::Snat(public))
@@ -121,10 +205,16 @@ pub(super) fn firewall(found: &[Rule]) -> Firewall {
                 let source = match verdict {
                     Verdict::Masquerade => None,
                     Verdict::Snat(source) => Some(*source),
-                    Verdict::Dnat(_) | Verdict::Drop => continue,
+                    Verdict::Dnat(_) | Verdict::Drop | Verdict::CountedDrop | Verdict::Accept => continue,
                 };
                 let out = out.clone();
                 firewall.nat.insert(Nat { from, out, source });
+            }
+            (Family::Ip, Hook::Forward, [Match::Enters(from), Match::Leaves(to)], _) => {
+                firewall.apart.insert(from.clone(), [to.clone()].into());
+            }
+            (Family::Ip, Hook::Forward, [Match::Enters(from), Match::LeavesAny(to)], _) => {
+                firewall.apart.insert(from.clone(), to.clone());
             }
             (Family::Bridge, Hook::Prerouting, [Match::Enters(port), Match::ArpTo(address)], _) => {
                 firewall.local_gateways.insert(LocalGateway {
@@ -157,6 +247,12 @@ pub(super) fn families(rules: &[Rule]) -> impl Iterator<Item = Family> {
         .filter(move |family| rules.iter().any(has(*family)))
 }
 
+/// Whether a family's chains of a type have a rule, and thus exist.
+pub(super) fn has_type(rules: &[Rule], family: Family, kind: &str) -> bool {
+    let of = |hook| chains(family).iter().any(|(own, k, _)| *own == hook && *k == kind);
+    rules.iter().any(|rule| rule.family == family && of(rule.hook))
+}
+
 /// Returns the lab's tables as text for nft(8).
 pub(super) fn text(lab: &LabName, rules: &[Rule]) -> String {
     let mut text = String::new();
@@ -164,7 +260,8 @@ pub(super) fn text(lab: &LabName, rules: &[Rule]) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(text, "table {} {} {{", family.keyword(), table(lab));
         let _ = writeln!(text, "\tchain {MARK} {{\n\t}}");
-        for (hook, kind, priority) in chains(family) {
+        let chains = chains(family).iter();
+        for (hook, kind, priority) in chains.filter(|(_, kind, _)| has_type(rules, family, kind)) {
             let name = hook.keyword();
             let _ = writeln!(text, "\n\tchain {name} {{");
             let _ = writeln!(text, "\t\ttype {kind} hook {name} priority {priority}; policy accept;");

@@ -1,14 +1,14 @@
 use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
-use proptest::collection::btree_set;
+use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
 
 use super::rule::Rule;
 use super::ruleset::{firewall, rules};
 use super::*;
-use crate::lab::IfName;
-use crate::state::{Floating, LocalGateway, Nat};
+use crate::lab::{IfName, MacAddr};
+use crate::state::{Floating, LocalGateway, Nat, PortSecurity};
 use crate::transport::cmd::Output;
 
 fn link() -> impl Strategy<Value = IfName> {
@@ -28,15 +28,23 @@ fn firewalls() -> impl Strategy<Value = Firewall> {
     let nat = (subnet(), link(), prop::option::of(address())).prop_map(|(from, out, source)| Nat { from, out, source });
     let floating = (address(), address(), link()).prop_map(|(public, private, out)| Floating { public, private, out });
     let gateway = (link(), address()).prop_map(|(port, address)| LocalGateway { port, address });
+    let security = (any::<u8>(), address()).prop_map(|(last, address)| PortSecurity {
+        mac: MacAddr::new([0x52, 0x54, 0, 0, 0, last]).unwrap(),
+        address,
+    });
     (
         btree_set(nat, 0..5),
         btree_set(floating, 0..5),
         btree_set(gateway, 0..5),
+        btree_map(link(), btree_set(link(), 1..4), 0..4),
+        btree_map(link(), security, 0..4),
     )
-        .prop_map(|(nat, floating, local_gateways)| Firewall {
+        .prop_map(|(nat, floating, local_gateways, apart, ports)| Firewall {
             nat,
             floating,
             local_gateways,
+            apart,
+            ports,
             altered: false,
         })
 }
@@ -93,6 +101,20 @@ fn sample() -> Firewall {
             port: link("eth0"),
             address: [10, 0, 1, 1].into(),
         }]),
+        apart: [
+            (link("br100"), [link("br101"), link("br102")].into()),
+            (link("br101"), [link("br100")].into()),
+        ]
+        .into(),
+        ports: [("tap1", 2), ("tap2", 3)]
+            .map(|(port, number)| {
+                let security = PortSecurity {
+                    mac: MacAddr::new([0x52, 0x54, 0, 0, 0, number]).unwrap(),
+                    address: [10, 0, 1, number].into(),
+                };
+                (link(port), security)
+            })
+            .into(),
         altered: false,
     }
 }
@@ -160,6 +182,7 @@ fn whatever_netlab_does_not_write_shows_as_altered() {
     let mut wanted = sample();
     wanted.nat.clear();
     wanted.floating.clear();
+    wanted.apart.clear();
     assert_eq!(observe(&listed(true, &ours), &lab()).unwrap(), Some(wanted));
     for more in [
         r#", {"chain": {"family": "bridge", "table": "netlab-quick", "name": "theirs", "handle": 5}}"#,

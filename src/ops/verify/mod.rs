@@ -1,10 +1,12 @@
 //! Verifies a lab: nothing is left to do, guests, hosts and routers reach those they must and no others, and nothing that
-//! they saw contradicts it. `settle` waits for spanning tree, `ask` sends the pings, `prove` records who answered. Changes
+//! they saw contradicts it. `settle` waits for spanning tree, `ask` sends the pings, `prove` records who answered,
+//! `dropped` what the lab's rules dropped. Changes
 //! nothing that outlasts it.
 
 mod ask;
 mod checks;
 mod details;
+mod dropped;
 mod prove;
 mod settle;
 mod turns;
@@ -85,7 +87,8 @@ pub struct VerifyReport {
     pub as_expected: bool,
     /// What `up` would do, one step each; empty: nothing differs from the file.
     pub drift: Vec<String>,
-    /// What was waited for before anything was asked, and how many cells were asked again.
+    /// What was waited for before anything was asked, how many cells were asked again, and what was proved besides
+    /// the cells.
     pub notes: Vec<String>,
     /// Faults that were observed, the one that concerns the most cells first.
     pub faults: Vec<FaultReport>,
@@ -121,6 +124,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     let expectations = sample.unwrap_or_else(|| expected(topology));
     let about_services = service_questions(topology);
     let mut notes = settle::settle(env, topology, &hosts);
+    let before = dropped::count(topology, &hosts);
     prove::record(topology, &hosts);
     let mut began = Instant::now();
     let asking = Asking {
@@ -178,6 +182,14 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     let mut found = faults(&traces);
     found.extend(prove::sources(topology, &prove::recorded(topology, &hosts), &matrix));
     found.extend(prove::floating(topology, &hosts, &matrix));
+    let counted = dropped::since(&before, &dropped::count(topology, &hosts));
+    for proved in [
+        dropped::between_tenants(topology, &counted, &matrix),
+        dropped::forged(topology, &counted, &guests),
+    ] {
+        found.extend(proved.faults);
+        notes.extend(proved.notes);
+    }
     let faults = apply(topology, &mut matrix, found);
     for cell in matrix.cells.iter_mut().filter(|cell| cell.cause.is_none()) {
         cell.cause = diagnose(&evidence, cell);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{local, on_node1, texts};
-use crate::lab::NatRule;
+use crate::lab::{NatRule, NetworkName};
 use crate::plan::example::{host, link, survey, vm};
 use crate::preflight::{Severity, preflight};
 use crate::state::survey::ForwardDrop;
@@ -46,6 +46,35 @@ fn nft_and_dnsmasq_may_be_missing_only_where_they_are_not_needed() {
     assert!(messages[0].contains("`nft` is missing, which address translation needs"));
     assert!(messages[1].contains("`dnsmasq` is missing") && messages[1].contains("dnsmasq-base"));
     assert!(messages[2].contains("module nft_masq is missing"));
+}
+
+#[test]
+fn tenants_and_port_security_need_nft_and_the_latter_rules_for_bridges() {
+    let missing = Survey {
+        missing_modules: ["nft_bridge".to_owned()].into(),
+        ..survey()
+    };
+    let mut topology = local();
+    let segments = &mut topology.hosts.get_mut(&host("node1")).unwrap().segments;
+    let mut other = segments.values().next().unwrap().clone();
+    (other.bridge, other.uplink) = (link("br2"), None);
+    let blue: NetworkName = "blue".parse().unwrap();
+    segments.insert(blue.clone(), other);
+    for (network, tenant) in [("service", "red"), ("blue", "blue")] {
+        let of = &mut topology.tenants.of;
+        of.insert(network.parse().unwrap(), tenant.parse().unwrap());
+    }
+    let messages = texts(&topology, missing.clone());
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    assert!(messages[0].contains("`nft` is missing, which keeping tenants apart needs"));
+
+    topology.tenants.of.remove(&blue);
+    assert_eq!(texts(&topology, missing.clone()), [""; 0]);
+    topology.guests.get_mut(&vm("vm1")).unwrap().nics[0].port_security = true;
+    let messages = texts(&topology, missing);
+    assert_eq!(messages.len(), 2, "{messages:#?}");
+    assert!(messages[0].contains("`nft` is missing, which port security needs"));
+    assert!(messages[1].contains("CONFIG_NF_TABLES_BRIDGE is missing, which port security needs"));
 }
 
 /// Has what a router needs.

@@ -1,9 +1,11 @@
 //! Rules, servers and floating addresses of one host.
 
+use std::collections::BTreeSet;
+
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::lab::{HostName, IfName};
-use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LocalGateway, Nat, Sysctl};
+use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LocalGateway, Nat, PortSecurity, Sysctl};
 use crate::topology::{Topology, TopologyHost};
 
 /// Adds to `state`, which has the links already, what `host` does for its networks besides bridging.
@@ -59,6 +61,25 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, h
             state.dhcp.insert(network.clone(), served);
         }
     }
+    for (network, segment) in &host.segments {
+        let others = host.segments.iter();
+        let others = others.filter(|(other, _)| topology.tenants.are_apart(network, other));
+        let bridges: BTreeSet<IfName> = others.map(|(_, other)| other.bridge.clone()).collect();
+        if !bridges.is_empty() {
+            firewall.apart.insert(segment.bridge.clone(), bridges);
+        }
+    }
+    let guests = topology.guests.values().filter(|guest| guest.host == *name);
+    let nics = guests.flat_map(|guest| &guest.nics).filter(|nic| nic.port_security);
+    firewall.ports = nics
+        .map(|nic| {
+            let security = PortSecurity {
+                mac: nic.mac,
+                address: nic.address.addr(),
+            };
+            (nic.tap.clone(), security)
+        })
+        .collect();
     // Address translation needs forwarding.
     if !firewall.nat.is_empty() || !firewall.floating.is_empty() {
         state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
