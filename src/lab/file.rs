@@ -144,6 +144,13 @@ pub(super) struct VmFile {
     pub cpus: u32,
     pub nics: Vec<NicFile>,
     pub floating: Option<At<Ipv4Addr>>,
+    pub forward: Vec<ForwardFile>,
+}
+
+#[derive(Debug)]
+pub(super) struct ForwardFile {
+    pub host: At<u16>,
+    pub guest: At<u16>,
 }
 
 #[derive(Debug)]

@@ -67,6 +67,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
             default_route: nics.iter().find_map(|nic| nic.gateway),
             nameservers,
             floating: floating(lab, vm),
+            forward: vm.forward.clone(),
             nics,
         };
         guests.insert(name.clone(), guest);

@@ -226,6 +226,7 @@ pub(super) mod tests {
                 nics: vec![nic],
                 nameservers: Vec::new(),
                 floating: None,
+                forward: Vec::new(),
             };
             (name.parse().unwrap(), guest)
         });

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use netlab::lab::{
-    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, HostName, IfName, Image, ImageConsole,
-    ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Video, VlanId, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, Forward, HostName, IfName, Image,
+    ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Video, VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
@@ -270,6 +270,10 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
             mtu: None,
         }
     });
+    let forwarded = (vm.memory_mib > 64).then(|| Forward {
+        host: 8000 + u16::try_from(number).unwrap(),
+        guest: 80,
+    });
     Guest {
         uuid: derive::uuid(&number.to_string()),
         host: HostName::new(EMULATED.get(vm.host).unwrap_or(&LOCAL)).unwrap(),
@@ -280,6 +284,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         default_route: None,
         nameservers: Vec::new(),
         floating: None,
+        forward: forwarded.into_iter().collect(),
     }
 }
 

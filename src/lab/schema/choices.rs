@@ -59,6 +59,9 @@ pub(in crate::lab) const MOST_DELAY: u8 = 30;
 /// Most VMs of one table.
 pub(in crate::lab) const MOST_COUNT: u32 = 1000;
 /// Most CPUs of a VM.
+/// The greatest TCP port.
+pub(in crate::lab) const MOST_PORT: u32 = 65_535;
+
 pub(in crate::lab) const MOST_CPUS: u32 = 256;
 /// Most addresses of one network: those of a /8.
 pub(in crate::lab) const MOST_ADDRESSES: u32 = 1 << 24;

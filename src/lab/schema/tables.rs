@@ -1,7 +1,7 @@
 //! Every table of a lab file with its keys.
 
 use super::choices::{
-    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, names_of,
+    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_PORT, names_of,
 };
 use super::images::IMAGE;
 use super::kinds::{
@@ -290,6 +290,20 @@ pub(in crate::lab) const VM: Table = Table {
         key("cpus", Kind::Integer(1, MOST_CPUS), "Virtual CPUs; default: 1."),
         key("nics", Kind::List(&Kind::Table(&NIC)), "NICs in the guest's order."),
         key("floating", IPV4, "Address outside of the lab that is translated to it."),
+        key(
+            "forward",
+            Kind::List(&Kind::Table(&FORWARD)),
+            "Ports of 127.0.0.1, on the machine that netlab runs on, that lead to it.",
+        ),
+    ],
+};
+
+/// An item of a vm's `forward`.
+pub(in crate::lab) const FORWARD: Table = Table {
+    name: "a forward",
+    keys: &[
+        required("host", Kind::Integer(1, MOST_PORT), "TCP port of 127.0.0.1."),
+        required("guest", Kind::Integer(1, MOST_PORT), "TCP port in the VM."),
     ],
 };
 

@@ -8,8 +8,8 @@ use std::fmt::{Display, Write as _};
 
 use super::schema::choices::{CLASSES, name_of};
 use super::{
-    Asked, Class, Connect, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network,
-    Nic, Ping, PortMode, Vm,
+    Asked, Class, Connect, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule,
+    Network, Nic, Ping, PortMode, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -183,6 +183,7 @@ impl Out {
             cpus,
             nics,
             floating,
+            forward,
         } = vm;
         self.entry("host", quoted(host));
         if image.as_str() != DEFAULT_IMAGE {
@@ -196,6 +197,12 @@ impl Out {
             self.entry("nics", list(nics.iter().map(nic)));
         }
         self.maybe("floating", floating.map(quoted));
+        if !forward.is_empty() {
+            let ports = forward
+                .iter()
+                .map(|Forward { host, guest }| table([format!("host = {host}"), format!("guest = {guest}")]));
+            self.entry("forward", list(ports));
+        }
     }
 
     fn ping(&mut self, ping: &Ping) {
