@@ -153,6 +153,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         default_route: None,
         nameservers: Vec::new(),
         floating: None,
+        forward: Vec::new(),
         serve: Vec::new(),
     }
 }

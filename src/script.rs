@@ -94,6 +94,8 @@ impl Out {
             | Step::PlugCable(..)
             | Step::UnplugCable(..)
             | Step::ConfigureMachine(..)
+            | Step::StartForward(..)
+            | Step::StopForward(..)
             | Step::ChangeLink(..)
             | Step::DeleteLink { .. }
             | Step::DeleteAddress(..)

@@ -35,6 +35,7 @@ use serde::Serialize;
 
 use crate::emulated;
 use crate::folders::Folders;
+use crate::host::forward;
 use crate::lab::{HostName, LabName, masked};
 use crate::ops::{self, Env, LoadOptions, Loaded};
 use error::CommandError;
@@ -121,6 +122,18 @@ enum Command {
         /// Write the pages of all commands into this folder, which is created if it does not exist.
         #[arg(long)]
         dir: Option<PathBuf>,
+    },
+    /// Serves a forwarded port.
+    #[command(hide = true)]
+    ForwardPort {
+        #[arg(long)]
+        lab: LabName,
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        to: String,
+        #[arg(long)]
+        state: PathBuf,
     },
     /// PID 1 of an emulated host.
     #[command(hide = true)]
@@ -246,6 +259,28 @@ pub fn main() -> ExitCode {
     {
         return emulated::init_main(&Folders { state, cache }, &lab, &host);
     }
+    if let Command::ForwardPort {
+        lab,
+        port: _,
+        to,
+        state,
+    } = &command
+    {
+        let folders = Folders {
+            state: state.clone(),
+            ..Folders::from_env()
+        };
+        let served = serde_json::from_str(to)
+            .map_err(io::Error::from)
+            .and_then(|forward| forward::serve(&folders, lab, &forward));
+        return match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                print_error(&format!("netlab: {error}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
     trace::start(verbose);
     terminal::prepare_diagnostics();
     let done = context(json, quiet).and_then(|mut context| match command {
@@ -297,7 +332,7 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(dir.as_deref()),
         // Run by `main` itself.
-        Command::Exec(_) | Command::HostInit { .. } => Ok(()),
+        Command::Exec(_) | Command::HostInit { .. } | Command::ForwardPort { .. } => Ok(()),
     }
 }
 

@@ -144,7 +144,14 @@ fn text(lab: &LabStatus) -> String {
         lab.lab,
         if lab.state == LabState::Up { "up" } else { "partly up" }
     );
-    let tables = [hosts, networks, vms].into_iter().filter(|rows| rows.len() > 1);
+    let mut forwards = vec![row(["PORT", "VM", "TO", "VIA", "STATE"])];
+    forwards.extend(lab.forwards.iter().map(|forward| {
+        let port = forward.port.to_string();
+        row([&forward.listen, &forward.vm, &port, &forward.via, forward.state])
+    }));
+    let tables = [hosts, networks, vms, forwards]
+        .into_iter()
+        .filter(|rows| rows.len() > 1);
     let tables: Vec<String> = tables.map(|rows| table(&without_empty_columns(rows))).collect();
     let changed = lab.vms.iter().filter(|vm| !vm.deviations.is_empty());
     let changed = changed.map(|vm| format!("VM {} was changed: {}\n", vm.name, one_line(&vm.deviations.join("; "))));

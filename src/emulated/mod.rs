@@ -46,7 +46,7 @@ pub(crate) use switch::can_filter;
 pub struct Emulator {
     pub(crate) folders: Folders,
     /// The netlab binary, run as the init of every emulated host.
-    program: PathBuf,
+    pub(crate) program: PathBuf,
     pub(crate) shell: TracedShell<OwnedShell<LocalShell>>,
     /// The run that changes the machines, where one does.
     pub(crate) owner: Option<Owner>,

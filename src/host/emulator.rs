@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::thread;
 
+use super::forward;
 use super::steps::{Failed, batch, one};
 use super::{Host, HostError, Request, StepError, StepFailure, StepLog, ping_through};
 use crate::emulated::{self, Emulator, need_root};
@@ -69,6 +70,12 @@ impl Emulator {
                     MachineKind::Switch => self.configure_switch(lab, name, machine)?,
                     MachineKind::Router => self.configure_router(lab, name, machine)?,
                 },
+                Step::StartForward(port, forward) => self
+                    .start_forward(lab, *port, forward)
+                    .map_err(|cause| StepFailure::Forward { port: *port, cause })?,
+                Step::StopForward(port) => self
+                    .stop_forward(lab, *port)
+                    .map_err(|cause| StepFailure::Forward { port: *port, cause })?,
                 _ => return Err(StepFailure::NotForThisHost),
             }
             Ok(())
@@ -78,11 +85,13 @@ impl Emulator {
 
 impl Host for Emulator {
     fn observe(&self, lab: &LabName) -> Result<HostState, HostError> {
-        Ok(self.observe_machines(lab)?)
+        let mut state = self.observe_machines(lab)?;
+        state.forwards = self.forwards(lab);
+        Ok(state)
     }
 
-    /// Returns only which of the programs that emulated machines need are installed, and whether bridges can filter by
-    /// VLAN.
+    /// Returns only which of the programs that emulated machines need are installed, whether bridges can filter by VLAN,
+    /// and on which ports somebody listens.
     fn survey(&self, _lab: &LabName) -> Result<Survey, HostError> {
         let wanted = [
             "ip",
@@ -99,6 +108,7 @@ impl Host for Emulator {
         Ok(Survey {
             programs: found.map(ToString::to_string).collect(),
             missing_modules: missing.into_iter().collect(),
+            listening: forward::listening(),
             ..Survey::default()
         })
     }
@@ -112,7 +122,8 @@ impl Host for Emulator {
     }
 
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
-        if let (Some(step), Err(error)) = (steps.first(), need_root()) {
+        let as_user = |step: &&Step| matches!(step, Step::StartForward(..) | Step::StopForward(..));
+        if let (Some(step), Err(error)) = (steps.iter().find(|step| !as_user(step)), need_root()) {
             return Err(vec![StepError::new(step, error)]);
         }
         let mut errors = Vec::new();

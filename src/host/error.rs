@@ -158,6 +158,15 @@ pub enum StepFailure {
     /// The transcript of the guest's console could not be opened.
     #[error("cannot open the transcript of the guest's console")]
     Transcript(#[source] io::Error),
+    /// A port could not be forwarded, or no longer is to be and still is.
+    #[error("port {port} of 127.0.0.1")]
+    Forward {
+        /// The port.
+        port: u16,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
     /// The step could not be written to the journal, so it was not begun.
     #[error("cannot write the journal")]
     Journal(#[source] io::Error),
@@ -183,6 +192,7 @@ impl StepFailure {
             Self::Guest(error) => error.help(),
             Self::Configure(error) => error.help(),
             Self::Journal(_) | Self::Transcript(_) => "check free space and permissions of the state folder",
+            Self::Forward { .. } => "choose another port, or end the process that listens on it",
             Self::Panicked => "this is a bug in netlab; please report it",
             Self::NotForThisHost | Self::NotConnected => return None,
         };

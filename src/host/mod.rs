@@ -6,6 +6,7 @@ mod console;
 mod copies;
 mod emulator;
 mod error;
+pub mod forward;
 pub mod guests;
 pub mod linux;
 mod network;

@@ -158,6 +158,13 @@ pub(super) struct VmFile {
     pub nics: Vec<NicFile>,
     pub floating: Option<At<Ipv4Addr>>,
     pub serve: Vec<At<Serve>>,
+    pub forward: Vec<ForwardFile>,
+}
+
+#[derive(Debug)]
+pub(super) struct ForwardFile {
+    pub host: At<u16>,
+    pub guest: At<u16>,
 }
 
 #[derive(Debug)]

@@ -243,6 +243,17 @@ pub struct Vm {
     pub floating: Option<Ipv4Addr>,
     /// Services that it runs, by port.
     pub serve: Vec<Serve>,
+    /// Ports of the machine that netlab runs on which lead to it.
+    pub forward: Vec<Forward>,
+}
+
+/// A port of 127.0.0.1 that leads to one of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// The TCP port on the machine that netlab runs on.
+    pub host: u16,
+    /// The TCP port in the VM.
+    pub guest: u16,
 }
 
 /// A guest's NIC.

@@ -66,8 +66,8 @@ pub use rollback::roll_back;
 pub use script::script;
 pub use ssh::{SshConfig, SshVm, ssh_config};
 pub use status::{
-    HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome, RunStatus, VmStatus,
-    status, statuses,
+    ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome,
+    RunStatus, VmStatus, status, statuses,
 };
 pub use support::{SupportReport, support_report};
 pub use up::{UpOptions, UpReport, UpVm, up};

@@ -11,6 +11,7 @@ use super::connect::emulated;
 use super::found::{Marked, marked};
 use super::observe::observe_all;
 use super::{Deviations, Env, OpsError, connect, inspect_guests, passwords};
+use crate::host::forward;
 use crate::lab::{Class, Connect, HostName, LabName};
 use crate::run::{Journal, LastRun, Rollback, RunEnd, chain};
 use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, MachineKind, Site, localhost};
@@ -85,6 +86,23 @@ pub struct LabStatus {
     pub networks: Vec<NetworkStatus>,
     /// Its VMs.
     pub vms: Vec<VmStatus>,
+    /// Ports of this machine that lead to them.
+    pub forwards: Vec<ForwardStatus>,
+}
+
+/// A port of this machine that leads to a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForwardStatus {
+    /// Where netlab listens, e.g. `127.0.0.1:8080`.
+    pub listen: String,
+    /// The VM.
+    pub vm: String,
+    /// Its port.
+    pub port: u16,
+    /// The host that makes the connections.
+    pub via: String,
+    /// `up`, or `dead`: nothing listens any more; `netlab up` starts it again.
+    pub state: &'static str,
 }
 
 /// The last run on a lab.
@@ -309,8 +327,20 @@ fn status_here(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, 
             domains.map(move |(name, domain)| vm(host.as_str(), name, domain, seen.get(name), deviations))
         })
         .collect();
-    let whole =
-        !past.unfinished && hosts.iter().all(|host| host.state == "up") && vms.iter().all(|vm| vm.state == "running");
+    let forwards: Vec<ForwardStatus> = forward::recorded(&env.folders, lab)
+        .into_iter()
+        .map(|(port, (forward, runs))| ForwardStatus {
+            listen: format!("127.0.0.1:{port}"),
+            vm: forward.vm.to_string(),
+            port: forward.to.port(),
+            via: forward.via.to_string(),
+            state: if runs { "up" } else { "dead" },
+        })
+        .collect();
+    let whole = forwards.iter().all(|forward| forward.state == "up")
+        && !past.unfinished
+        && hosts.iter().all(|host| host.state == "up")
+        && vms.iter().all(|vm| vm.state == "running");
     Ok(LabStatus {
         lab: lab.clone(),
         last_run: past.last.map(last_run),
@@ -324,6 +354,7 @@ fn status_here(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, 
         hosts,
         networks: networks(&site),
         vms,
+        forwards,
     })
 }
 

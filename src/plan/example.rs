@@ -103,6 +103,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         nameservers: vec![IpAddr::from([9, 9, 9, 9])],
         floating: None,
         serve: Vec::new(),
+        forward: Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@
 mod domains;
 #[cfg(test)]
 pub(crate) mod example;
+mod forwards;
 pub mod lines;
 mod machines;
 mod network;
@@ -90,7 +91,10 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
             }
         }
     }
+    let of = |site: &Site| site.get(&localhost).cloned().unwrap_or_default();
+    let forwards = forwards::changes(&of(from), &of(to));
     add(&localhost, emulated.steps());
+    add(&localhost, forwards);
     Plan {
         stages: stages.into_iter().collect(),
     }
@@ -122,6 +126,7 @@ fn parts(state: &HostState) -> (network::Network<'_>, services::Services<'_>, do
     let HostState {
         machines: _, // `machines.rs`
         cables: _,
+        forwards: _, // `forwards.rs`
         links,
         uplinks,
         floating,

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::{Cable, HostName, IfName, NetworkName};
 use crate::state::{
-    Dhcp, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, Sysctl, Uplink, Volume,
+    Dhcp, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, PortForward, Sysctl, Uplink,
+    Volume,
 };
 
 /// When a step runs: stages are barriers across all hosts. Removal runs in the opposite order, before creation.
@@ -60,6 +61,10 @@ pub enum Step {
     UnplugCable(Cable),
     /// Configure addresses, routes and port modes of an emulated machine's NICs; creates those that have no cable.
     ConfigureMachine(HostName, Machine),
+    /// Listen on a port of 127.0.0.1 that leads to a guest.
+    StartForward(u16, PortForward),
+    /// No longer listen on such a port.
+    StopForward(u16),
     /// Create a link with its mark, bring it up; its master exists already.
     CreateLink(IfName, Link),
     /// Delete a link; the index is compared first.
@@ -127,10 +132,12 @@ impl Step {
     /// Returns the stage that the step belongs to.
     pub fn stage(&self) -> Stage {
         match self {
-            Self::CreateMachine(..) | Self::CreateDevice(..) | Self::PlugCable(..) | Self::ConfigureMachine(..) => {
-                Stage::Machines
-            }
-            Self::RemoveMachine(..) | Self::UnplugCable(..) => Stage::RemoveMachines,
+            Self::CreateMachine(..)
+            | Self::CreateDevice(..)
+            | Self::PlugCable(..)
+            | Self::ConfigureMachine(..)
+            | Self::StartForward(..) => Stage::Machines,
+            Self::RemoveMachine(..) | Self::UnplugCable(..) | Self::StopForward(..) => Stage::RemoveMachines,
             Self::CreateLink(..)
             | Self::ChangeLink(..)
             | Self::AddAddress(..)
@@ -208,6 +215,10 @@ impl fmt::Display for Step {
             Self::ConfigureMachine(name, Machine { kind, .. }) => {
                 write!(f, "configure the NICs of emulated {kind} {name}")
             }
+            Self::StartForward(port, PortForward { vm, to, .. }) => {
+                write!(f, "forward 127.0.0.1:{port} to {vm} ({to})")
+            }
+            Self::StopForward(port) => write!(f, "stop forwarding 127.0.0.1:{port}"),
             Self::CreateLink(name, link) => created(f, name, link),
             Self::DeleteLink { name, .. } => write!(f, "delete link {name}"),
             Self::ChangeLink(name, _) => write!(f, "change link {name}"),

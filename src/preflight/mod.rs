@@ -21,6 +21,7 @@
 //! }
 //! ```
 
+mod forwards;
 mod guests;
 mod machines;
 mod nics;
@@ -117,6 +118,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
     obstacles.extend(guests::memory(topology, surveys, observed));
     obstacles.extend(guests::kvm(topology, surveys, observed));
     obstacles.extend(machines::check(topology, surveys));
+    obstacles.extend(forwards::check(topology, surveys, observed));
     obstacles
 }
 

@@ -16,6 +16,7 @@
 mod desired;
 mod domain;
 mod existing;
+mod forward;
 mod identity;
 mod link;
 mod machine;
@@ -27,6 +28,7 @@ pub mod view;
 pub use desired::{desired, guest_config};
 pub use domain::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
 pub use existing::existing;
+pub use forward::{PortForward, unreached};
 pub use identity::{Condition, DomainSeen, Identities};
 pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
@@ -53,6 +55,9 @@ pub struct HostState {
     /// Cables between them; only on [`localhost`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub cables: BTreeSet<Cable>,
+    /// Ports of 127.0.0.1 that lead to guests; only on [`localhost`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub forwards: BTreeMap<u16, PortForward>,
     /// Bridges and VLAN devices.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<IfName, Link>,

@@ -55,6 +55,9 @@ pub struct Survey {
     pub firmware: BTreeMap<String, BTreeSet<Firmware>>,
     /// Whether KVM works.
     pub kvm: Kvm,
+    /// TCP ports that somebody listens on and that 127.0.0.1 includes; only of localhost.
+    #[serde(default)]
+    pub listening: BTreeSet<u16>,
     /// The host's own address of the ssh session that it is reached by, if it is.
     pub reached_at: Option<IpAddr>,
 }

@@ -73,6 +73,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
             nameservers,
             floating: floating(lab, vm),
             serve: vm.serve.clone(),
+            forward: vm.forward.clone(),
             nics,
         };
         guests.insert(name.clone(), guest);

@@ -33,8 +33,8 @@ use ipnet::Ipv4Net;
 use uuid::Uuid;
 
 use crate::lab::{
-    Cable, Class, Connect, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NatRule, NetworkName,
-    Ping, Router, Serve, ServiceCheck, Switch, VlanId, VmName,
+    Cable, Class, Connect, Forward, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NatRule,
+    NetworkName, Ping, Router, Serve, ServiceCheck, Switch, VlanId, VmName,
 };
 
 /// What the hosts of a lab have already: guests keep what they were given, and new ones are given none of it.
@@ -179,6 +179,8 @@ pub struct Guest {
     pub floating: Option<GuestFloating>,
     /// Services that it runs.
     pub serve: Vec<Serve>,
+    /// Ports of the machine that netlab runs on which lead to it.
+    pub forward: Vec<Forward>,
 }
 
 /// How a guest has a floating address.

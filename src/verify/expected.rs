@@ -261,6 +261,7 @@ pub(super) mod tests {
                 nameservers: Vec::new(),
                 floating: None,
                 serve: Vec::new(),
+                forward: Vec::new(),
             };
             (name.parse().unwrap(), guest)
         });

@@ -1,16 +1,26 @@
 //! `netlab exec`: commands of any length, with standard input, one after the other on one console.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::lab::{Bench, EMPTY, GUEST};
+use crate::support::processes;
 
 #[test]
 fn exec_passes_long_commands_and_input_on_and_waits_for_the_console() {
     let test = "exec_passes_long_commands_and_input_on_and_waits_for_the_console";
-    let Some(bench) = Bench::new(test, "exec", &format!("{EMPTY}{GUEST}")) else {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let forward = format!("forward = [{{ host = {port}, guest = 80 }}]\n");
+    let Some(bench) = Bench::new(test, "exec", &format!("{EMPTY}{GUEST}{forward}")) else {
         return;
     };
+    let refused = bench.bad(&["-q", "up", bench.file()], 1);
+    assert!(refused.contains(&format!("port {port} of 127.0.0.1")), "{refused}");
+    drop(listener);
     bench.good(&["-q", "up", bench.file()]);
     let lab = bench.name.as_str();
 
@@ -45,6 +55,7 @@ fn exec_passes_long_commands_and_input_on_and_waits_for_the_console() {
     assert!(first.wait().unwrap().success());
     on_hosts_and_side_by_side(&bench);
     files_over_the_console(&bench);
+    a_port_leads_to_the_guest(&bench, port);
     bench.good(&["-q", "down", lab]);
     bench.assert_as_before();
 }
@@ -86,6 +97,50 @@ fn files_over_the_console(bench: &Bench) {
     assert!(wrong.contains("cannot copy /none"), "{wrong}");
     let refused = bench.bad(&["proxy", lab, "vm1"], 1);
     assert!(refused.contains("nothing listens on that port"), "{refused}");
+}
+
+/// A web server in the guest, fetched from this machine; and what listens here, killed and started again.
+fn a_port_leads_to_the_guest(bench: &Bench, port: u16) {
+    let lab = bench.name.as_str();
+    bench.good(&[
+        "exec",
+        lab,
+        "vm1",
+        "-n",
+        "--",
+        "busybox httpd -p 80 -h /tmp; seq 30000 >/tmp/numbers",
+    ]);
+    let numbers: Vec<String> = (1..=30_000).map(|n| format!("{n}\n")).collect();
+    let numbers = numbers.concat();
+    let fetch = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.write_all(b"GET /numbers HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.ends_with(&format!("\r\n\r\n{numbers}"))
+    };
+    assert!(fetch());
+    let status = bench.good(&["status", lab]);
+    assert!(
+        status.contains(&format!("127.0.0.1:{port}  vm1  80  node1  up")),
+        "{status}"
+    );
+
+    let is_it = |command: &str| command.contains("forward-port") && command.contains(lab);
+    let (pid, _) = processes().into_iter().find(|(_, command)| is_it(command)).unwrap();
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+    while processes().iter().any(|(_, command)| is_it(command)) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let status = bench.good(&["status", lab]);
+    assert!(status.contains("partly up") && status.contains("dead"), "{status}");
+    let plan = bench.good(&["plan", bench.file()]);
+    assert_eq!(
+        plan.trim(),
+        format!("localhost: forward 127.0.0.1:{port} to vm1 (10.0.1.2:80)")
+    );
+    bench.good(&["-q", "up", bench.file()]);
+    assert!(fetch());
 }
 
 fn sha256(content: &[u8]) -> String {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use netlab::lab::{
-    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, HostName, IfName, Image, ImageConsole,
-    ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Video, VlanId, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, Forward, HostName, IfName, Image,
+    ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Video, VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
@@ -296,6 +296,10 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
             port_security: false,
         }
     });
+    let forwarded = (vm.memory_mib > 64).then(|| Forward {
+        host: 8000 + u16::try_from(number).unwrap(),
+        guest: 80,
+    });
     Guest {
         uuid: derive::uuid(&number.to_string()),
         host: HostName::new(EMULATED.get(vm.host).unwrap_or(&LOCAL)).unwrap(),
@@ -308,6 +312,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         nameservers: Vec::new(),
         floating: None,
         serve: Vec::new(),
+        forward: forwarded.into_iter().collect(),
     }
 }
 

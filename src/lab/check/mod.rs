@@ -42,6 +42,8 @@ struct Check<'a> {
     macs: BTreeSet<MacAddr>,
     /// VMs that a DHCP server names, by their names in lower case.
     served: BTreeMap<String, VmName>,
+    /// Ports that lead to a VM.
+    forwards: BTreeMap<u16, VmName>,
 }
 
 /// Checks `file`; returns a lab only if there is no problem, here or in `problems`.
@@ -61,6 +63,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
         mentioned: addresses::mentioned(file),
         macs: BTreeSet::new(),
         served: BTreeMap::new(),
+        forwards: BTreeMap::new(),
     };
     check.all_hosts(file);
     let cables = check.all_cables(file);

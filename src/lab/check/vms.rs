@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Check;
 use super::addresses::Owner;
 use crate::lab::file::{At, LabFile, VmFile};
-use crate::lab::{HostName, ImageName, NetworkName, Nic, Vm, VmName};
+use crate::lab::{Forward, HostName, ImageName, NetworkName, Nic, Vm, VmName};
 
 /// Keywords of dnsmasq's `dhcp-host` in the place of a name.
 const DNSMASQ: [&str; 2] = ["ignore", "infinite"];
@@ -74,6 +74,7 @@ impl Check<'_> {
             .or((several > 1).then_some(several));
         let floating = self.floating(vm, &hosts, count.unwrap_or(1));
         let serve = self.services(vm);
+        let forward = self.forward(vm, count.unwrap_or(1));
         for place in 1..=count.unwrap_or(1) {
             let text = match count {
                 Some(_) => format!("{}-{place}", vm.name.value),
@@ -100,6 +101,7 @@ impl Check<'_> {
                 nics,
                 floating,
                 serve: serve.clone(),
+                forward: forward.clone(),
             };
             if vms.insert(name.clone(), made).is_some() {
                 let message = format!("two vms are called `{name}`");
@@ -110,6 +112,31 @@ impl Check<'_> {
                 );
             }
         }
+    }
+
+    /// Each forwarded port leads to one VM, which can be reached.
+    fn forward(&mut self, vm: &VmFile, count: u32) -> Vec<Forward> {
+        let name = &vm.name.value;
+        if let Some(first) = vm.forward.first() {
+            if count > 1 {
+                let message = format!("{count} vms `{name}` cannot have one port");
+                self.add(&first.host.span, message, "forward to a vm without `count`");
+            } else if vm.nics.is_empty() {
+                let message = format!("vm `{name}` has no NIC to forward to");
+                self.add(&first.host.span, message, "give it `nics`");
+            }
+        }
+        for port in &vm.forward {
+            if let Some(other) = self.forwards.insert(port.host.value, name.clone()) {
+                let message = format!("port {} is forwarded already, to vm `{other}`", port.host.value);
+                self.add(&port.host.span, message, "choose another port");
+            }
+        }
+        let ports = vm.forward.iter().map(|port| Forward {
+            host: port.host.value,
+            guest: port.guest.value,
+        });
+        ports.collect()
     }
 
     /// A VM on a network with DHCP has a name that the server can give it.

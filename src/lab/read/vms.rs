@@ -3,7 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
-use crate::lab::file::{At, NicFile, VmFile};
+use crate::lab::file::{At, ForwardFile, NicFile, VmFile};
 use crate::lab::schema::choices;
 use crate::lab::{HostName, VmName};
 
@@ -38,7 +38,31 @@ impl Reader {
             nics: list.into_iter().filter_map(|v| self.nic(v)).collect(),
             floating: self.address(get(table, "floating")),
             serve: self.serve(get(table, "serve")),
+            forward: {
+                let list = self.list(get(table, "forward"));
+                list.into_iter().filter_map(|value| self.forward(value)).collect()
+            },
         }
+    }
+
+    fn forward(&mut self, value: &Value<'_>) -> Option<ForwardFile> {
+        let table = self.table(value)?;
+        for key in ["host", "guest"] {
+            if get(table, key).is_none() {
+                let example = "write e.g. `{ host = 8080, guest = 80 }`";
+                self.add(value.span(), format!("a forward needs `{key}`"), example);
+            }
+        }
+        let mut port = |key: &'static str| {
+            let At { value, span } = self.ranged(get(table, key), key, choices::MOST_PORT)?;
+            let value = u16::try_from(value).ok()?;
+            Some(At { value, span })
+        };
+        let (host, guest) = (port("host"), port("guest"));
+        Some(ForwardFile {
+            host: host?,
+            guest: guest?,
+        })
     }
 
     fn nic(&mut self, value: &Value<'_>) -> Option<NicFile> {

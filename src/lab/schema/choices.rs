@@ -61,6 +61,9 @@ pub(in crate::lab) const MOST_COUNT: u32 = 1000;
 /// The longest round trip in milliseconds that a check can ask for.
 pub(in crate::lab) const MOST_RTT: u32 = 10_000;
 /// Most CPUs of a VM.
+/// The greatest TCP port.
+pub(in crate::lab) const MOST_PORT: u32 = 65_535;
+
 pub(in crate::lab) const MOST_CPUS: u32 = 256;
 /// Most addresses of one network: those of a /8.
 pub(in crate::lab) const MOST_ADDRESSES: u32 = 1 << 24;

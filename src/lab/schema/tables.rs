@@ -1,7 +1,8 @@
 //! Every table of a lab file with its keys.
 
 use super::choices::{
-    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_RTT, names_of,
+    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_PORT, MOST_RTT,
+    names_of,
 };
 use super::images::IMAGE;
 use super::kinds::{
@@ -340,6 +341,11 @@ pub(in crate::lab) const VM: Table = Table {
             Kind::List(&Kind::Table(&SERVE)),
             "Services that the guest runs: each answers HTTP requests and other connections with a text.",
         ),
+        key(
+            "forward",
+            Kind::List(&Kind::Table(&FORWARD)),
+            "Ports of 127.0.0.1, on the machine that netlab runs on, that lead to it.",
+        ),
     ],
 };
 
@@ -349,6 +355,15 @@ pub(in crate::lab) const SERVE: Table = Table {
     keys: &[
         required("tcp", PORT_NUMBER, "The port."),
         required("text", Kind::Text, "What it answers: one line of printable ASCII."),
+    ],
+};
+
+/// An item of a vm's `forward`.
+pub(in crate::lab) const FORWARD: Table = Table {
+    name: "a forward",
+    keys: &[
+        required("host", Kind::Integer(1, MOST_PORT), "TCP port of 127.0.0.1."),
+        required("guest", Kind::Integer(1, MOST_PORT), "TCP port in the VM."),
     ],
 };
 

@@ -9,8 +9,8 @@ use std::fmt::{Display, Write as _};
 
 use super::schema::choices::{CLASSES, name_of};
 use super::{
-    Class, Connect, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network, Nic,
-    PortMode, Vm,
+    Class, Connect, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network,
+    Nic, PortMode, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -192,6 +192,7 @@ impl Out {
             nics,
             floating,
             serve,
+            forward,
         } = vm;
         self.entry("host", quoted(host));
         if image.as_str() != DEFAULT_IMAGE {
@@ -208,6 +209,12 @@ impl Out {
         self.maybe("floating", floating.map(quoted));
         if !serve.is_empty() {
             self.entry("serve", list(serve.iter().map(services::serve)));
+        }
+        if !forward.is_empty() {
+            let ports = forward
+                .iter()
+                .map(|Forward { host, guest }| table([format!("host = {host}"), format!("guest = {guest}")]));
+            self.entry("forward", list(ports));
         }
     }
 }

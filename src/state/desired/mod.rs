@@ -23,6 +23,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::forward;
 use super::{HostState, Link, LinkKind, Missing, NicConfig, Site, Survey, Sysctl, Uplink, localhost};
 use crate::lab::{Class, Connect, HostName, IfName};
 use crate::topology::{Topology, TopologyHost, derive};
@@ -62,6 +63,7 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
         };
         site.insert(localhost, emulated);
     }
+    forward::add(&mut site, topology);
     site.retain(|_, state| *state != HostState::default());
     site
 }

@@ -64,6 +64,8 @@ impl World {
                 | Step::PlugCable(..)
                 | Step::UnplugCable(..)
                 | Step::ConfigureMachine(..)
+                | Step::StartForward(..)
+                | Step::StopForward(..)
         );
         if of_a_machine != (*host == localhost()) {
             return Err(SimulatedError::Refused(format!("`{step}` is not a step for {host}")));
@@ -75,6 +77,8 @@ impl World {
             Step::PlugCable(cable) => self.plug(cable),
             Step::UnplugCable(cable) => self.unplug(cable),
             Step::ConfigureMachine(name, machine) => self.configure_machine(name, machine),
+            Step::StartForward(port, forward) => insert(&mut self.localhost().forwards, *port, forward.clone()),
+            Step::StopForward(port) => remove(&mut self.localhost().forwards, port),
             _ => {
                 // The NICs of a host that is not emulated are not simulated; all that a lab names exist.
                 let nics = self
