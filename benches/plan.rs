@@ -149,6 +149,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         default_route: None,
         nameservers: Vec::new(),
         floating: None,
+        setup: netlab::topology::GuestSetup::default(),
     }
 }
 

@@ -36,7 +36,7 @@ use serde::Serialize;
 use crate::emulated;
 use crate::folders::Folders;
 use crate::lab::{HostName, LabName, masked};
-use crate::ops::{self, Env, LoadOptions, Loaded};
+use crate::ops::{self, Caller, Env, LoadOptions, Loaded};
 use error::CommandError;
 use output::{print_error, readable_json};
 
@@ -265,7 +265,10 @@ fn context(json: bool, quiet: bool) -> Result<Context, CommandError> {
         source,
     })?;
     Ok(Context {
-        env: Env::new(Folders::from_env(), program),
+        env: Env {
+            caller: Caller::from_env(),
+            ..Env::new(Folders::from_env(), program)
+        },
         json,
         quiet: quiet || json,
     })

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
 use super::problem::Problem;
-use super::{Password, SshTarget};
+use super::{Password, Setup, SshTarget};
 
 /// Ethernet's MTU in bytes (RFC 894), the default of a network.
 pub const ETHERNET_MTU: u16 = 1500;
@@ -37,6 +37,8 @@ pub struct Lab {
     pub vms: BTreeMap<VmName, Vm>,
     /// What `netlab verify` pings besides guest to guest and guest to gateway.
     pub verify: Verify,
+    /// What every VM is given that is not given something else itself.
+    pub setup: Setup,
     /// Images that the lab describes itself.
     pub images: BTreeMap<ImageName, super::ImageEntry>,
     /// What is probably a mistake, but possible.
@@ -227,6 +229,8 @@ pub struct Vm {
     pub nics: Vec<Nic>,
     /// An outside address that is translated to it.
     pub floating: Option<Ipv4Addr>,
+    /// What it is given besides.
+    pub setup: Setup,
 }
 
 /// A guest's NIC.

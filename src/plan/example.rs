@@ -98,6 +98,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         default_route: Some([10, 0, 1, 1].into()),
         nameservers: vec![IpAddr::from([9, 9, 9, 9])],
         floating: None,
+        setup: crate::topology::GuestSetup::default(),
     }
 }
 

@@ -25,7 +25,7 @@ pub mod survey;
 pub mod view;
 
 pub use desired::{desired, guest_config};
-pub use domain::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
+pub use domain::{Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, SetUp, Volume};
 pub use existing::existing;
 pub use identity::{Condition, DomainSeen, Identities};
 pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
-use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
+use super::{
+    Existing, Guest, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Topology, TopologyHost, derive, setup,
+};
 use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Vm, VmName};
 
 /// Memory of a guest where neither lab nor image have it, in MiB.
@@ -67,10 +69,12 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
             default_route: nics.iter().find_map(|nic| nic.gateway),
             nameservers,
             floating: floating(lab, vm),
+            setup: GuestSetup::default(), // needs every address
             nics,
         };
         guests.insert(name.clone(), guest);
     }
+    setup::add(lab, images, existing, &mut guests);
     let used: BTreeSet<&ImageName> = lab.vms.values().map(|vm| &vm.image).collect();
     let members = Members::of(&guests);
     let hosts = lab.hosts.keys();

@@ -21,8 +21,10 @@
 mod allocate;
 mod assign;
 pub mod derive;
+mod setup;
 
 pub use allocate::{allocate, reallocate};
+pub use setup::{GuestSetup, expand};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -42,6 +44,8 @@ pub struct Existing {
     pub guests: BTreeMap<VmName, Vec<ExistingNic>>,
     /// Addresses that hosts have besides those that the lab gives them.
     pub hosts: BTreeSet<Ipv4Addr>,
+    /// The SSH keys that guests with cloud-init were given.
+    pub ssh_keys: BTreeMap<VmName, Vec<String>>,
 }
 
 /// A NIC of an existing guest.
@@ -169,6 +173,8 @@ pub struct Guest {
     pub nameservers: Vec<IpAddr>,
     /// The outside address that is translated to it.
     pub floating: Option<GuestFloating>,
+    /// What it is given besides.
+    pub setup: GuestSetup,
 }
 
 /// How a guest has a floating address.

@@ -226,6 +226,7 @@ pub(super) mod tests {
                 nics: vec![nic],
                 nameservers: Vec::new(),
                 floating: None,
+                setup: crate::topology::GuestSetup::default(),
             };
             (name.parse().unwrap(), guest)
         });

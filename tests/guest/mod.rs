@@ -74,6 +74,7 @@ fn config(dialect: Dialect, addresses: [&str; 2]) -> GuestConfig {
         default_route: Some("10.0.2.2".parse().unwrap()),
         nameservers: vec!["10.0.2.3".parse().unwrap(), "10.0.3.3".parse().unwrap()],
         seeded: false,
+        cloud_init: netlab::state::CloudConfig::default(),
     }
 }
 

@@ -98,6 +98,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         nics: (0..nics).map(nic).collect(),
         running: false,
         configured: None,
+        tasks: Vec::new(),
     }
 }
 
@@ -361,6 +362,7 @@ fn a_domain_is_defined_started_observed_stopped_and_removed() {
         default_route: None,
         nameservers: Vec::new(),
         seeded: false,
+        cloud_init: netlab::state::CloudConfig::default(),
     };
     libvirt.set_configured(&life, &config).unwrap();
     assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(config));

@@ -280,6 +280,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         default_route: None,
         nameservers: Vec::new(),
         floating: None,
+        setup: netlab::topology::GuestSetup::default(),
     }
 }
 

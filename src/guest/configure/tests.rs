@@ -24,6 +24,7 @@ fn config(dialect: Dialect) -> GuestConfig {
         default_route: Some("10.0.1.1".parse().unwrap()),
         nameservers: vec!["10.0.1.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],
         seeded: false,
+        cloud_init: crate::state::CloudConfig::default(),
     }
 }
 

@@ -7,11 +7,13 @@ mod hosts;
 mod loops;
 mod networks;
 mod services;
+mod setup;
 mod vms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Range;
+use std::path::Path;
 
 use self::addresses::Owner;
 use super::file::LabFile;
@@ -21,6 +23,8 @@ use super::{HostName, IfName, ImageName, Lab, LabHost, MacAddr, Network, Network
 /// What is known so far, and what is wrong so far.
 struct Check<'a> {
     images: &'a BTreeSet<ImageName>,
+    /// Where files are that the lab file names.
+    folder: &'a Path,
     /// Tables of names of which something could not be read.
     broken: &'a BTreeSet<&'static str>,
     problems: Vec<Problem>,
@@ -40,12 +44,20 @@ struct Check<'a> {
     macs: BTreeSet<MacAddr>,
     /// VMs that a DHCP server names, by their names in lower case.
     served: BTreeMap<String, VmName>,
+    /// The VMs of each table, by its place in the file; also those that are left out for another problem.
+    made: Vec<Vec<VmName>>,
 }
 
 /// Checks `file`; returns a lab only if there is no problem, here or in `problems`.
-pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<Problem>) -> Result<Lab, Vec<Problem>> {
+pub(super) fn check(
+    file: &LabFile,
+    images: &BTreeSet<ImageName>,
+    folder: &Path,
+    problems: Vec<Problem>,
+) -> Result<Lab, Vec<Problem>> {
     let mut check = Check {
         images,
+        folder,
         broken: &file.broken,
         wrong_gateways: BTreeSet::new(),
         problems,
@@ -59,12 +71,14 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
         mentioned: addresses::mentioned(file),
         macs: BTreeSet::new(),
         served: BTreeMap::new(),
+        made: Vec::new(),
     };
     check.all_hosts(file);
     let cables = check.all_cables(file);
     check.all_networks(&file.networks);
     let nat = check.all_nat(&file.nat);
-    let vms = check.all_vms(file);
+    let mut vms = check.all_vms(file);
+    let setup = check.setups(file, &mut vms);
     check.shared_subnets(file, &vms);
     check.capacity(file, &vms);
     check.connected(&file.networks, &cables, &vms);
@@ -83,6 +97,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
                 outside: file.outside.clone(),
                 pings,
             },
+            setup,
             images: BTreeMap::new(), // `parse` has them
             warnings: check.warnings,
         }),

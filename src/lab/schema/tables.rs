@@ -7,6 +7,7 @@ use super::images::IMAGE;
 use super::kinds::{
     HOST, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, SIZE, SUBNET, VLAN, VM_NAME, key, required,
 };
+use super::setup::{FILES, PACKAGES, PASSWORD, RUN, SSH_KEYS, USER, USER_DATA};
 use super::{Kind, Table};
 
 /// The whole file.
@@ -59,6 +60,21 @@ pub(in crate::lab) const LAB: Table = Table {
             "vms",
             Kind::Named(&VM_NAME, &Kind::Table(&VM)),
             "Virtual machines by name.",
+        ),
+        SSH_KEYS,
+        USER,
+        PASSWORD,
+        USER_DATA,
+        PACKAGES,
+        FILES,
+        RUN,
+        key(
+            "vars",
+            Kind::Named(
+                &Kind::Pattern("^[A-Za-z0-9_-]+$", "domain"),
+                &Kind::Either(&Kind::Text, &Kind::Either(&Kind::Integer(0, u32::MAX), &Kind::Flag)),
+            ),
+            "Names for `{{ vars.NAME }}` in files and commands.",
         ),
         key(
             "verify",
@@ -290,6 +306,13 @@ pub(in crate::lab) const VM: Table = Table {
         key("cpus", Kind::Integer(1, MOST_CPUS), "Virtual CPUs; default: 1."),
         key("nics", Kind::List(&Kind::Table(&NIC)), "NICs in the guest's order."),
         key("floating", IPV4, "Address outside of the lab that is translated to it."),
+        SSH_KEYS,
+        USER,
+        PASSWORD,
+        USER_DATA,
+        PACKAGES,
+        FILES,
+        RUN,
     ],
 };
 

@@ -2,6 +2,7 @@
 //! print. The only writer of lab files.
 
 mod image;
+mod setup;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -19,6 +20,7 @@ const DEFAULT_IMAGE: &str = "mini";
 pub fn write(lab: &Lab) -> String {
     let mut out = Out::default();
     out.entry("name", quoted(&lab.name));
+    out.setup(&lab.setup);
     for (name, host) in &lab.hosts {
         out.table(format_args!("[hosts.{name}]"));
         match &host.connect {
@@ -183,6 +185,7 @@ impl Out {
             cpus,
             nics,
             floating,
+            setup,
         } = vm;
         self.entry("host", quoted(host));
         if image.as_str() != DEFAULT_IMAGE {
@@ -196,6 +199,7 @@ impl Out {
             self.entry("nics", list(nics.iter().map(nic)));
         }
         self.maybe("floating", floating.map(quoted));
+        self.setup(setup);
     }
 
     fn ping(&mut self, ping: &Ping) {
