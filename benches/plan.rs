@@ -155,6 +155,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         floating: None,
         forward: Vec::new(),
         serve: Vec::new(),
+        setup: netlab::topology::GuestSetup::default(),
     }
 }
 

@@ -7,13 +7,13 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use crate::lab::{Boot, HostName, LabName, NetworkName, Serve};
+use crate::lab::{Boot, HostName, LabName, NetworkName, Serve, Task};
 use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
 use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, nftables};
 use crate::plan::Step;
 use crate::plan::lines::{LineError, Observed, UplinkMove, lines};
-use crate::state::{Dhcp, Domain, DomainName, GuestConfig, LinkKind, Uplink, Volume};
+use crate::state::{Dhcp, Domain, DomainName, GuestConfig, LinkKind, SetUp, Uplink, Volume};
 use crate::transport::quote;
 
 /// Where libvirt keeps disks of its own making.
@@ -87,6 +87,7 @@ impl Out {
             Step::DefineDomain(name, domain) => self.define(name, domain, template)?,
             Step::StartDomain(name) => self.line(format_args!("virsh -q start {name}")),
             Step::ConfigureGuest(name, config) => self.configure(name, config),
+            Step::SetUpGuest(name, set_up) => self.set_up(name, set_up),
             // A plan from nothing has none of these on a host of its own.
             Step::CreateMachine(..)
             | Step::CreateDevice(..)
@@ -160,6 +161,34 @@ impl Out {
         self.line("rm -r $seed");
     }
 
+    /// Files and commands, as root types them in the guest.
+    fn set_up(&mut self, name: &DomainName, set_up: &SetUp) {
+        self.line(format_args!("# In the guest, as root (`virsh console {name}`):"));
+        for task in &set_up.tasks {
+            let text = task.content().text();
+            match (task, text) {
+                (Task::Write { path, mode, .. }, Some(text)) => {
+                    let path = quote(path);
+                    self.typed(&format!(
+                        "cat > {path} <<'END'\n{}\nEND\nchmod {mode:04o} {path}",
+                        text.trim_end()
+                    ));
+                }
+                (Task::Write { path, mode, .. }, None) => {
+                    self.typed(&format!("(copy the file to {path}, mode {mode:04o}: it is not text)"));
+                }
+                (Task::Run(_), text) => self.typed(text.unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Text that a person types in a guest.
+    fn typed(&mut self, text: &str) {
+        for line in text.lines() {
+            self.line(format_args!("#     {line}"));
+        }
+    }
+
     /// What is typed in the guest; there is nobody to type it, so it stays a comment.
     fn configure(&mut self, name: &DomainName, config: &GuestConfig) {
         let GuestConfig {
@@ -170,6 +199,7 @@ impl Out {
             nameservers,
             seeded,
             serve,
+            cloud_init: _,
         } = config;
         if *seeded {
             self.line(format_args!("# cloud-init does that; `virsh console {name}` shows it."));

@@ -37,7 +37,7 @@ use crate::emulated;
 use crate::folders::Folders;
 use crate::host::forward;
 use crate::lab::{HostName, LabName, masked};
-use crate::ops::{self, Env, LoadOptions, Loaded};
+use crate::ops::{self, Caller, Env, LoadOptions, Loaded};
 use error::CommandError;
 use output::{print_error, readable_json};
 
@@ -300,7 +300,10 @@ fn context(json: bool, quiet: bool) -> Result<Context, CommandError> {
         source,
     })?;
     Ok(Context {
-        env: Env::new(Folders::from_env(), program),
+        env: Env {
+            caller: Caller::from_env(),
+            ..Env::new(Folders::from_env(), program)
+        },
         json,
         quiet: quiet || json,
     })

@@ -5,6 +5,7 @@ use super::output::harmless;
 use super::{Context, LabFile, print_error};
 use crate::lab::{self, ImageName};
 use crate::ops::{self, ImageChoice, LoadOptions};
+use crate::topology;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,7 +28,8 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         emulate: args.emulate,
     };
     if args.expand {
-        let text = lab::write(&ops::load(&context.env, &args.file.file, &options)?.lab);
+        let loaded = ops::load(&context.env, &args.file.file, &options)?;
+        let text = lab::write(&topology::expand(&loaded.lab, &loaded.topology));
         return context.answer_unchanged(&text, &text);
     }
     let loaded = context.load(&args.file.file, &options)?;

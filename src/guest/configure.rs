@@ -15,6 +15,7 @@ use super::embedded::code;
 use super::error::SessionError;
 use super::privilege::Privilege;
 use super::session::Session;
+use super::setup::wait_for_cloud_init;
 use crate::lab::{Dialect, ETHERNET_MTU, MacAddr, Serve};
 use crate::state::{GuestConfig, GuestNicConfig};
 
@@ -75,6 +76,12 @@ pub enum ConfigureError {
         /// Its output.
         output: String,
     },
+    /// cloud-init ended with errors.
+    #[error("cloud-init ended with errors in the guest: {output}")]
+    CloudInit {
+        /// What `cloud-init status --long` prints.
+        output: String,
+    },
     /// cloud-init did not apply the seed disk.
     #[error("cloud-init has not configured the guest: {missing} is missing; it has {}", list(.has))]
     NotSeeded {
@@ -92,7 +99,7 @@ impl ConfigureError {
             Self::Session(error) => error.help(),
             Self::NicMissing { .. } => "the guest's kernel may lack a driver for the image's `nic_model`",
             Self::Command { .. } => "check that the image's `dialect` fits, and run the command on the guest's console",
-            Self::NotSeeded { .. } => {
+            Self::CloudInit { .. } | Self::NotSeeded { .. } => {
                 "in the guest, `cloud-init status --long` and /var/log/cloud-init.log give the reason"
             }
         }
@@ -124,6 +131,10 @@ pub fn configure(session: &mut Session<'_>, config: &GuestConfig, again: bool) -
         output = session.run_idempotent(&root.run(&services_script(config)), LIMIT)?;
     }
     if output.status == 0 {
+        if config.seeded && !again && config.cloud_init.is_work() {
+            // Only then is it known whether it could do what it was given.
+            wait_for_cloud_init(session)?;
+        }
         return Ok(());
     }
     Err(explain(&output.text, config))

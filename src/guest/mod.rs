@@ -19,6 +19,7 @@ mod scripted;
 mod seen;
 mod services;
 mod session;
+mod setup;
 mod terminal;
 mod transcript;
 mod upload;
@@ -35,6 +36,7 @@ pub use probe::{Answer, Answers, ProbeOptions, Reply, Target, ask_by, probe, pro
 pub use seen::{ArpQuestion, Forged, GuestLink, GuestRoute, GuestView};
 pub use services::{ServiceAnswer, ServiceQuestion};
 pub use session::{CommandOutput, Session};
+pub use setup::{SetUpError, set_up};
 pub use terminal::last_lines;
 pub use transcript::Transcript;
 pub use upload::upload;

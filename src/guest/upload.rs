@@ -42,7 +42,7 @@ pub fn upload(session: &mut Session<'_>, content: &[u8], within: Duration) -> Re
     let mut parts = 0;
     for some in lines.chunks(LINES) {
         // Each part begins its file again, so that an exchange can be repeated.
-        let mut script = format!("umask 077; : >{path}.{parts}\n");
+        let mut script = format!("(umask 077; : >{path}.{parts})\n");
         for line in some {
             // Writing to a `String` cannot fail.
             let _ = writeln!(script, "{line} >>{path}.{parts}");
@@ -52,7 +52,7 @@ pub fn upload(session: &mut Session<'_>, content: &[u8], within: Duration) -> Re
     }
     let decode = if has_base64 { " | base64 -d" } else { "" };
     let join = format!(
-        "umask 077; n=0; : >{path}; while [ $n -lt {parts} ]; do cat {path}.$n; n=$((n+1)); done{decode} >{path}\n\
+        "(umask 077; : >{path}); n=0; while [ $n -lt {parts} ]; do cat {path}.$n; n=$((n+1)); done{decode} >{path}\n\
          rm -f {path}.*; wc -c <{path}; sha256sum {path} || echo unknown"
     );
     let printed = session.run_idempotent(&join, left())?.text;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::emulated::EmulatedError;
-use crate::guest::{ConfigureError, ConsoleError, SessionError};
+use crate::guest::{ConfigureError, ConsoleError, SessionError, SetUpError};
 use crate::lab::{Asked, HostName};
 use crate::libvirt::LibvirtError;
 use crate::libvirt::domain_xml::XmlError;
@@ -155,6 +155,9 @@ pub enum StepFailure {
     /// The guest could not be configured.
     #[error(transparent)]
     Configure(#[from] ConfigureError),
+    /// A file could not be written or a command failed in the guest.
+    #[error(transparent)]
+    SetUp(#[from] SetUpError),
     /// The transcript of the guest's console could not be opened.
     #[error("cannot open the transcript of the guest's console")]
     Transcript(#[source] io::Error),
@@ -191,6 +194,7 @@ impl StepFailure {
             Self::Dhcp(error) => return error.help(),
             Self::Guest(error) => error.help(),
             Self::Configure(error) => error.help(),
+            Self::SetUp(error) => error.help(),
             Self::Journal(_) | Self::Transcript(_) => "check free space and permissions of the state folder",
             Self::Forward { .. } => "choose another port, or end the process that listens on it",
             Self::Panicked => "this is a bug in netlab; please report it",

@@ -7,14 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::folders::Folders;
-use crate::guest::{Console, ConsoleError, Session, Transcript, configure};
+use crate::guest::{Console, ConsoleError, Session, Transcript, configure, set_up};
 use crate::host::linux::Connection;
 use crate::host::steps::one;
 use crate::host::{HostError, StepError, StepFailure, StepLog, console};
 use crate::lab::ConsoleKind;
 use crate::libvirt::Age;
 use crate::plan::Step;
-use crate::state::{DomainName, GuestConfig};
+use crate::state::{DomainName, GuestConfig, SetUp};
 
 /// How often starting or configuring a guest is repeated after libvirt's daemon was restarted during it.
 const RETRIES: u32 = 3;
@@ -76,7 +76,7 @@ pub(super) fn run(
 
 fn domain(step: &Step) -> Option<&DomainName> {
     match step {
-        Step::StartDomain(name) | Step::ConfigureGuest(name, _) => Some(name),
+        Step::StartDomain(name) | Step::ConfigureGuest(name, _) | Step::SetUpGuest(name, _) => Some(name),
         _ => None,
     }
 }
@@ -102,6 +102,7 @@ fn run_chain(connection: &Connection, folders: &Folders, steps: &[Step], log: &d
                     configure_guest(connection, folders, name, config, opened, step, log)
                 })
             }
+            Step::SetUpGuest(name, what) => one(step, log, || set_up_guest(connection, folders, name, what, step, log)),
             other => Some(StepError::new(other, StepFailure::NotForThisHost)),
         };
         if error.is_some() {
@@ -182,6 +183,27 @@ fn configure_once(
     configure(&mut session, config, again)?;
     connection.libvirt.set_configured(name, config)?;
     Ok(())
+}
+
+/// Writes files and runs commands in a guest, and records each one that is done: after a failure the next run goes on with
+/// the one that failed.
+fn set_up_guest(
+    connection: &Connection,
+    folders: &Folders,
+    name: &DomainName,
+    what: &SetUp,
+    step: &Step,
+    log: &dyn StepLog,
+) -> Result<(), StepFailure> {
+    let console = console::open(&connection.libvirt, folders, name, what.console.kind)?;
+    let console = Box::new(Cancellable { console, log });
+    let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm())).map_err(StepFailure::Transcript)?;
+    let note = |line: &str| log.note(step, line);
+    let mut session = Session::open(console, &what.console, transcript, &mut |line| note(line))?;
+    set_up(&mut session, what, &mut |line| note(line), &mut |done| {
+        let done = what.tasks.get(..done).unwrap_or_default();
+        Ok(connection.libvirt.set_tasks(name, done, what.lasting)?)
+    })
 }
 
 /// A console that fails when the user asks to stop, so that no guest's deadline is waited for.

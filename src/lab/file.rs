@@ -1,6 +1,6 @@
 //! The values of a lab file, each with its place: what [`super::read`] returns and [`super::check`] takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
@@ -20,6 +20,10 @@ pub(super) struct At<T> {
 pub(super) struct LabFile {
     pub name: Option<LabName>,
     pub image: Option<At<ImageName>>,
+    /// For every VM.
+    pub setup: SetupFile,
+    /// Names for templates.
+    pub vars: BTreeMap<String, String>,
     pub hosts: Vec<HostFile>,
     pub switches: Vec<SwitchFile>,
     pub routers: Vec<RouterFile>,
@@ -156,6 +160,7 @@ pub(super) struct VmFile {
     pub disk_mib: Option<u64>,
     pub cpus: u32,
     pub nics: Vec<NicFile>,
+    pub setup: SetupFile,
     pub floating: Option<At<Ipv4Addr>>,
     pub serve: Vec<At<Serve>>,
     pub forward: Vec<ForwardFile>,
@@ -165,6 +170,27 @@ pub(super) struct VmFile {
 pub(super) struct ForwardFile {
     pub host: At<u16>,
     pub guest: At<u16>,
+}
+
+/// What a VM is given besides its NICs; of a list that is written, what could be read.
+#[derive(Debug, Default)]
+pub(super) struct SetupFile {
+    pub ssh_keys: Option<Vec<At<String>>>,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub user_data: Option<At<String>>,
+    pub packages: Option<Vec<String>>,
+    pub files: Option<Vec<GuestFileFile>>,
+    pub run: Option<Vec<At<String>>>,
+}
+
+/// Has either `content` or `from`.
+#[derive(Debug)]
+pub(super) struct GuestFileFile {
+    pub path: String,
+    pub content: Option<At<String>>,
+    pub from: Option<At<String>>,
+    pub mode: u16,
 }
 
 #[derive(Debug)]

@@ -12,6 +12,7 @@
 //! rule in `check/`, its field in [`model`] and its line in `write/`.
 
 mod check;
+mod content;
 mod excerpt;
 mod file;
 pub mod image;
@@ -25,9 +26,11 @@ pub mod problem;
 mod read;
 mod schema;
 pub mod services;
+mod setup;
 pub mod size;
 mod ssh_target;
 mod syntax;
+mod template;
 mod write;
 
 use std::collections::BTreeSet;
@@ -35,6 +38,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use content::Content;
 pub(crate) use excerpt::readable;
 pub use image::*;
 pub use image_file::parse_image;
@@ -45,7 +49,9 @@ pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
 pub use schema::schema;
 pub use services::*;
+pub use setup::{FileSource, GuestFile, NamedFile, Setup, Task};
 pub use ssh_target::{SshTarget, SshTargetError};
+pub use template::Template;
 pub use write::{write, write_image};
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own
@@ -112,7 +118,7 @@ fn parse_with(
         .cloned()
         .chain(image_file::names(root.get_ref()))
         .collect();
-    match check::check(&read, &known, reader.problems) {
+    match check::check(&read, &known, folder, reader.problems) {
         Ok(lab) => Ok(Lab { images: own, ..lab }),
         Err(problems) => Err(Problems::new(file, text, problems)),
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
 use super::problem::Problem;
-use super::{Password, Serve, ServiceCheck, SshTarget};
+use super::{Password, Serve, ServiceCheck, Setup, SshTarget};
 
 /// Ethernet's MTU in bytes (RFC 894), the default of a network.
 pub const ETHERNET_MTU: u16 = 1500;
@@ -39,6 +39,8 @@ pub struct Lab {
     pub vms: BTreeMap<VmName, Vm>,
     /// What `netlab verify` pings besides guest to guest and guest to gateway.
     pub verify: Verify,
+    /// What every VM is given that is not given something else itself.
+    pub setup: Setup,
     /// Images that the lab describes itself.
     pub images: BTreeMap<ImageName, super::ImageEntry>,
     /// What is probably a mistake, but possible.
@@ -245,6 +247,8 @@ pub struct Vm {
     pub serve: Vec<Serve>,
     /// Ports of the machine that netlab runs on which lead to it.
     pub forward: Vec<Forward>,
+    /// What it is given besides.
+    pub setup: Setup,
 }
 
 /// A port of 127.0.0.1 that leads to one of a VM.

@@ -8,9 +8,10 @@ use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::{base, logs, seed, volumes};
+use crate::lab::Task;
 use crate::libvirt::domain_xml::{
-    ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, Template, XmlWriter, addresses, mark_of,
-    read, render,
+    ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, TASKS_PREFIX, TASKS_URI, Template,
+    XmlWriter, addresses, mark_of, read, render,
 };
 use crate::state::{Domain, DomainName, GuestConfig};
 use crate::transport::cmd::Shell;
@@ -190,26 +191,51 @@ pub(super) fn set_configured(conn: &Connect, name: &DomainName, config: &GuestCo
     })?;
     let addresses = addresses(config).map_err(xml_failed(&operation))?;
     let domain = own(conn, name, &operation)?;
-    let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
     let live = sys::VIR_DOMAIN_AFFECT_LIVE;
-    for (element, text, prefix, uri, affect) in [
-        (
-            "addresses",
-            addresses,
-            ADDRESSES_PREFIX,
-            ADDRESSES_URI,
-            live | sys::VIR_DOMAIN_AFFECT_CONFIG,
-        ),
-        ("configured", json, "netlab-configured", CONFIGURED_URI, live),
-    ] {
-        let mut xml = XmlWriter::new();
-        xml.text(element, &[], &text).map_err(xml_failed(&operation))?;
-        let xml = xml.done().map_err(xml_failed(&operation))?;
-        domain
-            .set_metadata(kind, Some(&xml), Some(prefix), Some(uri), affect)
-            .map_err(failed(&operation))?;
-    }
-    Ok(())
+    record(
+        &domain,
+        ("addresses", &addresses),
+        (ADDRESSES_PREFIX, ADDRESSES_URI),
+        live | sys::VIR_DOMAIN_AFFECT_CONFIG,
+        &operation,
+    )?;
+    let configured = ("netlab-configured", CONFIGURED_URI);
+    record(&domain, ("configured", &json), configured, live, &operation)
+}
+
+/// Records which files were written and commands run in the running guest. `lasting`: in the definition as well, for a guest
+/// whose disk keeps them; otherwise libvirt drops the record when the domain stops.
+pub(super) fn set_tasks(conn: &Connect, name: &DomainName, tasks: &[Task], lasting: bool) -> Result<(), LibvirtError> {
+    let operation = Operation::RecordConfiguration(name.clone());
+    let json = serde_json::to_string(tasks).map_err(|source| LibvirtError::Json {
+        operation: operation.clone(),
+        source,
+    })?;
+    let domain = own(conn, name, &operation)?;
+    let affect = if lasting {
+        sys::VIR_DOMAIN_AFFECT_LIVE | sys::VIR_DOMAIN_AFFECT_CONFIG
+    } else {
+        sys::VIR_DOMAIN_AFFECT_LIVE
+    };
+    record(&domain, ("tasks", &json), (TASKS_PREFIX, TASKS_URI), affect, &operation)
+}
+
+/// Writes one element of the metadata.
+fn record(
+    domain: &VirDomain,
+    (element, text): (&str, &str),
+    (prefix, uri): (&str, &str),
+    affect: u32,
+    operation: &Operation,
+) -> Result<(), LibvirtError> {
+    let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
+    let mut xml = XmlWriter::new();
+    xml.text(element, &[], text).map_err(xml_failed(operation))?;
+    let xml = xml.done().map_err(xml_failed(operation))?;
+    domain
+        .set_metadata(kind, Some(&xml), Some(prefix), Some(uri), affect)
+        .map_err(failed(operation))
+        .map(drop)
 }
 
 /// Returns whether the running domain has a record of [`set_configured`].

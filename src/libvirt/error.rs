@@ -200,6 +200,9 @@ pub enum LibvirtError {
     /// The seed disk of a guest is to be written, and its password is known by its digest only.
     #[error("the password in the seed disk of domain {0} is not known here")]
     UnknownPassword(DomainName),
+    /// The seed disk of a guest is to be written, and the user's settings in it are known by their digest only.
+    #[error("the `user_data` in the seed disk of domain {0} is not known here")]
+    UnknownUserData(DomainName),
     /// The image file under a disk cannot be used. Boxed: it is much larger than the other variants.
     #[error(transparent)]
     Base(Box<BaseError>),
@@ -281,6 +284,7 @@ impl LibvirtError {
             Self::ReplacedDomain { .. } => "run netlab again to plan with the domain that exists now",
             Self::ForeignPool { .. } => "rename the lab, or remove that pool with `virsh pool-undefine`",
             Self::NoPool(_) => "run `netlab up` again to create the disk and its pool",
+            Self::UnknownUserData(_) => "run `netlab up` with the lab's file, which names it",
             Self::UnknownPassword(_) => "run `netlab up` with the lab's file, which has the password",
             Self::Base(error) => return error.help(),
             Self::Console { source, .. } => source.help(),

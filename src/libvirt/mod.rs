@@ -37,7 +37,7 @@ use std::time::Duration;
 use processes::Processes;
 
 use crate::guest::Console;
-use crate::lab::{HostName, LabName};
+use crate::lab::{HostName, LabName, Task};
 use crate::libvirt::domain_xml::{Template, XmlError};
 use crate::state::survey::Survey;
 use crate::state::{Domain, DomainName, DomainSeen, GuestConfig, Volume};
@@ -219,7 +219,16 @@ impl Libvirt {
         })
     }
 
-    /// Returns whether the running domain has such a record.
+    /// Records which files were written and commands run in the running guest; `lasting`: also for its next start.
+    pub fn set_tasks(&self, name: &DomainName, tasks: &[Task], lasting: bool) -> Result<(), LibvirtError> {
+        let operation = Operation::RecordConfiguration(name.clone());
+        let (name, tasks) = (name.clone(), tasks.to_vec());
+        self.connection.within(&operation, QEMU_WITHIN, move |conn| {
+            domains::set_tasks(conn, &name, &tasks, lasting)
+        })
+    }
+
+    /// Returns whether the running domain was configured.
     pub fn was_configured(&self, name: &DomainName) -> Result<bool, LibvirtError> {
         let operation = Operation::RecordConfiguration(name.clone());
         self.connection

@@ -14,7 +14,7 @@ use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::halted::paused;
 use super::{kvm, machines};
 use crate::lab::LabName;
-use crate::libvirt::domain_xml::{ADDRESSES_URI, CONFIGURED_URI, Definitions, Node, name_of, read};
+use crate::libvirt::domain_xml::{ADDRESSES_URI, CONFIGURED_URI, Definitions, Node, TASKS_URI, name_of, read};
 use crate::state::{Condition, Domain, DomainName, DomainSeen, Survey};
 use crate::transport::cmd::Shell;
 
@@ -68,6 +68,10 @@ fn of_lab(handle: &VirDomain, lab: &LabName) -> Result<Option<(DomainName, Domai
     // A record that cannot be read counts as none: the guest is then configured again.
     let record = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
     domain.configured = record.and_then(|record| serde_json::from_str(&record.text).ok());
+    // Likewise: everything is then done again.
+    let record = root.metadata(TASKS_URI);
+    let tasks = record.and_then(|record| serde_json::from_str(&record.text).ok());
+    domain.tasks = tasks.unwrap_or_default();
     let mut seen = details(&root, condition(state, &reason));
     seen.halted = paused(state, &reason);
     Ok(Some((name, domain, seen)))

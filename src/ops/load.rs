@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::connect::emulated;
 use super::{Env, OpsError, connect, observe};
 use crate::image::{self, Used};
-use crate::lab::{self, HostName, ImageEntry, ImageName, Lab, LabName, Problem};
+use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LabName, Problem, Vm, VmName};
 use crate::run::Journal;
 use crate::state::{Site, Survey, existing};
 use crate::topology::{Existing, Topology, allocate, reallocate};
@@ -50,6 +50,8 @@ pub struct Loaded {
     pub image: Option<ImageName>,
     /// Every host is emulated.
     pub emulate: bool,
+    /// The caller's SSH keys, where a VM is given them.
+    pub keys: Vec<String>,
 }
 
 impl Loaded {
@@ -59,7 +61,20 @@ impl Loaded {
         if self.emulate {
             topology.emulate();
         }
+        for guest in topology.guests.values_mut() {
+            if guest.setup.ssh_keys.is_none() && is_cloud(&topology.images, &guest.image) {
+                guest.setup.ssh_keys = Some(self.keys.clone());
+            }
+        }
         topology
+    }
+
+    /// Returns the VMs that are given the caller's keys, unless they were given another's before.
+    pub fn with_callers_keys(&self) -> impl Iterator<Item = &VmName> {
+        let keyless = |vm: &&Vm| vm.setup.ssh_keys.is_none() && self.lab.setup.ssh_keys.is_none();
+        let vms = self.lab.vms.iter().filter(move |(_, vm)| keyless(vm));
+        vms.filter(|(_, vm)| is_cloud(&self.topology.images, &vm.image))
+            .map(|(name, _)| name)
     }
 
     /// Returns what is valid in the file but makes little sense.
@@ -95,9 +110,18 @@ pub fn load(env: &Env, file: &Path, options: &LoadOptions) -> Result<Loaded, Ops
         images,
         image,
         emulate: options.emulate,
+        keys: Vec::new(),
     };
     loaded.topology = loaded.keeping(env, &Existing::default());
+    if loaded.with_callers_keys().next().is_some() {
+        loaded.keys = env.caller.keys();
+        loaded.topology = loaded.keeping(env, &Existing::default());
+    }
     Ok(loaded)
+}
+
+fn is_cloud(images: &BTreeMap<ImageName, Image>, name: &ImageName) -> bool {
+    images.get(name).is_some_and(|image| image.cloud_init)
 }
 
 /// Returns the topology of a lab with what its hosts have already, where something of it is up: what `up` would work

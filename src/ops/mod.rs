@@ -17,6 +17,7 @@
 //! ```
 
 mod belongs;
+mod caller;
 mod connect;
 mod converge;
 mod cp;
@@ -48,6 +49,7 @@ use crate::event::{Cancel, Events};
 use crate::folders::Folders;
 use crate::lab::LabName;
 
+pub use caller::Caller;
 pub use connect::{connect, connects};
 pub use cp::{Copied, CopyOptions, Place, copy};
 pub use doctor::doctor;
@@ -81,6 +83,8 @@ pub struct Env {
     pub folders: Folders,
     /// The netlab program, which becomes PID 1 of every emulated host.
     pub program: PathBuf,
+    /// Whose SSH keys guests are given; nobody's where it is not set.
+    pub caller: Caller,
     /// Where progress is sent.
     pub events: Events,
     /// Requested, e.g. by a signal handler, to stop a run between two steps.
@@ -106,6 +110,7 @@ impl Env {
         Self {
             folders,
             program,
+            caller: Caller::default(),
             events: Events::none(),
             cancel: Cancel::default(),
         }

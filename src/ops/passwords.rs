@@ -1,5 +1,6 @@
-//! The passwords of a lab's consoles, for what is done without its file: `exec` by the lab's name, and a rollback. Domains
-//! and the journal record digests only; `passwords.json` in the lab's folder, readable by its owner only, has the rest.
+//! The passwords of a lab's consoles and the `user_data` of its guests, for what is done without its file: `exec` by the lab's
+//! name, and a rollback. Domains and the journal record digests only; `passwords.json` in the lab's folder, readable by its
+//! owner only, has the rest.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -8,10 +9,10 @@ use std::path::PathBuf;
 use super::{Env, OpsError};
 use crate::atomic_file;
 use crate::folders::Folders;
-use crate::lab::{LabName, Password};
+use crate::lab::{Content, LabName, Password};
 use crate::state::{GuestConfig, Site};
 
-/// Passwords by their digests.
+/// Passwords and settings by their digests, which differ in length.
 type Passwords = BTreeMap<String, String>;
 
 fn path(env: &Env, lab: &LabName) -> PathBuf {
@@ -38,9 +39,11 @@ pub(super) fn keep<'a>(env: &Env, lab: &LabName, sites: impl IntoIterator<Item =
         .flat_map(Site::values)
         .flat_map(|state| state.domains.values());
     let configs = domains.flat_map(|domain| domain.configured.iter().chain(&domain.seed));
-    let known = configs.filter_map(|config| {
-        let password = of(config)?;
-        Some((password.digest(), password.text()?.to_owned()))
+    let known = configs.flat_map(|config| {
+        let password = of(config).and_then(|password| Some((password.digest(), password.text()?.to_owned())));
+        let data = config.cloud_init.user_data.as_ref();
+        let data = data.and_then(|data| Some((data.digest(), data.text()?.to_owned())));
+        password.into_iter().chain(data)
     });
     let known: Passwords = known.collect();
     let write = || -> io::Result<()> {
@@ -63,6 +66,11 @@ pub(super) fn reveal(env: &Env, lab: &LabName, site: &mut Site) {
     let known = read(env, lab).unwrap_or_default();
     let domains = site.values_mut().flat_map(|state| state.domains.values_mut());
     for config in domains.flat_map(|domain| domain.configured.iter_mut().chain(&mut domain.seed)) {
+        if let Some(data) = &mut config.cloud_init.user_data
+            && let (None, Some(text)) = (data.bytes(), known.get(&data.digest()))
+        {
+            *data = Content::from(text.as_str());
+        }
         let Some(password) = config.console.login.as_mut().and_then(|login| login.password.as_mut()) else {
             continue;
         };

@@ -1,6 +1,6 @@
 //! Preflight and plan: what `up` would do, once nothing blocks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::connect::same_connects;
 use super::{
@@ -12,8 +12,9 @@ use crate::lab::{Connect, HostName};
 use crate::plan::{self, Plan, Step};
 use crate::preflight::{Obstacle, Severity, preflight};
 use crate::run::{Journal, chain};
+use crate::ssh_key;
 use crate::state::{DomainName, Site, desired, existing, localhost};
-use crate::topology::Topology;
+use crate::topology::{Existing, Topology};
 
 /// The result of planning.
 #[derive(Debug, Clone)]
@@ -70,6 +71,31 @@ fn not_inspected(observed: &Site, name: &DomainName, why: &str) -> Obstacle {
             "close its console, then run again".to_owned()
         },
     }
+}
+
+/// Returns a warning for each guest that was given the SSH keys of another caller and keeps them: giving it others takes a
+/// restart, which the lab file has to ask for.
+fn others_keys(loaded: &Loaded, existing: &Existing) -> Vec<Obstacle> {
+    let identities = |keys: &[String]| -> BTreeSet<_> { keys.iter().map(|key| ssh_key::identity(key)).collect() };
+    let mine = identities(&loaded.keys);
+    let others = loaded.with_callers_keys().filter_map(|vm| {
+        let given = existing.ssh_keys.get(vm)?;
+        (!mine.is_empty() && identities(given).is_disjoint(&mine)).then_some((vm, given.len()))
+    });
+    let others = others.filter_map(|(vm, count)| {
+        let keys = match count {
+            0 => "no SSH key".to_owned(),
+            1 => "the SSH key of another user".to_owned(),
+            count => format!("{count} SSH keys of another user"),
+        };
+        Some(Obstacle {
+            severity: Severity::Warning,
+            host: loaded.lab.vms.get(vm)?.host.clone(),
+            what: format!("VM {vm} was given {keys}, none of yours"),
+            help: "it keeps them; to give it others, write `ssh_keys` in the lab file, which restarts it".to_owned(),
+        })
+    });
+    others.collect()
 }
 
 /// Returns whether it is known of a guest that it does not run, although libvirt counts it as running.
@@ -148,7 +174,8 @@ pub fn preflight_and_plan(
     observed: &Site,
 ) -> Result<Planned, OpsError> {
     let surveys = survey(hosts, &loaded.topology.lab)?;
-    let topology = loaded.keeping(env, &existing(observed, &surveys));
+    let existing = existing(observed, &surveys);
+    let topology = loaded.keeping(env, &existing);
     let (errors, mut warnings): (Vec<_>, Vec<_>) = unreachable_sockets(env, &topology)
         .into_iter()
         .chain(preflight(&topology, &surveys, observed))
@@ -156,6 +183,7 @@ pub fn preflight_and_plan(
     if !errors.is_empty() {
         return Err(OpsError::PreflightFailed(errors));
     }
+    warnings.extend(others_keys(loaded, &existing));
     let desired = desired(&topology, &surveys);
     let guests = inspect_guests(env, hosts, observed, &desired);
     warnings.extend(

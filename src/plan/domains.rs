@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Step;
-use crate::lab::IfName;
-use crate::state::{Domain, DomainName, Volume};
+use crate::lab::{Boot, IfName, Task};
+use crate::state::{Domain, DomainName, SetUp, Volume};
 
 /// The guests' part of a host's state.
 pub(super) struct Guests<'a> {
@@ -57,8 +57,14 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
             {
                 steps.push(Step::GrowVolume(name.clone(), mib));
             }
+            let done = was.filter(|_| same_disk && (stays_up || is_lasting(will)));
+            let done = done.map_or(&[][..], |was| &was.tasks);
             if !stays_defined {
-                steps.push(Step::DefineDomain(name.clone(), Box::new(will.clone())));
+                let domain = Domain {
+                    tasks: done.to_vec(),
+                    ..will.clone()
+                };
+                steps.push(Step::DefineDomain(name.clone(), Box::new(domain)));
             }
             if will.running && !stays_up {
                 steps.push(Step::StartDomain(name.clone()));
@@ -70,9 +76,36 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
             {
                 steps.push(Step::ConfigureGuest(name.clone(), Box::new(config.clone())));
             }
+            steps.extend(set_up(name, will, done));
         }
     }
     steps
+}
+
+/// Returns whether what is done in a guest stays when it restarts.
+fn is_lasting(domain: &Domain) -> bool {
+    matches!(domain.boot, Boot::Disk { .. })
+}
+
+/// Returns the step for what is to do in a running guest in which `done` was done: everything from the first file or command
+/// that differs, because what follows may depend on it. What is known by its digest only cannot be done, and nothing that
+/// was done can be undone.
+fn set_up(name: &DomainName, will: &Domain, done: &[Task]) -> Option<Step> {
+    let config = will.configured.as_ref().filter(|_| will.running)?;
+    let same = will.tasks.iter().zip(done).take_while(|(will, was)| will == was);
+    let same = same.count();
+    let rest = &will.tasks[same..];
+    let known = rest.iter().all(|task| task.content().bytes().is_some());
+    (known && !rest.is_empty()).then(|| {
+        let set_up = SetUp {
+            console: config.console.clone(),
+            seeded: config.seeded,
+            lasting: is_lasting(will),
+            tasks: will.tasks.clone(),
+            done: same,
+        };
+        Step::SetUpGuest(name.clone(), Box::new(set_up))
+    })
 }
 
 /// Everything that libvirt knows of a domain is the same.
@@ -92,8 +125,9 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         firmware,
         video,
         nics,
-        running: _, // these two are the guest's state, not its definition
+        running: _, // these three are the guest's state, not its definition
         configured: _,
+        tasks: _,
     } = a;
     *uuid == b.uuid
         && *accel == b.accel

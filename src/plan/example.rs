@@ -104,6 +104,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         floating: None,
         serve: Vec::new(),
         forward: Vec::new(),
+        setup: crate::topology::GuestSetup::default(),
     }
 }
 

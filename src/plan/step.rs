@@ -15,10 +15,10 @@ use std::net::Ipv4Addr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Cable, HostName, IfName, NetworkName};
+use crate::lab::{Cable, HostName, IfName, NetworkName, Task};
 use crate::state::{
-    Dhcp, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, PortForward, Sysctl, Uplink,
-    Volume,
+    Dhcp, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, PortForward, SetUp, Sysctl,
+    Uplink, Volume,
 };
 
 /// When a step runs: stages are barriers across all hosts. Removal runs in the opposite order, before creation.
@@ -126,6 +126,8 @@ pub enum Step {
     },
     /// Configure a running guest over its console, and record in the domain what was configured.
     ConfigureGuest(DomainName, Box<GuestConfig>),
+    /// Write files and run commands in a running guest over its console, and record in the domain what was done.
+    SetUpGuest(DomainName, Box<SetUp>),
 }
 
 impl Step {
@@ -157,7 +159,7 @@ impl Step {
             Self::DeleteVolume(..) => Stage::RemoveVolumes,
             Self::DefineDomain(..) => Stage::Define,
             Self::StopDomain { .. } | Self::UndefineDomain { .. } => Stage::RemoveGuests,
-            Self::StartDomain(..) | Self::ConfigureGuest(..) => Stage::Guests,
+            Self::StartDomain(..) | Self::ConfigureGuest(..) | Self::SetUpGuest(..) => Stage::Guests,
         }
     }
 
@@ -271,6 +273,21 @@ impl fmt::Display for Step {
             Self::StartDomain(name) => write!(f, "start domain {name}"),
             Self::StopDomain { name, .. } => write!(f, "stop domain {name}"),
             Self::ConfigureGuest(name, config) => configure(f, name, config),
+            Self::SetUpGuest(name, set_up) => {
+                let rest = set_up.tasks.iter().skip(set_up.done);
+                let (files, commands): (Vec<_>, Vec<_>) = rest.partition(|task| matches!(task, Task::Write { .. }));
+                let counted = |verb, noun, count| match count {
+                    0 => None,
+                    1 => Some(format!("{verb} 1 {noun}")),
+                    count => Some(format!("{verb} {count} {noun}s")),
+                };
+                let parts = [
+                    counted("write", "file", files.len()),
+                    counted("run", "command", commands.len()),
+                ];
+                let parts: Vec<String> = parts.into_iter().flatten().collect();
+                write!(f, "{} in {} over its console", parts.join(" and "), name.vm())
+            }
         }
     }
 }

@@ -47,6 +47,24 @@ pub(super) fn domains(
     named.chain(identified).chain(addressed).collect()
 }
 
+/// VMs with keys that only cloud-init can use, and an image without it.
+pub(super) fn without_cloud_init(guests: &[(&VmName, &Guest)]) -> Vec<Finding> {
+    let found = guests.iter().filter_map(|(vm, guest)| {
+        let keys: Vec<String> = guest.setup.unusable.iter().map(|key| format!("`{key}`")).collect();
+        (!keys.is_empty()).then(|| {
+            finding(
+                format!(
+                    "vm `{vm}` has {}, and image `{}` has no cloud-init",
+                    keys.join(", "),
+                    guest.image
+                ),
+                "write `files` and `run`, which need none, or choose an image with `cloud_init = true`",
+            )
+        })
+    });
+    found.collect()
+}
+
 /// Returns the machine whose memory and CPU a host's guests use.
 fn machine_below(name: &HostName, connect: &Connect) -> HostName {
     match connect {

@@ -94,10 +94,11 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
     let mut obstacles = Vec::new();
     for (name, host) in &topology.hosts {
         let survey = surveys.get(name);
+        let guests = on_host.get(name).map_or(&[][..], Vec::as_slice);
         let mut errors = nics::uplinks(topology, name, host, survey);
+        errors.extend(guests::without_cloud_init(guests));
         let mut warnings = Vec::new();
         if let Some(survey) = survey {
-            let guests = on_host.get(name).map_or(&[][..], Vec::as_slice);
             errors.extend(nics::names(host, guests, survey));
             errors.extend(nics::takeovers(name, host, survey, observed));
             errors.extend(nics::subnets(host, survey));

@@ -48,7 +48,7 @@ impl Report {
             && self
                 .failed
                 .iter()
-                .all(|(_, error)| matches!(error.step, Step::ConfigureGuest(..)))
+                .all(|(_, error)| matches!(error.step, Step::ConfigureGuest(..) | Step::SetUpGuest(..)))
     }
 }
 

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Boot, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Serve, Video, VmName};
+use crate::lab::{
+    Boot, Content, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Serve, Task, Video, VmName,
+};
 
 /// A libvirt domain's name: `<lab>.<vm>`. The dot, which neither part can contain, makes it unambiguous.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,6 +125,9 @@ pub struct Domain {
     pub running: bool,
     /// What was configured in the running guest; absent when it stops.
     pub configured: Option<GuestConfig>,
+    /// Files that were written and commands that were run in it; desired: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Task>,
 }
 
 /// How the guest's CPU is virtualized.
@@ -170,6 +175,50 @@ pub struct GuestConfig {
     /// Services that it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub serve: Vec<Serve>,
+    /// What only cloud-init is given.
+    #[serde(default, skip_serializing_if = "CloudConfig::is_empty")]
+    pub cloud_init: CloudConfig,
+}
+
+/// What a guest's cloud-init is given besides the network and the account of the console.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudConfig {
+    /// Public SSH keys of the account.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+    /// Packages to install.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// The user's own settings, a `#cloud-config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<Content>,
+}
+
+impl CloudConfig {
+    /// Returns whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns whether cloud-init has more to do than what every guest needs.
+    pub fn is_work(&self) -> bool {
+        self.user_data.is_some() || !self.packages.is_empty()
+    }
+}
+
+/// Files to write and commands to run in a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetUp {
+    /// How its console behaves.
+    pub console: ImageConsole,
+    /// It has cloud-init, which is waited for.
+    pub seeded: bool,
+    /// It has a disk, on which what was done stays when it restarts.
+    pub lasting: bool,
+    /// All files and commands, in order.
+    pub tasks: Vec<Task>,
+    /// How many of them are done already.
+    pub done: usize,
 }
 
 impl GuestConfig {

@@ -21,6 +21,11 @@ pub fn existing(observed: &Site, surveys: &BTreeMap<HostName, Survey>) -> Existi
                 address: address(observed, state, name, domain, nic.mac),
             });
             let nics: Vec<_> = nics.collect();
+            if let Some(seed) = &domain.seed {
+                existing
+                    .ssh_keys
+                    .insert(name.vm().clone(), seed.cloud_init.ssh_keys.clone());
+            }
             // A VM that is moved may be defined on both hosts; the one that runs has the addresses in use.
             if domain.running || !existing.guests.contains_key(name.vm()) {
                 existing.guests.insert(name.vm().clone(), nics);

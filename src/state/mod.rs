@@ -26,7 +26,7 @@ pub mod survey;
 pub mod view;
 
 pub use desired::{desired, guest_config};
-pub use domain::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
+pub use domain::{Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, SetUp, Volume};
 pub use existing::existing;
 pub use forward::{PortForward, unreached};
 pub use identity::{Condition, DomainSeen, Identities};

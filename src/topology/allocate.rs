@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
-use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Tenants, Topology, TopologyHost, derive};
+use super::{
+    Existing, Guest, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Tenants, Topology, TopologyHost,
+    derive, setup,
+};
 use crate::lab::{
     Asked, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Question, ServiceCheck, Target,
     Vm, VmName,
@@ -74,10 +77,12 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
             floating: floating(lab, vm),
             serve: vm.serve.clone(),
             forward: vm.forward.clone(),
+            setup: GuestSetup::default(), // needs every address
             nics,
         };
         guests.insert(name.clone(), guest);
     }
+    setup::add(lab, images, existing, &mut guests);
     let used: BTreeSet<&ImageName> = lab.vms.values().map(|vm| &vm.image).collect();
     let members = Members::of(&guests);
     let hosts = lab.hosts.keys();

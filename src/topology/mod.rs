@@ -21,9 +21,11 @@
 mod allocate;
 mod assign;
 pub mod derive;
+mod setup;
 mod tenants;
 
 pub use allocate::{allocate, reallocate};
+pub use setup::{GuestSetup, expand};
 pub use tenants::Tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +46,8 @@ pub struct Existing {
     pub guests: BTreeMap<VmName, Vec<ExistingNic>>,
     /// Addresses that hosts have besides those that the lab gives them.
     pub hosts: BTreeSet<Ipv4Addr>,
+    /// The SSH keys that guests with cloud-init were given.
+    pub ssh_keys: BTreeMap<VmName, Vec<String>>,
 }
 
 /// A NIC of an existing guest.
@@ -181,6 +185,8 @@ pub struct Guest {
     pub serve: Vec<Serve>,
     /// Ports of the machine that netlab runs on which lead to it.
     pub forward: Vec<Forward>,
+    /// What it is given besides.
+    pub setup: GuestSetup,
 }
 
 /// How a guest has a floating address.

@@ -262,6 +262,7 @@ pub(super) mod tests {
                 floating: None,
                 serve: Vec::new(),
                 forward: Vec::new(),
+                setup: crate::topology::GuestSetup::default(),
             };
             (name.parse().unwrap(), guest)
         });

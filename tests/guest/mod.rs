@@ -75,6 +75,7 @@ fn config(dialect: Dialect, addresses: [&str; 2]) -> GuestConfig {
         nameservers: vec!["10.0.2.3".parse().unwrap(), "10.0.3.3".parse().unwrap()],
         seeded: false,
         serve: Vec::new(),
+        cloud_init: netlab::state::CloudConfig::default(),
     }
 }
 

@@ -260,5 +260,6 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
         nics: nics.collect(),
         running: false,
         configured: None,
+        tasks: Vec::new(),
     }
 }

@@ -95,6 +95,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         nics: (0..nics).map(nic).collect(),
         running: false,
         configured: None,
+        tasks: Vec::new(),
     }
 }
 
@@ -369,6 +370,7 @@ fn a_domain_is_defined_started_observed_stopped_and_removed() {
         nameservers: Vec::new(),
         seeded: false,
         serve: Vec::new(),
+        cloud_init: netlab::state::CloudConfig::default(),
     };
     libvirt.set_configured(&life, &config).unwrap();
     assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(config));

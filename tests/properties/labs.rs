@@ -313,6 +313,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         floating: None,
         serve: Vec::new(),
         forward: forwarded.into_iter().collect(),
+        setup: netlab::topology::GuestSetup::default(),
     }
 }
 

@@ -10,7 +10,9 @@ use crate::support::sources::{self, Source};
 const LAYERS: &[(&str, &[&str])] = &[
     ("atomic_file", &[]),
     ("locked", &[]),
-    ("lab", &[]),
+    ("ssh_key", &[]),
+    ("yaml", &[]),
+    ("lab", &["ssh_key", "yaml"]),
     ("import", &["lab"]),
     ("topology", &["lab"]),
     ("graph", &["lab", "topology"]),
@@ -77,6 +79,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "ops",
         &[
             "atomic_file",
+            "ssh_key",
             "lab",
             "import",
             "topology",

@@ -73,6 +73,7 @@ impl Bench {
             nics: Vec::new(),
             running: true,
             configured: None,
+            tasks: Vec::new(),
         };
         let steps = [
             Step::DefineDomain(name.clone(), Box::new(domain)),

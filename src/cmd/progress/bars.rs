@@ -127,7 +127,9 @@ impl Bars {
 /// Returns the guest that has a spinner while the step runs.
 fn guest(step: &Step) -> Option<String> {
     match step {
-        Step::StartDomain(name) | Step::ConfigureGuest(name, _) => Some(name.vm().to_string()),
+        Step::StartDomain(name) | Step::ConfigureGuest(name, _) | Step::SetUpGuest(name, _) => {
+            Some(name.vm().to_string())
+        }
         _ => None,
     }
 }

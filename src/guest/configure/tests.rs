@@ -25,6 +25,7 @@ fn config(dialect: Dialect) -> GuestConfig {
         nameservers: vec!["10.0.1.53".parse().unwrap(), "2001:db8::53".parse().unwrap()],
         seeded: false,
         serve: Vec::new(),
+        cloud_init: crate::state::CloudConfig::default(),
     }
 }
 

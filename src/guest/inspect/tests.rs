@@ -34,6 +34,7 @@ fn config() -> GuestConfig {
         nameservers: vec!["10.0.1.53".parse().unwrap()],
         seeded: false,
         serve: Vec::new(),
+        cloud_init: crate::state::CloudConfig::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod hosts;
 mod loops;
 mod networks;
 mod services;
+mod setup;
 mod tenants;
 mod verify;
 mod vms;
@@ -14,6 +15,7 @@ mod vms;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Range;
+use std::path::Path;
 
 use self::addresses::Owner;
 use super::file::LabFile;
@@ -23,6 +25,8 @@ use super::{HostName, IfName, ImageName, Lab, LabHost, MacAddr, Network, Network
 /// What is known so far, and what is wrong so far.
 struct Check<'a> {
     images: &'a BTreeSet<ImageName>,
+    /// Where files are that the lab file names.
+    folder: &'a Path,
     /// Tables of names of which something could not be read.
     broken: &'a BTreeSet<&'static str>,
     problems: Vec<Problem>,
@@ -44,12 +48,20 @@ struct Check<'a> {
     served: BTreeMap<String, VmName>,
     /// Ports that lead to a VM.
     forwards: BTreeMap<u16, VmName>,
+    /// The VMs of each table, by its place in the file; also those that are left out for another problem.
+    made: Vec<Vec<VmName>>,
 }
 
 /// Checks `file`; returns a lab only if there is no problem, here or in `problems`.
-pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<Problem>) -> Result<Lab, Vec<Problem>> {
+pub(super) fn check(
+    file: &LabFile,
+    images: &BTreeSet<ImageName>,
+    folder: &Path,
+    problems: Vec<Problem>,
+) -> Result<Lab, Vec<Problem>> {
     let mut check = Check {
         images,
+        folder,
         broken: &file.broken,
         wrong_gateways: BTreeSet::new(),
         problems,
@@ -64,13 +76,15 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
         macs: BTreeSet::new(),
         served: BTreeMap::new(),
         forwards: BTreeMap::new(),
+        made: Vec::new(),
     };
     check.all_hosts(file);
     let cables = check.all_cables(file);
     check.all_networks(&file.networks);
     let routes = check.all_routes(file);
     let nat = check.all_nat(&file.nat);
-    let vms = check.all_vms(file);
+    let mut vms = check.all_vms(file);
+    let setup = check.setups(file, &mut vms);
     check.shared_subnets(file, &vms);
     check.capacity(file, &vms);
     check.connected(&file.networks, &cables, &vms);
@@ -93,6 +107,7 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
                 pings,
                 checks,
             },
+            setup,
             images: BTreeMap::new(), // `parse` has them
             warnings: check.warnings,
         }),

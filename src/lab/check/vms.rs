@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Check;
 use super::addresses::Owner;
 use crate::lab::file::{At, LabFile, VmFile};
-use crate::lab::{Forward, HostName, ImageName, NetworkName, Nic, Vm, VmName};
+use crate::lab::{Forward, HostName, ImageName, NetworkName, Nic, Setup, Vm, VmName};
 
 /// Keywords of dnsmasq's `dhcp-host` in the place of a name.
 const DNSMASQ: [&str; 2] = ["ignore", "infinite"];
@@ -21,6 +21,7 @@ impl Check<'_> {
             self.image(image);
         }
         for vm in &file.vms {
+            self.made.push(Vec::new());
             if let Some(image) = &vm.image {
                 self.image(image);
             } else if file.image.is_none()
@@ -88,6 +89,9 @@ impl Check<'_> {
                 }
             };
             let nics = self.nics(vm, &name);
+            if let Some(made) = self.made.last_mut() {
+                made.push(name.clone());
+            }
             self.served_name(vm, &name);
             let Some(host) = hosts.get((place as usize - 1) % hosts.len().max(1)) else {
                 continue;
@@ -102,6 +106,7 @@ impl Check<'_> {
                 floating,
                 serve: serve.clone(),
                 forward: forward.clone(),
+                setup: Setup::default(), // `setups` has it
             };
             if vms.insert(name.clone(), made).is_some() {
                 let message = format!("two vms are called `{name}`");

@@ -112,7 +112,7 @@ impl Reader {
     }
 
     /// A text without control characters: a console would act on them as keys, and XML cannot represent them.
-    pub(super) fn typed(&mut self, value: Option<&Value<'_>>) -> Option<String> {
+    pub(in crate::lab) fn typed(&mut self, value: Option<&Value<'_>>) -> Option<String> {
         let value = value?;
         let text = self.string(value)?;
         if text.contains(char::is_control) {

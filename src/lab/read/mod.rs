@@ -7,6 +7,7 @@ mod hosts;
 mod networks;
 mod nova;
 mod services;
+mod setup;
 mod vms;
 
 use std::collections::BTreeSet;
@@ -226,6 +227,8 @@ impl Reader {
         }
         let name = self.parsed(get(root, "name")).map(|at| at.value);
         let image = self.parsed(get(root, "image"));
+        let setup = self.setup(root);
+        let vars = get(root, "vars").map(|v| self.vars(v)).unwrap_or_default();
         let hosts = self.named(root, "hosts");
         let hosts = hosts.into_iter().map(|(n, t)| self.host(n, t)).collect();
         let switches = self.named(root, "switches");
@@ -248,6 +251,8 @@ impl Reader {
             broken: std::mem::take(&mut self.broken),
             name,
             image,
+            setup,
+            vars,
             hosts,
             switches,
             routers,

@@ -36,6 +36,7 @@ impl Reader {
                 .ranged(get(table, "cpus"), "cpus", choices::MOST_CPUS)
                 .map_or(1, |at| at.value),
             nics: list.into_iter().filter_map(|v| self.nic(v)).collect(),
+            setup: self.setup(table),
             floating: self.address(get(table, "floating")),
             serve: self.serve(get(table, "serve")),
             forward: {

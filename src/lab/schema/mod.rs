@@ -11,6 +11,7 @@ pub(in crate::lab) mod choices;
 mod example;
 pub(in crate::lab) mod images;
 mod kinds;
+mod setup;
 pub(in crate::lab) mod tables;
 
 use serde_json::{Map, Value, json};

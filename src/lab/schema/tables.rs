@@ -9,6 +9,7 @@ use super::kinds::{
     DNS_NAME, HOST, HTTP, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, PORT_NUMBER, SIZE, SUBNET, TARGET,
     TENANT, VLAN, VM_NAME, key, required,
 };
+use super::setup::{FILES, PACKAGES, PASSWORD, RUN, SSH_KEYS, USER, USER_DATA};
 use super::{Kind, Table};
 
 /// The whole file.
@@ -66,6 +67,21 @@ pub(in crate::lab) const LAB: Table = Table {
             "vms",
             Kind::Named(&VM_NAME, &Kind::Table(&VM)),
             "Virtual machines by name.",
+        ),
+        SSH_KEYS,
+        USER,
+        PASSWORD,
+        USER_DATA,
+        PACKAGES,
+        FILES,
+        RUN,
+        key(
+            "vars",
+            Kind::Named(
+                &Kind::Pattern("^[A-Za-z0-9_-]+$", "domain"),
+                &Kind::Either(&Kind::Text, &Kind::Either(&Kind::Integer(0, u32::MAX), &Kind::Flag)),
+            ),
+            "Names for `{{ vars.NAME }}` in files and commands.",
         ),
         key(
             "verify",
@@ -364,6 +380,13 @@ pub(in crate::lab) const FORWARD: Table = Table {
     keys: &[
         required("host", Kind::Integer(1, MOST_PORT), "TCP port of 127.0.0.1."),
         required("guest", Kind::Integer(1, MOST_PORT), "TCP port in the VM."),
+        SSH_KEYS,
+        USER,
+        PASSWORD,
+        USER_DATA,
+        PACKAGES,
+        FILES,
+        RUN,
     ],
 };
 

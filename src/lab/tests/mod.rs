@@ -2,6 +2,7 @@
 
 mod large;
 mod nova;
+mod setup;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};

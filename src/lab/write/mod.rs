@@ -3,6 +3,7 @@
 
 mod image;
 mod services;
+mod setup;
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -20,6 +21,7 @@ const DEFAULT_IMAGE: &str = "mini";
 pub fn write(lab: &Lab) -> String {
     let mut out = Out::default();
     out.entry("name", quoted(&lab.name));
+    out.setup(&lab.setup);
     for (name, host) in &lab.hosts {
         out.table(format_args!("[hosts.{name}]"));
         match &host.connect {
@@ -193,6 +195,7 @@ impl Out {
             floating,
             serve,
             forward,
+            setup,
         } = vm;
         self.entry("host", quoted(host));
         if image.as_str() != DEFAULT_IMAGE {
@@ -216,6 +219,7 @@ impl Out {
                 .map(|Forward { host, guest }| table([format!("host = {host}"), format!("guest = {guest}")]));
             self.entry("forward", list(ports));
         }
+        self.setup(setup);
     }
 }
 

@@ -25,6 +25,11 @@ pub const ADDRESSES_URI: &str = "urn:netlab:addresses:1";
 /// The prefix of that namespace.
 pub(crate) const ADDRESSES_PREFIX: &str = "netlab-addresses";
 
+/// The namespace of the record of the files that were written and the commands that were run in a guest.
+pub const TASKS_URI: &str = "urn:netlab:tasks:1";
+/// The prefix of that namespace.
+pub(crate) const TASKS_PREFIX: &str = "netlab-tasks";
+
 /// A domain's XML could not be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XmlError {

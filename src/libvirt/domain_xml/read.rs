@@ -21,7 +21,7 @@ pub struct Definitions<'a> {
 }
 
 /// Reads a domain; none where it is not netlab's (no metadata of netlab's, or a copy under another name). The guest's
-/// state is not in the XML: `running` is false and `configured` absent.
+/// state is not in the XML: `running` is false, `configured` absent and `tasks` empty.
 pub fn read(xml: Definitions<'_>) -> Result<Option<(DomainName, Domain)>, XmlError> {
     let root = Node::parse(xml.inactive)?;
     let Some(name) = name_of(&root)? else {
@@ -96,6 +96,7 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         nics: devices.all("interface").filter_map(nic).collect(),
         running: false,
         configured: None,
+        tasks: Vec::new(),
     })
 }
 

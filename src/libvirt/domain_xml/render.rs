@@ -4,7 +4,7 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::template::{Blank, Piece, Template};
 use super::writer::{legal, path_text};
-use super::{ADDRESSES_PREFIX, ADDRESSES_URI, METADATA_URI, XmlError, XmlWriter, broken};
+use super::{ADDRESSES_PREFIX, ADDRESSES_URI, METADATA_URI, TASKS_PREFIX, TASKS_URI, XmlError, XmlWriter, broken};
 use crate::lab::{Boot, Firmware, Video};
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 use crate::topology::derive;
@@ -153,6 +153,12 @@ fn metadata(xml: &mut XmlWriter, template: &Template, name: &DomainName, domain:
         let element = format!("{ADDRESSES_PREFIX}:addresses");
         xml.text(&element, &[(&namespace, ADDRESSES_URI)], &addresses(config)?)?;
     }
+    if !domain.tasks.is_empty() {
+        let namespace = format!("xmlns:{TASKS_PREFIX}");
+        let element = format!("{TASKS_PREFIX}:tasks");
+        let tasks = serde_json::to_string(&domain.tasks).map_err(broken)?;
+        xml.text(&element, &[(&namespace, TASKS_URI)], &tasks)?;
+    }
     xml.close("metadata")
 }
 
@@ -166,6 +172,7 @@ pub(super) fn fingerprint(domain: &Domain) -> Result<String, XmlError> {
     let definition = Domain {
         running: false,
         configured: None,
+        tasks: Vec::new(),
         ..domain.clone()
     };
     let json = serde_json::to_string(&definition).map_err(broken)?;

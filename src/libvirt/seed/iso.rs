@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::lab::{Login, MacAddr, Password};
+use super::user_data;
+use crate::lab::MacAddr;
 use crate::state::{GuestConfig, GuestNicConfig};
 
 /// What a guest is configured with.
@@ -56,18 +57,8 @@ const PATHS: u32 = 10;
 /// A file system smaller than this is refused by some firmware: 1 MiB is safe.
 const LEAST: usize = 512;
 
-/// Returns a `user-data` that lets `user` log in on the console with `password` and become root.
-pub fn user_data(user: &str, password: &str) -> String {
-    format!(
-        "#cloud-config\nssh_pwauth: false\nusers:\n  - name: {user}\n    plain_text_passwd: {password}\n    \
-         lock_passwd: false\n    shell: /bin/bash\n    sudo: ALL=(ALL) NOPASSWD:ALL\n",
-        user = quoted(user),
-        password = quoted(password)
-    )
-}
-
 /// Quotes a text as a YAML scalar: JSON's strings are valid YAML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -83,13 +74,7 @@ impl Seed {
                 .filter(|route| !nic.dhcp && nic.address.contains(route)),
             mtu: nic.mtu,
         };
-        let user_data = match &config.console.login {
-            Some(Login { user, password, .. }) => {
-                let password = password.as_ref().and_then(Password::text);
-                user_data(user, password.unwrap_or_default())
-            }
-            None => "#cloud-config\n{}\n".to_owned(),
-        };
+        let user_data = user_data(config, &instance);
         Self {
             instance,
             hostname: config.hostname.to_string(),
@@ -323,12 +308,6 @@ fn volume(sectors: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn special_characters_of_a_password_stay_inside_its_yaml_string() {
-        let data = user_data("a", "p: \"#\n- x");
-        assert!(data.contains("plain_text_passwd: \"p: \\\"#\\n- x\"\n"), "{data}");
-    }
 
     #[test]
     fn nics_are_found_by_their_mac() {

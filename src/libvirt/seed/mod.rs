@@ -6,8 +6,10 @@ use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 
 pub mod iso;
+mod user_data;
 
-pub use iso::{Seed, SeedNic, user_data};
+pub use iso::{Seed, SeedNic};
+pub use user_data::user_data;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::{upload, volumes};
@@ -31,6 +33,14 @@ pub(super) fn write(conn: &Connect, name: &DomainName, config: &GuestConfig) -> 
         .is_some_and(|password| password.text().is_none())
     {
         return Err(LibvirtError::UnknownPassword(name.clone()));
+    }
+    if config
+        .cloud_init
+        .user_data
+        .as_ref()
+        .is_some_and(|data| data.text().is_none())
+    {
+        return Err(LibvirtError::UnknownUserData(name.clone()));
     }
     let seed = seed(config).map_err(|source| LibvirtError::Json {
         operation: operation.clone(),

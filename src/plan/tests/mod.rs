@@ -5,8 +5,8 @@ mod links;
 use std::collections::BTreeSet;
 
 use super::example::{host, link, on, topology, up, vm};
-use super::{Plan, plan};
-use crate::lab::{IfName, VlanId};
+use super::{Plan, Step, plan};
+use crate::lab::{Content, IfName, Task, VlanId};
 use crate::state::{DomainName, HostState, LOCALHOST, Link, LinkKind, Site, desired};
 
 /// The plan as a user reads it, `host: step`.
@@ -319,4 +319,56 @@ fn one_more_guest_is_the_only_change() {
             "node1: configure vm3 over its console: 10.0.1.2/24",
         ]
     );
+}
+
+/// The lab with these commands in both guests.
+fn with_commands(commands: &[&str]) -> Site {
+    let mut site = up();
+    for domain in site.values_mut().flat_map(|state| state.domains.values_mut()) {
+        domain.tasks = commands.iter().map(|text| Task::Run(Content::from(*text))).collect();
+    }
+    site
+}
+
+#[test]
+fn commands_run_from_the_first_that_differs_and_are_not_undone() {
+    let lines = |from: &[&str], to: &[&str]| lines(&plan(&with_commands(from), &with_commands(to)));
+    assert_eq!(lines(&["a", "b"], &["a", "b"]), [""; 0]);
+    assert_eq!(
+        lines(&["a"], &["a", "b"]),
+        [
+            "node1: run 1 command in vm1 over its console",
+            "node2: run 1 command in vm2 over its console"
+        ]
+    );
+    assert_eq!(
+        lines(&["a", "b", "c"], &["x", "b", "c"])[0],
+        "node1: run 3 commands in vm1 over its console"
+    );
+    assert_eq!(lines(&["a", "b"], &["a"]), [""; 0]);
+    // What is known by its digest only, as for a rollback, cannot be run.
+    let mut known = with_commands(&["b"]);
+    for domain in known.values_mut().flat_map(|state| state.domains.values_mut()) {
+        domain.tasks = serde_json::from_value(serde_json::to_value(&domain.tasks).unwrap()).unwrap();
+    }
+    assert_eq!(plan(&with_commands(&["a"]), &known).steps().count(), 0);
+}
+
+#[test]
+fn a_restarted_guest_with_a_disk_keeps_what_was_done_and_one_without_does_it_again() {
+    let mut from = with_commands(&["a"]);
+    for domain in from.values_mut().flat_map(|state| state.domains.values_mut()) {
+        domain.memory_mib = 64;
+    }
+    let plan = plan(&from, &with_commands(&["a"]));
+    let runs: Vec<String> = lines(&plan)
+        .into_iter()
+        .filter(|line| line.contains("command"))
+        .collect();
+    assert_eq!(runs, ["node1: run 1 command in vm1 over its console"]);
+    let kept = plan.steps().find_map(|(_, step)| match step {
+        Step::DefineDomain(name, defined) if *name == domain("vm2") => Some(defined.tasks.len()),
+        _ => None,
+    });
+    assert_eq!(kept, Some(1));
 }

@@ -1,9 +1,11 @@
 //! Domains, volumes, and what is configured in a guest.
 
-use crate::lab::{HostName, Image, VmName};
+use crate::lab::{HostName, Image, Login, VmName};
 use crate::state::survey::Kvm;
-use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Site, Survey, Volume};
-use crate::topology::{Guest, Topology};
+use crate::state::{
+    Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Site, Survey, Volume,
+};
+use crate::topology::{Guest, GuestSetup, Topology};
 
 /// Adds the guests of `topology` to `site`; `survey` returns that of a guest's host.
 pub(super) fn add<'a>(site: &mut Site, topology: &Topology, survey: impl Fn(&HostName) -> Option<&'a Survey>) {
@@ -66,6 +68,7 @@ fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Doma
         nics: nics.collect(),
         running: true,
         configured: Some(config),
+        tasks: guest.setup.tasks.clone(),
     }
 }
 
@@ -77,13 +80,41 @@ pub fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
         dhcp: nic.dhcp,
         mtu: nic.mtu,
     });
+    let setup = &guest.setup;
+    let mut console = image.console.clone();
+    if image.cloud_init && (setup.user.is_some() || setup.password.is_some()) {
+        console.login = Some(login(console.login.as_ref(), setup));
+    }
     GuestConfig {
         hostname: vm.clone(),
-        console: image.console.clone(),
+        console,
         nics: nics.collect(),
         default_route: guest.default_route,
         nameservers: guest.nameservers.clone(),
         seeded: image.cloud_init,
         serve: guest.serve.clone(),
+        cloud_init: if image.cloud_init {
+            CloudConfig {
+                ssh_keys: setup.ssh_keys.clone().unwrap_or_default(),
+                packages: setup.packages.clone(),
+                user_data: setup.user_data.clone(),
+            }
+        } else {
+            CloudConfig::default()
+        },
+    }
+}
+
+/// Returns the login of a guest whose account the lab chooses, in place of the image's.
+fn login(of_image: Option<&Login>, setup: &GuestSetup) -> Login {
+    let Login { prompt, user, password } = of_image.cloned().unwrap_or_else(|| Login {
+        prompt: "login: ".to_owned(),
+        user: "root".to_owned(),
+        password: None,
+    });
+    Login {
+        prompt,
+        user: setup.user.clone().unwrap_or(user),
+        password: setup.password.clone().or(password),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::World;
-use netlab::lab::{Cable, HostName, IfName};
+use netlab::lab::{Boot, Cable, HostName, IfName};
 use netlab::plan::Step;
 use netlab::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
 
@@ -353,6 +353,9 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
             }
             domain.running = false;
             domain.configured = None;
+            if matches!(domain.boot, Boot::Kernel { .. }) {
+                domain.tasks.clear();
+            }
             Ok(())
         }
         Step::ConfigureGuest(name, config) => {
@@ -361,6 +364,17 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
                 return Err(SimulatedError::Refused(format!("{name} is not running")));
             }
             domain.configured = Some(config.as_ref().clone());
+            Ok(())
+        }
+        Step::SetUpGuest(name, set_up) => {
+            let domain = domain(state, name, None)?;
+            if !domain.running {
+                return Err(SimulatedError::Refused(format!("{name} is not running")));
+            }
+            if domain.tasks.get(..set_up.done) != set_up.tasks.get(..set_up.done) {
+                return Err(SimulatedError::Refused(format!("{name} lacks what was done before")));
+            }
+            domain.tasks.clone_from(&set_up.tasks);
             Ok(())
         }
         other => Err(SimulatedError::Refused(format!("`{other}` is not for guests"))),

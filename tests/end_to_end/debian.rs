@@ -1,0 +1,214 @@
+//! A Debian 12 of the distribution's own packages, with systemd and cloud-init: what a user brings first.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::lab::{Bench, PATIENT};
+use crate::support::{kept, report, skip};
+
+const TEST: &str = "debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot";
+const PASSWORD: &str = "Pa55-of-alice";
+
+/// The disk; built where it is missing. The script holds a lock meanwhile.
+fn disk() -> Result<PathBuf, String> {
+    let folder = kept("debian-12");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/build-debian");
+    let built = Command::new(script).arg(&folder).output();
+    let built = built.map_err(|error| error.to_string())?;
+    if built.status.success() {
+        return Ok(folder.join("debian.qcow2"));
+    }
+    let said = String::from_utf8_lossy(&built.stderr);
+    Err(format!(
+        "Debian cannot be built: {}",
+        said.lines().last().unwrap_or_default()
+    ))
+}
+
+fn lab(disk: &str, run: &str) -> String {
+    format!(
+        r#"
+name = "LABNAME"
+[vars]
+domain = "example.org"
+[images.debian]
+mirrors = ["{disk}"]
+format = "qcow2"
+cloud_init = true
+machine = {{ memory = "512MiB" }}
+console = {{ prompt = "$ ", login = {{ user = "netlab", password = "netlab" }}, boot_seconds = 3000 }}
+[hosts.node1]
+[networks.service]
+subnet = "10.0.1.0/24"
+gateway = {{ address = "10.0.1.1", on = "node1" }}
+[networks.leased]
+subnet = "10.0.2.0/24"
+gateway = {{ address = "10.0.2.1", on = "node1" }}
+dhcp = true
+[vms.deb]
+image = "debian"
+user = "alice"
+password = "{PASSWORD}"
+user_data = "more.yaml"
+nics = [{{ network = "service", address = "10.0.1.5" }}, {{ network = "leased" }}]
+files = [
+  {{ path = "/etc/netlab/hello", content = "{{{{ vm }}}}.{{{{ vars.domain }}}} {{{{ address }}}}\n", mode = "0600" }},
+  {{ path = "/opt/blob", from = "blob" }},
+]
+run = [{run}]
+"#
+    )
+}
+
+const MORE: &str = "#cloud-config
+write_files:
+  - path: /etc/from-user-data
+    content: \"Zürich\\n\"
+users:
+  - name: bob
+    lock_passwd: true
+runcmd:
+  - echo ran > /etc/runcmd-ran
+";
+
+/// Boots the image alone, as a person does without netlab; returns how long it takes to the login prompt.
+fn by_hand(bench: &Bench, disk: &str) -> Duration {
+    let (overlay, log) = (bench.path("hand.qcow2"), bench.path("hand.log"));
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", disk])
+        .arg(&overlay)
+        .status();
+    assert!(made.unwrap().success());
+    let drive = format!("if=virtio,format=qcow2,file={}", overlay.display());
+    let serial = format!("file:{}", log.display());
+    let began = Instant::now();
+    let mut qemu = Command::new("qemu-system-x86_64")
+        .args([
+            "-accel", "tcg", "-m", "512", "-nic", "none", "-display", "none", "-monitor", "none",
+        ])
+        .args(["-drive", &drive, "-serial", &serial])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !std::fs::read(&log).is_ok_and(|text| String::from_utf8_lossy(&text).contains(" login: ")) {
+        assert!(began.elapsed() < Duration::from_secs(3000), "no login");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let took = began.elapsed();
+    qemu.kill().unwrap();
+    qemu.wait().unwrap();
+    took
+}
+
+/// The caller's key logs in; the seed has the password's hash only.
+fn logs_in(bench: &Bench, key: &Path) {
+    let key = key.to_str().unwrap();
+    let mut ssh = vec!["ssh", "-i", key, "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"];
+    ssh.extend(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+    ssh.extend(["alice@10.0.1.5", "sudo -n id -u"]);
+    assert_eq!(bench.inside("node1", &ssh), "0\n");
+    let name = bench.name.as_str();
+    let seed = format!("/var/lib/libvirt/images/netlab.{name}/{name}.deb.seed.iso");
+    assert_eq!(bench.inside("node1", &["grep", "-c", "hashed_passwd", &seed]), "1\n");
+    bench.inside("node1", &["sh", "-c", &format!("! grep -q {PASSWORD} {seed}")]);
+}
+
+#[test]
+#[ignore = "soak: a Debian is built, and boots three times in emulation"]
+fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() {
+    let disk = match disk() {
+        Ok(disk) => disk.display().to_string(),
+        Err(why) => return skip(TEST, &why),
+    };
+    let twice = "\"echo ran >>/root/count\", \"id -u >/root/uid\"";
+    let Some(bench) = Bench::new(TEST, "deb", &lab(&disk, twice)) else {
+        return;
+    };
+    let home = bench.path("home");
+    let key = home.join(".ssh/id_ed25519");
+    std::fs::create_dir_all(home.join(".ssh")).unwrap();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "me@here", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    std::fs::write(bench.path("more.yaml"), MORE).unwrap();
+    std::fs::write(bench.path("blob"), [0, 255, 10, 13].repeat(1000)).unwrap();
+    let netlab = |arguments: &[&str]| {
+        let mut command = bench.netlab(arguments);
+        command
+            .env("HOME", &home)
+            .env_remove("SUDO_USER")
+            .env_remove("SSH_AUTH_SOCK");
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "netlab {arguments:?}:\n{text}\n{errors}");
+        text
+    };
+    let guest = |command: &str| netlab(&["exec", &bench.name, "deb", "--", command]);
+
+    let hand = by_hand(&bench, &disk);
+    let began = Instant::now();
+    netlab(&["-q", "up", "--allow-unverified", bench.file()]);
+    let up = began.elapsed();
+    netlab(&["verify", "--wait", PATIENT, bench.file()]);
+    report(&format!(
+        "FIGURES: Debian 12: login by hand {} s, up with files and commands {} s, verified {} s",
+        hand.as_secs(),
+        up.as_secs(),
+        began.elapsed().as_secs()
+    ));
+
+    assert_eq!(guest("id -un; sudo -n id -u; hostname"), "alice\n0\ndeb\n");
+    let addresses = guest("ip -4 -o addr show scope global | awk '{ print $4 }'");
+    assert_eq!(addresses.lines().count(), 2, "{addresses}");
+    assert!(addresses.starts_with("10.0.1.5/24\n10.0.2."), "{addresses}");
+    let given = "sudo cat /etc/netlab/hello; stat -c '%a %U' /etc/netlab/hello; stat -c %s /opt/blob";
+    assert_eq!(guest(given), "deb.example.org 10.0.1.5\n600 root\n4000\n");
+    assert_eq!(
+        guest("cat /etc/from-user-data /etc/runcmd-ran; id -un bob"),
+        "Zürich\nran\nbob\n"
+    );
+    assert_eq!(guest("sudo cat /root/count /root/uid"), "ran\n0\n");
+    assert!(guest("sudo grep ^alice: /etc/shadow").starts_with("alice:$6$"));
+
+    logs_in(&bench, &key);
+    let name = bench.name.as_str();
+    // Another caller, with another key or none, changes nothing.
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(plan.contains("nothing to do"), "{plan}");
+
+    // A reboot from inside keeps everything; a command that is added runs, those before it do not run again.
+    let boot = guest("cat /proc/sys/kernel/random/boot_id");
+    guest("sudo systemctl reboot --no-block");
+    bench.write(&lab(&disk, &format!("{twice}, \"cat /root/count > /root/third\"")));
+    let rebooted = Instant::now();
+    while !bench
+        .netlab(&[
+            "exec",
+            name,
+            "deb",
+            "--within",
+            "60",
+            "--",
+            "cat /proc/sys/kernel/random/boot_id",
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success() && output.stdout != boot.as_bytes())
+    {
+        assert!(rebooted.elapsed() < Duration::from_secs(3000), "it does not come back");
+    }
+    netlab(&["-q", "up", "--allow-unverified", bench.file()]);
+    assert_eq!(
+        guest("sudo cat /root/count /root/third; cat /etc/runcmd-ran"),
+        "ran\nran\nran\n"
+    );
+    assert!(netlab(&["up", "--allow-unverified", bench.file()]).contains("nothing to do"));
+    netlab(&["verify", "--wait", PATIENT, bench.file()]);
+    netlab(&["-q", "down", name]);
+    bench.assert_as_before();
+    netlab(&["image", "rm", "debian", "--lab", bench.file()]);
+}
