@@ -20,6 +20,7 @@ mod belongs;
 mod connect;
 mod converge;
 mod cp;
+mod diagnose;
 pub mod doctor;
 mod down;
 mod error;
@@ -50,6 +51,7 @@ use crate::lab::LabName;
 
 pub use connect::{connect, connects};
 pub use cp::{Copied, CopyOptions, Place, copy};
+pub use diagnose::{DiagnoseOptions, DiagnoseReport, diagnose, load_named};
 pub use doctor::doctor;
 pub use down::{DownOptions, DownReport, down};
 pub(crate) use error::count;

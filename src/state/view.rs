@@ -2,7 +2,7 @@
 //! never part of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -37,6 +37,10 @@ pub type Ports = BTreeMap<String, Port>;
 
 /// The state of a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the kernel's own flags, each independent of the others"
+)]
 pub struct Port {
     /// Administratively up.
     pub up: bool,
@@ -146,4 +150,34 @@ pub struct DropRule {
     pub hook: Option<String>,
     /// The rule as nft(8) prints it, e.g. `ip saddr 10.0.1.2 drop`.
     pub rule: String,
+}
+
+/// Packets of one kind that passed a link while they were counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// The link.
+    pub link: String,
+    /// What they are.
+    pub kind: PassedKind,
+    /// Bytes of an echo's payload; 0 for ARP.
+    pub size: u16,
+    /// Source; for ARP that of the sender.
+    pub from: Ipv4Addr,
+    /// Destination; for ARP the address that is asked for, or the one that asked.
+    pub to: Ipv4Addr,
+    /// How many.
+    pub count: u32,
+}
+
+/// What a counted packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassedKind {
+    /// An echo request (RFC 792).
+    Request,
+    /// An echo reply.
+    Reply,
+    /// An ARP request (RFC 826).
+    ArpRequest,
+    /// An ARP reply.
+    ArpReply,
 }

@@ -13,7 +13,7 @@ mod retry;
 mod sample;
 
 pub use changes::{Change, Changes};
-pub use diagnose::{Evidence, diagnose, full_packet, unproved};
+pub use diagnose::{Counted, Evidence, Finding, Hop, at_hop, diagnose, first, full_packet, path, unproved, vanish};
 pub use expected::{Expectation, expected, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Verdict};

@@ -24,6 +24,9 @@ use crate::verify::{Expectation, Replies, arp_questions, full_packet};
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
 
+/// How long the shell of a guest that has booted may take to answer: a busy machine included, its boot not.
+const READY_SECONDS: u64 = 30;
+
 /// What was answered.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -141,21 +144,9 @@ impl Asking<'_> {
 
     /// Has one guest ping, and show what it saw.
     fn ask_guest(self, vm: &VmName, questions: &Questions, turns: &Turns) -> Result<Answered, Unasked> {
-        let Self { env, topology, .. } = self;
+        let topology = self.topology;
         let guest = topology.guests.get(vm).ok_or("no such guest")?;
-        let image = topology
-            .images
-            .get(&guest.image)
-            .ok_or("its image is not in the catalog")?;
-        let host = self.hosts.get(&guest.host).ok_or("its host is not connected")?;
-        let name = DomainName::new(&topology.lab, vm);
-        let console = host
-            .open_console(&name, image.console.kind)
-            .map_err(|error| chain(&error))?;
-        let transcript = env.folders.transcript(&topology.lab, vm);
-        let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
-        let mut session =
-            Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
+        let (mut session, kind) = self.session(vm)?;
         let connect = topology.hosts.get(&guest.host).map(|host| &host.connect);
         let _turn = turns.wait(connect);
         let began = Instant::now();
@@ -165,7 +156,7 @@ impl Asking<'_> {
             options,
         } = questions;
         // Typing on a screen takes milliseconds for each key: such a guest is only pinged from.
-        let answers = if image.console.kind == ConsoleKind::Serial {
+        let answers = if kind == ConsoleKind::Serial {
             probe_and_observe(&mut session, targets, options, by_arp)
         } else {
             probe(&mut session, targets, options).map(|replies| (replies, None))
@@ -173,6 +164,36 @@ impl Asking<'_> {
         let (replies, view) = answers.map_err(|error| unasked(&error))?;
         let took = began.elapsed();
         Ok(Answered { replies, view, took })
+    }
+
+    /// Opens a session with a guest that has booted: its shell answers soon, or something else has its console.
+    fn session(self, vm: &VmName) -> Result<(Session<'static>, ConsoleKind), Unasked> {
+        let Self { env, topology, .. } = self;
+        let guest = topology.guests.get(vm).ok_or("no such guest")?;
+        let image = topology
+            .images
+            .get(&guest.image)
+            .ok_or("its image is not in the catalog")?;
+        let host = self.hosts.get(&guest.host).ok_or("its host is not connected")?;
+        let name = DomainName::new(&topology.lab, vm);
+        let mut image = image.console.clone();
+        image.boot_seconds = image.boot_seconds.min(READY_SECONDS);
+        let console = host.open_console(&name, image.kind).map_err(|error| chain(&error))?;
+        let transcript = env.folders.transcript(&topology.lab, vm);
+        let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
+        let session = Session::open(console, &image, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
+        Ok((session, image.kind))
+    }
+
+    /// Has one guest ping, and nothing else.
+    pub(super) fn ping_guest(
+        self,
+        vm: &VmName,
+        targets: &[Target],
+        options: &ProbeOptions,
+    ) -> Result<BTreeMap<IpAddr, Reply>, String> {
+        let (mut session, _) = self.session(vm).map_err(|unasked| unasked.why)?;
+        probe(&mut session, targets, options).map_err(|error| chain(&error))
     }
 }
 

@@ -3,7 +3,9 @@
 //! nothing that outlasts it.
 
 mod ask;
+pub(super) mod capture;
 mod details;
+mod follow;
 mod prove;
 mod settle;
 mod turns;
@@ -21,10 +23,11 @@ use crate::host::NamedHosts;
 use crate::lab::{HostName, LabName, VmName};
 use crate::plan::plan;
 use crate::state::view::View;
-use crate::state::{desired, existing};
+use crate::state::{Site, desired, existing};
+use crate::topology::Topology;
 use crate::verify::faults::apply;
 use crate::verify::{
-    Evidence, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, number_of_cells, sample,
+    Evidence, Expectation, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, number_of_cells, sample,
     unproved,
 };
 use ask::Asking;
@@ -101,8 +104,91 @@ pub struct VerifyReport {
 
 /// Verifies a lab that is up, and finds out where lost packets stop.
 pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<VerifyReport, OpsError> {
-    let lab = &loaded.topology.lab;
     let (started, clock) = (utc_now(), Instant::now());
+    let mut answered = answer(env, loaded, options, |topology| {
+        let sample = if options.full { None } else { sample(topology) };
+        let sample_of = sample.as_ref().map(|_| number_of_cells(topology));
+        Ok((sample.unwrap_or_else(|| expected(topology)), sample_of))
+    })?;
+    let evidence = answered.evidence();
+    let cells = answered.matrix.cells.iter();
+    let causes: Vec<_> = cells.map(|cell| diagnose(&evidence, cell)).collect();
+    for (cell, cause) in answered.matrix.cells.iter_mut().zip(causes) {
+        cell.cause = cell.cause.take().or(cause);
+    }
+    follow::follow(env, &mut answered);
+    let details = answered.lengths.as_ref().map(|lengths| {
+        let asking = Asking {
+            env,
+            topology: &answered.topology,
+            hosts: &answered.hosts,
+            observed: &answered.observed,
+        };
+        details::details(asking, &answered.views, &answered.matrix, lengths)
+    });
+    let Answered {
+        topology,
+        slowest,
+        drift,
+        notes,
+        faults,
+        matrix,
+        ..
+    } = answered;
+    Ok(VerifyReport {
+        lab: loaded.topology.lab.clone(),
+        began: started,
+        seconds: clock.elapsed().as_secs_f64(),
+        slowest,
+        asked_again: matrix.cells.iter().filter(|cell| cell.asked > 1).count(),
+        as_expected: drift.is_empty() && faults.is_empty() && matrix.is_as_expected(),
+        drift,
+        notes,
+        faults,
+        details,
+        places: Places::of(&topology),
+        matrix,
+    })
+}
+
+/// What was asked, answered and observed.
+pub(super) struct Answered {
+    pub topology: Topology,
+    pub hosts: NamedHosts,
+    pub desired: Site,
+    pub observed: Site,
+    pub views: BTreeMap<HostName, View>,
+    pub guests: BTreeMap<VmName, GuestView>,
+    pub slowest: Option<Slowest>,
+    pub drift: Vec<String>,
+    pub notes: Vec<String>,
+    pub faults: Vec<FaultReport>,
+    pub matrix: Matrix,
+    /// The lengths of the transcripts before, where details are wanted.
+    lengths: Option<BTreeMap<VmName, u64>>,
+}
+
+impl Answered {
+    pub(super) fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            topology: &self.topology,
+            desired: &self.desired,
+            observed: &self.observed,
+            views: &self.views,
+            guests: &self.guests,
+        }
+    }
+}
+
+/// Has the sources of `questions` ping, observes everything, and applies the faults that were observed. `questions` returns
+/// what is asked, and of how many cells that is a sample.
+pub(super) fn answer(
+    env: &Env,
+    loaded: &Loaded,
+    options: &VerifyOptions,
+    questions: impl FnOnce(&Topology) -> Result<(Vec<Expectation>, Option<usize>), OpsError>,
+) -> Result<Answered, OpsError> {
+    let lab = &loaded.topology.lab;
     belongs::check(env, lab)?;
     let hosts = connect(env, lab, &connects(&loaded.topology))?;
     let observed = observe(&hosts, lab)?;
@@ -113,9 +199,7 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         });
     }
     let topology = &loaded.keeping(env, &existing(&observed, &BTreeMap::new()));
-    let sample = if options.full { None } else { sample(topology) };
-    let sample_of = sample.as_ref().map(|_| number_of_cells(topology));
-    let expectations = sample.unwrap_or_else(|| expected(topology));
+    let (expectations, sample_of) = questions(topology)?;
     let mut notes = settle::settle(env, topology, &hosts);
     prove::record(topology, &hosts);
     let mut began = Instant::now();
@@ -173,25 +257,22 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
     found.extend(prove::sources(topology, &prove::recorded(topology, &hosts), &matrix));
     found.extend(prove::floating(topology, &hosts, &matrix));
     let faults = apply(topology, &mut matrix, found);
-    for cell in matrix.cells.iter_mut().filter(|cell| cell.cause.is_none()) {
-        cell.cause = diagnose(&evidence, cell);
-    }
-    Ok(VerifyReport {
-        lab: lab.clone(),
-        began: started,
-        seconds: clock.elapsed().as_secs_f64(),
+    Ok(Answered {
         slowest: answers.slowest.map(|(from, took)| Slowest {
             from: from.to_string(),
             seconds: took.as_secs_f64(),
         }),
-        asked_again: matrix.cells.iter().filter(|cell| cell.asked > 1).count(),
-        as_expected: drift.is_empty() && faults.is_empty() && matrix.is_as_expected(),
+        topology: topology.clone(),
+        hosts,
+        desired,
+        observed,
+        views,
+        guests,
         drift,
         notes,
         faults,
-        details: lengths.map(|lengths| details::details(asking, &views, &matrix, &lengths)),
-        places: Places::of(topology),
         matrix,
+        lengths,
     })
 }
 

@@ -46,7 +46,7 @@ impl<'a> Path<'a> {
             let from = source.map(|one| format!(", learned the source from {}", one.port));
             format!("up{}", from.unwrap_or_default())
         });
-        let hop = Hop::on_link(host, bridge, format!("bridge {bridge}"));
+        let hop = Hop::new(host, format!("bridge {bridge}"));
         self.hops.push(hop.shows(shows).found(finding));
         self.rules(host, false, ends);
     }
@@ -146,6 +146,14 @@ impl<'a> Path<'a> {
         if bridge.is_some() && !carrier {
             let text = "has no carrier: its other end is not connected".to_owned();
             return Some(fault(text).shown(host, &show));
+        }
+        if let Some(bridge) = master
+            .as_ref()
+            .filter(|name| ports.get(*name).is_some_and(|bridge| !bridge.up))
+        {
+            let text = format!("{host}: bridge {bridge}, whose port {link} {of} is, is down");
+            let up = format!("ip link set dev {bridge} up");
+            return Some(Finding::new(text).shown(host, &show).fixed(host, &up));
         }
         if let Some(state) = stp.as_deref().filter(|state| *state != "forwarding") {
             let text = format!("passes no frames: its spanning tree state is {state}");

@@ -6,6 +6,7 @@ mod bridged;
 mod hop;
 mod inside;
 mod lookup;
+mod packets;
 mod routed;
 mod rules;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use hop::{Finding, Hop, first};
+pub use packets::{Counted, at_hop, vanish};
 
 use super::{Cell, Verdict};
 use crate::guest::GuestView;

@@ -27,7 +27,11 @@ impl<'a> Path<'a> {
                 .shown(router, &format!("ip addr show dev {bridge}"))
                 .fixed(router, &add)
         };
-        let hop = Hop::new(router, format!("gateway address {gateway} on {bridge}"));
+        let hop = Hop::on_link(
+            router,
+            bridge.as_str(),
+            format!("gateway address {gateway} on {bridge}"),
+        );
         let found = (!there).then(finding);
         self.hops.push(hop.shows(Some("present".to_owned())).found(found));
     }
@@ -349,9 +353,10 @@ impl<'a> Path<'a> {
         }
         let lacks = (!self.has(machine, to)).then(|| {
             let of = nic.map_or_else(String::new, |nic| format!(" of NIC {nic}"));
-            let text = match is_router {
-                true => format!("{machine}: the router lacks its address {to}"),
-                false => format!("{machine}: no link has the address {to}{of}"),
+            let text = if is_router {
+                format!("{machine}: the router lacks its address {to}")
+            } else {
+                format!("{machine}: no link has the address {to}{of}")
             };
             Finding::new(text).shown(machine, "ip addr").fixed_by_up()
         });
