@@ -1,15 +1,15 @@
 //! Follows the packets of one pair hop by hop: asks the two ends, observes everything, and walks the path.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde::Serialize;
 
+use super::power::file_of;
 use super::verify::capture::{Followed, Pair, follow};
 use super::verify::{Answered, VerifyOptions, answer};
 use super::{Env, LoadOptions, Loaded, OpsError, lab_name, load};
 use crate::lab::{Asked, LabName, NetworkName};
-use crate::run::Journal;
 use crate::topology::Topology;
 use crate::verify::{Expectation, Finding, Hop, Verdict, at_hop, expected, first, path};
 
@@ -55,16 +55,12 @@ pub struct DiagnoseReport {
 
 /// Loads the lab that a user means by `text`: a lab file, or the name of a lab that is up.
 pub fn load_named(env: &Env, text: &str, options: &LoadOptions) -> Result<Loaded, OpsError> {
-    let file = PathBuf::from(text);
+    let file = Path::new(text);
     if file.is_file() || text.contains('/') {
-        return load(env, &file, options);
+        return load(env, file, options);
     }
     let lab = lab_name(text)?;
-    let past = Journal::read(&env.folders.lab(&lab))?;
-    match past.file {
-        Some(file) => load(env, &file.path, options),
-        None => Err(OpsError::NoFile { lab }),
-    }
+    load(env, &file_of(env, text, &lab)?, options)
 }
 
 /// Diagnoses one pair of a lab that is up.

@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use crate::support::lab::{Bench, PATIENT, said};
 
+mod outside;
 mod table;
 
-use table::{At, FAULTS, Fault, LAB, OUTSIDE};
+use outside::OUTSIDE;
+use table::{At, FAULTS, Fault, LAB};
 
 fn change(bench: &Bench, at: &At, command: &str) {
     match at {

@@ -62,7 +62,7 @@ const R2_ALONE: &[(&str, &str)] = &[("r1", "r2"), ("r2", "gw red"), ("r2", "r1")
 
 use At::{Guest, Host};
 
-const fn fault(
+pub(super) const fn fault(
     at: At,
     put: &'static str,
     remove: &'static str,
@@ -81,7 +81,7 @@ const fn fault(
 pub(super) const FAULTS: &[Fault] = &[
     // Two networks joined: by a veth pair, by a guest's tap, by a NIC of the host.
     Fault {
-        at: At::Host("node1"),
+        at: Host("node1"),
         put: "ip link add name st0 type veth peer name st1 && ip link set dev st0 master br-red up && \
               ip link set dev st1 master br-blue up",
         remove: "ip link delete dev st0",
@@ -89,7 +89,7 @@ pub(super) const FAULTS: &[Fault] = &[
         words: &["network blue and network red are joined", "node1", "port st"],
     },
     Fault {
-        at: At::Host("node1"),
+        at: Host("node1"),
         put: "ip link set dev TAP-b1 master br-red",
         remove: "ip link set dev TAP-b1 master br-blue",
         red: BETWEEN,
@@ -100,7 +100,7 @@ pub(super) const FAULTS: &[Fault] = &[
         ],
     },
     Fault {
-        at: At::Host("node1"),
+        at: Host("node1"),
         put: "ip link set dev eth1 master br-red",
         remove: "ip link set dev eth1 master br-blue",
         red: BETWEEN,
@@ -112,21 +112,21 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     // Somebody else has an address.
     Fault {
-        at: At::Guest("r2"),
+        at: Guest("r2"),
         put: "ip addr add 10.0.1.1/24 dev eth0",
         remove: "ip addr del 10.0.1.1/24 dev eth0",
         red: &[("r1", "gw red"), ("r2", "gw red")],
         words: &["guest r2 (node2) has the address 10.0.1.1 of bridge br-red of host node1"],
     },
     Fault {
-        at: At::Guest("r2"),
+        at: Guest("r2"),
         put: "ip addr add 10.0.1.2/24 dev eth0",
         remove: "ip addr del 10.0.1.2/24 dev eth0",
         red: &[("r2", "r1")],
         words: &["guest r2 (node2) has the address 10.0.1.2 of guest r1 (node1)"],
     },
     Fault {
-        at: At::Host("node2"),
+        at: Host("node2"),
         put: "ip netns add stranger && ip link add name st0 type veth peer name st1 netns stranger && \
               ip link set dev st0 master br-red up && ip -n stranger link set dev st1 up && \
               ip -n stranger address add 10.0.1.2/24 dev st1",
@@ -135,7 +135,7 @@ pub(super) const FAULTS: &[Fault] = &[
         words: &["10.0.1.2 of guest r1 (node1) belongs to a machine that is not the lab's"],
     },
     Fault {
-        at: At::Host("node1"),
+        at: Host("node1"),
         put: "ip neigh replace 10.0.1.2 lladdr 02:00:00:00:00:99 nud permanent dev br-red",
         remove: "ip neigh del 10.0.1.2 dev br-red",
         red: &[("r1", "gw red")],
@@ -143,14 +143,14 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     // What a guest itself has otherwise than the lab.
     Fault {
-        at: At::Guest("r1"),
+        at: Guest("r1"),
         put: "ip addr del 10.0.1.2/24 dev eth0; ip addr add 10.0.1.2/30 dev eth0; ip route add default via 10.0.1.1",
         remove: "ip addr del 10.0.1.2/30 dev eth0; ip addr add 10.0.1.2/24 dev eth0; ip route add default via 10.0.1.1",
         red: &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
         words: &["guest r1: NIC eth0 has 10.0.1.2 with the mask /30, not /24"],
     },
     Fault {
-        at: At::Guest("r1"),
+        at: Guest("r1"),
         put: "ip link set eth0 mtu 1300",
         remove: "ip link set eth0 mtu 1500",
         red: &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
@@ -362,89 +362,4 @@ pub(super) const FAULTS: &[Fault] = &[
         &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
         &["guest r1: NIC eth0 is down"],
     ),
-];
-
-/// Faults of the lab with a router outside: each is removed by its own commands and `up`.
-pub(super) const OUTSIDE: &[Fault] = &[
-    fault(
-        Host("node1"),
-        "nft list table ip netlab-LABNAME | sed 's/snat to 192.168.99.108/masquerade/' >/run/rules && \
-         nft delete table ip netlab-LABNAME && ip addr add 192.168.99.9/24 dev eth1 && nft -f /run/rules",
-        "rm /run/rules; ip addr del 192.168.99.9/24 dev eth1",
-        &[("plain", "203.0.113.1")],
-        &["node1: the address translation of 10.0.1.0/24 leaving by eth1 to source address 192.168.99.108 is missing"],
-    ),
-    fault(
-        Host("node1"),
-        "nft list table ip netlab-LABNAME | sed 's/snat to 192.168.99.108/snat to 192.168.99.7/' >/run/rules && \
-         nft delete table ip netlab-LABNAME && nft -f /run/rules",
-        "rm /run/rules",
-        &[("plain", "203.0.113.1")],
-        &[
-            "to source address 192.168.99.108 is missing (found instead: of 10.0.1.0/24 leaving by eth1 to source address 192.168.99.7)",
-        ],
-    ),
-    fault(
-        Host("node1"),
-        "ip route del default",
-        "true",
-        ALL_OUTSIDE,
-        &["node1: it has no route to 203.0.113.1, and no default route"],
-    ),
-    fault(
-        Host("node1"),
-        "ip link set dev eth1 down",
-        "ip link set dev eth1 up",
-        ALL_OUTSIDE,
-        &["node1: link eth1 towards 203.0.113.1 is down"],
-    ),
-    fault(
-        Host("node1"),
-        "ip link set dev eth1 mtu 1400",
-        "ip link set dev eth1 mtu 1500",
-        &[("plain", "203.0.113.1"), ("web", "203.0.113.1")],
-        &["node1: link eth1 towards 203.0.113.1 has an MTU of only 1400 bytes"],
-    ),
-    fault(
-        Host("node1"),
-        "sysctl -qw net.ipv4.ip_forward=0",
-        "true",
-        ALL_OUTSIDE,
-        &["node1: net.ipv4.ip_forward is not 1"],
-    ),
-    fault(
-        Host("node1"),
-        "sysctl -qw net.ipv4.conf.br-service.forwarding=0",
-        "sysctl -qw net.ipv4.conf.br-service.forwarding=1",
-        &[("plain", "203.0.113.1"), ("web", "203.0.113.1")],
-        &["node1: net.ipv4.conf.br-service.forwarding is 0"],
-    ),
-    fault(
-        Host("node1"),
-        "ip route add 203.0.113.1 dev eth0",
-        "ip route del 203.0.113.1 dev eth0",
-        &[("plain", "203.0.113.1"), ("web", "203.0.113.1")],
-        &["node1: its route to 203.0.113.1 is 203.0.113.1/32 dev eth0, not by eth1"],
-    ),
-    fault(
-        Host("node1"),
-        "ip rule add from 10.0.1.2 lookup 77 && ip route add blackhole default table 77",
-        "ip rule del from 10.0.1.2 lookup 77; ip route del blackhole default table 77",
-        &[("plain", "203.0.113.1")],
-        &["node1: its route to 0.0.0.0/0 is blackhole: it drops packets"],
-    ),
-    fault(
-        Host("node1"),
-        "ip addr del 192.168.99.50/32 dev eth1",
-        "true",
-        &[("home", "192.168.99.50")],
-        &["node1: no link has the floating address 192.168.99.50 of guest web"],
-    ),
-];
-
-/// Everything from and to the outside.
-const ALL_OUTSIDE: &[(&str, &str)] = &[
-    ("home", "192.168.99.50"),
-    ("plain", "203.0.113.1"),
-    ("web", "203.0.113.1"),
 ];
