@@ -27,8 +27,8 @@ use crate::state::{Site, desired, existing};
 use crate::topology::Topology;
 use crate::verify::faults::apply;
 use crate::verify::{
-    Evidence, Expectation, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, number_of_cells, sample,
-    unproved,
+    Evidence, Expectation, FaultReport, Matrix, Places, Traces, Verdict, diagnose, expected, faults, number_of_cells,
+    sample, unproved,
 };
 use ask::Asking;
 pub use details::Details;
