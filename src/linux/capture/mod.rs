@@ -81,10 +81,12 @@ fn dumped(line: &str) -> Option<Passed> {
                 size.parse::<u16>().ok()?.checked_sub(8)?,
             )
         }
-        ("ARP,", ["Request", "who-has", .., "tell", _, "length", _]) => {
-            let tell = rest.iter().position(|word| *word == "tell")?;
-            (PassedKind::ArpRequest, address(tell + 1)?, address(2)?, 0)
-        }
+        ("ARP,", ["Request", "who-has", .., _, "length", _]) => (
+            PassedKind::ArpRequest,
+            address(rest.len().checked_sub(3)?)?,
+            address(2)?,
+            0,
+        ),
         ("ARP,", ["Reply", _, "is-at", ..]) => (PassedKind::ArpReply, address(1)?, Ipv4Addr::UNSPECIFIED, 0),
         _ => return None,
     };

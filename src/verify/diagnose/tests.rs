@@ -87,7 +87,10 @@ fn the_first_faulty_link_of_the_path_is_named_with_its_fault() {
         "node2: link tap2 of guest vm2 is not attached to bridge br1"
     );
     let bridge = port("node2", "br1", |port| port.up = false);
-    assert_eq!(bridge.unwrap(), "node2: link br1 of network service is down");
+    assert_eq!(
+        bridge.unwrap(),
+        "node2: bridge br1, whose port tap2 of guest vm2 is, is down"
+    );
     let uplink = port("node1", "eth0", |port| port.carrier = false);
     assert!(
         uplink
