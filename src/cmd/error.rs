@@ -101,6 +101,7 @@ impl CommandError {
                 }
                 | OpsError::ImageWithoutEffect { .. }
                 | OpsError::NoSuchHost { .. }
+                | OpsError::NoSuchEnd { .. }
                 | OpsError::ControlCharacters,
             )
             | Self::Usage { .. } => 2,

@@ -3,6 +3,7 @@
 
 mod console;
 mod cp;
+mod diagnose;
 mod doctor;
 mod down;
 mod error;
@@ -71,6 +72,8 @@ enum Command {
     Up(up::Args),
     /// Check by ping who reaches whom.
     Verify(verify::Args),
+    /// Follow the packets of one pair hop by hop; exit status 1 where the path does not work.
+    Diagnose(diagnose::Args),
     /// Take a lab down and restore every host.
     Down(down::Args),
     /// Stop VMs of a lab at once, as by cutting their power; their disks stay.
@@ -313,6 +316,7 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
     match command {
         Command::Up(args) => up::run(context, &args),
         Command::Verify(args) => verify::run(context, &args),
+        Command::Diagnose(args) => diagnose::run(context, &args),
         Command::Down(args) => down::run(context, &args),
         Command::Stop(args) => power::run(context, &args, ops::Power::Stop),
         Command::Start(args) => power::run(context, &args, ops::Power::Start),

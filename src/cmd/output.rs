@@ -57,6 +57,18 @@ pub fn without_empty_columns(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     rows.into_iter().map(|row| kept(row).collect()).collect()
 }
 
+/// Whether the terminal may show nothing but ASCII, by its name and by the locale (locale(7): the first of the variables that
+/// is set counts).
+pub fn ascii_only() -> bool {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(value);
+    let utf8 = locale.is_some_and(|locale| {
+        let locale = locale.to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    });
+    !utf8 || value("TERM").as_deref() == Some("dumb")
+}
+
 /// Prints text and a line end on stderr, above the progress bars.
 pub(crate) fn print_error(text: &str) {
     write_error(&format!("{text}\n"));

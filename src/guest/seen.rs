@@ -17,6 +17,8 @@ const FORGE: &str = include_str!("forge.sh");
 const COMPLETE: u32 = 0x2;
 /// A link's flag: administratively up (IFF_UP; linux/if.h).
 const UP: u32 = 0x1;
+/// A link's flag: it does not use ARP (IFF_NOARP; linux/if.h).
+const NOARP: u32 = 0x80;
 
 /// An address that a guest asks for by ARP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,10 @@ pub struct GuestView {
     pub listening: Option<BTreeSet<u16>>,
     /// Its host name.
     pub hostname: Option<String>,
+    /// Settings of its kernel that decide about packets, by their name under /proc/sys/net/ipv4.
+    pub settings: BTreeMap<String, u64>,
+    /// Its rules, and policies of chains, that drop packets.
+    pub drops: Vec<String>,
     /// It has no program that asks by ARP.
     pub cannot_ask: bool,
     /// By forged source address, what became of its packets.
@@ -91,6 +97,8 @@ pub struct GuestLink {
     pub up: bool,
     /// It has a peer.
     pub carrier: bool,
+    /// It does not use ARP.
+    pub noarp: bool,
     /// Its MTU, in bytes.
     pub mtu: u32,
 }
@@ -197,8 +205,13 @@ fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
         ["dns", "nameserver", server] => {
             view.nameservers.get_or_insert_default().insert(server.parse().ok()?);
         }
+        ["sys", setting, value] => {
+            view.settings.insert(setting.to_owned(), value.parse().ok()?);
+        }
+        ["drop", ..] => view.drops.push(words[1..].join(" ")),
         ["link", name, mac, flags, mtu, carrier] => {
             let link = GuestLink {
+                noarp: hex(flags)? & NOARP != 0,
                 mac: mac.parse().ok()?,
                 up: hex(flags)? & UP != 0,
                 carrier: carrier == "1",
@@ -234,6 +247,7 @@ mod tests {
         w1 @route * 0900000A 00000000 0205 FFFFFFFF 0 @ w1\n\
         w1 @dns # comment @ w1\nw1 @dns nameserver 10.0.1.53 @ w1\nw1 @resolv @ w1\nw1 @name vm1 @ w1\n\
         w1 @listen 0050 @ w1\nw1 @sockets @ w1\n\
+        w1 @sys conf/eth0/rp_filter 1 @ w1\nw1 @drop ip saddr 10.0.1.3 drop @ w1\n\
         w1 @local 127.0.0.1 @ w1\nw1 @local 10.0.1.2 @ w1\n\
         w1 @link eth0 52:54:00:00:00:02 0x1003 1300 1 @ w1\n\
         w1 @link lo 00:00:00:00:00:00 0x9 65536 1 @ w1\n\
@@ -266,6 +280,8 @@ mod tests {
         assert_eq!(view.nameservers, Some([IpAddr::from([10, 0, 1, 53])].into()));
         assert_eq!(view.hostname.as_deref(), Some("vm1"));
         assert_eq!(view.listening, Some([80].into()));
+        assert_eq!(view.settings["conf/eth0/rp_filter"], 1);
+        assert_eq!(view.drops, ["ip saddr 10.0.1.3 drop"]);
         assert_eq!((view.links["eth0"].mtu, view.links["eth0"].up), (1300, true));
     }
 

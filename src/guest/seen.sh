@@ -1,6 +1,8 @@
 # shellcheck shell=sh disable=SC2034,SC2086,SC2154
 # What a guest itself shows of its links and of the packets that passed, a line each between two marks $w. Only files of
-# /proc and /sys are read: every Linux guest has them, whatever its programs.
+# /proc and /sys are read: every Linux guest has them, whatever its programs; and rules that drop packets, where a program
+# lists them. A number of /proc/sys can be read once, so that `read`, which takes a byte at a time, gets its first digit and
+# an error.
 # a MAC ADDRESS OPTION: asks by ARP for an address through the NIC with that MAC address; prints who answers.
 a() { for d in /sys/class/net/*; do read -r m <$d/address; [ "$m" = $1 ] && break; done 2>/dev/null
 arping $3 -c1 -w1 -I ${d##*/} $2 2>&1 | while read -r l; do case $l in
@@ -15,4 +17,7 @@ while read -r x a y; do echo "$w @dns $x $a @ $w"; done </etc/resolv.conf && ech
 for f in tcp tcp6; do [ -r /proc/net/$f ] && { echo "$w @sockets @ $w"; while read -r x l y s z; do [ "$s" = 0A ] && echo "$w @listen ${l##*:} @ $w"; done </proc/net/$f; }; done
 for d in /sys/class/net/*; do c=0; read -r m <$d/address; read -r u <$d/mtu; read -r f <$d/flags; read -r c <$d/carrier
 echo "$w @link ${d##*/} $m $f $u $c @ $w"; done 2>/dev/null
+c=/proc/sys/net/ipv4; for f in $c/icmp_echo_ignore_all $c/conf/*/rp_filter $c/conf/*/arp_ignore; do x=; read -r x <$f; echo "$w @sys ${f#$c/} $x @ $w"; done
+{ command -v nft >/dev/null && nft list ruleset; [ -s /proc/net/ip_tables_names ] && iptables -S; } | while read -r x; do case $x in
+*drop*|*DROP*|*reject*|*REJECT*) echo "$w @drop $x @ $w";; esac; done
 echo "$w @end @ $w"; } 2>/dev/null

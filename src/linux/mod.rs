@@ -1,6 +1,7 @@
 //! Linux networking through a [`Shell`](crate::transport::Shell): links and addresses, firewall rules, DHCP servers,
 //! kernel settings. Observes what a lab owns and applies network steps; decides nothing about what is wanted.
 
+pub mod capture;
 pub mod dnsmasq;
 pub mod ip;
 pub mod nftables;

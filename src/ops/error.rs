@@ -176,6 +176,16 @@ pub enum OpsError {
         /// The lab.
         lab: LabName,
     },
+    /// The lab has nothing of that name or address that could ping or be pinged.
+    #[error("lab {lab} has no VM, host or router {text:?}, and no machine of the lab has that address")]
+    NoSuchEnd {
+        /// The lab.
+        lab: LabName,
+        /// The name or address asked for.
+        text: String,
+        /// The VMs, hosts and routers that it has.
+        known: Vec<String>,
+    },
     /// A VM is not running.
     #[error("VM {vm} is not running{}", .why.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     VmNotRunning {
@@ -306,6 +316,7 @@ impl OpsError {
             Self::NotUp { file, .. } => file.as_ref().map(|file| format!("netlab up {}", file.display())),
             Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
+            Self::NoSuchEnd { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
             Self::VmNotRunning { why: None, .. } => Some("`netlab up` starts it again".to_owned()),
             Self::VmNotRunning { why: Some(_), .. } => {
                 Some("remove the cause, then run `netlab up`, which resumes it".to_owned())

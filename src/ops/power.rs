@@ -79,7 +79,7 @@ pub fn power(env: &Env, lab: &str, vms: &BTreeSet<VmName>, power: Power) -> Resu
 }
 
 /// Returns the file of a lab: `lab` itself where it is one, else the one that it came up from.
-fn file_of(env: &Env, lab: &str, name: &LabName) -> Result<PathBuf, OpsError> {
+pub(super) fn file_of(env: &Env, lab: &str, name: &LabName) -> Result<PathBuf, OpsError> {
     if Path::new(lab).is_file() {
         return Ok(lab.into());
     }

@@ -2,7 +2,7 @@
 //! never part of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -20,6 +20,10 @@ pub struct View {
     pub neighbors: Vec<Neighbor>,
     /// Its routes of every table.
     pub routes: Vec<ViewRoute>,
+    /// Its rules of policy routing, the one that counts first; none: those of a kernel without any.
+    pub rules: Vec<PolicyRule>,
+    /// Settings of its kernel that decide about packets, by their name under /proc/sys/net, e.g. `ipv4/conf/br1/rp_filter`.
+    pub settings: BTreeMap<String, u64>,
     /// It forwards IPv4 packets; absent: unknown.
     pub forwards: Option<bool>,
     /// Rules that drop packets, of whatever owner.
@@ -33,6 +37,10 @@ pub type Ports = BTreeMap<String, Port>;
 
 /// The state of a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the kernel's own flags, each independent of the others"
+)]
 pub struct Port {
     /// Administratively up.
     pub up: bool,
@@ -48,8 +56,21 @@ pub struct Port {
     pub addresses: BTreeSet<IpNet>,
     /// As a bridge's port: `forwarding`, `blocking`, `listening`, `learning` or `disabled`.
     pub stp: Option<String>,
-    /// As a bridge's port: it forwards to no other port with this flag.
-    pub isolated: bool,
+    /// As a bridge's port: the options that differ from the kernel's defaults, as bridge(8) takes them, e.g. `learning
+    /// off`, `isolated on`.
+    pub options: Vec<String>,
+    /// It does not use ARP.
+    pub noarp: bool,
+    /// As a VLAN device: its id.
+    pub vlan: Option<u16>,
+    /// The lower device, or a veth's peer on the same machine.
+    pub link: Option<String>,
+    /// As a bridge: it filters by VLAN.
+    pub filters_vlans: bool,
+    /// As a bridge: spanning tree is enabled.
+    pub spanning_tree: bool,
+    /// Its queueing discipline, e.g. `noqueue`, `netem`.
+    pub qdisc: String,
 }
 
 /// A hardware address that a bridge has learned from a frame.
@@ -97,6 +118,25 @@ pub struct ViewRoute {
     pub metric: u32,
 }
 
+/// A rule of policy routing (ip-rule(8)).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyRule {
+    /// Source addresses; absent: all.
+    pub from: Option<IpNet>,
+    /// Destination addresses; absent: all.
+    pub to: Option<IpNet>,
+    /// The link that a packet came in by; absent: any.
+    pub iif: Option<String>,
+    /// It depends on something else, e.g. a mark, which pings do not have.
+    pub conditional: bool,
+    /// The table that decides.
+    pub table: Option<String>,
+    /// What is done instead of a search in a table, e.g. `blackhole`.
+    pub action: Option<String>,
+    /// The rule in words, e.g. `from 10.0.1.2 lookup 100`.
+    pub text: String,
+}
+
 /// A rule, or a chain's policy, that drops packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DropRule {
@@ -110,4 +150,34 @@ pub struct DropRule {
     pub hook: Option<String>,
     /// The rule as nft(8) prints it, e.g. `ip saddr 10.0.1.2 drop`.
     pub rule: String,
+}
+
+/// Packets of one kind that passed a link while they were counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// The link.
+    pub link: String,
+    /// What they are.
+    pub kind: PassedKind,
+    /// Bytes of an echo's payload; 0 for ARP.
+    pub size: u16,
+    /// Source; for ARP that of the sender.
+    pub from: Ipv4Addr,
+    /// Destination; for ARP the address that is asked for, or the one that asked.
+    pub to: Ipv4Addr,
+    /// How many.
+    pub count: u32,
+}
+
+/// What a counted packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PassedKind {
+    /// An echo request (RFC 792).
+    Request,
+    /// An echo reply.
+    Reply,
+    /// An ARP request (RFC 826).
+    ArpRequest,
+    /// An ARP reply.
+    ArpReply,
 }

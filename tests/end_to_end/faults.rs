@@ -5,152 +5,25 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::lab::{Bench, PATIENT};
+use crate::support::lab::{Bench, PATIENT, said};
 
-/// Two networks on two hosts; `red` has a gateway, `blue` has none, so that nothing leads from one to the other.
-const LAB: &str = r#"
-name = "LABNAME"
-[hosts.node1]
-nics.eth0 = {}
-nics.eth1 = {}
-[hosts.node2]
-nics.eth0 = {}
-nics.eth1 = {}
-[[cables]]
-ends = ["node1:eth0", "node2:eth0"]
-[[cables]]
-ends = ["node1:eth1", "node2:eth1"]
-[networks.red]
-subnet = "10.0.1.0/24"
-uplink = "eth0"
-bridge = "br-red"
-gateway = { address = "10.0.1.1", on = "node1" }
-[networks.blue]
-subnet = "10.0.2.0/24"
-uplink = "eth1"
-bridge = "br-blue"
-addresses = { node2 = "10.0.2.9" }
-[vms.r1]
-host = "node1"
-memory = "96MiB"
-nics = [{ network = "red", address = "10.0.1.2" }]
-[vms.r2]
-host = "node2"
-memory = "96MiB"
-nics = [{ network = "red", address = "10.0.1.3" }]
-[vms.b1]
-host = "node1"
-memory = "96MiB"
-nics = [{ network = "blue", address = "10.0.2.2" }]
-"#;
+mod outside;
+mod table;
 
-/// The cells between the two networks.
-const BETWEEN: &[(&str, &str)] = &[("r1", "b1"), ("r2", "b1"), ("b1", "r1"), ("b1", "r2")];
-
-/// Where a fault is put in: a host, or a guest by its console.
-enum At {
-    Host(&'static str),
-    Guest(&'static str),
-}
-
-/// A fault: where, the commands that put it in and remove it, the cells that must be red, the words that must appear.
-struct Fault {
-    at: At,
-    put: &'static str,
-    remove: &'static str,
-    red: &'static [(&'static str, &'static str)],
-    words: &'static [&'static str],
-}
-
-const FAULTS: &[Fault] = &[
-    // Two networks joined: by a veth pair, by a guest's tap, by a NIC of the host.
-    Fault {
-        at: At::Host("node1"),
-        put: "ip link add name st0 type veth peer name st1 && ip link set dev st0 master br-red up && \
-              ip link set dev st1 master br-blue up",
-        remove: "ip link delete dev st0",
-        red: BETWEEN,
-        words: &["network blue and network red are joined", "node1", "port st"],
-    },
-    Fault {
-        at: At::Host("node1"),
-        put: "ip link set dev TAP-b1 master br-red",
-        remove: "ip link set dev TAP-b1 master br-blue",
-        red: BETWEEN,
-        words: &[
-            "network blue and network red are joined",
-            "the tap of guest b1",
-            "node1",
-        ],
-    },
-    Fault {
-        at: At::Host("node1"),
-        put: "ip link set dev eth1 master br-red",
-        remove: "ip link set dev eth1 master br-blue",
-        red: BETWEEN,
-        words: &[
-            "network blue and network red are joined",
-            "eth1, a NIC of the host",
-            "node1",
-        ],
-    },
-    // Somebody else has an address.
-    Fault {
-        at: At::Guest("r2"),
-        put: "ip addr add 10.0.1.1/24 dev eth0",
-        remove: "ip addr del 10.0.1.1/24 dev eth0",
-        red: &[("r1", "gw red"), ("r2", "gw red")],
-        words: &["guest r2 (node2) has the address 10.0.1.1 of bridge br-red of host node1"],
-    },
-    Fault {
-        at: At::Guest("r2"),
-        put: "ip addr add 10.0.1.2/24 dev eth0",
-        remove: "ip addr del 10.0.1.2/24 dev eth0",
-        red: &[("r2", "r1")],
-        words: &["guest r2 (node2) has the address 10.0.1.2 of guest r1 (node1)"],
-    },
-    Fault {
-        at: At::Host("node2"),
-        put: "ip netns add stranger && ip link add name st0 type veth peer name st1 netns stranger && \
-              ip link set dev st0 master br-red up && ip -n stranger link set dev st1 up && \
-              ip -n stranger address add 10.0.1.2/24 dev st1",
-        remove: "ip link delete dev st0; ip netns delete stranger",
-        red: &[("r2", "r1")],
-        words: &["10.0.1.2 of guest r1 (node1) belongs to a machine that is not the lab's"],
-    },
-    Fault {
-        at: At::Host("node1"),
-        put: "ip neigh replace 10.0.1.2 lladdr 02:00:00:00:00:99 nud permanent dev br-red",
-        remove: "ip neigh del 10.0.1.2 dev br-red",
-        red: &[("r1", "gw red")],
-        words: &["node1: by its neighbor table on br-red (set by hand) 10.0.1.2 of guest r1 (node1) belongs to"],
-    },
-    // What a guest itself has otherwise than the lab.
-    Fault {
-        at: At::Guest("r1"),
-        put: "ip addr del 10.0.1.2/24 dev eth0; ip addr add 10.0.1.2/30 dev eth0; ip route add default via 10.0.1.1",
-        remove: "ip addr del 10.0.1.2/30 dev eth0; ip addr add 10.0.1.2/24 dev eth0; ip route add default via 10.0.1.1",
-        red: &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
-        words: &["guest r1: NIC eth0 has 10.0.1.2 with the mask /30, not /24"],
-    },
-    Fault {
-        at: At::Guest("r1"),
-        put: "ip link set eth0 mtu 1300",
-        remove: "ip link set eth0 mtu 1500",
-        red: &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
-        words: &["guest r1: NIC eth0 has an MTU of 1300 bytes"],
-    },
-];
+use outside::OUTSIDE;
+use table::{At, FAULTS, Fault, LAB};
 
 fn change(bench: &Bench, at: &At, command: &str) {
     match at {
         At::Host(host) => {
-            let mut command = command.to_owned();
-            for vm in ["r1", "r2", "b1"] {
-                let name = format!("TAP-{vm}");
-                if command.contains(&name) {
-                    let taps = bench.inside(host, &["virsh", "-q", "domiflist", &format!("{}.{vm}", bench.name)]);
-                    command = command.replace(&name, taps.split_whitespace().next().unwrap());
+            let mut command = command.replace("LABNAME", &bench.name);
+            for (vm, at) in [("r1", "node1"), ("r2", "node2"), ("b1", "node1")] {
+                // Of a NIC `virsh domiflist` prints tap, type, bridge, model and MAC address.
+                for (name, column) in [(format!("TAP-{vm}"), 0), (format!("MAC-{vm}"), 4)] {
+                    if command.contains(&name) {
+                        let nics = bench.inside(at, &["virsh", "-q", "domiflist", &format!("{}.{vm}", bench.name)]);
+                        command = command.replace(&name, nics.split_whitespace().nth(column).unwrap());
+                    }
                 }
             }
             bench.inside(host, &["sh", "-c", &command]);
@@ -303,7 +176,47 @@ fn an_answer_of_somebody_else_is_red_and_cells_outside_have_a_cause() {
     bench.assert_as_before();
 }
 
-/// About 15 s, of which two thirds are three guests that boot.
+/// `diagnose` prints the path of one pair: that it works, the first broken hop with its fix, and where packets vanish of
+/// which no machine shows anything.
+fn diagnosed(bench: &Bench) {
+    let path = bench.good(&["diagnose", &bench.name, "r1", "r2"]);
+    assert!(path.starts_with("r1 -> r2 (10.0.1.3): works\n"), "{path}");
+    for hop in [
+        "guest r1: NIC eth0: up",
+        "node1: link eth0 of network red: up, port of br-red",
+        "guest r2: route back",
+    ] {
+        assert!(path.contains(hop), "{hop}: {path}");
+    }
+    let isolate = |state: &str| {
+        let command =
+            format!("bridge link set dev TAP-r2 isolated {state} && bridge link set dev eth0 isolated {state}");
+        change(bench, &At::Host("node2"), &command);
+    };
+    isolate("on");
+    let mut command = bench.netlab(&["diagnose", bench.file(), "r2", "10.0.1.2"]);
+    let output = command.env("LC_ALL", "C").output().unwrap();
+    let path = said(&output, 1);
+    assert!(path.contains("r2 does not reach 10.0.1.2") && path.is_ascii(), "{path}");
+    assert!(
+        path.contains("packets vanish between") && path.contains("the other; shown by `tcpdump -ni"),
+        "{path}"
+    );
+    assert!(
+        path.contains("fix: `bridge link set dev") && path.contains("isolated off` on node2"),
+        "{path}"
+    );
+    isolate("off");
+    let path = bench.bad(&["diagnose", bench.file(), "r1", "b1"], 1);
+    assert!(path.contains("r1 must not reach b1 by the lab file"), "{path}");
+    let wrong = bench.bad(&["diagnose", bench.file(), "r1", "r3"], 2);
+    assert!(
+        wrong.contains("no VM, host or router \"r3\"") && wrong.contains("did you mean `r"),
+        "{wrong}"
+    );
+}
+
+/// About 20 s, of which half are three guests that boot.
 #[test]
 fn a_joined_network_a_stolen_gateway_address_and_a_strangers_address_are_red_with_both_owners() {
     let test = "a_joined_network_a_stolen_gateway_address_and_a_strangers_address_are_red_with_both_owners";
@@ -319,8 +232,30 @@ fn a_joined_network_a_stolen_gateway_address_and_a_strangers_address_are_red_wit
         change(&bench, &fault.at, fault.remove);
     }
     bench.good(&["-q", "verify", "--wait", PATIENT, bench.file()]);
+    diagnosed(&bench);
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();
+}
+
+/// Puts in each fault, verifies, removes it, and verifies again; gives what was wrong.
+fn each(bench: &Bench, faults: &[Fault], after: impl Fn()) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for fault in faults {
+        change(bench, &fault.at, fault.put);
+        let (red, said) = verified(bench);
+        let missing = missing(fault, &red, &said);
+        if !missing.is_empty() {
+            wrong.push(format!("{}: {missing:#?}\n{said}", fault.put));
+        }
+        change(bench, &fault.at, fault.remove);
+        after();
+        let output = bench.run(&["verify", "--wait", "10", bench.file()]);
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout);
+            wrong.push(format!("after `{}` was removed:\n{said}", fault.put));
+        }
+    }
+    wrong
 }
 
 #[test]
@@ -328,21 +263,22 @@ fn a_joined_network_a_stolen_gateway_address_and_a_strangers_address_are_red_wit
 fn each_fault_makes_its_cells_red_is_named_with_its_place_and_leaves_no_red_cell() {
     let test = "each_fault_makes_its_cells_red_is_named_with_its_place_and_leaves_no_red_cell";
     let Some(bench) = up(test) else { return };
-    let mut wrong = Vec::new();
-    for fault in FAULTS {
-        change(&bench, &fault.at, fault.put);
-        let (red, said) = verified(&bench);
-        let missing = missing(fault, &red, &said);
-        if !missing.is_empty() {
-            wrong.push(format!("{}: {missing:#?}\n{said}", fault.put));
-        }
-        change(&bench, &fault.at, fault.remove);
-        let output = bench.run(&["verify", "--wait", "10", bench.file()]);
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stdout);
-            wrong.push(format!("after `{}` was removed:\n{said}", fault.put));
-        }
-    }
+    let wrong = each(&bench, FAULTS, || ());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+#[test]
+#[ignore = "soak: verifies a lab after each of many faults, and after each was removed"]
+fn each_fault_towards_the_outside_makes_its_cells_red_and_up_removes_it() {
+    let test = "each_fault_towards_the_outside_makes_its_cells_red_and_up_removes_it";
+    let Some(bench) = Bench::new(test, "flx", &floating()) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    bench.good(&["-q", "verify", "--wait", PATIENT, bench.file()]);
+    let wrong = each(&bench, OUTSIDE, || _ = bench.good(&["-q", "up", bench.file()]));
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();

@@ -60,6 +60,7 @@ pub(crate) struct RawLink {
     pub flags: Vec<String>,
     pub mtu: Option<u32>,
     pub master: Option<String>,
+    pub qdisc: Option<String>,
     /// A name of /etc/iproute2/group, or a number.
     pub group: Option<String>,
     pub link_type: Option<String>,

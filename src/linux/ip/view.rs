@@ -8,10 +8,11 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::json::RawLink;
 use super::nic::destination;
 use super::snapshot::Snapshot;
 use crate::lab::MacAddr;
-use crate::state::view::{DropRule, Learned, Neighbor, Port, View, ViewRoute};
+use crate::state::view::{DropRule, Learned, Neighbor, PolicyRule, Port, View, ViewRoute};
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
 const VIEW: Script = Script {
@@ -62,8 +63,14 @@ pub fn view(shell: &dyn Shell) -> Result<View, CmdError> {
                     .filter_map(|raw| IpNet::new(raw.local?, raw.prefixlen).ok())
                     .collect(),
                 stp: slave["state"].as_str().map(str::to_owned),
-                isolated: slave["isolated"] == Value::Bool(true),
+                options: port_options(slave),
                 master: link.master.clone(),
+                noarp: link.flags.iter().any(|flag| flag == "NOARP"),
+                vlan: vlan(link),
+                link: link.link.clone(),
+                filters_vlans: link.filters_vlans(),
+                spanning_tree: link.kind() == Some("bridge") && link.stp().is_some(),
+                qdisc: link.qdisc.clone().unwrap_or_default(),
             };
             (link.ifname.clone(), port)
         })
@@ -85,6 +92,74 @@ pub fn view(shell: &dyn Shell) -> Result<View, CmdError> {
     Ok(view)
 }
 
+/// The id of a VLAN device.
+fn vlan(link: &RawLink) -> Option<u16> {
+    let id = link.linkinfo.info_data.id.filter(|_| link.kind() == Some("vlan"))?;
+    u16::try_from(id).ok()
+}
+
+/// Returns the options of a bridge's port that stop or spread packets and differ from the kernel's defaults
+/// (net/bridge/br_if.c, new_nbp), as bridge(8) takes them.
+fn port_options(slave: &Value) -> Vec<String> {
+    let defaults = [
+        ("learning", true),
+        ("flood", true),
+        ("bcast_flood", true),
+        ("mcast_flood", true),
+        ("isolated", false),
+        ("locked", false),
+        ("neigh_suppress", false),
+        ("guard", false),
+        ("root_block", false),
+    ];
+    let differs = defaults
+        .iter()
+        .filter(|(name, default)| slave[*name].as_bool().is_some_and(|is| is != *default));
+    differs
+        .map(|(name, default)| format!("{name} {}", if *default { "off" } else { "on" }))
+        .collect()
+}
+
+/// Reads the rules of policy routing as `ip -json rule` prints them.
+fn policy(json: &str) -> Vec<PolicyRule> {
+    let raw: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
+    let net = |rule: &Value, address: &str, length: &str| -> Option<IpNet> {
+        let address: IpAddr = rule[address].as_str()?.parse().ok()?;
+        let full = if address.is_ipv4() { 32 } else { 128 };
+        let length = rule[length].as_u64().and_then(|length| u8::try_from(length).ok());
+        IpNet::new(address, length.unwrap_or(full)).ok()
+    };
+    let text = |rule: &Value, key: &str| rule[key].as_str().map(str::to_owned);
+    raw.iter()
+        .map(|rule| {
+            let from = net(rule, "src", "srclen");
+            let to = net(rule, "dst", "dstlen");
+            let iif = text(rule, "iif");
+            let (table, action) = (text(rule, "table"), text(rule, "action"));
+            let others = [
+                "fwmark", "oif", "ipproto", "sport", "dport", "tos", "uidrange", "tun_id", "not",
+            ];
+            let words = [
+                rule["priority"].as_u64().map(|priority| format!("{priority}:")),
+                from.map(|net| format!("from {net}")),
+                to.map(|net| format!("to {net}")),
+                iif.as_ref().map(|link| format!("iif {link}")),
+                table.as_ref().map(|table| format!("lookup {table}")),
+                action.clone(),
+            ];
+            PolicyRule {
+                conditional: others.iter().any(|key| !rule[*key].is_null()),
+                text: words.into_iter().flatten().collect::<Vec<_>>().join(" "),
+                from,
+                to,
+                iif,
+                table,
+                action,
+            }
+        })
+        .collect()
+}
+
 /// Reads what the script printed; what cannot be read is left out.
 fn read(text: &str) -> View {
     let mut view = View::default();
@@ -100,6 +175,13 @@ fn read(text: &str) -> View {
                 }
             }
             ["fdb"] => view.learned = learned(lines.next().unwrap_or_default(), &ages),
+            ["policy"] => view.rules = policy(lines.next().unwrap_or_default()),
+            [setting] if setting.starts_with("/proc/sys/net/") => {
+                let setting = setting.trim_start_matches("/proc/sys/net/").split_once(':');
+                if let Some((name, Ok(value))) = setting.map(|(name, value)| (name, value.parse())) {
+                    view.settings.insert(name.to_owned(), value);
+                }
+            }
             ["neigh"] => view.neighbors = neighbors(lines.next().unwrap_or_default()),
             ["rules"] => view.drops = drops(&mut lines),
             _ => {}
@@ -185,6 +267,10 @@ mod tests {
     use super::*;
 
     const PRINTED: &str = r#"forward 1
+/proc/sys/net/ipv4/conf/br1/rp_filter:1
+/proc/sys/net/netfilter/nf_conntrack_max:262144
+policy
+[{"priority":0,"src":"all","table":"local"},{"priority":9,"src":"10.0.1.0","srclen":24,"iif":"br1","table":"100"},{"priority":10,"src":"all","dst":"10.0.9.9","fwmark":"0x1","action":"blackhole"}]
 age br1 52:54:00:00:00:02 150
 fdb
 [{"mac":"33:33:00:00:00:01","ifname":"br1","flags":["self"],"state":"permanent"},{"mac":"52:54:00:00:00:02","ifname":"tap2","used":1,"updated":1,"flags":[],"master":"br1","state":""},{"mac":"52:54:00:00:00:03","ifname":"eth0","used":1,"updated":7,"flags":[],"master":"br1","state":""},{"mac":"52:54:00:00:00:01","ifname":"tap1","flags":[],"master":"br1","state":"permanent"}]
@@ -214,6 +300,18 @@ table inet mine {
     fn learned_addresses_neighbors_and_rules_that_drop_are_read() {
         let view = read(PRINTED);
         assert_eq!(view.forwards, Some(true));
+        assert_eq!(view.settings["ipv4/conf/br1/rp_filter"], 1);
+        let rules: Vec<_> = view
+            .rules
+            .iter()
+            .map(|rule| (rule.text.as_str(), rule.conditional))
+            .collect();
+        let wanted = [
+            ("0: lookup local", false),
+            ("9: from 10.0.1.0/24 iif br1 lookup 100", false),
+            ("10: to 10.0.9.9/32 blackhole", true),
+        ];
+        assert_eq!(rules, wanted);
         let learned: Vec<_> = view.learned.iter().map(|one| (one.port.as_str(), one.age)).collect();
         let age = |ms| Some(Duration::from_millis(ms));
         assert_eq!(

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Prints what the kernel shows besides links, addresses and routes: `forward 0|1`; `age <bridge> <mac> <1/100 s>` for each
 # learned entry of a bridge; after a line `fdb` the forwarding databases and after `neigh` the neighbor table, as JSON on
-# one line each; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded;
+# one line each; after `policy` the rules of policy routing, the same way; `/proc/sys/net/…:value` for settings that decide
+# about packets; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded;
 # `bridge-nf` where bridged packets pass the rules for routed ones. Prints nothing of what the host does not have.
 PATH=$PATH:/usr/sbin:/sbin
 read -r forward </proc/sys/net/ipv4/ip_forward && echo "forward $forward"
@@ -15,6 +16,12 @@ for database in /sys/class/net/*/brforward; do
         [ "$is_local" = 00 ] && echo "age ${bridge##*/} $a:$b:$c:$d:$e:$f $age"
     done
 done
+grep -H . /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv4/conf/*/proxy_arp \
+    /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv4/icmp_echo_ignore_all \
+    /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null
+echo policy
+ip -json rule show 2>/dev/null | tr '\n' ' '
+echo
 echo fdb
 bridge -s -json fdb show 2>/dev/null | tr '\n' ' '
 echo

@@ -13,7 +13,7 @@ use super::turns::Turns;
 use crate::event::Event;
 use crate::guest::{
     Answers as Given, ArpQuestion, ConsoleError, GuestView, ProbeOptions, Reply, ServiceAnswer, ServiceQuestion,
-    Session, SessionError, SessionFault, Target, Transcript, probe_and_ask,
+    Session, SessionError, SessionFault, Target, Transcript, probe, probe_and_ask,
 };
 use crate::host::NamedHosts;
 use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, VmName};
@@ -24,6 +24,9 @@ use crate::verify::{Expectation, Replies, ServiceReplies, arp_questions, full_pa
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
+
+/// How long the shell of a guest that has booted may take to answer: a busy machine included, its boot not.
+const READY_SECONDS: u64 = 30;
 
 /// What was answered.
 #[derive(Debug, Default)]
@@ -164,21 +167,9 @@ impl Asking<'_> {
 
     /// Has one guest ping, and show what it saw.
     fn ask_guest(self, vm: &VmName, questions: &Questions, turns: &Turns) -> Result<Answered, Unasked> {
-        let Self { env, topology, .. } = self;
+        let topology = self.topology;
         let guest = topology.guests.get(vm).ok_or("no such guest")?;
-        let image = topology
-            .images
-            .get(&guest.image)
-            .ok_or("its image is not in the catalog")?;
-        let host = self.hosts.get(&guest.host).ok_or("its host is not connected")?;
-        let name = DomainName::new(&topology.lab, vm);
-        let console = host
-            .open_console(&name, image.console.kind)
-            .map_err(|error| chain(&error))?;
-        let transcript = env.folders.transcript(&topology.lab, vm);
-        let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
-        let mut session =
-            Session::open(console, &image.console, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
+        let (mut session, kind) = self.session(vm)?;
         let connect = topology.hosts.get(&guest.host).map(|host| &host.connect);
         let _turn = turns.wait(connect);
         let began = Instant::now();
@@ -189,7 +180,7 @@ impl Asking<'_> {
             options,
         } = questions;
         // Typing on a screen takes milliseconds for each key: such a guest is only pinged from.
-        let by_arp = (image.console.kind == ConsoleKind::Serial).then_some(*by_arp);
+        let by_arp = (kind == ConsoleKind::Serial).then_some(*by_arp);
         let given = probe_and_ask(&mut session, targets, options, by_arp, services);
         let Given {
             replies,
@@ -203,6 +194,36 @@ impl Asking<'_> {
             services,
             took,
         })
+    }
+
+    /// Opens a session with a guest that has booted: its shell answers soon, or something else has its console.
+    fn session(self, vm: &VmName) -> Result<(Session<'static>, ConsoleKind), Unasked> {
+        let Self { env, topology, .. } = self;
+        let guest = topology.guests.get(vm).ok_or("no such guest")?;
+        let image = topology
+            .images
+            .get(&guest.image)
+            .ok_or("its image is not in the catalog")?;
+        let host = self.hosts.get(&guest.host).ok_or("its host is not connected")?;
+        let name = DomainName::new(&topology.lab, vm);
+        let mut image = image.console.clone();
+        image.boot_seconds = image.boot_seconds.min(READY_SECONDS);
+        let console = host.open_console(&name, image.kind).map_err(|error| chain(&error))?;
+        let transcript = env.folders.transcript(&topology.lab, vm);
+        let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
+        let session = Session::open(console, &image, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
+        Ok((session, image.kind))
+    }
+
+    /// Has one guest ping, and nothing else.
+    pub(super) fn ping_guest(
+        self,
+        vm: &VmName,
+        targets: &[Target],
+        options: &ProbeOptions,
+    ) -> Result<BTreeMap<IpAddr, Reply>, String> {
+        let (mut session, _) = self.session(vm).map_err(|unasked| unasked.why)?;
+        probe(&mut session, targets, options).map_err(|error| chain(&error))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Verifies a lab: nothing is left to do, guests, hosts and routers reach those they must and no others, and nothing that
 //! they saw contradicts it. `settle` waits for spanning tree, `ask` sends the pings, `prove` records who answered,
-//! `dropped` what the lab's rules dropped. Changes
-//! nothing that outlasts it.
+//! `dropped` what the lab's rules dropped, `follow` where packets are lost. Changes nothing that outlasts it.
 
 mod ask;
+pub(super) mod capture;
 mod checks;
 mod details;
 mod dropped;
+mod follow;
 mod prove;
 mod settle;
 mod turns;
@@ -24,13 +25,14 @@ use crate::host::NamedHosts;
 use crate::lab::{HostName, LabName, VmName};
 use crate::plan::plan;
 use crate::state::view::View;
-use crate::state::{desired, existing};
+use crate::state::{Site, desired, existing};
+use crate::topology::Topology;
 use crate::verify::faults::apply;
 use crate::verify::{
-    CheckResult, Evidence, FaultReport, Matrix, Places, Services, Traces, Verdict, check_results, diagnose, expected,
-    faults, is_proved, number_of_cells, sample, service_questions, unproved,
+    CheckResult, Evidence, Expectation, FaultReport, Matrix, Places, Services, Traces, Verdict, check_results,
+    diagnose, expected, faults, is_proved, number_of_cells, sample, service_questions, unproved,
 };
-use ask::Asking;
+use ask::{Asking, ServiceQuestions};
 pub use details::Details;
 
 /// The pause before cells are asked again: a guest that is not running answers at once, again and again.
@@ -107,8 +109,108 @@ pub struct VerifyReport {
 
 /// Verifies a lab that is up, and finds out where lost packets stop.
 pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<VerifyReport, OpsError> {
-    let lab = &loaded.topology.lab;
     let (started, clock) = (utc_now(), Instant::now());
+    let mut answered = answer(env, loaded, options, |topology| {
+        let sample = if options.full { None } else { sample(topology) };
+        let sample_of = sample.as_ref().map(|_| number_of_cells(topology));
+        Ok(Questions {
+            expectations: sample.unwrap_or_else(|| expected(topology)),
+            sample_of,
+            services: service_questions(topology),
+        })
+    })?;
+    let evidence = answered.evidence();
+    let cells = answered.matrix.cells.iter();
+    let causes: Vec<_> = cells.map(|cell| diagnose(&evidence, cell)).collect();
+    for (cell, cause) in answered.matrix.cells.iter_mut().zip(causes) {
+        cell.cause = cell.cause.take().or(cause);
+    }
+    follow::follow(env, &mut answered);
+    let details = answered.lengths.as_ref().map(|lengths| {
+        let asking = Asking {
+            env,
+            topology: &answered.topology,
+            hosts: &answered.hosts,
+            observed: &answered.observed,
+        };
+        details::details(asking, &answered.views, &answered.matrix, lengths)
+    });
+    let gone = |vm: &VmName| ask::can_be_asked(&answered.topology, &answered.observed, vm).err();
+    let checks = check_results(&answered.evidence(), &answered.services, &gone);
+    let Answered {
+        topology,
+        slowest,
+        drift,
+        notes,
+        faults,
+        matrix,
+        ..
+    } = answered;
+    Ok(VerifyReport {
+        lab: loaded.topology.lab.clone(),
+        began: started,
+        seconds: clock.elapsed().as_secs_f64(),
+        slowest,
+        asked_again: matrix.cells.iter().filter(|cell| cell.asked > 1).count(),
+        as_expected: drift.is_empty() && faults.is_empty() && is_proved(&matrix, &checks),
+        drift,
+        notes,
+        faults,
+        checks,
+        details,
+        places: Places::of(&topology),
+        matrix,
+    })
+}
+
+/// What a lab is asked.
+pub(super) struct Questions {
+    /// The cells.
+    pub expectations: Vec<Expectation>,
+    /// Of how many cells they are a sample, where they are one.
+    pub sample_of: Option<usize>,
+    /// About services and paths, by source.
+    pub services: ServiceQuestions,
+}
+
+/// What was asked, answered and observed.
+pub(super) struct Answered {
+    pub topology: Topology,
+    pub hosts: NamedHosts,
+    pub desired: Site,
+    pub observed: Site,
+    pub views: BTreeMap<HostName, View>,
+    pub guests: BTreeMap<VmName, GuestView>,
+    pub slowest: Option<Slowest>,
+    pub drift: Vec<String>,
+    pub notes: Vec<String>,
+    pub faults: Vec<FaultReport>,
+    pub matrix: Matrix,
+    pub services: Services,
+    /// The lengths of the transcripts before, where details are wanted.
+    lengths: Option<BTreeMap<VmName, u64>>,
+}
+
+impl Answered {
+    pub(super) fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            topology: &self.topology,
+            desired: &self.desired,
+            observed: &self.observed,
+            views: &self.views,
+            guests: &self.guests,
+        }
+    }
+}
+
+/// Has the sources of `questions` ping and ask services, observes everything, and applies the faults that were observed.
+pub(super) fn answer(
+    env: &Env,
+    loaded: &Loaded,
+    options: &VerifyOptions,
+    questions: impl FnOnce(&Topology) -> Result<Questions, OpsError>,
+) -> Result<Answered, OpsError> {
+    let lab = &loaded.topology.lab;
     belongs::check(env, lab)?;
     let hosts = connect(env, lab, &connects(&loaded.topology))?;
     let observed = observe(&hosts, lab)?;
@@ -119,10 +221,11 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         });
     }
     let topology = &loaded.keeping(env, &existing(&observed, &BTreeMap::new()));
-    let sample = if options.full { None } else { sample(topology) };
-    let sample_of = sample.as_ref().map(|_| number_of_cells(topology));
-    let expectations = sample.unwrap_or_else(|| expected(topology));
-    let about_services = service_questions(topology);
+    let Questions {
+        expectations,
+        sample_of,
+        services: about_services,
+    } = questions(topology)?;
     let mut notes = settle::settle(env, topology, &hosts);
     let before = dropped::count(topology, &hosts);
     prove::record(topology, &hosts);
@@ -191,28 +294,23 @@ pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<Ver
         notes.extend(proved.notes);
     }
     let faults = apply(topology, &mut matrix, found);
-    for cell in matrix.cells.iter_mut().filter(|cell| cell.cause.is_none()) {
-        cell.cause = diagnose(&evidence, cell);
-    }
-    let gone = |vm: &VmName| ask::can_be_asked(topology, &observed, vm).err();
-    let checks = check_results(&evidence, &services, &gone);
-    Ok(VerifyReport {
-        lab: lab.clone(),
-        began: started,
-        seconds: clock.elapsed().as_secs_f64(),
+    Ok(Answered {
         slowest: answers.slowest.map(|(from, took)| Slowest {
             from: from.to_string(),
             seconds: took.as_secs_f64(),
         }),
-        asked_again: matrix.cells.iter().filter(|cell| cell.asked > 1).count(),
-        as_expected: drift.is_empty() && faults.is_empty() && is_proved(&matrix, &checks),
+        topology: topology.clone(),
+        hosts,
+        desired,
+        observed,
+        views,
+        guests,
         drift,
         notes,
         faults,
-        checks,
-        details: lengths.map(|lengths| details::details(asking, &views, &matrix, &lengths)),
-        places: Places::of(topology),
         matrix,
+        services,
+        lengths,
     })
 }
 
@@ -242,8 +340,8 @@ fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<Vm
     ))
 }
 
-/// Asks for the lossy and unknown cells and checks again until there are none, or `wait` is over. Returns when it began to ask for
-/// the last time.
+/// Asks for the lossy and unknown cells and checks again until there are none, or `wait` is over. Returns when it began
+/// to ask for the last time.
 fn ask_again(
     asking: Asking<'_>,
     (matrix, services, guests): (&mut Matrix, &mut Services, &mut BTreeMap<VmName, GuestView>),

@@ -1,143 +1,215 @@
-//! Layer 2: guests, taps, bridges, uplinks, VLANs.
+//! Layer 2 on a host: taps, bridges, uplinks, VLANs.
 
 use std::net::Ipv4Addr;
 
 use super::Path;
-use crate::lab::{HostName, IfName, NetworkName, VlanId, VmName};
+use super::hop::{Finding, Hop};
+use crate::lab::{HostName, IfName, NetworkName, VlanId};
 use crate::state::view::Port;
-use crate::state::{DomainName, LinkKind};
-use crate::topology::{Guest, GuestNic, derive};
+use crate::topology::{Segment, derive};
 
-impl Path<'_> {
-    /// Checks a guest and the tap of its NIC.
-    pub(super) fn guest(&self, vm: &VmName, guest: &Guest, nic: &GuestNic) -> Option<String> {
-        let host = &guest.host;
-        let name = DomainName::new(&self.evidence.topology.lab, vm);
-        self.host(host).or_else(|| {
-            let Some(domain) = self.state(host).and_then(|state| state.domains.get(&name)) else {
-                return Some(format!("{host}: guest {vm} does not exist"));
-            };
-            if !domain.running {
-                return Some(format!("{host}: guest {vm} is not running"));
-            }
-            if domain.configured.is_none() {
-                return Some(format!("{host}: guest {vm} is not configured"));
-            }
-            self.port(
-                host,
-                nic.tap.as_str(),
-                Some(nic.bridge.as_str()),
-                &format!("of guest {vm}"),
-            )
+impl<'a> Path<'a> {
+    /// Adds the network's segment on one host and, if they differ, on another one, with what is in between.
+    pub(super) fn segment(&mut self, network: &NetworkName, one: &HostName, other: &HostName, ends: [Ipv4Addr; 2]) {
+        let topology = self.evidence.topology;
+        let of = format!("of network {network}");
+        let segment = |host: &HostName| -> Option<&'a Segment> { topology.hosts.get(host)?.segments.get(network) };
+        self.bridge(one, network, ends);
+        if one == other {
+            return;
+        }
+        let uplinks = [one, other].map(|host| {
+            let nic = segment(host)?.uplink.as_ref()?;
+            Some((host, nic))
+        });
+        self.uplink(one, segment(one), &of, false);
+        if let [Some(from), Some(to)] = uplinks {
+            self.wire(from, to, segment(one).and_then(|segment| segment.vlan));
+        }
+        self.uplink(other, segment(other), &of, true);
+        self.bridge(other, network, ends);
+    }
+
+    /// Adds a host's bridge, and the rules for what it forwards.
+    fn bridge(&mut self, host: &HostName, network: &NetworkName, ends: [Ipv4Addr; 2]) {
+        let Some(segment) = self.part(host, network) else {
+            return;
+        };
+        let bridge = segment.bridge.as_str();
+        let finding = self
+            .host(host)
+            .or_else(|| self.port(host, bridge, None, &format!("of network {network}")))
+            .or_else(|| self.bridge_options(host, segment));
+        let shows = self.view(host).map(|view| {
+            let learned = view.learned.iter().filter(|one| one.bridge == bridge);
+            let source = self.source.and_then(|mac| learned.clone().find(|one| one.mac == mac));
+            let from = source.map(|one| format!(", learned the source from {}", one.port));
+            format!("up{}", from.unwrap_or_default())
+        });
+        let hop = Hop::new(host, format!("bridge {bridge}"));
+        self.hops.push(hop.shows(shows).found(finding));
+        self.rules(host, false, ends);
+    }
+
+    /// Checks what a lab's bridge never has by the lab.
+    fn bridge_options(&self, host: &HostName, segment: &Segment) -> Option<Finding> {
+        let bridge = &segment.bridge;
+        let port = self.view(host)?.ports.get(bridge.as_str())?;
+        let text = format!("{host}: bridge {bridge} filters by VLAN, which the lab does not ask for");
+        let set = format!("ip link set dev {bridge} type bridge vlan_filtering 0");
+        port.filters_vlans.then(|| {
+            Finding::new(text)
+                .shown(host, "bridge vlan show")
+                .fixed(host, &set)
+                .possible()
         })
     }
 
-    /// Checks the network's segment on one host and, if they differ, on another one, with the uplinks in between.
-    pub(super) fn segment(&self, network: &NetworkName, one: &HostName, other: &HostName) -> Option<String> {
-        let hosts = if one == other { vec![one] } else { vec![one, other] };
-        hosts.iter().find_map(|host| {
-            let part = self.part(host, network)?;
-            let bridge = part.bridge.as_str();
-            let of = format!("of network {network}");
-            self.host(host)
-                .or_else(|| self.port(host, bridge, None, &of))
-                .or_else(|| {
-                    let nic = part.uplink.as_ref().filter(|_| one != other)?;
-                    match part.vlan {
-                        None => self.port(host, nic.as_str(), Some(bridge), &of),
-                        Some(id) => self
-                            .port(host, nic.as_str(), None, &of)
-                            .or_else(|| self.vlan(host, &derive::vlan_device(nic, id), id, &of))
-                            .or_else(|| self.port(host, derive::vlan_device(nic, id).as_str(), Some(bridge), &of)),
-                    }
-                })
-        })
+    /// Adds a segment's uplink, and the VLAN device on it; in the order in which packets pass them.
+    fn uplink(&mut self, host: &HostName, segment: Option<&Segment>, of: &str, inwards: bool) {
+        let Some((segment, nic)) = segment.and_then(|segment| Some((segment, segment.uplink.as_ref()?))) else {
+            return;
+        };
+        let bridge = Some(segment.bridge.as_str());
+        let Some(id) = segment.vlan else {
+            return self.link(host, nic.as_str(), bridge, of);
+        };
+        let device = derive::vlan_device(nic, id);
+        if inwards {
+            self.link(host, nic.as_str(), None, of);
+        }
+        let wrong = self
+            .vlan(host, &device, nic, id, of)
+            .or_else(|| self.port(host, device.as_str(), bridge, of));
+        let shows = self.shows(host, device.as_str());
+        let hop = Hop::on_link(host, device.as_str(), format!("VLAN device {device} {of}"));
+        self.hops.push(hop.shows(shows).found(wrong));
+        if !inwards {
+            self.link(host, nic.as_str(), None, of);
+        }
     }
 
-    /// Checks that a link exists, is up, is attached to `bridge`, has a carrier and a sufficient MTU.
-    pub(super) fn port(&self, host: &HostName, link: &str, bridge: Option<&str>, of: &str) -> Option<String> {
+    /// Adds a link.
+    pub(super) fn link(&mut self, machine: &HostName, link: &str, bridge: Option<&str>, of: &str) {
+        let finding = self
+            .host(machine)
+            .or_else(|| self.port(machine, link, bridge, of))
+            .or_else(|| self.carrier(machine, link, of));
+        let shows = self.shows(machine, link);
+        let hop = Hop::on_link(machine, link, format!("link {link} {of}"));
+        self.hops.push(hop.shows(shows).found(finding));
+    }
+
+    /// A link's state in words.
+    pub(super) fn shows(&self, machine: &HostName, link: &str) -> Option<String> {
+        let port = self.view(machine)?.ports.get(link)?;
+        let master = port.master.as_ref().map(|master| format!(", port of {master}"));
+        let stp = port.stp.as_ref().map(|state| format!(", {state}"));
+        let (master, stp) = (master.unwrap_or_default(), stp.unwrap_or_default());
+        let up = if port.up { "up" } else { "down" };
+        Some(format!("{up}{master}{stp}, MTU {}", port.mtu))
+    }
+
+    /// Checks that a link exists, is up, is attached to `bridge`, has a carrier and a sufficient MTU, and passes frames.
+    pub(super) fn port(&self, host: &HostName, link: &str, bridge: Option<&str>, of: &str) -> Option<Finding> {
         let ports = &self.view(host)?.ports;
-        let Some(Port {
+        let fault = |text: String| Finding::new(format!("{host}: link {link} {of} {text}"));
+        let show = format!("ip -details link show dev {link}");
+        let Some(port) = ports.get(link) else {
+            return Some(fault("does not exist".to_owned()).shown(host, "ip link"));
+        };
+        let Port {
             up,
             carrier,
             master,
             mtu,
             stp,
+            options,
+            noarp,
+            qdisc,
             ..
-        }) = ports.get(link)
-        else {
-            return Some(format!("{host}: link {link} {of} does not exist"));
-        };
+        } = port;
         // A bridge reports the smallest MTU of its ports, and forwards by the MTU of each port.
         let is_bridge = ports.values().any(|port| port.master.as_deref() == Some(link));
-        let fault = if !up {
-            "is down".to_owned()
-        } else if bridge.is_some() && bridge != master.as_deref() {
-            match master {
-                Some(other) => format!("is attached to {other}, not to {}", bridge.unwrap_or_default()),
-                None => format!("is not attached to bridge {}", bridge.unwrap_or_default()),
-            }
-        } else if bridge.is_some() && !carrier {
-            "has no carrier: its other end is not connected".to_owned()
-        } else if let Some(state) = stp.as_deref().filter(|state| *state != "forwarding") {
-            format!("passes no frames: its spanning tree state is {state}")
-        } else if self.needed.is_some_and(|needed| *mtu < needed.into()) && !is_bridge {
-            format!("has an MTU of only {mtu} bytes")
-        } else {
-            return None;
-        };
-        Some(format!("{host}: link {link} {of} {fault}"))
+        let set = |what: &str| format!("ip link set dev {link} {what}");
+        if !up {
+            return Some(fault("is down".to_owned()).shown(host, &show).fixed(host, &set("up")));
+        }
+        if let Some(bridge) = bridge.filter(|bridge| Some(*bridge) != master.as_deref()) {
+            let text = match master {
+                Some(other) => format!("is attached to {other}, not to {bridge}"),
+                None => format!("is not attached to bridge {bridge}"),
+            };
+            let fix = set(&format!("master {bridge}"));
+            return Some(fault(text).shown(host, &show).fixed(host, &fix));
+        }
+        if bridge.is_some() && !carrier {
+            let text = "has no carrier: its other end is not connected".to_owned();
+            return Some(fault(text).shown(host, &show));
+        }
+        if let Some(bridge) = master
+            .as_ref()
+            .filter(|name| ports.get(*name).is_some_and(|bridge| !bridge.up))
+        {
+            let text = format!("{host}: bridge {bridge}, whose port {link} {of} is, is down");
+            let up = format!("ip link set dev {bridge} up");
+            return Some(Finding::new(text).shown(host, &show).fixed(host, &up));
+        }
+        if let Some(state) = stp.as_deref().filter(|state| *state != "forwarding") {
+            let text = format!("passes no frames: its spanning tree state is {state}");
+            let finding = fault(text).shown(host, &format!("bridge -details link show dev {link}"));
+            let master = master.as_ref().and_then(|master| ports.get(master));
+            // With spanning tree the state follows from the topology, and comes back.
+            let by_hand = master.is_some_and(|bridge| !bridge.spanning_tree);
+            let fix = format!("bridge link set dev {link} state 3");
+            return Some(if by_hand { finding.fixed(host, &fix) } else { finding });
+        }
+        if self.needed.is_some_and(|needed| *mtu < needed.into()) && !is_bridge {
+            let fix = set(&format!("mtu {}", self.needed.unwrap_or_default()));
+            let text = format!("has an MTU of only {mtu} bytes");
+            return Some(fault(text).shown(host, &show).fixed(host, &fix));
+        }
+        if is_bridge && *noarp {
+            let text = "does not use ARP: it asks for no neighbor and answers none".to_owned();
+            return Some(fault(text).shown(host, &show).fixed(host, &set("arp on")));
+        }
+        if let Some(option) = options.first() {
+            let default = match option.rsplit_once(' ') {
+                Some((name, "on")) => format!("{name} off"),
+                Some((name, _)) => format!("{name} on"),
+                None => String::new(),
+            };
+            return Some(
+                fault(format!("has the bridge option {option}"))
+                    .shown(host, &format!("bridge -details link show dev {link}"))
+                    .fixed(host, &format!("bridge link set dev {link} {default}"))
+                    .possible(),
+            );
+        }
+        ["netem", "tbf", "blackhole", "plug"]
+            .contains(&qdisc.as_str())
+            .then(|| {
+                fault(format!(
+                    "has the queueing discipline {qdisc}, which delays or drops packets"
+                ))
+                .shown(host, &format!("tc -statistics qdisc show dev {link}"))
+                .fixed(host, &format!("tc qdisc del dev {link} root"))
+                .possible()
+            })
     }
 
-    /// Checks that a VLAN device has the network's id.
-    fn vlan(&self, host: &HostName, device: &IfName, wanted: VlanId, of: &str) -> Option<String> {
-        match self.state(host)?.links.get(device)?.kind {
-            LinkKind::Vlan { id, .. } if id != wanted => {
-                Some(format!("{host}: link {device} {of} has VLAN id {id}, not {wanted}"))
-            }
+    /// Checks that a VLAN device has the network's id, and is on its uplink.
+    fn vlan(&self, host: &HostName, device: &IfName, nic: &IfName, wanted: VlanId, of: &str) -> Option<Finding> {
+        let port = self.view(host)?.ports.get(device.as_str())?;
+        let fault = |text: String| {
+            let show = format!("ip -details link show dev {device}");
+            Some(Finding::new(format!("{host}: link {device} {of} {text}")).shown(host, &show))
+        };
+        match (port.vlan, port.link.as_deref()) {
+            (Some(id), _) if id != wanted.get() => fault(format!("has VLAN id {id}, not {wanted}")),
+            (None, _) => fault("is no VLAN device".to_owned()),
+            (_, Some(on)) if on != nic.as_str() => fault(format!("is on {on}, not on {nic}")),
             _ => None,
         }
-    }
-
-    /// Checks what a guest that asks shows of its NIC and its routes.
-    pub(super) fn inside(&self, vm: &VmName, nic: &GuestNic, to: Ipv4Addr, routed: bool) -> Option<String> {
-        let view = self.evidence.guests.get(vm)?;
-        let Some((name, link)) = view.links.iter().find(|(_, link)| link.mac == nic.mac) else {
-            return Some(format!("guest {vm}: it has no NIC with the MAC address {}", nic.mac));
-        };
-        if !link.up {
-            return Some(format!("guest {vm}: NIC {name} is down"));
-        }
-        if !link.carrier {
-            return Some(format!("guest {vm}: NIC {name} has no carrier"));
-        }
-        if !view.addresses.contains(&nic.address.addr()) {
-            return Some(format!("guest {vm}: NIC {name} lacks its address {}", nic.address));
-        }
-        let routes = view.routes.iter().filter(|route| route.to.contains(&to));
-        let Some(route) = routes.max_by_key(|route| route.to.prefix_len()) else {
-            let default = nic
-                .gateway
-                .map_or_else(String::new, |gateway| format!(", and none by default via {gateway}"));
-            return Some(format!("guest {vm}: it has no route to {to}{default}"));
-        };
-        if route.rejects {
-            return Some(format!("guest {vm}: its route to {} refuses packets", route.to));
-        }
-        let wanted = nic.gateway.filter(|_| routed);
-        if route.via != wanted && (routed || route.via.is_some()) {
-            let by = |via: Option<Ipv4Addr>| via.map_or_else(|| "on the link".to_owned(), |via| format!("via {via}"));
-            return Some(format!(
-                "guest {vm}: its route to {to} is {}, not {}",
-                by(route.via),
-                by(wanted)
-            ));
-        }
-        None
-    }
-
-    /// Checks what a guest that is asked shows: its NIC, and its route back.
-    pub(super) fn target(&self, vm: &VmName, nic: &GuestNic, back: Ipv4Addr, via: Option<Ipv4Addr>) -> Option<String> {
-        self.inside(vm, nic, back, via.is_some())
     }
 }

@@ -1,18 +1,30 @@
-//! Where packets stop: follows the path that a failed cell's packets should take through the observed state of guests,
-//! hosts and routers, and names the first fault on it. Returns nothing where no fault can be observed.
+//! Where packets stop: follows the path that a cell's packets should take, and their replies, through the observed state
+//! of guests, hosts, switches and routers. Returns the path hop by hop, and the first fault on it; nothing where no fault
+//! can be observed. Never contacts a host.
 
 mod bridged;
+mod hop;
+mod inside;
+mod lookup;
+mod outside;
+mod packets;
 mod routed;
+mod rules;
 #[cfg(test)]
 mod tests;
+mod walk;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+pub use hop::{Finding, Hop, first};
+pub use packets::{Counted, at_hop, vanish};
+
 use super::{Cell, Verdict};
 use crate::guest::GuestView;
-use crate::lab::{Asked, HostName, NetworkName, VmName};
-use crate::state::view::{DropRule, View};
+use crate::lab::{Asked, HostName, MacAddr, NetworkName, VmName};
+use crate::state::view::View;
 use crate::state::{HostState, Site, localhost};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 
@@ -39,23 +51,26 @@ pub fn diagnose(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
     if cell.verdict == Verdict::Pass || !cell.expectation.reach {
         return None;
     }
+    first(&path(evidence, cell)).map(ToString::to_string)
+}
+
+/// Returns the path of a cell's packets and of their replies, with what is wrong at each hop. Only what can be followed:
+/// it ends where the lab does.
+pub fn path(evidence: &Evidence<'_>, cell: &Cell) -> Vec<Hop> {
     let IpAddr::V4(to) = cell.expectation.address else {
-        return None;
+        return Vec::new();
     };
     let from = &cell.expectation.from;
     let needed = match from {
         Asked::Vm(vm) => full_packet(evidence.topology, vm, to.into()),
         Asked::Host(_) | Asked::Router(_) => ETHERNET,
     };
-    let path = Path {
-        evidence,
-        needed: cell.small_only.then_some(needed),
-    };
+    let mut path = Path::new(evidence, cell.small_only.then_some(needed));
     match from {
         Asked::Vm(asked) => path.of_guest(asked, to),
-        Asked::Host(host) => path.host(host).or_else(|| path.of_machine(host, to)),
-        Asked::Router(router) => path.of_machine(router, to),
+        Asked::Host(machine) | Asked::Router(machine) => path.of_machine(machine, to),
     }
+    path.hops
 }
 
 /// Returns why the replies to an answered cell prove nothing: the address translation that its packets need is not the
@@ -67,11 +82,13 @@ pub fn unproved(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
     if cell.verdict != Verdict::Pass || !cell.expectation.reach {
         return None;
     }
-    let path = Path { evidence, needed: None };
+    let path = Path::new(evidence, None);
     let topology = evidence.topology;
     let mut floating = topology.guests.values().filter_map(|guest| guest.floating.as_ref());
     if let Some(floating) = floating.find(|one| one.address == to) {
-        return path.translated_to(&floating.host, to);
+        return path
+            .translated_to(&floating.host, to)
+            .map(|finding| finding.to_string());
     }
     let Asked::Vm(vm) = &cell.expectation.from else {
         return None;
@@ -82,7 +99,8 @@ pub fn unproved(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
         return None;
     }
     let router = path.router(&own.network, own.gateway?, &from.host)?;
-    path.translated_from(router, own.address.addr())
+    let finding = path.translated_from(router, own.address.addr());
+    finding.map(|finding| finding.to_string())
 }
 
 /// Returns the size in bytes of the largest packet that both ends of a path accept, according to the MTU of their
@@ -116,7 +134,12 @@ impl<'a> Ends<'a> {
             Some((name, guest, nic))
         });
         let own = |wanted: &dyn Fn(&GuestNic) -> bool| from.nics.iter().find(|nic| wanted(nic));
+        let on_link = |nic: &GuestNic| match address {
+            IpAddr::V4(address) => to.is_none() && nic.address.contains(&address),
+            IpAddr::V6(_) => false,
+        };
         let own = own(&|nic| to.is_some_and(|(_, _, to)| to.network == nic.network))
+            .or_else(|| own(&on_link))
             .or_else(|| own(&|nic| nic.gateway.is_some_and(|gateway| address == gateway)))
             .or_else(|| own(&|nic| nic.gateway.is_some() && nic.gateway == from.default_route))?;
         Some(Self { from, own, to })
@@ -128,9 +151,21 @@ struct Path<'a> {
     evidence: &'a Evidence<'a>,
     /// The size in bytes of the packets that do not pass, where smaller ones do.
     needed: Option<u16>,
+    /// The hardware address of the guest that sends.
+    source: Option<MacAddr>,
+    hops: Vec<Hop>,
 }
 
 impl<'a> Path<'a> {
+    fn new(evidence: &'a Evidence<'a>, needed: Option<u16>) -> Self {
+        Self {
+            evidence,
+            needed,
+            source: None,
+            hops: Vec::new(),
+        }
+    }
+
     fn state(&self, host: &HostName) -> Option<&'a HostState> {
         self.evidence.observed.get(host)
     }
@@ -143,62 +178,17 @@ impl<'a> Path<'a> {
         self.evidence.topology.hosts.get(host)?.segments.get(network)
     }
 
-    /// The path of a guest's packets.
-    fn of_guest(&self, asked: &VmName, address: Ipv4Addr) -> Option<String> {
-        let Ends { from, own, to } = Ends::of(self.evidence.topology, asked, address.into())?;
-        let same = to.is_some_and(|(_, _, nic)| nic.network == own.network);
-        let start = self
-            .guest(asked, from, own)
-            .or_else(|| self.inside(asked, own, address, !same && own.gateway != Some(address)));
-        let bridge_drop = |host: &HostName| self.drops(host, false, own.address.addr(), address);
-        start.or_else(|| match to {
-            Some((name, guest, nic)) if same => self
-                .segment(&own.network, &from.host, &guest.host)
-                .or_else(|| self.guest(name, guest, nic))
-                .or_else(|| self.target(name, nic, own.address.addr(), None))
-                .or_else(|| bridge_drop(&from.host))
-                .or_else(|| bridge_drop(&guest.host)),
-            _ => {
-                let gateway = own.gateway?;
-                let router = self.router(&own.network, gateway, &from.host)?;
-                self.segment(&own.network, &from.host, router)
-                    .or_else(|| self.gateway(router, &own.network, gateway))
-                    .or_else(|| bridge_drop(&from.host))
-                    .or_else(|| {
-                        if address == gateway {
-                            return self.drops(router, true, own.address.addr(), address);
-                        }
-                        self.forwards(router)
-                            .or_else(|| match to {
-                                Some((name, guest, nic)) => self
-                                    .gateway(router, &nic.network, nic.gateway?)
-                                    .or_else(|| self.routes(router, address))
-                                    .or_else(|| self.segment(&nic.network, router, &guest.host))
-                                    .or_else(|| self.guest(name, guest, nic))
-                                    .or_else(|| self.target(name, nic, own.address.addr(), nic.gateway)),
-                                None => self.outside(router, own.address.addr(), address),
-                            })
-                            .or_else(|| self.drops(router, true, own.address.addr(), address))
-                    })
-            }
-        })
-    }
-
-    /// The path of the packets of a host or router.
-    fn of_machine(&self, machine: &HostName, to: Ipv4Addr) -> Option<String> {
-        self.routes(machine, to)
-            .or_else(|| self.floating(to))
-            .or_else(|| {
-                let mut guests = self.evidence.topology.guests.iter();
-                let (name, guest, nic) = guests.find_map(|(name, guest)| {
-                    let nic = guest.nics.iter().find(|nic| nic.address.addr() == to)?;
-                    Some((name, guest, nic))
-                })?;
-                self.segment(&nic.network, machine, &guest.host)
-                    .or_else(|| self.guest(name, guest, nic))
-            })
-            .or_else(|| self.owner(to))
-            .or_else(|| self.drops(machine, true, to, to))
+    /// Returns the host that has an address of a network: the gateway's, or one of its own.
+    fn host_at(&self, network: &NetworkName, address: Ipv4Addr, near: &'a HostName) -> Option<&'a HostName> {
+        if let Some(router) = self.router(network, address, near) {
+            return Some(router);
+        }
+        let mut hosts = self.evidence.topology.hosts.iter();
+        let (name, _) = hosts.find(|(_, host)| {
+            let segment = host.segments.get(network);
+            segment.is_some_and(|segment| segment.address == Some(address))
+        })?;
+        Some(name)
     }
 
     /// Returns the host that should answer for the gateway's address: the guest's own, if every host has the address.
@@ -213,8 +203,9 @@ impl<'a> Path<'a> {
     }
 
     /// Checks that an emulated host is running.
-    fn host(&self, host: &HostName) -> Option<String> {
+    fn host(&self, host: &HostName) -> Option<Finding> {
         let machine = self.state(&localhost())?.machines.get(host)?;
-        (!machine.alive).then(|| format!("{host}: the emulated host is not running"))
+        let text = format!("{host}: the emulated host is not running");
+        (!machine.alive).then(|| Finding::new(text).fixed_by_up())
     }
 }

@@ -1,242 +1,272 @@
-//! Layer 3: gateways, routes, address translation, rules that drop packets.
+//! Layer 3: gateways, forwarding, routes, and the machines that have an address.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net};
-
-use super::{DropRule, Path};
+use super::Path;
+use super::hop::{Finding, Hop};
+use super::lookup::{Decision, decide};
 use crate::lab::{HostName, NetworkName};
-use crate::state::{Firewall, Sysctl};
+use crate::state::Sysctl;
+use crate::state::view::ViewRoute;
 
 impl Path<'_> {
-    /// Checks that the router's bridge has the gateway's address.
-    pub(super) fn gateway(&self, router: &HostName, network: &NetworkName, gateway: Ipv4Addr) -> Option<String> {
-        let bridge = &self.part(router, network)?.bridge;
+    /// Adds the gateway address on the router's bridge.
+    pub(super) fn gateway(&mut self, router: &HostName, network: &NetworkName, gateway: Ipv4Addr) {
+        let Some(segment) = self.part(router, network) else {
+            return;
+        };
+        let bridge = &segment.bridge;
         let link = self.state(router).and_then(|state| state.links.get(bridge));
         let there = link.is_some_and(|link| link.addresses.iter().any(|at| at.addr() == gateway));
-        (!there).then(|| format!("{router}: bridge {bridge} of network {network} lacks the gateway address {gateway}"))
+        let text = format!("{router}: bridge {bridge} of network {network} lacks the gateway address {gateway}");
+        let finding = || {
+            let add = format!("ip addr add {gateway}/{} dev {bridge}", segment.subnet.prefix_len());
+            Finding::new(text)
+                .shown(router, &format!("ip addr show dev {bridge}"))
+                .fixed(router, &add)
+        };
+        let hop = Hop::on_link(
+            router,
+            bridge.as_str(),
+            format!("gateway address {gateway} on {bridge}"),
+        );
+        let found = (!there).then(finding);
+        self.hops.push(hop.shows(Some("present".to_owned())).found(found));
     }
 
-    /// Checks that the router forwards.
-    pub(super) fn forwards(&self, router: &HostName) -> Option<String> {
+    /// Adds that a machine forwards from `source` to `to` what comes in by `link`.
+    pub(super) fn forwarding(&mut self, router: &HostName, link: &str, source: Ipv4Addr, to: Ipv4Addr) {
+        let finding = self
+            .forwards(router)
+            .or_else(|| self.of_link(router, link))
+            .or_else(|| self.reverse_path(router, link, source, to))
+            .or_else(|| self.connections(router));
+        let shows = self.view(router).map(|_| "on".to_owned());
+        let hop = Hop::new(router, format!("forwarding from {link}"));
+        self.hops.push(hop.shows(shows).found(finding));
+    }
+
+    /// Checks that a machine forwards.
+    pub(super) fn forwards(&self, router: &HostName) -> Option<Finding> {
         let value = self.state(router)?.sysctls.get(&Sysctl::Ipv4Forward);
-        (value.map(String::as_str) != Some("1")).then(|| format!("{router}: {} is not 1", Sysctl::Ipv4Forward))
+        let key = Sysctl::Ipv4Forward.to_string();
+        (value.map(String::as_str) != Some("1")).then(|| {
+            Finding::new(format!("{router}: {key} is not 1"))
+                .shown(router, &format!("sysctl {key}"))
+                .fixed(router, &format!("sysctl -w {key}=1"))
+        })
     }
 
-    /// Checks that a machine has a usable route, and that the link which it leads to works.
-    pub(super) fn routes(&self, machine: &HostName, to: Ipv4Addr) -> Option<String> {
-        let view = self.view(machine)?;
-        let own = view
-            .ports
-            .values()
-            .any(|port| port.addresses.iter().any(|net| net.addr() == IpAddr::from(to)));
-        if own {
+    /// Checks that a machine forwards what comes in by a link.
+    fn of_link(&self, router: &HostName, link: &str) -> Option<Finding> {
+        let off = self.setting(router, &format!("ipv4/conf/{link}/forwarding"))? == 0;
+        let key = format!("net.ipv4.conf.{link}.forwarding");
+        off.then(|| {
+            Finding::new(format!(
+                "{router}: {key} is 0: nothing that comes in by {link} is forwarded"
+            ))
+            .shown(router, &format!("sysctl {key}"))
+            .fixed(router, &format!("sysctl -w {key}=1"))
+        })
+    }
+
+    /// Checks source validation (RFC 3704): the larger value of a link's rp_filter and that of all counts.
+    fn reverse_path(&self, router: &HostName, link: &str, source: Ipv4Addr, to: Ipv4Addr) -> Option<Finding> {
+        let view = self.view(router)?;
+        let value = |link: &str| {
+            self.setting(router, &format!("ipv4/conf/{link}/rp_filter"))
+                .unwrap_or(0)
+        };
+        if value("all").max(value(link)) != 1 {
             return None;
         }
-        let ours = |table: &Option<String>| table.as_deref().is_none_or(|table| table == "main");
-        let routes = view
-            .routes
-            .iter()
-            .filter(|route| ours(&route.table) && route.to.contains(&IpAddr::from(to)));
-        let key = |net: &IpNet, metric: u32| (net.prefix_len(), u32::MAX - metric);
-        let Some(route) = routes.max_by_key(|route| key(&route.to, route.metric)) else {
-            return Some(format!("{machine}: it has no route to {to}, and no default route"));
+        let back = match decide(view, Some(to), source, None) {
+            Decision::Route(route) if route.link.as_deref() == Some(link) => return None,
+            Decision::Route(route) => format!("its route back is {}", words(route)),
+            Decision::Dropped(_) | Decision::None => "it has no route back".to_owned(),
         };
-        if route.kind != "unicast" {
-            return Some(format!(
-                "{machine}: its route to {} is {}: it drops packets",
-                route.to, route.kind
-            ));
-        }
-        let link = route.link.as_deref()?;
-        self.port(machine, link, None, &format!("towards {to}"))
-            .or_else(|| self.carrier(machine, link, to))
-            .or_else(|| {
-                let next = route.via.unwrap_or_else(|| to.into());
-                let mut neighbors = view.neighbors.iter();
-                let silent = neighbors.any(|one| one.address == next && one.link == link && one.mac.is_none());
-                silent
-                    .then(|| format!("{machine}: {next}, the next hop to {to} by {link}, does not answer ARP requests"))
-            })
+        let keys = format!("net.ipv4.conf.all.rp_filter net.ipv4.conf.{link}.rp_filter");
+        let text = format!("{router}: {link} drops packets from {source}: rp_filter is 1, and {back}");
+        Some(Finding::new(text).shown(router, &format!("sysctl {keys}")))
     }
 
-    fn carrier(&self, machine: &HostName, link: &str, to: Ipv4Addr) -> Option<String> {
-        let port = self.view(machine)?.ports.get(link)?;
-        (!port.carrier)
-            .then(|| format!("{machine}: link {link} towards {to} has no carrier: its other end is not connected"))
-    }
-
-    /// Checks the path of a guest's packets from its gateway's host to an address outside of the networks.
-    pub(super) fn outside(&self, router: &HostName, from: Ipv4Addr, to: Ipv4Addr) -> Option<String> {
-        self.routes(router, to)
-            .or_else(|| self.translated_from(router, from))
-            .or_else(|| self.floating(to))
-            .or_else(|| self.owner(to))
-    }
-
-    /// Checks the rules that translate a guest's address.
-    pub(super) fn translated_from(&self, router: &HostName, from: Ipv4Addr) -> Option<String> {
-        self.translation(router, |firewall| {
-            let nat = firewall.nat.iter().filter(|rule| rule.from.contains(&from));
-            let nat = nat.map(|rule| {
-                let source = rule.source.map(|source| source.to_string());
-                let source = source.unwrap_or_else(|| format!("that of {}", rule.out));
-                format!(
-                    "of {} leaving by {} to source address {source}",
-                    text(rule.from),
-                    rule.out
+    /// Checks that the table of tracked connections is not full: new ones are dropped then.
+    fn connections(&self, router: &HostName) -> Option<Finding> {
+        let count = self.setting(router, "netfilter/nf_conntrack_count")?;
+        let most = self.setting(router, "netfilter/nf_conntrack_max")?;
+        let text = format!("{router}: its table of tracked connections is full: {count} of {most}");
+        (most > 0 && count >= most).then(|| {
+            Finding::new(text)
+                .shown(
+                    router,
+                    "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max",
                 )
-            });
-            let floating = firewall.floating.iter().filter(|rule| rule.private == from);
-            let floating = floating.map(|rule| format!("of {} to floating address {}", rule.private, rule.public));
-            nat.chain(floating).collect()
+                .fixed(
+                    router,
+                    &format!("sysctl -w net.netfilter.nf_conntrack_max={}", most.saturating_mul(2)),
+                )
         })
     }
 
-    /// Checks the rules that translate a floating address to a guest's.
-    pub(super) fn translated_to(&self, host: &HostName, address: Ipv4Addr) -> Option<String> {
-        self.translation(host, |firewall| {
-            let rules = firewall.floating.iter().filter(|rule| rule.public == address);
-            rules
-                .map(|rule| format!("of floating address {address} to {}", rule.private))
-                .collect()
-        })
+    fn setting(&self, machine: &HostName, key: &str) -> Option<u64> {
+        self.view(machine)?.settings.get(key).copied()
     }
 
-    /// Checks that a host has the rules of address translation that concern a path.
-    fn translation(&self, host: &HostName, concerning: impl Fn(&Firewall) -> Vec<String>) -> Option<String> {
-        let wanted = concerning(self.evidence.desired.get(host)?.firewall.as_ref()?);
-        let state = self.state(host)?;
-        let found = state.firewall.as_ref().map(&concerning).unwrap_or_default();
-        let missing = wanted.iter().find(|rule| !found.contains(rule));
-        if let Some(missing) = missing {
-            let instead = found.iter().find(|rule| !wanted.contains(rule));
-            let instead = instead.map_or_else(String::new, |rule| format!(" (found instead: {rule})"));
-            return Some(format!("{host}: the address translation {missing} is missing{instead}"));
+    /// Adds a machine's route to `to`, and the link that it leads to. `iif` is the link that the packets came in by, and
+    /// `wanted` the link that they should leave by, where the lab decides that.
+    pub(super) fn route(
+        &mut self,
+        machine: &HostName,
+        from: Option<Ipv4Addr>,
+        to: Ipv4Addr,
+        iif: Option<&str>,
+        wanted: Option<&str>,
+    ) {
+        // Without any route nothing was observed: every kernel has those of its loopback device.
+        let view = self.view(machine).filter(|view| !view.routes.is_empty());
+        let Some(view) = view.filter(|_| !self.has(machine, to)) else {
+            return;
+        };
+        let decision = decide(view, from, to, iif);
+        let finding = self.route_fault(machine, decision, to, wanted);
+        let shows = match decision {
+            Decision::Route(route) => Some(words(route)),
+            Decision::Dropped(_) | Decision::None => None,
+        };
+        let hop = Hop::new(machine, format!("route to {to}"));
+        self.hops.push(hop.shows(shows).found(finding));
+        let Decision::Route(route) = decision else { return };
+        let Some(link) = route.link.as_deref() else { return };
+        let towards = format!("towards {to}");
+        let finding = self
+            .port(machine, link, None, &towards)
+            .or_else(|| self.carrier(machine, link, &towards))
+            .or_else(|| self.neighbor(machine, link, route.via.unwrap_or_else(|| to.into()), to));
+        let hop = Hop::on_link(machine, link, format!("link {link} {towards}"));
+        self.hops.push(hop.shows(self.shows(machine, link)).found(finding));
+    }
+
+    fn route_fault(
+        &self,
+        machine: &HostName,
+        decision: Decision<'_>,
+        to: Ipv4Addr,
+        wanted: Option<&str>,
+    ) -> Option<Finding> {
+        let fault = |text: String| Finding::new(format!("{machine}: {text}"));
+        let get = format!("ip route get {to}");
+        match decision {
+            Decision::None => {
+                let down = wanted.and_then(|link| self.port(machine, link, None, &format!("towards {to}")));
+                Some(down.unwrap_or_else(|| {
+                    fault(format!("it has no route to {to}, and no default route"))
+                        .shown(machine, &get)
+                        .fixed_by_up()
+                }))
+            }
+            Decision::Dropped(rule) => {
+                let priority = rule.text.split(':').next().unwrap_or_default();
+                Some(
+                    fault(format!(
+                        "its rule of policy routing `{}` drops packets to {to}",
+                        rule.text
+                    ))
+                    .shown(machine, "ip rule")
+                    .fixed(machine, &format!("ip rule del priority {priority}")),
+                )
+            }
+            Decision::Route(route) if !["unicast", "local"].contains(&route.kind.as_str()) => Some(
+                fault(format!("its route to {} is {}: it drops packets", route.to, route.kind))
+                    .shown(machine, "ip route show table all")
+                    .fixed(
+                        machine,
+                        &format!("ip route del {} {}{}", route.kind, route.to, table(route)),
+                    ),
+            ),
+            Decision::Route(route) => {
+                let (link, wanted) = (route.link.as_deref()?, wanted?);
+                let text = format!("its route to {to} is {}, not by {wanted}", words(route));
+                let delete = format!("ip route del {}{}", words(route), table(route));
+                (link != wanted).then(|| {
+                    fault(text)
+                        .shown(machine, &format!("{get}; ip rule"))
+                        .fixed(machine, &delete)
+                })
+            }
         }
-        let altered = state.firewall.as_ref().is_some_and(|firewall| firewall.altered);
-        (altered && !wanted.is_empty()).then(|| format!("{host}: the lab's nftables tables were altered"))
     }
 
-    /// Checks a floating address, if `address` is one: its host, its rules, and the guest behind it.
-    pub(super) fn floating(&self, address: Ipv4Addr) -> Option<String> {
-        let mut guests = self.evidence.topology.guests.iter();
-        let (vm, guest, floating) = guests.find_map(|(vm, guest)| {
-            let floating = guest.floating.as_ref().filter(|one| one.address == address)?;
-            Some((vm, guest, floating))
-        })?;
-        let host = &floating.host;
-        let nic = guest
-            .nics
-            .iter()
-            .find(|nic| nic.gateway.is_some() && nic.gateway == guest.default_route)?;
-        let there = self.view(host).is_none_or(|view| {
+    /// Checks the neighbor that packets are sent to.
+    fn neighbor(&self, machine: &HostName, link: &str, next: IpAddr, to: Ipv4Addr) -> Option<Finding> {
+        let mut neighbors = self.view(machine)?.neighbors.iter();
+        let silent = neighbors.any(|one| one.address == next && one.link == link && one.mac.is_none());
+        // That nobody answers is the effect of a fault further on, if there is one.
+        silent.then(|| {
+            Finding::new(format!(
+                "{machine}: {next}, the next hop to {to} by {link}, does not answer ARP requests"
+            ))
+            .shown(machine, &format!("ip neigh show dev {link}"))
+            .possible()
+        })
+    }
+
+    /// Whether one of a machine's links has an address.
+    pub(super) fn has(&self, machine: &HostName, address: Ipv4Addr) -> bool {
+        self.view(machine).is_some_and(|view| {
             let mut ports = view.ports.values();
             ports.any(|port| port.addresses.iter().any(|net| net.addr() == IpAddr::from(address)))
+        })
+    }
+
+    /// Adds that a machine answers for an address of its own.
+    pub(super) fn answers(&mut self, machine: &HostName, ends: [Ipv4Addr; 2]) {
+        let ignores = self.setting(machine, "ipv4/icmp_echo_ignore_all") == Some(1);
+        let key = "net.ipv4.icmp_echo_ignore_all";
+        let finding = ignores.then(|| {
+            Finding::new(format!("{machine}: it ignores echo requests: {key} is 1"))
+                .shown(machine, &format!("sysctl {key}"))
+                .fixed(machine, &format!("sysctl -w {key}=0"))
         });
-        if !there {
-            return Some(format!(
-                "{host}: no link has the floating address {address} of guest {vm}"
-            ));
-        }
-        self.translated_to(host, address)
-            .or_else(|| self.forwards(host))
-            .or_else(|| self.segment(&nic.network, host, &guest.host))
-            .or_else(|| self.guest(vm, guest, nic))
-            .or_else(|| self.inside(vm, nic, address, true))
-            .or_else(|| self.drops(host, true, address, nic.address.addr()))
+        let shows = self
+            .view(machine)
+            .map(|_| "nothing that it shows prevents it".to_owned());
+        let hop = Hop::new(machine, "answers echo requests");
+        self.hops.push(hop.shows(shows).found(finding));
+        self.rules(machine, true, ends);
     }
 
-    /// Checks the emulated router that has an address, or the host's NIC.
-    pub(super) fn owner(&self, address: Ipv4Addr) -> Option<String> {
-        for (name, router) in &self.evidence.topology.routers {
-            let nics = router.nics.values().filter_map(|nic| nic.address);
-            if !nics
-                .chain(router.outside.iter().copied())
-                .any(|net| net.addr() == address)
-            {
-                continue;
-            }
-            let Some(view) = self.view(name) else {
-                return Some(format!("{name}: the router, which has {address}, does not exist"));
-            };
-            let mut ports = view.ports.values();
-            if !ports.any(|port| port.addresses.iter().any(|net| net.addr() == IpAddr::from(address))) {
-                return Some(format!("{name}: the router lacks its address {address}"));
-            }
-            let nics = router.nics.keys();
-            let of = format!("of router {name}");
-            let mut faults = nics.filter_map(|nic| {
-                self.port(name, nic.as_str(), None, &of)
-                    .or_else(|| self.carrier(name, nic.as_str(), address))
-            });
-            return faults.next().or_else(|| self.drops(name, true, address, address));
-        }
-        for (name, host) in &self.evidence.topology.hosts {
-            let of_nic = |net: &Ipv4Net| net.addr() == address;
-            if let Some((nic, _)) = host
-                .nics
-                .iter()
-                .find(|(_, nic)| nic.address.as_ref().is_some_and(of_nic))
-            {
-                let there = self.view(name).is_none_or(|view| {
-                    let mut ports = view.ports.values();
-                    ports.any(|port| port.addresses.iter().any(|net| net.addr() == IpAddr::from(address)))
-                });
-                return self
-                    .host(name)
-                    .or_else(|| (!there).then(|| format!("{name}: no link has the address {address} of NIC {nic}")))
-                    .or_else(|| self.port(name, nic.as_str(), None, "of the host"))
-                    .or_else(|| self.carrier(name, nic.as_str(), address));
-            }
-        }
-        None
-    }
-
-    /// Returns a rule that may drop the packets, on a host that bridges or routes them.
-    pub(super) fn drops(&self, host: &HostName, routed: bool, from: Ipv4Addr, to: Ipv4Addr) -> Option<String> {
-        let view = self.view(host)?;
-        let own = format!("netlab-{}", self.evidence.topology.lab);
-        let applies = |rule: &&DropRule| {
-            let family = match rule.family.as_str() {
-                "bridge" | "netdev" => true,
-                "ip" | "inet" => routed || view.bridged_rules,
-                _ => false,
-            };
-            family && rule.table != own && names(&rule.rule, from, to)
+    /// Adds a machine's route back to the source of requests.
+    pub(super) fn back(&mut self, machine: &HostName, to: Ipv4Addr, wanted: Option<&str>) {
+        let view = self.view(machine).filter(|view| !view.routes.is_empty());
+        let Some(view) = view.filter(|_| !self.has(machine, to)) else {
+            return;
         };
-        let rule = view.drops.iter().find(applies)?;
-        let DropRule {
-            family,
-            table,
-            chain,
-            rule,
-            ..
-        } = rule;
-        Some(format!(
-            "{host}: a rule that is not the lab's drops packets: table {family} {table}, chain {chain}: {rule}"
-        ))
+        let decision = decide(view, None, to, None);
+        let finding = self.route_fault(machine, decision, to, wanted);
+        let shows = match decision {
+            Decision::Route(route) => Some(words(route)),
+            Decision::Dropped(_) | Decision::None => None,
+        };
+        let hop = Hop::new(machine, format!("route back to {to}"));
+        self.hops.push(hop.shows(shows).found(finding).back());
     }
 }
 
-/// Whether a rule may be about pings between two addresses: it names one of them or none, and no other protocol.
-fn names(rule: &str, from: Ipv4Addr, to: Ipv4Addr) -> bool {
-    let words = rule.split(|c: char| c.is_whitespace() || ",{}".contains(c));
-    let mut addresses = Vec::new();
-    for word in words {
-        if ["tcp", "udp", "arp", "ip6", "dport", "sport"].contains(&word) {
-            return false;
-        }
-        let net = word.parse::<Ipv4Net>().ok();
-        addresses.extend(net.or_else(|| Some(Ipv4Net::from(word.parse::<Ipv4Addr>().ok()?))));
-    }
-    addresses.is_empty() || addresses.iter().any(|net| net.contains(&from) || net.contains(&to))
+/// A route as ip-route(8) takes it.
+fn words(route: &ViewRoute) -> String {
+    let to = match route.to.prefix_len() {
+        0 => "default".to_owned(),
+        _ => route.to.to_string(),
+    };
+    let via = route.via.map_or_else(String::new, |via| format!(" via {via}"));
+    let dev = route
+        .link
+        .as_ref()
+        .map_or_else(String::new, |link| format!(" dev {link}"));
+    format!("{to}{via}{dev}")
 }
 
-/// A subnet in words.
-fn text(net: Ipv4Net) -> String {
-    match net.prefix_len() {
-        0 => "everything".to_owned(),
-        _ => net.to_string(),
-    }
+fn table(route: &ViewRoute) -> String {
+    let table = route.table.as_ref().filter(|table| *table != "main");
+    table.map_or_else(String::new, |table| format!(" table {table}"))
 }

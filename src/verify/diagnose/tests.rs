@@ -48,7 +48,11 @@ fn diagnosed(to: &str, damage: impl Fn(&mut Site, &mut BTreeMap<HostName, View>)
         guests: &BTreeMap::new(),
         desired: &up(),
     };
-    diagnose(&evidence, &cell)
+    assert_eq!(
+        diagnose(&evidence, &cell).is_some(),
+        first(&path(&evidence, &cell)).is_some()
+    );
+    first(&path(&evidence, &cell)).map(|finding| finding.text.clone())
 }
 
 #[test]
@@ -83,7 +87,10 @@ fn the_first_faulty_link_of_the_path_is_named_with_its_fault() {
         "node2: link tap2 of guest vm2 is not attached to bridge br1"
     );
     let bridge = port("node2", "br1", |port| port.up = false);
-    assert_eq!(bridge.unwrap(), "node2: link br1 of network service is down");
+    assert_eq!(
+        bridge.unwrap(),
+        "node2: bridge br1, whose port tap2 of guest vm2 is, is down"
+    );
     let uplink = port("node1", "eth0", |port| port.carrier = false);
     assert!(
         uplink

@@ -79,6 +79,17 @@ fn is_concerned(topology: &Topology, concerns: &Concerns, asked: &Expectation) -
         Concerns::Guest(vm) => {
             asked.reach && (asked.from == Asked::Vm(vm.clone()) || target().is_some_and(|(to, _)| to == vm))
         }
+        Concerns::Apart(within) => match &asked.from {
+            Asked::Vm(from) => !asked.reach && parts(from).contains(within),
+            Asked::Host(_) | Asked::Router(_) => false,
+        },
+        Concerns::Within(within) => {
+            let from = match &asked.from {
+                Asked::Vm(from) => parts(from).contains(within),
+                Asked::Host(_) | Asked::Router(_) => false,
+            };
+            asked.reach && (from || target().is_some_and(|(_, to)| to == *within))
+        }
         Concerns::Routed(within, address) => {
             let from = match &asked.from {
                 Asked::Vm(vm) => parts(vm),

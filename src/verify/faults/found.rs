@@ -24,7 +24,9 @@ pub fn faults(traces: &Traces<'_>) -> Vec<Fault> {
     for (host, view) in traces.views {
         found.learned(host, view);
         found.neighbors(host, view);
+        found.bridges(host, view);
     }
+    found.loops();
     for (vm, view) in traces.guests {
         if let Some(guest) = traces.topology.guests.get(vm) {
             found.arp(vm, guest, view);
@@ -45,8 +47,8 @@ pub fn faults(traces: &Traces<'_>) -> Vec<Fault> {
     joined.into_iter().chain(found.faults).collect()
 }
 
-struct Found<'a> {
-    traces: Traces<'a>,
+pub(super) struct Found<'a> {
+    pub(super) traces: Traces<'a>,
     owners: &'a Owners,
     /// Two joined segments with the best evidence: the lower, the better.
     joined: BTreeMap<(Part, Part), (u8, String)>,
@@ -63,7 +65,7 @@ impl Found<'_> {
         }
     }
 
-    fn fault(&mut self, concerns: Concerns, text: String) {
+    pub(super) fn fault(&mut self, concerns: Concerns, text: String) {
         self.faults.insert(Fault { text, concerns });
     }
 

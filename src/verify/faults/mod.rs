@@ -5,6 +5,7 @@
 
 mod concerns;
 mod found;
+mod ports;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,10 @@ pub enum Concerns {
     Guest(VmName),
     /// Those of this source to this address.
     One(Asked, IpAddr),
+    /// Those from guests of this segment that must not be reachable.
+    Apart(Part),
+    /// Those from and to guests of this segment that must be reachable.
+    Within(Part),
     /// Those whose packets to this address in a segment come from outside of the segment, or from a host's own address.
     Routed(Part, IpAddr),
 }

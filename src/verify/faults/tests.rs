@@ -104,3 +104,77 @@ fn a_neighbor_with_another_mac_address_than_the_labs_is_a_fault_that_names_both_
         "{text}"
     );
 }
+
+/// A host with `br1` and its uplink.
+fn bridge(options: &[&str]) -> View {
+    let port = |master: Option<&str>, options: &[&str]| Port {
+        up: true,
+        carrier: true,
+        master: master.map(str::to_owned),
+        options: options.iter().map(ToString::to_string).collect(),
+        ..Port::default()
+    };
+    View {
+        ports: [
+            ("br1".to_owned(), port(None, &[])),
+            ("eth0".to_owned(), port(Some("br1"), options)),
+            ("tap2".to_owned(), port(Some("br1"), options)),
+        ]
+        .into(),
+        ..View::default()
+    }
+}
+
+#[test]
+fn a_port_that_does_not_learn_is_a_fault_of_its_guest_or_of_its_network() {
+    assert_eq!(found(bridge(&[]), vm2()), [""; 0]);
+    let faults = found(bridge(&["learning off"]), vm2()).join("\n");
+    assert!(
+        faults.contains("node2: link tap2 of guest vm2 learns no addresses"),
+        "{faults}"
+    );
+    assert!(
+        faults.contains("node2: link eth0 of network service learns no addresses"),
+        "{faults}"
+    );
+    assert_eq!(found(bridge(&["isolated on"]), vm2()), [""; 0]);
+}
+
+#[test]
+fn a_bridge_that_answers_for_other_networks_is_a_fault() {
+    let mut view = bridge(&[]);
+    view.settings.insert("ipv4/conf/br1/proxy_arp".to_owned(), 1);
+    let faults = found(view, vm2());
+    assert_eq!(faults.len(), 1);
+    assert!(
+        faults[0].starts_with("node2: bridge br1 of network service answers ARP requests"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn two_cables_between_two_bridges_are_a_loop_unless_spanning_tree_blocks_one() {
+    let mut topology = topology();
+    let mut second = topology.cables[0].clone();
+    for end in &mut second.ends {
+        end.nic = "eth1".parse().unwrap();
+    }
+    topology.cables.push(second);
+    let loops = |state: &str| {
+        let mut view = bridge(&[]);
+        let mut eth1 = view.ports["eth0"].clone();
+        eth1.stp = Some(state.to_owned());
+        view.ports.insert("eth1".to_owned(), eth1);
+        let traces = Traces {
+            topology: &topology,
+            views: &[(host("node1"), view.clone()), (host("node2"), view)].into(),
+            guests: &BTreeMap::new(),
+            since: Duration::from_secs(5),
+        };
+        faults(&traces)
+            .into_iter()
+            .filter(|fault| fault.text.contains("loop"))
+            .count()
+    };
+    assert_eq!((loops("forwarding"), loops("blocking")), (1, 0));
+}

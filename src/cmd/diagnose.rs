@@ -1,0 +1,164 @@
+//! `netlab diagnose`: prints the path between two ends hop by hop.
+
+use std::fmt::Write as _;
+
+use super::error::CommandError;
+use super::output::ascii_only;
+use super::{Context, trace};
+use crate::lab::{ImageName, readable};
+use crate::ops::{self, DiagnoseOptions, DiagnoseReport, ImageChoice, LoadOptions};
+use crate::verify::Hop;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The lab's file, or the name of a lab that is up.
+    lab: String,
+    /// Where the packets come from: a VM, host or router, or an address of one.
+    from: String,
+    /// Where they go: a VM, `VM/NETWORK`, host or router, a floating address, or any address.
+    to: String,
+    /// Emulate every host on this machine, whatever its `connect`; as `up --emulate`.
+    #[arg(long)]
+    emulate: bool,
+    /// The image that `up --image` ran with; by default, the one of the last `up`.
+    #[arg(long)]
+    image: Option<ImageName>,
+}
+
+pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let options = LoadOptions {
+        image: args.image.clone().map_or(ImageChoice::LastUp, ImageChoice::Given),
+        emulate: args.emulate,
+    };
+    let loaded = ops::load_named(&context.env, &args.lab, &options)?;
+    trace::record_in(&context.env.folders, &loaded.topology.lab);
+    let report = ops::diagnose(
+        &context.env,
+        &loaded,
+        &DiagnoseOptions {
+            from: args.from.clone(),
+            to: args.to.clone(),
+        },
+    )?;
+    context.answer(&text(&report, ascii_only()), &report)?;
+    if report.works {
+        return Ok(());
+    }
+    let message = if report.apart {
+        format!("{} must not reach {} by the lab file", report.from, report.to)
+    } else {
+        format!("{} does not reach {}", report.from, report.to)
+    };
+    Err(CommandError::NotAsDescribed { message, help: None })
+}
+
+fn text(report: &DiagnoseReport, ascii: bool) -> String {
+    let mut out = String::new();
+    let target = report.address.to_string();
+    let at = if report.to == target {
+        String::new()
+    } else {
+        format!(" ({target})")
+    };
+    let result = match (report.works, report.received, report.sent) {
+        (true, ..) => "works".to_owned(),
+        (false, Some(received), Some(sent)) if received == sent && report.cause.is_some() => {
+            "answered, which proves nothing".to_owned()
+        }
+        (false, Some(received), Some(sent)) => format!("does not work: {received} of {sent} pings were answered"),
+        (false, ..) => "could not be asked".to_owned(),
+    };
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(out, "{} -> {}{at}: {result}", report.from, report.to);
+    if let Some(reason) = &report.reason {
+        let _ = writeln!(out, "    {reason}");
+    }
+    for fault in &report.faults {
+        let _ = writeln!(out, "  {} {fault}", mark(Some(false), ascii));
+    }
+    if let Some(vanished) = &report.vanished {
+        let _ = writeln!(out, "  {} {vanished}", mark(Some(false), ascii));
+    }
+    for hop in &report.hops {
+        let _ = write!(out, "{}", line(hop, ascii));
+    }
+    // What guests and users named is in it.
+    let lines: Vec<String> = out.lines().map(readable).collect();
+    lines.join("\n") + "\n"
+}
+
+fn mark(good: Option<bool>, ascii: bool) -> &'static str {
+    match (good, ascii) {
+        (Some(true), false) => "✓",
+        (Some(false), false) => "✗",
+        (Some(true), true) => "ok  ",
+        (Some(false), true) => "FAIL",
+        (None, false) => "?",
+        (None, true) => "?   ",
+    }
+}
+
+fn line(hop: &Hop, ascii: bool) -> String {
+    let back = match (hop.back, ascii) {
+        (false, _) => "",
+        (true, false) => "← ",
+        (true, true) => "<- ",
+    };
+    let place = format!("{back}{}: {}", hop.at, hop.what);
+    if let Some(finding) = &hop.finding {
+        let mark = mark(finding.certain.then_some(false), ascii);
+        let mut text = format!("  {mark} {place}\n        {}\n", finding.text);
+        for (what, of) in [("shown by", &finding.shown_by), ("fix", &finding.fix)] {
+            if let Some(of) = of {
+                // Writing to a `String` cannot fail.
+                let _ = writeln!(text, "        {what}: {of}");
+            }
+        }
+        return text;
+    }
+    match &hop.evidence {
+        Some(evidence) => format!("  {} {place}: {evidence}\n", mark(Some(true), ascii)),
+        None => format!("  {} {place}: not observed\n", mark(None, ascii)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Finding;
+
+    fn hop(what: &str, evidence: Option<&str>, finding: Option<&str>) -> Hop {
+        Hop {
+            at: "node1".to_owned(),
+            what: what.to_owned(),
+            evidence: evidence.map(str::to_owned),
+            finding: finding.map(|text| Finding {
+                text: text.to_owned(),
+                shown_by: Some("`ip link` on node1".to_owned()),
+                fix: None,
+                certain: true,
+            }),
+            link: None,
+            back: false,
+        }
+    }
+
+    #[test]
+    fn each_hop_has_a_mark_and_a_finding_has_its_command_also_without_unicode() {
+        let lines = |ascii| {
+            let of = |hop: &Hop| line(hop, ascii);
+            [
+                of(&hop("link tap1", Some("up"), None)),
+                of(&hop("link tap1", Some("up"), Some("node1: link tap1 is down"))),
+                of(&hop("link tap1", None, None)),
+            ]
+        };
+        let wanted = [
+            "  ✓ node1: link tap1: up\n",
+            "  ✗ node1: link tap1\n        node1: link tap1 is down\n        shown by: `ip link` on node1\n",
+            "  ? node1: link tap1: not observed\n",
+        ];
+        assert_eq!(lines(false), wanted);
+        assert!(lines(true).iter().all(|line| line.is_ascii()), "{:?}", lines(true));
+    }
+}

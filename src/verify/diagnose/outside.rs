@@ -1,0 +1,139 @@
+//! What lies outside of the networks: the NIC that leads there, and the machine that has an address there.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::Path;
+use super::hop::{Finding, Hop};
+use crate::lab::{HostName, IfName};
+
+impl<'a> Path<'a> {
+    /// The link of a host by which packets leave to the outside, and the NIC behind it: by the rule that translates their
+    /// source, else the one that has the host's default gateway.
+    pub(super) fn outward(&self, host: &HostName, source: Ipv4Addr, to: Ipv4Addr) -> Option<(&'a IfName, &'a IfName)> {
+        let here = self.evidence.topology.hosts.get(host)?;
+        let mut rules = here.nat.iter();
+        let rule = rules.find(|rule| rule.from.iter().any(|net| net.contains(&source)));
+        let mut floating = self.evidence.topology.guests.values().filter_map(|guest| {
+            let floating = guest.floating.as_ref().filter(|floating| floating.host == *host)?;
+            let mine = guest.nics.iter().any(|nic| nic.address.addr() == source);
+            mine.then_some(&floating.nic)
+        });
+        let nic = rule.map(|rule| &rule.out).or_else(|| floating.next()).or_else(|| {
+            let mut nics = here.nics.iter();
+            let on_link = |net: Option<Ipv4Net>| net.is_some_and(|net| net.contains(&to));
+            let nic = nics.clone().find(|(_, nic)| on_link(nic.address));
+            nic.or_else(|| nics.find(|(_, nic)| nic.gateway.is_some()))
+                .map(|(name, _)| name)
+        })?;
+        let mut segments = here.segments.values();
+        let attached = segments.find(|segment| segment.uplink.as_ref() == Some(nic) && segment.vlan.is_none());
+        Some((nic, attached.map_or(nic, |segment| &segment.bridge)))
+    }
+
+    /// Adds the rest of a path to an address outside of the networks: from a host, or a router, that has packets from
+    /// `source` for it.
+    pub(super) fn outside(&mut self, from: &HostName, source: Ipv4Addr, to: Ipv4Addr) {
+        if let Some(owner) = self.owner(to) {
+            let (machine, nic) = owner;
+            if machine == from {
+                return self.answers(machine, [source, to]);
+            }
+            let out = self.outward(from, source, to).map(|(nic, _)| nic);
+            let out = out.or_else(|| self.router_nic(from, to));
+            if let Some(out) = out {
+                let segments = self
+                    .evidence
+                    .topology
+                    .hosts
+                    .get(from)
+                    .map(|host| host.segments.values());
+                let mut segments = segments.into_iter().flatten();
+                let bridge = segments.find(|segment| segment.port().as_ref() == Some(out));
+                self.link(
+                    from,
+                    out.as_str(),
+                    bridge.map(|segment| segment.bridge.as_str()),
+                    "towards the outside",
+                );
+            }
+            if let (Some(out), Some(nic)) = (out, nic) {
+                self.wire((from, out), (machine, nic), None);
+            }
+            self.arrives(machine, nic, [source, to]);
+        }
+    }
+
+    /// The NIC of an emulated router whose subnet has an address.
+    fn router_nic(&self, router: &HostName, to: Ipv4Addr) -> Option<&'a IfName> {
+        let router = self.evidence.topology.routers.get(router)?;
+        let mut nics = router.nics.iter();
+        let (nic, _) = nics.find(|(_, nic)| nic.address.is_some_and(|net| net.contains(&to)))?;
+        Some(nic)
+    }
+
+    /// Returns the router or host that has an address outside of the networks by the lab, and the NIC towards the lab.
+    pub(super) fn owner(&self, address: Ipv4Addr) -> Option<(&'a HostName, Option<&'a IfName>)> {
+        let topology = self.evidence.topology;
+        for (name, router) in &topology.routers {
+            let of_nic = |net: Option<Ipv4Net>| net.is_some_and(|net| net.addr() == address);
+            if let Some((nic, _)) = router.nics.iter().find(|(_, nic)| of_nic(nic.address)) {
+                return Some((name, Some(nic)));
+            }
+            if router.outside.iter().any(|net| net.addr() == address) {
+                return Some((name, router.nics.keys().next().filter(|_| router.nics.len() == 1)));
+            }
+        }
+        topology.hosts.iter().find_map(|(name, host)| {
+            let mut nics = host.nics.iter();
+            let (nic, _) = nics.find(|(_, nic)| nic.address.is_some_and(|net| net.addr() == address))?;
+            Some((name, Some(nic)))
+        })
+    }
+
+    /// Adds the machine that has an address outside of the networks.
+    fn arrives(&mut self, machine: &HostName, nic: Option<&IfName>, [source, to]: [Ipv4Addr; 2]) {
+        let is_router = self.evidence.topology.routers.contains_key(machine);
+        let kind = if is_router { "the router" } else { "the host" };
+        if self.view(machine).is_none() {
+            let text = format!("{machine}: {kind}, which has {to}, does not exist");
+            let finding = self
+                .host(machine)
+                .or_else(|| is_router.then(|| Finding::new(text).fixed_by_up()));
+            self.hops.push(Hop::new(machine, kind).found(finding));
+            return;
+        }
+        let nics = match nic {
+            Some(nic) => vec![nic],
+            None => self
+                .evidence
+                .topology
+                .routers
+                .get(machine)
+                .into_iter()
+                .flat_map(|router| router.nics.keys())
+                .collect(),
+        };
+        for nic in nics {
+            let of = if is_router {
+                format!("of router {machine}")
+            } else {
+                "of the host".to_owned()
+            };
+            self.link(machine, nic.as_str(), None, &of);
+        }
+        let lacks = (!self.has(machine, to)).then(|| {
+            let of = nic.map_or_else(String::new, |nic| format!(" of NIC {nic}"));
+            let text = if is_router {
+                format!("{machine}: the router lacks its address {to}")
+            } else {
+                format!("{machine}: no link has the address {to}{of}")
+            };
+            Finding::new(text).shown(machine, "ip addr").fixed_by_up()
+        });
+        let hop = Hop::new(machine, format!("address {to}"));
+        self.hops.push(hop.shows(Some("present".to_owned())).found(lacks));
+        self.answers(machine, [source, to]);
+    }
+}

@@ -1,0 +1,365 @@
+//! The faults, each with the commands that put it in and remove it, the cells that it must make red and the words that must
+//! appear.
+
+/// Two networks on two hosts; `red` has a gateway, `blue` has none, so that nothing leads from one to the other.
+pub(super) const LAB: &str = r#"
+name = "LABNAME"
+[hosts.node1]
+nics.eth0 = {}
+nics.eth1 = {}
+[hosts.node2]
+nics.eth0 = {}
+nics.eth1 = {}
+[[cables]]
+ends = ["node1:eth0", "node2:eth0"]
+[[cables]]
+ends = ["node1:eth1", "node2:eth1"]
+[networks.red]
+subnet = "10.0.1.0/24"
+uplink = "eth0"
+bridge = "br-red"
+gateway = { address = "10.0.1.1", on = "node1" }
+[networks.blue]
+subnet = "10.0.2.0/24"
+uplink = "eth1"
+bridge = "br-blue"
+addresses = { node2 = "10.0.2.9" }
+[vms.r1]
+host = "node1"
+memory = "96MiB"
+nics = [{ network = "red", address = "10.0.1.2" }]
+[vms.r2]
+host = "node2"
+memory = "96MiB"
+nics = [{ network = "red", address = "10.0.1.3" }]
+[vms.b1]
+host = "node1"
+memory = "96MiB"
+nics = [{ network = "blue", address = "10.0.2.2" }]
+"#;
+
+/// The cells between the two networks.
+const BETWEEN: &[(&str, &str)] = &[("r1", "b1"), ("r2", "b1"), ("b1", "r1"), ("b1", "r2")];
+
+/// Where a fault is put in: a host, or a guest by its console.
+#[derive(Clone, Copy)]
+pub(super) enum At {
+    Host(&'static str),
+    Guest(&'static str),
+}
+
+/// A fault: where, the commands that put it in and remove it, the cells that must be red, the words that must appear.
+pub(super) struct Fault {
+    pub(super) at: At,
+    pub(super) put: &'static str,
+    pub(super) remove: &'static str,
+    pub(super) red: &'static [(&'static str, &'static str)],
+    pub(super) words: &'static [&'static str],
+}
+
+/// The cells over node2's uplink.
+const R2_ALONE: &[(&str, &str)] = &[("r1", "r2"), ("r2", "gw red"), ("r2", "r1")];
+
+use At::{Guest, Host};
+
+pub(super) const fn fault(
+    at: At,
+    put: &'static str,
+    remove: &'static str,
+    red: &'static [(&'static str, &'static str)],
+    words: &'static [&'static str],
+) -> Fault {
+    Fault {
+        at,
+        put,
+        remove,
+        red,
+        words,
+    }
+}
+
+pub(super) const FAULTS: &[Fault] = &[
+    // Two networks joined: by a veth pair, by a guest's tap, by a NIC of the host.
+    Fault {
+        at: Host("node1"),
+        put: "ip link add name st0 type veth peer name st1 && ip link set dev st0 master br-red up && \
+              ip link set dev st1 master br-blue up",
+        remove: "ip link delete dev st0",
+        red: BETWEEN,
+        words: &["network blue and network red are joined", "node1", "port st"],
+    },
+    Fault {
+        at: Host("node1"),
+        put: "ip link set dev TAP-b1 master br-red",
+        remove: "ip link set dev TAP-b1 master br-blue",
+        red: BETWEEN,
+        words: &[
+            "network blue and network red are joined",
+            "the tap of guest b1",
+            "node1",
+        ],
+    },
+    Fault {
+        at: Host("node1"),
+        put: "ip link set dev eth1 master br-red",
+        remove: "ip link set dev eth1 master br-blue",
+        red: BETWEEN,
+        words: &[
+            "network blue and network red are joined",
+            "eth1, a NIC of the host",
+            "node1",
+        ],
+    },
+    // Somebody else has an address.
+    Fault {
+        at: Guest("r2"),
+        put: "ip addr add 10.0.1.1/24 dev eth0",
+        remove: "ip addr del 10.0.1.1/24 dev eth0",
+        red: &[("r1", "gw red"), ("r2", "gw red")],
+        words: &["guest r2 (node2) has the address 10.0.1.1 of bridge br-red of host node1"],
+    },
+    Fault {
+        at: Guest("r2"),
+        put: "ip addr add 10.0.1.2/24 dev eth0",
+        remove: "ip addr del 10.0.1.2/24 dev eth0",
+        red: &[("r2", "r1")],
+        words: &["guest r2 (node2) has the address 10.0.1.2 of guest r1 (node1)"],
+    },
+    Fault {
+        at: Host("node2"),
+        put: "ip netns add stranger && ip link add name st0 type veth peer name st1 netns stranger && \
+              ip link set dev st0 master br-red up && ip -n stranger link set dev st1 up && \
+              ip -n stranger address add 10.0.1.2/24 dev st1",
+        remove: "ip link delete dev st0; ip netns delete stranger",
+        red: &[("r2", "r1")],
+        words: &["10.0.1.2 of guest r1 (node1) belongs to a machine that is not the lab's"],
+    },
+    Fault {
+        at: Host("node1"),
+        put: "ip neigh replace 10.0.1.2 lladdr 02:00:00:00:00:99 nud permanent dev br-red",
+        remove: "ip neigh del 10.0.1.2 dev br-red",
+        red: &[("r1", "gw red")],
+        words: &["node1: by its neighbor table on br-red (set by hand) 10.0.1.2 of guest r1 (node1) belongs to"],
+    },
+    // What a guest itself has otherwise than the lab.
+    Fault {
+        at: Guest("r1"),
+        put: "ip addr del 10.0.1.2/24 dev eth0; ip addr add 10.0.1.2/30 dev eth0; ip route add default via 10.0.1.1",
+        remove: "ip addr del 10.0.1.2/30 dev eth0; ip addr add 10.0.1.2/24 dev eth0; ip route add default via 10.0.1.1",
+        red: &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
+        words: &["guest r1: NIC eth0 has 10.0.1.2 with the mask /30, not /24"],
+    },
+    Fault {
+        at: Guest("r1"),
+        put: "ip link set eth0 mtu 1300",
+        remove: "ip link set eth0 mtu 1500",
+        red: &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
+        words: &["guest r1: NIC eth0 has an MTU of 1300 bytes"],
+    },
+    // Layer 2 on the hosts.
+    fault(
+        Host("node1"),
+        "ip tuntap add dev tp0 mode tap && ip tuntap add dev tp1 mode tap && ip link set dev tp0 master br-red up && \
+         ip link set dev tp1 master br-blue up && (perl -e '$SIG{ALRM} = sub { exit }; alarm 90; my @taps = map { \
+         open(my $tap, \"+<\", \"/dev/net/tun\") or die; ioctl($tap, 0x400454ca, pack(\"a16 s x22\", $_, 0x1002)) or die; $tap \
+         } qw(tp0 tp1); open(my $file, \">\", \"/run/tp.pid\"); print $file $$; close $file; for (;;) { my $ready = \"\"; \
+         vec($ready, fileno $_, 1) = 1 for @taps; select($ready, undef, undef, undef); for my $at (0, 1) { \
+         vec($ready, fileno $taps[$at], 1) or next; sysread($taps[$at], my $frame, 4096); syswrite($taps[1 - $at], $frame) } }' \
+         >/dev/null 2>&1 </dev/null &)",
+        "kill $(cat /run/tp.pid); rm /run/tp.pid; ip link delete dev tp0; ip link delete dev tp1",
+        BETWEEN,
+        &[
+            "network blue and network red are joined",
+            "tp0 is no port of network red",
+        ],
+    ),
+    fault(
+        Host("node2"),
+        "ip link set dev TAP-r2 nomaster",
+        "ip link set dev TAP-r2 master br-red",
+        R2_ALONE,
+        &["of guest r2 is not attached to bridge br-red; shown by `ip -details link show dev"],
+    ),
+    fault(
+        Host("node2"),
+        "ip link set dev TAP-r2 down",
+        "ip link set dev TAP-r2 up",
+        R2_ALONE,
+        &["of guest r2 is down", "fix: `ip link set dev"],
+    ),
+    fault(
+        Host("node2"),
+        "ip link set dev br-red down",
+        "ip link set dev br-red up",
+        R2_ALONE,
+        &["node2: bridge br-red, whose port", "is down; shown by"],
+    ),
+    fault(
+        Host("node2"),
+        "ip link set dev eth0 down",
+        "ip link set dev eth0 up",
+        R2_ALONE,
+        &["eth0 of network red"],
+    ),
+    fault(
+        Host("node1"),
+        "ip link set dev eth0 nomaster",
+        "ip link set dev eth0 master br-red",
+        R2_ALONE,
+        &["node1: link eth0 of network red is not attached to bridge br-red"],
+    ),
+    fault(
+        Host("node1"),
+        "bridge link set dev TAP-r1 state 4",
+        "bridge link set dev TAP-r1 state 3",
+        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
+        &["of guest r1 passes no frames: its spanning tree state is blocking"],
+    ),
+    fault(
+        Host("node2"),
+        "bridge link set dev eth0 state 1",
+        "bridge link set dev eth0 state 3",
+        R2_ALONE,
+        &["node2: link eth0 of network red passes no frames: its spanning tree state is listening"],
+    ),
+    fault(
+        Host("node2"),
+        "bridge link set dev TAP-r2 learning off",
+        "bridge link set dev TAP-r2 learning on",
+        R2_ALONE,
+        &["of guest r2 learns no addresses (learning off)"],
+    ),
+    fault(
+        Host("node1"),
+        "bridge link set dev TAP-r1 isolated on && bridge link set dev eth0 isolated on",
+        "bridge link set dev TAP-r1 isolated off && bridge link set dev eth0 isolated off",
+        &[("r1", "r2"), ("r2", "r1")],
+        &["has the bridge option isolated on"],
+    ),
+    fault(
+        Host("node1"),
+        "ip link set dev TAP-r1 mtu 1400",
+        "ip link set dev TAP-r1 mtu 1500",
+        &[("r2", "r1")],
+        &["of guest r1 has an MTU of only 1400 bytes", "mtu 1500` on node1"],
+    ),
+    fault(
+        Host("node2"),
+        "ip link set dev eth0 mtu 1400",
+        "ip link set dev eth0 mtu 1500",
+        R2_ALONE,
+        &["node2: link eth0 of network red has an MTU of only 1400 bytes"],
+    ),
+    // A bridge that was made to send frames to the wrong port shows nothing by its links: the packets are followed.
+    fault(
+        Host("node1"),
+        "bridge fdb replace MAC-r1 dev eth0 master static sticky",
+        "bridge fdb del MAC-r1 dev eth0 master",
+        &[("r2", "r1")],
+        &["packets vanish between eth0 of node1 and"],
+    ),
+    fault(
+        Host("node2"),
+        "ip netns add stranger && ip link add name st0 type veth peer name st1 netns stranger && \
+         ip link set dev st0 master br-red up && ip -n stranger link set dev st1 address MAC-r1 && \
+         ip -n stranger link set dev st1 up && ip -n stranger address add 10.0.1.77/24 dev st1 && \
+         (ip netns exec stranger ping -q -i 0.002 -w 60 10.0.1.3 >/dev/null 2>&1 </dev/null &)",
+        "ip link delete dev st0; ip netns delete stranger",
+        &[("r2", "r1")],
+        &["learned the MAC address", "of guest r1 from port st0"],
+    ),
+    // Layer 3 on the hosts.
+    fault(
+        Host("node1"),
+        "ip addr del 10.0.1.1/24 dev br-red",
+        "ip addr add 10.0.1.1/24 dev br-red",
+        &[("r1", "gw red"), ("r2", "gw red")],
+        &["node1: bridge br-red of network red lacks the gateway address 10.0.1.1"],
+    ),
+    fault(
+        Host("node1"),
+        "ip route add blackhole 10.0.1.2",
+        "ip route del blackhole 10.0.1.2",
+        &[("r1", "gw red")],
+        &["node1: its route to 10.0.1.2/32 is blackhole: it drops packets"],
+    ),
+    fault(
+        Host("node1"),
+        "ip route add 10.0.1.2 dev br-blue",
+        "ip route del 10.0.1.2 dev br-blue",
+        &[("r1", "gw red")],
+        &["node1: its route to 10.0.1.2 is 10.0.1.2/32 dev br-blue, not by br-red"],
+    ),
+    fault(
+        Host("node1"),
+        "ip rule add to 10.0.1.2 prohibit",
+        "ip rule del to 10.0.1.2 prohibit",
+        &[("r1", "gw red")],
+        &["to 10.0.1.2/32 prohibit` drops packets to 10.0.1.2"],
+    ),
+    fault(
+        Host("node1"),
+        "sysctl -qw net.ipv4.icmp_echo_ignore_all=1",
+        "sysctl -qw net.ipv4.icmp_echo_ignore_all=0",
+        &[("r1", "gw red"), ("r2", "gw red")],
+        &["node1: it ignores echo requests: net.ipv4.icmp_echo_ignore_all is 1"],
+    ),
+    fault(
+        Host("node1"),
+        "sysctl -qw net.ipv4.conf.br-red.proxy_arp=1",
+        "sysctl -qw net.ipv4.conf.br-red.proxy_arp=0",
+        &[("r1", "b1"), ("r2", "b1")],
+        &["node1: bridge br-red of network red answers ARP requests for addresses of other networks (proxy_arp)"],
+    ),
+    fault(
+        Host("node2"),
+        "nft 'table bridge other { chain c { type filter hook forward priority 0; ip saddr 10.0.1.2 drop; }; }'",
+        "nft delete table bridge other",
+        &[("r1", "r2"), ("r2", "r1")],
+        &["node2: a rule that is not the lab's drops packets: table bridge other, chain c: ip saddr 10.0.1.2 drop"],
+    ),
+    fault(
+        Host("node2"),
+        "sysctl -qw net.bridge.bridge-nf-call-iptables=1 && \
+         nft 'table ip other { chain c { type filter hook forward priority 0; policy drop; }; }'",
+        "nft delete table ip other; sysctl -qw net.bridge.bridge-nf-call-iptables=0",
+        R2_ALONE,
+        &["node2: a rule that is not the lab's drops packets: table ip other, chain c: policy drop"],
+    ),
+    // Guests.
+    fault(
+        Host("node1"),
+        "virsh -q suspend LABNAME.r1",
+        "virsh -q resume LABNAME.r1",
+        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
+        &["node1: guest r1 does not run: somebody paused it", "virsh resume"],
+    ),
+    fault(
+        Guest("r1"),
+        "ip link set eth0 arp off",
+        "ip link set eth0 arp on",
+        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
+        &["guest r1: NIC eth0 does not use ARP"],
+    ),
+    fault(
+        Guest("r1"),
+        "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all",
+        "echo 0 >/proc/sys/net/ipv4/icmp_echo_ignore_all",
+        &[("r2", "r1")],
+        &["guest r1: it ignores echo requests: net.ipv4.icmp_echo_ignore_all is 1"],
+    ),
+    fault(
+        Guest("r1"),
+        "ip route del default; ip route add default via 10.0.1.9",
+        "ip route del default; ip route add default via 10.0.1.1",
+        &[("r1", "gw red"), ("r1", "r2")],
+        &["guest r1: the default route is via 10.0.1.9 instead of 10.0.1.1"],
+    ),
+    fault(
+        Guest("r1"),
+        "ip link set eth0 down",
+        "ip link set eth0 up; ip route add default via 10.0.1.1",
+        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
+        &["guest r1: NIC eth0 is down"],
+    ),
+];
