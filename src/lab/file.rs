@@ -7,7 +7,7 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 
 use super::names::{HostName, IfName, ImageName, LabName, MacAddr, NetworkName, VlanId, VmName};
-use super::{Class, Connect, PortMode};
+use super::{Class, Connect, Datapath, PortMode, TunnelKind};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -91,6 +91,12 @@ pub(super) struct NetworkFile {
     pub isolated: Option<Range<usize>>,
     pub forward_delay: Option<At<u8>>,
     pub mtu: Option<u16>,
+    /// `switch = "ovs"`.
+    pub ovs: bool,
+    pub datapath: Option<At<Option<Datapath>>>,
+    pub tunnel: Option<At<TunnelKind>>,
+    pub key: Option<At<u32>>,
+    pub underlay: Option<At<String>>,
     pub addresses: Vec<(At<HostName>, At<Ipv4Addr>)>,
     pub gateway: Option<GatewayFile>,
     /// A gateway is written, but could not be read.

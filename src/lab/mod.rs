@@ -26,7 +26,9 @@ mod read;
 mod schema;
 pub mod size;
 mod ssh_target;
+mod switch;
 mod syntax;
+pub(crate) mod tunnel;
 mod write;
 
 use std::collections::BTreeSet;
@@ -44,6 +46,8 @@ pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
 pub use schema::schema;
 pub use ssh_target::{SshTarget, SshTargetError};
+pub use switch::{Datapath, SwitchKind};
+pub use tunnel::{Tunnel, TunnelKind, Underlay};
 pub use write::{write, write_image};
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own

@@ -98,6 +98,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         if let Some(survey) = survey {
             let guests = on_host.get(name).map_or(&[][..], Vec::as_slice);
             errors.extend(nics::names(host, guests, survey));
+            errors.extend(nics::keys(host, survey));
             errors.extend(nics::takeovers(name, host, survey, observed));
             errors.extend(nics::subnets(host, survey));
             errors.extend(guests::domains(topology, guests, &macs, survey));

@@ -24,7 +24,7 @@ mod services;
 pub mod survey;
 pub mod view;
 
-pub use desired::{desired, guest_config};
+pub use desired::{datapath, desired, guest_config};
 pub use domain::{Accel, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
 pub use existing::existing;
 pub use identity::{Condition, DomainSeen, Identities};

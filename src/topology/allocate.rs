@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
-use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive};
+use super::{Existing, Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Topology, TopologyHost, derive, tunnels};
 use crate::lab::{GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Vm, VmName};
 
 /// Memory of a guest where neither lab nor image have it, in MiB.
@@ -25,7 +25,8 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
     let bridges = bridges(lab);
     let mut names: BTreeSet<IfName> = bridges.values().cloned().collect();
     names.extend(lab.hosts.values().flat_map(|host| host.nics.keys().cloned()));
-    let mut assigned = assign(lab, existing, names);
+    let mut assigned = assign(lab, existing, names.clone());
+    names.extend(assigned.values().map(|assigned| assigned.tap.clone()));
     let mut guests = BTreeMap::new();
     for (name, vm) in &lab.vms {
         let mut nics = Vec::new();
@@ -52,7 +53,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
                 address: Ipv4Net::new_assert(address, network.subnet.prefix_len()),
                 gateway: network.gateway.as_ref().map(|gateway| gateway.address),
                 dhcp: network.dhcp,
-                mtu: network.mtu,
+                mtu: tunnels::mtu(lab, network),
             });
         }
         let guest = Guest {
@@ -76,9 +77,11 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
     let members = Members::of(&guests);
     let hosts = lab.hosts.keys();
     let hosts = hosts.filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges, &members)?)));
+    let mut hosts: BTreeMap<HostName, TopologyHost> = hosts.collect();
+    tunnels::add(lab, &mut hosts, &names);
     Topology {
         lab: lab.name.clone(),
-        hosts: hosts.collect(),
+        hosts,
         switches: lab.switches.clone(),
         routers: lab.routers.clone(),
         cables: lab.cables.clone(),
@@ -183,12 +186,14 @@ fn topology_host(
             stp: network.stp.then(|| network.forward_delay.unwrap_or(FORWARD_DELAY)),
             vlan,
             uplink,
-            mtu: network.mtu,
+            mtu: tunnels::mtu(lab, network),
+            switch: network.switch,
+            tunnel: None, // `tunnels`
             subnet: network.subnet,
             gateway,
             gateway_everywhere,
             address,
-            dhcp: dhcp.then(|| segment_dhcp(name, network, members)),
+            dhcp: dhcp.then(|| segment_dhcp(lab, name, network, members)),
         };
         segments.insert(name.clone(), segment);
     }
@@ -200,12 +205,12 @@ fn topology_host(
     })
 }
 
-fn segment_dhcp(name: &NetworkName, network: &Network, members: &Members<'_>) -> SegmentDhcp {
+fn segment_dhcp(lab: &Lab, name: &NetworkName, network: &Network, members: &Members<'_>) -> SegmentDhcp {
     let nics = members.nics.get(name).into_iter().flatten();
     let leases = nics.map(|(vm, nic)| (nic.mac, ((*vm).clone(), nic.address.addr())));
     SegmentDhcp {
         leases: leases.collect(),
         nameservers: network.nameservers.clone(),
-        mtu: network.mtu,
+        mtu: tunnels::mtu(lab, network),
     }
 }

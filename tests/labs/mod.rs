@@ -12,4 +12,5 @@ mod live;
 mod outside;
 mod plans;
 mod tagged;
+mod tunnels;
 mod wires;

@@ -7,6 +7,8 @@ mod hosts;
 mod loops;
 mod networks;
 mod services;
+mod switching;
+mod tunnels;
 mod vms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +69,8 @@ pub(super) fn check(file: &LabFile, images: &BTreeSet<ImageName>, problems: Vec<
     let vms = check.all_vms(file);
     check.shared_subnets(file, &vms);
     check.capacity(file, &vms);
+    check.switching(&file.networks);
+    check.tunnels(&file.networks, &vms);
     check.connected(&file.networks, &cables, &vms);
     let pings = check.all_pings(&file.pings, &vms);
     match (&file.name, check.problems.is_empty()) {

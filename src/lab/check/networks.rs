@@ -101,6 +101,8 @@ impl Check<'_> {
                 self.add(span, message, "give each network on an uplink a `vlan` of its own");
             }
             self.forward_delay(network);
+            let tunnel = self.tunnel(network);
+            let switch = self.switch(network);
             let gateway = self.gateway(network);
             if gateway.is_none() && (network.gateway.is_some() || network.wrong_gateway) {
                 self.wrong_gateways.insert(name.clone());
@@ -129,6 +131,8 @@ impl Check<'_> {
                         isolated: network.isolated.is_some(),
                         forward_delay: network.forward_delay.as_ref().map(|at| at.value),
                         mtu: network.mtu,
+                        switch,
+                        tunnel,
                         addresses,
                         gateway,
                         dhcp: network.dhcp.is_some(),

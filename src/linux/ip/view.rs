@@ -99,7 +99,13 @@ fn read(text: &str) -> View {
                     ages.insert((bridge.to_owned(), mac), Duration::from_millis(age * 10));
                 }
             }
-            ["fdb"] => view.learned = learned(lines.next().unwrap_or_default(), &ages),
+            ["ovs", bridge, port, mac, age] => view.learned.extend(mac.parse().ok().map(|mac| Learned {
+                mac,
+                bridge: bridge.to_owned(),
+                port: port.to_owned(),
+                age: age.parse().ok().map(Duration::from_secs),
+            })),
+            ["fdb"] => view.learned.extend(learned(lines.next().unwrap_or_default(), &ages)),
             ["neigh"] => view.neighbors = neighbors(lines.next().unwrap_or_default()),
             ["rules"] => view.drops = drops(&mut lines),
             _ => {}

@@ -6,7 +6,7 @@ use super::Path;
 use crate::lab::{HostName, IfName, NetworkName, VlanId, VmName};
 use crate::state::view::Port;
 use crate::state::{DomainName, LinkKind};
-use crate::topology::{Guest, GuestNic, derive};
+use crate::topology::{Guest, GuestNic, Segment, SegmentTunnel, derive};
 
 impl Path<'_> {
     /// Checks a guest and the tap of its NIC.
@@ -42,9 +42,19 @@ impl Path<'_> {
             self.host(host)
                 .or_else(|| self.port(host, bridge, None, &of))
                 .or_else(|| {
+                    if let Some(tunnel) = part.tunnel.as_ref().filter(|_| one != other) {
+                        return self.tunnel(host, part, tunnel, &of);
+                    }
                     let nic = part.uplink.as_ref().filter(|_| one != other)?;
                     match part.vlan {
                         None => self.port(host, nic.as_str(), Some(bridge), &of),
+                        Some(id) if part.switch.is_ovs() => {
+                            let patch = derive::vlan_device(nic, id);
+                            let provider = self.provider(host, &patch);
+                            self.port(host, nic.as_str(), provider.as_deref(), &of)
+                                .or_else(|| self.vlan(host, &patch, id, &of))
+                                .or_else(|| self.port(host, patch.as_str(), Some(bridge), &of))
+                        }
                         Some(id) => self
                             .port(host, nic.as_str(), None, &of)
                             .or_else(|| self.vlan(host, &derive::vlan_device(nic, id), id, &of))
@@ -52,6 +62,14 @@ impl Path<'_> {
                     }
                 })
         })
+    }
+
+    /// Returns the bridge that a patch leads to.
+    fn provider(&self, host: &HostName, patch: &IfName) -> Option<String> {
+        match &self.state(host)?.links.get(patch)?.kind {
+            LinkKind::OvsPatch { provider, .. } => Some(provider.to_string()),
+            _ => None,
+        }
     }
 
     /// Checks that a link exists, is up, is attached to `bridge`, has a carrier and a sufficient MTU.
@@ -89,10 +107,33 @@ impl Path<'_> {
         Some(format!("{host}: link {link} {of} {fault}"))
     }
 
+    /// Checks the network's tunnels: that their devices are there, and have the network's key and every remote end.
+    fn tunnel(&self, host: &HostName, part: &Segment, wanted: &SegmentTunnel, of: &str) -> Option<String> {
+        let bridge = part.bridge.as_str();
+        let links = &self.state(host)?.links;
+        let differs = |device: &IfName| match &links.get(device)?.kind {
+            LinkKind::Vxlan { vni: key, .. } | LinkKind::OvsTunnel { key, .. } if *key != wanted.key => {
+                Some(format!("{host}: link {device} {of} has key {key}, not {}", wanted.key))
+            }
+            LinkKind::Vxlan { remotes, .. } => {
+                let lacking = wanted.remotes.iter().find(|(_, end)| !remotes.contains(end));
+                lacking.map(|(other, end)| format!("{host}: link {device} {of} has no tunnel to {end} of host {other}"))
+            }
+            LinkKind::OvsTunnel { remote, .. } if !wanted.remotes.values().any(|end| end == remote) => Some(format!(
+                "{host}: link {device} {of} leads to {remote}, which is no host of the network"
+            )),
+            _ => None,
+        };
+        part.ports().iter().find_map(|device| {
+            self.port(host, device.as_str(), Some(bridge), of)
+                .or_else(|| differs(device))
+        })
+    }
+
     /// Checks that a VLAN device has the network's id.
     fn vlan(&self, host: &HostName, device: &IfName, wanted: VlanId, of: &str) -> Option<String> {
         match self.state(host)?.links.get(device)?.kind {
-            LinkKind::Vlan { id, .. } if id != wanted => {
+            LinkKind::Vlan { id, .. } | LinkKind::OvsPatch { tag: id, .. } if id != wanted => {
                 Some(format!("{host}: link {device} {of} has VLAN id {id}, not {wanted}"))
             }
             _ => None,
