@@ -22,8 +22,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 BUILD   := gcc make pkg-config libvirt-dev libssl-dev zlib1g-dev
 RUN     := libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils \
            iproute2 iputils-ping nftables dnsmasq-base util-linux procps
-TEST    := ovmf busybox-static cpio e2fsprogs socat openssh-server openssh-client user-mode-linux kmod tcpdump bzip2 gzip \
-           xz-utils zstd xorriso shellcheck dpkg-dev sudo mmdebstrap fdisk
+TEST    := ovmf busybox-static cpio e2fsprogs socat openssh-server openssh-client user-mode-linux kmod tcpdump \
+           openvswitch-switch bzip2 gzip xz-utils zstd xorriso shellcheck dpkg-dev sudo mmdebstrap fdisk
 
 # Runs the tests; without optimization it is built in half the time and runs as fast.
 NEXTEST := 0.9.143

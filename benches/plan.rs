@@ -9,7 +9,7 @@ use divan::{AllocProfiler, Bencher};
 use ipnet::Ipv4Net;
 use netlab::lab::{
     Boot, Class, Connect, ConsoleKind, Dialect, HostName, IfName, Image, ImageConsole, ImageMachine, ImageName,
-    LabHostNic, MacAddr, NetworkName, VmName,
+    LabHostNic, MacAddr, NetworkName, SwitchKind, VmName,
 };
 use netlab::plan::plan;
 use netlab::preflight::preflight;
@@ -103,6 +103,8 @@ fn host(at: u16) -> TopologyHost {
             uplink: Some(IfName::new("eth0").unwrap()),
             vlan: Some(i64::from(number + 1).try_into().unwrap()),
             mtu: None,
+            switch: SwitchKind::Bridge,
+            tunnel: None,
             subnet: subnet(number),
             gateway: (at == number % HOSTS).then(|| Ipv4Addr::from(u32::from(subnet(number).network()) + 1)),
             gateway_everywhere: false,

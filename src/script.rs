@@ -12,7 +12,7 @@ use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
 use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, nftables};
 use crate::plan::Step;
-use crate::plan::lines::{LineError, Observed, UplinkMove, lines};
+use crate::plan::lines::{LineError, Observed, UplinkMove, is_ovs, lines, program_of};
 use crate::state::{Dhcp, Domain, DomainName, GuestConfig, LinkKind, SetUp, Uplink, Volume};
 use crate::transport::quote;
 
@@ -67,7 +67,8 @@ impl Out {
         match step {
             Step::CreateLink(..) | Step::AttachUplink(..) | Step::AddAddress(..) | Step::AddFloating(..) => {
                 for line in lines(step, &observed(steps, step))? {
-                    self.line(format_args!("ip {line}"));
+                    let (program, arguments) = program_of(&line);
+                    self.line(format_args!("{} {arguments}", program.name()));
                 }
             }
             Step::SetSysctl(key, value) => self.line(format_args!("sysctl -q -w {key}={value}")),
@@ -246,14 +247,19 @@ fn observed(steps: &[Step], step: &Step) -> Observed<'static> {
     let Step::AttachUplink(nic, Uplink { bridge, was, .. }) = step else {
         return Observed::default();
     };
-    let mac_is_set = steps.iter().any(|other| match other {
-        Step::CreateLink(name, link) => name == bridge && matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. }),
-        _ => false,
+    let kind = steps.iter().find_map(|other| match other {
+        Step::CreateLink(name, link) => (name == bridge).then_some(&link.kind),
+        _ => None,
     });
+    let mac_is_set = matches!(
+        kind,
+        Some(LinkKind::Bridge { mac: Some(_), .. } | LinkKind::OvsBridge { mac: Some(_), .. })
+    );
     let mac = (!mac_is_set).then(|| format!("\"$(cat /sys/class/net/{nic}/address)\""));
     Observed {
         uplink: Some(UplinkMove {
             mac,
+            ovs: kind.is_some_and(is_ovs),
             ..UplinkMove::first(was)
         }),
         ..Observed::default()

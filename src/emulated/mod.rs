@@ -21,6 +21,7 @@ mod names;
 mod namespace;
 mod nics;
 mod observe;
+mod ovs;
 mod process;
 mod rootfs;
 mod router;
@@ -38,6 +39,7 @@ pub(crate) use daemon::{architectures, find};
 pub use error::{EmulatedError, Operation};
 pub use init::init_main;
 pub(crate) use namespace::{all as all_machines, create as create_device};
+pub(crate) use ovs::start as start_ovs;
 pub use process::{init_pid, running};
 pub(crate) use switch::can_filter;
 

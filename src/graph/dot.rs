@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::nics_of;
+use super::{Tunnel, nics_of, tunnels};
 use crate::lab::{Class, HostName, IfName, NetworkName, PortMode};
 use crate::topology::{Segment, Topology};
 
@@ -40,6 +40,10 @@ pub fn dot(topology: &Topology) -> String {
             id(name),
             label_of(&label)
         ));
+    }
+    for Tunnel { network, ends, label } in tunnels(topology) {
+        let [a, b] = ends.map(|host| id(bridge(host, network)));
+        out.line(format_args!("    {a} -- {b} [style=dashed, label=\"{label}\"];"));
     }
     for cable in &topology.cables {
         let [a, b] = cable.ends.each_ref().map(|end| {

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::nics_of;
+use super::{Tunnel, nics_of, tunnels};
 use crate::topology::Topology;
 
 /// Returns the flowchart: hosts as subgraphs with their guests, bridges and NICs, cables between them.
@@ -46,6 +46,15 @@ pub fn mermaid(topology: &Topology) -> String {
     }
     for name in topology.routers.keys() {
         line(format_args!("  {}((\"router {name}\"))", id("machine", name)));
+    }
+    for Tunnel {
+        network,
+        ends: [a, b],
+        label,
+    } in tunnels(topology)
+    {
+        let end = |host| id("bridge", format_args!("{host}/{network}"));
+        line(format_args!("  {} -. {label} .- {}", end(a), end(b)));
     }
     for cable in &topology.cables {
         let [a, b] = cable.ends.each_ref().map(|end| {

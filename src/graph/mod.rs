@@ -28,7 +28,7 @@ pub use svg::{html, svg};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lab::{HostName, IfName, VmName};
+use crate::lab::{HostName, IfName, NetworkName, VmName};
 use crate::topology::Topology;
 
 /// What a picture shows in another color than the rest.
@@ -65,4 +65,28 @@ fn nics_of<'a>(topology: &'a Topology, host: &HostName) -> BTreeSet<&'a IfName> 
         .values()
         .filter_map(|segment| segment.uplink.as_ref());
     with_cable.chain(described.nics.keys()).chain(uplinks).collect()
+}
+
+/// A tunnel between two hosts.
+struct Tunnel<'a> {
+    network: &'a NetworkName,
+    ends: [&'a HostName; 2],
+    /// Protocol and key.
+    label: String,
+}
+
+/// Returns each tunnel once.
+fn tunnels(topology: &Topology) -> Vec<Tunnel<'_>> {
+    let mut tunnels = Vec::new();
+    for (host, here) in &topology.hosts {
+        for (network, segment) in &here.segments {
+            let Some(tunnel) = &segment.tunnel else { continue };
+            tunnels.extend(tunnel.remotes.keys().filter(|other| *other > host).map(|other| Tunnel {
+                network,
+                ends: [host, other],
+                label: format!("{} {}", tunnel.kind, tunnel.key),
+            }));
+        }
+    }
+    tunnels
 }

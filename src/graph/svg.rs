@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use quick_xml::escape::escape;
 
 use super::layout::{Area, Device, HostArea, LINE, Layout, Port, layout, text_width};
-use super::{Condition, Marks};
+use super::{Condition, Marks, Tunnel, tunnels};
 use crate::lab::{CableEnd, HostName, NetworkName};
 use crate::topology::{Segment, Topology};
 
@@ -64,6 +64,9 @@ pub fn svg(topology: &Topology, marks: &Marks) -> String {
     for cable in &topology.cables {
         out.cable(topology, &layout, &cable.ends, marks);
     }
+    for tunnel in tunnels(topology) {
+        out.tunnel(&layout, &tunnel, networks[tunnel.network].0);
+    }
     for (name, host) in &layout.hosts {
         out.host(topology, name, host, marks, &networks);
     }
@@ -89,9 +92,10 @@ type Networks<'a> = BTreeMap<&'a NetworkName, (&'static str, String)>;
 /// Returns the color of each network, and its subnet and VLAN for the legend.
 fn networks(topology: &Topology) -> Networks<'_> {
     let segments = topology.hosts.values().flat_map(|host| &host.segments);
-    let described = |segment: &Segment| match segment.vlan {
-        Some(vlan) => format!("{}, VLAN {vlan}", segment.subnet),
-        None => segment.subnet.to_string(),
+    let described = |segment: &Segment| match (&segment.tunnel, segment.vlan) {
+        (Some(tunnel), _) => format!("{}, {} {}", segment.subnet, tunnel.kind, tunnel.key),
+        (None, Some(vlan)) => format!("{}, VLAN {vlan}", segment.subnet),
+        (None, None) => segment.subnet.to_string(),
     };
     let all: BTreeMap<&NetworkName, String> = segments.map(|(name, segment)| (name, described(segment))).collect();
     let colors = COLORS.iter().cycle();
@@ -166,6 +170,19 @@ impl Out {
             (b.x, b.y),
             (reach * a.direction, reach * b.direction),
         );
+    }
+
+    /// Draws a tunnel from the network's bridge on one host to that on the other.
+    fn tunnel(&mut self, layout: &Layout, tunnel: &Tunnel<'_>, color: &str) {
+        let ends = tunnel.ends.map(|host| {
+            let host = layout.hosts.get(host)?;
+            let bridge = host.bridges.get(tunnel.network)?;
+            Some((bridge.center(), bridge.y + bridge.height / 2.0))
+        });
+        let [Some(a), Some(b)] = ends else { return };
+        let stroke = format!(" stroke=\"{color}\" stroke-dasharray=\"6 4\"");
+        // Out of the bridges' row, so that the curve does not cross those between the two.
+        self.curve("edge", &stroke, a, b, (40.0, 40.0));
     }
 
     fn host(&mut self, topology: &Topology, name: &HostName, host: &HostArea, marks: &Marks, networks: &Networks) {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
-use super::{Class, Connect, PortMode, Serve};
+use super::{Class, Connect, Datapath, PortMode, Serve, TunnelKind};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -86,6 +86,7 @@ pub(super) enum UplinkFile {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "keys that a network has or has not")]
 pub(super) struct NetworkFile {
     pub name: At<NetworkName>,
     pub class: Class,
@@ -99,6 +100,12 @@ pub(super) struct NetworkFile {
     pub isolated: Option<Range<usize>>,
     pub forward_delay: Option<At<u8>>,
     pub mtu: Option<u16>,
+    /// `switch = "ovs"`.
+    pub ovs: bool,
+    pub datapath: Option<At<Option<Datapath>>>,
+    pub tunnel: Option<At<TunnelKind>>,
+    pub key: Option<At<u32>>,
+    pub underlay: Option<At<String>>,
     pub addresses: Vec<(At<HostName>, At<Ipv4Addr>)>,
     pub gateway: Option<GatewayFile>,
     /// A gateway is written, but could not be read.

@@ -29,8 +29,10 @@ pub mod services;
 mod setup;
 pub mod size;
 mod ssh_target;
+mod switch;
 mod syntax;
 mod template;
+pub(crate) mod tunnel;
 mod write;
 
 use std::collections::BTreeSet;
@@ -51,7 +53,9 @@ pub use schema::schema;
 pub use services::*;
 pub use setup::{FileSource, GuestFile, NamedFile, Setup, Task};
 pub use ssh_target::{SshTarget, SshTargetError};
+pub use switch::{Datapath, SwitchKind};
 pub use template::Template;
+pub use tunnel::{Tunnel, TunnelKind, Underlay};
 pub use write::{write, write_image};
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
 use super::problem::Problem;
-use super::{Password, Serve, ServiceCheck, Setup, SshTarget};
+use super::{Password, Serve, ServiceCheck, Setup, SshTarget, SwitchKind, Tunnel};
 
 /// Ethernet's MTU in bytes (RFC 894), the default of a network.
 pub const ETHERNET_MTU: u16 = 1500;
@@ -177,8 +177,13 @@ pub struct Network {
     pub isolated: bool,
     /// Forward delay of the bridge in seconds; absent: 15 with spanning tree, 0 without.
     pub forward_delay: Option<u8>,
-    /// MTU of the guests and of all that carries their frames, in bytes; absent: [`ETHERNET_MTU`].
+    /// MTU of the guests and of all that carries their frames, in bytes; absent: [`ETHERNET_MTU`], or what fits into
+    /// a tunnel.
     pub mtu: Option<u16>,
+    /// What its bridges are made of.
+    pub switch: SwitchKind,
+    /// Tunnels connect its hosts.
+    pub tunnel: Option<Tunnel>,
     /// Addresses that hosts have on the bridge besides the gateway's.
     pub addresses: BTreeMap<HostName, Ipv4Addr>,
     /// The address hosts route this network with.

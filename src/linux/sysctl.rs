@@ -12,7 +12,7 @@ use crate::state::Sysctl;
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
 /// Every setting there is.
-const ALL: [Sysctl; 1] = [Sysctl::Ipv4Forward];
+const ALL: [Sysctl; 2] = [Sysctl::Ipv4Forward, Sysctl::ArpIgnore];
 
 const SET: Script = Script {
     name: "sysctl/set.sh",

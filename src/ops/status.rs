@@ -373,7 +373,9 @@ fn networks(site: &Site) -> Vec<NetworkStatus> {
         let bridges = state
             .links
             .iter()
-            .filter(|(_, link)| matches!(link.kind, LinkKind::Bridge { .. }));
+            .filter(|(_, link)| matches!(link.kind, LinkKind::Bridge { .. } | LinkKind::OvsBridge { .. }))
+            // Not the bridge that only has a NIC as its port.
+            .filter(|(_, link)| link.purpose.contains("network "));
         bridges.map(move |(name, link)| {
             // As `state::desired` writes it.
             let (class, network) = link.purpose.split_once("network ").unwrap_or(("", &link.purpose));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::lab::{
     Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, HostName, IfName, Image, ImageConsole,
-    ImageMachine, LabHostNic, MacAddr, Video, VmName,
+    ImageMachine, LabHostNic, MacAddr, SwitchKind, Video, VmName,
 };
 use crate::state::{HostState, Site, Survey, desired};
 use crate::topology::{Guest, GuestNic, Segment, Tenants, Topology, TopologyHost, derive};
@@ -65,6 +65,8 @@ fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
         uplink: Some(link("eth0")),
         vlan: None,
         mtu: None,
+        switch: SwitchKind::Bridge,
+        tunnel: None,
         subnet: "10.0.1.0/24".parse().unwrap(),
         gateway,
         gateway_everywhere: false,

@@ -59,6 +59,20 @@ impl<'a> Change<'a> {
                 let parent_is_nic = !self.from.links.contains_key(parent);
                 link.kind == wanted.kind && self.remains(parent) && !(self.replugged && parent_is_nic)
             }
+            (LinkKind::OvsBridge { datapath, .. }, LinkKind::OvsBridge { datapath: other, .. }) => datapath == other,
+            (LinkKind::OvsPatch { provider, .. }, LinkKind::OvsPatch { provider: other, .. }) => {
+                provider == other && link.master == wanted.master && self.remains(provider)
+            }
+            (LinkKind::OvsTunnel { .. }, LinkKind::OvsTunnel { .. }) => link.master == wanted.master,
+            // The kernel changes neither in place.
+            (
+                LinkKind::Vxlan { vni, local, .. },
+                LinkKind::Vxlan {
+                    vni: id,
+                    local: address,
+                    ..
+                },
+            ) => vni == id && local == address,
             _ => false,
         };
         // The port of a bridge that is deleted could be moved in place, but no step detaches a port without a new bridge.
@@ -164,18 +178,20 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The links in an order in which they can be created: bridges, then VLAN devices, those over VLAN devices last.
+/// The links in an order in which they can be created: bridges, then tunnels and VLAN devices, those over VLAN devices last.
 /// Nothing else is needed: the kernel lets no bridge be a port of a bridge (br_add_if, ELOOP).
 fn in_order(links: &Links) -> Vec<(&IfName, &Link)> {
     let parent = |link: &&Link| match &link.kind {
-        LinkKind::Bridge { .. } => None,
-        LinkKind::Vlan { parent, .. } => links.get(parent),
+        LinkKind::Bridge { .. } | LinkKind::Vxlan { .. } | LinkKind::OvsBridge { .. } | LinkKind::OvsTunnel { .. } => {
+            None
+        }
+        LinkKind::Vlan { parent: below, .. } | LinkKind::OvsPatch { provider: below, .. } => links.get(below),
     };
     let mut order: Vec<_> = links.iter().collect();
     order.sort_by_cached_key(|(_, link)| {
-        let is_vlan = matches!(link.kind, LinkKind::Vlan { .. });
+        let is_port = !matches!(link.kind, LinkKind::Bridge { .. } | LinkKind::OvsBridge { .. });
         let below = std::iter::successors(Some(*link), parent).take(MOST_NESTED).count();
-        (is_vlan, below)
+        (is_port, below)
     });
     order
 }

@@ -188,7 +188,31 @@ fn created(f: &mut fmt::Formatter<'_>, name: &IfName, link: &Link) -> fmt::Resul
                 write!(f, " with MAC {mac}")?;
             }
         }
+        LinkKind::OvsBridge { datapath, mac, .. } => {
+            write!(f, "create Open vSwitch bridge {name} (datapath {datapath})")?;
+            if let Some(mac) = mac {
+                write!(f, " with MAC {mac}")?;
+            }
+        }
+        LinkKind::OvsPatch { provider, tag } => {
+            write!(f, "create Open vSwitch patch {name} (VLAN {tag} on {provider})")?;
+        }
+        LinkKind::OvsTunnel {
+            protocol,
+            key,
+            local,
+            remote,
+        } => write!(
+            f,
+            "create {protocol} tunnel {name} (key {key}) from {local} to {remote}"
+        )?,
         LinkKind::Vlan { parent, id } => write!(f, "create VLAN device {name} (id {id} on {parent})")?,
+        LinkKind::Vxlan {
+            vni, local, remotes, ..
+        } => {
+            write!(f, "create VXLAN device {name} (VNI {vni}) from {local}")?;
+            list(f, " to ", remotes.iter())?;
+        }
     }
     for address in addresses {
         write!(f, ", address {address}")?;

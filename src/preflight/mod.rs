@@ -100,6 +100,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         let mut warnings = Vec::new();
         if let Some(survey) = survey {
             errors.extend(nics::names(host, guests, survey));
+            errors.extend(nics::keys(host, survey));
             errors.extend(nics::takeovers(name, host, survey, observed));
             errors.extend(nics::subnets(host, survey));
             errors.extend(guests::domains(topology, guests, &macs, survey));

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::{Finding, finding, services};
 use crate::lab::{Connect, HostName, IfName, VmName};
-use crate::state::{Site, Survey};
-use crate::topology::{Guest, Segment, Topology, TopologyHost, derive};
+use crate::state::{Site, Survey, datapath};
+use crate::topology::{Guest, Segment, SegmentTunnel, Topology, TopologyHost, derive};
 
 /// Uplinks that do not exist, or belong to others.
 pub(super) fn uplinks(
@@ -40,7 +40,7 @@ pub(super) fn uplinks(
     }
     let attached = host.segments.iter().filter_map(|(network, segment)| {
         // A tagged network does not attach the NIC.
-        let nic = segment.uplink.as_ref().filter(|_| segment.vlan.is_none())?;
+        let nic = segment.attached(datapath(segment.switch, survey))?;
         let owner = survey?.foreign_links.get(nic.as_str())?;
         let help = match owner.strip_prefix("lab ") {
             Some(lab) => format!("run `netlab down {lab}` first, or choose another uplink for the network"),
@@ -83,7 +83,7 @@ pub(super) fn takeovers(name: &HostName, host: &TopologyHost, survey: &Survey, o
     let mut findings = Vec::new();
     for (network, segment) in &host.segments {
         // Below a VLAN device the NIC itself is unchanged.
-        let Some(nic) = segment.uplink.as_ref().filter(|_| segment.vlan.is_none()) else {
+        let Some(nic) = segment.attached(datapath(segment.switch, Some(survey))) else {
             continue;
         };
         let Some(config) = survey.nics.get(nic) else { continue };
@@ -124,6 +124,24 @@ pub(super) fn names(host: &TopologyHost, guests: &[(&VmName, &Guest)], survey: &
     for (network, segment) in &host.segments {
         let help = "choose another name with the network's `bridge`";
         check(&segment.bridge, format_args!("the bridge of network `{network}`"), help);
+        if let Some(tunnel) = &segment.tunnel {
+            let role = format_args!("the tunnel device of network `{network}`");
+            let ports = segment.ports();
+            let devices = if segment.switch.is_ovs() {
+                &ports[..]
+            } else {
+                std::slice::from_ref(&tunnel.device)
+            };
+            for device in devices {
+                check(device, role, "rename the network, or remove that link");
+            }
+        }
+        if let Some(nic) = segment.attached(datapath(segment.switch, Some(survey)))
+            && (segment.vlan.is_some() || segment.tunnel.is_some())
+        {
+            let role = format_args!("the bridge of NIC {nic} for network `{network}`");
+            check(&derive::provider_bridge(nic), role, "rename that link");
+        }
         if let Some((nic, id)) = segment.uplink.as_ref().zip(segment.vlan) {
             let role = format_args!("the VLAN device of network `{network}`");
             let help = "choose another VLAN id or uplink for the network, or remove that device";
@@ -134,6 +152,25 @@ pub(super) fn names(host: &TopologyHost, guests: &[(&VmName, &Guest)], survey: &
         for nic in &guest.nics {
             let role = format_args!("the tap of vm `{vm}` on network `{}`", nic.network);
             check(&nic.tap, role, "rename the vm, or remove that link");
+        }
+    }
+    findings
+}
+
+/// Keys of tunnels that other devices of the host have.
+pub(super) fn keys(host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (network, segment) in &host.segments {
+        let Some(SegmentTunnel { kind, key, .. }) = &segment.tunnel else {
+            continue;
+        };
+        if let Some(link) = survey.foreign_keys.get(&(*kind, *key)) {
+            findings.push(finding(
+                format!(
+                    "key {key} of the {kind} tunnels of network `{network}` already belongs to link {link} of the host"
+                ),
+                "give the network another `key`",
+            ));
         }
     }
     findings

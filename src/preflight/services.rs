@@ -35,7 +35,7 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
     let local = host
         .segments
         .values()
-        .any(|segment| segment.gateway_everywhere && segment.uplink.is_some());
+        .any(|segment| segment.gateway_everywhere && segment.is_connected());
     let translates = !host.nat.is_empty() || floating(topology, name).next().is_some();
     let serves = host.segments.values().any(|segment| segment.dhcp.is_some());
     let networks = || host.segments.keys();

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, finding};
-use crate::lab::{Firmware, Image, ImageMachine, ImageName, VmName};
-use crate::state::Survey;
+use crate::lab::{Connect, Datapath, Firmware, Image, ImageMachine, ImageName, TunnelKind, VmName};
+use crate::state::survey::OPENVSWITCH;
+use crate::state::{Survey, datapath};
 use crate::topology::{Guest, Segment, Topology, TopologyHost};
 
 /// Returns what `host` lacks for its networks and guests.
@@ -21,10 +22,19 @@ pub(super) fn missing(
             "install it on the host: `apt-get install iproute2`",
         ));
     }
-    let tagged = |segment: &Segment| segment.uplink.is_some() && segment.vlan.is_some();
+    let linux = |segment: &Segment| !segment.switch.is_ovs();
+    let tagged = |segment: &Segment| linux(segment) && segment.uplink.is_some() && segment.vlan.is_some();
+    findings.extend(switching(host, survey));
     let modules = [
-        ("bridge", !host.segments.is_empty(), "bridges"),
+        ("bridge", host.segments.values().any(linux), "bridges"),
         ("8021q", host.segments.values().any(tagged), "VLANs"),
+        (
+            "vxlan",
+            host.segments
+                .values()
+                .any(|segment| linux(segment) && segment.tunnel.is_some()),
+            "VXLAN tunnels",
+        ),
     ];
     for (module, needed, purpose) in modules {
         if needed && survey.missing_modules.contains(module) {
@@ -35,6 +45,74 @@ pub(super) fn missing(
         }
     }
     findings.extend(emulators(topology, guests, survey));
+    findings
+}
+
+/// What Open vSwitch's bridges of a host need and it lacks.
+fn switching(host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let segments: Vec<&Segment> = host
+        .segments
+        .values()
+        .filter(|segment| segment.switch.is_ovs())
+        .collect();
+    let Some(datapath) = segments
+        .first()
+        .and_then(|segment| datapath(segment.switch, Some(survey)))
+    else {
+        return findings;
+    };
+    if ["ovs-vsctl", "ovs-vswitchd"]
+        .iter()
+        .any(|program| !survey.programs.contains(*program))
+    {
+        findings.push(finding(
+            "Open vSwitch is not installed",
+            "install it on the host: `apt-get install openvswitch-switch`",
+        ));
+    } else if host.connect != Connect::Emulated && !survey.ovs_runs {
+        findings.push(finding(
+            "Open vSwitch does not run: it has no socket /run/openvswitch/db.sock",
+            "start it on the host: `systemctl start openvswitch-switch`",
+        ));
+    }
+    for (network, segment) in host.segments.iter().filter(|_| datapath == Datapath::Netdev) {
+        let Some(tunnel) = segment.tunnel.as_ref().filter(|_| segment.switch.is_ovs()) else {
+            continue;
+        };
+        let below = host.segments.iter().find(|(_, other)| {
+            let at = other.gateway == Some(tunnel.local) || other.address == Some(tunnel.local);
+            let over = other.uplink.is_some() && other.uplink == tunnel.nic;
+            !other.switch.is_ovs() && (at || over)
+        });
+        if let Some((other, _)) = below {
+            findings.push(finding(
+                format!(
+                    "the tunnels of network `{network}` leave by a Linux bridge, that of network `{other}`: Open vSwitch in \
+                     user space sends only by bridges of its own"
+                ),
+                format!("write `switch = \"ovs\"` under network `{other}`"),
+            ));
+        }
+    }
+    let tunnels: BTreeSet<TunnelKind> = segments
+        .iter()
+        .filter_map(|segment| Some(segment.tunnel.as_ref()?.kind))
+        .collect();
+    let modules = tunnels.into_iter().map(|kind| match kind {
+        TunnelKind::Vxlan => ("vxlan", "VXLAN tunnels"),
+        TunnelKind::Gre => ("ip_gre", "GRE tunnels"),
+        TunnelKind::Geneve => ("geneve", "Geneve tunnels"),
+    });
+    let needed = [(OPENVSWITCH, "Open vSwitch")].into_iter().chain(modules);
+    for (module, purpose) in needed.filter(|_| datapath == Datapath::System) {
+        if survey.missing_modules.contains(module) {
+            findings.push(finding(
+                format!("the kernel does not support {purpose}: module {module} is missing"),
+                format!("run `modprobe {module}` on the host, or write `datapath = \"netdev\"` under the networks"),
+            ));
+        }
+    }
     findings
 }
 

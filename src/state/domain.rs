@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::lab::{
-    Boot, Content, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Serve, Task, Video, VmName,
+    Boot, Content, Datapath, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Serve, Task, Video, VmName,
 };
 
 /// A libvirt domain's name: `<lab>.<vm>`. The dot, which neither part can contain, makes it unambiguous.
@@ -154,6 +154,9 @@ pub struct DomainNic {
     /// Its MTU and its tap's in bytes, where its network states one; absent: that of the bridge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// The bridge is Open vSwitch's, with this data path; absent: a Linux bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ovs: Option<Datapath>,
 }
 
 /// What is configured in a guest, over its console or by a seed disk.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{IfName, MacAddr, VlanId};
+use crate::lab::{Datapath, IfName, MacAddr, TunnelKind, VlanId};
 
 /// A link that netlab creates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,32 @@ pub enum LinkKind {
         /// Its MAC address; absent: that of its uplink.
         mac: Option<MacAddr>,
     },
+    /// A bridge of Open vSwitch.
+    OvsBridge {
+        /// What forwards its packets.
+        datapath: Datapath,
+        /// Its MAC address; absent: that of its uplink.
+        mac: Option<MacAddr>,
+    },
+    /// A patch of Open vSwitch: two ports, of which one is on this link's bridge, and the other one an access port of the
+    /// bridge that has the NIC.
+    OvsPatch {
+        /// That bridge.
+        provider: IfName,
+        /// The VLAN of the port there.
+        tag: VlanId,
+    },
+    /// A port of Open vSwitch that is the end of a tunnel.
+    OvsTunnel {
+        /// The protocol.
+        protocol: TunnelKind,
+        /// VNI or GRE key.
+        key: u32,
+        /// The source of what it sends.
+        local: Ipv4Addr,
+        /// The remote end.
+        remote: Ipv4Addr,
+    },
     /// An 802.1Q device over another link.
     ///
     /// It has the MTU of its parent, usually 1500: the tag's 4 bytes are not counted, and frames of 1518 bytes pass
@@ -48,6 +74,16 @@ pub enum LinkKind {
         parent: IfName,
         /// The tag.
         id: VlanId,
+    },
+    /// The end of VXLAN tunnels (RFC 7348). What has no known destination is sent to each remote end: static entries
+    /// in the device's forwarding database, no multicast.
+    Vxlan {
+        /// The VXLAN network identifier.
+        vni: u32,
+        /// The source of what it sends.
+        local: Ipv4Addr,
+        /// The remote ends.
+        remotes: BTreeSet<Ipv4Addr>,
     },
 }
 
@@ -128,6 +164,9 @@ pub struct Route {
 pub enum Sysctl {
     /// `net.ipv4.ip_forward`: the host routes between its networks.
     Ipv4Forward,
+    /// `net.ipv4.conf.all.arp_ignore`: the host answers ARP only by the link that has the address. Frames that Open
+    /// vSwitch reads in user space reach the kernel by the NIC or tap as well, and it would answer them there, too.
+    ArpIgnore,
 }
 
 impl fmt::Display for Sysctl {
@@ -141,6 +180,7 @@ impl Sysctl {
     pub fn key(self) -> &'static str {
         match self {
             Self::Ipv4Forward => "net.ipv4.ip_forward",
+            Self::ArpIgnore => "net.ipv4.conf.all.arp_ignore",
         }
     }
 }

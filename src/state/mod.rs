@@ -25,7 +25,7 @@ mod services;
 pub mod survey;
 pub mod view;
 
-pub use desired::{desired, guest_config};
+pub use desired::{datapath, desired, guest_config};
 pub use domain::{Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, SetUp, Volume};
 pub use existing::existing;
 pub use forward::{PortForward, unreached};

@@ -7,11 +7,14 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Firmware, IfName, MacAddr};
+use crate::lab::{Firmware, IfName, MacAddr, TunnelKind};
 use crate::state::NicConfig;
 
 /// The kernel feature of bridges that filter frames by VLAN, by its name in [`Survey::missing_modules`].
 pub const VLAN_FILTERING: &str = "bridge vlan_filtering";
+
+/// The kernel's data path of Open vSwitch, by its name in [`Survey::missing_modules`].
+pub const OPENVSWITCH: &str = "openvswitch";
 
 /// What a host is and has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +44,14 @@ pub struct Survey {
     pub foreign_uuids: BTreeMap<String, String>,
     /// Programs that were found of those that netlab uses, e.g. `ip`, `nft`, `dnsmasq`.
     pub programs: BTreeSet<String>,
+    /// Open vSwitch's database is there: its daemons run.
+    #[serde(default)]
+    pub ovs_runs: bool,
     /// Kernel features that are missing of those that netlab uses, e.g. `8021q`.
     pub missing_modules: BTreeSet<String>,
+    /// Tunnels that are not this lab's, by protocol and key (VNI), with the names of their devices.
+    #[serde(skip)]
+    pub foreign_keys: BTreeMap<(TunnelKind, u32), String>,
     /// Memory that is available to guests, in MiB (MemAvailable of /proc/meminfo); 0: unknown.
     pub memory_mib: u64,
     /// Architectures that QEMU can run on the host, by libvirt's names; none: unknown.

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::assign::{Assigned, assign};
 use super::{
     Existing, Guest, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Tenants, Topology, TopologyHost,
-    derive, setup,
+    derive, setup, tunnels,
 };
 use crate::lab::{
     Asked, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Question, ServiceCheck, Target,
@@ -31,7 +31,8 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
     let bridges = bridges(lab);
     let mut names: BTreeSet<IfName> = bridges.values().cloned().collect();
     names.extend(lab.hosts.values().flat_map(|host| host.nics.keys().cloned()));
-    let mut assigned = assign(lab, existing, names);
+    let mut assigned = assign(lab, existing, names.clone());
+    names.extend(assigned.values().map(|assigned| assigned.tap.clone()));
     let mut guests = BTreeMap::new();
     for (name, vm) in &lab.vms {
         let mut nics = Vec::new();
@@ -58,7 +59,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
                 address: Ipv4Net::new_assert(address, network.subnet.prefix_len()),
                 gateway: network.gateway.as_ref().map(|gateway| gateway.address),
                 dhcp: network.dhcp,
-                mtu: network.mtu,
+                mtu: tunnels::mtu(lab, network),
                 port_security: nic.port_security.unwrap_or(network.port_security),
             });
         }
@@ -87,9 +88,11 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
     let members = Members::of(&guests);
     let hosts = lab.hosts.keys();
     let hosts = hosts.filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges, &members)?)));
+    let mut hosts: BTreeMap<HostName, TopologyHost> = hosts.collect();
+    tunnels::add(lab, &mut hosts, &names);
     Topology {
         lab: lab.name.clone(),
-        hosts: hosts.collect(),
+        hosts,
         switches: lab.switches.clone(),
         routers: lab.routers.clone(),
         cables: lab.cables.clone(),
@@ -222,12 +225,14 @@ fn topology_host(
             stp: network.stp.then(|| network.forward_delay.unwrap_or(FORWARD_DELAY)),
             vlan,
             uplink,
-            mtu: network.mtu,
+            mtu: tunnels::mtu(lab, network),
+            switch: network.switch,
+            tunnel: None, // `tunnels`
             subnet: network.subnet,
             gateway,
             gateway_everywhere,
             address,
-            dhcp: dhcp.then(|| segment_dhcp(name, network, members)),
+            dhcp: dhcp.then(|| segment_dhcp(lab, name, network, members)),
         };
         segments.insert(name.clone(), segment);
     }
@@ -239,12 +244,12 @@ fn topology_host(
     })
 }
 
-fn segment_dhcp(name: &NetworkName, network: &Network, members: &Members<'_>) -> SegmentDhcp {
+fn segment_dhcp(lab: &Lab, name: &NetworkName, network: &Network, members: &Members<'_>) -> SegmentDhcp {
     let nics = members.nics.get(name).into_iter().flatten();
     let leases = nics.map(|(vm, nic)| (nic.mac, ((*vm).clone(), nic.address.addr())));
     SegmentDhcp {
         leases: leases.collect(),
         nameservers: network.nameservers.clone(),
-        mtu: network.mtu,
+        mtu: tunnels::mtu(lab, network),
     }
 }

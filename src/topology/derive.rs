@@ -13,7 +13,7 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::lab::{HostName, IfName, LabName, MacAddr, NetworkName, VlanId, VmName};
+use crate::lab::{HostName, IfName, LabName, MacAddr, NetworkName, TunnelKind, VlanId, VmName};
 
 /// The first `N` bytes (at most 32) of the SHA-256 of `text`.
 fn digest<const N: usize>(text: &str) -> [u8; N] {
@@ -49,6 +49,32 @@ pub(super) fn tap(lab: &LabName, vm: &VmName, n: usize, free: impl Fn(&IfName) -
             four(&format!("{lab}/{vm}{salt}"))
         )
     })
+}
+
+/// Returns `<protocol>-<hex>`, a name that `free` accepts for the device of a network's tunnels.
+pub(super) fn tunnel(lab: &LabName, network: &NetworkName, kind: TunnelKind, free: impl Fn(&IfName) -> bool) -> IfName {
+    let start = match kind {
+        TunnelKind::Vxlan => "vxlan",
+        TunnelKind::Gre => "gre",
+        TunnelKind::Geneve => "gnv",
+    };
+    choose(free, |salt| {
+        format!("{start}-{}", four(&format!("{lab}/{network}{salt}")))
+    })
+}
+
+/// Returns a key that `free` accepts for a network's tunnels: 24 bits (RFC 7348), beyond the small numbers that people
+/// use.
+pub(super) fn tunnel_key(lab: &LabName, network: &NetworkName, free: impl Fn(u32) -> bool) -> u32 {
+    let mut text = format!("key/{lab}/{network}");
+    loop {
+        let [a, b, c] = digest(&text);
+        let key = u32::from_be_bytes([0, a, b, c]);
+        if key > 0xffff && free(key) {
+            return key;
+        }
+        text.push('#');
+    }
 }
 
 /// Returns the first of the names that `write` makes which is an interface name and free. The salt is empty for the
@@ -94,6 +120,35 @@ pub fn vlan_device(nic: &IfName, id: VlanId) -> IfName {
     name.expect("a legal name")
 }
 
+/// Returns the name of Open vSwitch's port for the tunnel of a network to `remote`; `device` is the network's.
+#[expect(clippy::missing_panics_doc, reason = "it cannot")]
+pub fn tunnel_port(device: &IfName, remote: &HostName) -> IfName {
+    let name = format!("{}-{}", start(device.as_str(), 10), four(&format!("{device}/{remote}")));
+    #[expect(
+        clippy::expect_used,
+        reason = "10 + 1 + 4 bytes that begin with those of an interface name"
+    )]
+    IfName::new(&name).expect("a legal name")
+}
+
+/// Returns the name of Open vSwitch's bridge that has `nic` as its port and patches to the bridges of VLANs: `br-eth0`, the
+/// usual name.
+#[expect(clippy::missing_panics_doc, reason = "it cannot")]
+pub fn provider_bridge(nic: &IfName) -> IfName {
+    let short = || format!("br-{}-{}", start(nic.as_str(), 7), four(nic.as_str()));
+    let name = IfName::new(&format!("br-{nic}")).or_else(|_| IfName::new(&short()));
+    #[expect(clippy::expect_used, reason = "3 + 7 + 1 + 4 bytes are an interface name")]
+    name.expect("a legal name")
+}
+
+/// Returns the name of the other end of a patch.
+#[expect(clippy::missing_panics_doc, reason = "it cannot")]
+pub fn patch_peer(patch: &IfName) -> IfName {
+    let [a, b, c, d] = digest(&format!("patch/{patch}"));
+    #[expect(clippy::expect_used, reason = "10 bytes are an interface name")]
+    IfName::new(&format!("pt{a:02x}{b:02x}{c:02x}{d:02x}")).expect("a legal name")
+}
+
 /// Returns a MAC address that `free` accepts for the `n`th NIC of a guest: QEMU's prefix `52:54:00` and three bytes of
 /// a digest of the names, so that a guest keeps its address when others are added or removed.
 pub(super) fn guest_mac(lab: &LabName, vm: &VmName, n: usize, mut free: impl FnMut(MacAddr) -> bool) -> MacAddr {
@@ -114,7 +169,7 @@ pub(super) fn guest_mac(lab: &LabName, vm: &VmName, n: usize, mut free: impl FnM
 /// A bridge without an address of its own has the lowest of its ports' addresses: the gateway's would change under the
 /// guests whenever one of them starts. The host is a part of it, since bridges of one name on several hosts share one
 /// segment.
-pub(super) fn bridge_mac(lab: &LabName, host: &HostName, bridge: &IfName) -> MacAddr {
+pub fn bridge_mac(lab: &LabName, host: &HostName, bridge: &IfName) -> MacAddr {
     local_mac(&format!("bridge/{lab}/{host}/{bridge}"))
 }
 

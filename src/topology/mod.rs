@@ -23,6 +23,7 @@ mod assign;
 pub mod derive;
 mod setup;
 mod tenants;
+mod tunnels;
 
 pub use allocate::{allocate, reallocate};
 pub use setup::{GuestSetup, expand};
@@ -35,8 +36,8 @@ use ipnet::Ipv4Net;
 use uuid::Uuid;
 
 use crate::lab::{
-    Cable, Class, Connect, Forward, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr, NatRule,
-    NetworkName, Ping, Router, Serve, ServiceCheck, Switch, VlanId, VmName,
+    Cable, Class, Connect, Datapath, Forward, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr,
+    NatRule, NetworkName, Ping, Router, Serve, ServiceCheck, Switch, SwitchKind, TunnelKind, VlanId, VmName,
 };
 
 /// What the hosts of a lab have already: guests keep what they were given, and new ones are given none of it.
@@ -127,6 +128,10 @@ pub struct Segment {
     pub mtu: Option<u16>,
     /// 802.1Q id on that NIC; absent: untagged.
     pub vlan: Option<VlanId>,
+    /// What the bridge is made of.
+    pub switch: SwitchKind,
+    /// The tunnels to the other hosts of the network.
+    pub tunnel: Option<SegmentTunnel>,
     /// The network's subnet.
     pub subnet: Ipv4Net,
     /// The gateway address, where this host has it.
@@ -140,11 +145,60 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Returns the bridge port that leads to other hosts: the uplink, or the VLAN device on it.
+    /// Something connects it to the network's segments on other hosts.
+    pub fn is_connected(&self) -> bool {
+        self.uplink.is_some() || self.tunnel.is_some()
+    }
+
+    /// Returns the NIC that becomes a port of a bridge, of which `datapath` is Open vSwitch's data path; none for a Linux
+    /// bridge. Below a VLAN device, and below tunnels of the kernel, a NIC is unchanged.
+    pub fn attached(&self, datapath: Option<Datapath>) -> Option<&IfName> {
+        let over_tunnel = self.tunnel.as_ref().filter(|_| datapath == Some(Datapath::Netdev));
+        let uplink = self
+            .uplink
+            .as_ref()
+            .filter(|_| self.vlan.is_none() || datapath.is_some());
+        uplink.or_else(|| over_tunnel?.nic.as_ref())
+    }
+
+    /// Returns the bridge ports that lead to other hosts: the uplink or the VLAN device on it (of Open vSwitch, the patch
+    /// of that name), or those of tunnels.
+    pub fn ports(&self) -> Vec<IfName> {
+        match &self.tunnel {
+            Some(tunnel) if self.switch.is_ovs() => {
+                let remotes = tunnel.remotes.keys();
+                remotes.map(|host| derive::tunnel_port(&tunnel.device, host)).collect()
+            }
+            _ => self.port().into_iter().collect(),
+        }
+    }
+
+    /// Returns the one port of a Linux bridge that leads to other hosts.
     pub fn port(&self) -> Option<IfName> {
+        if let Some(tunnel) = &self.tunnel {
+            return Some(tunnel.device.clone());
+        }
         let nic = self.uplink.as_ref()?;
         Some(self.vlan.map_or_else(|| nic.clone(), |id| derive::vlan_device(nic, id)))
     }
+}
+
+/// A network's tunnels from one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentTunnel {
+    /// The protocol.
+    pub kind: TunnelKind,
+    /// VNI or GRE key.
+    pub key: u32,
+    /// The name of the device, the same on every host. Open vSwitch has a port for each remote host instead, see
+    /// [`Segment::ports`].
+    pub device: IfName,
+    /// The NIC whose address they end at; absent: the address is on the bridge of a network.
+    pub nic: Option<IfName>,
+    /// Where tunnels end on this host.
+    pub local: Ipv4Addr,
+    /// Where they end on each other host; never empty.
+    pub remotes: BTreeMap<HostName, Ipv4Addr>,
 }
 
 /// A network's DHCP and DNS server on one of its gateway hosts.

@@ -189,10 +189,10 @@ fn segment<'a>(topology: &'a Topology, network: &NetworkName, host: &HostName) -
     topology.hosts.get(host)?.segments.get(network)
 }
 
-/// Whether the network's segments on two hosts are connected: the same host, or an uplink on both.
+/// Whether the network's segments on two hosts are connected: the same host, or an uplink or a tunnel on both.
 fn linked(topology: &Topology, network: &NetworkName, a: &HostName, b: &HostName) -> bool {
-    let uplink = |host| segment(topology, network, host).is_some_and(|segment| segment.uplink.is_some());
-    a == b || (uplink(a) && uplink(b))
+    let leaves = |host| segment(topology, network, host).is_some_and(Segment::is_connected);
+    a == b || (leaves(a) && leaves(b))
 }
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::lab::{Class, Connect, MacAddr, Ping};
+    use crate::lab::{Class, Connect, MacAddr, Ping, SwitchKind};
     use crate::topology::{Segment, Tenants, TopologyHost, derive};
 
     /// Guests as (name, host, network, address); segments as (host, network, uplink, gateway).
@@ -229,6 +229,8 @@ pub(super) mod tests {
                 uplink: uplink.then(|| "eth0".parse().unwrap()),
                 vlan: None,
                 mtu: None,
+                switch: SwitchKind::Bridge,
+                tunnel: None,
                 subnet: "10.0.0.0/24".parse().unwrap(),
                 gateway: gateway.map(|text| text.parse().unwrap()),
                 gateway_everywhere: false,

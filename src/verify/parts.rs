@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use crate::guest::ArpQuestion;
 use crate::lab::{HostName, MacAddr, NetworkName, VmName};
 use crate::state::view::View;
-use crate::topology::{Guest, GuestNic, Topology};
+use crate::topology::{Guest, GuestNic, Segment, Topology};
 
 /// Segments that a guest asks about at most: it asks of all at the same time, and each guest asks about others.
 const FOREIGN: usize = 8;
@@ -20,7 +20,7 @@ const FOREIGN: usize = 8;
 pub struct Part {
     /// The network.
     pub network: NetworkName,
-    /// The only host that it is on; absent: an uplink connects its hosts.
+    /// The only host that it is on; absent: an uplink or a tunnel connects its hosts.
     pub only: Option<HostName>,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Part {
 /// Returns the segment of `network` on `host`.
 pub fn part(topology: &Topology, network: &NetworkName, host: &HostName) -> Part {
     let segment = topology.hosts.get(host).and_then(|host| host.segments.get(network));
-    let connected = segment.is_some_and(|segment| segment.uplink.is_some());
+    let connected = segment.is_some_and(Segment::is_connected);
     // One host alone has the whole network, whatever its uplink.
     let hosts = topology.hosts.values();
     let alone = hosts.filter(|host| host.segments.contains_key(network)).count() < 2;

@@ -14,4 +14,5 @@ mod outside;
 mod plans;
 mod tagged;
 mod tenants;
+mod tunnels;
 mod wires;

@@ -240,6 +240,7 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
         mac: format!("52:54:00:00:{digit:02x}:{at:02x}").parse().unwrap(),
         model: "virtio".to_owned(),
         mtu: None,
+        ovs: None,
     });
     Domain {
         uuid: format!("6f1d0f3e-8f8c-8a57-9a35-0d4b0a5f1c{digit:02x}"),

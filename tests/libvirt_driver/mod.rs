@@ -78,6 +78,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         mac: format!("52:54:00:00:00:0{n}").parse().unwrap(),
         model: if n == 1 { "e1000" } else { "virtio" }.to_owned(),
         mtu: None,
+        ovs: None,
     };
     Domain {
         uuid: "6f1d0f3e-8f8c-5a57-9a35-0d4b0a5f1c01".to_owned(),

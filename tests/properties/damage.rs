@@ -94,9 +94,7 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
                 let link = links.get_mut(&name)?;
                 link.purpose.push('!');
                 link.addresses = ["198.51.100.1/24".parse().unwrap()].into();
-                if let LinkKind::Bridge { stp, .. } = &mut link.kind {
-                    *stp = stp.is_none().then_some(2);
-                }
+                alter(&name, &mut link.kind);
                 link.master = None;
             }
         }
@@ -179,6 +177,21 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
     Some(())
 }
 
+/// Changes a setting of a link, as its owner could.
+fn alter(name: &IfName, kind: &mut LinkKind) {
+    match kind {
+        LinkKind::Bridge { stp, .. } => *stp = stp.is_none().then_some(2),
+        LinkKind::Vxlan { vni, remotes, .. } => {
+            remotes.clear();
+            *vni ^= u32::from(name.as_str().ends_with('0'));
+        }
+        LinkKind::OvsBridge { mac, .. } => *mac = None,
+        LinkKind::OvsPatch { tag, .. } => *tag = 4000.try_into().unwrap(),
+        LinkKind::OvsTunnel { key, .. } => *key += 1,
+        LinkKind::Vlan { .. } => {}
+    }
+}
+
 /// The nearest site that can be built: nothing can be brought into a state that no kernel and no libvirt would take,
 /// such as a guest that runs on a bridge that is not there. Damage leaves such states, but nobody asks for them.
 pub fn possible(mut site: Site) -> Site {
@@ -196,8 +209,13 @@ pub fn possible(mut site: Site) -> Site {
                 .get(host)
                 .is_none_or(|machine| machine.nics.contains_key(nic))
         };
+        let provided: BTreeSet<IfName> = state.links.keys().cloned().collect();
         state.links.retain(|_, link| match &link.kind {
-            LinkKind::Bridge { .. } => true,
+            LinkKind::Bridge { .. }
+            | LinkKind::Vxlan { .. }
+            | LinkKind::OvsBridge { .. }
+            | LinkKind::OvsTunnel { .. } => true,
+            LinkKind::OvsPatch { provider, .. } => provided.contains(provider),
             LinkKind::Vlan { parent, .. } => has_nic(parent),
         });
         let links: BTreeSet<_> = state.links.keys().cloned().collect();

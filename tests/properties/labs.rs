@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use netlab::lab::{
-    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Dialect, Firmware, Forward, HostName, IfName, Image,
-    ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Video, VlanId, VmName,
+    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Datapath, Dialect, Firmware, Forward, HostName, IfName, Image,
+    ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, SwitchKind, TunnelKind, Video,
+    VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
-use netlab::topology::{Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, Tenants, Topology, TopologyHost, derive};
+use netlab::topology::{
+    Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, SegmentTunnel, Tenants, Topology, TopologyHost, derive,
+};
 use proptest::prelude::*;
 
 const EMULATED: [&str; 3] = ["a", "b", "c"];
@@ -38,6 +41,10 @@ fn nic(at: usize) -> IfName {
 struct Network {
     uplink: Option<usize>,
     tagged: bool,
+    /// Its bridges are Open vSwitch's.
+    ovs: bool,
+    /// Carried by tunnels, where it has no uplink.
+    tunneled: bool,
     stp: bool,
     gateway: Option<usize>,
     /// Present on these hosts, whether or not a guest is.
@@ -67,10 +74,28 @@ fn network() -> impl Strategy<Value = Network> {
     let uplink = prop::option::of(0..NICS.len());
     let gateway = prop::option::of(0..4_usize);
     let tenant = prop::option::of(prop::sample::select(vec!["red", "blue", "green"]));
-    (uplink, any::<[bool; 7]>(), gateway, any::<[bool; 4]>(), tenant).prop_map(
-        |(uplink, [tagged, stp, dhcp, everywhere, nat, odd_name, port_security], gateway, on, tenant)| Network {
+    (uplink, any::<[bool; 9]>(), gateway, any::<[bool; 4]>(), tenant).prop_map(
+        |(
+            uplink,
+            [
+                tagged,
+                ovs,
+                tunneled,
+                stp,
+                dhcp,
+                everywhere,
+                nat,
+                odd_name,
+                port_security,
+            ],
+            gateway,
+            on,
+            tenant,
+        )| Network {
             uplink,
             tagged,
+            ovs,
+            tunneled,
             stp,
             gateway,
             on,
@@ -226,6 +251,7 @@ fn emulated_nics(at: usize, numbered: bool) -> BTreeMap<IfName, LabHostNic> {
 fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> bool) -> BTreeMap<NetworkName, Segment> {
     let mut enslaved = BTreeSet::new();
     let mut names = BTreeSet::new();
+    let mut kinds: BTreeMap<usize, bool> = BTreeMap::new();
     let mut segments = BTreeMap::new();
     for (number, network) in networks
         .iter()
@@ -252,6 +278,16 @@ fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> b
             uplink,
             vlan,
             mtu: network.stp.then_some(1400),
+            // A NIC is a port of bridges of one kind.
+            switch: if *kinds
+                .entry(network.uplink.unwrap_or(NICS.len() + number))
+                .or_insert(network.ovs)
+            {
+                SwitchKind::Ovs(Some(Datapath::Netdev))
+            } else {
+                SwitchKind::Bridge
+            },
+            tunnel: (network.tunneled && network.uplink.is_none()).then(|| tunnel(number, at)),
             subnet: format!("10.0.{number}.0/24").parse().unwrap(),
             gateway: has_gateway.then(|| format!("10.0.{number}.1").parse().unwrap()),
             gateway_everywhere: network.everywhere,
@@ -271,6 +307,20 @@ fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> b
         }
     }
     segments
+}
+
+/// Tunnels from one host to the next one.
+fn tunnel(number: usize, at: usize) -> SegmentTunnel {
+    let other = (at + 1) % 4;
+    let end = |at: usize| Ipv4Addr::new(172, 16, 99, u8::try_from(at + 1).unwrap());
+    SegmentTunnel {
+        kind: TunnelKind::Vxlan,
+        key: u32::try_from(number).unwrap(),
+        device: IfName::new(&format!("vxlan{number}")).unwrap(),
+        nic: None,
+        local: end(at),
+        remotes: [(host(other), end(other))].into(),
+    }
 }
 
 fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {

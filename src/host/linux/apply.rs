@@ -3,11 +3,13 @@
 
 use super::LinuxHost;
 use super::connection::{Connection, Remote};
+use crate::emulated;
 use crate::host::steps::{in_parallel, one};
 use crate::host::{StepError, StepFailure, StepLog, guests, network};
 use crate::lab::LabName;
 use crate::linux::FailedAt;
 use crate::linux::ip::{self, NetworkError};
+use crate::plan::lines::is_ovs;
 use crate::plan::{Stage, Step};
 use crate::state::Volume;
 use crate::transport::ssh::confirm::{Outcome, PendingRollback};
@@ -74,6 +76,14 @@ impl LinuxHost {
         steps: &[Step],
     ) -> Result<(), FailedAt<NetworkError>> {
         let shell = connection.shell.as_ref();
+        let switched =
+            |step: &Step| matches!(step, Step::CreateLink(_, link) | Step::ChangeLink(_, link) if is_ovs(&link.kind));
+        if let (Some(_), Some(at)) = (connection.pid, steps.iter().position(switched)) {
+            emulated::start_ovs(shell).map_err(|error| FailedAt {
+                at,
+                cause: error.into(),
+            })?;
+        }
         let moves = |step: &Step| matches!(step, Step::AttachUplink(..) | Step::DetachUplink(..));
         let (Some(Remote { settings, .. }), Some(at)) = (&connection.remote, steps.iter().position(moves)) else {
             return ip::apply(shell, lab, steps);

@@ -24,7 +24,7 @@ impl Check<'_> {
                 let message = format!("network `{name}` is isolated and has an uplink");
                 found.push((span.clone(), message, "remove one of the two".to_owned()));
             }
-            if hosts.len() < 2 || network.isolated {
+            if hosts.len() < 2 || network.isolated || file.tunnel.is_some() {
                 continue;
             }
             let meant = "or write `isolated = true` under the network if each host is to have one of its own";
@@ -88,7 +88,7 @@ impl Check<'_> {
 }
 
 /// The hosts that take part in a network with a guest, the gateway or an address, in order.
-fn hosts<'a>(network: &'a Network, file: &NetworkFile, vms: &'a BTreeMap<VmName, Vm>) -> Vec<&'a HostName> {
+pub(super) fn hosts<'a>(network: &'a Network, file: &NetworkFile, vms: &'a BTreeMap<VmName, Vm>) -> Vec<&'a HostName> {
     let on = |vm: &&Vm| vm.nics.iter().any(|nic| nic.network == file.name.value);
     let mut hosts: BTreeSet<&HostName> = vms.values().filter(on).map(|vm| &vm.host).collect();
     hosts.extend(network.addresses.keys());

@@ -8,7 +8,9 @@ mod loops;
 mod networks;
 mod services;
 mod setup;
+mod switching;
 mod tenants;
+mod tunnels;
 mod verify;
 mod vms;
 
@@ -87,6 +89,8 @@ pub(super) fn check(
     let setup = check.setups(file, &mut vms);
     check.shared_subnets(file, &vms);
     check.capacity(file, &vms);
+    check.switching(&file.networks);
+    check.tunnels(&file.networks, &vms);
     check.connected(&file.networks, &cables, &vms);
     let pings = check.all_pings(&file.pings, &vms);
     let checks = check.all_checks(&file.checks, &vms);

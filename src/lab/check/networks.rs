@@ -64,18 +64,7 @@ impl Check<'_> {
                 }
                 subnets.insert(*subnet, name);
             }
-            if let Some(At { value: bridge, span }) = &network.bridge {
-                if !bridges.insert(bridge.clone()) {
-                    self.add(span, format!("bridge `{bridge}` is used by two networks"), "");
-                }
-                if self.hosts.values().any(|host| host.nics.contains_key(bridge)) {
-                    self.add(
-                        span,
-                        format!("bridge `{bridge}` has the name of a host's NIC"),
-                        "choose another name",
-                    );
-                }
-            }
+            self.bridge(network, &mut bridges);
             let (uplinks, span) = self.uplinks(network);
             if let (Some(vlan), None) = (&network.vlan, &network.uplink) {
                 self.add(
@@ -101,6 +90,8 @@ impl Check<'_> {
                 self.add(span, message, "give each network on an uplink a `vlan` of its own");
             }
             self.forward_delay(network);
+            let tunnel = self.tunnel(network);
+            let switch = self.switch(network);
             let gateway = self.gateway(network);
             if gateway.is_none() && (network.gateway.is_some() || network.wrong_gateway) {
                 self.wrong_gateways.insert(name.clone());
@@ -129,6 +120,8 @@ impl Check<'_> {
                         isolated: network.isolated.is_some(),
                         forward_delay: network.forward_delay.as_ref().map(|at| at.value),
                         mtu: network.mtu,
+                        switch,
+                        tunnel,
                         addresses,
                         gateway,
                         dhcp: network.dhcp.is_some(),
@@ -138,6 +131,23 @@ impl Check<'_> {
                     },
                 );
             }
+        }
+    }
+
+    /// A bridge's name is used once.
+    fn bridge(&mut self, network: &NetworkFile, bridges: &mut BTreeSet<IfName>) {
+        let Some(At { value: bridge, span }) = &network.bridge else {
+            return;
+        };
+        if !bridges.insert(bridge.clone()) {
+            self.add(span, format!("bridge `{bridge}` is used by two networks"), "");
+        }
+        if self.hosts.values().any(|host| host.nics.contains_key(bridge)) {
+            self.add(
+                span,
+                format!("bridge `{bridge}` has the name of a host's NIC"),
+                "choose another name",
+            );
         }
     }
 

@@ -38,6 +38,25 @@ impl Reader {
                 .map(Value::span),
             forward_delay: get(table, "forward_delay").and_then(|v| self.forward_delay(v)),
             mtu: get(table, "mtu").and_then(|v| self.mtu(v)),
+            ovs: self
+                .choice(get(table, "switch"), "switch", &choices::SWITCHES)
+                .unwrap_or_default(),
+            datapath: get(table, "datapath").and_then(|v| {
+                let value = self.choice(Some(v), "datapath", &choices::DATAPATHS)?;
+                let span = v.span();
+                Some(At { value, span })
+            }),
+            tunnel: get(table, "tunnel").and_then(|v| {
+                let value = self.choice(Some(v), "tunnel", &choices::TUNNELS)?;
+                let span = v.span();
+                Some(At { value, span })
+            }),
+            key: self.ranged(get(table, "key"), "key", u32::MAX),
+            underlay: get(table, "underlay").and_then(|v| {
+                let value = self.string(v)?.to_owned();
+                let span = v.span();
+                Some(At { value, span })
+            }),
             addresses: self.host_addresses(get(table, "addresses")),
             gateway: gateway.flatten(),
             wrong_gateway,

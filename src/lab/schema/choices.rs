@@ -2,7 +2,7 @@
 
 use crate::lab::file::Manager;
 use crate::lab::image::{Compression, Format, Recipe};
-use crate::lab::{Class, ConsoleKind, Dialect, Firmware, Video};
+use crate::lab::{Class, ConsoleKind, Datapath, Dialect, Firmware, TunnelKind, Video};
 
 /// What a network is for; the first is the default.
 pub(in crate::lab) const CLASSES: [(&str, Class); 4] = [
@@ -10,6 +10,20 @@ pub(in crate::lab) const CLASSES: [(&str, Class); 4] = [
     ("public", Class::Public),
     ("management", Class::Management),
     ("storage", Class::Storage),
+];
+/// Protocols of tunnels.
+pub(in crate::lab) const TUNNELS: [(&str, TunnelKind); 3] = [
+    ("vxlan", TunnelKind::Vxlan),
+    ("gre", TunnelKind::Gre),
+    ("geneve", TunnelKind::Geneve),
+];
+/// What bridges are made of, and whether that is Open vSwitch; the first is the default.
+pub(in crate::lab) const SWITCHES: [(&str, bool); 2] = [("bridge", false), ("ovs", true)];
+/// Data paths of Open vSwitch; the first is the default.
+pub(in crate::lab) const DATAPATHS: [(&str, Option<Datapath>); 3] = [
+    ("auto", None),
+    ("system", Some(Datapath::System)),
+    ("netdev", Some(Datapath::Netdev)),
 ];
 /// nova-network's managers.
 pub(in crate::lab) const MANAGERS: [(&str, Manager); 3] = [

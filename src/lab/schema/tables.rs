@@ -1,8 +1,8 @@
 //! Every table of a lab file with its keys.
 
 use super::choices::{
-    CLASSES, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_PORT, MOST_RTT,
-    names_of,
+    CLASSES, DATAPATHS, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_PORT,
+    MOST_RTT, SWITCHES, TUNNELS, names_of,
 };
 use super::images::IMAGE;
 use super::kinds::{
@@ -209,7 +209,32 @@ pub(in crate::lab) const NETWORK: Table = Table {
         key(
             "mtu",
             Kind::Integer(LEAST_MTU, MOST_MTU),
-            "MTU in bytes of the guests and of all that carries their frames; default: 1500.",
+            "MTU in bytes of the guests and of all that carries their frames; default: 1500, or what fits into the tunnel.",
+        ),
+        key(
+            "switch",
+            Kind::Choice(|| names_of(&SWITCHES)),
+            "What its bridges are made of: Linux bridges (default), or Open vSwitch.",
+        ),
+        key(
+            "datapath",
+            Kind::Choice(|| names_of(&DATAPATHS)),
+            "Data path of Open vSwitch: the kernel's where the host has it (default), always the kernel's, or in user space.",
+        ),
+        key(
+            "tunnel",
+            Kind::Choice(|| names_of(&TUNNELS)),
+            "Protocol of the tunnels that connect its hosts, instead of an uplink.",
+        ),
+        key(
+            "key",
+            Kind::Integer(1, u32::MAX),
+            "Number that distinguishes the network in its tunnels (VNI or GRE key); default: derived.",
+        ),
+        key(
+            "underlay",
+            Kind::Either(&NETWORK_NAME, &LINK),
+            "Network or NIC whose addresses the tunnels end at; default: the only NIC of each host that has an address.",
         ),
         key(
             "addresses",

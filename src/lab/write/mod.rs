@@ -11,7 +11,7 @@ use std::fmt::{Display, Write as _};
 use super::schema::choices::{CLASSES, name_of};
 use super::{
     Class, Connect, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network,
-    Nic, PortMode, Vm,
+    Nic, PortMode, SwitchKind, Tunnel, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -126,6 +126,8 @@ impl Out {
             isolated,
             forward_delay,
             mtu,
+            switch,
+            tunnel,
             addresses,
             gateway,
             dhcp,
@@ -153,6 +155,15 @@ impl Out {
         }
         self.maybe("forward_delay", forward_delay.as_ref());
         self.maybe("mtu", mtu.as_ref());
+        if let SwitchKind::Ovs(datapath) = switch {
+            self.entry("switch", quoted("ovs"));
+            self.maybe("datapath", datapath.map(quoted));
+        }
+        if let Some(Tunnel { kind, key, underlay }) = tunnel {
+            self.entry("tunnel", quoted(kind));
+            self.maybe("key", key.as_ref());
+            self.maybe("underlay", underlay.as_ref().map(quoted));
+        }
         if !addresses.is_empty() {
             self.entry("addresses", per_host(addresses));
         }

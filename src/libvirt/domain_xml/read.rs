@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::render::{fingerprint, video_model};
 use super::{METADATA_URI, Node, XmlError, unreadable};
-use crate::lab::{BaseDisk, Boot, Firmware, Video};
+use crate::lab::{BaseDisk, Boot, Datapath, Firmware, Video};
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 
 /// A domain's definition, and its live state. They differ when one of them was changed by hand: `virsh edit` changes the
@@ -222,7 +222,18 @@ fn nic(interface: &Node) -> Option<DomainNic> {
         mac: attr("mac", "address")?.parse().ok()?,
         model: attr("model", "type").unwrap_or_default().to_owned(),
         mtu: attr("mtu", "size").and_then(|size| size.parse().ok()),
+        ovs: ovs(interface, attr("model", "type")),
     })
+}
+
+/// Returns the data path that an interface is made for; none for one on a Linux bridge. Of another NIC than virtio it
+/// does not show, and is the kernel's.
+fn ovs(interface: &Node, model: Option<&str>) -> Option<Datapath> {
+    let port = interface.child("virtualport")?.attr("type");
+    let host = interface.at(&["driver", "host"]);
+    let off = model == Some("virtio") && host.is_some_and(|host| host.attr("csum") == Some("off"));
+    let datapath = if off { Datapath::Netdev } else { Datapath::System };
+    (port == Some("openvswitch")).then_some(datapath)
 }
 
 #[cfg(test)]

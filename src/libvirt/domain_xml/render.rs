@@ -5,7 +5,7 @@ use quick_xml::events::{BytesStart, Event};
 use super::template::{Blank, Piece, Template};
 use super::writer::{legal, path_text};
 use super::{ADDRESSES_PREFIX, ADDRESSES_URI, METADATA_URI, TASKS_PREFIX, TASKS_URI, XmlError, XmlWriter, broken};
-use crate::lab::{Boot, Firmware, Video};
+use crate::lab::{Boot, Datapath, Firmware, Video};
 use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
 use crate::topology::derive;
 
@@ -249,12 +249,31 @@ fn interface(xml: &mut XmlWriter, nic: &DomainNic) -> Result<(), XmlError> {
     xml.open("interface", &[("type", "bridge")])?;
     xml.empty("mac", &[("address", &nic.mac.to_string())])?;
     xml.empty("source", &[("bridge", nic.bridge.as_str())])?;
+    if nic.ovs.is_some() {
+        xml.empty("virtualport", &[("type", "openvswitch")])?;
+    }
     xml.empty("target", &[("dev", nic.tap.as_str())])?;
     xml.empty("model", &[("type", &nic.model)])?;
     // No guest boots from the network: without this, the firmware runs a boot program for each NIC.
     xml.empty("rom", &[("enabled", "no")])?;
     if let Some(mtu) = nic.mtu {
         xml.empty("mtu", &[("size", &mtu.to_string())])?;
+    }
+    // A virtio NIC leaves checksums to the host's kernel, which does not see the packets that Open vSwitch forwards in user
+    // space.
+    if nic.ovs == Some(Datapath::Netdev) && nic.model == "virtio" {
+        xml.open("driver", &[("name", "qemu")])?;
+        let off = [
+            ("csum", "off"),
+            ("gso", "off"),
+            ("tso4", "off"),
+            ("tso6", "off"),
+            ("ecn", "off"),
+            ("ufo", "off"),
+        ];
+        xml.empty("host", &off)?;
+        xml.empty("guest", &[off[0], off[2], off[3], off[4], off[5]])?;
+        xml.close("driver")?;
     }
     xml.close("interface")
 }

@@ -1,4 +1,4 @@
-//! Carries out network steps: a run of them becomes one snapshot and one `ip -batch`, however long it is.
+//! Carries out network steps: a run of them becomes one snapshot and one batch of each program, however long it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::lab::{IfName, LabName};
 use crate::linux::FailedAt;
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::Step;
-use crate::plan::lines::{Observed, ObservedLink, lines};
+use crate::plan::lines::{Observed, ObservedLink, OvsObject, Program, lines, program_of};
 use crate::state::{Link, LinkKind, Missing, Uplink};
 use crate::transport::cmd::{Cmd, Shell};
 
@@ -38,6 +38,12 @@ pub fn apply(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<(), Fai
     run.flush()
 }
 
+/// Seconds that Open vSwitch may take for a transaction; without its daemon it would take for ever.
+const OVS_WITHIN: u32 = 60;
+
+/// What the line that records a NIC's configuration has.
+const RECORD: &str = ":was ";
+
 /// A line of a batch.
 struct Line {
     /// The step it is for.
@@ -56,6 +62,8 @@ struct Run<'a> {
     lines: Vec<Line>,
     /// Links that the batch creates.
     made: BTreeSet<IfName>,
+    /// Those of them that are Open vSwitch's bridges.
+    made_ovs: BTreeSet<IfName>,
     /// Bridges that the batch creates or changes: whether they have a MAC address of their own.
     mac_is_set: BTreeMap<IfName, bool>,
     /// Links whose state after the batch differs from the snapshot, as far as another step's lines depend on it.
@@ -70,6 +78,7 @@ impl<'a> Run<'a> {
             snapshot: None,
             lines: Vec::new(),
             made: BTreeSet::new(),
+            made_ovs: BTreeSet::new(),
             mac_is_set: BTreeMap::new(),
             stale: BTreeSet::new(),
         }
@@ -102,11 +111,19 @@ impl<'a> Run<'a> {
             Err(cause) => return Ok(Err(cause)),
         };
         if let Step::CreateLink(name, link) | Step::ChangeLink(name, link) = step {
-            let mac_is_set = matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. });
+            let mac_is_set = matches!(
+                link.kind,
+                LinkKind::Bridge { mac: Some(_), .. } | LinkKind::OvsBridge { mac: Some(_), .. }
+            );
             self.mac_is_set.insert(name.clone(), mac_is_set);
         }
         match step {
-            Step::CreateLink(name, _) => _ = self.made.insert(name.clone()),
+            Step::CreateLink(name, link) => {
+                self.made.insert(name.clone());
+                if matches!(link.kind, LinkKind::OvsBridge { .. }) {
+                    self.made_ovs.insert(name.clone());
+                }
+            }
             Step::DeleteLink { name, .. } => _ = self.stale.insert(name.clone()),
             Step::AttachUplink(nic, uplink) | Step::DetachUplink(nic, uplink) => {
                 self.stale.extend([nic.clone(), uplink.bridge.clone()]);
@@ -145,6 +162,7 @@ impl<'a> Run<'a> {
                     return Ok(Vec::new());
                 };
                 self.can_delete(snapshot, link, name, *index)?;
+                observed.link.ovs = snapshot.ovs.object(name.as_str());
             }
             Step::AddAddress(name, _) => self.own(snapshot, name)?,
             Step::DeleteAddress(name, address) => {
@@ -163,7 +181,9 @@ impl<'a> Run<'a> {
                 let planned = self.mac_is_set.get(&wanted.bridge).copied();
                 let now = || snapshot.link(wanted.bridge.as_str()).is_some_and(mark::mac_is_set);
                 let mac_is_set = planned.unwrap_or_else(now);
-                observed.uplink = Some(uplink::attaching(snapshot, self.lab, nic, wanted, mac_is_set)?);
+                let ovs = self.made_ovs.contains(&wanted.bridge)
+                    || snapshot.ovs.object(wanted.bridge.as_str()) == Some(OvsObject::Bridge);
+                observed.uplink = Some(uplink::attaching(snapshot, self.lab, nic, wanted, mac_is_set, ovs)?);
             }
             Step::DetachUplink(nic, uplink) => {
                 let Some((bridge, found)) = uplink::detaching(snapshot, self.lab, nic)? else {
@@ -224,6 +244,9 @@ impl<'a> Run<'a> {
         if let Some(master) = &link.master {
             self.exists(snapshot, master)?;
         }
+        if let LinkKind::OvsPatch { provider, .. } = &link.kind {
+            self.exists(snapshot, provider)?;
+        }
         if let LinkKind::Vlan { parent, .. } = &link.kind {
             self.exists(snapshot, parent)?;
             if snapshot.link(parent.as_str()).is_some_and(|parent| !parent.is_up()) {
@@ -248,8 +271,10 @@ impl<'a> Run<'a> {
         ObservedLink {
             unfinished: before.ifalias.is_none(),
             is_port: before.master.is_some(),
+            ovs: None,
             uplink_mac: nic.and_then(|nic| nic.address.clone()),
             mtu_is_set: mark::mtu_is_set(before),
+            remotes: snapshot.remotes(name.as_str()),
         }
     }
 
@@ -289,16 +314,63 @@ impl<'a> Run<'a> {
             delete_at_once(&mut lines, &snapshot, self.lab);
         }
         self.made.clear();
+        self.made_ovs.clear();
         self.mac_is_set.clear();
         self.stale.clear();
+        lines.sort_by_key(turn);
+        lines
+            .chunk_by(|a, b| program_of(&a.text).0 == program_of(&b.text).0)
+            .try_for_each(|lines| self.run(lines))
+    }
+
+    /// Runs lines of ovs-vsctl(8) as one transaction: all of them take effect, or none.
+    fn transaction(&self, lines: &[Line]) -> Result<(), FailedAt<NetworkError>> {
         let Some(first) = lines.first() else {
             return Ok(());
         };
-        let text: String = lines.iter().flat_map(|line| [line.text.as_str(), "\n"]).collect();
+        let mut argv = vec!["ovs-vsctl".to_owned(), format!("--timeout={OVS_WITHIN}")];
+        for line in lines {
+            argv.push("--".to_owned());
+            argv.extend(program_of(&line.text).1.split(' ').map(ToOwned::to_owned));
+        }
+        let output = self.shell.run(&Cmd::new(argv)).map_err(|error| FailedAt {
+            at: first.at,
+            cause: error.into(),
+        })?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // What the daemon cannot set up is a message only.
+        let failed = output.status != 0 || stderr.contains("Error detected while setting up");
+        if !failed {
+            return Ok(());
+        }
+        let message = stderr.lines().next().unwrap_or_default();
+        let message = message.strip_prefix("ovs-vsctl: ").unwrap_or(message).to_owned();
+        let named = message.split('\'').nth(1).unwrap_or_default();
+        let words = |line: &&Line| line.text.split(' ').any(|word| word == named);
+        let line = lines.iter().find(words).unwrap_or(first);
+        Err(FailedAt {
+            at: line.at,
+            cause: NetworkError::Kernel {
+                command: line.text.clone(),
+                message,
+            },
+        })
+    }
+
+    /// Runs lines of one program.
+    fn run(&self, lines: &[Line]) -> Result<(), FailedAt<NetworkError>> {
+        let Some(first) = lines.first() else {
+            return Ok(());
+        };
+        let (program, _) = program_of(&first.text);
+        if program == Program::OvsVsctl {
+            return self.transaction(lines);
+        }
+        let text: String = lines.iter().flat_map(|line| [program_of(&line.text).1, "\n"]).collect();
         let failed = |at, cause| FailedAt { at, cause };
         let output = self
             .shell
-            .run(&Cmd::new(["ip", "-batch", "-"]).fed(text))
+            .run(&Cmd::new([program.name(), "-batch", "-"]).fed(text))
             .map_err(|error| failed(first.at, error.into()))?;
         if output.status == 0 {
             return Ok(());
@@ -320,6 +392,20 @@ impl<'a> Run<'a> {
                 message,
             },
         ))
+    }
+}
+
+/// Returns when a line's turn is among those of its batch, so that each program runs once or twice: the record of a NIC's
+/// configuration before anything is changed, Open vSwitch's bridges before the kernel's settings of their devices, and
+/// their removal after what is on them has moved.
+fn turn(line: &Line) -> u8 {
+    let (program, arguments) = program_of(&line.text);
+    match program {
+        Program::Ip if arguments.contains(RECORD) => 0,
+        Program::OvsVsctl if arguments.starts_with("--if-exists del-br ") => 4,
+        Program::OvsVsctl => 1,
+        Program::Ip => 2,
+        Program::Bridge => 3,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::lab::{IfName, NameError};
-use crate::plan::lines::{ALIAS_LIMIT, LineError};
+use crate::plan::lines::{ALIAS_LIMIT, LineError, program_of};
 use crate::transport::CmdError;
 
 /// A host's network cannot be read, or a network step failed.
@@ -13,9 +13,9 @@ pub enum NetworkError {
     #[error(transparent)]
     Command(#[from] CmdError),
     /// The kernel or `ip` rejected a change.
-    #[error("`ip {command}`: {message}")]
+    #[error("`{}`: {message}", in_full(.command))]
     Kernel {
-        /// The rejected command, without `ip`.
+        /// The rejected command, a line of [`lines`](crate::plan::lines).
         command: String,
         /// What `ip` printed.
         message: String,
@@ -107,12 +107,21 @@ pub enum NetworkError {
     },
 }
 
+/// Returns a line with the name of its program.
+fn in_full(line: &str) -> String {
+    let (program, arguments) = program_of(line);
+    format!("{} {arguments}", program.name())
+}
+
 /// Why what `ip` printed about a link cannot be interpreted.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// A VLAN device without parent or id.
     #[error("a VLAN device without parent or id")]
     Vlan,
+    /// A port of Open vSwitch with netlab's mark that is none of netlab's kinds.
+    #[error("a port with netlab's mark that is neither a patch nor a tunnel")]
+    Port,
     /// The record in the alias of an attached NIC.
     #[error("the record in its alias is invalid at {token:?}")]
     Record {

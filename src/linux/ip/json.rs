@@ -50,7 +50,7 @@ fn escaped(json: &str) -> String {
     out
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RawLink {
     pub ifindex: u32,
     pub ifname: String,
@@ -97,13 +97,16 @@ pub(crate) struct RawInfo {
     pub slave: Value,
 }
 
-/// What only links of some kinds have: a bridge the first three, a VLAN device the fourth, a tap the last.
+/// What only links of some kinds have: a bridge the first three, VLAN and VXLAN devices an id, a VXLAN
+/// device the address and the UDP port of its end, a tap the last.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RawData {
     pub stp_state: Option<u32>,
     pub forward_delay: Option<u32>,
     pub vlan_filtering: Option<u32>,
     pub id: Option<i64>,
+    pub local: Option<Ipv4Addr>,
+    pub port: Option<u16>,
     pub persist: Option<bool>,
 }
 
@@ -235,6 +238,16 @@ impl RawRoute {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct RawVia {
     pub host: IpAddr,
+}
+
+/// An entry of a forwarding database, as `bridge fdb` prints it.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct RawForward {
+    pub mac: String,
+    #[serde(default)]
+    pub ifname: String,
+    /// Of a VXLAN device: where frames for that address are sent.
+    pub dst: Option<IpAddr>,
 }
 
 /// One of several next hops of a route.

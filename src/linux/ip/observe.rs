@@ -1,6 +1,8 @@
-//! What a lab owns of a host's network, read from the marks on the objects. Five commands, however large the lab.
+//! What a lab owns of a host's network, read from the marks on the objects. A constant number of commands, however large
+//! the lab.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
@@ -9,7 +11,7 @@ use super::json::RawLink;
 use super::mark::{self, Mark};
 use super::record::Record;
 use super::snapshot::Snapshot;
-use super::{Network, floating};
+use super::{Network, floating, ovs};
 use crate::lab::{IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, NicState};
@@ -44,7 +46,7 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, NetworkError
         let Mark::Made { by, purpose } = Mark::read(raw, lab) else {
             continue;
         };
-        if by != lab.as_str() {
+        if by != lab.as_str() || snapshot.ovs.is_peer(&raw.ifname) {
             continue;
         }
         let name = name(&raw.ifname)?;
@@ -53,15 +55,20 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, NetworkError
             .flat_map(|record| record.was.addresses.iter().map(|address| address.net))
             .collect();
         network.seen.links.insert(name.clone(), raw.ifindex);
-        network.links.insert(name, made(raw, &purpose, &came)?);
+        let link = made(&snapshot, raw, &purpose, &came)?;
+        network.links.insert(name, link);
     }
     Ok(network)
 }
 
 /// Reads a created link; `came` are the addresses on it that came with a NIC.
-fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, NetworkError> {
+fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, NetworkError> {
     let data = &raw.linkinfo.info_data;
     let kind = match raw.kind() {
+        Some(ovs::BRIDGE | ovs::PORT) => match snapshot.ovs.kind(&raw.ifname) {
+            Some(kind) => kind,
+            None => return Err(unreadable(&raw.ifname, Unreadable::Port)),
+        },
         Some("vlan") => {
             let id = data.id.and_then(|id| VlanId::try_from(id).ok());
             let (Some(parent), Some(id)) = (&raw.link, id) else {
@@ -70,6 +77,11 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Ne
             let parent = name(parent)?;
             LinkKind::Vlan { parent, id }
         }
+        Some("vxlan") => LinkKind::Vxlan {
+            vni: data.id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default(),
+            local: data.local.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            remotes: snapshot.remotes(&raw.ifname),
+        },
         _ => LinkKind::Bridge {
             stp: raw.stp(),
             mac: raw
@@ -96,7 +108,8 @@ fn made(raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet>) -> Result<Link, Ne
         mtu: raw
             .mtu
             .filter(|_| mark::mtu_is_set(raw))
-            .map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)),
+            .map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX))
+            .or_else(|| snapshot.ovs.mtu(&raw.ifname)),
         // Whatever is wrong with it and has no field of its own shows as an unfinished link.
         purpose: if raw.is_up() && !delays {
             purpose.to_owned()
@@ -113,7 +126,8 @@ fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink
     // Attaching ends with removing what was recorded from the NIC. What was added to it later is not netlab's.
     let moved =
         !was.addresses.iter().any(|address| now.has_address(address)) && !was.routes.iter().any(|hop| now.has(hop));
-    let whole = moved && now.up && link.master.as_deref() == Some(record.bridge.as_str());
+    let untagged = !snapshot.ovs.is_tagged(&link.ifname);
+    let whole = moved && now.up && untagged && link.master.as_deref() == Some(record.bridge.as_str());
     let on_bridge = snapshot.link(record.bridge.as_str()).filter(|_| whole);
     let missing = on_bridge.map(|bridge| missing(&NicState::read(snapshot, bridge).0, was));
     Ok(Uplink {

@@ -9,7 +9,8 @@ use super::record::Record;
 use super::snapshot::Snapshot;
 use crate::lab::{IfName, LabName};
 use crate::plan::Step;
-use crate::plan::lines::{NicState, add_bridge, quoted};
+use crate::plan::lines::{NicState, OWNER, add_bridge, is_ovs, quoted, remove_nic, set_mac};
+use crate::state::LinkKind;
 use crate::transport::Shell;
 
 /// Returns the lines that undo every attachment and detachment among `steps`, from the state of the host before them.
@@ -25,8 +26,12 @@ pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<Stri
         lines.extend(match step {
             Step::AttachUplink(nic, uplink) => {
                 let bridge = &uplink.bridge;
-                let made = |step: &Step| matches!(step, Step::CreateLink(name, _) if name == bridge);
-                detach(&snapshot, lab, nic, bridge, steps.iter().any(made))?
+                let made = steps.iter().find_map(|step| match step {
+                    Step::CreateLink(name, link) => (name == bridge).then_some(&link.kind),
+                    _ => None,
+                });
+                let ovs = made.is_some_and(is_ovs) || snapshot.ovs.object(bridge.as_str()).is_some();
+                detach(&snapshot, lab, nic, bridge, (made.is_some(), ovs))?
             }
             Step::DetachUplink(nic, _) => attach_again(&snapshot, lab, nic)?,
             _ => Vec::new(),
@@ -35,13 +40,13 @@ pub fn rollback(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<Stri
     Ok(lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect())
 }
 
-/// Detaches a NIC, and removes the bridge if it was `made` for it.
+/// Detaches a NIC, and removes the bridge if it was `made` for it. `ovs`: it is Open vSwitch's.
 fn detach(
     snapshot: &Snapshot,
     lab: &LabName,
     nic: &IfName,
     bridge: &IfName,
-    made: bool,
+    (made, ovs): (bool, bool),
 ) -> Result<Vec<String>, NetworkError> {
     let Some(link) = snapshot.link(nic.as_str()) else {
         return Ok(Vec::new());
@@ -50,15 +55,27 @@ fn detach(
         Mark::Taken { by, record } if by == lab.as_str() => parse(link, &record)?.was,
         _ => NicState::read(snapshot, link).0,
     };
-    let mut lines = vec![format!("link set dev {nic} nomaster")];
+    let mut lines = if ovs {
+        vec![remove_nic(nic, bridge)]
+    } else {
+        vec![format!("link set dev {nic} nomaster")]
+    };
     if made {
-        lines.push(format!("link del dev {bridge}"));
+        lines.push(if ovs {
+            format!("ovs-vsctl --if-exists del-br {bridge}")
+        } else {
+            format!("link del dev {bridge}")
+        });
     } else {
         for address in was.in_order_of_adding().rev() {
             lines.push(format!("address del {} dev {bridge}", address.net));
         }
         if let Some(address) = snapshot.link(bridge.as_str()).and_then(|link| link.address.as_ref()) {
-            lines.push(format!("link set dev {bridge} address {address}"));
+            lines.push(if ovs {
+                set_mac(bridge, address)
+            } else {
+                format!("link set dev {bridge} address {address}")
+            });
         }
     }
     lines.extend(restore(nic.as_str(), &was));
@@ -81,7 +98,14 @@ fn attach_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<
     let Record { bridge: name, was } = parse(link, &record)?;
     let (on_nic, on_bridge) = (NicState::read(snapshot, link).0, NicState::read(snapshot, bridge).0);
     let mut lines = Vec::new();
-    if let Some(address) = &bridge.address {
+    if let (Some(LinkKind::OvsBridge { datapath, .. }), Some(address)) =
+        (snapshot.ovs.kind(name.as_str()), &bridge.address)
+    {
+        lines.push(format!(
+            "ovs-vsctl --may-exist add-br {name} -- set Bridge {name} datapath_type={datapath} \
+             other_config:hwaddr={address} external_ids:{OWNER}={lab} -- --may-exist add-port {name} {nic}"
+        ));
+    } else if let Some(address) = &bridge.address {
         // Where it still exists, the first fails.
         lines.push(add_bridge(Some(lab), &name, address, bridge.stp()));
         lines.push(format!("link set dev {name} address {address}"));
@@ -89,7 +113,9 @@ fn attach_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<
     if let Some(mode) = &bridge.inet6_addr_gen_mode {
         lines.push(format!("link set dev {name} addrgenmode {mode}"));
     }
-    lines.push(format!("link set dev {nic} master {name}"));
+    if snapshot.ovs.object(name.as_str()).is_none() {
+        lines.push(format!("link set dev {nic} master {name}"));
+    }
     // Addresses and routes of the NIC would come before those of the bridge.
     let removed = was.routes.iter().filter(|hop| !on_nic.has(hop));
     lines.extend(removed.chain(&on_bridge.dated).map(|hop| hop.remove(nic.as_str())));

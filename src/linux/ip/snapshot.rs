@@ -1,8 +1,10 @@
-//! A host's links, addresses and routes at one moment, in four commands.
+//! A host's links, addresses and routes at one moment, in five commands, or six where there are VXLAN devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::json::{RawAddresses, RawLink, RawRoute, parse};
+use super::json::{RawAddresses, RawForward, RawLink, RawRoute, parse, query};
+use super::ovs::{self, Ovs};
 use crate::transport::{Cmd, CmdError, Shell};
 
 /// Links with their addresses, and routes of every table and family.
@@ -10,6 +12,10 @@ use crate::transport::{Cmd, CmdError, Shell};
 pub(super) struct Snapshot {
     pub links: Vec<RawLink>,
     pub routes: Vec<RawRoute>,
+    /// What Open vSwitch has; its bridges and ports are among the links.
+    pub ovs: Ovs,
+    /// Forwarding databases; read only where a link is a VXLAN device.
+    forwards: Vec<RawForward>,
     /// The kernel's name for the time since the host booted (proc_sys_kernel(5), `random/boot_id`).
     pub boot: String,
 }
@@ -24,6 +30,8 @@ impl Snapshot {
             &["cat", "/proc/sys/kernel/random/boot_id"],
         ];
         let cmds = cmds.map(|argv| Cmd::new(argv.iter().copied()));
+        let [links, addresses, routes, boot] = cmds;
+        let cmds = [links, addresses, routes, boot, Cmd::script(ovs::QUERY, [""; 0])];
         let printed = shell.check_all(&cmds)?;
         let printed = |at: usize| printed.get(at).map(Vec::as_slice).unwrap_or_default();
         let mut links: Vec<RawLink> = parse(&cmds[0], printed(0))?;
@@ -32,8 +40,18 @@ impl Snapshot {
         for link in &mut links {
             link.addr_info = addresses.remove(&link.ifindex).unwrap_or_default();
         }
+        let ovs = Ovs::parse(&cmds[4], printed(4))?;
+        ovs.show(&mut links);
+        let has_tunnels = links.iter().any(|link| link.kind() == Some("vxlan"));
+        let forwards = if has_tunnels {
+            query(shell, &["bridge", "-json", "fdb", "show"])?
+        } else {
+            Vec::new()
+        };
         Ok(Self {
             links,
+            ovs,
+            forwards,
             routes: parse(&cmds[2], printed(2))?,
             boot: String::from_utf8_lossy(printed(3)).trim().to_owned(),
         })
@@ -42,6 +60,19 @@ impl Snapshot {
     /// Returns whether the kernel has IPv6 (it may have been booted with `ipv6.disable=1`).
     pub fn has_ipv6(&self) -> bool {
         self.links.iter().any(|link| link.inet6_addr_gen_mode.is_some())
+    }
+
+    /// Returns the remote ends that a VXLAN device sends frames without a known destination to.
+    pub fn remotes(&self, name: &str) -> BTreeSet<Ipv4Addr> {
+        let own = self.forwards.iter().filter(|entry| entry.ifname == name);
+        let ends = own
+            .filter(|entry| entry.mac == "00:00:00:00:00:00")
+            .filter_map(|entry| entry.dst);
+        ends.filter_map(|end| match end {
+            IpAddr::V4(end) => Some(end),
+            IpAddr::V6(_) => None,
+        })
+        .collect()
     }
 
     /// Returns the link of that name.

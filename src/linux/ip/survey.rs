@@ -14,13 +14,13 @@ use super::mark::{Mark, owner};
 use super::nic::destination;
 use super::observe::parse;
 use super::snapshot::Snapshot;
-use crate::lab::{Firmware, IfName, LabName};
-use crate::plan::lines::NicState;
+use crate::lab::{Firmware, IfName, LabName, TunnelKind};
+use crate::plan::lines::{NicState, VXLAN_PORT};
 use crate::state::survey::Survey;
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
 /// Programs that netlab may need on a host.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 10] = [
     "ip",
     "nft",
     "dnsmasq",
@@ -29,6 +29,8 @@ const PROGRAMS: [&str; 8] = [
     "virtqemud",
     "nsenter",
     "flock",
+    "ovs-vsctl",
+    "ovs-vswitchd",
 ];
 
 const SURVEY: Script = Script {
@@ -82,6 +84,12 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
                 survey.addresses.insert(address, name.clone());
             }
         }
+        let data = &link.linkinfo.info_data;
+        let is_vxlan = link.kind() == Some("vxlan") && data.port == Some(VXLAN_PORT);
+        let vni = data.id.filter(|_| is_vxlan && !is_ours);
+        if let Some(vni) = vni.and_then(|id| u32::try_from(id).ok()) {
+            survey.foreign_keys.insert((TunnelKind::Vxlan, vni), name.clone());
+        }
         if is_ours {
             ours.insert(name);
         } else if !is_free {
@@ -100,6 +108,7 @@ pub fn survey(shell: &dyn Shell, lab: &LabName, survey: &mut Survey) -> Result<(
             subnets.insert((net, dev.clone()));
         }
     }
+    survey.foreign_keys.extend(snapshot.ovs.foreign_keys(lab));
     survey.subnets = subnets.into_iter().collect();
     read_script(shell, survey)?;
     Ok(())
@@ -157,6 +166,7 @@ fn read_script(shell: &dyn Shell, survey: &mut Survey) -> Result<(), CmdError> {
             Some(("program", name)) => _ = survey.programs.insert(name.to_owned()),
             Some(("missing", module)) => _ = survey.missing_modules.insert(module.to_owned()),
             Some(("firmware", json)) => firmware(json, survey),
+            Some(("ovs", _)) => survey.ovs_runs = true,
             Some(("memory", kb)) => survey.memory_mib = kb.parse::<u64>().unwrap_or_default() / 1024,
             _ => {}
         }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prints `program <name>` for each argument that is an installed program, `missing <module>` for a missing kernel
-# feature, `memory <kB>`, and `firmware <json>` for each of QEMU's descriptions of firmware. A module counts as present when it is loaded, built in or loadable, or when a link of its
+# feature, `ovs runs` where Open vSwitch does, `memory <kB>`, and `firmware <json>` for each of QEMU's descriptions of firmware. A module counts as present when it is loaded, built in or loadable, or when a link of its
 # kind, or a rule, can be created in a network namespace that ends with the attempt.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 for program; do
@@ -10,10 +10,17 @@ can_add_link() {
     unshare -n true 2>/dev/null || return 0
     # shellcheck disable=SC2016  # expanded by the inner shell
     unshare -n sh -c '
-        ip link add name b type bridge && { [ "$1" = bridge ] || ip link add link b name v type vlan id 2; }
+        ip link add name b type bridge &&
+            case $1 in
+            8021q) ip link add link b name v type vlan id 2 ;;
+            vxlan) ip link add name v type vxlan id 2 dstport 4789 ;;
+            ip_gre) ip link add name v type gretap remote 192.0.2.1 local 192.0.2.2 ;;
+            geneve) ip link add name v type geneve id 2 remote 192.0.2.1 ;;
+            openvswitch) false ;;
+            esac
     ' sh "$1" >/dev/null 2>&1
 }
-for module in bridge 8021q; do
+for module in bridge 8021q vxlan ip_gre geneve openvswitch; do
     [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || can_add_link "$module" ||
         echo "missing $module"
 done
@@ -29,4 +36,5 @@ for file in /usr/share/qemu/firmware/*.json /etc/qemu/firmware/*.json; do
     # A link to /dev/null hides a description of the distribution's.
     [ -s "$file" ] && echo "firmware $(tr -d '\n' <"$file")"
 done
+[ -S "${OVS_RUNDIR:-/run/openvswitch}/db.sock" ] && echo 'ovs runs'
 sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo

@@ -16,13 +16,14 @@ use crate::topology::derive::provisional_mac;
 
 /// Returns what attaching `nic` depends on.
 ///
-/// `mac_is_set`: the bridge has a MAC address of its own.
+/// `mac_is_set`: the bridge has a MAC address of its own. `ovs`: it is Open vSwitch's.
 pub(super) fn attaching(
     snapshot: &Snapshot,
     lab: &LabName,
     nic: &IfName,
     wanted: &Uplink,
     mac_is_set: bool,
+    ovs: bool,
 ) -> Result<UplinkMove, NetworkError> {
     let bridge = &wanted.bridge;
     let refuse = |reason| NetworkError::CannotAttach {
@@ -39,7 +40,8 @@ pub(super) fn attaching(
         Mark::Absent => {
             let reason = if !link.is_nic() {
                 Some(AttachError::NotEthernet)
-            } else if let Some(master) = link.master.clone() {
+            // Open vSwitch's database survives a reboot, and the record on the NIC does not.
+            } else if let Some(master) = link.master.clone().filter(|_| !in_own_ovs(snapshot, lab, link)) {
                 Some(AttachError::Port { master })
             } else if let Some(part) = unrestored.into_iter().next() {
                 Some(AttachError::Unrestorable(part))
@@ -73,6 +75,7 @@ pub(super) fn attaching(
         on_nic: now,
         on_bridge: Some(on_bridge),
         is_attached: link.master.as_deref() == Some(bridge.as_str()),
+        ovs,
         mac: link.address.clone().filter(|_| !mac_is_set),
         record: Some(alias),
         temporary: temporary
@@ -106,6 +109,7 @@ pub(super) fn detaching(
         on_nic: now,
         on_bridge: ours.map(|_| on_bridge),
         is_attached: link.master.as_deref() == Some(bridge.as_str()),
+        ovs: snapshot.ovs.object(bridge.as_str()).is_some(),
         mac: ours
             .filter(|link| !mac_is_set(link))
             .map(|_| provisional_mac(&bridge).to_string()),
@@ -113,6 +117,16 @@ pub(super) fn detaching(
         temporary: Vec::new(),
     };
     Ok(Some((bridge, observed)))
+}
+
+/// Whether a link is a port of a bridge of Open vSwitch that is the lab's.
+fn in_own_ovs(snapshot: &Snapshot, lab: &LabName, link: &RawLink) -> bool {
+    let master = link
+        .master
+        .as_deref()
+        .filter(|master| snapshot.ovs.object(master).is_some());
+    let master = master.and_then(|master| snapshot.link(master));
+    master.is_some_and(|master| Mark::read(master, lab).is_made_by(lab))
 }
 
 /// Returns the NIC that is attached to `bridge`.

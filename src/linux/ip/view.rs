@@ -174,7 +174,13 @@ fn read(text: &str) -> View {
                     ages.insert((bridge.to_owned(), mac), Duration::from_millis(age * 10));
                 }
             }
-            ["fdb"] => view.learned = learned(lines.next().unwrap_or_default(), &ages),
+            ["ovs", bridge, port, mac, age] => view.learned.extend(mac.parse().ok().map(|mac| Learned {
+                mac,
+                bridge: bridge.to_owned(),
+                port: port.to_owned(),
+                age: age.parse().ok().map(Duration::from_secs),
+            })),
+            ["fdb"] => view.learned.extend(learned(lines.next().unwrap_or_default(), &ages)),
             ["policy"] => view.rules = policy(lines.next().unwrap_or_default()),
             [setting] if setting.starts_with("/proc/sys/net/") => {
                 let setting = setting.trim_start_matches("/proc/sys/net/").split_once(':');

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Prints what the kernel shows besides links, addresses and routes: `forward 0|1`; `age <bridge> <mac> <1/100 s>` for each
-# learned entry of a bridge; after a line `fdb` the forwarding databases and after `neigh` the neighbor table, as JSON on
-# one line each; after `policy` the rules of policy routing, the same way; `/proc/sys/net/…:value` for settings that decide
+# learned entry of a bridge; `ovs <bridge> <port> <mac> <seconds>` for each of a bridge of Open vSwitch; after a line `fdb`
+# the forwarding databases and after `neigh` the neighbor table, as JSON on one line each; after `policy` the rules of
+# policy routing, the same way; `/proc/sys/net/…:value` for settings that decide
 # about packets; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded;
 # `bridge-nf` where bridged packets pass the rules for routed ones. Prints nothing of what the host does not have.
 PATH=$PATH:/usr/sbin:/sbin
@@ -22,6 +23,20 @@ grep -H . /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/forwardi
 echo policy
 ip -json rule show 2>/dev/null | tr '\n' ' '
 echo
+if [ -S "${OVS_RUNDIR:-/run/openvswitch}/db.sock" ] && command -v ovs-appctl >/dev/null; then
+    # Port numbers are those of a bridge.
+    ports=$(ovs-appctl --timeout=5 dpif/show 2>/dev/null | awk '
+        /^  [^ ].*:$/ { sub(":", "", $1); bridge = $1; next }
+        /^    / { split($2, number, "/"); print bridge, number[1], $1 }')
+    {
+        echo "$ports"
+        for bridge in $(echo "$ports" | cut -d' ' -f1 | sort -u); do
+            ovs-appctl --timeout=5 fdb/show "$bridge" 2>/dev/null | sed "s/^/fdb $bridge /"
+        done
+    } | awk '
+        $1 != "fdb" { name[$1, $2] = $3; next }
+        $5 ~ /:/ && ($2, $3) in name { print "ovs", $2, name[$2, $3], $5, $6 }'
+fi
 echo fdb
 bridge -s -json fdb show 2>/dev/null | tr '\n' ' '
 echo

@@ -1,6 +1,7 @@
 //! The `ip` command lines of a step, written once for everything that changes a host's links: takes a [`Step`] and what
-//! is observed of the links it changes, returns the arguments of `ip`, one command a line. Pure: reads no host, runs
-//! nothing. Both `netlab up` (which runs them as one `ip -batch`) and `netlab script` print these lines.
+//! is observed of the links it changes, returns the arguments of `ip`, one command a line; a line for another program
+//! starts with its name ([`program_of`]). Pure: reads no host, runs nothing. Both `netlab up` (which runs them as one batch
+//! of each program) and `netlab script` print these lines.
 //!
 //! ```
 //! use netlab::plan::{Step, lines::{Observed, lines}};
@@ -13,13 +14,19 @@
 
 mod mark;
 mod nic;
+mod ovs;
 #[cfg(test)]
 mod tests;
 mod uplink;
 
 pub(crate) use mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted};
 pub(crate) use nic::{Address, Hop, NicState};
+pub use ovs::OvsObject;
+pub(crate) use ovs::{MAC_GIVEN, OWNER, PURPOSE, is_ovs, remove_nic, set_mac};
 pub(crate) use uplink::UplinkMove;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
@@ -42,6 +49,36 @@ pub struct Observed<'a> {
     pub(crate) uplink: Option<UplinkMove>,
 }
 
+/// The programs that lines are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// ip(8).
+    Ip,
+    /// bridge(8).
+    Bridge,
+    /// ovs-vsctl(8).
+    OvsVsctl,
+}
+
+impl Program {
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ip => "ip",
+            Self::Bridge => "bridge",
+            Self::OvsVsctl => "ovs-vsctl",
+        }
+    }
+}
+
+/// Returns the program that a line is for, and its arguments.
+pub fn program_of(line: &str) -> (Program, &str) {
+    [Program::Bridge, Program::OvsVsctl]
+        .into_iter()
+        .find_map(|program| Some((program, line.strip_prefix(program.name())?.strip_prefix(' ')?)))
+        .unwrap_or((Program::Ip, line))
+}
+
 /// What is observed of a link before it is changed.
 #[derive(Debug, Clone, Default)]
 pub struct ObservedLink {
@@ -49,6 +86,10 @@ pub struct ObservedLink {
     pub unfinished: bool,
     /// It is a port of a bridge.
     pub is_port: bool,
+    /// What of Open vSwitch's it is.
+    pub ovs: Option<OvsObject>,
+    /// The remote ends that a VXLAN device has.
+    pub remotes: BTreeSet<Ipv4Addr>,
     /// The MAC address of its uplink, where the bridge must have that one again.
     pub uplink_mac: Option<String>,
     /// It has an MTU that its network stated.
@@ -79,7 +120,10 @@ pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError>
     Ok(match step {
         Step::CreateLink(name, link) => create(name, link, observed)?,
         Step::ChangeLink(name, link) => change(name, link, observed)?,
-        Step::DeleteLink { name, .. } => vec![format!("link del dev {name}")],
+        Step::DeleteLink { name, .. } => match observed.link.ovs {
+            Some(object) => vec![ovs::delete(name, object)],
+            None => vec![format!("link del dev {name}")],
+        },
         Step::AddAddress(name, address) => vec![add_address(name, *address)],
         Step::DeleteAddress(name, address) => vec![format!("address del {address} dev {name}")],
         Step::AttachUplink(nic, wanted) => {
@@ -108,6 +152,9 @@ pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError>
 }
 
 fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>, LineError> {
+    if is_ovs(&link.kind) {
+        return Ok(create_ovs(name, link, observed));
+    }
     let mut lines = vec![match &link.kind {
         LinkKind::Bridge { stp, mac } => {
             let mac = mac.unwrap_or_else(|| provisional_mac(name));
@@ -119,6 +166,11 @@ fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
                 group(observed.marks)
             )
         }
+        LinkKind::Vxlan { vni, local, .. } => format!(
+            "link add name {name}{} type vxlan id {vni} local {local} dstport {VXLAN_PORT}",
+            group(observed.marks)
+        ),
+        LinkKind::OvsBridge { .. } | LinkKind::OvsPatch { .. } | LinkKind::OvsTunnel { .. } => String::new(),
     }];
     lines.extend(no_link_local(name, observed));
     lines.extend(link.master.as_ref().map(|master| attach_port(name, master)));
@@ -126,10 +178,47 @@ fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
     lines.push(format!("link set dev {name} up"));
     lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
     lines.extend(mark(name, link, observed)?);
+    lines.extend(ends(name, link, &BTreeSet::new()));
     Ok(lines)
 }
 
+/// The lines that create one of Open vSwitch's links, or change it.
+fn create_ovs(name: &IfName, link: &Link, observed: &Observed) -> Vec<String> {
+    let mut lines = ovs::set(name, link, observed.marks);
+    // Ports are no devices of the kernel.
+    if matches!(link.kind, LinkKind::OvsBridge { .. }) {
+        lines.extend(no_link_local(name, observed));
+        lines.push(format!("link set dev {name} up"));
+        lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
+    }
+    lines
+}
+
+/// The UDP port that IANA assigned to VXLAN; the kernel's default is another one.
+pub(crate) const VXLAN_PORT: u16 = 4789;
+
+/// The lines that give a VXLAN device its remote ends in place of those that it has.
+fn ends(name: &IfName, link: &Link, has: &BTreeSet<Ipv4Addr>) -> Vec<String> {
+    let LinkKind::Vxlan { remotes, .. } = &link.kind else {
+        return Vec::new();
+    };
+    // Frames for addresses that were not learned, and for groups, go to every end of the address of all zeros.
+    let line = |verb: &str, end: &Ipv4Addr| format!("bridge fdb {verb} 00:00:00:00:00:00 dev {name} dst {end}");
+    let gone = has.difference(remotes).map(|end| line("del", end));
+    gone.chain(remotes.difference(has).map(|end| line("append", end)))
+        .collect()
+}
+
 fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>, LineError> {
+    if is_ovs(&link.kind) {
+        let bare = Link {
+            addresses: BTreeSet::new(),
+            ..link.clone()
+        };
+        let mut lines = create_ovs(name, &bare, observed);
+        lines.extend(observed.link.uplink_mac.as_ref().map(|mac| set_mac(name, mac)));
+        return Ok(lines);
+    }
     let mut lines = Vec::new();
     // The kernel checks the delay against its current state (net/bridge/br_stp.c, br_set_forward_delay): 0 is legal
     // only without spanning tree, so the two are set one after the other.
@@ -142,12 +231,16 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
             format!("link set dev {name} type bridge stp_state 0 mcast_snooping 0"),
             format!("link set dev {name} type bridge forward_delay 0"),
         ]),
-        LinkKind::Vlan { .. } => {}
+        LinkKind::Vxlan { .. }
+        | LinkKind::Vlan { .. }
+        | LinkKind::OvsBridge { .. }
+        | LinkKind::OvsPatch { .. }
+        | LinkKind::OvsTunnel { .. } => {}
     }
     let mac = match &link.kind {
         LinkKind::Bridge { mac: Some(mac), .. } => Some(mac.to_string()),
         LinkKind::Bridge { mac: None, .. } => observed.link.uplink_mac.clone(),
-        LinkKind::Vlan { .. } => None,
+        _ => None,
     };
     lines.extend(mac.map(|mac| format!("link set dev {name} address {mac}")));
     if observed.link.unfinished {
@@ -162,6 +255,7 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
     lines.extend(link.mtu.or(unset).map(|mtu| set_mtu(name, mtu)));
     lines.push(format!("link set dev {name} up"));
     lines.extend(mark(name, link, observed)?);
+    lines.extend(ends(name, link, &observed.link.remotes));
     Ok(lines)
 }
 

@@ -167,3 +167,42 @@ fn a_step_that_changes_no_link_has_no_lines() {
     let error = lines(&Step::StartDomain(domain), &Observed::default()).unwrap_err();
     assert!(matches!(error, LineError::NotOfLinks(_)), "{error}");
 }
+
+#[test]
+fn a_vxlan_device_has_an_entry_for_each_remote_end_and_only_the_difference_is_changed() {
+    let wanted = |remotes: &[&str]| Link {
+        kind: LinkKind::Vxlan {
+            vni: 7,
+            local: [172, 16, 99, 1].into(),
+            remotes: remotes.iter().map(|end| end.parse().unwrap()).collect(),
+        },
+        master: Some("br1".parse().unwrap()),
+        addresses: BTreeSet::new(),
+        mtu: None,
+        purpose: "network service".to_owned(),
+    };
+    let name: IfName = "vxlan-0001".parse().unwrap();
+    let create = Step::CreateLink(name.clone(), wanted(&["172.16.99.2", "172.16.99.3"]));
+    assert_eq!(
+        lines(&create, &Observed::default()).unwrap(),
+        [
+            "link add name vxlan-0001 type vxlan id 7 local 172.16.99.1 dstport 4789",
+            "link set dev vxlan-0001 addrgenmode none",
+            "link set dev vxlan-0001 master br1",
+            "link set dev vxlan-0001 up",
+            "bridge fdb append 00:00:00:00:00:00 dev vxlan-0001 dst 172.16.99.2",
+            "bridge fdb append 00:00:00:00:00:00 dev vxlan-0001 dst 172.16.99.3",
+        ]
+    );
+    let mut observed = Observed::default();
+    observed.link.remotes = ["172.16.99.2", "172.16.99.9"].map(|end| end.parse().unwrap()).into();
+    let change = Step::ChangeLink(name, wanted(&["172.16.99.2", "172.16.99.3"]));
+    let changed = lines(&change, &observed).unwrap();
+    assert_eq!(
+        changed[changed.len() - 2..],
+        [
+            "bridge fdb del 00:00:00:00:00:00 dev vxlan-0001 dst 172.16.99.9",
+            "bridge fdb append 00:00:00:00:00:00 dev vxlan-0001 dst 172.16.99.3",
+        ]
+    );
+}

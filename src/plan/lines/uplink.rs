@@ -7,6 +7,7 @@
 use ipnet::IpNet;
 
 use super::nic::NicState;
+use super::ovs::{add_nic, remove_nic, set_mac};
 use super::quoted;
 use crate::lab::IfName;
 use crate::state::NicConfig;
@@ -22,6 +23,8 @@ pub(crate) struct UplinkMove {
     pub on_bridge: Option<NicState>,
     /// The NIC is a port of the bridge.
     pub is_attached: bool,
+    /// The bridge is Open vSwitch's.
+    pub ovs: bool,
     /// The MAC address that the bridge is to have; absent: it has one of its own.
     pub mac: Option<String>,
     /// The alias that holds the record of `was`, as an argument for `ip -batch`; absent: no record.
@@ -60,6 +63,7 @@ pub(super) fn attach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
         on_nic,
         on_bridge,
         is_attached: _,
+        ovs,
         mac,
         record,
         temporary,
@@ -70,12 +74,16 @@ pub(super) fn attach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
     let mut lines = Vec::new();
     lines.extend(record.as_ref().map(|alias| format!("link set dev {nic} alias {alias}")));
     // Neighbors know the host's addresses by the NIC's MAC address: it moves along.
-    lines.extend(mac.as_ref().map(|mac| format!("link set dev {bridge} address {mac}")));
+    lines.extend(mac.as_ref().map(|mac| address_of(bridge, mac, *ovs)));
     if was.has_ipv6() {
         // Neighbor discovery for those who are routed needs a link-local address (RFC 4861, 7.2.2).
         lines.push(format!("link set dev {bridge} addrgenmode eui64"));
     }
-    lines.push(format!("link set dev {nic} master {bridge}"));
+    lines.push(if *ovs {
+        add_nic(nic, bridge)
+    } else {
+        format!("link set dev {nic} master {bridge}")
+    });
     lines.push(format!("link set dev {nic} up"));
     for address in was.in_order_of_adding() {
         lines.push(format!(
@@ -101,6 +109,7 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
         on_nic,
         on_bridge,
         is_attached,
+        ovs,
         mac,
         record,
         temporary: _,
@@ -108,7 +117,11 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
 
     let mut lines = Vec::new();
     if *is_attached {
-        lines.push(format!("link set dev {nic} nomaster"));
+        lines.push(if *ovs {
+            remove_nic(nic, bridge)
+        } else {
+            format!("link set dev {nic} nomaster")
+        });
     }
     lines.push(format!("link set dev {nic} {}", was.up_or_down()));
     for address in was.in_order_of_adding() {
@@ -118,7 +131,7 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
     move_routes(&mut lines, was, from, (nic, on_nic));
     if let Some(on_bridge) = on_bridge {
         clear(&mut lines, was, on_bridge, bridge);
-        lines.extend(mac.as_ref().map(|mac| format!("link set dev {bridge} address {mac}")));
+        lines.extend(mac.as_ref().map(|mac| address_of(bridge, mac, *ovs)));
         if was.has_ipv6() {
             lines.push(format!("link set dev {bridge} addrgenmode none"));
             lines.push(format!("address flush dev {bridge} scope link"));
@@ -129,6 +142,15 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
         lines.push(format!("link set dev {nic} alias {alias}"));
     }
     lines
+}
+
+/// The line that gives a bridge a MAC address.
+fn address_of(bridge: &IfName, mac: &str, ovs: bool) -> String {
+    if ovs {
+        set_mac(bridge, mac)
+    } else {
+        format!("link set dev {bridge} address {mac}")
+    }
 }
 
 /// Moves the routes of `was`, each unless it has moved already, from one link (where there is one) to another.

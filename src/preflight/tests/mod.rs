@@ -5,11 +5,11 @@ mod services;
 use std::collections::BTreeMap;
 
 use super::{Obstacle, Severity, preflight};
-use crate::lab::{Class, Connect, Firmware, HostName};
+use crate::lab::{Class, Connect, Firmware, HostName, TunnelKind};
 use crate::plan::example::{host, link, on, survey, topology, up, vm};
 use crate::state::survey::Kvm;
 use crate::state::{DomainName, NicConfig, Site, Survey};
-use crate::topology::Topology;
+use crate::topology::{SegmentTunnel, Topology};
 
 /// The example lab with `node1` as localhost, which has NICs of its own; nothing connects the two hosts.
 fn local() -> Topology {
@@ -321,5 +321,32 @@ fn a_host_behind_ssh_has_memory_of_its_own() {
             .iter()
             .any(|line| line.starts_with("node1: ") && line.contains("MiB")),
         "{messages:?}"
+    );
+}
+
+#[test]
+fn a_vni_that_another_device_has_and_a_kernel_without_vxlan_are_reported() {
+    let mut topology = local();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    let segment = node1.segments.values_mut().next().unwrap();
+    segment.uplink = None;
+    segment.tunnel = Some(SegmentTunnel {
+        kind: TunnelKind::Vxlan,
+        key: 1001,
+        device: link("vxlan-1"),
+        nic: Some(link("eth0")),
+        local: [172, 16, 99, 1].into(),
+        remotes: [(host("node2"), [172, 16, 99, 2].into())].into(),
+    });
+    assert_eq!(texts(&topology, survey()), [""; 0]);
+    let survey = Survey {
+        foreign_keys: [((TunnelKind::Vxlan, 1001), "vxlan7".to_owned())].into(),
+        missing_modules: ["vxlan".to_owned()].into(),
+        ..survey()
+    };
+    let found = texts(&topology, survey);
+    assert!(
+        matches!(&found[..], [key, module] if key.contains("key 1001") && key.contains("vxlan7") && module.contains("module vxlan")),
+        "{found:#?}"
     );
 }

@@ -1,6 +1,7 @@
 //! Domains, volumes, and what is configured in a guest.
 
-use crate::lab::{HostName, Image, Login, VmName};
+use super::datapath;
+use crate::lab::{Datapath, HostName, Image, Login, NetworkName, VmName};
 use crate::state::survey::Kvm;
 use crate::state::{
     Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Site, Survey, Volume,
@@ -21,7 +22,11 @@ pub(super) fn add<'a>(site: &mut Site, topology: &Topology, survey: impl Fn(&Hos
             state.volumes.insert(name.clone(), volume);
         }
         let accel = accel(&image.machine.arch, survey(&guest.host));
-        let domain = domain(&name, guest, image, accel);
+        let ovs = |network: &NetworkName| {
+            let segment = topology.hosts.get(&guest.host)?.segments.get(network)?;
+            datapath(segment.switch, survey(&guest.host))
+        };
+        let domain = domain(&name, guest, image, accel, ovs);
         state.domains.insert(name, domain);
     }
 }
@@ -36,13 +41,24 @@ fn accel(arch: &str, survey: Option<&Survey>) -> Accel {
     }
 }
 
-fn domain(name: &DomainName, guest: &Guest, image: &Image, accel: Accel) -> Domain {
+fn domain(
+    name: &DomainName,
+    guest: &Guest,
+    image: &Image,
+    accel: Accel,
+    ovs: impl Fn(&NetworkName) -> Option<Datapath>,
+) -> Domain {
     let nics = guest.nics.iter().map(|nic| DomainNic {
         bridge: nic.bridge.clone(),
         tap: nic.tap.clone(),
         mac: nic.mac,
         model: image.machine.nic_model.clone(),
         mtu: nic.mtu,
+        // Other NICs than virtio are the same with either.
+        ovs: ovs(&nic.network).map(|datapath| match image.machine.nic_model.as_str() {
+            "virtio" => datapath,
+            _ => Datapath::System,
+        }),
     });
     let disk_bus = match image.boot.disk() {
         None => String::new(),

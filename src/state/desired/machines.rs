@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::lab::{Connect, ETHERNET_MTU, HostName, IfName, LabHostNic};
 use crate::state::{Machine, MachineKind, MachineNic, NicConfig, Route};
-use crate::topology::Topology;
+use crate::topology::{Segment, Topology};
 
 /// Returns the emulated hosts, with the NICs that the lab gives them and those that only a cable creates, and the switches
 /// and routers between them.
@@ -57,11 +57,12 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
 /// emulated carries it everywhere, as switches for jumbo frames do: which cables a network passes is not computed.
 fn largest_mtu(topology: &Topology) -> Option<u16> {
     let segments = topology.hosts.values().flat_map(|host| host.segments.values());
-    let leaving = segments.filter(|segment| segment.uplink.is_some());
-    leaving
-        .filter_map(|segment| segment.mtu)
-        .max()
-        .filter(|mtu| *mtu > ETHERNET_MTU)
+    let carried = |segment: &Segment| match (&segment.uplink, &segment.tunnel) {
+        (Some(_), _) => segment.mtu,
+        (None, Some(tunnel)) => Some(segment.mtu?.saturating_add(tunnel.kind.overhead())),
+        (None, None) => None,
+    };
+    segments.filter_map(carried).max().filter(|mtu| *mtu > ETHERNET_MTU)
 }
 
 fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {

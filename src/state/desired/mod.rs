@@ -12,21 +12,20 @@
 
 mod domains;
 mod machines;
+mod network;
 mod services;
 #[cfg(test)]
 mod tests;
 
 pub use domains::guest_config;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
-
-use ipnet::{IpNet, Ipv4Net};
+use std::collections::BTreeMap;
 
 use super::forward;
-use super::{HostState, Link, LinkKind, Missing, NicConfig, Site, Survey, Sysctl, Uplink, localhost};
-use crate::lab::{Class, Connect, HostName, IfName};
-use crate::topology::{Topology, TopologyHost, derive};
+use super::survey::OPENVSWITCH;
+use super::{HostState, Site, Survey, localhost};
+use crate::lab::{Connect, Datapath, HostName, IfName, SwitchKind};
+use crate::topology::Topology;
 
 /// Returns what `topology` owns, in the form in which it is observed once it exists.
 ///
@@ -48,7 +47,13 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
             None => survey(name).and_then(|survey| survey.nics.get(nic).cloned()),
         };
         // A NIC that does not exist is refused in preflight.
-        let mut state = network(host, |nic| was(nic).unwrap_or_default());
+        let of_host = network::OfHost {
+            lab: &topology.lab,
+            name,
+            host,
+            survey: survey(name),
+        };
+        let mut state = of_host.network(|nic| was(nic).unwrap_or_default());
         services::add(&mut state, topology, name, host);
         site.insert(name.clone(), state);
     }
@@ -68,62 +73,13 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
     site
 }
 
-/// Returns bridges, VLAN devices, uplinks and settings of one host; `was` returns what is configured on a NIC of it.
-fn network(host: &TopologyHost, was: impl Fn(&IfName) -> NicConfig) -> HostState {
-    let mut state = HostState::default();
-    for (network, segment) in &host.segments {
-        // `netlab status` reads the class from here: it queries the hosts, not the lab file.
-        let purpose = match segment.class {
-            Class::Service => format!("network {network}"),
-            class => format!("{class} network {network}"),
-        };
-        // What the bridge takes over from its uplink is not added once more, e.g. where the host is the gateway with its
-        // own address.
-        let attached = segment.uplink.as_ref().filter(|_| segment.vlan.is_none()).map(&was);
-        let moved = attached.into_iter().flat_map(|nic| nic.addresses);
-        let moved: BTreeSet<IpAddr> = moved.map(|net| net.addr()).collect();
-        let own = segment.gateway.into_iter().chain(segment.address);
-        let own = own.filter(|address| !moved.contains(&IpAddr::V4(*address)));
-        let own = own.filter_map(|address| Ipv4Net::new(address, segment.subnet.prefix_len()).ok());
-        if segment.gateway.is_some() {
-            state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
-        }
-        let bridge = Link {
-            kind: LinkKind::Bridge {
-                stp: segment.stp,
-                mac: segment.mac,
-            },
-            master: None,
-            addresses: own.map(IpNet::from).collect(),
-            mtu: segment.mtu,
-            purpose: purpose.clone(),
-        };
-        state.links.insert(segment.bridge.clone(), bridge);
-
-        match (&segment.uplink, segment.vlan) {
-            (None, _) => {}
-            (Some(nic), None) => {
-                let uplink = Uplink {
-                    bridge: segment.bridge.clone(),
-                    was: was(nic),
-                    missing: Missing::default(),
-                };
-                state.uplinks.insert(nic.clone(), uplink);
-            }
-            (Some(nic), Some(id)) => {
-                let device = Link {
-                    kind: LinkKind::Vlan {
-                        parent: nic.clone(),
-                        id,
-                    },
-                    master: Some(segment.bridge.clone()),
-                    addresses: BTreeSet::new(),
-                    mtu: segment.mtu,
-                    purpose,
-                };
-                state.links.insert(derive::vlan_device(nic, id), device);
-            }
-        }
+/// Returns the data path of a network's bridge on a host; none for a Linux bridge.
+pub fn datapath(switch: SwitchKind, survey: Option<&Survey>) -> Option<Datapath> {
+    let lacking = survey.is_some_and(|survey| survey.missing_modules.contains(OPENVSWITCH));
+    match switch {
+        SwitchKind::Bridge => None,
+        SwitchKind::Ovs(Some(datapath)) => Some(datapath),
+        SwitchKind::Ovs(None) if lacking => Some(Datapath::Netdev),
+        SwitchKind::Ovs(None) => Some(Datapath::System),
     }
-    state
 }

@@ -1,8 +1,11 @@
+use ipnet::IpNet;
+
 use super::*;
 use crate::plan::example::{host, link, survey, topology, up, vm};
 use crate::state::LOCALHOST;
 use crate::state::survey::Kvm;
 use crate::state::{Accel, Domain, DomainName, MachineNic};
+use crate::state::{LinkKind, NicConfig, Sysctl};
 
 fn domain<'a>(site: &'a Site, on: &str, guest: &str) -> &'a Domain {
     &site[&host(on)].domains[&DomainName::new(&topology().lab, &vm(guest))]

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use super::Path;
 use super::hop::{Finding, Hop};
 use crate::lab::{HostName, IfName, NetworkName, VlanId};
+use crate::state::LinkKind;
 use crate::state::view::Port;
-use crate::topology::{Segment, derive};
+use crate::topology::{Segment, SegmentTunnel, derive};
 
 impl<'a> Path<'a> {
     /// Adds the network's segment on one host and, if they differ, on another one, with what is in between.
@@ -17,6 +18,12 @@ impl<'a> Path<'a> {
         self.bridge(one, network, ends);
         if one == other {
             return;
+        }
+        let tunnels = [one, other].map(|host| Some((host, segment(host)?, segment(host)?.tunnel.as_ref()?)));
+        if let [Some(from), Some(to)] = tunnels {
+            self.tunnel(from, &of);
+            self.tunnel(to, &of);
+            return self.bridge(other, network, ends);
         }
         let uplinks = [one, other].map(|host| {
             let nic = segment(host)?.uplink.as_ref()?;
@@ -75,18 +82,81 @@ impl<'a> Path<'a> {
             return self.link(host, nic.as_str(), bridge, of);
         };
         let device = derive::vlan_device(nic, id);
+        let (provider, kind) = if segment.switch.is_ovs() {
+            (self.provider(host, &device), "patch")
+        } else {
+            (None, "VLAN device")
+        };
         if inwards {
-            self.link(host, nic.as_str(), None, of);
+            self.link(host, nic.as_str(), provider.as_deref(), of);
         }
-        let wrong = self
-            .vlan(host, &device, nic, id, of)
-            .or_else(|| self.port(host, device.as_str(), bridge, of));
+        let vlan = if segment.switch.is_ovs() {
+            self.tag(host, &device, id, of)
+        } else {
+            self.vlan(host, &device, nic, id, of)
+        };
+        let wrong = vlan.or_else(|| self.port(host, device.as_str(), bridge, of));
         let shows = self.shows(host, device.as_str());
-        let hop = Hop::on_link(host, device.as_str(), format!("VLAN device {device} {of}"));
+        let hop = Hop::on_link(host, device.as_str(), format!("{kind} {device} {of}"));
         self.hops.push(hop.shows(shows).found(wrong));
         if !inwards {
-            self.link(host, nic.as_str(), None, of);
+            self.link(host, nic.as_str(), provider.as_deref(), of);
         }
+    }
+
+    /// Returns the bridge of Open vSwitch that a patch leads to.
+    fn provider(&self, host: &HostName, patch: &IfName) -> Option<String> {
+        match &self.state(host)?.links.get(patch)?.kind {
+            LinkKind::OvsPatch { provider, .. } => Some(provider.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Checks that a patch has the network's tag.
+    fn tag(&self, host: &HostName, patch: &IfName, wanted: VlanId, of: &str) -> Option<Finding> {
+        match self.state(host)?.links.get(patch)?.kind {
+            LinkKind::OvsPatch { tag, .. } if tag != wanted => {
+                let text = format!("{host}: link {patch} {of} has VLAN id {tag}, not {wanted}");
+                Some(Finding::new(text).shown(host, &format!("ovs-vsctl list port {patch}")))
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds the devices of a network's tunnels: they exist, and have the network's key and every remote end.
+    fn tunnel(&mut self, (host, segment, wanted): (&HostName, &Segment, &SegmentTunnel), of: &str) {
+        for device in segment.ports() {
+            let finding = self
+                .host(host)
+                .or_else(|| self.port(host, device.as_str(), Some(segment.bridge.as_str()), of))
+                .or_else(|| self.tunnel_end(host, &device, wanted, of));
+            let shows = self.shows(host, device.as_str());
+            let hop = Hop::on_link(host, device.as_str(), format!("tunnel {device} {of}"));
+            self.hops.push(hop.shows(shows).found(finding));
+        }
+    }
+
+    /// Checks the key and the remote ends of one device.
+    fn tunnel_end(&self, host: &HostName, device: &IfName, wanted: &SegmentTunnel, of: &str) -> Option<Finding> {
+        let kind = &self.state(host)?.links.get(device)?.kind;
+        let text = match kind {
+            LinkKind::Vxlan { vni: key, .. } | LinkKind::OvsTunnel { key, .. } if *key != wanted.key => {
+                format!("has key {key}, not {}", wanted.key)
+            }
+            LinkKind::Vxlan { remotes, .. } => {
+                let (other, end) = wanted.remotes.iter().find(|(_, end)| !remotes.contains(end))?;
+                format!("has no tunnel to {end} of host {other}")
+            }
+            LinkKind::OvsTunnel { remote, .. } if !wanted.remotes.values().any(|end| end == remote) => {
+                format!("leads to {remote}, which is no host of the network")
+            }
+            _ => return None,
+        };
+        let show = match kind {
+            LinkKind::Vxlan { .. } => format!("bridge fdb show dev {device}"),
+            _ => format!("ovs-vsctl list interface {device}"),
+        };
+        Some(Finding::new(format!("{host}: link {device} {of} {text}")).shown(host, &show))
     }
 
     /// Adds a link.

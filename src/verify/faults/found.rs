@@ -113,7 +113,11 @@ impl Found<'_> {
             let wanted = if guest.host == *host {
                 Some(nic.tap.clone())
             } else {
-                segment.port()
+                segment
+                    .ports()
+                    .into_iter()
+                    .find(|port| port.as_str() == one.port)
+                    .or_else(|| segment.port())
             };
             if let Some(wanted) = wanted.filter(|wanted| wanted.as_str() != one.port) {
                 let text = format!(
@@ -143,7 +147,7 @@ impl Found<'_> {
 
     /// Whether a port belongs to the bridge of a network by the lab.
     fn is_expected(&self, host: &HostName, segment: &Segment, port: &str) -> bool {
-        let uplink = segment.port().is_some_and(|own| own.as_str() == port);
+        let uplink = segment.ports().iter().any(|own| own.as_str() == port);
         let mut guests = self.traces.topology.guests.values().filter(|guest| guest.host == *host);
         uplink
             || guests.any(|guest| {

@@ -182,14 +182,16 @@ impl World {
 
 fn parent(link: &Link) -> Option<&IfName> {
     match &link.kind {
-        LinkKind::Bridge { .. } => None,
-        LinkKind::Vlan { parent, .. } => Some(parent),
+        LinkKind::Bridge { .. } | LinkKind::Vxlan { .. } | LinkKind::OvsBridge { .. } | LinkKind::OvsTunnel { .. } => {
+            None
+        }
+        LinkKind::Vlan { parent, .. } | LinkKind::OvsPatch { provider: parent, .. } => Some(parent),
     }
 }
 
 fn bridge_exists(state: &HostState, bridge: &IfName) -> Done {
     let link = state.links.get(bridge);
-    let is_bridge = link.is_some_and(|link| matches!(link.kind, LinkKind::Bridge { .. }));
+    let is_bridge = link.is_some_and(|link| matches!(link.kind, LinkKind::Bridge { .. } | LinkKind::OvsBridge { .. }));
     if is_bridge {
         Ok(())
     } else {
@@ -304,6 +306,19 @@ fn change_link(state: &mut HostState, name: &IfName, wanted: &Link) -> Done {
     let link = state.links.get_mut(name).ok_or_else(|| missing(name))?;
     let same = match (&link.kind, &wanted.kind) {
         (LinkKind::Bridge { .. }, LinkKind::Bridge { .. }) => true,
+        (
+            LinkKind::Vxlan { vni, local, .. },
+            LinkKind::Vxlan {
+                vni: id,
+                local: address,
+                ..
+            },
+        ) => vni == id && local == address,
+        (LinkKind::OvsBridge { datapath, .. }, LinkKind::OvsBridge { datapath: other, .. }) => datapath == other,
+        (LinkKind::OvsPatch { provider, .. }, LinkKind::OvsPatch { provider: other, .. }) => {
+            provider == other && link.master == wanted.master
+        }
+        (LinkKind::OvsTunnel { .. }, LinkKind::OvsTunnel { .. }) => link.master == wanted.master,
         (was, will) => was == will,
     };
     if !same {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the host run the rollback unless it is confirmed in time.
 # $1 folder, $2 token, $3 seconds until the rollback, $4 seconds that a confirmation is kept to be read.
-# Standard input: the rollback, lines for `ip -batch`. Renaming the token is the decision: the first rename wins.
+# Standard input: the rollback, lines for `ip -batch` and commands of ovs-vsctl, which run first. Renaming the token is the decision: the first rename wins.
 set -eu
 umask 077
 # The timer outlives the run on purpose.
@@ -20,7 +20,9 @@ setsid sh -c '
     left=$3
     wait_while_exists "$1/$2"
     if mv "$1/$2" "$1/$2.undo" 2>/dev/null; then
-        ip -force -batch "$1/$2.undo"
+        # Lines for another program than ip(8) begin with its name.
+        grep "^ovs-vsctl " "$1/$2.undo" | while read -r line; do timeout 20 $line; done
+        grep -v "^ovs-vsctl " "$1/$2.undo" | ip -force -batch -
         rm -f "$1/$2.undo"
     else
         left=$((left + $4))

@@ -1,0 +1,86 @@
+//! Networks whose bridges are Open vSwitch's: what those cannot do, and what cannot be mixed with Linux bridges.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::lab::file::{At, NetworkFile, OnFile};
+use crate::lab::{Datapath, HostName, IfName, NetworkName, SwitchKind, TunnelKind};
+
+impl Check<'_> {
+    /// Checks what one network says of its bridges.
+    pub(super) fn switch(&mut self, file: &NetworkFile) -> SwitchKind {
+        let name = &file.name.value;
+        if !file.ovs {
+            if let Some(At { span, .. }) = &file.datapath {
+                let message = format!("network `{name}` has a datapath and Linux bridges");
+                self.add(span, message, "add `switch = \"ovs\"`, or remove `datapath`");
+            }
+            if let Some(At { value: kind, span }) = &file.tunnel
+                && *kind != TunnelKind::Vxlan
+            {
+                let message = format!("Linux bridges have no {kind} tunnels");
+                self.add(span, message, "add `switch = \"ovs\"`, or write `tunnel = \"vxlan\"`");
+            }
+            return SwitchKind::Bridge;
+        }
+        if file.stp {
+            let message = format!("network `{name}` has spanning tree and Open vSwitch");
+            self.add(&file.name.span, message, "remove `stp`, or `switch`");
+        }
+        let everywhere = file
+            .gateway
+            .as_ref()
+            .filter(|gateway| matches!(gateway.on, OnFile::Every));
+        if let Some(gateway) = everywhere.filter(|_| file.uplink.is_some() || file.tunnel.is_some()) {
+            let message = format!("network `{name}` has a gateway on every host and Open vSwitch between them");
+            let help = "name one host: `on = \"<host>\"`, or remove `switch`: a gateway's address is kept on its host by a \
+                        rule for Linux bridges";
+            self.add(&gateway.address.span, message, help);
+        }
+        SwitchKind::Ovs(file.datapath.as_ref().and_then(|at| at.value))
+    }
+
+    /// Checks networks against one another: patches connect bridges of one data path only, and a NIC is a port of one
+    /// bridge. Gives all networks the data path that one names.
+    pub(super) fn switching(&mut self, files: &[NetworkFile]) {
+        let mut chosen: Option<(Datapath, &NetworkName)> = None;
+        let mut carried: BTreeMap<(HostName, IfName), (bool, &NetworkName)> = BTreeMap::new();
+        let mut found = Vec::new();
+        for file in files {
+            let name = &file.name.value;
+            if let Some(At { value: Some(own), span }) = &file.datapath {
+                match chosen {
+                    Some((other, whose)) if other != *own => found.push((
+                        span.clone(),
+                        format!("network `{whose}` has datapath `{other}`"),
+                        "give all networks of Open vSwitch one `datapath`",
+                    )),
+                    _ => chosen = Some((*own, name)),
+                }
+            }
+            let Some(network) = self.networks.get(name) else {
+                continue;
+            };
+            for (host, nic) in &network.uplinks {
+                let first = carried.entry((host.clone(), nic.clone())).or_insert((file.ovs, name));
+                if first.0 != file.ovs {
+                    found.push((
+                        file.name.span.clone(),
+                        format!(
+                            "`{host}:{nic}` carries network `{}` of the other kind of bridge",
+                            first.1
+                        ),
+                        "give all networks on an uplink the same `switch`",
+                    ));
+                    break;
+                }
+            }
+        }
+        for (span, message, help) in found {
+            self.add(&span, message, help);
+        }
+        for network in self.networks.values_mut().filter(|network| network.switch.is_ovs()) {
+            network.switch = SwitchKind::Ovs(chosen.map(|(datapath, _)| datapath));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The `ovs-vsctl` lines of Open vSwitch's bridges and ports. Several lines become one transaction, so that an object has
+//! its mark from its first moment: `external_ids` with the lab and the purpose.
+
+use crate::lab::{IfName, LabName};
+use crate::state::{Link, LinkKind};
+use crate::topology::derive::{patch_peer, provisional_mac};
+
+/// The key of `external_ids` that names the lab which an object belongs to.
+pub(crate) const OWNER: &str = "netlab";
+/// The key that has its purpose, with slashes in place of blanks.
+pub(crate) const PURPOSE: &str = "netlab-purpose";
+/// The key that a bridge has whose MAC address is not that of its uplink.
+pub(crate) const MAC_GIVEN: &str = "netlab-mac";
+
+/// Returns whether a link of this kind is Open vSwitch's.
+pub(crate) fn is_ovs(kind: &LinkKind) -> bool {
+    matches!(
+        kind,
+        LinkKind::OvsBridge { .. } | LinkKind::OvsPatch { .. } | LinkKind::OvsTunnel { .. }
+    )
+}
+
+/// Returns the lines that create `link` or, where it exists, change it; empty for a link of the kernel.
+pub(super) fn set(name: &IfName, link: &Link, marks: Option<&LabName>) -> Vec<String> {
+    let ids = |given: &str| match marks {
+        Some(lab) => format!(
+            " external_ids:{OWNER}={lab} external_ids:{PURPOSE}={}{given}",
+            link.purpose.replace(' ', "/")
+        ),
+        None => String::new(),
+    };
+    match &link.kind {
+        LinkKind::OvsBridge { datapath, mac } => {
+            let given = if mac.is_some() {
+                format!(" external_ids:{MAC_GIVEN}=given")
+            } else {
+                String::new()
+            };
+            let mac = mac.unwrap_or_else(|| provisional_mac(name));
+            let mtu = link.mtu.map_or("[]".to_owned(), |mtu| mtu.to_string());
+            vec![format!(
+                "ovs-vsctl --may-exist add-br {name} -- set Bridge {name} datapath_type={datapath} \
+                 other_config:hwaddr={mac}{} -- set Interface {name} mtu_request={mtu}",
+                ids(&given)
+            )]
+        }
+        LinkKind::OvsPatch { provider, tag } => {
+            let peer = patch_peer(name);
+            let master = link.master.as_ref().unwrap_or(provider);
+            vec![
+                format!(
+                    "ovs-vsctl --may-exist add-port {master} {name} -- set Interface {name} type=patch options:peer={peer}\
+                     {}",
+                    port_ids(name, &ids(""))
+                ),
+                format!(
+                    "ovs-vsctl --may-exist add-port {provider} {peer} -- set Port {peer} tag={tag}{} -- set Interface {peer} \
+                     type=patch options:peer={name}",
+                    ids("")
+                ),
+            ]
+        }
+        LinkKind::OvsTunnel {
+            protocol,
+            key,
+            local,
+            remote,
+        } => {
+            let Some(master) = &link.master else { return Vec::new() };
+            vec![format!(
+                "ovs-vsctl --may-exist add-port {master} {name} -- set Interface {name} type={protocol} options:key={key} \
+                 options:local_ip={local} options:remote_ip={remote}{}",
+                port_ids(name, &ids(""))
+            )]
+        }
+        LinkKind::Bridge { .. } | LinkKind::Vlan { .. } | LinkKind::Vxlan { .. } => Vec::new(),
+    }
+}
+
+fn port_ids(name: &IfName, ids: &str) -> String {
+    if ids.is_empty() {
+        String::new()
+    } else {
+        format!(" -- set Port {name}{ids}")
+    }
+}
+
+/// What of Open vSwitch's a link is that is to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OvsObject {
+    /// A bridge.
+    Bridge,
+    /// A port, of a patch with the other one.
+    Port,
+}
+
+/// Returns the line that deletes an object; no error where it does not exist.
+pub(super) fn delete(name: &IfName, object: OvsObject) -> String {
+    match object {
+        OvsObject::Bridge => format!("ovs-vsctl --if-exists del-br {name}"),
+        OvsObject::Port => format!(
+            "ovs-vsctl --if-exists del-port {name} -- --if-exists del-port {}",
+            patch_peer(name)
+        ),
+    }
+}
+
+/// Returns the line that makes a NIC a port of a bridge.
+pub(super) fn add_nic(nic: &IfName, bridge: &IfName) -> String {
+    format!("ovs-vsctl --may-exist add-port {bridge} {nic}")
+}
+
+/// Returns the line that removes a NIC from a bridge.
+pub(crate) fn remove_nic(nic: &IfName, bridge: &IfName) -> String {
+    format!("ovs-vsctl --if-exists del-port {bridge} {nic}")
+}
+
+/// Returns the line that gives a bridge a MAC address.
+pub(crate) fn set_mac(bridge: &IfName, mac: &str) -> String {
+    format!("ovs-vsctl set Bridge {bridge} other_config:hwaddr={mac}")
+}

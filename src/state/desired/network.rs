@@ -1,0 +1,213 @@
+//! Bridges, their ports, uplinks and kernel settings of one host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::datapath;
+use crate::lab::{Class, Datapath, HostName, IfName, LabName, NetworkName};
+use crate::state::{HostState, Link, LinkKind, Missing, NicConfig, Survey, Sysctl, Uplink};
+use crate::topology::{Segment, SegmentTunnel, TopologyHost, derive};
+
+/// A host of the lab, and what is known of it.
+pub(super) struct OfHost<'a> {
+    pub lab: &'a LabName,
+    pub name: &'a HostName,
+    pub host: &'a TopologyHost,
+    pub survey: Option<&'a Survey>,
+}
+
+impl OfHost<'_> {
+    /// Returns the host's bridges, ports, uplinks and settings; `was` returns what is configured on a NIC of it.
+    pub fn network(&self, was: impl Fn(&IfName) -> NicConfig) -> HostState {
+        let mut state = HostState::default();
+        for (network, segment) in &self.host.segments {
+            self.segment(&mut state, network, segment, &was);
+        }
+        let in_user_space = |link: &Link| {
+            matches!(
+                link.kind,
+                LinkKind::OvsBridge {
+                    datapath: Datapath::Netdev,
+                    ..
+                }
+            )
+        };
+        if state.links.values().any(in_user_space) {
+            state.sysctls.insert(Sysctl::ArpIgnore, "1".to_owned());
+        }
+        state
+    }
+
+    fn segment(
+        &self,
+        state: &mut HostState,
+        network: &NetworkName,
+        segment: &Segment,
+        was: &impl Fn(&IfName) -> NicConfig,
+    ) {
+        // `netlab status` reads the class from here: it queries the hosts, not the lab file.
+        let purpose = match segment.class {
+            Class::Service => format!("network {network}"),
+            class => format!("{class} network {network}"),
+        };
+        // What the bridge takes over from its uplink is not added once more, e.g. where the host is the gateway with its
+        // own address.
+        let attached = segment.uplink.as_ref().filter(|_| segment.vlan.is_none()).map(was);
+        let moved = attached.into_iter().flat_map(|nic| nic.addresses);
+        let moved: BTreeSet<IpAddr> = moved.map(|net| net.addr()).collect();
+        let own = segment.gateway.into_iter().chain(segment.address);
+        let own = own.filter(|address| !moved.contains(&IpAddr::V4(*address)));
+        let own = own.filter_map(|address| Ipv4Net::new(address, segment.subnet.prefix_len()).ok());
+        if segment.gateway.is_some() {
+            state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
+        }
+        let datapath = datapath(segment.switch, self.survey);
+        let kind = match datapath {
+            None => LinkKind::Bridge {
+                stp: segment.stp,
+                mac: segment.mac,
+            },
+            Some(datapath) => LinkKind::OvsBridge {
+                datapath,
+                mac: self.mac(datapath, &segment.bridge, segment.mac),
+            },
+        };
+        let bridge = Link {
+            kind,
+            master: None,
+            addresses: own.map(IpNet::from).collect(),
+            mtu: segment.mtu,
+            purpose: purpose.clone(),
+        };
+        state.links.insert(segment.bridge.clone(), bridge);
+
+        if let Some(tunnel) = &segment.tunnel {
+            match datapath {
+                None => {
+                    let device = vxlan(tunnel, segment, &purpose);
+                    state.links.insert(tunnel.device.clone(), device);
+                }
+                Some(datapath) => {
+                    state.links.extend(ovs_tunnels(tunnel, segment, &purpose));
+                    // In user space, tunnels leave by the bridge that has their address: the kernel's NIC is not asked.
+                    if let (Datapath::Netdev, Some(nic)) = (datapath, &tunnel.nic) {
+                        self.provider(state, datapath, nic, was);
+                    }
+                }
+            }
+        }
+        match (&segment.uplink, segment.vlan, datapath) {
+            (None, _, _) => {}
+            (Some(nic), None, _) => _ = state.uplinks.insert(nic.clone(), uplink(&segment.bridge, was(nic))),
+            (Some(nic), Some(id), datapath) => {
+                let kind = match datapath {
+                    None => LinkKind::Vlan {
+                        parent: nic.clone(),
+                        id,
+                    },
+                    Some(datapath) => LinkKind::OvsPatch {
+                        provider: self.provider(state, datapath, nic, was),
+                        tag: id,
+                    },
+                };
+                let device = Link {
+                    kind,
+                    master: Some(segment.bridge.clone()),
+                    addresses: BTreeSet::new(),
+                    // A patch is no device and has none.
+                    mtu: segment.mtu.filter(|_| datapath.is_none()),
+                    purpose,
+                };
+                state.links.insert(derive::vlan_device(nic, id), device);
+            }
+        }
+    }
+
+    /// Adds the bridge that has `nic` as its port, and returns its name: that of the untagged network on the NIC, or one of
+    /// its own.
+    fn provider(
+        &self,
+        state: &mut HostState,
+        datapath: Datapath,
+        nic: &IfName,
+        was: &impl Fn(&IfName) -> NicConfig,
+    ) -> IfName {
+        let untagged = self.host.segments.values().find(|segment| {
+            let own = segment.uplink.as_ref() == Some(nic) && segment.vlan.is_none();
+            own && segment.switch.is_ovs()
+        });
+        if let Some(segment) = untagged {
+            return segment.bridge.clone();
+        }
+        let bridge = derive::provider_bridge(nic);
+        let link = Link {
+            kind: LinkKind::OvsBridge {
+                datapath,
+                mac: self.mac(datapath, &bridge, None),
+            },
+            master: None,
+            addresses: BTreeSet::new(),
+            mtu: None,
+            purpose: format!("uplink {nic}"),
+        };
+        state.links.insert(bridge.clone(), link);
+        state.uplinks.insert(nic.clone(), uplink(&bridge, was(nic)));
+        bridge
+    }
+
+    /// Returns the MAC address of a bridge. In user space it is never that of the uplink: the kernel would take frames to
+    /// it that arrive at the NIC as its own, besides those that the bridge hands it.
+    fn mac(
+        &self,
+        datapath: Datapath,
+        bridge: &IfName,
+        own: Option<crate::lab::MacAddr>,
+    ) -> Option<crate::lab::MacAddr> {
+        let derived = || derive::bridge_mac(self.lab, self.name, bridge);
+        own.or_else(|| (datapath == Datapath::Netdev).then(derived))
+    }
+}
+
+fn uplink(bridge: &IfName, was: NicConfig) -> Uplink {
+    Uplink {
+        bridge: bridge.clone(),
+        was,
+        missing: Missing::default(),
+    }
+}
+
+fn vxlan(tunnel: &SegmentTunnel, segment: &Segment, purpose: &str) -> Link {
+    Link {
+        kind: LinkKind::Vxlan {
+            vni: tunnel.key,
+            local: tunnel.local,
+            remotes: tunnel.remotes.values().copied().collect(),
+        },
+        master: Some(segment.bridge.clone()),
+        addresses: BTreeSet::new(),
+        mtu: segment.mtu,
+        purpose: purpose.to_owned(),
+    }
+}
+
+/// Returns a port for each remote host.
+fn ovs_tunnels(tunnel: &SegmentTunnel, segment: &Segment, purpose: &str) -> BTreeMap<IfName, Link> {
+    let ports = tunnel.remotes.iter().map(|(host, remote)| {
+        let link = Link {
+            kind: LinkKind::OvsTunnel {
+                protocol: tunnel.kind,
+                key: tunnel.key,
+                local: tunnel.local,
+                remote: *remote,
+            },
+            master: Some(segment.bridge.clone()),
+            addresses: BTreeSet::new(),
+            mtu: None,
+            purpose: purpose.to_owned(),
+        };
+        (derive::tunnel_port(&tunnel.device, host), link)
+    });
+    ports.collect()
+}
