@@ -387,6 +387,13 @@ pub(in crate::lab) const VM: Table = Table {
             Kind::List(&Kind::Table(&FORWARD)),
             "Ports of 127.0.0.1, on the machine that netlab runs on, that lead to it.",
         ),
+        SSH_KEYS,
+        USER,
+        PASSWORD,
+        USER_DATA,
+        PACKAGES,
+        FILES,
+        RUN,
     ],
 };
 
@@ -405,13 +412,6 @@ pub(in crate::lab) const FORWARD: Table = Table {
     keys: &[
         required("host", Kind::Integer(1, MOST_PORT), "TCP port of 127.0.0.1."),
         required("guest", Kind::Integer(1, MOST_PORT), "TCP port in the VM."),
-        SSH_KEYS,
-        USER,
-        PASSWORD,
-        USER_DATA,
-        PACKAGES,
-        FILES,
-        RUN,
     ],
 };
 

@@ -2,8 +2,7 @@
 # Prints what the kernel shows besides links, addresses and routes: `forward 0|1`; `age <bridge> <mac> <1/100 s>` for each
 # learned entry of a bridge; `ovs <bridge> <port> <mac> <seconds>` for each of a bridge of Open vSwitch; after a line `fdb`
 # the forwarding databases and after `neigh` the neighbor table, as JSON on one line each; after `policy` the rules of
-# policy routing, the same way; `/proc/sys/net/…:value` for settings that decide
-# about packets; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded;
+# policy routing, also as JSON; `/proc/sys/net/…:value` for settings that decide about packets; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded;
 # `bridge-nf` where bridged packets pass the rules for routed ones. Prints nothing of what the host does not have.
 PATH=$PATH:/usr/sbin:/sbin
 read -r forward </proc/sys/net/ipv4/ip_forward && echo "forward $forward"

@@ -24,7 +24,7 @@ const SECONDS: u32 = 40;
 const SIZE: u16 = 611;
 /// What a packet holds besides its payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
-/// How long packets that are on their way when the pings have ended may take.
+/// How long packets that are still in transit when the pings have ended may take.
 const REST: Duration = Duration::from_millis(300);
 
 /// A pair whose packets are followed.

@@ -13,7 +13,7 @@ pub struct Finding {
     pub text: String,
     /// What shows it: commands in backticks, and where they are run.
     pub shown_by: Option<String>,
-    /// What repairs it, the same way.
+    /// What repairs it, in the same form.
     pub fix: Option<String>,
     /// It stops the packets; otherwise it may, and whether it does cannot be seen.
     pub certain: bool,
@@ -81,7 +81,7 @@ pub struct Hop {
     /// The link of a host, switch or router at which they can be captured.
     #[serde(skip)]
     pub link: Option<(HostName, String)>,
-    /// The way there or the way back.
+    /// To the destination, or back.
     pub back: bool,
 }
 

@@ -13,7 +13,7 @@ pub type Counted = BTreeMap<HostName, Vec<Passed>>;
 /// A place where packets were counted.
 type Point<'a> = (&'a HostName, &'a str);
 
-/// Returns between which two links the marked packets of a path vanish, on their way there or back; `None` where they do
+/// Returns between which two links the marked packets of a path vanish, on the path there or back; `None` where they do
 /// not, or where that was not counted. `size` is the payload that marks the echoes, `source` the address that they are
 /// sent from, and `target` the one that they are sent to.
 pub fn vanish(hops: &[Hop], counted: &Counted, size: u16, [source, target]: [Ipv4Addr; 2]) -> Option<Finding> {

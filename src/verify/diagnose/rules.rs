@@ -11,7 +11,7 @@ use crate::state::Firewall;
 use crate::state::view::DropRule;
 
 impl Path<'_> {
-    /// Adds the rules that translate a guest's address on its way out.
+    /// Adds the rules that translate a guest's address as its packets leave.
     pub(super) fn translates_from(&mut self, router: &HostName, from: Ipv4Addr) {
         let finding = self.translated_from(router, from);
         let known = self.state(router).map(|_| "as the lab describes".to_owned());

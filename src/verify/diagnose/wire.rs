@@ -100,7 +100,7 @@ fn words(mode: &PortMode) -> String {
     }
 }
 
-/// Returns the switches' ports on the shortest way between two NICs; `None` where cables do not connect them.
+/// Returns the switches' ports on the shortest path between two NICs; `None` where cables do not connect them.
 pub(super) fn between<'a>(topology: &'a Topology, from: End<'a>, to: End<'a>) -> Option<Vec<End<'a>>> {
     let ends = |cable: &'a Cable| -> [End<'a>; 2] { [0, 1].map(|at| (&cable.ends[at].host, &cable.ends[at].nic)) };
     let mut open = VecDeque::from([from]);
