@@ -15,7 +15,8 @@ use crate::topology::derive::nic_mac;
 /// The links of several machines.
 pub(super) type Links = BTreeMap<HostName, Vec<Link>>;
 
-/// Returns the cables that `links` of one lab's machines belong to: both ends exist, each the other's peer.
+/// Returns the cables that `links` of one lab's machines belong to: both ends exist, each the other's peer, and one of them
+/// has the MAC address that netlab gave it. Any other pair is a stranger's.
 pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
     let hosts: BTreeMap<_, _> = links.keys().map(|host| (name(lab, host), host)).collect();
     let peer = |host, link: &Link| {
@@ -42,6 +43,13 @@ pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
         .filter_map(|(host, link)| {
             let (remote, peer) = peer(host, link)?;
             let mut ends = [end(host, link)?, end(remote, peer)?];
+            let has_own_mac = |end: &CableEnd, link: &Link| {
+                let own = nic_mac(lab, &end.host, &end.nic).to_string();
+                link.address.as_deref() == Some(own.as_str())
+            };
+            if !has_own_mac(&ends[0], link) && !has_own_mac(&ends[1], peer) {
+                return None;
+            }
             ends.sort();
             Some(Cable { ends })
         })

@@ -38,6 +38,14 @@ fn two_machines_and_a_cable_are_created_used_observed_and_removed() {
     let routes = ip(&["-n", &bench.namespace("node1"), "route"]);
     assert!(routes.contains("default via 192.168.7.1 dev eth1"), "{routes}");
 
+    // A stranger's pair in a machine is no cable of the lab.
+    let node1 = bench.namespace("node1");
+    ip(&[
+        "-n", &node1, "link", "add", "name", "st0", "type", "veth", "peer", "name", "st1",
+    ]);
+    assert_eq!(bench.observe(), desired);
+    ip(&["-n", &node1, "link", "delete", "dev", "st0"]);
+
     let namespaces: Vec<_> = desired
         .machines
         .keys()
