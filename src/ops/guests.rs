@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Env;
 use crate::guest::{Session, SessionError, SessionFault, Transcript, inspect};
 use crate::host::{Host, NamedHosts};
-use crate::lab::{Boot, ImageConsole};
+use crate::lab::ImageConsole;
 use crate::run::chain;
 use crate::state::{DomainName, GuestConfig, Site};
 
@@ -37,7 +37,7 @@ impl GuestReport {
             if self.deviations.contains_key(name) {
                 domain.configured = None;
                 // Without a disk it has lost the rest as well, if it has booted again.
-                if matches!(domain.boot, Boot::Kernel { .. }) {
+                if domain.boot.disk().is_none() {
                     domain.tasks.clear();
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Step;
-use crate::lab::{Boot, IfName, Task};
+use crate::lab::{IfName, Task};
 use crate::state::{Domain, DomainName, SetUp, Volume};
 
 /// The guests' part of a host's state.
@@ -84,7 +84,7 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
 
 /// Returns whether what is done in a guest stays when it restarts.
 fn is_lasting(domain: &Domain) -> bool {
-    matches!(domain.boot, Boot::Disk { .. })
+    domain.boot.disk().is_some()
 }
 
 /// Returns the step for what is to do in a running guest in which `done` was done: everything from the first file or command

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use super::World;
-use netlab::lab::{Boot, Cable, HostName, IfName};
+use netlab::lab::{Cable, HostName, IfName};
 use netlab::plan::Step;
 use netlab::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
 
@@ -368,7 +368,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
             }
             domain.running = false;
             domain.configured = None;
-            if matches!(domain.boot, Boot::Kernel { .. }) {
+            if domain.boot.disk().is_none() {
                 domain.tasks.clear();
             }
             Ok(())
