@@ -37,11 +37,6 @@ impl Check<'_> {
                         rule for Linux bridges";
             self.add(&gateway.address.span, message, help);
         }
-        if file.port_security {
-            let message = format!("network `{name}` has port security and Open vSwitch");
-            let help = "remove `port_security`, or `switch`: what guests send is filtered by rules for Linux bridges";
-            self.add(&file.name.span, message, help);
-        }
         SwitchKind::Ovs(file.datapath.as_ref().and_then(|at| at.value))
     }
 
