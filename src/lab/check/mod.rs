@@ -84,6 +84,7 @@ pub(super) fn check(
     let cables = check.all_cables(file);
     check.all_networks(&file.networks);
     let routes = check.all_routes(file);
+    check.secured_ports(file);
     let nat = check.all_nat(&file.nat);
     let mut vms = check.all_vms(file);
     let setup = check.setups(file, &mut vms);
