@@ -183,7 +183,12 @@ console = {{ kind = "serial", prompt = "$ ", login = {{ user = "me", password = 
     let seed = format!("/var/lib/libvirt/images/{domain}.seed.iso");
     assert!(xml.contains(&format!("<source file='{seed}'")), "{xml}");
     let said = bench.inside("node1", &["sh", "-euc", READ_SEED, "sh", &seed]);
-    for word in ["cidata", "local-hostname: \"vm1\"", "10.0.1.7/24", "hashed_passwd: \"$6$"] {
+    for word in [
+        "cidata",
+        "local-hostname: \"vm1\"",
+        "10.0.1.7/24",
+        "hashed_passwd: \"$6$",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert!(!said.contains("it's: "), "the password is there as a hash only: {said}");
