@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034,SC2086,SC2154
+# shellcheck shell=sh disable=SC2034,SC2086,SC2154,SC2231,SC2295
 # What a guest itself shows of its links and of the packets that passed, a line each between two marks $w. Only files of
 # /proc and /sys are read: every Linux guest has them, whatever its programs; and rules that drop packets, where a program
 # lists them. A number of /proc/sys can be read once, so that `read`, which takes a byte at a time, gets its first digit and

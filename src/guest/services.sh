@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2016,SC2086,SC2154
+# shellcheck shell=sh disable=SC2016,SC2046,SC2086,SC2154
 # Asks services and paths with the programs that this guest has, a line each between two marks $w. Given: $w, and
 # the option `set -f`. $1 is the number of the question. Each program is ended after some seconds.
 h() { type $1 >/dev/null 2>&1; }

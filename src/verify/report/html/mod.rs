@@ -189,6 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn checks_are_a_table_with_reasons_and_hints() {
+        use crate::verify::Verdict;
+        use crate::verify::report::checks::tests::check;
+        let mut text = String::new();
+        add_checks(&mut text, &[check(Verdict::Pass), check(Verdict::Fail)]);
+        for part in [
+            "<td>the web server (http://web/)</td><td class=\"pass\">ok</td><td></td>",
+            "<td class=\"fail\">FAIL</td><td>the connection is refused<br>hint: start it by hand</td>",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
     fn one_file_has_the_matrix_its_failures_and_the_drift_and_loads_no_other() {
         let drift = ["node1: start vm1".to_owned()];
         let text = page(&one(true, counted(2, 0)), &Places::default(), &drift, "mini# ping\n");
