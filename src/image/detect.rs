@@ -127,7 +127,9 @@ impl Mismatch {
             Content::Foreign(_, "vdi") => "convert it: qemu-img convert -f vdi -O qcow2 FILE FILE.qcow2",
             Content::Foreign(_, "vhdx") => "convert it: qemu-img convert -f vhdx -O qcow2 FILE FILE.qcow2",
             Content::Foreign(..) => "convert it: qemu-img convert -f vpc -O qcow2 FILE FILE.qcow2",
-            Content::Iso => "give it to a VM as `cdrom`, beside an image with a disk",
+            Content::Iso => {
+                "netlab starts disks, not installation media: use the publisher's cloud image, or install it elsewhere first"
+            }
             Content::Compressed(Compression::Gzip) => "write `compression = \"gzip\"`",
             Content::Compressed(Compression::Xz) => "write `compression = \"xz\"`",
             Content::Compressed(Compression::Zstd) => "write `compression = \"zstd\"`",

@@ -122,7 +122,7 @@ pub(in crate::lab) const MACHINE: Table = Table {
         key(
             "video",
             Kind::Choice(|| names_of(&VIDEOS)),
-            "Video card; without one the firmware prints to the serial port; default: vga.",
+            "Video card; with `none` the messages of the firmware are not seen; default: vga.",
         ),
     ],
 };
