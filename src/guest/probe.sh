@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2086,SC2154
+# shellcheck shell=sh disable=SC2048,SC2086,SC2154
 # Pings addresses with the options that this guest's ping(8) has. Given: $w the mark of a line, $c echo requests per
 # address, $v seconds that replies are waited for. `ping -i` with a fraction and `-M do` are tried on the guest itself.
 o=; ping -q -c1 -i0.2 -W1 127.0.0.1 >/dev/null 2>&1 && o=-i0.2

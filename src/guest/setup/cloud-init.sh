@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 command -v cloud-init >/dev/null || exit 0
 cloud-init status --wait >/dev/null 2>&1
 s=$?

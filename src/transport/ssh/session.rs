@@ -119,6 +119,9 @@ impl Session {
         }
         // Sends a keepalive only when one is due.
         match self.ssh.keepalive_send() {
+            // libssh2 schedules them by the time of day (keepalive.c): once that was set back, nothing is asked for a
+            // while and silence proves nothing. TCP's own keepalive still finds a dead peer.
+            Ok(due_in) if u64::from(due_in) > ASK_EVERY.as_secs() => self.expect_answers(),
             Err(error) if error.code() != ErrorCode::Session(AGAIN) => return Err(self.failed(error)),
             _ => {}
         }
