@@ -105,6 +105,15 @@ impl Session {
     /// Waits until libssh2 or `beside` can continue, or half a second has passed. An error once the peer is dead.
     pub(super) fn wait(&self, beside: Option<PollFd<'_>>) -> Result<(), SshError> {
         const MOMENT: Duration = Duration::from_millis(500);
+        // Sends a keepalive only when one is due, and before the poll, which then notices the answer: a read of the caller's
+        // would take it in unnoticed.
+        match self.ssh.keepalive_send() {
+            // libssh2 schedules them by the time of day (keepalive.c): once that was set back, nothing is asked for a
+            // while and silence proves nothing. TCP's own keepalive still finds a dead peer.
+            Ok(due_in) if u64::from(due_in) > ASK_EVERY.as_secs() => self.expect_answers(),
+            Err(error) if error.code() != ErrorCode::Session(AGAIN) => return Err(self.failed(error)),
+            _ => {}
+        }
         let flags = match self.ssh.block_directions() {
             BlockDirections::Outbound | BlockDirections::Both => PollFlags::IN | PollFlags::OUT,
             BlockDirections::Inbound | BlockDirections::None => PollFlags::IN,
@@ -116,14 +125,6 @@ impl Session {
         if fds[0].revents().contains(PollFlags::IN) {
             self.heard.store(self.now(), Ordering::SeqCst);
             return Ok(());
-        }
-        // Sends a keepalive only when one is due.
-        match self.ssh.keepalive_send() {
-            // libssh2 schedules them by the time of day (keepalive.c): once that was set back, nothing is asked for a
-            // while and silence proves nothing. TCP's own keepalive still finds a dead peer.
-            Ok(due_in) if u64::from(due_in) > ASK_EVERY.as_secs() => self.expect_answers(),
-            Err(error) if error.code() != ErrorCode::Session(AGAIN) => return Err(self.failed(error)),
-            _ => {}
         }
         let silence = self.now().saturating_sub(self.heard.load(Ordering::SeqCst));
         if u128::from(silence) > SILENCE.as_millis() {
