@@ -101,7 +101,7 @@ pub(super) fn script(questions: &BTreeMap<usize, &ServiceQuestion>) -> String {
                 ServiceQuestion::Dns { name } => writeln!(script, "d {number} {name}"),
                 ServiceQuestion::Ping { host, size } => {
                     let size = size.map_or_else(String::new, |size| format!(" {size}"));
-                    writeln!(script, "q {number} {host}{size}")
+                    writeln!(script, "k {number} {host}{size}")
                 }
             };
         }

@@ -24,4 +24,4 @@ elif h nslookup; then v=nslookup; set -- $1 nslookup $2; elif h getent; then v=g
 n=$1; shift; r=$($T "$@" 2>&1) || s=$?; y $n $v $s "$r"; }
 #ping NUMBER HOST SIZE: pings, with SIZE bytes of payload that must not be fragmented.
 i=; m=; ping -q -c1 -i0.2 -W1 127.0.0.1 >/dev/null 2>&1 && i=-i0.2; ping -q -M "do" -c1 -W1 127.0.0.1 >/dev/null 2>&1 && m="-M do"
-q() { s=0; r=$(ping -q -c3 -W1 $i ${3:+$m -s$3} $2 2>&1) || s=$?; y $1 ping $s "$r"; }
+k() { s=0; r=$(ping -q -c3 -W1 $i ${3:+$m -s$3} $2 2>&1) || s=$?; y $1 ping $s "$r"; }
