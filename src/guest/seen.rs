@@ -118,7 +118,7 @@ pub(super) fn questions(questions: &[ArpQuestion]) -> String {
     {
         if let Some(source) = forged {
             // Writing to a `String` cannot fail, here and below.
-            let _ = writeln!(script, "{{ set +f; g {nic} {address} {source}; }} &");
+            let _ = writeln!(script, "{{ set +f; i {nic} {address} {source}; }} &");
             continue;
         }
         let option = if *foreign { " -D" } else { "" };
@@ -254,6 +254,16 @@ mod tests {
         w1 @forged 10.0.1.250 0 @ w1\nw1 @forged 10.0.1.250 1 @ w1\nw1 @forged 10.0.1.250 no @ w1\n\
         w1 @reply 10.0.1.3 52:54:00:00:00:03 @ w1\n\
         w1 @reply 10.0.1.4 52:54:0 [  2.1] eth0: up\n0:00:00:03 @ w1\n";
+
+    #[test]
+    fn the_scripts_of_one_exchange_have_functions_of_different_names() {
+        let scripts = [SEEN, FORGE, include_str!("probe.sh"), include_str!("services.sh")];
+        let lines = scripts.iter().flat_map(|script| script.lines());
+        let names: Vec<_> = lines.filter_map(|line| Some(line.split_once("() {")?.0)).collect();
+        let different: BTreeSet<_> = names.iter().collect();
+        assert!(names.len() > 8, "{names:?}");
+        assert_eq!(different.len(), names.len(), "{names:?}");
+    }
 
     #[test]
     fn addresses_routes_links_neighbors_and_replies_are_read_and_garbled_lines_are_not() {
