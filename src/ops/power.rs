@@ -6,15 +6,16 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::connect::emulated;
+use super::connect::{connect_to_change, emulated};
 use super::converge::check;
 use super::observe::observe_to_change;
 use super::rollback::record;
-use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, connect, lab_name, load, up};
+use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, lab_name, load, up};
 use crate::lab::{LabName, VmName};
 use crate::plan::plan;
 use crate::run::{Journal, Lock, Record, Run};
 use crate::state::Site;
+use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 
 /// What is done to the VMs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -103,7 +104,7 @@ fn stop(env: &Env, lab: &LabName, vms: &BTreeSet<VmName>) -> Result<usize, OpsEr
     let past = Journal::read(&folder)?;
     let mut known = past.hosts;
     known.extend(emulated(env, lab)?);
-    let hosts = connect(env, lab, &known)?;
+    let hosts = connect_to_change(env, lab, &known, CONFIRM_WITHIN)?;
     let observed = observe_to_change(&hosts, lab)?;
     let stopped = stopped(lab, &observed, vms)?;
     let to_do = plan(&observed, &stopped);
