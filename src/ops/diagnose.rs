@@ -10,7 +10,7 @@ use super::power::file_of;
 use super::verify::capture::{Followed, Pair, follow};
 use super::verify::{Answered, Questions, VerifyOptions, answer};
 use super::{Env, LoadOptions, Loaded, OpsError, lab_name, load};
-use crate::lab::{Asked, LabName, NetworkName};
+use crate::lab::{Asked, LabName, NetworkName, VmName};
 use crate::topology::Topology;
 use crate::verify::{Expectation, Finding, Hop, Verdict, at_hop, expected, first, path};
 
@@ -66,7 +66,9 @@ pub fn load_named(env: &Env, text: &str, options: &LoadOptions) -> Result<Loaded
 
 /// Diagnoses one pair of a lab that is up.
 pub fn diagnose(env: &Env, loaded: &Loaded, options: &DiagnoseOptions) -> Result<DiagnoseReport, OpsError> {
-    let answered = answer(env, loaded, &VerifyOptions::default(), |topology| {
+    let ends = [&options.from, &options.to].map(|end| end.split('/').next());
+    let asked = |vm: &VmName| ends.contains(&Some(vm.as_str()));
+    let answered = answer(env, loaded, &VerifyOptions::default(), &asked, |topology| {
         Ok(Questions {
             expectations: questions(topology, options)?,
             sample_of: None,

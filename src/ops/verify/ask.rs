@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::super::Env;
 use super::checks;
+use super::sessions::{Opening, Sessions};
 use super::turns::Turns;
 use crate::event::Event;
 use crate::guest::{
     Answers as Given, ArpQuestion, ConsoleError, GuestView, ProbeOptions, Reply, ServiceAnswer, ServiceQuestion,
-    Session, SessionError, SessionFault, Target, Transcript, probe, probe_and_ask,
+    SessionError, SessionFault, Target, probe, probe_and_ask,
 };
 use crate::host::NamedHosts;
 use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, VmName};
@@ -24,9 +25,6 @@ use crate::verify::{Expectation, Replies, ServiceReplies, arp_questions, full_pa
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
-
-/// How long the shell of a guest that has booted may take to answer: a busy machine included, its boot not.
-const READY_SECONDS: u64 = 30;
 
 /// What was answered.
 #[derive(Debug, Default)]
@@ -63,8 +61,14 @@ struct Questions<'a> {
 
 impl Asking<'_> {
     /// Has every guest, host and router ping and ask services at the same time; of the guests on one machine only some at
-    /// a time.
-    pub fn ask(self, expectations: &[Expectation], services: &ServiceQuestions, options: &ProbeOptions) -> Answers {
+    /// a time. Uses the `sessions` that were begun before, and opens the others.
+    pub fn ask(
+        self,
+        expectations: &[Expectation],
+        services: &ServiceQuestions,
+        options: &ProbeOptions,
+        sessions: &Sessions,
+    ) -> Answers {
         let topology = self.topology;
         let by_arp = arp_questions(topology);
         let mtus = mtus(topology);
@@ -99,7 +103,7 @@ impl Asking<'_> {
                             services: services.get(from).map_or(&[], Vec::as_slice),
                             options,
                         };
-                        let answer = self.ask_source(from, &questions, turns);
+                        let answer = self.ask_source(from, &questions, turns, sessions);
                         progress(done.fetch_add(1, Ordering::Relaxed) + 1);
                         answer
                     };
@@ -133,13 +137,19 @@ impl Asking<'_> {
         answers
     }
 
-    fn ask_source(self, from: &Asked, questions: &Questions, turns: &Turns) -> Result<Answered, String> {
+    fn ask_source(
+        self,
+        from: &Asked,
+        questions: &Questions,
+        turns: &Turns,
+        sessions: &Sessions,
+    ) -> Result<Answered, String> {
         match from {
             Asked::Vm(vm) => {
                 can_be_asked(self.topology, self.observed, vm)?;
                 // Once more where only the connection broke: its libvirt daemon may have been restarted.
-                let answer = match self.ask_guest(vm, questions, turns) {
-                    Err(Unasked { lost: true, .. }) => self.ask_guest(vm, questions, turns),
+                let answer = match self.ask_guest(vm, questions, turns, sessions) {
+                    Err(Unasked { lost: true, .. }) => self.ask_guest(vm, questions, turns, sessions),
                     answer => answer,
                 };
                 answer.map_err(|unasked| unasked.why)
@@ -166,10 +176,19 @@ impl Asking<'_> {
     }
 
     /// Has one guest ping, and show what it saw.
-    fn ask_guest(self, vm: &VmName, questions: &Questions, turns: &Turns) -> Result<Answered, Unasked> {
+    fn ask_guest(
+        self,
+        vm: &VmName,
+        questions: &Questions,
+        turns: &Turns,
+        sessions: &Sessions,
+    ) -> Result<Answered, Unasked> {
         let topology = self.topology;
         let guest = topology.guests.get(vm).ok_or("no such guest")?;
-        let (mut session, kind) = self.session(vm)?;
+        let (mut session, kind) = match sessions.take(vm) {
+            Some(opened) => opened?,
+            None => Opening::new(self.env, topology, self.hosts, vm)?.open()?,
+        };
         let connect = topology.hosts.get(&guest.host).map(|host| &host.connect);
         let _turn = turns.wait(connect);
         let began = Instant::now();
@@ -196,25 +215,6 @@ impl Asking<'_> {
         })
     }
 
-    /// Opens a session with a guest that has booted: its shell answers soon, or something else has its console.
-    fn session(self, vm: &VmName) -> Result<(Session<'static>, ConsoleKind), Unasked> {
-        let Self { env, topology, .. } = self;
-        let guest = topology.guests.get(vm).ok_or("no such guest")?;
-        let image = topology
-            .images
-            .get(&guest.image)
-            .ok_or("its image is not in the catalog")?;
-        let host = self.hosts.get(&guest.host).ok_or("its host is not connected")?;
-        let name = DomainName::new(&topology.lab, vm);
-        let mut image = image.console.clone();
-        image.boot_seconds = image.boot_seconds.min(READY_SECONDS);
-        let console = host.open_console(&name, image.kind).map_err(|error| chain(&error))?;
-        let transcript = env.folders.transcript(&topology.lab, vm);
-        let transcript = Transcript::append(&transcript).map_err(|error| error.to_string())?;
-        let session = Session::open(console, &image, transcript, &mut |_| ()).map_err(|error| unasked(&error))?;
-        Ok((session, image.kind))
-    }
-
     /// Has one guest ping, and nothing else.
     pub(super) fn ping_guest(
         self,
@@ -222,7 +222,8 @@ impl Asking<'_> {
         targets: &[Target],
         options: &ProbeOptions,
     ) -> Result<BTreeMap<IpAddr, Reply>, String> {
-        let (mut session, _) = self.session(vm).map_err(|unasked| unasked.why)?;
+        let session = Opening::new(self.env, self.topology, self.hosts, vm).and_then(Opening::open);
+        let (mut session, _) = session.map_err(|unasked| unasked.why)?;
         probe(&mut session, targets, options).map_err(|error| chain(&error))
     }
 }
@@ -306,10 +307,10 @@ pub(super) fn can_be_asked(topology: &Topology, observed: &Site, vm: &VmName) ->
 }
 
 /// Why a guest gave no answers.
-struct Unasked {
-    why: String,
+pub(super) struct Unasked {
+    pub why: String,
     /// Only the connection to it broke.
-    lost: bool,
+    pub lost: bool,
 }
 
 impl<T: Into<String>> From<T> for Unasked {
@@ -321,7 +322,7 @@ impl<T: Into<String>> From<T> for Unasked {
     }
 }
 
-fn unasked(error: &SessionError) -> Unasked {
+pub(super) fn unasked(error: &SessionError) -> Unasked {
     Unasked {
         lost: matches!(error.fault, SessionFault::Console(ConsoleError::Lost)),
         why: chain(error),

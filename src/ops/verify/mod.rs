@@ -9,6 +9,7 @@ mod details;
 mod dropped;
 mod follow;
 mod prove;
+mod sessions;
 mod settle;
 mod turns;
 
@@ -34,6 +35,7 @@ use crate::verify::{
 };
 use ask::{Asking, ServiceQuestions};
 pub use details::Details;
+use sessions::Sessions;
 
 /// The pause before cells are asked again: a guest that is not running answers at once, again and again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -110,7 +112,7 @@ pub struct VerifyReport {
 /// Verifies a lab that is up, and finds out where lost packets stop.
 pub fn verify(env: &Env, loaded: &Loaded, options: &VerifyOptions) -> Result<VerifyReport, OpsError> {
     let (started, clock) = (utc_now(), Instant::now());
-    let mut answered = answer(env, loaded, options, |topology| {
+    let mut answered = answer(env, loaded, options, &|_| true, |topology| {
         let sample = if options.full { None } else { sample(topology) };
         let sample_of = sample.as_ref().map(|_| number_of_cells(topology));
         Ok(Questions {
@@ -203,16 +205,19 @@ impl Answered {
     }
 }
 
-/// Has the sources of `questions` ping and ask services, observes everything, and applies the faults that were observed.
+/// Has the sources of `questions`, of which `sources` are the guests, ping and ask services, observes everything, and applies the faults that were observed.
 pub(super) fn answer(
     env: &Env,
     loaded: &Loaded,
     options: &VerifyOptions,
+    sources: &dyn Fn(&VmName) -> bool,
     questions: impl FnOnce(&Topology) -> Result<Questions, OpsError>,
 ) -> Result<Answered, OpsError> {
     let lab = &loaded.topology.lab;
     belongs::check(env, lab)?;
     let hosts = connect(env, lab, &connects(&loaded.topology))?;
+    // QEMU checks only once a second whether a console was opened (chardev/char-pty.c): meanwhile the hosts are observed.
+    let sessions = &Sessions::begin(env, &loaded.topology, &hosts, sources);
     let observed = observe(&hosts, lab)?;
     if observed.is_empty() {
         return Err(OpsError::NotUp {
@@ -237,10 +242,8 @@ pub(super) fn answer(
         observed: &observed,
     };
     let lengths = options.details.then(|| details::lengths(env, topology));
-    // QEMU checks only once a second whether a console was opened (chardev/char-pty.c): meanwhile the hosts are
-    // surveyed.
     let (answers, surveys) = thread::scope(|scope| {
-        let answers = scope.spawn(|| asking.ask(&expectations, &about_services, &FIRST));
+        let answers = scope.spawn(|| asking.ask(&expectations, &about_services, &FIRST, sessions));
         let surveys = survey(&hosts, lab);
         let answers = answers.join();
         (
@@ -330,7 +333,7 @@ fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<Vm
         return None;
     }
     let before = matrix.passed();
-    let answers = asking.ask(&unclear, &BTreeMap::new(), &AGAIN);
+    let answers = asking.ask(&unclear, &BTreeMap::new(), &AGAIN, &Sessions::default());
     matrix.merge(&unclear, &answers.replies);
     guests.extend(answers.guests);
     let passed = matrix.passed() - before;
@@ -367,7 +370,7 @@ fn ask_again(
                 observed: &observed,
                 ..asking
             };
-            let answers = asking.ask(&unsettled, &unsettled_services, &FIRST);
+            let answers = asking.ask(&unsettled, &unsettled_services, &FIRST, &Sessions::default());
             matrix.merge(&unsettled, &answers.replies);
             services.take(&unsettled_services, answers.services);
             guests.extend(answers.guests);
