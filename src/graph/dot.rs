@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use super::{Tunnel, nics_of, tunnels};
 use crate::lab::{Class, HostName, IfName, NetworkName, PortMode};
-use crate::topology::{Segment, Topology};
+use crate::topology::{OnHost, Segment, Topology};
 
 /// Returns the graph: hosts as boxes with their guests, bridges and NICs, cables between them.
 pub fn dot(topology: &Topology) -> String {
@@ -13,8 +13,9 @@ pub fn dot(topology: &Topology) -> String {
     out.line("    graph [rankdir=LR, compound=true, fontname=\"sans-serif\"];");
     out.line("    node [shape=box, style=filled, fillcolor=white, fontname=\"sans-serif\", fontsize=11];");
     out.line("    edge [fontname=\"sans-serif\", fontsize=10];");
+    let by_host = topology.by_host();
     for name in topology.hosts.keys() {
-        out.host(topology, name);
+        out.host(topology, name, &by_host[name]);
     }
     for (name, switch) in &topology.switches {
         let ports = switch.ports.iter().filter_map(|(port, mode)| match mode {
@@ -68,7 +69,7 @@ impl Out {
         let _ = writeln!(self.0, "{line}");
     }
 
-    fn host(&mut self, topology: &Topology, name: &HostName) {
+    fn host(&mut self, topology: &Topology, name: &HostName, on_host: &OnHost<'_>) {
         let host = &topology.hosts[name];
         self.line(format_args!("    subgraph {} {{", id(format_args!("cluster {name}"))));
         self.line(format_args!(
@@ -89,8 +90,7 @@ impl Out {
         for (network, segment) in &host.segments {
             self.segment(name, network, segment);
         }
-        let guests = topology.guests.iter().filter(|(_, guest)| guest.host == *name);
-        for (vm, guest) in guests {
+        for (vm, guest) in &on_host.guests {
             let addresses = guest.nics.iter().map(|nic| nic.address.addr().to_string());
             let floating = guest
                 .floating

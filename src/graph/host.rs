@@ -1,9 +1,11 @@
 //! Where everything in one host is: guests, bridges and NICs in tiers, each in the middle of its tier.
 
+use std::collections::BTreeMap;
+
 use super::layout::{Area, GAP, HostArea, LINE, count, text_width};
 use super::nics_of;
 use crate::lab::{HostName, IfName, NetworkName, VmName};
-use crate::topology::{Topology, TopologyHost};
+use crate::topology::{OnHost, Topology, TopologyHost};
 
 /// Between a host's border and what is in it, in CSS pixels.
 const INSIDE: f64 = 14.0;
@@ -13,19 +15,12 @@ const TIER: f64 = 46.0;
 const GUESTS_IN_A_ROW: usize = 6;
 
 /// Returns the tiers of a host, from its guests to its NICs.
-fn tiers(topology: &Topology, name: &HostName) -> Vec<Vec<(Key, Area)>> {
+fn tiers(topology: &Topology, name: &HostName, on_host: &OnHost<'_>) -> Vec<Vec<(Key, Area)>> {
     let described = &topology.hosts[name];
-    let order: Vec<&NetworkName> = described.segments.keys().collect();
-    let mut guests: Vec<_> = topology
-        .guests
-        .iter()
-        .filter(|(_, guest)| guest.host == *name)
-        .collect();
+    let order: BTreeMap<&NetworkName, usize> = described.segments.keys().zip(0..).collect();
+    let mut guests = on_host.guests.clone();
     // A guest is above its first network's bridge, as far as possible.
-    guests.sort_by_key(|(_, guest)| {
-        let network = guest.nics.first().map(|nic| &nic.network);
-        order.iter().position(|one| Some(*one) == network)
-    });
+    guests.sort_by_key(|(_, guest)| guest.nics.first().and_then(|nic| order.get(&nic.network)));
     let guests: Vec<(VmName, Area)> = guests
         .into_iter()
         .map(|(vm, guest)| {
@@ -81,8 +76,8 @@ fn tiers(topology: &Topology, name: &HostName) -> Vec<Vec<(Key, Area)>> {
 }
 
 /// Lays out a host at the origin.
-pub(super) fn host(topology: &Topology, name: &HostName, upside_down: bool) -> HostArea {
-    let mut rows = tiers(topology, name);
+pub(super) fn host(topology: &Topology, name: &HostName, on_host: &OnHost<'_>, upside_down: bool) -> HostArea {
+    let mut rows = tiers(topology, name, on_host);
     if upside_down {
         rows.reverse();
     }

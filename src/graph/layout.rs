@@ -112,6 +112,8 @@ pub(super) fn text_width(text: &str) -> f64 {
 /// Lays out `topology`; the picture begins `top` below its upper border.
 pub(super) fn layout(topology: &Topology, top: f64) -> Layout {
     let names: Vec<&HostName> = topology.hosts.keys().collect();
+    let by_host = topology.by_host();
+    let host = |name: &HostName, upside_down| host(topology, name, &by_host[name], upside_down);
     let in_first = if names.len() <= HOSTS_IN_A_ROW {
         names.len()
     } else {
@@ -119,11 +121,8 @@ pub(super) fn layout(topology: &Topology, top: f64) -> Layout {
     };
     let (first, second) = names.split_at(in_first);
     let mut rows = [
-        first
-            .iter()
-            .map(|name| (*name, host(topology, name, false)))
-            .collect::<Vec<_>>(),
-        second.iter().map(|name| (*name, host(topology, name, true))).collect(),
+        first.iter().map(|name| (*name, host(name, false))).collect::<Vec<_>>(),
+        second.iter().map(|name| (*name, host(name, true))).collect(),
     ];
     let row_width = |row: &[(&HostName, HostArea)]| {
         let widths = row.iter().map(|(_, host)| host.area.width + BETWEEN_HOSTS);

@@ -12,6 +12,7 @@ pub fn mermaid(topology: &Topology) -> String {
         // Writing to a `String` cannot fail.
         let _ = writeln!(out, "{text}");
     };
+    let by_host = topology.by_host();
     for (name, host) in &topology.hosts {
         line(format_args!("  subgraph {}[\"{name}\"]", id("host", name)));
         for nic in nics_of(topology, name) {
@@ -30,7 +31,7 @@ pub fn mermaid(topology: &Topology) -> String {
                 line(format_args!("    {bridge} ---{tag} {}", id(name, uplink)));
             }
         }
-        for (vm, guest) in topology.guests.iter().filter(|(_, guest)| guest.host == *name) {
+        for (vm, guest) in &by_host[name].guests {
             let addresses: Vec<String> = guest.nics.iter().map(|nic| nic.address.addr().to_string()).collect();
             let addresses = addresses.join("<br/>");
             line(format_args!("    {}[[\"{vm}<br/>{addresses}\"]]", id("vm", vm)));

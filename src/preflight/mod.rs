@@ -12,7 +12,7 @@
 //! | `machines` | emulated switches and routers |
 //!
 //! ```
-//! use std::collections::BTreeMap;
+//! use std::collections::{BTreeMap, BTreeSet};
 //! use netlab::{preflight::preflight, state::Site, topology::Topology};
 //!
 //! /// Returns whether the lab can be brought up on hosts that were not surveyed.
@@ -30,14 +30,14 @@ mod software;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
-use crate::lab::{HostName, MacAddr, VmName};
+use crate::lab::{HostName, MacAddr, NetworkName, VmName};
 use crate::state::{Site, Survey};
-use crate::topology::{Guest, Topology};
+use crate::topology::Topology;
 pub use guests::{USELESS_KVM_HELP, useless_kvm};
 
 /// One thing that prevents a lab from being brought up, or from working well.
@@ -81,10 +81,12 @@ impl Obstacle {
 /// Returns every obstacle to `topology`, host by host. `observed` is what the lab owns already. Of a host without a
 /// survey, as an emulated one that does not exist yet, only what the lab itself says is checked.
 pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {
-    let mut on_host: BTreeMap<&HostName, Vec<(&VmName, &Guest)>> = BTreeMap::new();
-    for (vm, guest) in &topology.guests {
-        on_host.entry(&guest.host).or_default().push((vm, guest));
-    }
+    let by_host = topology.by_host();
+    let inhabited: BTreeSet<&NetworkName> = topology
+        .guests
+        .values()
+        .flat_map(|guest| guest.nics.iter().map(|nic| &nic.network))
+        .collect();
     let macs: BTreeMap<MacAddr, &VmName> = topology
         .guests
         .iter()
@@ -94,8 +96,9 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
     let mut obstacles = Vec::new();
     for (name, host) in &topology.hosts {
         let survey = surveys.get(name);
-        let guests = on_host.get(name).map_or(&[][..], Vec::as_slice);
-        let mut errors = nics::uplinks(topology, name, host, survey);
+        let on_host = &by_host[name];
+        let guests = on_host.guests.as_slice();
+        let mut errors = nics::uplinks(topology, name, host, on_host, survey);
         errors.extend(guests::without_cloud_init(guests));
         let mut warnings = Vec::new();
         if let Some(survey) = survey {
@@ -105,8 +108,9 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
             errors.extend(nics::subnets(host, survey));
             errors.extend(guests::domains(topology, guests, &macs, survey));
             errors.extend(software::missing(topology, host, guests, survey));
-            errors.extend(services::errors(topology, name, host, survey));
-            warnings.extend(services::warnings(topology, host, survey));
+            errors.extend(services::small_uplinks(&inhabited, host, survey, true));
+            errors.extend(services::errors(topology, host, on_host, survey));
+            warnings.extend(services::warnings(&inhabited, host, survey));
         }
         for (severity, findings) in [(Severity::Error, errors), (Severity::Warning, warnings)] {
             obstacles.extend(findings.into_iter().map(|Finding { what, help }| Obstacle {

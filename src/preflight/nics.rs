@@ -8,13 +8,14 @@ use ipnet::IpNet;
 use super::{Finding, finding, services};
 use crate::lab::{Connect, HostName, IfName, VmName};
 use crate::state::{Site, Survey, datapath};
-use crate::topology::{Guest, Segment, SegmentTunnel, Topology, TopologyHost, derive};
+use crate::topology::{Guest, OnHost, Segment, SegmentTunnel, Topology, TopologyHost, derive};
 
 /// Uplinks that do not exist, or belong to others.
 pub(super) fn uplinks(
     topology: &Topology,
     name: &HostName,
     host: &TopologyHost,
+    on_host: &OnHost<'_>,
     survey: Option<&Survey>,
 ) -> Vec<Finding> {
     let (nics, help): (BTreeSet<&IfName>, _) = match host.connect {
@@ -62,7 +63,7 @@ pub(super) fn uplinks(
             help,
         )
     });
-    let outside: BTreeSet<&IfName> = services::outside(topology, name, host)
+    let outside: BTreeSet<&IfName> = services::outside(host, on_host)
         .filter(|nic| !nics.contains(nic) && !missing.contains_key(nic))
         .collect();
     let leading = outside.into_iter().map(|nic| {

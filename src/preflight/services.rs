@@ -1,47 +1,36 @@
 //! What address translation, floating addresses, tenants, port security and DHCP need, and firewalls and MTUs that drop forwarded packets.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::{Finding, finding};
-use crate::lab::{Connect, ETHERNET_MTU, HostName, IfName, NetworkName, VmName};
+use crate::lab::{Connect, ETHERNET_MTU, IfName, NetworkName};
 use crate::state::Survey;
 use crate::state::survey::ForwardDrop;
-use crate::topology::{Guest, GuestFloating, Segment, Topology, TopologyHost};
-
-/// Returns the guests whose floating address a host has.
-fn floating<'a>(topology: &'a Topology, name: &'a HostName) -> impl Iterator<Item = (&'a VmName, &'a GuestFloating)> {
-    let of = |(vm, guest): (&'a VmName, &'a Guest)| Some((vm, guest.floating.as_ref()?));
-    topology
-        .guests
-        .iter()
-        .filter_map(of)
-        .filter(move |(_, floating)| floating.host == *name)
-}
+use crate::topology::{OnHost, Segment, Topology, TopologyHost};
 
 /// Returns the NICs on which a host translates addresses.
-pub(super) fn outside<'a>(
-    topology: &'a Topology,
-    name: &'a HostName,
-    host: &'a TopologyHost,
-) -> impl Iterator<Item = &'a IfName> {
+pub(super) fn outside<'a>(host: &'a TopologyHost, on_host: &'a OnHost<'_>) -> impl Iterator<Item = &'a IfName> {
     let nat = host.nat.iter().map(|rule| &rule.out);
-    nat.chain(floating(topology, name).map(|(_, floating)| &floating.nic))
+    nat.chain(on_host.floating.iter().map(|(_, _, floating)| &floating.nic))
 }
 
 /// Returns what makes the lab impossible on a host.
-pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
+pub(super) fn errors(topology: &Topology, host: &TopologyHost, on_host: &OnHost<'_>, survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     let local = host
         .segments
         .values()
         .any(|segment| segment.gateway_everywhere && segment.is_connected());
-    let translates = !host.nat.is_empty() || floating(topology, name).next().is_some();
+    let translates = !host.nat.is_empty() || !on_host.floating.is_empty();
     let serves = host.segments.values().any(|segment| segment.dhcp.is_some());
     let networks = || host.segments.keys();
     let apart = networks().any(|a| networks().any(|b| topology.tenants.are_apart(a, b)));
-    let mut guests = topology.guests.values().filter(|guest| guest.host == *name);
-    let secured = guests.any(|guest| guest.nics.iter().any(|nic| nic.port_security));
+    let secured = on_host
+        .guests
+        .iter()
+        .any(|(_, guest)| guest.nics.iter().any(|nic| nic.port_security));
     // What needs rules, the first of which is named.
     let rules = [
         (translates, "address translation"),
@@ -86,7 +75,7 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
             "rename the lab, or delete that table",
         ));
     }
-    for (vm, floating) in floating(topology, name) {
+    for (vm, _, floating) in &on_host.floating {
         let address = floating.address;
         if let Some(link) = survey.addresses.get(&IpAddr::V4(address)) {
             findings.push(finding(
@@ -95,36 +84,36 @@ pub(super) fn errors(topology: &Topology, name: &HostName, host: &TopologyHost, 
             ));
         }
     }
-    findings.extend(small_uplinks(topology, host, survey, true));
     findings
 }
 
 /// Returns what makes the lab work worse than it could.
-pub(super) fn warnings(topology: &Topology, host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
+pub(super) fn warnings(inhabited: &BTreeSet<&NetworkName>, host: &TopologyHost, survey: &Survey) -> Vec<Finding> {
     let mut findings: Vec<Finding> = survey
         .forward_drops
         .iter()
         .filter_map(|chain| forwarding(host, survey, chain))
         .collect();
-    findings.extend(small_uplinks(topology, host, survey, false));
+    findings.extend(small_uplinks(inhabited, host, survey, false));
     findings
 }
 
 /// Returns the uplinks whose MTU is smaller than that of their network, one that the network states or the usual one.
-/// Not of emulated hosts: their NICs have the largest MTU of the lab.
-fn small_uplinks(topology: &Topology, host: &TopologyHost, survey: &Survey, stated: bool) -> Vec<Finding> {
+/// `inhabited` are the networks with guests. Not of emulated hosts: their NICs have the largest MTU of the lab.
+pub(super) fn small_uplinks(
+    inhabited: &BTreeSet<&NetworkName>,
+    host: &TopologyHost,
+    survey: &Survey,
+    stated: bool,
+) -> Vec<Finding> {
     if host.connect == Connect::Emulated {
         return Vec::new();
     }
-    let has_guest = |network: &NetworkName| {
-        let mut nics = topology.guests.values().flat_map(|guest| &guest.nics);
-        nics.any(|nic| nic.network == *network)
-    };
     let too_small = |(network, segment): (&NetworkName, &Segment)| {
         let nic = segment.uplink.as_ref()?;
         let has = *survey.mtus.get(nic)?;
         let wanted = segment.mtu.unwrap_or(ETHERNET_MTU);
-        let counts = segment.mtu.is_some() == stated && (stated || has_guest(network));
+        let counts = segment.mtu.is_some() == stated && (stated || inhabited.contains(network));
         (counts && u32::from(wanted) > has).then(|| {
             finding(
                 format!(

@@ -89,7 +89,31 @@ pub struct Topology {
     pub checks: Vec<ServiceCheck>,
 }
 
+/// The guests that concern one host.
+#[derive(Debug, Clone, Default)]
+pub struct OnHost<'a> {
+    /// Those that it runs, in order.
+    pub guests: Vec<(&'a VmName, &'a Guest)>,
+    /// Those whose floating address it has; another host may run them.
+    pub floating: Vec<(&'a VmName, &'a Guest, &'a GuestFloating)>,
+}
+
 impl Topology {
+    /// Returns the guests by host, for whoever looks at many hosts: asking each guest for each host takes the square of
+    /// the lab's size.
+    pub fn by_host(&self) -> BTreeMap<&HostName, OnHost<'_>> {
+        let mut hosts: BTreeMap<&HostName, OnHost<'_>> =
+            self.hosts.keys().map(|host| (host, OnHost::default())).collect();
+        for (vm, guest) in &self.guests {
+            hosts.entry(&guest.host).or_default().guests.push((vm, guest));
+            if let Some(floating) = &guest.floating {
+                let host = hosts.entry(&floating.host).or_default();
+                host.floating.push((vm, guest, floating));
+            }
+        }
+        hosts
+    }
+
     /// Makes every host an emulated one, connected by the lab's cables.
     pub fn emulate(&mut self) {
         for host in self.hosts.values_mut() {

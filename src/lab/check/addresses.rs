@@ -7,8 +7,9 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 
 use super::Check;
+use super::connected::Placed;
 use crate::lab::file::{At, LabFile, NetworkFile, UplinkFile};
-use crate::lab::{GatewayHosts, HostName, IfName, NetworkName, Vm, VmName};
+use crate::lab::{HostName, IfName, NetworkName, Vm, VmName};
 
 /// Who has an address.
 #[derive(Debug, Clone)]
@@ -109,12 +110,7 @@ impl Check<'_> {
     /// A network's subnet is not also behind another NIC of a host on which the network is: the host could not know
     /// which of the two leads to an address.
     pub(super) fn shared_subnets(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
-        let mut guests: BTreeMap<&NetworkName, BTreeSet<&HostName>> = BTreeMap::new();
-        for vm in vms.values() {
-            for nic in &vm.nics {
-                guests.entry(&nic.network).or_default().insert(&vm.host);
-            }
-        }
+        let placed = Placed::of(vms);
         for written in &file.networks {
             let name = &written.name.value;
             let (Some(At { value: subnet, span }), Some(network)) = (&written.subnet, self.networks.get(name)) else {
@@ -122,11 +118,7 @@ impl Check<'_> {
             };
             let mut found = None;
             // The hosts with a bridge of the network.
-            let mut on = guests.remove(name).unwrap_or_default();
-            on.extend(network.addresses.keys());
-            if let Some(GatewayHosts::One(host)) = network.gateway.as_ref().map(|gateway| &gateway.on) {
-                on.insert(host);
-            }
+            let on = placed.hosts(network, name);
             for (host, described) in on.into_iter().filter_map(|host| self.hosts.get_key_value(host)) {
                 let others = described.nics.iter().filter(|(nic, _)| !attaches(written, host, nic));
                 for (nic, behind) in others.filter_map(|(nic, described)| Some((nic, described.address?))) {

@@ -5,18 +5,22 @@ use std::ops::Range;
 
 use super::Check;
 use crate::lab::file::{NetworkFile, UplinkFile};
-use crate::lab::{Cable, CableEnd, Connect, GatewayHosts, HostName, Network, PortMode, Switch, VlanId, Vm, VmName};
+use crate::lab::{
+    Cable, CableEnd, Connect, GatewayHosts, HostName, Network, NetworkName, PortMode, Switch, VlanId, Vm, VmName,
+};
 
 impl Check<'_> {
     /// Warns of networks whose hosts are not connected, unless the file says that this is meant.
     pub(super) fn connected(&mut self, networks: &[NetworkFile], cables: &[Cable], vms: &BTreeMap<VmName, Vm>) {
         let mut found: Vec<(Range<usize>, String, String)> = Vec::new();
+        let placed = Placed::of(vms);
+        let ends = other_ends(cables);
         for file in networks {
             let name = &file.name.value;
             let Some(network) = self.networks.get(name) else {
                 continue;
             };
-            let hosts = hosts(network, file, vms);
+            let hosts = placed.hosts(network, name);
             if let (Some(span), true) = (
                 &file.isolated,
                 hosts.iter().any(|host| network.uplinks.contains_key(*host)),
@@ -60,7 +64,7 @@ impl Check<'_> {
                 host: host.clone(),
                 nic: network.uplinks[host].clone(),
             };
-            let reached = reached(cables, &self.switches, &end(hosts[0]), network.vlan);
+            let reached = reached(&ends, &self.switches, &end(hosts[0]), network.vlan);
             let apart: Vec<&HostName> = hosts[1..]
                 .iter()
                 .copied()
@@ -87,15 +91,29 @@ impl Check<'_> {
     }
 }
 
-/// The hosts that take part in a network with a guest, the gateway or an address, in order.
-pub(super) fn hosts<'a>(network: &'a Network, file: &NetworkFile, vms: &'a BTreeMap<VmName, Vm>) -> Vec<&'a HostName> {
-    let on = |vm: &&Vm| vm.nics.iter().any(|nic| nic.network == file.name.value);
-    let mut hosts: BTreeSet<&HostName> = vms.values().filter(on).map(|vm| &vm.host).collect();
-    hosts.extend(network.addresses.keys());
-    if let Some(GatewayHosts::One(host)) = network.gateway.as_ref().map(|gateway| &gateway.on) {
-        hosts.insert(host);
+/// The hosts of each network's guests.
+pub(super) struct Placed<'a>(BTreeMap<&'a NetworkName, BTreeSet<&'a HostName>>);
+
+impl<'a> Placed<'a> {
+    pub(super) fn of(vms: &'a BTreeMap<VmName, Vm>) -> Self {
+        let mut hosts: BTreeMap<&NetworkName, BTreeSet<&HostName>> = BTreeMap::new();
+        for vm in vms.values() {
+            for nic in &vm.nics {
+                hosts.entry(&nic.network).or_default().insert(&vm.host);
+            }
+        }
+        Self(hosts)
     }
-    hosts.into_iter().collect()
+
+    /// Returns the hosts that take part in a network with a guest, the gateway or an address, in order.
+    pub(super) fn hosts(&self, network: &'a Network, name: &NetworkName) -> Vec<&'a HostName> {
+        let mut hosts = self.0.get(name).cloned().unwrap_or_default();
+        hosts.extend(network.addresses.keys());
+        if let Some(GatewayHosts::One(host)) = network.gateway.as_ref().map(|gateway| &gateway.on) {
+            hosts.insert(host);
+        }
+        hosts.into_iter().collect()
+    }
 }
 
 fn list(hosts: &[&HostName]) -> String {
@@ -103,27 +121,29 @@ fn list(hosts: &[&HostName]) -> String {
     names.join(", ")
 }
 
+/// The other end of each cable's ends.
+fn other_ends(cables: &[Cable]) -> BTreeMap<&CableEnd, &CableEnd> {
+    let ends = cables.iter().map(|cable| &cable.ends);
+    ends.flat_map(|[a, b]| [(a, b), (b, a)]).collect()
+}
+
 /// The ends at which frames arrive with the tag `vlan` that leave `from` with it.
 fn reached(
-    cables: &[Cable],
+    ends: &BTreeMap<&CableEnd, &CableEnd>,
     switches: &BTreeMap<HostName, Switch>,
     from: &CableEnd,
     vlan: Option<VlanId>,
 ) -> BTreeSet<CableEnd> {
-    let other_end = |end: &CableEnd| {
-        let cable = cables.iter().find(|cable| cable.ends.contains(end))?;
-        cable.ends.iter().find(|other| *other != end)
-    };
     let (mut seen, mut arrived) = (BTreeSet::new(), BTreeSet::new());
     let mut leaving = vec![(from.clone(), vlan)];
     while let Some((end, tag)) = leaving.pop() {
         if !seen.insert((end.clone(), tag)) {
             continue;
         }
-        let Some(at) = other_end(&end) else { continue };
+        let Some(at) = ends.get(&end) else { continue };
         let Some(switch) = switches.get(&at.host) else {
             if tag == vlan {
-                arrived.insert(at.clone());
+                arrived.insert((*at).clone());
             }
             continue;
         };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Check;
-use super::connected::hosts;
+use super::connected::Placed;
 use crate::lab::file::{At, NetworkFile};
 use crate::lab::tunnel::endpoint;
 use crate::lab::{ETHERNET_MTU, HostName, IfName, NetworkName, Tunnel, TunnelKind, Underlay, Vm, VmName};
@@ -68,6 +68,7 @@ impl Check<'_> {
     pub(super) fn tunnels(&mut self, networks: &[NetworkFile], vms: &BTreeMap<VmName, Vm>) {
         let mut keys: BTreeMap<(TunnelKind, u32), &NetworkName> = BTreeMap::new();
         let mut found = Vec::new();
+        let placed = Placed::of(vms);
         for file in networks {
             let name = &file.name.value;
             let Some(network) = self.networks.get(name) else {
@@ -113,7 +114,7 @@ impl Check<'_> {
                     found.push((span.clone(), message, help));
                 }
             }
-            for host in hosts(network, file, vms) {
+            for host in placed.hosts(network, name) {
                 let place = tunnel.underlay.as_ref();
                 if !self.hosts.contains_key(host) || endpoint(&self.hosts, &self.networks, place, host).is_some() {
                     continue;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::lab::{HostName, IfName};
+use crate::lab::IfName;
 use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LocalGateway, Nat, PortSecurity, Sysctl};
-use crate::topology::{Topology, TopologyHost};
+use crate::topology::{OnHost, Topology, TopologyHost};
 
-/// Adds to `state`, which has the links already, what `host` does for its networks besides bridging.
-pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, host: &TopologyHost) {
+/// Adds to `state`, which has the links already, what `host` with `on_host` does for its networks besides bridging.
+pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHost, on_host: &OnHost<'_>) {
     let mut firewall = Firewall::default();
     for rule in &host.nat {
         let out = effective_link(state, &rule.out);
@@ -20,9 +20,8 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, h
         });
         firewall.nat.extend(rules);
     }
-    for guest in topology.guests.values() {
-        let floating = guest.floating.as_ref().filter(|floating| floating.host == *name);
-        let (Some(floating), Some(nic)) = (floating, guest.nics.first()) else {
+    for (_, guest, floating) in &on_host.floating {
+        let Some(nic) = guest.nics.first() else {
             continue;
         };
         let out = effective_link(state, &floating.nic);
@@ -69,8 +68,11 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, name: &HostName, h
             firewall.apart.insert(segment.bridge.clone(), bridges);
         }
     }
-    let guests = topology.guests.values().filter(|guest| guest.host == *name);
-    let nics = guests.flat_map(|guest| &guest.nics).filter(|nic| nic.port_security);
+    let nics = on_host
+        .guests
+        .iter()
+        .flat_map(|(_, guest)| &guest.nics)
+        .filter(|nic| nic.port_security);
     firewall.ports = nics
         .map(|nic| {
             let security = PortSecurity {
