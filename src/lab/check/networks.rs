@@ -1,6 +1,6 @@
 //! Networks: their subnets, what carries them, and their gateways.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -43,7 +43,7 @@ impl Check<'_> {
     pub(super) fn all_networks(&mut self, networks: &[NetworkFile]) {
         let mut subnets = Subnets::default();
         let mut bridges = BTreeSet::new();
-        let mut carried: BTreeMap<(HostName, IfName, Option<VlanId>), NetworkName> = BTreeMap::new();
+        let mut carried: HashMap<(HostName, IfName, Option<VlanId>), &NetworkName> = HashMap::new();
         for network in networks {
             let name = &network.name.value;
             if let Some(At { value: subnet, span }) = &network.subnet {
@@ -76,7 +76,7 @@ impl Check<'_> {
             let vlan = network.vlan.as_ref().map(|at| at.value);
             let mut reported = BTreeSet::new();
             for (host, nic) in &uplinks {
-                let Some(other) = carried.insert((host.clone(), nic.clone(), vlan), name.clone()) else {
+                let Some(other) = carried.insert((host.clone(), nic.clone(), vlan), name) else {
                     continue;
                 };
                 if !reported.insert(other.clone()) {
