@@ -1,6 +1,7 @@
 //! Checks of services and paths: which questions each asker is asked, and what the answers mean. A check that must not
 //! succeed passes only where its question could have been answered.
 
+pub(super) mod cause;
 #[cfg(test)]
 mod tests;
 
@@ -239,7 +240,12 @@ fn result(
     } else if by_name_server {
         names::fault(evidence, from)
     } else {
-        gone
+        gone.or_else(|| {
+            let to: Ipv4Addr = host(evidence.topology, target?, from).parse().ok()?;
+            check
+                .reach
+                .then(|| cause::on_path(evidence, from, to, cause::port(&check.question)))?
+        })
     };
     CheckResult {
         name: check.name.clone().unwrap_or_else(|| check.question.to_string()),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Expectation;
-use crate::guest::{Answer, Reply};
+use crate::guest::{Answer, NO_ROUTE, Reply};
 use crate::lab::Asked;
 
 /// The result of a cell.
@@ -114,6 +114,19 @@ pub(super) fn cell(expectation: Expectation, Reply { answer, small }: Reply) -> 
     cell
 }
 
+/// A cell whose one ping was not answered, for what else is asked on its path.
+pub(super) fn unanswered(expectation: Expectation) -> Cell {
+    evaluate(
+        expectation,
+        Answer::Counted {
+            sent: 1,
+            received: 0,
+            rtt_ms: None,
+            said: None,
+        },
+    )
+}
+
 /// Evaluates one answer.
 fn evaluate(expectation: Expectation, answer: Answer) -> Cell {
     let (sent, received, rtt_ms, said) = match answer {
@@ -156,6 +169,12 @@ fn evaluate(expectation: Expectation, answer: Answer) -> Cell {
             ),
             _ => (Verdict::Pass, None),
         }
+    } else if let Some(said) = said.filter(|said| !NO_ROUTE.contains(&said.as_str())) {
+        // Its own kernel drops what it sends: whether it would be answered is not known.
+        (
+            Verdict::Unknown,
+            Some(format!("nothing was sent: ping printed \"{said}\"")),
+        )
     } else if received > 0 {
         (
             Verdict::Fail,

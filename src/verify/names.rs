@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Evidence;
-use super::checks::v4;
-use crate::lab::{Asked, DnsName};
+use super::checks::{cause, v4};
+use crate::lab::{Asked, DnsName, HostName, Router};
 use crate::state::localhost;
 use crate::topology::Topology;
 
@@ -34,7 +34,26 @@ pub(super) fn fault(evidence: &Evidence<'_>, from: &Asked) -> Option<String> {
         let leased = guest.nics.iter().filter(|nic| nic.dhcp).filter_map(|nic| nic.gateway);
         own.chain(leased.map(IpAddr::V4)).collect()
     };
-    let servers: BTreeSet<IpAddr> = seen.cloned().unwrap_or_else(given);
+    let list = |servers: &BTreeSet<IpAddr>| -> String {
+        let texts: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        texts.join(", ")
+    };
+    let given: BTreeSet<IpAddr> = given();
+    let servers: BTreeSet<IpAddr> = seen.cloned().unwrap_or_else(|| given.clone());
+    // A resolver on the guest itself has the name servers in its own configuration (systemd-resolved(8)).
+    let local = servers.iter().any(IpAddr::is_loopback);
+    if let Some(wanted) = given.first().filter(|_| !local && servers.is_disjoint(&given)) {
+        let (has, wanted_all) = (list(&servers), list(&given));
+        let has = if has.is_empty() {
+            "no name server".to_owned()
+        } else {
+            format!("name server {has}")
+        };
+        return Some(format!(
+            "guest {vm}: /etc/resolv.conf has {has}, not {wanted_all}; shown by `cat /etc/resolv.conf` on guest {vm}; fix: \
+             `echo nameserver {wanted} >/etc/resolv.conf` on guest {vm}"
+        ));
+    }
     if servers.is_empty() {
         return Some(format!("guest {vm} has no name server"));
     }
@@ -42,8 +61,41 @@ pub(super) fn fault(evidence: &Evidence<'_>, from: &Asked) -> Option<String> {
     if let Some(fault) = known.find_map(|server| of_server(evidence, server)) {
         return Some(fault);
     }
-    let list: Vec<String> = servers.iter().map(ToString::to_string).collect();
-    Some(format!("guest {vm} asks name server {}", list.join(", ")))
+    if let Some(fault) = servers
+        .iter()
+        .filter_map(|server| v4(*server))
+        .find_map(|server| on_path(evidence, from, server))
+    {
+        return Some(fault);
+    }
+    Some(format!("guest {vm} asks name server {}", list(&servers)))
+}
+
+/// What is wrong on the path to a name server; where nothing is, that a server of the lab's runs and does not answer.
+fn on_path(evidence: &Evidence<'_>, from: &Asked, server: Ipv4Addr) -> Option<String> {
+    if let Some(cause) = cause::on_path(evidence, from, server, Some(("udp", 53))) {
+        return Some(cause);
+    }
+    let topology = evidence.topology;
+    let on_host = topology.hosts.iter().find(|(_, host)| {
+        let mut segments = host.segments.values();
+        segments.any(|segment| segment.dhcp.is_some() && segment.gateway == Some(server))
+    });
+    let on_router = || router_at(topology, server).map(|(router, _)| router);
+    let machine = on_host.map(|(host, _)| host).or_else(on_router)?;
+    Some(format!(
+        "{machine}: dnsmasq, the name server at {server}, runs and does not answer; shown by `ps -C dnsmasq -o pid,stat,args` \
+         on {machine} (T: it is stopped); fix: `pkill -CONT dnsmasq` on {machine}"
+    ))
+}
+
+/// The emulated router that has an address.
+fn router_at(topology: &Topology, address: Ipv4Addr) -> Option<(&HostName, &Router)> {
+    topology.routers.iter().find(|(_, router)| {
+        let nics = router.nics.values().filter_map(|nic| nic.address);
+        nics.chain(router.outside.iter().copied())
+            .any(|net| net.addr() == address)
+    })
 }
 
 /// What is wrong with a name server of the lab's, or with one that it forwards to.
@@ -73,12 +125,7 @@ fn of_server(evidence: &Evidence<'_>, server: Ipv4Addr) -> Option<String> {
 
 /// What is wrong with the name server of an emulated router.
 fn of_router(evidence: &Evidence<'_>, server: Ipv4Addr) -> Option<String> {
-    let mut routers = evidence.topology.routers.iter();
-    let (name, router) = routers.find(|(_, router)| {
-        let nics = router.nics.values().filter_map(|nic| nic.address);
-        nics.chain(router.outside.iter().copied())
-            .any(|net| net.addr() == server)
-    })?;
+    let (name, router) = router_at(evidence.topology, server)?;
     if router.names.is_empty() {
         return Some(format!(
             "router {name}, which has {server}, resolves no names: it has no `names`"

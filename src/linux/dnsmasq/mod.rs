@@ -26,7 +26,7 @@ use ipnet::Ipv4Net;
 use crate::lab::{IfName, LabName, NetworkName};
 use crate::linux::FailedAt;
 use crate::state::Dhcp;
-use crate::transport::{Cmd, CmdError, Script, Shell};
+use crate::transport::{Cmd, CmdError, Output, Script, Shell};
 
 const SERVERS: Script = Script {
     name: "dnsmasq/servers.sh",
@@ -103,6 +103,27 @@ impl DhcpServers {
         let own = [self.folder.to_string_lossy().into_owned(), verb.to_owned()];
         Cmd::script(SERVERS, own.into_iter().chain(arguments.into_iter().map(Into::into)))
     }
+}
+
+/// Returns the command that asks on bridges, each with its gateway, which DHCP servers answer: two seconds for all of them.
+pub fn probe<'a>(bridges: impl IntoIterator<Item = (&'a IfName, Ipv4Addr)>) -> Cmd {
+    let asked = bridges
+        .into_iter()
+        .map(|(bridge, gateway)| format!("{bridge},{gateway}"));
+    let perl = ["perl", "-e", PROBE].map(str::to_owned);
+    Cmd::new(perl.into_iter().chain(asked))
+}
+
+/// Returns the bridges and addresses that [`probe`] printed, of the servers that answered.
+pub fn answered(output: &Output) -> Vec<(String, Ipv4Addr)> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("answer "));
+    lines
+        .filter_map(|line| {
+            let (bridge, address) = line.split_once(' ')?;
+            Some((bridge.to_owned(), address.parse().ok()?))
+        })
+        .collect()
 }
 
 /// Runs the script for one of its verbs that print `failed …`, or nothing.

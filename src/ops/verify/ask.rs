@@ -21,7 +21,7 @@ use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, VmName};
 use crate::run::chain;
 use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
-use crate::verify::{Expectation, Replies, ServiceReplies, arp_questions, full_packet};
+use crate::verify::{Expectation, Nics, Replies, ServiceReplies, arp_questions, full_packet};
 
 /// What a packet holds besides ping's payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u16 = 28;
@@ -72,6 +72,7 @@ impl Asking<'_> {
         let topology = self.topology;
         let by_arp = arp_questions(topology);
         let mtus = mtus(topology);
+        let nics = Nics::of(topology);
         let mut questions: BTreeMap<&Asked, Vec<&Expectation>> = BTreeMap::new();
         for expectation in expectations {
             questions.entry(&expectation.from).or_default().push(expectation);
@@ -91,14 +92,14 @@ impl Asking<'_> {
                 .into_iter()
                 .enumerate()
                 .map(|(number, (from, mine))| {
-                    let (by_arp, mtus, turns) = (&by_arp, &mtus, &turns);
+                    let (by_arp, mtus, nics, turns) = (&by_arp, &mtus, &nics, &turns);
                     let ask = move || {
                         let by_arp = match from {
                             Asked::Vm(vm) => by_arp.get(vm).map_or(&[][..], Vec::as_slice),
                             Asked::Host(_) | Asked::Router(_) => &[],
                         };
                         let questions = Questions {
-                            targets: targets(topology, mtus, from, number, &mine),
+                            targets: targets(topology, (mtus, nics), from, number, &mine),
                             by_arp,
                             services: services.get(from).map_or(&[], Vec::as_slice),
                             options,
@@ -241,7 +242,7 @@ struct Answered {
 /// that not all ping the same machine at the same time.
 fn targets(
     topology: &Topology,
-    mtus: &BTreeMap<IpAddr, u16>,
+    (mtus, nics): (&BTreeMap<IpAddr, u16>, &Nics<'_>),
     from: &Asked,
     number: usize,
     expectations: &[&Expectation],
@@ -250,7 +251,7 @@ fn targets(
         let address = one.address;
         let known = mtus.get(&address).filter(|_| one.reach);
         let packet = known.map(|mtu| match from {
-            Asked::Vm(vm) => full_packet(topology, vm, address),
+            Asked::Vm(vm) => full_packet(topology, nics, vm, address),
             Asked::Host(_) | Asked::Router(_) => *mtu,
         });
         Target {

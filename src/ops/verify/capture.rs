@@ -14,7 +14,7 @@ use crate::lab::{Asked, HostName};
 use crate::linux::capture;
 use crate::state::localhost;
 use crate::topology::Topology;
-use crate::verify::{Cell, Counted, Finding, Hop, full_packet, vanish};
+use crate::verify::{Cell, Counted, Finding, Hop, Nics, full_packet, vanish};
 
 /// Marked pings of a pair.
 const COUNT: u32 = 3;
@@ -143,7 +143,7 @@ fn run(topology: &Topology, hosts: &NamedHosts, machine: &HostName, cmd: &Cmd) -
 fn size(topology: &Topology, cell: &Cell, at: u16) -> u16 {
     match &cell.expectation.from {
         _ if !cell.small_only => SIZE + at,
-        Asked::Vm(vm) => full_packet(topology, vm, cell.expectation.address) - HEADERS,
+        Asked::Vm(vm) => full_packet(topology, &Nics::of(topology), vm, cell.expectation.address) - HEADERS,
         Asked::Host(_) | Asked::Router(_) => 1500 - HEADERS,
     }
 }

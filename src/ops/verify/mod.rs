@@ -1,6 +1,6 @@
 //! Verifies a lab: nothing is left to do, guests, hosts and routers reach those they must and no others, and nothing that
 //! they saw contradicts it. `settle` waits for spanning tree, `ask` sends the pings, `prove` records who answered,
-//! `dropped` what the lab's rules dropped, `follow` where packets are lost. Changes nothing that outlasts it.
+//! `dropped` what the lab's rules dropped, `servers` who else answers by DHCP, `follow` where packets are lost. Changes nothing that outlasts it.
 
 mod ask;
 pub(super) mod capture;
@@ -9,6 +9,7 @@ mod details;
 mod dropped;
 mod follow;
 mod prove;
+mod servers;
 mod sessions;
 mod settle;
 mod turns;
@@ -30,7 +31,7 @@ use crate::state::{Site, desired, existing};
 use crate::topology::Topology;
 use crate::verify::faults::apply;
 use crate::verify::{
-    CheckResult, Evidence, Expectation, FaultReport, Matrix, Places, Services, Traces, Verdict, check_results,
+    CheckResult, Evidence, Expectation, FaultReport, Matrix, Nics, Places, Services, Traces, Verdict, check_results,
     diagnose, expected, faults, is_proved, number_of_cells, sample, service_questions, unproved,
 };
 use ask::{Asking, ServiceQuestions};
@@ -197,6 +198,7 @@ impl Answered {
     pub(super) fn evidence(&self) -> Evidence<'_> {
         Evidence {
             topology: &self.topology,
+            nics: Nics::of(&self.topology),
             desired: &self.desired,
             observed: &self.observed,
             views: &self.views,
@@ -242,13 +244,15 @@ pub(super) fn answer(
         observed: &observed,
     };
     let lengths = options.details.then(|| details::lengths(env, topology));
-    let (answers, surveys) = thread::scope(|scope| {
+    let (answers, surveys, strangers) = thread::scope(|scope| {
         let answers = scope.spawn(|| asking.ask(&expectations, &about_services, &FIRST, sessions));
+        let strangers = scope.spawn(|| servers::strangers(topology, &hosts));
         let surveys = survey(&hosts, lab);
-        let answers = answers.join();
+        let (answers, strangers) = (answers.join(), strangers.join());
         (
             answers.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             surveys,
+            strangers.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         )
     });
     let mut matrix = Matrix::new(expectations, &answers.replies);
@@ -273,6 +277,7 @@ pub(super) fn answer(
 
     let evidence = Evidence {
         topology,
+        nics: Nics::of(topology),
         desired: &desired,
         observed: &observed,
         views: &views,
@@ -286,6 +291,7 @@ pub(super) fn answer(
         since,
     };
     let mut found = faults(&traces);
+    found.extend(strangers);
     found.extend(prove::sources(topology, &prove::recorded(topology, &hosts), &matrix));
     found.extend(prove::floating(topology, &hosts, &matrix));
     let counted = dropped::since(&before, &dropped::count(topology, &hosts));

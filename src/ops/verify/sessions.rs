@@ -1,4 +1,4 @@
-//! Opens the sessions with the guests that will be asked, while the hosts are observed: QEMU looks only once a second
+//! Opens the sessions with the guests that will be asked, while the hosts are observed: QEMU checks only once a second
 //! whether a console was opened (chardev/char-pty.c, pty_chr_timer).
 
 use std::collections::BTreeMap;
@@ -8,15 +8,16 @@ use std::thread::{self, JoinHandle};
 
 use super::super::Env;
 use super::ask::{Unasked, unasked};
-use crate::guest::{Console, Session, Transcript};
+use crate::guest::{Console, Session, SessionFault, Transcript};
 use crate::host::{Host, NamedHosts};
-use crate::lab::{ConsoleKind, ImageConsole, VmName};
+use crate::lab::{ConsoleKind, ImageConsole, LabName, VmName};
 use crate::run::chain;
 use crate::state::DomainName;
 use crate::topology::Topology;
 
 /// How long the shell of a guest that has booted may take to answer: a busy machine included, its boot not.
-const READY_SECONDS: u64 = 30;
+/// With what `verify` and `diagnose` do besides, they end within 30 s.
+const READY_SECONDS: u64 = 20;
 /// In a larger lab each session is opened when it is its guest's turn.
 const MOST: usize = 64;
 
@@ -29,7 +30,7 @@ pub(super) struct Sessions(Mutex<BTreeMap<VmName, JoinHandle<Option<Result<Opene
 
 impl Sessions {
     /// Begins to open a session with each of `guests` that has a serial console. Typing on a screen is slow: those are
-    /// opened by who asks. Nothing is reported here: whoever takes a session that could not be opened tries again.
+    /// opened by who asks. Nothing is reported here: the caller that takes a session that could not be opened tries again.
     pub fn begin(env: &Env, topology: &Topology, hosts: &NamedHosts, guests: &dyn Fn(&VmName) -> bool) -> Self {
         let mut guests: Vec<_> = topology.guests.keys().filter(|vm| guests(vm)).collect();
         if guests.len() > MOST {
@@ -52,6 +53,8 @@ impl Sessions {
 /// What is needed to open a session.
 pub(super) struct Opening {
     host: Arc<dyn Host>,
+    lab: LabName,
+    vm: VmName,
     domain: DomainName,
     console: ImageConsole,
     transcript: PathBuf,
@@ -70,6 +73,8 @@ impl Opening {
         console.boot_seconds = console.boot_seconds.min(READY_SECONDS);
         Ok(Self {
             host: Arc::clone(host),
+            lab: topology.lab.clone(),
+            vm: vm.clone(),
             domain: DomainName::new(&topology.lab, vm),
             console,
             transcript: env.folders.transcript(&topology.lab, vm),
@@ -92,6 +97,16 @@ impl Opening {
     fn on(self, console: Box<dyn Console>) -> Result<Opened, Unasked> {
         let transcript = Transcript::append(&self.transcript).map_err(|error| error.to_string())?;
         let session = Session::open(console, &self.console, transcript, &mut |_| ());
-        Ok((session.map_err(|error| unasked(&error))?, self.console.kind))
+        let session = session.map_err(|error| match error.fault {
+            SessionFault::Silent(within) | SessionFault::NoPrompt { within, .. } => Unasked::from(format!(
+                "the guest's shell did not answer within {} s: it is stopped, or a program reads from its console; shown by \
+                 `netlab console {lab} {vm}`; fix: end that program there, or `netlab restart {lab} {vm}`",
+                within.as_secs(),
+                lab = self.lab,
+                vm = self.vm
+            )),
+            _ => unasked(&error),
+        })?;
+        Ok((session, self.console.kind))
     }
 }

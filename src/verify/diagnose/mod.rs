@@ -21,6 +21,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub use hop::{Finding, Hop, first};
 pub use packets::{Counted, at_hop, vanish};
 
+use super::nics::{Nic, Nics};
 use super::{Cell, Verdict};
 use crate::guest::GuestView;
 use crate::lab::{Asked, HostName, MacAddr, NetworkName, VmName};
@@ -32,10 +33,12 @@ use crate::topology::{Guest, GuestNic, Segment, Topology};
 const ETHERNET: u16 = 1500;
 
 /// Everything that was observed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Evidence<'a> {
     /// The desired lab.
     pub topology: &'a Topology,
+    /// The addresses of its guests.
+    pub nics: Nics<'a>,
     /// The desired state.
     pub desired: &'a Site,
     /// The observed state.
@@ -62,7 +65,7 @@ pub fn path(evidence: &Evidence<'_>, cell: &Cell) -> Vec<Hop> {
     };
     let from = &cell.expectation.from;
     let needed = match from {
-        Asked::Vm(vm) => full_packet(evidence.topology, vm, to.into()),
+        Asked::Vm(vm) => full_packet(evidence.topology, &evidence.nics, vm, to.into()),
         Asked::Host(_) | Asked::Router(_) => ETHERNET,
     };
     let mut path = Path::new(evidence, cell.small_only.then_some(needed));
@@ -84,8 +87,8 @@ pub fn unproved(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
     }
     let path = Path::new(evidence, None);
     let topology = evidence.topology;
-    let mut floating = topology.guests.values().filter_map(|guest| guest.floating.as_ref());
-    if let Some(floating) = floating.find(|one| one.address == to) {
+    let floating = evidence.nics.floating(to);
+    if let Some(floating) = floating.and_then(|(_, guest)| guest.floating.as_ref()) {
         return path
             .translated_to(&floating.host, to)
             .map(|finding| finding.to_string());
@@ -93,7 +96,7 @@ pub fn unproved(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
     let Asked::Vm(vm) = &cell.expectation.from else {
         return None;
     };
-    let Ends { from, own, to: target } = Ends::of(topology, vm, to.into())?;
+    let Ends { from, own, to: target } = Ends::of(topology, &evidence.nics, vm, to.into())?;
     let inside = topology.hosts.values().flat_map(|host| host.segments.values());
     if target.is_some() || inside.into_iter().any(|segment| segment.subnet.contains(&to)) {
         return None;
@@ -105,8 +108,8 @@ pub fn unproved(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
 
 /// Returns the size in bytes of the largest packet that both ends of a path accept, according to the MTU of their
 /// networks.
-pub fn full_packet(topology: &Topology, from: &VmName, to: IpAddr) -> u16 {
-    let ends = Ends::of(topology, from, to);
+pub fn full_packet(topology: &Topology, nics: &Nics<'_>, from: &VmName, to: IpAddr) -> u16 {
+    let ends = Ends::of(topology, nics, from, to);
     let nics = ends
         .iter()
         .flat_map(|ends| [Some(ends.own), ends.to.map(|(_, _, nic)| nic)]);
@@ -123,16 +126,13 @@ struct Ends<'a> {
     /// the default route.
     own: &'a GuestNic,
     /// The target, where it is a guest.
-    to: Option<(&'a VmName, &'a Guest, &'a GuestNic)>,
+    to: Option<Nic<'a>>,
 }
 
 impl<'a> Ends<'a> {
-    fn of(topology: &'a Topology, from: &VmName, address: IpAddr) -> Option<Self> {
+    fn of(topology: &'a Topology, nics: &Nics<'a>, from: &VmName, address: IpAddr) -> Option<Self> {
         let from = topology.guests.get(from)?;
-        let to = topology.guests.iter().find_map(|(name, guest)| {
-            let nic = guest.nics.iter().find(|nic| nic.address.addr() == address)?;
-            Some((name, guest, nic))
-        });
+        let to = nics.at(address);
         let own = |wanted: &dyn Fn(&GuestNic) -> bool| from.nics.iter().find(|nic| wanted(nic));
         let on_link = |nic: &GuestNic| match address {
             IpAddr::V4(address) => to.is_none() && nic.address.contains(&address),

@@ -32,6 +32,20 @@ impl<'a> Path<'a> {
         Some((nic, attached.map_or(nic, |segment| &segment.bridge)))
     }
 
+    /// Returns the source address that packets of `source` have once they have left `host`, where the lab decides that.
+    fn translated(&self, host: &HostName, source: Ipv4Addr) -> Option<Ipv4Addr> {
+        let guest = self.evidence.nics.at(source.into());
+        if let Some(floating) = guest.and_then(|(_, guest, _)| guest.floating.as_ref()) {
+            return Some(floating.address);
+        }
+        let here = self.evidence.topology.hosts.get(host)?;
+        let mut rules = here.nat.iter();
+        match rules.find(|rule| rule.from.iter().any(|net| net.contains(&source))) {
+            Some(rule) => rule.source.or_else(|| Some(here.nics.get(&rule.out)?.address?.addr())),
+            None => Some(source),
+        }
+    }
+
     /// Adds the rest of a path to an address outside of the networks: from a host, or a router, that has packets from
     /// `source` for it.
     pub(super) fn outside(&mut self, from: &HostName, source: Ipv4Addr, to: Ipv4Addr) {
@@ -62,6 +76,9 @@ impl<'a> Path<'a> {
                 self.wire((from, out), (machine, nic), None);
             }
             self.arrives(machine, nic, [source, to]);
+            if let Some(back) = self.translated(from, source).filter(|back| *back != to) {
+                self.back(machine, back, None);
+            }
         }
     }
 

@@ -43,6 +43,7 @@ fn diagnosed(to: &str, damage: impl Fn(&mut Site, &mut BTreeMap<HostName, View>)
     damage(&mut observed, &mut views);
     let evidence = Evidence {
         topology: &topology,
+        nics: Nics::of(&topology),
         observed: &observed,
         views: &views,
         guests: &BTreeMap::new(),

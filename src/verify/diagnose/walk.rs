@@ -10,7 +10,8 @@ use crate::topology::{Guest, GuestNic};
 impl<'a> Path<'a> {
     /// The path of a guest's packets.
     pub(super) fn of_guest(&mut self, asked: &VmName, address: Ipv4Addr) {
-        let Some(Ends { from, own, to }) = Ends::of(self.evidence.topology, asked, address.into()) else {
+        let Some(Ends { from, own, to }) = Ends::of(self.evidence.topology, &self.evidence.nics, asked, address.into())
+        else {
             let text = format!("{asked} has no NIC on the network of {address}, and no default route");
             self.hops.push(
                 Hop::new(format!("guest {asked}"), format!("route to {address}")).found(Some(Finding::new(text))),
@@ -62,7 +63,7 @@ impl<'a> Path<'a> {
         };
         self.segment(&own.network, &from.host, router, [source, address]);
         self.gateway(router, &own.network, gateway);
-        let floating = self.floating_at(address);
+        let floating = self.evidence.nics.floating(address);
         if let Some((name, guest, nic)) = to {
             self.forwarding(router, inner, source, address);
             if let Some(gateway) = nic.gateway.filter(|_| self.part(router, &nic.network).is_some()) {
@@ -103,11 +104,7 @@ impl<'a> Path<'a> {
             return;
         }
         let topology = self.evidence.topology;
-        let mut guests = topology.guests.iter();
-        let target = guests.find_map(|(name, guest)| {
-            let nic = guest.nics.iter().find(|nic| nic.address.addr() == to)?;
-            Some((name, guest, nic))
-        });
+        let target = self.evidence.nics.at(to.into());
         let segments = topology.hosts.get(machine).map(|host| &host.segments);
         let mut on_link = segments
             .into_iter()
@@ -118,7 +115,7 @@ impl<'a> Path<'a> {
         self.route(machine, None, to, None, wanted);
         let source = on_link.and_then(|(_, segment)| segment.address.or(segment.gateway));
         let ends = [source.unwrap_or(to), to];
-        if let Some(floating) = self.floating_at(to) {
+        if let Some(floating) = self.evidence.nics.floating(to) {
             self.rules(machine, true, [to, to]);
             if let Some(one) = &floating.1.floating {
                 self.outside_to(machine, &one.host, &one.nic);
@@ -162,12 +159,6 @@ impl<'a> Path<'a> {
             self.wire((machine, own), (host, nic), None);
         }
         self.link(host, nic.as_str(), None, "towards the outside");
-    }
-
-    /// The guest that has a floating address.
-    fn floating_at(&self, address: Ipv4Addr) -> Option<(&'a VmName, &'a Guest)> {
-        let mut guests = self.evidence.topology.guests.iter();
-        guests.find(|(_, guest)| guest.floating.as_ref().is_some_and(|one| one.address == address))
     }
 
     /// Adds a floating address: its host, its rules, and the guest behind it.

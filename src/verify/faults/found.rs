@@ -25,6 +25,7 @@ pub fn faults(traces: &Traces<'_>) -> Vec<Fault> {
         found.learned(host, view);
         found.neighbors(host, view);
         found.bridges(host, view);
+        found.addresses(host, view);
     }
     found.loops();
     for (vm, view) in traces.guests {

@@ -3,6 +3,7 @@
 //! whether or not a ping failed: a matrix in which all pings are answered proves nothing where another machine answers.
 //! Takes [`Traces`], returns [`Fault`]s and applies them to a matrix; never contacts a host.
 
+mod addresses;
 mod concerns;
 mod found;
 mod ports;
@@ -10,7 +11,7 @@ mod ports;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 pub use concerns::{FaultReport, apply};
@@ -42,6 +43,11 @@ pub enum Concerns {
     To(IpAddr),
     /// Those from this guest, and to its addresses, that must be reachable.
     Guest(VmName),
+    /// Those to this gateway address of a segment, and those that guests of the segment send by it; only of guests on this
+    /// host, where each host has the gateway address.
+    Gateway(Part, Ipv4Addr, Option<HostName>),
+    /// Those to the floating address of this guest, and from the guest to addresses outside of the networks.
+    Floating(VmName, IpAddr),
     /// Those of this source to this address.
     One(Asked, IpAddr),
     /// Those from guests of this segment that must not be reachable.

@@ -1,6 +1,6 @@
 //! Faults between the gateway's host and the router outside.
 
-use super::table::At::Host;
+use super::table::At::{Guest, Host};
 use super::table::{Fault, fault};
 
 /// Faults of the lab with a router outside: each is removed by its own commands and `up`.
@@ -71,6 +71,32 @@ pub(super) const OUTSIDE: &[Fault] = &[
         "ip rule del from 10.0.1.2 lookup 77; ip route del blackhole default table 77",
         &[("plain", "203.0.113.1")],
         &["node1: its route to 0.0.0.0/0 is blackhole: it drops packets"],
+    ),
+    // The router knows where the address was, and the host forwards what comes there: pings are still answered.
+    fault(
+        Host("node1"),
+        "ip addr del 192.168.99.50/32 dev eth1",
+        "true",
+        &[("home", "192.168.99.50"), ("web", "203.0.113.1")],
+        &["node1: no link has the floating address 192.168.99.50 of guest web"],
+    ),
+    fault(
+        Guest("home"),
+        "ip route add blackhole 192.168.99.0/25",
+        "ip route del blackhole 192.168.99.0/25",
+        &[
+            ("home", "192.168.99.50"),
+            ("plain", "203.0.113.1"),
+            ("web", "203.0.113.1"),
+        ],
+        &["home: its route to 192.168.99.0/25 is blackhole: it drops packets"],
+    ),
+    fault(
+        Guest("home"),
+        "nft 'table ip other { chain c { type filter hook input priority 0; icmp type echo-request drop; }; }'",
+        "nft delete table ip other",
+        &[("plain", "203.0.113.1"), ("web", "203.0.113.1")],
+        &["home: a rule that is not the lab's drops packets: table ip other, chain c: icmp type echo-request drop"],
     ),
 ];
 

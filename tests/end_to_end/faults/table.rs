@@ -41,10 +41,11 @@ nics = [{ network = "blue", address = "10.0.2.2" }]
 /// The cells between the two networks.
 const BETWEEN: &[(&str, &str)] = &[("r1", "b1"), ("r2", "b1"), ("b1", "r1"), ("b1", "r2")];
 
-/// Where a fault is put in: a host, or a guest by its console.
+/// Where a fault is put in: a host, two of them, or a guest by its console, or a router.
 #[derive(Clone, Copy)]
 pub(super) enum At {
     Host(&'static str),
+    Hosts([&'static str; 2]),
     Guest(&'static str),
 }
 
@@ -60,7 +61,7 @@ pub(super) struct Fault {
 /// The cells over node2's uplink.
 const R2_ALONE: &[(&str, &str)] = &[("r1", "r2"), ("r2", "gw red"), ("r2", "r1")];
 
-use At::{Guest, Host};
+use At::{Guest, Host, Hosts};
 
 pub(super) const fn fault(
     at: At,
@@ -78,6 +79,7 @@ pub(super) const fn fault(
     }
 }
 
+/// Faults of layer 2 on the hosts, and of addresses.
 pub(super) const FAULTS: &[Fault] = &[
     // Two networks joined: by a veth pair, by a guest's tap, by a NIC of the host.
     Fault {
@@ -269,6 +271,36 @@ pub(super) const FAULTS: &[Fault] = &[
         &[("r2", "r1")],
         &["learned the MAC address", "of guest r1 from port st0"],
     ),
+    // Two cables, and a cable from a bridge to itself. Without the flooding that would make frames go round for ever.
+    fault(
+        Hosts(["node1", "node2"]),
+        "ip link set dev eth1 down && ip link set dev eth1 master br-red && \
+         bridge link set dev eth1 flood off mcast_flood off bcast_flood off && ip link set dev eth1 up",
+        "ip link set dev eth1 down && ip link set dev eth1 nomaster && ip link set dev eth1 master br-blue && \
+         ip link set dev eth1 up",
+        R2_ALONE,
+        &[
+            "a loop at layer 2 without spanning tree",
+            "the cable from node1:eth0 to node2:eth0",
+            "the cable from node1:eth1 to node2:eth1",
+        ],
+    ),
+    fault(
+        Host("node1"),
+        "ip link add name st0 type veth peer name st1 && for at in st0 st1; do ip link set dev $at master br-red && \
+         bridge link set dev $at flood off mcast_flood off bcast_flood off; done; ip link set dev st0 up && \
+         ip link set dev st1 up",
+        "ip link delete dev st0",
+        R2_ALONE,
+        &[
+            "a loop at layer 2 without spanning tree",
+            "the links st0 and st1 of node1",
+        ],
+    ),
+];
+
+/// Faults of layer 3 and of rules on the hosts, and of guests.
+pub(super) const ROUTED: &[Fault] = &[
     // Layer 3 on the hosts.
     fault(
         Host("node1"),
@@ -362,5 +394,12 @@ pub(super) const FAULTS: &[Fault] = &[
         "ip link set eth0 up; ip route add default via 10.0.1.1",
         &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
         &["guest r1: NIC eth0 is down"],
+    ),
+    fault(
+        Host("node1"),
+        "kill -KILL $(pgrep -f guest=LABNAME.r1)",
+        "virsh -q start LABNAME.r1",
+        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
+        &["node1: guest r1 is not running"],
     ),
 ];
