@@ -93,6 +93,24 @@ fn no_route_counts_as_unreachable_and_any_other_message_is_unknown() {
         panic!("{no_route}");
     };
     assert_eq!(said, "Network is unreachable");
+    // By a blackhole route, a prohibiting one, and a firewall.
+    for refused in [
+        "ping: connect: Invalid argument",
+        "ping: connect: Permission denied",
+        "PING 10.0.9.1 (10.0.9.1): 56 data bytes ping: sendto: Operation not permitted",
+    ] {
+        assert!(
+            matches!(
+                read_report(refused, 2),
+                Answer::Counted {
+                    received: 0,
+                    said: Some(_),
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+    }
     for complaint in ["sh: ping: not found", "ping: permission denied (are you root?)", ""] {
         assert!(matches!(read_report(complaint, 2), Answer::Unknown(_)), "{complaint}");
     }

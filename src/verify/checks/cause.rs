@@ -1,4 +1,4 @@
-//! Why a check failed: what stops packets on the way to whom it asks, and what drops those of its own protocol.
+//! Why a check failed: what stops packets on the path to whom it asks, and what drops those of its own protocol.
 
 use std::net::Ipv4Addr;
 

@@ -22,6 +22,7 @@ impl<'a> Path<'a> {
         let tunnels = [one, other].map(|host| Some((host, segment(host)?, segment(host)?.tunnel.as_ref()?)));
         if let [Some(from), Some(to)] = tunnels {
             self.tunnel(from, &of);
+            self.underlay(network, from, to);
             self.tunnel(to, &of);
             return self.bridge(other, network, ends);
         }
@@ -97,7 +98,12 @@ impl<'a> Path<'a> {
         };
         let wrong = vlan.or_else(|| self.port(host, device.as_str(), bridge, of));
         let shows = self.shows(host, device.as_str());
-        let hop = Hop::on_link(host, device.as_str(), format!("{kind} {device} {of}"));
+        let what = format!("{kind} {device} {of}");
+        let hop = if segment.switch.is_ovs() {
+            Hop::new(host, what)
+        } else {
+            Hop::on_link(host, device.as_str(), what)
+        };
         self.hops.push(hop.shows(shows).found(wrong));
         if !inwards {
             self.link(host, nic.as_str(), provider.as_deref(), of);
@@ -131,7 +137,13 @@ impl<'a> Path<'a> {
                 .or_else(|| self.port(host, device.as_str(), Some(segment.bridge.as_str()), of))
                 .or_else(|| self.tunnel_end(host, &device, wanted, of));
             let shows = self.shows(host, device.as_str());
-            let hop = Hop::on_link(host, device.as_str(), format!("tunnel {device} {of}"));
+            let what = format!("tunnel {device} {of}");
+            // The kernel does not see what Open vSwitch itself sends by its tunnels.
+            let hop = if segment.switch.is_ovs() {
+                Hop::new(host, what)
+            } else {
+                Hop::on_link(host, device.as_str(), what)
+            };
             self.hops.push(hop.shows(shows).found(finding));
         }
     }

@@ -12,6 +12,7 @@ mod routed;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod underlay;
 mod walk;
 mod wire;
 

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Path;
 use super::hop::{Finding, Hop};
 use super::lookup::{Decision, decide};
-use crate::lab::{HostName, NetworkName};
+use crate::lab::{HostName, MacAddr, NetworkName};
 use crate::state::Sysctl;
-use crate::state::view::ViewRoute;
+use crate::state::view::{View, ViewRoute};
 
 impl Path<'_> {
     /// Adds the gateway address on the router's bridge.
@@ -199,6 +199,20 @@ impl Path<'_> {
     /// Checks the neighbor that packets are sent to.
     fn neighbor(&self, machine: &HostName, link: &str, next: IpAddr, to: Ipv4Addr) -> Option<Finding> {
         let mut neighbors = self.view(machine)?.neighbors.iter();
+        let by_hand = neighbors.clone().find_map(|one| {
+            let wrong = one.permanent && one.address == next && one.link == link;
+            one.mac.filter(|mac| wrong && !self.may_have(next, *mac))
+        });
+        if let Some(mac) = by_hand {
+            let text = format!(
+                "{machine}: its neighbor table on {link} has {mac} for {next}, set by hand, which is not that machine's"
+            );
+            return Some(
+                Finding::new(text)
+                    .shown(machine, &format!("ip neigh show dev {link}"))
+                    .fixed(machine, &format!("ip neigh del {next} dev {link}")),
+            );
+        }
         let silent = neighbors.any(|one| one.address == next && one.link == link && one.mac.is_none());
         // That nobody answers is the effect of a fault further on, if there is one.
         silent.then(|| {
@@ -208,6 +222,19 @@ impl Path<'_> {
             .shown(machine, &format!("ip neigh show dev {link}"))
             .possible()
         })
+    }
+
+    /// Whether a hardware address can be that of the machine which has an address: not that of another one.
+    fn may_have(&self, address: IpAddr, mac: MacAddr) -> bool {
+        if let Some((_, _, nic)) = self.evidence.nics.at(address) {
+            return nic.mac == mac;
+        }
+        let has = |view: &&View| {
+            let mut ports = view.ports.values();
+            ports.any(|port| port.addresses.iter().any(|net| net.addr() == address))
+        };
+        let owner = self.evidence.views.values().find(has);
+        owner.is_none_or(|view| view.ports.values().any(|port| port.mac == Some(mac)))
     }
 
     /// Whether one of a machine's links has an address.

@@ -7,6 +7,23 @@ use crate::lab::MacAddr;
 use crate::plan::example::{host, topology, vm};
 use crate::state::view::{Learned, Neighbor, Port};
 
+/// What a host shows, with a link that has all of its addresses.
+fn addressed(name: &str, mut view: View) -> View {
+    let topology = topology();
+    let here = &topology.hosts[&host(name)];
+    let nics = here.nics.values().filter_map(|nic| nic.address).map(Into::into);
+    let segments = here.segments.values();
+    let own = segments.flat_map(|segment| segment.gateway.into_iter().chain(segment.address));
+    let port = Port {
+        addresses: nics.chain(own.map(|own| IpAddr::from(own).into())).collect(),
+        ..Port::default()
+    };
+    if !view.ports.is_empty() {
+        view.ports.insert("own".to_owned(), port);
+    }
+    view
+}
+
 /// The faults of the example lab, of whose hosts `view` is what node2 shows and `guest` what vm2 shows.
 fn found(view: View, guest: GuestView) -> Vec<String> {
     let topology = topology();
@@ -21,7 +38,11 @@ fn found(view: View, guest: GuestView) -> Vec<String> {
     };
     let traces = Traces {
         topology: &topology,
-        views: &[(host("node1"), node1), (host("node2"), view)].into(),
+        views: &[
+            (host("node1"), addressed("node1", node1)),
+            (host("node2"), addressed("node2", view)),
+        ]
+        .into(),
         guests: &[(vm("vm2"), guest)].into(),
         since: Duration::from_secs(5),
     };
@@ -177,4 +198,59 @@ fn two_cables_between_two_bridges_are_a_loop_unless_spanning_tree_blocks_one() {
             .count()
     };
     assert_eq!((loops("forwarding"), loops("blocking")), (1, 0));
+}
+
+#[test]
+fn an_address_that_its_machine_lacks_is_a_fault_of_what_is_sent_to_it_or_by_it() {
+    let mut topology = topology();
+    let floating = crate::topology::GuestFloating {
+        address: [192, 168, 99, 50].into(),
+        host: host("node1"),
+        nic: "eth0".parse().unwrap(),
+    };
+    topology.guests.get_mut(&vm("vm2")).unwrap().floating = Some(floating);
+    topology.outside = vec![[203, 0, 113, 1].into()];
+    let mut node1 = addressed("node1", bridge(&[]));
+    let own = &mut node1.ports.get_mut("own").unwrap().addresses;
+    own.retain(|net| net.addr() != IpAddr::from([10, 0, 1, 1]));
+    let traces = Traces {
+        topology: &topology,
+        views: &[(host("node1"), node1)].into(),
+        guests: &BTreeMap::new(),
+        since: Duration::from_secs(5),
+    };
+    let found = faults(&traces);
+    let texts: Vec<&str> = found.iter().map(|fault| fault.text.as_str()).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.contains("lacks the gateway address 10.0.1.1"))
+    );
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.starts_with("node1: no link has the floating address 192.168.99.50 of guest vm2"))
+    );
+    let red = |only: &str| -> Vec<String> {
+        let one = found
+            .iter()
+            .filter(|fault| fault.text.contains(only))
+            .cloned()
+            .collect();
+        let mut matrix = crate::verify::Matrix::new(crate::verify::expected(&topology), &BTreeMap::new());
+        for cell in &mut matrix.cells {
+            cell.verdict = crate::verify::Verdict::Pass;
+        }
+        apply(&topology, &mut matrix, one);
+        let cells = matrix.cells.iter().filter(|cell| cell.cause.is_some());
+        cells
+            .map(|cell| format!("{} {}", cell.expectation.from, cell.expectation.to))
+            .collect()
+    };
+    assert_eq!(red("floating"), ["vm2 203.0.113.1"]);
+    assert_eq!(
+        red("gateway"),
+        ["vm1 gw service", "vm1 203.0.113.1", "vm2 gw service", "vm2 203.0.113.1"]
+    );
 }
