@@ -12,14 +12,14 @@ use super::verify::{Answered, Questions, VerifyOptions, answer};
 use super::{Env, LoadOptions, Loaded, OpsError, lab_name, load};
 use crate::lab::{Asked, LabName, NetworkName, VmName};
 use crate::topology::Topology;
-use crate::verify::{Expectation, Finding, Hop, Verdict, at_hop, expected, first, path};
+use crate::verify::{Expectation, Finding, Hop, Verdict, addresses_of_name, at_hop, expected, first, path};
 
 /// Which pair is diagnosed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiagnoseOptions {
     /// Where the packets come from: a VM, host or router, or an address of one.
     pub from: String,
-    /// Where they go: the same, `VM/NETWORK`, a floating address, or any other address.
+    /// Where they go: the same, `VM/NETWORK`, a floating address, any other address, or a name that the lab resolves.
     pub to: String,
 }
 
@@ -262,9 +262,12 @@ fn target(topology: &Topology, from: &Asked, text: &str) -> Option<Ipv4Addr> {
                 .or_else(|| host.segments.keys().find_map(|network| of(network.as_str()))),
         };
     }
-    let (_, router) = topology.routers.iter().find(|(router, _)| router.as_str() == name)?;
-    let mut nics = router.nics.values().filter_map(|nic| nic.address);
-    nics.next().map(|net| net.addr())
+    if let Some((_, router)) = topology.routers.iter().find(|(router, _)| router.as_str() == name) {
+        let mut nics = router.nics.values().filter_map(|nic| nic.address);
+        return nics.next().map(|net| net.addr());
+    }
+    let name = text.parse().ok()?;
+    addresses_of_name(topology, &name).into_iter().next()
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub use diagnose::{Counted, Evidence, Finding, Hop, at_hop, diagnose, first, ful
 pub use expected::{Expectation, expected, kept_apart, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Verdict};
+pub use names::addresses as addresses_of_name;
 pub use nics::Nics;
 pub use parts::arp_questions;
 pub use report::{Page, Places, Shown, Style, html, junit, text};

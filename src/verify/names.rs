@@ -11,7 +11,7 @@ use crate::topology::Topology;
 
 /// Returns the addresses that the lab gives a name: of a guest on a network with DHCP, by its name or with the lab's as
 /// its domain, or of a router's names. None where the lab does not know it.
-pub(super) fn addresses(topology: &Topology, name: &DnsName) -> BTreeSet<Ipv4Addr> {
+pub fn addresses(topology: &Topology, name: &DnsName) -> BTreeSet<Ipv4Addr> {
     let text = name.as_str();
     let domain = topology.lab.as_str().to_ascii_lowercase();
     let plain = text.strip_suffix(&domain).and_then(|text| text.strip_suffix('.'));

@@ -114,6 +114,7 @@ impl<'a> Path<'a> {
         let wanted = on_link.map(|(_, segment)| segment.bridge.as_str());
         self.route(machine, None, to, None, wanted);
         let source = on_link.and_then(|(_, segment)| segment.address.or(segment.gateway));
+        let source = source.or_else(|| self.own_address(machine, to));
         let ends = [source.unwrap_or(to), to];
         if let Some(floating) = self.evidence.nics.floating(to) {
             self.rules(machine, true, [to, to]);
@@ -121,6 +122,9 @@ impl<'a> Path<'a> {
                 self.outside_to(machine, &one.host, &one.nic);
             }
             self.floating(floating, ends[0], to);
+            if let (Some(one), Some(source)) = (&floating.1.floating, source) {
+                self.back(&one.host, source, None);
+            }
         } else if let (Some((network, _)), Some((name, guest, nic))) = (on_link, target) {
             self.rules(machine, true, ends);
             self.segment(network, machine, &guest.host, ends);
@@ -138,6 +142,22 @@ impl<'a> Path<'a> {
             self.rules(machine, true, ends);
             self.outside(machine, ends[0], to);
         }
+    }
+
+    /// The address that a machine sends from to one outside of its networks: that of the NIC on its subnet, else of the one
+    /// that has its default gateway, else the only one.
+    fn own_address(&self, machine: &HostName, to: Ipv4Addr) -> Option<Ipv4Addr> {
+        let topology = self.evidence.topology;
+        let nics = match topology.routers.get(machine) {
+            Some(router) => &router.nics,
+            None => &topology.hosts.get(machine)?.nics,
+        };
+        let near = nics
+            .values()
+            .find(|nic| nic.address.is_some_and(|net| net.contains(&to)));
+        let near = near.or_else(|| nics.values().find(|nic| nic.gateway.is_some()));
+        let near = near.or_else(|| nics.values().next().filter(|_| nics.len() == 1));
+        Some(near?.address?.addr())
     }
 
     /// Adds the cables between a machine and the NIC of a host.
