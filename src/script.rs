@@ -13,7 +13,7 @@ use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, nftables};
 use crate::plan::Step;
 use crate::plan::lines::{LineError, Observed, UplinkMove, is_ovs, lines, program_of};
-use crate::state::{Dhcp, Domain, DomainName, GuestConfig, LinkKind, SetUp, Uplink, Volume};
+use crate::state::{Dhcp, Disk, DiskName, Domain, DomainName, GuestConfig, LinkKind, SetUp, Uplink, Volume};
 use crate::transport::quote;
 
 /// Where libvirt keeps disks of its own making.
@@ -85,6 +85,22 @@ impl Out {
             Step::GrowVolume(name, mib) => {
                 self.line(format_args!("qemu-img resize -q {} {mib}M", disk(name)));
             }
+            Step::CreateDisk(name, disk) => {
+                self.line(format_args!("mkdir -p {DISKS}"));
+                let file = further_disk(name);
+                match disk {
+                    Disk::Blank { mib } => self.line(format_args!("qemu-img create -q -f qcow2 {file} {mib}M")),
+                    Disk::Over(Volume { base, base_format }) => {
+                        let base = self.image(base);
+                        self.line(format_args!(
+                            "qemu-img create -q -f qcow2 -b {base} -F {base_format} {file}"
+                        ));
+                    }
+                }
+            }
+            Step::GrowDisk(name, mib) => {
+                self.line(format_args!("qemu-img resize -q {} {mib}M", further_disk(name)));
+            }
             Step::DefineDomain(name, domain) => self.define(name, domain, template)?,
             Step::StartDomain(name) => self.line(format_args!("virsh -q start {name}")),
             Step::ConfigureGuest(name, config) => self.configure(name, config),
@@ -107,6 +123,7 @@ impl Out {
             | Step::StopDhcp(..)
             | Step::RestoreSysctl(..)
             | Step::DeleteVolume(..)
+            | Step::DeleteDisk(..)
             | Step::UndefineDomain { .. }
             | Step::StopDomain { .. } => self.line("# (not done by hand)"),
         }
@@ -128,8 +145,12 @@ impl Out {
         if let Some(seed) = &domain.seed {
             self.seed(name, seed);
         }
+        if let Some(cd) = &domain.cdrom {
+            self.image(cd);
+        }
         let files = Files {
             disk: &disk(name),
+            further: DISKS,
             seed: &seed_disk(name),
             console_log: &format!("{LOGS}/{name}.console.log"),
         };
@@ -264,6 +285,10 @@ fn observed(steps: &[Step], step: &Step) -> Observed<'static> {
         }),
         ..Observed::default()
     }
+}
+
+fn further_disk(name: &DiskName) -> String {
+    format!("{DISKS}/{}", name.file())
 }
 
 fn seed_disk(name: &DomainName) -> String {

@@ -10,7 +10,7 @@ use super::error::CommandError;
 use super::output::table;
 use super::progress::Progress;
 use crate::event::Events;
-use crate::image::{self, Built, ImageError, Options};
+use crate::image::{self, Built, ImageError, Options, Release, Update};
 use crate::lab::{ImageEntry, ImageName, ImageSource, write_image};
 use crate::ops::{self, Entries, OpsError};
 
@@ -58,6 +58,14 @@ pub enum Verb {
         #[arg(long)]
         lab: Option<PathBuf>,
     },
+    /// Show newer releases of images, where their publishers list them.
+    Update {
+        /// An image; default: all whose URL has a date.
+        name: Option<ImageName>,
+        /// The lab file that describes it, if it is not in the catalog.
+        #[arg(long)]
+        lab: Option<PathBuf>,
+    },
     /// Build an image on this machine.
     Build {
         /// Its name.
@@ -98,7 +106,14 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
             let entry = one(name, &entries)?;
             let options = options(*allow_unverified);
             get(context, name, entry, |events| {
-                image::obtain(name, entry, &context.env.folders, &options, events)
+                let folders = &context.env.folders;
+                if image::built(name, entry, folders).is_some() {
+                    // A file that was replaced under its name is noticed here, too.
+                    for (_, download) in entry.source.downloads() {
+                        image::checksums::resolve(download, folders, options.limits.stall)?;
+                    }
+                }
+                image::obtain(name, entry, folders, &options, events)
             })
         }
         Verb::Import {
@@ -132,6 +147,7 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
             let said = if was { "removed" } else { "not in the cache" };
             context.answer(&format!("image {name}: {said}\n"), &was)
         }
+        Verb::Update { name, lab } => update(context, name.as_ref(), &known(lab)?),
         Verb::Build { name } => {
             let entries = known(&None)?;
             let entry = one(name, &entries)?;
@@ -143,6 +159,74 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
             })
         }
     }
+}
+
+/// What the publisher of an image lists.
+#[derive(Serialize)]
+struct Checked {
+    image: ImageName,
+    state: &'static str,
+    release: Option<Release>,
+    newest: Option<Release>,
+    /// The entry of the newest release for a lab file.
+    entry: Option<String>,
+    error: Option<String>,
+}
+
+/// Asks the publishers of images for newer releases: of one image, or of all that are dated.
+fn update(context: &Context, name: Option<&ImageName>, entries: &Entries) -> Result<(), CommandError> {
+    let asked: Vec<(&ImageName, &ImageEntry)> = match name {
+        Some(name) => vec![(name, one(name, entries)?)],
+        None => entries.iter().collect(),
+    };
+    let stall = Options::default().limits.stall;
+    let (mut text, mut rows) = (String::new(), Vec::new());
+    for (image, entry) in asked {
+        let mut row = Checked {
+            image: image.clone(),
+            state: "not dated",
+            release: None,
+            newest: None,
+            entry: None,
+            error: None,
+        };
+        match image::newer(entry, stall) {
+            Update::NotDated if name.is_none() => continue,
+            Update::NotDated => {
+                let _ = writeln!(text, "{image}: its URL has no date, so newer releases cannot be found");
+            }
+            Update::Newest(release) => {
+                let _ = writeln!(text, "{image}: {release} is the newest release");
+                row.state = "newest";
+                row.newest = Some(release.clone());
+                row.release = Some(release);
+            }
+            Update::Newer { was, is, entry } => {
+                // The catalog's own name cannot be used again in a lab file.
+                let day = is.day().replace('-', "");
+                let own = ImageName::new(&format!("{image}-{day}")).unwrap_or_else(|_| image.clone());
+                let written = write_image(&own, &entry);
+                let _ = writeln!(
+                    text,
+                    "{image}: {is} is newer than {was}; as an image of a lab file:\n\n{written}"
+                );
+                if entry.source.downloads().iter().any(|(_, file)| !file.is_pinned()) {
+                    let _ = writeln!(text, "# its publisher's list of checksums was not found\n");
+                }
+                row.state = "newer";
+                row.release = Some(was);
+                row.newest = Some(is);
+                row.entry = Some(written);
+            }
+            Update::Unlisted { list, error } => {
+                let _ = writeln!(text, "{image}: {list} cannot be read: {error}");
+                row.state = "unknown";
+                row.error = Some(format!("{list}: {error}"));
+            }
+        }
+        rows.push(row);
+    }
+    context.answer(&text, &rows)
 }
 
 fn one<'a>(name: &ImageName, entries: &'a Entries) -> Result<&'a ImageEntry, CommandError> {

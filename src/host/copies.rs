@@ -1,13 +1,13 @@
 //! Copies of the files that guests boot from, on a host behind ssh. A lab's state has their paths on this machine; they
 //! are copied when they are first needed, and paths of copies are translated back when the host is observed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::lab::{BaseDisk, Boot};
 use crate::libvirt::{self, Libvirt, LibvirtError};
-use crate::state::{Domain, HostState};
+use crate::state::{Disk, Domain, HostState};
 
 /// The copies on one host.
 pub(super) struct Copies {
@@ -32,12 +32,23 @@ impl Copies {
         if let Some(copy) = known.get(local) {
             return Ok(copy.clone());
         }
-        let label = local.strip_prefix(&self.images).unwrap_or(local).display().to_string();
+        let label = self.label(local);
         let copy = libvirt.copy_file(local, &label, &|percent| {
             progress(&format!("copying {label} to the host: {percent} %"));
         })?;
         known.insert(local.to_owned(), copy.clone());
         Ok(copy)
+    }
+
+    /// Returns the label of the copy of `local`.
+    fn label(&self, local: &Path) -> String {
+        local.strip_prefix(&self.images).unwrap_or(local).display().to_string()
+    }
+
+    /// Returns an error where the host has too little space for the copies of `files` that it does not have yet.
+    pub fn check_space(&self, libvirt: &Libvirt, files: &BTreeSet<PathBuf>) -> Result<(), LibvirtError> {
+        let files: Vec<_> = files.iter().map(|file| (file.as_path(), self.label(file))).collect();
+        libvirt.check_space(&files)
     }
 
     /// Returns the domain with the paths of the copies, which are made if there are none.
@@ -68,7 +79,14 @@ impl Copies {
                 format: format.clone(),
             },
         };
-        Ok(Domain { boot, ..domain.clone() })
+        let mut there = Domain { boot, ..domain.clone() };
+        for volume in there.disks.iter_mut().filter_map(|disk| disk.over.as_mut()) {
+            volume.base = self.copy(libvirt, &volume.base, progress)?;
+        }
+        if let Some(cd) = &mut there.cdrom {
+            *cd = self.copy(libvirt, cd, progress)?;
+        }
+        Ok(there)
     }
 
     /// Translates paths of copies in an observed state into the local paths.
@@ -76,7 +94,15 @@ impl Copies {
         for volume in state.volumes.values_mut() {
             self.translate(&mut volume.base);
         }
+        for disk in state.disks.values_mut() {
+            if let Disk::Over(volume) = disk {
+                self.translate(&mut volume.base);
+            }
+        }
         for domain in state.domains.values_mut() {
+            let over = domain.disks.iter_mut().filter_map(|disk| disk.over.as_mut());
+            over.for_each(|volume| self.translate(&mut volume.base));
+            domain.cdrom.iter_mut().for_each(|cd| self.translate(cd));
             match &mut domain.boot {
                 Boot::Kernel {
                     kernel, initrd, disk, ..

@@ -12,8 +12,9 @@ pub mod linux;
 mod network;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use crate::guest::vga::Screen;
 use crate::guest::{ProbeOptions, Reply, Target, probe_by};
@@ -38,6 +39,12 @@ pub trait Host: Send + Sync {
     /// Ends what an interrupted run on the lab may have left in progress on the host. Called before the host is observed
     /// in order to change it.
     fn settle(&self, _lab: &LabName) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// Returns an error where the host has too little space for files of this machine that are to be copied to it. A host
+    /// that uses them in place needs none.
+    fn check_space(&self, _files: &BTreeSet<PathBuf>) -> Result<(), HostError> {
         Ok(())
     }
 

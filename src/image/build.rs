@@ -12,14 +12,15 @@ use super::cpio::Archive;
 use super::{ImageError, at, kernel, modules};
 
 /// The version of the recipe, raised when it builds something else from the same packages.
-pub(super) const RECIPE: u32 = 2;
+pub(super) const RECIPE: u32 = 3;
 /// The package that depends on the newest kernel. Its kernel has drivers for every NIC, unlike the cloud kernel; under
 /// TCG both boot equally fast once netlab has unpacked the kernel (see [`kernel`]).
 const KERNEL: &str = "linux-image-amd64";
-/// Drivers of the NICs that QEMU emulates, each used if the kernel has it.
-const DRIVERS: [&str; 8] = [
+/// Drivers of the NICs that QEMU emulates and of virtio disks, each used if the kernel has it.
+const DRIVERS: [&str; 9] = [
     "virtio_pci",
     "virtio_net",
+    "virtio_blk",
     "e1000",
     "e1000e",
     "8139cp",

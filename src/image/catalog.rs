@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::{ImageError, cache};
+use super::{ImageError, cache, key};
 use crate::folders::Folders;
 use crate::lab::{BaseDisk, Boot, Image, ImageEntry, ImageName, ImageSource, parse_image};
 
 /// The entries by image name, which is the file's stem.
-const ENTRIES: [(&str, &str); 10] = [
+const ENTRIES: [(&str, &str); 12] = [
     ("alpine-3.24", include_str!("../../images/alpine-3.24.toml")),
     ("cirros", include_str!("../../images/cirros.toml")),
     ("debian-12", include_str!("../../images/debian-12.toml")),
     ("debian-13", include_str!("../../images/debian-13.toml")),
     ("fedora-44", include_str!("../../images/fedora-44.toml")),
+    ("freebsd-15.1", include_str!("../../images/freebsd-15.1.toml")),
     ("linux-0.2", include_str!("../../images/linux-0.2.toml")),
     ("mini", include_str!("../../images/mini.toml")),
     ("mini-e1000", include_str!("../../images/mini-e1000.toml")),
+    ("openwrt-25.12", include_str!("../../images/openwrt-25.12.toml")),
     ("rocky-8", include_str!("../../images/rocky-8.toml")),
     ("ubuntu-24.04", include_str!("../../images/ubuntu-24.04.toml")),
 ];
@@ -47,7 +49,7 @@ pub fn catalog(folders: &Folders) -> Result<BTreeMap<ImageName, Image>, ImageErr
 /// Returns images with their paths in the cache of `folders`, whether the files exist or not.
 pub fn resolve(entries: &BTreeMap<ImageName, ImageEntry>, folders: &Folders) -> BTreeMap<ImageName, Image> {
     let image = |(name, entry): (&ImageName, &ImageEntry)| {
-        let folder = cache::folder(name, entry, folders);
+        let folder = key::folder(name, entry, folders);
         let boot = match &entry.source {
             ImageSource::Recipe { cmdline, .. } => Boot::Kernel {
                 kernel: folder.join(cache::KERNEL),

@@ -7,11 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 
 use liblzma::stream::{CONCATENATED, Stream};
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::digest::Sums;
 use super::follow::Follower;
+use super::space;
 use crate::lab::Compression;
 
 /// Bytes read from the download and written to the disk at a time.
@@ -20,10 +19,10 @@ const CHUNK: usize = 64 * 1024;
 const AHEAD: usize = 16;
 /// Most memory that an xz stream may ask for, in bytes: `xz -9` asks for 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
+/// Most memory that a zstd frame may ask for, as a power of two of bytes: 256 MiB, like xz.
+const ZSTD_WINDOW: u32 = 28;
 /// Bytes written between two checks of the free space.
 const CHECK_EVERY: u64 = 16 << 20;
-/// Free bytes that are never used, or a twentieth of the file system if that is less.
-const RESERVE: u64 = 64 << 20;
 
 /// An unpacked file.
 #[derive(Debug)]
@@ -57,6 +56,19 @@ pub enum UnpackError {
         /// The file.
         path: PathBuf,
     },
+    /// There is less free space than the file needs.
+    #[error(
+        "not enough space in {}: at least {} MiB are needed, {} MiB are free",
+        folder.display(), needed.div_ceil(1 << 20), available >> 20
+    )]
+    TooLittle {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes of the download and of what is unpacked of it, as far as they are known.
+        needed: u64,
+        /// Free bytes besides the reserve.
+        available: u64,
+    },
     /// The file cannot be written.
     #[error("cannot write {}: {error}", path.display())]
     Io {
@@ -74,7 +86,9 @@ impl UnpackError {
             Self::Abandoned => "try again",
             Self::Corrupt(_) => "check `compression` of the image's entry; the file may be damaged",
             Self::TooBig { .. } => "check the file, then raise `at_most` in `unpacked` of the image's entry",
-            Self::NoSpace { .. } => "free some space, or move the cache elsewhere with NETLAB_CACHE_DIR",
+            Self::NoSpace { .. } | Self::TooLittle { .. } => {
+                "free some space, or move the cache elsewhere with NETLAB_CACHE_DIR"
+            }
             Self::Io { .. } => "check the permissions of the cache (NETLAB_CACHE_DIR)",
         }
     }
@@ -121,7 +135,7 @@ impl Sink {
         };
         if self.size - self.checked > CHECK_EVERY {
             self.checked = self.size;
-            if !has_space(&self.path) {
+            if !space::has_space(&self.path) {
                 return Err(UnpackError::NoSpace {
                     path: self.path.clone(),
                 });
@@ -156,53 +170,51 @@ fn io(path: &Path, error: std::io::Error) -> UnpackError {
     }
 }
 
-/// Whether the file system of `path` has more free space than the reserve; true where that is unknown.
-pub(super) fn has_space(path: &Path) -> bool {
-    let folder = path.parent().unwrap_or(path);
-    rustix::fs::statvfs(folder).map_or(true, |found| {
-        let reserve = RESERVE.min(found.f_blocks.saturating_mul(found.f_frsize) / 20);
-        found.f_bavail.saturating_mul(found.f_frsize) > reserve
-    })
-}
-
 /// Returns the first 64 KiB of the unpacked file at `path`.
 pub(super) fn head(path: &Path, compression: Compression) -> std::io::Result<Vec<u8>> {
     let source = BufReader::new(File::open(path)?);
     let unpacked: Box<dyn Read> = match compression {
         Compression::None => Box::new(source),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        Compression::Gzip => Box::new(Members::new(source)),
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
         }
-        Compression::Zstd => Box::new(Frames::new(source)),
+        Compression::Zstd => Box::new(zstd_decoder(source)?),
     };
     let mut head = Vec::new();
     unpacked.take(CHUNK as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
+/// Returns a decoder of consecutive zstd frames.
+fn zstd_decoder<R: BufRead>(source: R) -> std::io::Result<zstd::Decoder<'static, R>> {
+    let mut decoder = zstd::Decoder::with_buffer(source)?;
+    decoder.window_log_max(ZSTD_WINDOW)?;
+    Ok(decoder)
+}
+
 /// Unpacks everything that `follower` reads into `sink`.
 pub fn unpack(follower: Follower, compression: Compression, mut sink: Sink) -> Result<Unpacked, UnpackError> {
     let source = BufReader::with_capacity(CHUNK, follower);
     let follower = match compression {
-        Compression::None => drain(source, &mut sink, |source| source)?,
+        Compression::None => drain(source, &mut sink, Some)?,
         Compression::Bzip2 => {
             let decoder = bzip2::bufread::MultiBzDecoder::new(source);
-            drain(decoder, &mut sink, bzip2::bufread::MultiBzDecoder::into_inner)?
+            drain(decoder, &mut sink, |decoder| Some(decoder.into_inner()))?
         }
-        Compression::Gzip => {
-            let decoder = flate2::bufread::MultiGzDecoder::new(source);
-            drain(decoder, &mut sink, flate2::bufread::MultiGzDecoder::into_inner)?
-        }
+        Compression::Gzip => drain(Members::new(source), &mut sink, Members::into_inner)?,
         Compression::Xz => {
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)
                 .map_err(|error| UnpackError::Corrupt(error.into()))?;
             let decoder = liblzma::bufread::XzDecoder::new_stream(source, stream);
-            drain(decoder, &mut sink, liblzma::bufread::XzDecoder::into_inner)?
+            drain(decoder, &mut sink, |decoder| Some(decoder.into_inner()))?
         }
-        Compression::Zstd => drain(Frames::new(source), &mut sink, |frames| frames.source)?,
+        Compression::Zstd => {
+            let decoder = zstd_decoder(source).map_err(UnpackError::Corrupt)?;
+            drain(decoder, &mut sink, |decoder| Some(decoder.finish()))?
+        }
     };
     let (content, size) = sink.finish()?;
     Ok(Unpacked {
@@ -216,7 +228,7 @@ pub fn unpack(follower: Follower, compression: Compression, mut sink: Sink) -> R
 fn drain<D: Read>(
     mut decoder: D,
     sink: &mut Sink,
-    inner: impl FnOnce(D) -> BufReader<Follower>,
+    inner: impl FnOnce(D) -> Option<BufReader<Follower>>,
 ) -> Result<Follower, UnpackError> {
     let (decoded, written) = thread::scope(|scope| {
         let (chunks, received) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
@@ -230,14 +242,16 @@ fn drain<D: Read>(
     });
     // The error of the writer is the reason for a closed channel.
     written?;
+    let Some(mut source) = inner(decoder) else {
+        return Err(UnpackError::Corrupt(std::io::ErrorKind::UnexpectedEof.into()));
+    };
     if let Err(error) = decoded {
-        return Err(if inner(decoder).get_ref().abandoned {
+        return Err(if source.get_ref().abandoned {
             UnpackError::Abandoned
         } else {
             UnpackError::Corrupt(error)
         });
     }
-    let mut source = inner(decoder);
     match source.fill_buf().map(<[u8]>::is_empty) {
         Ok(true) => Ok(source.into_inner()),
         Ok(false) => Err(UnpackError::Corrupt(std::io::Error::other(
@@ -261,65 +275,46 @@ fn decode(decoder: &mut impl Read, chunks: &mpsc::SyncSender<Vec<u8>>) -> std::i
     }
 }
 
-/// Reads consecutive zstd frames; ruzstd's own reader stops after one.
-struct Frames<R: BufRead> {
-    source: R,
-    decoder: FrameDecoder,
-    open: bool,
+/// Reads consecutive gzip members. What follows them and is none is ignored, like gzip(1) does: OpenWrt appends a
+/// signature to its images.
+struct Members<R: BufRead> {
+    /// Absent only while a member follows another one.
+    decoder: Option<flate2::bufread::GzDecoder<R>>,
+    ended: bool,
 }
 
-impl<R: BufRead> Frames<R> {
+impl<R: BufRead> Members<R> {
     fn new(source: R) -> Self {
         Self {
-            source,
-            decoder: FrameDecoder::new(),
-            open: false,
+            decoder: Some(flate2::bufread::GzDecoder::new(source)),
+            ended: false,
         }
-    }
-
-    /// Opens the next frame; returns false at the end.
-    fn next(&mut self) -> std::io::Result<bool> {
-        while !self.source.fill_buf()?.is_empty() {
-            match self.decoder.reset(&mut self.source) {
-                Ok(()) => return Ok(true),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                    let length = u64::from(length);
-                    let skipped = std::io::copy(&mut (&mut self.source).take(length), &mut std::io::sink())?;
-                    if skipped < length {
-                        return Err(std::io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(error) => return Err(std::io::Error::other(error)),
-            }
-        }
-        Ok(false)
     }
 }
 
-impl<R: BufRead> Read for Frames<R> {
+impl<R: BufRead> Members<R> {
+    fn into_inner(self) -> Option<R> {
+        self.decoder.map(flate2::bufread::GzDecoder::into_inner)
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            if !self.open && !self.next()? {
-                return Ok(0);
-            }
-            self.open = true;
-            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                self.decoder
-                    .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1))
-                    .map_err(std::io::Error::other)?;
-            }
-            let length = self.decoder.read(buffer)?;
-            if length > 0 {
+        while let Some(decoder) = self.decoder.as_mut().filter(|_| !self.ended) {
+            let length = decoder.read(buffer)?;
+            if length > 0 || buffer.is_empty() {
                 return Ok(length);
             }
-            let (stated, found) = (
-                self.decoder.get_checksum_from_data(),
-                self.decoder.get_calculated_checksum(),
-            );
-            if stated.is_some() && stated != found {
-                return Err(std::io::Error::other("the checksum of a frame differs"));
+            let source = decoder.get_mut();
+            if source.fill_buf()?.first() == Some(&0x1f) {
+                if let Some(done) = self.decoder.take() {
+                    self.decoder = Some(flate2::bufread::GzDecoder::new(done.into_inner()));
+                }
+            } else {
+                std::io::copy(source, &mut std::io::sink())?;
+                self.ended = true;
             }
-            self.open = false;
         }
+        Ok(0)
     }
 }

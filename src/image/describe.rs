@@ -11,7 +11,7 @@ use crate::lab::{
 };
 
 /// Largest size of the unpacked file in bytes that the entry allows: 64 GiB, the default of entries.
-const AT_MOST: u64 = 64 << 30;
+pub(super) const AT_MOST: u64 = 64 << 30;
 
 /// Returns an entry for the file at `path`: compression and format as its bytes show them, its digest, and machine,
 /// console and cloud-init of `like`. Without `like`, those are what most images have, which nothing proves.
@@ -27,27 +27,12 @@ pub fn describe(path: &Path, name: &ImageName, like: Option<&ImageEntry>) -> Res
             Err(error) => FetchError::NoFile(error),
         }));
     }
-    let compression = match detect::of_file(&path).map_err(at(&path))? {
-        Content::Compressed(compression) => compression,
-        _ => Compression::None,
-    };
-    let head = decompress::head(&path, compression).map_err(|error| {
-        let error = decompress::UnpackError::Corrupt(error);
-        wrong(FetchError::Unpack(error))
-    })?;
-    let format = match detect::detect(&head) {
-        Content::Qcow2 => Format::Qcow2,
-        found => {
-            if !detect::fits(found, Wanted::Disk(Format::Raw)) {
-                return Err(wrong(Mismatch { found }.into()));
-            }
-            Format::Raw
-        }
-    };
+    let (compression, format) = recognize(&path).map_err(at(&path))?.map_err(wrong)?;
     let sum = digest::of_file(DigestKind::Sha256, &path).map_err(at(&path))?;
     let download = Download {
         mirrors: vec![Location::File(path)],
         digest: Some(sum),
+        checksums: None,
         compression,
         format,
         unpacked: None,
@@ -64,8 +49,25 @@ pub fn describe(path: &Path, name: &ImageName, like: Option<&ImageEntry>) -> Res
     })
 }
 
+/// Returns how the disk image at `path` is compressed and its format, as its bytes show them, or why it is none.
+pub(super) fn recognize(path: &Path) -> std::io::Result<Result<(Compression, Format), FetchError>> {
+    let compression = match detect::of_file(path)? {
+        Content::Compressed(compression) => compression,
+        _ => Compression::None,
+    };
+    let head = match decompress::head(path, compression) {
+        Ok(head) => head,
+        Err(error) => return Ok(Err(decompress::UnpackError::Corrupt(error).into())),
+    };
+    Ok(match detect::detect(&head) {
+        Content::Qcow2 => Ok((compression, Format::Qcow2)),
+        found if detect::fits(found, Wanted::Disk(Format::Raw)) => Ok((compression, Format::Raw)),
+        found => Err(Mismatch { found }.into()),
+    })
+}
+
 /// What most images have.
-fn common(source: ImageSource) -> ImageEntry {
+pub(super) fn common(source: ImageSource) -> ImageEntry {
     ImageEntry {
         description: String::new(),
         source,

@@ -128,7 +128,7 @@ impl Mismatch {
             Content::Foreign(_, "vhdx") => "convert it: qemu-img convert -f vhdx -O qcow2 FILE FILE.qcow2",
             Content::Foreign(..) => "convert it: qemu-img convert -f vpc -O qcow2 FILE FILE.qcow2",
             Content::Iso => {
-                "netlab starts disks, not installation media: use the publisher's cloud image, or install it elsewhere first"
+                "netlab starts disks, not installation media: use the publisher's cloud image, or install it elsewhere first; a vm has a CD by `cdrom = \"...\"`"
             }
             Content::Compressed(Compression::Gzip) => "write `compression = \"gzip\"`",
             Content::Compressed(Compression::Xz) => "write `compression = \"xz\"`",
@@ -159,8 +159,6 @@ pub enum Wanted {
     Disk(Format),
     /// A kernel or an initial RAM file system, which may be compressed: the kernel unpacks it.
     Boot,
-    /// The image of a CD.
-    Cd,
 }
 
 /// Returns an error where the first bytes of the unpacked file at `path` show that it is not `wanted`.
@@ -180,7 +178,8 @@ pub fn fits(found: Content, wanted: Wanted) -> bool {
         (Wanted::Disk(Format::Qcow2), found) => found == Content::Qcow2,
         (Wanted::Disk(Format::Raw), found) => found == Content::Unknown,
         (Wanted::Boot, found) => matches!(found, Content::Unknown | Content::Kernel | Content::Compressed(_)),
-        (Wanted::Cd, found) => matches!(found, Content::Unknown | Content::Iso),
+        // What is also a disk, by its boot sector, is not recognized as a CD.
+        (Wanted::Disk(Format::Cd), found) => matches!(found, Content::Unknown | Content::Iso),
     }
 }
 
@@ -263,6 +262,6 @@ mod tests {
         assert!(help(&with(0, b"plain"), qcow2).is_err());
         assert_eq!(help(&with(0, b"\x1f\x8b\x08\0"), Wanted::Boot), Ok(()));
         assert!(help(&magic, Wanted::Boot).is_err());
-        assert_eq!(help(&with(0x8001, b"CD001"), Wanted::Cd), Ok(()));
+        assert_eq!(help(&with(0x8001, b"CD001"), Wanted::Disk(Format::Cd)), Ok(()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::checksums::ChecksumsError;
 use super::fetch::FetchError;
 use crate::lab::Location;
 
@@ -74,6 +75,17 @@ pub enum ImageError {
         /// Every place that was tried and its error.
         failed: Vec<(Location, FetchError)>,
     },
+    /// A guest cannot have this file as a disk or CD.
+    #[error("{} cannot be a guest's disk or CD: {error}", path.display())]
+    UserFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: FetchError,
+    },
+    /// The publisher's list of checksums gives no digest.
+    #[error(transparent)]
+    Checksums(#[from] ChecksumsError),
     /// Labs need it.
     #[error("image `{name}` is in use by lab {labs}")]
     InUse {
@@ -143,6 +155,11 @@ impl ImageError {
                 Some((_, error)) => error.help(),
                 None => "give the image at least one mirror",
             },
+            Self::UserFile { error, .. } => match error {
+                FetchError::NoFile(_) | FetchError::NotAFile => "check the path: it is relative to the lab file",
+                error => error.help(),
+            },
+            Self::Checksums(error) => error.help(),
             Self::InUse { .. } => "remove these labs first with `netlab down`",
             Self::Stopped { .. } => "run again to continue",
             Self::NoSpace { .. } | Self::Io { .. } => {

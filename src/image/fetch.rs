@@ -185,7 +185,10 @@ impl FetchError {
 
     /// Whether the disk is full.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Unpack(UnpackError::NoSpace { .. }))
+        matches!(
+            self,
+            Self::Unpack(UnpackError::NoSpace { .. } | UnpackError::TooLittle { .. })
+        )
     }
 }
 

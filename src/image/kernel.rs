@@ -31,7 +31,7 @@ pub fn unpacked(image: &[u8]) -> Option<Vec<u8>> {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => liblzma::read::XzDecoder::new(payload).take(MOST).read_to_end(&mut elf),
         [0x1f, 0x8b, ..] => flate2::read::GzDecoder::new(payload).take(MOST).read_to_end(&mut elf),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(payload, MOST).ok()?;
+            let decoder = zstd::Decoder::with_buffer(payload).ok()?.single_frame();
             decoder.take(MOST).read_to_end(&mut elf)
         }
         _ => return None,

@@ -4,6 +4,7 @@
 pub mod build;
 pub mod cache;
 pub mod catalog;
+pub mod checksums;
 mod client;
 pub mod cpio;
 pub mod decompress;
@@ -11,20 +12,28 @@ mod describe;
 pub mod detect;
 pub mod digest;
 pub mod error;
+mod extra;
 pub mod fetch;
 pub mod follow;
 pub mod kernel;
+mod key;
 pub mod modules;
 mod part;
 mod private;
 pub mod qcow2;
+mod space;
 mod transfer;
+pub mod update;
 pub mod used;
+mod work;
 
-pub use cache::{Built, Options, built, ensure, folder, forget, import, keys, obtain, unknown};
+pub use cache::{Built, Options, built, ensure, forget, import, obtain, unknown};
 pub use catalog::{catalog, entries, resolve};
 pub use describe::describe;
 pub use error::ImageError;
+pub use extra::UserFiles;
+pub use key::{folder, keys};
+pub use update::{Release, Update, newer};
 pub use used::Used;
 
 use error::at;

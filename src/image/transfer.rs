@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,11 +12,12 @@ use std::time::Duration;
 use reqwest::{Client, Response, StatusCode, header};
 
 use super::client::client;
-use super::decompress::{self, Sink, UnpackError, Unpacked, unpack};
+use super::decompress::{Sink, UnpackError, Unpacked, unpack};
 use super::digest::Sums;
 use super::fetch::{FetchError, Job};
 use super::follow::{Follower, Growing};
 use super::part::Part;
+use super::space;
 use crate::event::Event;
 use crate::lab::Compression;
 
@@ -64,6 +66,9 @@ pub(super) async fn from_file(job: &Job<'_>, path: &Path) -> Result<Unpacked, Fe
     if !path.is_file() {
         return Err(FetchError::NotAFile);
     }
+    // Holes are copied as holes.
+    let blocks = path.metadata().map_err(FetchError::NoFile)?.blocks();
+    space::check(&job.parts, length.min(blocks.saturating_mul(512)))?;
     let unpacking = Unpacking::start(job, path, true, growing)?;
     while !unpacking.thread.is_finished() {
         if job.is_cancelled() {
@@ -161,6 +166,15 @@ async fn attempt_once(
         }
         part.remember(&response)?;
     }
+    if let Some(total) = total {
+        // What is unpacked is at least as large as the download.
+        let unpacked = if job.download.compression == Compression::None {
+            0
+        } else {
+            total
+        };
+        space::check(&job.parts, total - at + unpacked)?;
+    }
     let mut file = part.open(at)?;
     let growing = follow(job, part, at, unpacking)?;
     let (mut written, mut checked) = (at, at);
@@ -185,7 +199,7 @@ async fn attempt_once(
         if written - checked >= CHECK_EVERY {
             checked = written;
             job.bytes(written, total);
-            if !decompress::has_space(part.path()) {
+            if !space::has_space(part.path()) {
                 let path = part.path().to_owned();
                 return Err(FetchError::Unpack(UnpackError::NoSpace { path }));
             }

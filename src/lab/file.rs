@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
-use super::{Class, Connect, Datapath, PortMode, Serve, TunnelKind};
+use super::{Class, Connect, Datapath, ExtraDisk, PortMode, Serve, TunnelKind};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -165,6 +166,8 @@ pub(super) struct VmFile {
     pub image: Option<At<ImageName>>,
     pub memory_mib: Option<u64>,
     pub disk_mib: Option<u64>,
+    pub disks: Vec<ExtraDisk>,
+    pub cdrom: Option<PathBuf>,
     pub cpus: u32,
     pub nics: Vec<NicFile>,
     pub setup: SetupFile,

@@ -94,6 +94,8 @@ pub struct Download {
     pub mirrors: Vec<Location>,
     /// Digest of the download.
     pub digest: Option<Digest>,
+    /// The URL of the publisher's list of checksums, which has the digest where it is not written.
+    pub checksums: Option<String>,
     /// How that is compressed.
     pub compression: Compression,
     /// Its format after decompression; always given, never probed.
@@ -110,9 +112,9 @@ impl Download {
         self.mirrors.iter().all(|mirror| matches!(mirror, Location::File(_)))
     }
 
-    /// Whether it has a digest.
+    /// Whether it has a digest, or a list that has one.
     pub fn is_pinned(&self) -> bool {
-        self.digest.is_some() || self.unpacked.is_some()
+        self.digest.is_some() || self.unpacked.is_some() || self.checksums.is_some()
     }
 }
 
@@ -166,13 +168,15 @@ pub enum Format {
     Raw,
     /// QEMU's own.
     Qcow2,
+    /// Sector after sector, of a CD.
+    Cd,
 }
 
 impl Format {
     /// Returns libvirt's and QEMU's name of it.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Raw => "raw",
+            Self::Raw | Self::Cd => "raw",
             Self::Qcow2 => "qcow2",
         }
     }

@@ -126,6 +126,7 @@ impl Reader {
                 "sha256",
                 "sha512",
                 "git_blob",
+                "checksums",
                 "compression",
                 "format",
                 "unpacked",
@@ -169,7 +170,15 @@ impl Reader {
         let disk = if get(table, "mirrors").is_some() {
             Some(self.disk(table, span, folder))
         } else {
-            let of_disk = ["sha256", "sha512", "git_blob", "compression", "format", "unpacked"];
+            let of_disk = [
+                "sha256",
+                "sha512",
+                "git_blob",
+                "checksums",
+                "compression",
+                "format",
+                "unpacked",
+            ];
             for (key, _) in table
                 .iter()
                 .filter(|(key, _)| of_disk.contains(&key.get_ref().as_ref()))
@@ -196,16 +205,18 @@ impl Reader {
 
     /// Reads a file that the kernel loader takes: a path or URL, or a table with mirrors and a digest.
     fn boot_file(&mut self, value: &Value<'_>, folder: &Path) -> Option<Download> {
-        let (mirrors, digest) = match value.get_ref() {
+        let (mirrors, digest, checksums) = match value.get_ref() {
             DeValue::Table(table) => (
                 self.mirrors(get(table, "mirrors"), &value.span(), folder),
                 self.digest(table),
+                self.checksums(get(table, "checksums")),
             ),
-            _ => (self.location(value, folder).map(|location| vec![location]), None),
+            _ => (self.location(value, folder).map(|location| vec![location]), None, None),
         };
         Some(Download {
             mirrors: mirrors?,
             digest,
+            checksums,
             compression: Compression::None,
             format: Format::Raw,
             unpacked: None,
@@ -224,10 +235,12 @@ impl Reader {
         }
         let format = self.choice(format, "format", &choices::FORMATS);
         let digest = self.digest(table);
+        let checksums = self.checksums(get(table, "checksums"));
         let (unpacked, at_most) = self.unpacked(get(table, "unpacked"));
         Some(Download {
             mirrors: mirrors?,
             digest,
+            checksums,
             compression: compression?,
             format: format?,
             unpacked,
@@ -320,6 +333,19 @@ impl Reader {
             }
         }
         found
+    }
+
+    /// Returns the URL of a list of checksums.
+    fn checksums(&mut self, value: Option<&Value<'_>>) -> Option<String> {
+        let value = value?;
+        match self.location(value, Path::new("/"))? {
+            Location::Url(url) => Some(url),
+            Location::File(_) => {
+                let help = "write the URL of the publisher's list, or the digest itself: `sha256 = \"...\"`";
+                self.add(value.span(), "a list of checksums is fetched from a URL", help);
+                None
+            }
+        }
     }
 
     fn unpacked(&mut self, value: Option<&Value<'_>>) -> (Option<Digest>, u64) {

@@ -107,9 +107,9 @@ fn parse_with(
         reader.problems.extend(syntax::problems(text, root.get_ref(), &errors));
         return Err(Problems::new(file, text, reader.problems));
     }
-    let mut read = reader.lab(root.get_ref());
-    nova::expand(&mut read, &mut reader.problems);
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    let mut read = reader.lab(root.get_ref(), folder);
+    nova::expand(&mut read, &mut reader.problems);
     let own = reader.images(root.get_ref(), catalog, folder);
     if let Some(image) = image {
         read.image = Some(file::At {

@@ -242,6 +242,10 @@ pub struct Vm {
     pub memory_mib: Option<u64>,
     /// Least size of its disk in MiB; absent: that of the image.
     pub disk_mib: Option<u64>,
+    /// Further disks, in the guest's order.
+    pub disks: Vec<ExtraDisk>,
+    /// Image of a CD that is in its drive.
+    pub cdrom: Option<PathBuf>,
     /// Virtual CPUs, at least 1.
     pub cpus: u32,
     /// Its NICs, in the order the guest sees them.
@@ -254,6 +258,18 @@ pub struct Vm {
     pub forward: Vec<Forward>,
     /// What it is given besides.
     pub setup: Setup,
+}
+
+/// A disk of a VM besides the one that it boots from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ExtraDisk {
+    /// Empty at first.
+    Blank {
+        /// Its size in MiB.
+        mib: u64,
+    },
+    /// It begins with what is in this file, which is never written.
+    File(PathBuf),
 }
 
 /// A port of 127.0.0.1 that leads to one of a VM.

@@ -8,10 +8,10 @@ use virt::connect::Connect;
 use super::error::{LibvirtError, Operation, failed, xml_failed};
 use super::kvm::qemu_user;
 use crate::libvirt::domain_xml::Node;
-use crate::state::{DomainName, Volume};
+use crate::state::{DiskName, DomainName, Volume};
 use crate::transport::cmd::{Cmd, Shell};
 
-/// Behind the domain's name: the name of its record.
+/// Behind the disk file's name without its suffix: the name of its record.
 const SUFFIX: &str = ".base";
 /// Bytes read of a qcow2 file: the header of version 3 (QEMU, docs/interop/qcow2.txt).
 const HEADER: usize = 104;
@@ -139,22 +139,27 @@ fn refers_to_another_file(header: &[u8]) -> Option<bool> {
     Some(has_backing_file || has_data_file)
 }
 
-/// Records size and modification time of the image file.
-pub(super) fn record(folder: &str, name: &DomainName, base: &Path, shell: &dyn Shell) -> Result<(), LibvirtError> {
+/// Records size and modification time of the image file under `disk`, the name of a disk's file without its suffix.
+pub(super) fn record(folder: &str, disk: &str, base: &Path, shell: &dyn Shell) -> Result<(), LibvirtError> {
     let now = stat(base, shell)?;
-    shell.check(&Cmd::new(["tee", "--", &file(folder, name)]).fed(now))?;
+    shell.check(&Cmd::new(["tee", "--", &file(folder, disk)]).fed(now))?;
     Ok(())
 }
 
 /// Deletes the record.
-pub(super) fn forget(folder: &str, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
-    shell.check(&Cmd::new(["rm", "-f", "--", &file(folder, name)]))?;
+pub(super) fn forget(folder: &str, disk: &str, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    shell.check(&Cmd::new(["rm", "-f", "--", &file(folder, disk)]))?;
     Ok(())
 }
 
-/// Returns an error if the image file differs from the record.
-pub(super) fn compare(folder: &str, name: &DomainName, base: &Path, shell: &dyn Shell) -> Result<(), LibvirtError> {
-    let recorded = shell.check(&Cmd::new(["cat", "--", &file(folder, name)]))?;
+/// Returns an error if the image file under `disk`, which is one of `name`'s, differs from the record.
+pub(super) fn compare(
+    folder: &str,
+    (disk, name): (&str, &DomainName),
+    base: &Path,
+    shell: &dyn Shell,
+) -> Result<(), LibvirtError> {
+    let recorded = shell.check(&Cmd::new(["cat", "--", &file(folder, disk)]))?;
     let now = stat(base, shell)?;
     if recorded == now.as_bytes() {
         return Ok(());
@@ -168,13 +173,22 @@ pub(super) fn compare(folder: &str, name: &DomainName, base: &Path, shell: &dyn 
     .into())
 }
 
-fn file(folder: &str, name: &DomainName) -> String {
-    format!("{folder}/{name}{SUFFIX}")
+fn file(folder: &str, disk: &str) -> String {
+    format!("{folder}/{disk}{SUFFIX}")
 }
 
-/// Returns the domain whose record has this file name.
-pub(super) fn of_record(file: &str) -> Option<DomainName> {
-    DomainName::try_from(file.strip_suffix(SUFFIX)?.to_owned()).ok()
+/// Returns the domain whose disk's record has this file name, and the name of the disk's file.
+pub(super) fn of_record(file: &str) -> Option<(DomainName, String)> {
+    let disk = file.strip_suffix(SUFFIX)?.to_owned();
+    match DomainName::try_from(disk.clone()) {
+        Ok(name) => {
+            let file = name.disk_file();
+            Some((name, file))
+        }
+        Err(_) => DiskName::try_from(disk)
+            .ok()
+            .map(|disk| (disk.domain().clone(), disk.file())),
+    }
 }
 
 /// Returns size in bytes and modification time in seconds since 1970.

@@ -7,13 +7,13 @@ use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
-use super::{base, logs, seed, volumes};
+use super::{base, further, logs, seed, volumes};
 use crate::lab::Task;
 use crate::libvirt::domain_xml::{
     ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, TASKS_PREFIX, TASKS_URI, Template,
     XmlWriter, addresses, mark_of, read, render,
 };
-use crate::state::{Domain, DomainName, GuestConfig};
+use crate::state::{Domain, DomainName, GuestConfig, Volume};
 use crate::transport::cmd::Shell;
 
 /// Defines a domain, or changes one of netlab's. A domain of the same name without netlab's mark is an error.
@@ -28,9 +28,18 @@ pub(super) fn define(
     if let Some(old) = find(conn, name, &operation)? {
         check_mark(&old, name, &operation)?;
     }
+    if let Some(cd) = &domain.cdrom {
+        let cd = Volume {
+            base: cd.clone(),
+            base_format: "raw".to_owned(),
+        };
+        base::check(&cd, shell)?;
+        base::admit(conn, &cd, shell)?;
+    }
     let (disk, console_log) = (volumes::path(name), logs::console(name));
     let files = Files {
         disk: &disk,
+        further: &volumes::folder(name.lab()),
         seed: &seed::path(name),
         console_log: &console_log,
     };
@@ -151,10 +160,11 @@ pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell)
         live: None,
     };
     let definition = read(definition).map_err(xml_failed(&operation))?;
-    if let Some((_, domain)) = definition
-        && let Some((base, _)) = domain.boot.disk()
-    {
-        base::compare(&volumes::folder(name.lab()), name, base, shell)?;
+    if let Some((_, domain)) = definition {
+        if let Some((base, _)) = domain.boot.disk() {
+            base::compare(&volumes::folder(name.lab()), (&name.to_string(), name), base, shell)?;
+        }
+        further::compare(name, &domain, shell)?;
     }
     domain
         .create_with_flags(sys::VIR_DOMAIN_START_PAUSED)

@@ -13,7 +13,7 @@ use super::cause::Cause;
 use crate::guest::ConsoleError;
 use crate::lab::{HostName, LabName};
 use crate::libvirt::domain_xml::XmlError;
-use crate::state::DomainName;
+use crate::state::{DiskName, DomainName};
 use crate::transport::cmd::CmdError;
 
 /// An operation on libvirt, named in errors and in the log together with the object it is about.
@@ -43,6 +43,12 @@ pub enum Operation {
     GrowDisk(DomainName),
     /// Deleting a domain's disk.
     DeleteDisk(DomainName),
+    /// Creating a domain's further disk.
+    CreateFurtherDisk(DiskName),
+    /// Growing a further disk.
+    GrowFurtherDisk(DiskName),
+    /// Deleting a further disk.
+    DeleteFurtherDisk(DiskName),
     /// Writing the disk that a domain's cloud-init reads.
     WriteSeed(DomainName),
     /// Creating a lab's storage pool.
@@ -74,6 +80,9 @@ impl fmt::Display for Operation {
             Self::GrowDisk(name) => write!(f, "grow the disk of domain {name}"),
             Self::CreateDisk(name) => write!(f, "create the disk of domain {name}"),
             Self::DeleteDisk(name) => write!(f, "delete the disk of domain {name}"),
+            Self::CreateFurtherDisk(name) => further(f, "create", name),
+            Self::GrowFurtherDisk(name) => further(f, "grow", name),
+            Self::DeleteFurtherDisk(name) => further(f, "delete", name),
             Self::WriteSeed(name) => write!(f, "write the seed disk of domain {name}"),
             Self::CreatePool(lab) => write!(f, "create the storage pool of lab {lab}"),
             Self::FindPool(lab) => write!(f, "find the storage pool of lab {lab}"),
@@ -83,6 +92,10 @@ impl fmt::Display for Operation {
             Self::CopyFile(path) => write!(f, "copy {} to the host", path.display()),
         }
     }
+}
+
+fn further(f: &mut fmt::Formatter<'_>, verb: &str, name: &DiskName) -> fmt::Result {
+    write!(f, "{verb} disk {} of domain {}", name.number(), name.domain())
 }
 
 /// An operation on libvirt failed.
@@ -227,6 +240,22 @@ pub enum LibvirtError {
         /// The folder on the host.
         folder: &'static str,
     },
+    /// The host has too little space for the files that are to be copied to it.
+    #[error(
+        "{files} file{} to be copied to the host need{} {needed_mib} MiB, {available_mib} MiB are free in {folder}",
+        if *files == 1 { "" } else { "s" },
+        if *files == 1 { "s" } else { "" }
+    )]
+    NoSpaceForCopies {
+        /// How many files.
+        files: usize,
+        /// Their size in MiB, rounded up.
+        needed_mib: u64,
+        /// Free space on the host in MiB.
+        available_mib: u64,
+        /// The folder on the host.
+        folder: &'static str,
+    },
     /// The copy of a file on the host has another digest than the file.
     #[error("cannot copy {} to the host: the copy's SHA-256 differs", .0.display())]
     CorruptCopy(PathBuf),
@@ -288,7 +317,7 @@ impl LibvirtError {
             Self::UnknownPassword(_) => "run `netlab up` with the lab's file, which has the password",
             Self::Base(error) => return error.help(),
             Self::Console { source, .. } => source.help(),
-            Self::NoSpace { .. } => "free space on the host, or choose smaller images",
+            Self::NoSpace { .. } | Self::NoSpaceForCopies { .. } => "free space on the host, or choose smaller images",
             Self::CorruptCopy(_) | Self::LostCopy(_) => "run netlab again to copy the file once more",
         })
     }

@@ -9,6 +9,7 @@ mod console;
 pub mod domain_xml;
 mod domains;
 mod error;
+mod further;
 mod halted;
 mod kvm;
 mod logs;
@@ -40,7 +41,7 @@ use crate::guest::Console;
 use crate::lab::{HostName, LabName, Task};
 use crate::libvirt::domain_xml::{Template, XmlError};
 use crate::state::survey::Survey;
-use crate::state::{Domain, DomainName, DomainSeen, GuestConfig, Volume};
+use crate::state::{Disk, DiskName, Domain, DomainName, DomainSeen, GuestConfig, Volume};
 use crate::transport::cmd::Shell;
 
 /// A lab's domains and disks on one host.
@@ -52,6 +53,8 @@ pub struct Observed {
     pub seen: BTreeMap<DomainName, DomainSeen>,
     /// Their disks.
     pub volumes: BTreeMap<DomainName, Volume>,
+    /// Their further disks.
+    pub disks: BTreeMap<DiskName, Disk>,
 }
 
 /// Returns the labs that domains of the libvirt at `uri` are marked with. The connection is read-only, which libvirt
@@ -128,7 +131,11 @@ impl Libvirt {
         let (mut domains, mut seen) = self
             .connection
             .with(&Operation::ListDomains, |conn| observe::domains(conn, lab))?;
-        let volumes::Disks { volumes, seeds } = self
+        let volumes::Disks {
+            volumes,
+            further: disks,
+            seeds,
+        } = self
             .connection
             .with(&Operation::ListDisks(lab.clone()), |conn| volumes::observe(conn, lab))?;
         for (name, domain) in &mut domains {
@@ -141,7 +148,12 @@ impl Libvirt {
                 }
             }
         }
-        Ok(Observed { domains, seen, volumes })
+        Ok(Observed {
+            domains,
+            seen,
+            volumes,
+            disks,
+        })
     }
 
     /// Adds to `survey` what libvirt knows: domains and MAC addresses that are not `lab`'s, architectures and KVM.
@@ -256,6 +268,28 @@ impl Libvirt {
         self.connection.with(&Operation::DeleteDisk(name.clone()), |conn| {
             volumes::delete(conn, name, self.shell.as_ref())
         })
+    }
+
+    /// Creates a guest's further disk in the lab's storage pool. A failure leaves nothing behind.
+    pub fn create_disk(&self, name: &DiskName, disk: &Disk) -> Result<(), LibvirtError> {
+        let operation = Operation::CreateFurtherDisk(name.clone());
+        self.connection.with(&operation, |conn| {
+            further::create(conn, name, disk, self.shell.as_ref())
+        })
+    }
+
+    /// Grows a guest's further disk to at least `mib` MiB. One that is as large already is left unchanged.
+    pub fn grow_disk(&self, name: &DiskName, mib: u64) -> Result<(), LibvirtError> {
+        let operation = Operation::GrowFurtherDisk(name.clone());
+        self.connection.with(&operation, |conn| further::grow(conn, name, mib))
+    }
+
+    /// Deletes a guest's further disk, and the lab's storage pool with the last disk. A disk that does not exist counts
+    /// as deleted.
+    pub fn delete_disk(&self, name: &DiskName) -> Result<(), LibvirtError> {
+        let operation = Operation::DeleteFurtherDisk(name.clone());
+        self.connection
+            .with(&operation, |conn| further::delete(conn, name, self.shell.as_ref()))
     }
 
     /// Opens the serial console of a running or paused domain. Where it is open already, the error names the process

@@ -31,6 +31,9 @@ const POOL: &str = "netlab-images";
 const FOLDER: &str = "/var/lib/libvirt/images/netlab-images";
 /// Bytes sent at a time: libvirt's limit for one message of a stream is 256 KiB (libvirt, rpc/virnetprotocol.x).
 const CHUNK: usize = 128 * 1024;
+/// Prints the free KiB of the file system that the folder `$1` is in, or will be in.
+const FREE: &str =
+    "d=$1; while [ ! -d \"$d\" ]; do d=$(dirname \"$d\"); done; df -Pk \"$d\" | awk 'NR == 2 { print $4 }'";
 /// Checks a copy's digest and renames it: `$1` digest, `$2` its path, `$3` its final path.
 const FINISH: &str = include_str!("finish_copy.sh");
 
@@ -63,6 +66,38 @@ impl Libvirt {
             }) => once(),
             result => result,
         }
+    }
+}
+
+impl Libvirt {
+    /// Returns an error where the host has less space than the copies of `files` need that it does not have yet; each is
+    /// a local path and the label of its copy.
+    pub fn check_space(&self, files: &[(&Path, String)]) -> Result<(), LibvirtError> {
+        let (mut count, mut needed) = (0_usize, 0_u64);
+        for (local, label) in files {
+            let operation = Operation::CopyFile((*local).to_owned());
+            let name = format!("{}.{}", digest(local).map_err(file_failed(&operation))?, escaped(label));
+            let there = Cmd::new(["test", "-f", &format!("{FOLDER}/{name}")]);
+            if self.shell.run(&there)?.status != 0 {
+                count += 1;
+                needed += local.metadata().map_err(file_failed(&operation))?.len();
+            }
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let free = self.shell.run(&Cmd::new(["sh", "-c", FREE, "sh", FOLDER]))?;
+        let free = String::from_utf8_lossy(&free.stdout).trim().parse::<u64>().ok();
+        // Where df reports nothing, the copy itself finds out.
+        let Some(available) = free.map(|kib| kib.saturating_mul(1024)).filter(|free| *free < needed) else {
+            return Ok(());
+        };
+        Err(LibvirtError::NoSpaceForCopies {
+            files: count,
+            needed_mib: needed.div_ceil(1 << 20),
+            available_mib: available >> 20,
+            folder: FOLDER,
+        })
     }
 }
 

@@ -10,10 +10,10 @@ use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
-use super::{base, seed};
+use super::{base, further, seed};
 use crate::lab::LabName;
 use crate::libvirt::domain_xml::{Node, XmlError, XmlWriter};
-use crate::state::{DomainName, Volume};
+use crate::state::{Disk, DiskName, DomainName, Volume};
 use crate::topology::derive;
 use crate::transport::cmd::Shell;
 
@@ -63,6 +63,7 @@ fn pool(conn: &Connect, lab: &LabName) -> Result<Pool, LibvirtError> {
 #[derive(Default)]
 pub(super) struct Disks {
     pub volumes: BTreeMap<DomainName, Volume>,
+    pub further: BTreeMap<DiskName, Disk>,
     pub seeds: BTreeSet<DomainName>,
 }
 
@@ -87,6 +88,8 @@ pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<Disks, LibvirtErr
         let own = |name: &DomainName| name.lab() == lab;
         if let Some(name) = DomainName::of_disk_file(&file).filter(own) {
             disks.volumes.insert(name, read(&volume, &operation)?);
+        } else if let Some(name) = DiskName::of_file(&file).filter(|disk| own(disk.domain())) {
+            disks.further.insert(name, further::read(&volume, &operation)?);
         } else if let Some(name) = DomainName::of_seed_file(&file).filter(own) {
             disks.seeds.insert(name);
         }
@@ -106,14 +109,14 @@ pub(super) fn settle(conn: &Connect, lab: &LabName, operation: &Operation) -> Re
         files.insert(volume.name().map_err(failed(operation))?, volume);
     }
     for (file, record) in &files {
-        if base::of_record(file).is_some_and(|name| !files.contains_key(&name.disk_file())) {
+        if base::of_record(file).is_some_and(|(_, disk)| !files.contains_key(&disk)) {
             record.delete(0).map_err(failed(operation))?;
         }
     }
     drop_if_empty(&pool, operation)
 }
 
-fn read(volume: &StorageVol, operation: &Operation) -> Result<Volume, LibvirtError> {
+pub(super) fn read(volume: &StorageVol, operation: &Operation) -> Result<Volume, LibvirtError> {
     let xml = volume.xml_desc(0).map_err(failed(operation))?;
     let root = Node::parse(&xml).map_err(xml_failed(operation))?;
     let base = root.at(&["backingStore", "path"]).map(|path| path.text.clone());
@@ -134,19 +137,13 @@ pub(super) fn create(
     shell: &dyn Shell,
 ) -> Result<(), LibvirtError> {
     let operation = Operation::CreateDisk(name.clone());
-    let xml = volume_xml(name, volume).map_err(xml_failed(&operation))?;
+    let disk = name.to_string();
+    let xml = volume_xml(&name.disk_file(), None, Some(volume)).map_err(xml_failed(&operation))?;
     base::check(volume, shell)?;
     base::admit(conn, volume, shell)?;
-    let pool = match pool(conn, name.lab())? {
-        Pool::Own(pool) => pool,
-        Pool::None => create_pool(conn, name.lab())?,
-        Pool::Foreign(uuid) => {
-            let pool = pool_name(name.lab());
-            return Err(LibvirtError::ForeignPool { pool, uuid });
-        }
-    };
+    let pool = pool_for(conn, name.lab())?;
     // The record is written before the disk, so that no disk is without one.
-    let created = base::record(&folder(name.lab()), name, &volume.base, shell).and_then(|()| {
+    let created = base::record(&folder(name.lab()), &disk, &volume.base, shell).and_then(|()| {
         match StorageVol::create_xml(&pool, &xml, 0) {
             Ok(_) => Ok(()),
             // Created by this very call, before the connection was lost.
@@ -158,11 +155,23 @@ pub(super) fn create(
         // The error of the creation is the one to report, not one of the clean-up.
         let exists = pool.lookup_storage_vol_by_name(&name.disk_file()).is_ok();
         if !exists {
-            drop(base::forget(&folder(name.lab()), name, shell));
+            drop(base::forget(&folder(name.lab()), &disk, shell));
         }
         drop(drop_if_empty(&pool, &operation));
     }
     created
+}
+
+/// Returns the lab's pool, which is created if there is none.
+pub(super) fn pool_for(conn: &Connect, lab: &LabName) -> Result<StoragePool, LibvirtError> {
+    match pool(conn, lab)? {
+        Pool::Own(pool) => Ok(pool),
+        Pool::None => create_pool(conn, lab),
+        Pool::Foreign(uuid) => Err(LibvirtError::ForeignPool {
+            pool: pool_name(lab),
+            uuid,
+        }),
+    }
 }
 
 fn exists_as(pool: &StoragePool, name: &DomainName, volume: &Volume) -> bool {
@@ -197,12 +206,17 @@ pub(super) fn grow(conn: &Connect, name: &DomainName, mib: u64) -> Result<(), Li
     let volume = pool
         .lookup_storage_vol_by_name(&name.disk_file())
         .map_err(failed(&operation))?;
-    let info = volume.info().map_err(failed(&operation))?;
+    grow_to(&volume, mib, &operation)
+}
+
+/// Grows a volume to at least `mib` MiB.
+pub(super) fn grow_to(volume: &StorageVol, mib: u64, operation: &Operation) -> Result<(), LibvirtError> {
+    let info = volume.info().map_err(failed(operation))?;
     let wanted = mib << 20;
     if info.capacity >= wanted {
         return Ok(());
     }
-    volume.resize(wanted, 0).map_err(failed(&operation)).map(drop)
+    volume.resize(wanted, 0).map_err(failed(operation)).map(drop)
 }
 
 /// Deletes a guest's disk and its record. A disk that does not exist counts as deleted.
@@ -217,7 +231,7 @@ pub(super) fn delete(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Re
         .and_then(|volume| volume.delete(0))
     {
         Err(error) if !is(&error, ErrorNumber::NoStorageVolume) => return Err(failed(&operation)(error)),
-        _ => base::forget(&folder(name.lab()), name, shell)?,
+        _ => base::forget(&folder(name.lab()), &name.to_string(), shell)?,
     }
     drop_if_empty(&pool, &operation)
 }
@@ -230,15 +244,25 @@ pub(super) fn clean_up(conn: &Connect, name: &DomainName, shell: &dyn Shell) {
     let operation = Operation::DeleteDisk(name.clone());
     // The disk was deleted by another program: what cannot be cleaned up after it is not an error of this operation.
     drop(seed::delete(&pool, name, &operation));
-    if matches!(pool.lookup_storage_vol_by_name(&name.disk_file()), Err(error) if is(&error, ErrorNumber::NoStorageVolume))
-    {
-        drop(base::forget(&folder(name.lab()), name, shell));
-        drop(drop_if_empty(&pool, &operation));
+    let files: Vec<String> = pool
+        .refresh(0)
+        .and_then(|()| pool.list_all_volumes(0))
+        .and_then(|volumes| volumes.iter().map(StorageVol::name).collect())
+        .unwrap_or_default();
+    for file in &files {
+        if let Some((domain, disk)) = base::of_record(file)
+            && domain == *name
+            && !files.contains(&disk)
+        {
+            let disk = disk.trim_end_matches(".qcow2");
+            drop(base::forget(&folder(name.lab()), disk, shell));
+        }
     }
+    drop(drop_if_empty(&pool, &operation));
 }
 
 /// Removes the pool if nothing is in it.
-fn drop_if_empty(pool: &StoragePool, operation: &Operation) -> Result<(), LibvirtError> {
+pub(super) fn drop_if_empty(pool: &StoragePool, operation: &Operation) -> Result<(), LibvirtError> {
     pool.refresh(0).map_err(failed(operation))?;
     if pool.num_of_volumes().map_err(failed(operation))? > 0 {
         return Ok(());
@@ -249,21 +273,26 @@ fn drop_if_empty(pool: &StoragePool, operation: &Operation) -> Result<(), Libvir
     pool.undefine().map_err(failed(operation))
 }
 
-fn volume_xml(name: &DomainName, volume: &Volume) -> Result<String, XmlError> {
-    let base = volume
-        .base
-        .to_str()
-        .ok_or_else(|| XmlError::Illegal(volume.base.display().to_string()))?;
+/// Returns the XML of the qcow2 volume `file`: an overlay over `over`, or empty; of `mib` MiB, or as large as `over`.
+pub(super) fn volume_xml(file: &str, mib: Option<u64>, over: Option<&Volume>) -> Result<String, XmlError> {
     let mut xml = XmlWriter::new();
     xml.open("volume", &[])?;
-    xml.text("name", &[], &name.disk_file())?;
+    xml.text("name", &[], file)?;
+    if let Some(mib) = mib {
+        xml.text("capacity", &[("unit", "MiB")], &mib.to_string())?;
+    }
     xml.open("target", &[])?;
     xml.empty("format", &[("type", "qcow2")])?;
     xml.close("target")?;
-    xml.open("backingStore", &[])?;
-    xml.text("path", &[], base)?;
-    xml.empty("format", &[("type", &volume.base_format)])?;
-    xml.close("backingStore")?;
+    if let Some(Volume { base, base_format }) = over {
+        let base = base
+            .to_str()
+            .ok_or_else(|| XmlError::Illegal(base.display().to_string()))?;
+        xml.open("backingStore", &[])?;
+        xml.text("path", &[], base)?;
+        xml.empty("format", &[("type", base_format)])?;
+        xml.close("backingStore")?;
+    }
     xml.close("volume")?;
     xml.done()
 }

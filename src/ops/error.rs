@@ -89,6 +89,9 @@ pub enum OpsError {
     /// Hosts cannot be observed.
     #[error("cannot read {}", hosts_of(.0.iter().map(|(host, _)| host)))]
     Unreachable(Vec<(HostName, HostError)>),
+    /// Hosts have too little space for what is to be copied to them; nothing was changed.
+    #[error("not enough space on {}", hosts_of(.0.iter().map(|(host, _)| host)))]
+    NoSpace(Vec<(HostName, HostError)>),
     /// Hosts of the lab are now connected differently than when it came up.
     #[error("{}", differences(.changed))]
     ChangedConnect {
@@ -339,6 +342,7 @@ impl OpsError {
             | Self::ImageWithoutEffect { .. }
             | Self::File { .. }
             | Self::Unreachable(_)
+            | Self::NoSpace(_)
             | Self::PreflightFailed(_)
             | Self::ControlCharacters
             | Self::Script(_) => None,
@@ -348,7 +352,7 @@ impl OpsError {
     /// Returns the causes, host by host, where there can be several.
     pub fn details(&self) -> Vec<Detail> {
         match self {
-            Self::Unreachable(errors) => errors
+            Self::Unreachable(errors) | Self::NoSpace(errors) => errors
                 .iter()
                 .map(|(host, error)| Detail {
                     host: host.clone(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::connect::emulated;
 use super::{Env, OpsError, connect, observe};
-use crate::image::{self, Used};
+use crate::image::{self, Used, UserFiles};
 use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LabName, Problem, Vm, VmName};
 use crate::run::Journal;
 use crate::state::{Site, Survey, existing};
@@ -46,6 +46,8 @@ pub struct Loaded {
     pub topology: Topology,
     /// The images that it can name.
     pub images: Entries,
+    /// The files that its guests have as further disks and CDs.
+    pub files: UserFiles,
     /// The image that replaced the lab's own.
     pub image: Option<ImageName>,
     /// Every host is emulated.
@@ -61,12 +63,23 @@ impl Loaded {
         if self.emulate {
             topology.emulate();
         }
+        let folders = &env.folders;
+        topology.with_files(
+            |path| self.files.disk(path, folders),
+            |path| self.files.cd(path, folders),
+        );
         for guest in topology.guests.values_mut() {
             if guest.setup.ssh_keys.is_none() && is_cloud(&topology.images, &guest.image) {
                 guest.setup.ssh_keys = Some(self.keys.clone());
             }
         }
         topology
+    }
+
+    /// Returns the entries of everything that must be in the cache before its guests are created.
+    pub fn needed(&self) -> impl Iterator<Item = (&ImageName, &ImageEntry)> {
+        let used = |(name, _): &(&ImageName, &ImageEntry)| self.topology.images.contains_key(*name);
+        self.images.iter().filter(used).chain(self.files.entries())
     }
 
     /// Returns the VMs that are given the caller's keys, unless they were given another's before.
@@ -106,6 +119,7 @@ pub fn load(env: &Env, file: &Path, options: &LoadOptions) -> Result<Loaded, Ops
     let mut loaded = Loaded {
         file: file.to_owned(),
         topology: allocate(&lab, &BTreeMap::new()),
+        files: UserFiles::of(&lab)?,
         lab,
         images,
         image,

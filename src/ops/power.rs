@@ -179,6 +179,9 @@ pub(super) fn only(observed: &Site, desired: &Site, vms: &BTreeSet<VmName>) -> S
             there.volumes.remove(name);
             let volume = state.volumes.get(name).cloned();
             there.volumes.extend(volume.map(|volume| (name.clone(), volume)));
+            there.disks.retain(|disk, _| disk.domain() != name);
+            let disks = state.disks.iter().filter(|(disk, _)| disk.domain() == name);
+            there.disks.extend(disks.map(|(disk, is)| (disk.clone(), is.clone())));
         }
     }
     site

@@ -1,6 +1,7 @@
 //! Brings a lab up: observe, preflight and plan, fetch images, run, and observe once more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use super::{
     stop_on_request,
 };
 use crate::event::Event;
+use crate::host::NamedHosts;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
-use crate::plan::plan;
+use crate::plan::{Plan, plan};
 use crate::run::{Journal, LabFile, Lock, Record, Run};
 use crate::state::Site;
 use crate::topology::Topology;
@@ -144,6 +146,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         return Ok((0, topology));
     }
     fetch_images(env, loaded, options, to_do.steps().count())?;
+    check_space(&hosts, &to_do)?;
     record_images(env, loaded, true)?;
     passwords::keep(env, lab, [&before, &desired])?;
     let journal = Journal::begin(&folder, "up", &known, file)?;
@@ -202,8 +205,7 @@ fn fetch_images(env: &Env, loaded: &Loaded, options: &UpOptions, steps: usize) -
         cancel: env.cancel.clone(),
         ..image::Options::default()
     };
-    let used = |name| loaded.topology.images.contains_key(name);
-    for (name, entry) in loaded.images.iter().filter(|(name, _)| used(*name)) {
+    for (name, entry) in loaded.needed() {
         if let Err(error) = image::obtain(name, entry, &env.folders, &options, &env.events) {
             return Err(if error.is_stop() {
                 OpsError::Interrupted {
@@ -219,6 +221,27 @@ fn fetch_images(env: &Env, loaded: &Loaded, options: &UpOptions, steps: usize) -
     Ok(())
 }
 
+/// Returns an error where a host has too little space for the files that the plan copies to it.
+fn check_space(hosts: &NamedHosts, to_do: &Plan) -> Result<(), OpsError> {
+    let mut files: BTreeMap<&HostName, BTreeSet<PathBuf>> = BTreeMap::new();
+    for (host, step) in to_do.steps() {
+        files.entry(host).or_default().extend(step.files());
+    }
+    let mut short = Vec::new();
+    for (name, files) in files.into_iter().filter(|(_, files)| !files.is_empty()) {
+        if let Some(host) = hosts.get(name)
+            && let Err(error) = host.check_space(&files)
+        {
+            short.push((name.clone(), error));
+        }
+    }
+    if short.is_empty() {
+        Ok(())
+    } else {
+        Err(OpsError::NoSpace(short))
+    }
+}
+
 /// Records which images the lab uses; with `also`, those it used before as well, whose guests may still be there.
 fn record_images(env: &Env, loaded: &Loaded, also: bool) -> Result<(), OpsError> {
     let lab = &loaded.topology.lab;
@@ -228,13 +251,9 @@ fn record_images(env: &Env, loaded: &Loaded, also: bool) -> Result<(), OpsError>
         source,
     };
     let before = Used::read(&env.folders, lab).map_err(failed)?;
-    let in_use = loaded
-        .images
-        .iter()
-        .filter(|(name, _)| loaded.topology.images.contains_key(*name));
     let mut used = Used {
         image: loaded.image.clone(),
-        folders: image::keys(in_use),
+        folders: image::keys(loaded.needed()),
     };
     if also {
         used.folders.extend(before.folders.iter().cloned());

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Step;
 use crate::lab::{IfName, Task};
-use crate::state::{Domain, DomainName, SetUp, Volume};
+use crate::state::{Disk, DiskName, Domain, DomainName, SetUp, Volume};
 
 /// The guests' part of a host's state.
 pub(super) struct Guests<'a> {
     pub volumes: &'a BTreeMap<DomainName, Volume>,
+    pub disks: &'a BTreeMap<DiskName, Disk>,
     pub domains: &'a BTreeMap<DomainName, Domain>,
 }
 
@@ -18,14 +19,18 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
     let domains = from.domains.keys().chain(to.domains.keys());
     let volumes = from.volumes.keys().chain(to.volumes.keys());
     let mut steps = Vec::new();
-    for name in domains.chain(volumes).collect::<BTreeSet<_>>() {
+    let disks = from.disks.keys().chain(to.disks.keys()).map(DiskName::domain);
+    for name in domains.chain(volumes).chain(disks).collect::<BTreeSet<_>>() {
         let (was, will) = (from.domains.get(name), to.domains.get(name));
         let (old_disk, new_disk) = (from.volumes.get(name), to.volumes.get(name));
 
         // A guest with another disk, or without its disk, is another guest, even if its definition is the same.
         let same_disk = old_disk == new_disk;
         let stays_defined = same_disk && was.zip(will).is_some_and(|(was, will)| same_definition(was, will));
+        let further = Further::between(name, from.disks, to.disks);
+        // A disk is created, grown or deleted only while nothing uses it.
         let stays_up = stays_defined
+            && further.is_empty()
             && was
                 .zip(will)
                 .is_some_and(|(was, will)| can_keep_running(was, will, &remains));
@@ -45,11 +50,13 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
         if old_disk.is_some() && !same_disk {
             steps.push(Step::DeleteVolume(name.clone()));
         }
+        steps.extend(further.removal);
         if let Some(disk) = new_disk
             && !same_disk
         {
             steps.push(Step::CreateVolume(name.clone(), disk.clone()));
         }
+        steps.extend(further.creation);
         if let Some(will) = will {
             if let Some(mib) = will.disk_mib
                 && new_disk.is_some()
@@ -80,6 +87,44 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
         }
     }
     steps
+}
+
+/// The steps for a guest's further disks.
+struct Further {
+    removal: Vec<Step>,
+    creation: Vec<Step>,
+}
+
+impl Further {
+    fn between(domain: &DomainName, from: &BTreeMap<DiskName, Disk>, to: &BTreeMap<DiskName, Disk>) -> Self {
+        let of_domain = |name: &&DiskName| name.domain() == domain;
+        let names = from.keys().chain(to.keys()).filter(of_domain);
+        let mut steps = Self {
+            removal: Vec::new(),
+            creation: Vec::new(),
+        };
+        for name in names.collect::<BTreeSet<_>>() {
+            let (was, will) = (from.get(name), to.get(name));
+            match (was, will) {
+                (Some(was), Some(will)) if was == will => {}
+                // A disk is never made smaller: what is at its end would be lost.
+                (Some(Disk::Blank { mib: was }), Some(Disk::Blank { mib: will })) if was < will => {
+                    steps.creation.push(Step::GrowDisk(name.clone(), *will));
+                }
+                (was, will) => {
+                    let delete = was.map(|disk| Step::DeleteDisk(name.clone(), disk.clone()));
+                    let create = will.map(|disk| Step::CreateDisk(name.clone(), disk.clone()));
+                    steps.removal.extend(delete);
+                    steps.creation.extend(create);
+                }
+            }
+        }
+        steps
+    }
+
+    fn is_empty(&self) -> bool {
+        self.removal.is_empty() && self.creation.is_empty()
+    }
 }
 
 /// Returns whether what is done in a guest stays when it restarts.
@@ -118,6 +163,8 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         machine,
         disk_bus,
         disk_mib,
+        disks,
+        cdrom,
         memory_mib,
         cpus,
         boot,
@@ -135,6 +182,8 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         && *machine == b.machine
         && *disk_bus == b.disk_bus
         && *disk_mib == b.disk_mib
+        && *disks == b.disks
+        && *cdrom == b.cdrom
         && *memory_mib == b.memory_mib
         && *cpus == b.cpus
         && *boot == b.boot

@@ -99,6 +99,8 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         image: image.parse().unwrap(),
         memory_mib: 128,
         disk_mib: None,
+        disks: Vec::new(),
+        cdrom: None,
         cpus: 1,
         nics: vec![nic],
         default_route: Some([10, 0, 1, 1].into()),

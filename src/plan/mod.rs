@@ -134,6 +134,7 @@ fn parts(state: &HostState) -> (network::Network<'_>, services::Services<'_>, do
         firewall,
         dhcp,
         volumes,
+        disks,
         domains,
         seen,
     } = state;
@@ -148,5 +149,10 @@ fn parts(state: &HostState) -> (network::Network<'_>, services::Services<'_>, do
         firewall: firewall.as_ref(),
         dhcp,
     };
-    (network, services, domains::Guests { volumes, domains })
+    let guests = domains::Guests {
+        volumes,
+        disks,
+        domains,
+    };
+    (network, services, guests)
 }

@@ -11,14 +11,15 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Cable, HostName, IfName, NetworkName, Task};
+use crate::lab::{Boot, Cable, HostName, IfName, NetworkName, Task};
 use crate::state::{
-    Dhcp, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, PortForward, SetUp, Sysctl,
-    Uplink, Volume,
+    Dhcp, Disk, DiskName, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, PortForward,
+    SetUp, Sysctl, Uplink, Volume,
 };
 
 /// When a step runs: stages are barriers across all hosts. Removal runs in the opposite order, before creation.
@@ -106,6 +107,12 @@ pub enum Step {
     GrowVolume(DomainName, u64),
     /// Delete a guest's overlay.
     DeleteVolume(DomainName),
+    /// Create a guest's further disk.
+    CreateDisk(DiskName, Disk),
+    /// Grow a guest's further disk to at least so many MiB.
+    GrowDisk(DiskName, u64),
+    /// Delete a guest's further disk and all that is on it.
+    DeleteDisk(DiskName, Disk),
     /// Define a domain (not started; `running` and `configured` of the value do not matter here).
     DefineDomain(DomainName, Box<Domain>),
     /// Remove a domain's definition; the UUID is compared first.
@@ -155,11 +162,34 @@ impl Step {
             | Self::DeleteRuleset
             | Self::StopDhcp(..)
             | Self::RestoreSysctl(..) => Stage::RemoveNetwork,
-            Self::CreateVolume(..) | Self::GrowVolume(..) => Stage::Volumes,
-            Self::DeleteVolume(..) => Stage::RemoveVolumes,
+            Self::CreateVolume(..) | Self::GrowVolume(..) | Self::CreateDisk(..) | Self::GrowDisk(..) => Stage::Volumes,
+            Self::DeleteVolume(..) | Self::DeleteDisk(..) => Stage::RemoveVolumes,
             Self::DefineDomain(..) => Stage::Define,
             Self::StopDomain { .. } | Self::UndefineDomain { .. } => Stage::RemoveGuests,
             Self::StartDomain(..) | Self::ConfigureGuest(..) | Self::SetUpGuest(..) => Stage::Guests,
+        }
+    }
+
+    /// Returns the files of this machine, or the host's copies of them, that what the step creates is made from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::CreateVolume(_, volume) | Self::CreateDisk(_, Disk::Over(volume)) => vec![volume.base.clone()],
+            Self::DefineDomain(_, domain) => {
+                let (kernel, initrd) = match &domain.boot {
+                    Boot::Kernel { kernel, initrd, .. } => (Some(kernel), initrd.as_ref()),
+                    Boot::Disk { .. } => (None, None),
+                };
+                let disk = domain.boot.disk().map(|(base, _)| base);
+                let disks = domain.disks.iter().filter_map(|disk| Some(&disk.over.as_ref()?.base));
+                let files = kernel
+                    .into_iter()
+                    .chain(initrd)
+                    .chain(disk)
+                    .chain(disks)
+                    .chain(&domain.cdrom);
+                files.cloned().collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -286,6 +316,17 @@ impl fmt::Display for Step {
             }
             Self::GrowVolume(name, mib) => write!(f, "grow the disk of {} to {mib} MiB", name.vm()),
             Self::DeleteVolume(name) => write!(f, "delete the disk of {}", name.vm()),
+            Self::CreateDisk(name, disk) => {
+                write!(f, "create disk {} of {} ({disk})", name.number(), name.domain().vm())
+            }
+            Self::GrowDisk(name, mib) => {
+                let vm = name.domain().vm();
+                write!(f, "grow disk {} of {vm} to {mib} MiB", name.number())
+            }
+            Self::DeleteDisk(name, disk) => {
+                let vm = name.domain().vm();
+                write!(f, "delete disk {} of {vm} with all data on it ({disk})", name.number())
+            }
             Self::DefineDomain(name, domain) => write!(
                 f,
                 "define domain {name} ({} MiB, {} CPU{})",

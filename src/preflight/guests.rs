@@ -65,6 +65,27 @@ pub(super) fn without_cloud_init(guests: &[(&VmName, &Guest)]) -> Vec<Finding> {
     found.collect()
 }
 
+/// VMs with more disks and CDs than an IDE bus has places for: two channels of two.
+pub(super) fn too_many_disks(topology: &Topology, guests: &[(&VmName, &Guest)]) -> Vec<Finding> {
+    const PLACES: usize = 4;
+    let found = guests.iter().filter_map(|(vm, guest)| {
+        let image = topology.images.get(&guest.image)?;
+        let own = usize::from(image.boot.disk().is_some());
+        let seed = usize::from(image.cloud_init);
+        let count = own + guest.disks.len() + usize::from(guest.cdrom.is_some()) + seed;
+        (image.machine.disk_bus == "ide" && count > PLACES).then(|| {
+            finding(
+                format!(
+                    "vm `{vm}` has {count} disks and CDs, and the IDE bus of image `{}` has {PLACES} places",
+                    guest.image
+                ),
+                "give the vm fewer `disks`, or the image a `disk_bus` of its own if its guest has the driver",
+            )
+        })
+    });
+    found.collect()
+}
+
 /// Returns the machine whose memory and CPU a host's guests use.
 fn machine_below(name: &HostName, connect: &Connect) -> HostName {
     match connect {

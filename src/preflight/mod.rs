@@ -100,6 +100,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         let guests = on_host.guests.as_slice();
         let mut errors = nics::uplinks(topology, name, host, on_host, survey);
         errors.extend(guests::without_cloud_init(guests));
+        errors.extend(guests::too_many_disks(topology, guests));
         let mut warnings = Vec::new();
         if let Some(survey) = survey {
             errors.extend(nics::names(host, guests, survey));

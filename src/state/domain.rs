@@ -79,6 +79,100 @@ impl TryFrom<String> for DomainName {
     }
 }
 
+/// The name of a guest's further disk: its domain's, and its place among the further disks. `<lab>.<vm>.<number>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DiskName {
+    domain: DomainName,
+    number: u8,
+}
+
+impl DiskName {
+    /// Returns the name of the disk `number`, counted from 1, of `domain`.
+    pub fn new(domain: &DomainName, number: u8) -> Self {
+        Self {
+            domain: domain.clone(),
+            number,
+        }
+    }
+    /// Returns the domain.
+    pub fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+    /// Returns its place among the domain's further disks, from 1.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+    /// Returns its file's name.
+    pub fn file(&self) -> String {
+        format!("{self}{DISK_SUFFIX}")
+    }
+    /// Returns the disk whose file has this name.
+    pub fn of_file(file: &str) -> Option<Self> {
+        Self::try_from(file.strip_suffix(DISK_SUFFIX)?.to_owned()).ok()
+    }
+}
+
+impl fmt::Display for DiskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.domain, self.number))
+    }
+}
+impl From<DiskName> for String {
+    fn from(name: DiskName) -> Self {
+        name.to_string()
+    }
+}
+impl TryFrom<String> for DiskName {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = || format!("`{text}` is not the name of a disk");
+        let (domain, digits) = text.rsplit_once('.').ok_or_else(wrong)?;
+        let number: u8 = digits.parse().map_err(|_| wrong())?;
+        let name = Self {
+            domain: DomainName::try_from(domain.to_owned()).map_err(|error| error.to_string())?,
+            number,
+        };
+        // Written in one form only: `01` is another file's name.
+        if number == 0 || name.to_string() != text {
+            return Err(wrong());
+        }
+        Ok(name)
+    }
+}
+
+/// A guest's further disk, a qcow2 file in the lab's storage pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disk {
+    /// Empty when it was created.
+    Blank {
+        /// Its size in MiB.
+        mib: u64,
+    },
+    /// An overlay.
+    Over(Volume),
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank { mib } => write!(f, "{mib} MiB, empty at first"),
+            Self::Over(Volume { base, .. }) => write!(f, "over {}", base.display()),
+        }
+    }
+}
+
+/// A further disk in a domain's definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainDisk {
+    /// Its place among the further disks, from 1.
+    pub number: u8,
+    /// What it is an overlay over; absent: it was empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Volume>,
+}
+
 /// A guest's disk: a qcow2 overlay over a base that is never written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
@@ -99,11 +193,17 @@ pub struct Domain {
     pub arch: String,
     /// Machine type as desired (libvirt expands `pc` to a versioned one; reading it reverts that).
     pub machine: String,
-    /// Disk bus; empty for a guest without a disk.
+    /// Disk bus; empty for a guest without any disk.
     pub disk_bus: String,
     /// Least size of its disk in MiB; absent: that of its base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_mib: Option<u64>,
+    /// Further disks, in the guest's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DomainDisk>,
+    /// Image of a CD that is in its drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cdrom: Option<PathBuf>,
     /// Memory in MiB.
     pub memory_mib: u64,
     /// Virtual CPUs.

@@ -26,7 +26,10 @@ pub mod survey;
 pub mod view;
 
 pub use desired::{datapath, desired, guest_config};
-pub use domain::{Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, SetUp, Volume};
+pub use domain::{
+    Accel, CloudConfig, Disk, DiskName, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, GuestNicConfig, SetUp,
+    Volume,
+};
 pub use existing::existing;
 pub use forward::{PortForward, unreached};
 pub use identity::{Condition, DomainSeen, Identities};
@@ -80,6 +83,9 @@ pub struct HostState {
     /// Disks of guests, by domain.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<DomainName, Volume>,
+    /// Further disks of guests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub disks: BTreeMap<DiskName, Disk>,
     /// libvirt domains.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub domains: BTreeMap<DomainName, Domain>,

@@ -6,12 +6,12 @@ use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
 use super::{
-    Existing, Guest, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Tenants, Topology, TopologyHost,
-    derive, setup, tunnels,
+    Existing, Guest, GuestDisk, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Tenants, Topology,
+    TopologyHost, derive, setup, tunnels,
 };
 use crate::lab::{
-    Asked, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName, Question, ServiceCheck, Target,
-    Vm, VmName,
+    Asked, BaseDisk, ExtraDisk, Format, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName,
+    Question, ServiceCheck, Target, Vm, VmName,
 };
 
 /// Memory of a guest where neither lab nor image have it, in MiB.
@@ -72,6 +72,8 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
                 .or(images.get(&vm.image).map(|image| image.machine.memory_mib))
                 .unwrap_or(MEMORY_MIB),
             disk_mib: vm.disk_mib,
+            disks: vm.disks.iter().map(disk).collect(),
+            cdrom: vm.cdrom.clone(),
             cpus: vm.cpus,
             default_route: nics.iter().find_map(|nic| nic.gateway),
             nameservers,
@@ -106,6 +108,17 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
         outside: lab.verify.outside.clone(),
         pings: lab.verify.pings.clone(),
         checks: checks(lab),
+    }
+}
+
+/// Returns a further disk as it is before its file was read.
+fn disk(disk: &ExtraDisk) -> GuestDisk {
+    match disk {
+        ExtraDisk::Blank { mib } => GuestDisk::Blank { mib: *mib },
+        ExtraDisk::File(file) => GuestDisk::Over(BaseDisk {
+            base: file.clone(),
+            format: Format::Raw.word().to_owned(),
+        }),
     }
 }
 

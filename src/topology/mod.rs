@@ -31,13 +31,14 @@ pub use tenants::Tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use uuid::Uuid;
 
 use crate::lab::{
-    Cable, Class, Connect, Datapath, Forward, HostName, IfName, Image, ImageName, LabHostNic, LabName, MacAddr,
-    NatRule, NetworkName, Ping, Router, Serve, ServiceCheck, Switch, SwitchKind, TunnelKind, VlanId, VmName,
+    BaseDisk, Cable, Class, Connect, Datapath, Forward, HostName, IfName, Image, ImageName, LabHostNic, LabName,
+    MacAddr, NatRule, NetworkName, Ping, Router, Serve, ServiceCheck, Switch, SwitchKind, TunnelKind, VlanId, VmName,
 };
 
 /// What the hosts of a lab have already: guests keep what they were given, and new ones are given none of it.
@@ -118,6 +119,25 @@ impl Topology {
     pub fn emulate(&mut self) {
         for host in self.hosts.values_mut() {
             host.connect = Connect::Emulated;
+        }
+    }
+
+    /// Replaces the files that guests have as disks by what `disk` returns for their paths, and those in their CD drives
+    /// by what `cd` returns; what these do not know stays.
+    pub fn with_files(&mut self, disk: impl Fn(&Path) -> Option<BaseDisk>, cd: impl Fn(&Path) -> Option<PathBuf>) {
+        for guest in self.guests.values_mut() {
+            for extra in &mut guest.disks {
+                if let GuestDisk::Over(over) = extra
+                    && let Some(known) = disk(&over.base)
+                {
+                    *over = known;
+                }
+            }
+            if let Some(file) = &mut guest.cdrom
+                && let Some(known) = cd(file)
+            {
+                *file = known;
+            }
         }
     }
 }
@@ -249,6 +269,10 @@ pub struct Guest {
     pub memory_mib: u64,
     /// Least size of its disk in MiB; absent: that of the image.
     pub disk_mib: Option<u64>,
+    /// Further disks, in the guest's order.
+    pub disks: Vec<GuestDisk>,
+    /// Image of a CD that is in its drive.
+    pub cdrom: Option<PathBuf>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Its NICs, in the guest's order.
@@ -265,6 +289,19 @@ pub struct Guest {
     pub forward: Vec<Forward>,
     /// What it is given besides.
     pub setup: GuestSetup,
+}
+
+/// A disk of a guest besides the one that it boots from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestDisk {
+    /// Empty at first.
+    Blank {
+        /// Its size in MiB.
+        mib: u64,
+    },
+    /// An overlay over a file that is never written. What the user names is taken as raw until
+    /// [`Topology::with_files`] has its format.
+    Over(BaseDisk),
 }
 
 /// How a guest has a floating address.

@@ -13,6 +13,7 @@ mod brought;
 mod clash;
 mod commands;
 mod debian;
+mod disks;
 mod exec;
 mod faults;
 mod files;

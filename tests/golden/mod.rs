@@ -114,6 +114,7 @@ fn every_lab_gives_the_xml_of_its_domains() {
             for (name, domain) in &state.domains {
                 let files = Files {
                     disk: "/disks/overlay.qcow2",
+                    further: "/disks",
                     seed: "/seed.iso",
                     console_log: "/logs/console.log",
                 };

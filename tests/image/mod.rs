@@ -4,4 +4,5 @@
 mod command;
 mod fetch;
 mod mini;
+mod published;
 mod seed;

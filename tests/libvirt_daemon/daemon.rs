@@ -253,6 +253,8 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
         },
         memory_mib: 96,
         disk_mib: None,
+        disks: Vec::new(),
+        cdrom: None,
         cpus: 1,
         boot,
         seed: None,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use netlab::lab::Boot;
-use netlab::state::{GuestConfig, Volume};
+use netlab::state::{Disk, DiskName, DomainDisk, GuestConfig, Volume};
 
 use super::daemon::{Daemon, console, guest};
 
@@ -77,6 +77,59 @@ fn a_guest_starts_from_an_overlay_and_nothing_is_left_when_it_is_removed() {
         assert_eq!(daemon.sh(&format!("sha256sum {}", volume.base.display())), before);
         assert_nothing_is_left(&daemon);
     }
+}
+
+#[test]
+fn further_disks_are_created_grown_and_deleted_and_the_file_under_one_is_never_written() {
+    let Some(daemon) =
+        Daemon::new("further_disks_are_created_grown_and_deleted_and_the_file_under_one_is_never_written")
+    else {
+        return;
+    };
+    let libvirt = daemon.libvirt();
+    let (name, volume) = (daemon.name("a"), base(&daemon, "raw"));
+    let before = daemon.sh(&format!("sha256sum {}", volume.base.display()));
+    let disks = [Disk::Blank { mib: 64 }, Disk::Over(volume.clone())];
+    let names = [1, 2].map(|number| DiskName::new(&name, number));
+    for (disk, name) in disks.iter().zip(&names) {
+        libvirt.create_disk(name, disk).unwrap();
+    }
+    let mut wanted = guest(&name, None, &[]);
+    wanted.disk_bus = "virtio".to_owned();
+    wanted.disks = vec![
+        DomainDisk { number: 1, over: None },
+        DomainDisk {
+            number: 2,
+            over: Some(volume.clone()),
+        },
+    ];
+    libvirt.define(&name, &wanted).unwrap();
+    let seen = libvirt.observe(&daemon.lab).unwrap();
+    assert_eq!(seen.domains[&name], wanted);
+    let observed: Vec<_> = seen.disks.values().cloned().collect();
+    assert_eq!(observed, disks);
+    for mib in [128, 96] {
+        libvirt.grow_disk(&names[0], mib).unwrap();
+        let seen = libvirt.observe(&daemon.lab).unwrap();
+        assert_eq!(seen.disks[&names[0]], Disk::Blank { mib: 128 });
+    }
+    libvirt.start_paused(&name).unwrap();
+    libvirt.stop(&name, &wanted.uuid).unwrap();
+    daemon.sh("printf x | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
+    let error = libvirt.start_paused(&name).unwrap_err().to_string();
+    assert!(error.contains("base.raw changed after"), "{error}");
+    daemon.sh("printf '\\0' | dd of=/var/lib/libvirt/base.raw conv=notrunc status=none");
+    libvirt.undefine(&name, &wanted.uuid).unwrap();
+    for name in names.iter().chain(&names) {
+        libvirt.delete_disk(name).unwrap();
+    }
+    assert_eq!(daemon.sh(&format!("sha256sum {}", volume.base.display())), before);
+    assert_nothing_is_left(&daemon);
+    // As after a run that was killed between the record and the disk.
+    libvirt.create_disk(&names[1], &disks[1]).unwrap();
+    daemon.sh("rm /var/lib/libvirt/images/netlab.demo/demo.a.2.qcow2");
+    libvirt.settle(&daemon.lab).unwrap();
+    assert_nothing_is_left(&daemon);
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use netlab::lab::{BaseDisk, Boot, ConsoleKind, Dialect, Firmware, ImageConsole, LabName, Video};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::{Definitions, Files, Template, XmlError, read, render};
-use netlab::state::{Accel, Condition, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
+use netlab::state::{Accel, Condition, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
 use netlab::transport::{Cmd, CmdError, Output, Shell};
 use virt::connect::Connect;
 
 const FILES: Files = Files {
     disk: "/pool/netlab.demo/demo.a.qcow2",
+    further: "/pool/netlab.demo",
     seed: "/pool/netlab.demo/demo.a.seed.iso",
     console_log: "/var/log/libvirt/netlab.demo/a.console.log",
 };
@@ -88,6 +89,8 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         disk_bus: if boot.disk().is_some() { "virtio" } else { "" }.to_owned(),
         memory_mib: 96,
         disk_mib: boot.disk().map(|_| 20 << 10),
+        disks: Vec::new(),
+        cdrom: None,
         cpus: 2,
         boot,
         seed: None,
@@ -137,6 +140,60 @@ fn a_defined_domain_is_read_back_unchanged() {
             assert_eq!(defined(&xml), Some((name.clone(), wanted.clone())), "{xml}");
             let back = through_libvirt(&xml);
             assert_eq!(defined(&back), Some((name, wanted)), "{back}");
+        }
+    }
+}
+
+#[test]
+fn further_disks_and_a_cd_are_read_back_and_each_has_a_place_of_its_own() {
+    driver();
+    let over = |base: &str, format: &str| {
+        Some(Volume {
+            base: base.into(),
+            base_format: format.to_owned(),
+        })
+    };
+    let further = [
+        None,
+        over("/img/data.qcow2", "qcow2"),
+        over("/img/b & c.img", "raw"),
+        None,
+    ];
+    let disk = Boot::Disk {
+        base: "/img/base.img".into(),
+        format: "raw".to_owned(),
+    };
+    for (boot, bus, machine, wanted) in [
+        (disk.clone(), "virtio", "pc", "vda vdb vdc vdd vde hdc"),
+        (disk.clone(), "virtio", "q35", "vda vdb vdc vdd vde sda"),
+        (disk.clone(), "sata", "q35", "sda sdb sdc sdd sde sdf"),
+        (disk.clone(), "scsi", "pc", "sda sdb sdc sdd sde sdf"),
+        (kernel("x"), "virtio", "pc", "vda vdb vdc vdd hdc"),
+    ] {
+        for count in 0..=further.len() {
+            let disks = (1..).zip(&further[..count]).map(|(number, over)| DomainDisk {
+                number,
+                over: over.clone(),
+            });
+            let domain = Domain {
+                arch: "x86_64".to_owned(),
+                machine: machine.to_owned(),
+                disk_bus: if count == 0 && boot.disk().is_none() { "" } else { bus }.to_owned(),
+                disks: disks.collect(),
+                cdrom: (count % 2 == 0).then(|| "/img/tools & more.iso".into()),
+                ..domain(boot.clone(), 1)
+            };
+            let name = name("a");
+            let xml = xml(&name, &domain);
+            assert_eq!(defined(&xml), Some((name.clone(), domain.clone())), "{xml}");
+            let back = through_libvirt(&xml);
+            assert_eq!(defined(&back), Some((name, domain)), "{back}");
+            if count == further.len() {
+                let places = xml.split("<target dev=\"").skip(1);
+                let places: Vec<_> = places.filter_map(|rest| rest.split('"').next()).collect();
+                let places: Vec<_> = places.into_iter().filter(|place| place.len() == 3).collect();
+                assert_eq!(places.join(" "), wanted, "{xml}");
+            }
         }
     }
 }

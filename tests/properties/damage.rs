@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netlab::lab::{HostName, IfName};
-use netlab::state::{HostState, LinkKind, Site, localhost};
+use netlab::state::{Disk, DiskName, HostState, LinkKind, Site, localhost};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -32,6 +32,8 @@ enum What {
     LoseDomain,
     ChangeDomain,
     LoseVolume,
+    LoseDisk,
+    ChangeDisk,
     ChangeVolume,
     KillMachine,
     LoseMachine,
@@ -55,6 +57,8 @@ pub fn damage() -> impl Strategy<Value = Vec<Damage>> {
         What::LoseDomain,
         What::ChangeDomain,
         What::LoseVolume,
+        What::LoseDisk,
+        What::ChangeDisk,
         What::ChangeVolume,
         What::KillMachine,
         What::LoseMachine,
@@ -151,6 +155,17 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
                 volumes.remove(&name);
             }
         }
+        What::LoseDisk | What::ChangeDisk => {
+            let (host, name) = pick(site, *to, |state| state.disks.keys().cloned().collect())?;
+            let disks = &mut site.get_mut(&host)?.disks;
+            match disks.get_mut(&name)? {
+                Disk::Blank { mib } => *mib /= 2,
+                Disk::Over(volume) => volume.base.push("old"),
+            }
+            if matches!(what, What::LoseDisk) {
+                disks.remove(&name);
+            }
+        }
         What::KillMachine | What::LoseMachine => {
             let (emulator, name) = pick(site, *to, |state| state.machines.keys().cloned().collect())?;
             site.remove(&name);
@@ -232,7 +247,15 @@ pub fn possible(mut site: Site) -> Site {
         }
         for (name, domain) in &mut state.domains {
             let has_disk = domain.boot.disk().is_none() || state.volumes.contains_key(name);
-            if !has_disk || !domain.nics.iter().all(|nic| links.contains(&nic.bridge)) {
+            let has_disks = domain.disks.iter().all(|disk| {
+                let there = state.disks.get(&DiskName::new(name, disk.number));
+                match there {
+                    Some(Disk::Blank { .. }) => disk.over.is_none(),
+                    Some(Disk::Over(volume)) => disk.over.as_ref() == Some(volume),
+                    None => false,
+                }
+            });
+            if !has_disk || !has_disks || !domain.nics.iter().all(|nic| links.contains(&nic.bridge)) {
                 domain.running = false;
                 domain.configured = None;
             }

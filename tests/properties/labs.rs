@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use netlab::lab::{
-    Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Datapath, Dialect, Firmware, Forward, HostName, IfName, Image,
-    ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, SwitchKind, TunnelKind, Video,
-    VlanId, VmName,
+    BaseDisk, Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Datapath, Dialect, Firmware, Forward, HostName,
+    IfName, Image, ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, SwitchKind,
+    TunnelKind, Video, VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
 use netlab::topology::{
-    Guest, GuestFloating, GuestNic, Segment, SegmentDhcp, SegmentTunnel, Tenants, Topology, TopologyHost, derive,
+    Guest, GuestDisk, GuestFloating, GuestNic, Segment, SegmentDhcp, SegmentTunnel, Tenants, Topology, TopologyHost,
+    derive,
 };
 use proptest::prelude::*;
 
@@ -323,6 +324,18 @@ fn tunnel(number: usize, at: usize) -> SegmentTunnel {
     }
 }
 
+/// Further disks that differ from lab to lab: in number, size and what is under them.
+fn disks(vm: &Vm) -> Vec<GuestDisk> {
+    let blank = GuestDisk::Blank {
+        mib: vm.memory_mib * 16,
+    };
+    let over = GuestDisk::Over(BaseDisk {
+        base: format!("/images/data{}", vm.memory_mib).into(),
+        format: "raw".to_owned(),
+    });
+    [blank, over].into_iter().take(vm.networks.len()).collect()
+}
+
 fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
     let networks = vm.networks.iter().filter_map(|network| {
         let name = NetworkName::new(&format!("net{network}")).unwrap();
@@ -356,6 +369,8 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         image: ImageName::new(IMAGES[vm.image]).unwrap(),
         memory_mib: vm.memory_mib,
         disk_mib: (vm.memory_mib > 64).then_some(2048),
+        disks: disks(vm),
+        cdrom: (vm.image == 0).then(|| "/images/tools.iso".into()),
         cpus: 1,
         nics: nics.collect(),
         default_route: None,

@@ -147,6 +147,7 @@ proptest! {
             let state = without.get_mut(host).unwrap();
             state.domains.remove(name);
             state.volumes.remove(name);
+            state.disks.retain(|disk, _| disk.domain() != name);
             for (on, step) in plan(&without, &site).steps().chain(plan(&site, &without).steps()) {
                 let concerns = on == host && step.to_string().contains(name.vm().as_str());
                 prop_assert!(concerns, "{on}: {step}");

@@ -1,5 +1,6 @@
 //! An HTTP server on loopback with the faults of real ones.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -42,6 +43,8 @@ struct State {
     tag: u32,
     acts: Vec<Act>,
     asked: Vec<Asked>,
+    /// Files by path, of a server that has several.
+    site: BTreeMap<String, Vec<u8>>,
 }
 
 /// One received request.
@@ -70,6 +73,7 @@ impl Server {
                 tag: 1,
                 acts: acts.to_vec(),
                 asked: Vec::new(),
+                site: BTreeMap::new(),
             })),
             port: listener.local_addr().unwrap().port(),
         };
@@ -83,6 +87,23 @@ impl Server {
         server
     }
 
+    /// Serves several files, each by its path; any other path has status 404.
+    pub fn site() -> Self {
+        let server = Self::start(b"", &[Act::Give]);
+        server.put("/", b"<html></html>");
+        server
+    }
+
+    /// Adds or replaces a file of a server with several.
+    pub fn put(&self, path: &str, file: &[u8]) {
+        self.state.lock().unwrap().site.insert(path.to_owned(), file.to_vec());
+    }
+
+    /// The URL of a path.
+    pub fn at(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/image", self.port)
     }
@@ -93,9 +114,12 @@ impl Server {
     }
 
     fn answer(&self, stream: TcpStream) {
-        let mut asked = Asked::default();
+        let (mut asked, mut path) = (Asked::default(), String::new());
         for line in BufReader::new(stream.try_clone().unwrap()).lines() {
             let Ok(line) = line else { return };
+            if let Some((_, rest)) = line.split_once("GET ") {
+                path = rest.split(' ').next().unwrap_or_default().to_owned();
+            }
             match line.to_ascii_lowercase().split_once(": ") {
                 Some(("range", _)) => asked.range = line.split_once(": ").map(|(_, value)| value.to_owned()),
                 Some(("if-range", _)) => asked.if_range = line.split_once(": ").map(|(_, value)| value.to_owned()),
@@ -115,7 +139,14 @@ impl Server {
                 state.file.clone_from(file);
                 state.tag += 1;
             }
-            (act, state.file.clone(), state.tag)
+            if state.site.is_empty() {
+                (act, state.file.clone(), state.tag)
+            } else {
+                match state.site.get(&path) {
+                    Some(file) => (Act::Give, file.clone(), state.tag),
+                    None => (Act::Status(404), Vec::new(), state.tag),
+                }
+            }
         };
         // A client that stops closes the connection, which is no error of the server.
         let _ = respond(stream, &act, &file, tag, &asked, &self.url());

@@ -60,6 +60,8 @@ impl Bench {
             disk_bus: String::new(),
             memory_mib: 128,
             disk_mib: None,
+            disks: Vec::new(),
+            cdrom: None,
             cpus: 1,
             boot: Boot::Kernel {
                 kernel: files.join("kernel"),

@@ -11,7 +11,7 @@ use crate::linux::FailedAt;
 use crate::linux::ip::{self, NetworkError};
 use crate::plan::lines::is_ovs;
 use crate::plan::{Stage, Step};
-use crate::state::Volume;
+use crate::state::{Disk, Volume};
 use crate::transport::ssh::confirm::{Outcome, PendingRollback};
 
 /// How a step is applied.
@@ -52,7 +52,12 @@ impl LinuxHost {
                 Batch::Libvirt(_)
                     if matches!(
                         batch[0],
-                        Step::CreateVolume(..) | Step::GrowVolume(..) | Step::DeleteVolume(_)
+                        Step::CreateVolume(..)
+                            | Step::GrowVolume(..)
+                            | Step::DeleteVolume(_)
+                            | Step::CreateDisk(..)
+                            | Step::GrowDisk(..)
+                            | Step::DeleteDisk(..)
                     ) =>
                 {
                     batch
@@ -123,6 +128,11 @@ fn apply_libvirt(connection: &Connection, step: &Step, log: &dyn StepLog) -> Res
                 let base = copies.copy(libvirt, &volume.base, &progress)?;
                 return Ok(libvirt.create_volume(name, &Volume { base, ..volume.clone() })?);
             }
+            Step::CreateDisk(name, Disk::Over(volume)) => {
+                let base = copies.copy(libvirt, &volume.base, &progress)?;
+                let disk = Disk::Over(Volume { base, ..volume.clone() });
+                return Ok(libvirt.create_disk(name, &disk)?);
+            }
             Step::DefineDomain(name, domain) => {
                 return Ok(libvirt.define(name, &copies.domain(libvirt, domain, &progress)?)?);
             }
@@ -133,6 +143,9 @@ fn apply_libvirt(connection: &Connection, step: &Step, log: &dyn StepLog) -> Res
         Step::CreateVolume(name, volume) => libvirt.create_volume(name, volume)?,
         Step::GrowVolume(name, mib) => libvirt.grow_volume(name, *mib)?,
         Step::DeleteVolume(name) => libvirt.delete_volume(name)?,
+        Step::CreateDisk(name, disk) => libvirt.create_disk(name, disk)?,
+        Step::GrowDisk(name, mib) => libvirt.grow_disk(name, *mib)?,
+        Step::DeleteDisk(name, _) => libvirt.delete_disk(name)?,
         Step::DefineDomain(name, domain) => libvirt.define(name, domain)?,
         Step::UndefineDomain { name, uuid } => libvirt.undefine(name, uuid)?,
         Step::StopDomain { name, uuid } => libvirt.stop(name, uuid)?,

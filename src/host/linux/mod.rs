@@ -5,8 +5,9 @@ mod apply;
 mod connection;
 mod survey;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -129,11 +130,22 @@ impl Host for LinuxHost {
         let (mut state, guests) = (state?, guests?);
         state.seen.domains = guests.seen;
         state.volumes = guests.volumes;
+        state.disks = guests.disks;
         state.domains = guests.domains;
         if let Some(remote) = &connection.remote {
             remote.copies.read_back(&mut state);
         }
         Ok(state)
+    }
+
+    fn check_space(&self, files: &BTreeSet<PathBuf>) -> Result<(), HostError> {
+        let Some(connection) = self.connection()? else {
+            return Ok(());
+        };
+        match &connection.remote {
+            Some(remote) => Ok(remote.copies.check_space(&connection.libvirt, files)?),
+            None => Ok(()),
+        }
     }
 
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {

@@ -101,6 +101,8 @@ impl Check<'_> {
                 image: image.clone(),
                 memory_mib: vm.memory_mib,
                 disk_mib: vm.disk_mib,
+                disks: vm.disks.clone(),
+                cdrom: vm.cdrom.clone(),
                 cpus: vm.cpus,
                 nics,
                 floating,

@@ -13,6 +13,7 @@ mod vms;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::Range;
+use std::path::Path;
 use std::str::FromStr;
 
 use toml::Spanned;
@@ -216,8 +217,8 @@ impl Reader {
         }
     }
 
-    /// Reads the whole file.
-    pub(in crate::lab) fn lab(&mut self, root: &DeTable<'_>) -> LabFile {
+    /// Reads the whole file; `folder` is the base of relative paths.
+    pub(in crate::lab) fn lab(&mut self, root: &DeTable<'_>, folder: &Path) -> LabFile {
         if get(root, "name").is_none() {
             self.add(
                 0..0,
@@ -244,7 +245,7 @@ impl Reader {
         let nat = self.list(get(root, "nat"));
         let nat = nat.into_iter().filter_map(|v| self.nat(v)).collect();
         let vms = self.named(root, "vms");
-        let vms = vms.into_iter().map(|(n, t)| self.vm(n, t)).collect();
+        let vms = vms.into_iter().map(|(n, t)| self.vm(n, t, folder)).collect();
         let verify = get(root, "verify").map(|v| self.verify(v)).unwrap_or_default();
         let nova = get(root, "nova").and_then(|v| self.nova(v));
         LabFile {

@@ -7,6 +7,8 @@ use super::choices::{
 use super::kinds::{HEX, LIBVIRT, SIZE, key, required};
 use super::{Kind, Table};
 
+const CHECKSUMS: Kind = Kind::Pattern("^https?://[^/]+/", "https://example.org/SHA256SUMS");
+
 /// `[images.X]`, and a file of the catalog.
 pub(in crate::lab) const IMAGE: Table = Table {
     name: "an image",
@@ -41,6 +43,11 @@ pub(in crate::lab) const IMAGE: Table = Table {
         key("sha512", HEX, "SHA-512 of the download."),
         key("git_blob", HEX, "Git's object id of the download."),
         key(
+            "checksums",
+            CHECKSUMS,
+            "URL of the publisher's list of checksums, e.g. SHA256SUMS, where no digest is written.",
+        ),
+        key(
             "compression",
             Kind::Choice(|| names_of(&COMPRESSIONS)),
             "Compression of the download; default: none.",
@@ -74,6 +81,11 @@ pub(in crate::lab) const BOOT_FILE: Table = Table {
         key("sha256", HEX, "SHA-256 of the file."),
         key("sha512", HEX, "SHA-512 of the file."),
         key("git_blob", HEX, "Git's object id of the file."),
+        key(
+            "checksums",
+            CHECKSUMS,
+            "URL of the publisher's list of checksums, where no digest is written.",
+        ),
     ],
 };
 

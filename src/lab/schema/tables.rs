@@ -374,6 +374,16 @@ pub(in crate::lab) const VM: Table = Table {
             SIZE,
             "Least size of its disk, e.g. 20GiB; default: that of the image. A disk is never made smaller.",
         ),
+        key(
+            "disks",
+            Kind::List(&Kind::Table(&DISK)),
+            "Further disks, in the guest's order.",
+        ),
+        key(
+            "cdrom",
+            Kind::Text,
+            "Image of a CD that is in its drive: a path, relative to the lab file.",
+        ),
         key("cpus", Kind::Integer(1, MOST_CPUS), "Virtual CPUs; default: 1."),
         key("nics", Kind::List(&Kind::Table(&NIC)), "NICs in the guest's order."),
         key("floating", IPV4, "Address outside of the lab that is translated to it."),
@@ -394,6 +404,19 @@ pub(in crate::lab) const VM: Table = Table {
         PACKAGES,
         FILES,
         RUN,
+    ],
+};
+
+/// An item of a vm's `disks`.
+pub(in crate::lab) const DISK: Table = Table {
+    name: "a disk",
+    keys: &[
+        key("size", SIZE, "Size of a disk that is empty at first, e.g. 1GiB."),
+        key(
+            "file",
+            Kind::Text,
+            "Image with which the disk begins, raw or qcow2: a path, relative to the lab file. It is never written.",
+        ),
     ],
 };
 

@@ -94,6 +94,7 @@ impl Out {
         let Download {
             mirrors,
             digest,
+            checksums,
             compression,
             format,
             unpacked,
@@ -103,6 +104,7 @@ impl Out {
         if let Some(digest) = digest {
             self.entry(digest.kind().word(), quoted(digest.hex()));
         }
+        self.maybe("checksums", checksums.as_ref().map(quoted));
         self.entry("compression", quoted(name_of(&COMPRESSIONS, compression)));
         self.entry("format", quoted(name_of(&FORMATS, format)));
         let digest = |digest: &Digest| format!("{} = {}", digest.kind().word(), quoted(digest.hex()));
@@ -123,9 +125,14 @@ fn written(mirrors: &[Location]) -> String {
 fn boot_file(file: &Download) -> String {
     let digest = file.digest.as_ref();
     let digest = digest.map(|digest| format!("{} = {}", digest.kind().word(), quoted(digest.hex())));
+    let checksums = file
+        .checksums
+        .as_ref()
+        .map(|url| format!("checksums = {}", quoted(url)));
     table(
         [format!("mirrors = {}", written(&file.mirrors))]
             .into_iter()
-            .chain(digest),
+            .chain(digest)
+            .chain(checksums),
     )
 }

@@ -10,8 +10,8 @@ use std::fmt::{Display, Write as _};
 
 use super::schema::choices::{CLASSES, name_of};
 use super::{
-    Class, Connect, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network,
-    Nic, PortMode, SwitchKind, Tunnel, Vm,
+    Class, Connect, ExtraDisk, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic,
+    NatRule, Network, Nic, PortMode, SwitchKind, Tunnel, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -201,6 +201,8 @@ impl Out {
             image,
             memory_mib,
             disk_mib,
+            disks,
+            cdrom,
             cpus,
             nics,
             floating,
@@ -214,6 +216,14 @@ impl Out {
         }
         self.maybe("memory", memory_mib.map(|mib| quoted(format_args!("{mib}MiB"))));
         self.maybe("disk", disk_mib.map(|mib| quoted(format_args!("{mib}MiB"))));
+        if !disks.is_empty() {
+            let disks = disks.iter().map(|disk| match disk {
+                ExtraDisk::Blank { mib } => table([format!("size = {}", quoted(format_args!("{mib}MiB")))]),
+                ExtraDisk::File(path) => table([format!("file = {}", quoted(path.display()))]),
+            });
+            self.entry("disks", list(disks));
+        }
+        self.maybe("cdrom", cdrom.as_ref().map(|path| quoted(path.display())));
         if *cpus != 1 {
             self.entry("cpus", cpus);
         }

@@ -1,6 +1,7 @@
 //! A [`Domain`](crate::state::Domain) as libvirt's XML and back. Fills in the empty elements of a template (`template`,
 //! [`render`]), and reads a domain from its XML ([`read`]). Pure: never calls libvirt.
 
+mod disks;
 mod node;
 mod read;
 mod render;

@@ -1,14 +1,14 @@
 //! Reads a domain from its XML. Of netlab's metadata only what the rest of the XML does not contain is used: which lab
 //! and VM the domain is, and the machine type as the lab file names it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
 use super::render::{fingerprint, video_model};
 use super::{METADATA_URI, Node, XmlError, unreadable};
 use crate::lab::{BaseDisk, Boot, Datapath, Firmware, Video};
-use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
+use crate::state::{Accel, DiskName, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, Volume};
 
 /// A domain's definition, and its live state. They differ when one of them was changed by hand: `virsh edit` changes the
 /// first, `virsh detach-interface --live` the second.
@@ -83,6 +83,8 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         machine: machine(&asked, attr(root, &["os", "type"], "machine")),
         disk_bus,
         disk_mib: own(root, "disk"),
+        disks: further(devices, name),
+        cdrom: cdrom(root, devices),
         memory_mib: mebibytes(
             root.child("memory")
                 .ok_or_else(|| unreadable("memory", "there is none"))?,
@@ -150,6 +152,40 @@ fn machine(asked: &str, real: String) -> String {
     if is_expansion { asked.to_owned() } else { real }
 }
 
+/// Reads the further disks that are files of this domain.
+fn further(devices: &Node, name: &DomainName) -> Vec<DomainDisk> {
+    let disk = |disk: &Node| {
+        let file = attr(disk, &["source"], "file");
+        let (_, file) = file.rsplit_once('/')?;
+        let disk_name = DiskName::of_file(file).filter(|disk| disk.domain() == name)?;
+        let base = PathBuf::from(attr(disk, &["backingStore", "source"], "file"));
+        let over = (!base.as_os_str().is_empty()).then(|| Volume {
+            base,
+            base_format: attr(disk, &["backingStore", "format"], "type"),
+        });
+        Some(DomainDisk {
+            number: disk_name.number(),
+            over,
+        })
+    };
+    devices.all("disk").filter_map(disk).collect()
+}
+
+/// Returns whether a path is that of one of the domain's further disks.
+fn is_further(path: &str, name: &DomainName) -> bool {
+    let file = path.rsplit_once('/').map(|(_, file)| file).unwrap_or_default();
+    DiskName::of_file(file).is_some_and(|disk| disk.domain() == name)
+}
+
+/// Reads the image in the CD drive: the one that the metadata records, where a drive has it. Drives of the template's are
+/// ignored.
+fn cdrom(root: &Node, devices: &Node) -> Option<PathBuf> {
+    let recorded: PathBuf = own(root, "cdrom")?;
+    let mut drives = devices.all("disk").filter(|disk| disk.attr("device") == Some("cdrom"));
+    let has = |disk: &Node| Path::new(&attr(disk, &["source"], "file")) == recorded;
+    drives.any(has).then_some(recorded)
+}
+
 /// Reads disk bus and boot. Disks that the template or a user added are ignored, if the guest's own exists.
 fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
     let disks = || {
@@ -168,7 +204,11 @@ fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
             disk: None,
         };
         let Some(own) = own else {
-            return (String::new(), boot);
+            let further = disks().find(|disk| is_further(&file(disk), name));
+            return (
+                further.map(|disk| attr(disk, &["target"], "bus")).unwrap_or_default(),
+                boot,
+            );
         };
         if let Boot::Kernel { disk, .. } = &mut boot {
             *disk = Some(BaseDisk {
@@ -178,7 +218,7 @@ fn boot(root: &Node, devices: &Node, name: &DomainName) -> (String, Boot) {
         }
         return (attr(own, &["target"], "bus"), boot);
     }
-    let (bus, base, format) = match own.or_else(|| disks().next()) {
+    let (bus, base, format) = match own.or_else(|| disks().find(|disk| !is_further(&file(disk), name))) {
         None => Default::default(),
         Some(disk) => {
             let (bus, driver) = (attr(disk, &["target"], "bus"), attr(disk, &["driver"], "type"));

@@ -2,6 +2,7 @@
 
 use quick_xml::events::{BytesStart, Event};
 
+use super::disks;
 use super::template::{Blank, Piece, Template};
 use super::writer::{legal, path_text};
 use super::{ADDRESSES_PREFIX, ADDRESSES_URI, METADATA_URI, TASKS_PREFIX, TASKS_URI, XmlError, XmlWriter, broken};
@@ -14,6 +15,8 @@ use crate::topology::derive;
 pub struct Files<'a> {
     /// The overlay of a guest that boots from a disk.
     pub disk: &'a str,
+    /// The folder of its further disks.
+    pub further: &'a str,
     /// The seed of a guest that has cloud-init.
     pub seed: &'a str,
     /// The log of what the guest prints.
@@ -67,15 +70,7 @@ fn fill(
             os(xml, domain)?;
             xml.close("os")
         }
-        Blank::Disk => {
-            if let Some((base, format)) = domain.boot.disk() {
-                disk(xml, &domain.disk_bus, files.disk, path_text(base)?, format)?;
-            }
-            match domain.seed {
-                Some(_) => seed(xml, &domain.disk_bus, files.seed),
-                None => Ok(()),
-            }
-        }
+        Blank::Disk => disks::write(xml, name, domain, files),
         Blank::Interface => domain.nics.iter().try_for_each(|nic| interface(xml, nic)),
         Blank::Video => {
             xml.open("video", &[])?;
@@ -127,6 +122,10 @@ fn metadata(xml: &mut XmlWriter, template: &Template, name: &DomainName, domain:
     xml.text("netlab:machine", &[], &domain.machine)?;
     if let Some(mib) = domain.disk_mib {
         xml.text("netlab:disk", &[], &mib.to_string())?;
+    }
+    // A template may have CD drives of its own.
+    if let Some(cd) = &domain.cdrom {
+        xml.text("netlab:cdrom", &[], &serde_json::to_string(cd).map_err(broken)?)?;
     }
     // What the template has of its own is not the lab file's.
     if !template.fills_video() {
@@ -206,43 +205,14 @@ fn os(xml: &mut XmlWriter, domain: &Domain) -> Result<(), XmlError> {
             }
             xml.text("cmdline", &[], cmdline)
         }
-        Boot::Disk { .. } => xml.empty("boot", &[("dev", "hd")]),
+        Boot::Disk { .. } => {
+            xml.empty("boot", &[("dev", "hd")])?;
+            if disks::boots_from_cd(domain) {
+                xml.empty("boot", &[("dev", "cdrom")])?;
+            }
+            Ok(())
+        }
     }
-}
-
-/// Writes the disk. Every format is given down to the last file, so that neither libvirt nor QEMU probes one.
-fn disk(xml: &mut XmlWriter, bus: &str, overlay: &str, base: &str, format: &str) -> Result<(), XmlError> {
-    let dev = match bus {
-        "virtio" => "vda",
-        "ide" => "hda",
-        _ => "sda",
-    };
-    xml.open("disk", &[("type", "file"), ("device", "disk")])?;
-    xml.empty("driver", &[("name", "qemu"), ("type", "qcow2")])?;
-    xml.empty("source", &[("file", overlay)])?;
-    xml.open("backingStore", &[("type", "file")])?;
-    xml.empty("format", &[("type", format)])?;
-    xml.empty("source", &[("file", base)])?;
-    // The chain ends here.
-    xml.empty("backingStore", &[])?;
-    xml.close("backingStore")?;
-    xml.empty("target", &[("dev", dev), ("bus", bus)])?;
-    xml.close("disk")
-}
-
-/// Writes the read-only seed disk. An IDE disk cannot be read-only in QEMU, a CD can.
-fn seed(xml: &mut XmlWriter, bus: &str, file: &str) -> Result<(), XmlError> {
-    let (device, dev) = match bus {
-        "virtio" => ("disk", "vdb"),
-        "ide" => ("cdrom", "hdc"),
-        _ => ("cdrom", "sdb"),
-    };
-    xml.open("disk", &[("type", "file"), ("device", device)])?;
-    xml.empty("driver", &[("name", "qemu"), ("type", "raw")])?;
-    xml.empty("source", &[("file", file)])?;
-    xml.empty("target", &[("dev", dev), ("bus", bus)])?;
-    xml.empty("readonly", &[])?;
-    xml.close("disk")
 }
 
 fn interface(xml: &mut XmlWriter, nic: &DomainNic) -> Result<(), XmlError> {

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 
 use super::example::{host, link, on, topology, up, vm};
 use super::{Plan, Step, plan};
-use crate::lab::{Content, IfName, Task, VlanId};
+use crate::lab::{BaseDisk, Content, IfName, Task, VlanId};
 use crate::state::{DomainName, HostState, LOCALHOST, Link, LinkKind, Site, desired};
+use crate::topology::GuestDisk;
 
 /// The plan as a user reads it, `host: step`.
 fn lines(plan: &Plan) -> Vec<String> {
@@ -174,6 +175,63 @@ fn a_disk_is_grown_while_its_guest_is_stopped_and_keeps_its_content() {
         "vm1 has no disk"
     );
     assert!(plan(&wanted, &wanted).is_empty());
+}
+
+#[test]
+fn a_further_disk_is_grown_in_place_and_what_deletes_data_has_a_line_that_says_so() {
+    let with = |disks: &[GuestDisk]| {
+        let mut topology = topology();
+        topology.guests.get_mut(&vm("vm2")).unwrap().disks = disks.to_vec();
+        desired(&topology, &[].into())
+    };
+    let blank = |mib| GuestDisk::Blank { mib };
+    let over = |base: &str| {
+        GuestDisk::Over(BaseDisk {
+            base: base.into(),
+            format: "qcow2".to_owned(),
+        })
+    };
+    let restart = [
+        "node2: start domain quick.vm2",
+        "node2: configure vm2 over its console: 10.0.1.3/24",
+    ];
+    let disks_of = |from: &[GuestDisk], to: &[GuestDisk]| {
+        let lines = lines(&plan(&with(from), &with(to)));
+        if !lines.is_empty() {
+            assert_eq!(lines[0], "node2: stop domain quick.vm2");
+            assert_eq!(lines[lines.len() - 2..], restart);
+        }
+        let of_disks = lines.into_iter().filter(|line| line.contains(" disk "));
+        of_disks
+            .map(|line| line["node2: ".len()..].to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (gib, data) = (blank(1024), over("/images/data"));
+    let create = [
+        "create disk 1 of vm2 (1024 MiB, empty at first)",
+        "create disk 2 of vm2 (over /images/data)",
+    ];
+    let both = [gib.clone(), data.clone()];
+    assert_eq!(disks_of(&[], &both), create);
+    assert!(disks_of(&both, &both).is_empty());
+    assert_eq!(
+        disks_of(std::slice::from_ref(&gib), &[blank(2048)]),
+        ["grow disk 1 of vm2 to 2048 MiB"]
+    );
+    assert_eq!(
+        disks_of(std::slice::from_ref(&gib), &[blank(512)]),
+        [
+            "delete disk 1 of vm2 with all data on it (1024 MiB, empty at first)",
+            "create disk 1 of vm2 (512 MiB, empty at first)",
+        ]
+    );
+    assert_eq!(
+        disks_of(&both, &[gib]),
+        ["delete disk 2 of vm2 with all data on it (over /images/data)"]
+    );
+    let down = lines(&plan(&with(&both), &Site::new()));
+    let removed = down.iter().filter(|line| line.contains("delete disk ")).count();
+    assert_eq!(removed, 2, "{down:?}");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Domains, volumes, and what is configured in a guest.
 
 use super::datapath;
-use crate::lab::{Datapath, HostName, Image, Login, NetworkName, VmName};
+use crate::lab::{BaseDisk, Datapath, HostName, Image, Login, NetworkName, VmName};
 use crate::state::survey::Kvm;
 use crate::state::{
-    Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, Site, Survey, Volume,
+    Accel, CloudConfig, Disk, DiskName, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, GuestNicConfig, Site,
+    Survey, Volume,
 };
-use crate::topology::{Guest, GuestSetup, Topology};
+use crate::topology::{Guest, GuestDisk, GuestSetup, Topology};
 
 /// Adds the guests of `topology` to `site`; `survey` returns that of a guest's host.
 pub(super) fn add<'a>(site: &mut Site, topology: &Topology, survey: impl Fn(&HostName) -> Option<&'a Survey>) {
@@ -21,6 +22,9 @@ pub(super) fn add<'a>(site: &mut Site, topology: &Topology, survey: impl Fn(&Hos
             };
             state.volumes.insert(name.clone(), volume);
         }
+        for (number, disk) in (1..).zip(&guest.disks) {
+            state.disks.insert(DiskName::new(&name, number), own(disk));
+        }
         let accel = accel(&image.machine.arch, survey(&guest.host));
         let ovs = |network: &NetworkName| {
             let segment = topology.hosts.get(&guest.host)?.segments.get(network)?;
@@ -28,6 +32,17 @@ pub(super) fn add<'a>(site: &mut Site, topology: &Topology, survey: impl Fn(&Hos
         };
         let domain = domain(&name, guest, image, accel, ovs);
         state.domains.insert(name, domain);
+    }
+}
+
+/// Returns a further disk as a file on its host.
+fn own(disk: &GuestDisk) -> Disk {
+    match disk {
+        GuestDisk::Blank { mib } => Disk::Blank { mib: *mib },
+        GuestDisk::Over(BaseDisk { base, format }) => Disk::Over(Volume {
+            base: base.clone(),
+            base_format: format.clone(),
+        }),
     }
 }
 
@@ -61,9 +76,16 @@ fn domain(
         }),
     });
     let disk_bus = match image.boot.disk() {
-        None => String::new(),
-        Some(_) => image.machine.disk_bus.clone(),
+        None if guest.disks.is_empty() => String::new(),
+        _ => image.machine.disk_bus.clone(),
     };
+    let disks = (1..).zip(&guest.disks).map(|(number, disk)| DomainDisk {
+        number,
+        over: match own(disk) {
+            Disk::Blank { .. } => None,
+            Disk::Over(volume) => Some(volume),
+        },
+    });
     let config = guest_config(name.vm(), guest, image);
     Domain {
         uuid: guest.uuid.to_string(),
@@ -72,6 +94,8 @@ fn domain(
         machine: image.machine.machine.clone(),
         disk_bus,
         disk_mib: guest.disk_mib.filter(|_| image.boot.disk().is_some()),
+        disks: disks.collect(),
+        cdrom: guest.cdrom.clone(),
         memory_mib: guest.memory_mib,
         cpus: guest.cpus,
         boot: image.boot.clone(),

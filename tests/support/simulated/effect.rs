@@ -6,7 +6,9 @@ use std::fmt::Display;
 use super::World;
 use netlab::lab::{Cable, HostName, IfName};
 use netlab::plan::Step;
-use netlab::state::{Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost};
+use netlab::state::{
+    Disk, DiskName, Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost,
+};
 
 /// Why a simulated step failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -346,6 +348,27 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
             Some(domain) if domain.running => Err(SimulatedError::InUse("the volume".to_owned(), name.to_string())),
             _ => remove(&mut state.volumes, name),
         },
+        Step::CreateDisk(name, disk) => {
+            unused(state, name.domain())?;
+            insert(&mut state.disks, name.clone(), disk.clone())
+        }
+        Step::GrowDisk(name, mib) => {
+            unused(state, name.domain())?;
+            match state.disks.get_mut(name) {
+                Some(Disk::Blank { mib: was }) if *was < *mib => {
+                    *was = *mib;
+                    Ok(())
+                }
+                Some(_) => Err(SimulatedError::Refused(format!(
+                    "disk {name} cannot be grown to {mib} MiB"
+                ))),
+                None => Err(missing(format_args!("disk {name}"))),
+            }
+        }
+        Step::DeleteDisk(name, _) => {
+            unused(state, name.domain())?;
+            remove(&mut state.disks, name)
+        }
         Step::DefineDomain(name, domain) => {
             let domain = Domain {
                 running: false,
@@ -396,6 +419,14 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
     }
 }
 
+/// Returns an error while the domain runs, whose disks are then in use.
+fn unused(state: &HostState, name: &DomainName) -> Done {
+    match state.domains.get(name) {
+        Some(domain) if domain.running => Err(SimulatedError::InUse("a disk".to_owned(), name.to_string())),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the domain, if it is the one that was observed.
 fn domain<'a>(
     state: &'a mut HostState,
@@ -419,6 +450,17 @@ fn start(state: &mut HostState, name: &DomainName) -> Done {
     }
     if found.boot.disk().is_some() && !state.volumes.contains_key(name) {
         return Err(missing(format_args!("the volume of {name}")));
+    }
+    for disk in &found.disks {
+        let over = match state.disks.get(&DiskName::new(name, disk.number)) {
+            Some(Disk::Blank { .. }) => None,
+            Some(Disk::Over(volume)) => Some(volume),
+            None => return Err(missing(format_args!("disk {} of {name}", disk.number))),
+        };
+        if over != disk.over.as_ref() {
+            let text = format!("disk {} of {name} is another one than the domain's", disk.number);
+            return Err(SimulatedError::Refused(text));
+        }
     }
     domain(state, name, None)?.running = true;
     Ok(())
