@@ -63,6 +63,29 @@ impl UserFiles {
         Some(copy(name, entry, folders))
     }
 
+    /// Returns the user's own file whose copy is `copy`, where a guest could have it as a disk in place: it is not compressed.
+    pub fn own_disk(&self, copy: &Path, folders: &Folders) -> Option<BaseDisk> {
+        let own = self
+            .disks
+            .keys()
+            .find(|path| self.disk(path, folders).is_some_and(|disk| disk.base == copy))?;
+        let ImageSource::Download(download) = &self.disks.get(own)?.1.source else {
+            return None;
+        };
+        let BaseDisk { format, .. } = self.disk(own, folders)?;
+        let base = std::path::absolute(own).ok()?;
+        (download.compression == Compression::None).then_some(BaseDisk { base, format })
+    }
+
+    /// Returns the user's own file whose copy is `copy`.
+    pub fn own_cd(&self, copy: &Path, folders: &Folders) -> Option<PathBuf> {
+        let own = self
+            .cds
+            .keys()
+            .find(|path| self.cd(path, folders).is_some_and(|cd| cd == copy))?;
+        std::path::absolute(own).ok()
+    }
+
     /// Returns the entries, to be obtained like images.
     pub fn entries(&self) -> impl Iterator<Item = (&ImageName, &ImageEntry)> {
         self.disks

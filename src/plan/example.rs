@@ -160,7 +160,7 @@ pub(crate) fn survey() -> Survey {
         nics: ["eth0", "eth1"]
             .map(|nic| (link(nic), crate::state::NicConfig::default()))
             .into(),
-        programs: ["ip".to_owned()].into(),
+        programs: ["ip", "qemu-img"].map(str::to_owned).into(),
         arches: Some(["x86_64".to_owned()].into()),
         ..Survey::default()
     }

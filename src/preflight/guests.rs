@@ -86,6 +86,32 @@ pub(super) fn too_many_disks(topology: &Topology, guests: &[(&VmName, &Guest)]) 
     found.collect()
 }
 
+/// Machines without the program by which libvirt creates the disks of their guests.
+pub(super) fn disk_program(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
+    let mut lacking = BTreeSet::new();
+    for guest in topology.guests.values() {
+        let image = topology.images.get(&guest.image);
+        let has_disks = !guest.disks.is_empty() || image.is_some_and(|image| image.boot.disk().is_some());
+        let Some(host) = topology.hosts.get(&guest.host).filter(|_| has_disks) else {
+            continue;
+        };
+        let machine = machine_below(&guest.host, &host.connect);
+        let survey = surveys.get(&guest.host).or_else(|| surveys.get(&machine));
+        // Of a machine whose programs are unknown nothing is said.
+        let lacks = |survey: &&Survey| !survey.programs.is_empty() && !survey.programs.contains("qemu-img");
+        if survey.filter(lacks).is_some() {
+            lacking.insert(machine);
+        }
+    }
+    let obstacles = lacking.into_iter().map(|host| Obstacle {
+        severity: Severity::Error,
+        host,
+        what: "program `qemu-img` is missing, by which libvirt creates the disks of guests".to_owned(),
+        help: "install it on the host: `apt-get install qemu-utils`".to_owned(),
+    });
+    obstacles.collect()
+}
+
 /// Returns the machine whose memory and CPU a host's guests use.
 fn machine_below(name: &HostName, connect: &Connect) -> HostName {
     match connect {

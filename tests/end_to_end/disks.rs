@@ -38,7 +38,13 @@ fn a_guest_has_further_disks_that_keep_what_is_written_on_them() {
     );
     assert!(plan.contains("create disk 2 of vm1 (over "), "{plan}");
     let script = bench.good(&["script", bench.file(), "node1"]);
-    assert!(script.contains("qemu-img create -q -f qcow2 "), "{script}");
+    for wanted in [
+        format!("-b {} -F raw /", data.display()),
+        format!("file=\"{}\"", cd.display()),
+        format!("{}.vm1.1.qcow2 1024M", bench.name),
+    ] {
+        assert!(script.contains(&wanted), "{wanted}:\n{script}");
+    }
     bench.good(&["-q", "up", bench.file()]);
     // A guest that boots from a kernel has no other disk: its further ones are the first.
     let said = |command: &str| bench.good(&["exec", &bench.name, "vm1", "--", command]);

@@ -585,9 +585,10 @@ fn a_file_of_this_machine_is_a_mirror_and_can_be_imported() {
 #[test]
 fn a_full_disk_leaves_no_partial_file() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let whole = content().repeat(24);
+    // Small enough to begin with, and without zeros, which would become holes.
+    let whole: Vec<u8> = content().repeat(24).iter().map(|byte| byte & 0x11 | 2).collect();
     let file = packed("gzip", &whole);
-    assert!(file.len() < 15 << 20, "{}", file.len());
+    assert!(file.len() < 9 << 20, "{}", file.len());
     let server = Server::start(&file, &[Act::Give]);
     let other = Server::start(&file, &[Act::Give]);
     let mut case = Case::at(disk.0.path(), &[&server, &other], Some(sha256(&file)));

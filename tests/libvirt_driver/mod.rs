@@ -40,6 +40,51 @@ fn driver() -> Libvirt {
     .unwrap()
 }
 
+/// A host without any copy, whose file system has 5 MiB free.
+struct Little;
+
+impl Shell for Little {
+    fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
+        let is_test = cmd.to_string().starts_with("test ");
+        Ok(Output {
+            status: i32::from(is_test),
+            stdout: if is_test { Vec::new() } else { b"5120\n".to_vec() },
+            stderr: Vec::new(),
+        })
+    }
+}
+
+#[test]
+fn copies_that_do_not_fit_on_a_host_are_an_error_with_the_numbers_and_the_folder() {
+    let libvirt = Libvirt::open(
+        "test".parse().unwrap(),
+        "test:///default",
+        Arc::new(Little),
+        Template::built_in(),
+    )
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, mib: usize| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, vec![u8::try_from(mib).unwrap(); mib << 20]).unwrap();
+        path
+    };
+    let (one, four, three) = (file("one", 1), file("four", 4), file("three", 3));
+    let check = |files: &[&std::path::PathBuf]| {
+        let files: Vec<_> = files.iter().map(|file| (file.as_path(), "disk".to_owned())).collect();
+        libvirt.check_space(&files).map_err(|error| error.to_string())
+    };
+    assert_eq!(check(&[]), Ok(()));
+    assert_eq!(check(&[&one, &four]), Ok(()));
+    assert_eq!(
+        check(&[&one, &four, &three]),
+        Err(
+            "3 files to be copied to the host need 8 MiB, 5 MiB are free in /var/lib/libvirt/images/netlab-images"
+                .to_owned()
+        )
+    );
+}
+
 fn xml(name: &DomainName, domain: &Domain) -> String {
     let disk = format!("/pool/netlab.demo/{name}.qcow2");
     let files = Files { disk: &disk, ..FILES };

@@ -9,7 +9,7 @@ use crate::lab::{Class, Connect, Firmware, HostName, TunnelKind};
 use crate::plan::example::{host, link, on, survey, topology, up, vm};
 use crate::state::survey::Kvm;
 use crate::state::{DomainName, NicConfig, Site, Survey};
-use crate::topology::{SegmentTunnel, Topology};
+use crate::topology::{GuestDisk, SegmentTunnel, Topology};
 
 /// The example lab with `node1` as localhost, which has NICs of its own; nothing connects the two hosts.
 fn local() -> Topology {
@@ -37,6 +37,41 @@ fn texts(topology: &Topology, survey: Survey) -> Vec<String> {
 fn a_lab_on_hosts_that_have_what_it_needs_has_no_obstacle() {
     assert_eq!(texts(&local(), survey()), [""; 0]);
     assert_eq!(preflight(&topology(), &BTreeMap::new(), &Site::new()), []);
+}
+
+#[test]
+fn a_host_without_qemu_img_cannot_have_guests_with_disks() {
+    let mut topology = local();
+    let mut survey = survey();
+    survey.programs.remove("qemu-img");
+    assert_eq!(texts(&topology, survey.clone()), [""; 0], "vm1 boots from a kernel");
+    topology.guests.get_mut(&vm("vm1")).unwrap().disks = vec![GuestDisk::Blank { mib: 64 }];
+    assert_eq!(
+        texts(&topology, survey),
+        [
+            "localhost: program `qemu-img` is missing, by which libvirt creates the disks of guests (help: install it on the \
+          host: `apt-get install qemu-utils`)"
+        ]
+    );
+}
+
+#[test]
+fn more_disks_than_an_ide_bus_has_places_for_are_an_error() {
+    let mut topology = topology();
+    let guest = topology.guests.get_mut(&vm("vm2")).unwrap();
+    guest.disks = vec![GuestDisk::Blank { mib: 64 }; 3];
+    guest.cdrom = Some("/srv/x.iso".into());
+    let found = |topology: &Topology| -> Vec<String> {
+        let obstacles = preflight(topology, &BTreeMap::new(), &Site::new());
+        obstacles.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(found(&topology), [""; 0]);
+    for image in topology.images.values_mut() {
+        "ide".clone_into(&mut image.machine.disk_bus);
+    }
+    let found = found(&topology);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("vm `vm2` has 5 disks and CDs"), "{found:?}");
 }
 
 #[test]

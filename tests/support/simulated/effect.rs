@@ -349,11 +349,11 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
             _ => remove(&mut state.volumes, name),
         },
         Step::CreateDisk(name, disk) => {
-            unused(state, name.domain())?;
+            stopped(state, name.domain())?;
             insert(&mut state.disks, name.clone(), disk.clone())
         }
         Step::GrowDisk(name, mib) => {
-            unused(state, name.domain())?;
+            stopped(state, name.domain())?;
             match state.disks.get_mut(name) {
                 Some(Disk::Blank { mib: was }) if *was < *mib => {
                     *was = *mib;
@@ -366,7 +366,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
             }
         }
         Step::DeleteDisk(name, _) => {
-            unused(state, name.domain())?;
+            stopped(state, name.domain())?;
             remove(&mut state.disks, name)
         }
         Step::DefineDomain(name, domain) => {
@@ -420,7 +420,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
 }
 
 /// Returns an error while the domain runs, whose disks are then in use.
-fn unused(state: &HostState, name: &DomainName) -> Done {
+fn stopped(state: &HostState, name: &DomainName) -> Done {
     match state.domains.get(name) {
         Some(domain) if domain.running => Err(SimulatedError::InUse("a disk".to_owned(), name.to_string())),
         _ => Ok(()),
