@@ -68,11 +68,12 @@ impl ChecksumsError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Fetch { error, .. } => error.help(),
-            Self::NoName => "write the image's digest, `sha256 = \"...\"`, instead of `checksums`",
+            Self::NoName | Self::Ambiguous { .. } => {
+                "write the image's digest, `sha256 = \"...\"`, instead of `checksums`"
+            }
             Self::NoLine { .. } => {
                 "check `checksums` and `mirrors` of the image's entry: the list names the files beside it"
             }
-            Self::Ambiguous { .. } => "write the image's digest, `sha256 = \"...\"`, instead of `checksums`",
             Self::Changed { .. } => {
                 "the publisher replaced the file: where that is right, `netlab image rm NAME` forgets the old digest"
             }

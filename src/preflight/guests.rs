@@ -98,8 +98,8 @@ pub(super) fn disk_program(topology: &Topology, surveys: &BTreeMap<HostName, Sur
         let machine = machine_below(&guest.host, &host.connect);
         let survey = surveys.get(&guest.host).or_else(|| surveys.get(&machine));
         // Of a machine whose programs are unknown nothing is said.
-        let lacks = |survey: &&Survey| !survey.programs.is_empty() && !survey.programs.contains("qemu-img");
-        if survey.filter(lacks).is_some() {
+        let lacks = |survey: &Survey| !survey.programs.is_empty() && !survey.programs.contains("qemu-img");
+        if survey.is_some_and(lacks) {
             lacking.insert(machine);
         }
     }
