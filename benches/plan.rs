@@ -150,6 +150,8 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         image: image.clone(),
         memory_mib: 128,
         disk_mib: None,
+        disks: Vec::new(),
+        cdrom: None,
         cpus: 1,
         nics: nics.collect(),
         default_route: None,

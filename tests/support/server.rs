@@ -118,7 +118,7 @@ impl Server {
         for line in BufReader::new(stream.try_clone().unwrap()).lines() {
             let Ok(line) = line else { return };
             if let Some((_, rest)) = line.split_once("GET ") {
-                path = rest.split(' ').next().unwrap_or_default().to_owned();
+                rest.split(' ').next().unwrap_or_default().clone_into(&mut path);
             }
             match line.to_ascii_lowercase().split_once(": ") {
                 Some(("range", _)) => asked.range = line.split_once(": ").map(|(_, value)| value.to_owned()),
