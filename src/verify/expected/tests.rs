@@ -60,6 +60,8 @@ pub fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bo
             image: "tiny".parse().unwrap(),
             memory_mib: 64,
             disk_mib: None,
+            disks: Vec::new(),
+            cdrom: None,
             cpus: 1,
             default_route: nic.gateway,
             nics: vec![nic],
