@@ -116,15 +116,23 @@ fn assumed(loaded: &Loaded) -> Vec<String> {
     assumed
 }
 
-/// Returns the steps, those that follow each other on one host below its name; with `file`, each with its reason.
+/// Returns the steps of each host below its name, in the order they run there; with `file`, each with its reason.
 fn text(steps: &[PlannedStep], assumed: &[String], file: Option<&Path>) -> String {
     let mut out = String::new();
-    let mut host = None;
+    let mut hosts: Vec<&HostName> = Vec::new();
     for step in steps {
-        if host != Some(&step.host) {
+        if !hosts.contains(&&step.host) {
+            hosts.push(&step.host);
+        }
+    }
+    let by_host = hosts.iter().flat_map(|host| {
+        let of_host = steps.iter().filter(move |step| step.host == **host);
+        of_host.enumerate()
+    });
+    for (at, step) in by_host {
+        if at == 0 {
             // Writing to a `String` cannot fail.
             let _ = writeln!(out, "{}:", step.host);
-            host = Some(&step.host);
         }
         let mark = match step.effect {
             Effect::Add => '+',
