@@ -63,7 +63,7 @@ fn once(context: &Context, args: &Args, clear: &str) -> Result<(), CommandError>
     trace::record_in(&context.env.folders, &lab);
     let status = ops::status(&context.env, &lab)?;
     print(context, args, &format!("{clear}{}", text(&status)), &status)?;
-    if status.state == LabState::Down {
+    if status.state == LabState::Down && status.last_run.is_none() {
         return Err(CommandError::NotAsDescribed {
             message: format!("lab {lab} is not up"),
             help: Some("`netlab status` lists the labs that are".to_owned()),
@@ -148,7 +148,8 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 fn text(lab: &LabStatus) -> String {
     let last_run = lab.last_run.as_ref().map(last_run).unwrap_or_default();
     if lab.state == LabState::Down {
-        return last_run;
+        let up = if lab.last_run.is_some() { format!("lab {} is not up\n", lab.lab) } else { String::new() };
+        return up + &last_run;
     }
     let mut hosts = vec![row(["HOST", "CONNECT", "STATE"])];
     hosts.extend(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap_complete::engine::ArgValueCompleter;
 
 use super::error::CommandError;
-use super::output::{one_line, print_error};
+use super::output::{is_json, one_line, print_error, wrapped};
 use super::progress::Progress;
 use super::target::Target;
 use super::{Context, complete, print_line, signals, terminal};
@@ -159,8 +159,10 @@ fn shown<'a>(report: &'a VerifyReport, changes: &'a Changes) -> Shown<'a> {
 }
 
 fn print_notes(report: &VerifyReport) {
-    for note in &report.notes {
-        print_error(&format!("note: {note}"));
+    // As JSON, the answer has them.
+    let notes = report.notes.iter().filter(|_| !is_json());
+    for note in notes {
+        print_error(&wrapped(&format!("note: {note}"), terminal::error_columns(), 2));
     }
 }
 

@@ -145,7 +145,7 @@ fn compare(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
                 compare(&inside(&index.to_string()), was, now, found);
             }
         }
-        // A digest, which says nothing; and where it is none, not for eyes.
+        // Digests at best, and else secrets.
         _ if at.contains("password") || at.contains("user_data") => found.push(format!("{at} changed")),
         _ if at.is_empty() => found.push(format!("{} → {}", short(old), short(new))),
         _ => found.push(format!("{at}: {} → {}", short(old), short(new))),

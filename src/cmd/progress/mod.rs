@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::output::{harmless, one_line, print_error, set_bars, warning};
+use super::output::{harmless, is_json, one_line, print_error, set_bars, warning};
 use super::terminal;
 use crate::event::{Event, Events};
 use crate::plan::Stage;
@@ -148,7 +148,8 @@ fn lasting(event: &Event) -> Option<String> {
             step,
             error: Some(error),
             took,
-        } => Some(format!("{host}: {step} ({}): failed: {}", span(*took), harmless(error))),
+            // As JSON, the error has it.
+        } if !is_json() => Some(format!("{host}: {step} ({}): failed: {}", span(*took), harmless(error))),
         _ => None,
     }
 }
