@@ -58,13 +58,18 @@ pub fn ends(current: &OsStr) -> Vec<CompletionCandidate> {
         devices,
         networks,
     } = Names::of_lab();
-    let with_network = vms.iter().flat_map(|vm| networks.iter().map(move |network| format!("{vm}/{network}")));
+    let with_network = vms
+        .iter()
+        .flat_map(|vm| networks.iter().map(move |network| format!("{vm}/{network}")));
     let with_network: Vec<String> = if current.to_string_lossy().contains('/') {
         with_network.collect()
     } else {
         Vec::new()
     };
-    starting_with(current, vms.clone().into_iter().chain(hosts).chain(devices).chain(with_network))
+    starting_with(
+        current,
+        vms.clone().into_iter().chain(hosts).chain(devices).chain(with_network),
+    )
 }
 
 fn starting_with(current: &OsStr, names: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::error::CommandError;
-use super::terminal::unicode;
 use super::target::Target;
+use super::terminal::unicode;
 use super::{Context, complete};
 use crate::lab::{ImageName, readable};
 use crate::ops::{self, DiagnoseOptions, DiagnoseReport, ImageChoice, LoadOptions};

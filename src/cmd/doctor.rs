@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::Context;
 use super::error::CommandError;
 use super::output::{one_line, print_error, table};
-use super::Context;
 use super::target::Target;
 use crate::ops::doctor::{Finding, Verdict};
 use crate::ops::{self, LoadOptions};

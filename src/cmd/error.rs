@@ -212,7 +212,11 @@ mod tests {
         let error: serde_json::Value = serde_json::from_str(&error).unwrap();
         assert_eq!(error["exit_status"], 2);
         let first = &error["problems"][1];
-        assert_eq!((first["file"].as_str(), first["line"].as_u64()), (Some("a.toml"), Some(2)), "{error}");
+        assert_eq!(
+            (first["file"].as_str(), first["line"].as_u64()),
+            (Some("a.toml"), Some(2)),
+            "{error}"
+        );
     }
 
     fn interrupted(signal: u8) -> CommandError {

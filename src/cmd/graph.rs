@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::Context;
 use super::error::CommandError;
 use super::output::print_error;
-use super::Context;
 use super::target::Target;
 use crate::graph::{Marks, dot, html, mermaid, svg};
 use crate::ops::{self, LoadOptions};

@@ -52,7 +52,11 @@ struct Answer<'a> {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
-    let file = if args.file.is_dir() { args.file.join(LAB_TOML) } else { args.file.clone() };
+    let file = if args.file.is_dir() {
+        args.file.join(LAB_TOML)
+    } else {
+        args.file.clone()
+    };
     let example = EXAMPLES.iter().find(|(name, _)| *name == args.from);
     let Some((example, text)) = example else {
         return Err(CommandError::Usage {
@@ -71,7 +75,11 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         source,
     })?;
     let shown = file.display();
-    let up = if file == Path::new(LAB_TOML) { String::new() } else { format!(" {shown}") };
+    let up = if file == Path::new(LAB_TOML) {
+        String::new()
+    } else {
+        format!(" {shown}")
+    };
     let text = format!("{shown}: the example {example}; start it with `netlab up{up}`\n");
     let answer = Answer { file: &file, example };
     context.answer(&text, &answer)
@@ -113,7 +121,15 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs");
         let mut files: Vec<_> = std::fs::read_dir(folder)
             .unwrap()
-            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .map(|entry| {
+                entry
+                    .unwrap()
+                    .path()
+                    .file_stem()
+                    .unwrap()
+                    .to_string_lossy()
+                    .into_owned()
+            })
             .collect();
         files.sort();
         let names: Vec<_> = EXAMPLES.iter().map(|(name, _)| *name).collect();

@@ -17,26 +17,50 @@ use crate::lab::{SchemaKey, keys};
 
 /// Environment variables and what they do.
 const ENVIRONMENT: &[(&str, &str)] = &[
-    ("NETLAB_STATE_DIR", "The folder of labs: journals, transcripts, emulated hosts. Default: /var/lib/netlab."),
-    ("NETLAB_CACHE_DIR", "The folder of images and of QEMU's capabilities. Default: /var/cache/netlab."),
+    (
+        "NETLAB_STATE_DIR",
+        "The folder of labs: journals, transcripts, emulated hosts. Default: /var/lib/netlab.",
+    ),
+    (
+        "NETLAB_CACHE_DIR",
+        "The folder of images and of QEMU's capabilities. Default: /var/cache/netlab.",
+    ),
     (
         "NETLAB_LOG",
         "`debug` records every command sent to a host and every libvirt call in the lab's folder, `trace` every round \
          trip, too.",
     ),
     ("NO_COLOR", "No colors, where it is set and not empty."),
-    ("LC_ALL, LC_CTYPE, LANG", "The characters of the terminal: other than ASCII in a UTF-8 locale only."),
+    (
+        "LC_ALL, LC_CTYPE, LANG",
+        "The characters of the terminal: other than ASCII in a UTF-8 locale only.",
+    ),
     ("TERM", "`dumb`: plain lines in ASCII."),
 ];
 
 /// Files and folders and what is in them.
 const FILES: &[(&str, &str)] = &[
-    ("./lab.toml", "The lab of commands that are given none; see netlab.toml(5)."),
-    ("/var/lib/netlab/labs/LAB/", "What is recorded of a lab while it is up: journal, netlab.log, transcripts, hosts."),
-    ("/var/lib/netlab/templates/domain.xml", "The template of domains, where it replaces the built-in one."),
+    (
+        "./lab.toml",
+        "The lab of commands that are given none; see netlab.toml(5).",
+    ),
+    (
+        "/var/lib/netlab/labs/LAB/",
+        "What is recorded of a lab while it is up: journal, netlab.log, transcripts, hosts.",
+    ),
+    (
+        "/var/lib/netlab/templates/domain.xml",
+        "The template of domains, where it replaces the built-in one.",
+    ),
     ("/var/cache/netlab/images/", "Guest images."),
-    ("/var/log/libvirt/netlab.LAB/", "What guests print on their serial consoles, on each host."),
-    ("/run/netlab/", "On each host: DHCP servers, old settings, and which state folder a lab belongs to."),
+    (
+        "/var/log/libvirt/netlab.LAB/",
+        "What guests print on their serial consoles, on each host.",
+    ),
+    (
+        "/run/netlab/",
+        "On each host: DHCP servers, old settings, and which state folder a lab belongs to.",
+    ),
 ];
 
 /// Prints the completion script for `shell`: it asks netlab itself at each key press, which knows the labs that are up.
@@ -93,7 +117,14 @@ fn main_page() -> std::io::Result<Vec<u8>> {
         }
     }
     more.control("SH", ["SEE ALSO"]);
-    more.text([bold("netlab.toml"), roman("(5), "), bold("virsh"), roman("(1), "), bold("ip"), roman("(8)")]);
+    more.text([
+        bold("netlab.toml"),
+        roman("(5), "),
+        bold("virsh"),
+        roman("(1), "),
+        bold("ip"),
+        roman("(8)"),
+    ]);
     more.to_writer(&mut page)?;
     Ok(page)
 }
@@ -135,7 +166,14 @@ fn lab_file_page() -> String {
     page.text([bold("./lab.toml")]);
     page.text([roman("The lab of commands that are given none.")]);
     page.control("SH", ["SEE ALSO"]);
-    page.text([bold("netlab"), roman("(1), "), bold("netlab-init"), roman("(1), "), bold("netlab-plan"), roman("(1)")]);
+    page.text([
+        bold("netlab"),
+        roman("(1), "),
+        bold("netlab-init"),
+        roman("(1), "),
+        bold("netlab-plan"),
+        roman("(1)"),
+    ]);
     page.to_roff()
 }
 
@@ -149,7 +187,11 @@ mod tests {
         pages(Some(folder.path())).unwrap();
         let page = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
         for command in Cli::command().get_subcommands() {
-            assert!(!page(&format!("netlab-{}.1", command.get_name())).is_empty(), "{}", command.get_name());
+            assert!(
+                !page(&format!("netlab-{}.1", command.get_name())).is_empty(),
+                "{}",
+                command.get_name()
+            );
         }
         assert!(page("netlab-up.1").contains("confirm"));
         assert!(!page("netlab-image-pull.1").is_empty());

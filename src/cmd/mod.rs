@@ -107,10 +107,14 @@ enum Command {
     Restart(power::Args),
 
     /// Check by ping who reaches whom.
-    #[command(after_help = "Examples:\n  netlab verify lab.toml\n  netlab verify quickstart --wait 60 --html result.html")]
+    #[command(
+        after_help = "Examples:\n  netlab verify lab.toml\n  netlab verify quickstart --wait 60 --html result.html"
+    )]
     Verify(verify::Args),
     /// Follow the packets of one pair hop by hop; exit status 1 where the path does not work.
-    #[command(after_help = "Examples:\n  netlab diagnose quickstart vm1 vm3\n  netlab diagnose quickstart vm1 192.0.2.1")]
+    #[command(
+        after_help = "Examples:\n  netlab diagnose quickstart vm1 vm3\n  netlab diagnose quickstart vm1 192.0.2.1"
+    )]
     Diagnose(diagnose::Args),
     /// Check the hosts of a lab and print fixes.
     #[command(after_help = "Examples:\n  netlab doctor lab.toml\n  netlab doctor --report report.tar.gz lab.toml")]
@@ -128,7 +132,9 @@ enum Command {
     /// Open a shell in a VM by ssh, or run a command; its host makes the connection.
     Ssh(ssh::Args),
     /// Copy files to or from a VM, by ssh or else over its console.
-    #[command(after_help = "Examples:\n  netlab cp quickstart notes.txt vm1:/tmp/\n  netlab cp quickstart vm1:/var/log/messages .")]
+    #[command(
+        after_help = "Examples:\n  netlab cp quickstart notes.txt vm1:/tmp/\n  netlab cp quickstart vm1:/var/log/messages ."
+    )]
     Cp(cp::Args),
     /// Save a picture of a VM's screen.
     Screenshot(screenshot::Args),
@@ -140,7 +146,9 @@ enum Command {
     Proxy(ssh::ProxyArgs),
 
     /// Draw the lab: SVG, HTML, Mermaid or DOT by the name of `--output`; without it, print DOT.
-    #[command(after_help = "Examples:\n  netlab graph -o lab.svg lab.toml\n  netlab graph --live -o lab.html quickstart")]
+    #[command(
+        after_help = "Examples:\n  netlab graph -o lab.svg lab.toml\n  netlab graph --live -o lab.html quickstart"
+    )]
     Graph(graph::Args),
     /// Print what `up` does on one host as a shell script, to read or to run by hand.
     #[command(after_help = "Examples:\n  netlab script lab.toml node1")]
@@ -249,7 +257,10 @@ pub fn main() -> ExitCode {
         return status;
     }
     // Prints the completions that a shell asks for, and exits.
-    CompleteEnv::with_factory(Cli::command).bin("netlab").completer("netlab").complete();
+    CompleteEnv::with_factory(Cli::command)
+        .bin("netlab")
+        .completer("netlab")
+        .complete();
     let Cli {
         json,
         quiet,

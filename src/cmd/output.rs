@@ -51,7 +51,9 @@ fn widths(rows: &[Vec<String>], columns: Option<usize>) -> Vec<usize> {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widest = |of: &dyn Fn(&str) -> usize| -> Vec<usize> {
         let cells = |at: usize| rows.iter().filter_map(move |row| row.get(at));
-        (0..count).map(|at| cells(at).map(|cell| of(cell)).max().unwrap_or(0)).collect()
+        (0..count)
+            .map(|at| cells(at).map(|cell| of(cell)).max().unwrap_or(0))
+            .collect()
     };
     let mut widths = widest(&|cell| cell.chars().count());
     let least = widest(&|cell| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or(0));
@@ -114,8 +116,14 @@ pub fn warning(text: &str, help: Option<&str>) -> String {
     if is_json() {
         return one_line_json(&serde_json::json!({ "warning": harmless(text), "help": help.map(harmless) }));
     }
-    let help = help.map(|help| format!("\n  help: {}", harmless(help))).unwrap_or_default();
-    wrapped(&format!("warning: {}{help}", harmless(text)), terminal::error_columns(), 2)
+    let help = help
+        .map(|help| format!("\n  help: {}", harmless(help)))
+        .unwrap_or_default();
+    wrapped(
+        &format!("warning: {}{help}", harmless(text)),
+        terminal::error_columns(),
+        2,
+    )
 }
 
 /// Returns JSON on one line, without what a terminal would act on and without secrets of URLs.

@@ -106,11 +106,18 @@ fn assumed(loaded: &Loaded) -> Vec<String> {
         format!("{hosts}: nothing of the lab is there, and nothing else conflicts with it"),
         format!("{hosts}: kernel modules, programs, memory and disk space suffice"),
     ];
-    let real = loaded.topology.hosts.iter().filter(|(_, host)| host.connect != Connect::Emulated);
+    let real = loaded
+        .topology
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.connect != Connect::Emulated);
     for (name, host) in real {
         let nics: Vec<&str> = host.nics.keys().map(IfName::as_str).collect();
         if !nics.is_empty() {
-            assumed.push(format!("{name}: has the NICs {}, their addresses and routes unknown", nics.join(", ")));
+            assumed.push(format!(
+                "{name}: has the NICs {}, their addresses and routes unknown",
+                nics.join(", ")
+            ));
         }
     }
     assumed
@@ -145,7 +152,13 @@ fn text(steps: &[PlannedStep], assumed: &[String], file: Option<&Path>) -> Strin
         }
         match (file, &step.reason) {
             (Some(file), Some(reason)) => {
-                let _ = writeln!(out, "      {}:{}: {}", file.display(), reason.line, one_line(&reason.text));
+                let _ = writeln!(
+                    out,
+                    "      {}:{}: {}",
+                    file.display(),
+                    reason.line,
+                    one_line(&reason.text)
+                );
             }
             (Some(file), None) if step.effect == Effect::Remove => {
                 let _ = writeln!(out, "      no line of {} asks for it any more", file.display());
@@ -158,7 +171,11 @@ fn text(steps: &[PlannedStep], assumed: &[String], file: Option<&Path>) -> Strin
     } else {
         let count = |effect| steps.iter().filter(|step| step.effect == effect).count();
         let (add, change, remove) = (count(Effect::Add), count(Effect::Change), count(Effect::Remove));
-        let _ = writeln!(out, "{}: {add} add, {change} change, {remove} remove", ops::count(steps.len(), "step"));
+        let _ = writeln!(
+            out,
+            "{}: {add} add, {change} change, {remove} remove",
+            ops::count(steps.len(), "step")
+        );
     }
     for one in assumed {
         let _ = writeln!(out, "not asked: {one}");

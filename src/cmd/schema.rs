@@ -24,9 +24,10 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
 
 /// Returns the page `docs/reference.md`.
 fn reference() -> String {
-    let mut out = "# Reference of the lab file\n\nWritten by `netlab schema --reference`; do not edit. `NAME` is a name of \
+    let mut out =
+        "# Reference of the lab file\n\nWritten by `netlab schema --reference`; do not edit. `NAME` is a name of \
                    your own, `[]` an item of a list.\n[lab-file.md](lab-file.md) explains what keys do together.\n"
-        .to_owned();
+            .to_owned();
     let mut table = None;
     for SchemaKey {
         path,
@@ -37,7 +38,11 @@ fn reference() -> String {
     {
         let (at, name) = path.rsplit_once('.').unwrap_or(("", &path));
         if table.as_deref() != Some(at) {
-            let title = if at.is_empty() { "Lab".to_owned() } else { format!("`{at}`") };
+            let title = if at.is_empty() {
+                "Lab".to_owned()
+            } else {
+                format!("`{at}`")
+            };
             // Writing to a `String` cannot fail.
             let _ = writeln!(out, "\n## {title}\n\n| key | value | meaning |\n|---|---|---|");
             table = Some(at.to_owned());

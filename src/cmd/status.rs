@@ -148,7 +148,11 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 fn text(lab: &LabStatus) -> String {
     let last_run = lab.last_run.as_ref().map(last_run).unwrap_or_default();
     if lab.state == LabState::Down {
-        let up = if lab.last_run.is_some() { format!("lab {} is not up\n", lab.lab) } else { String::new() };
+        let up = if lab.last_run.is_some() {
+            format!("lab {} is not up\n", lab.lab)
+        } else {
+            String::new()
+        };
         return up + &last_run;
     }
     let mut hosts = vec![row(["HOST", "CONNECT", "STATE"])];

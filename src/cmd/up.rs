@@ -76,7 +76,12 @@ fn text(report: &UpReport, file: Option<&str>) -> String {
         let mut rows = vec![["VM", "HOST", "ADDRESS", "FLOATING"].map(str::to_owned).to_vec()];
         rows.extend(report.vms.iter().map(|vm| {
             let floating = vm.floating.clone().unwrap_or_default();
-            vec![vm.name.to_string(), vm.host.to_string(), vm.addresses.join(" "), floating]
+            vec![
+                vm.name.to_string(),
+                vm.host.to_string(),
+                vm.addresses.join(" "),
+                floating,
+            ]
         }));
         text.push_str(&table(&without_empty_columns(rows)));
     }

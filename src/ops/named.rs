@@ -28,7 +28,11 @@ pub fn lab_name(text: &str) -> Result<LabName, OpsError> {
 /// Returns the lab file that is at the path `text`, if one is.
 pub(super) fn file_at(text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
-    let file = if path.is_dir() { path.join(LAB_TOML) } else { path.to_owned() };
+    let file = if path.is_dir() {
+        path.join(LAB_TOML)
+    } else {
+        path.to_owned()
+    };
     file.is_file().then_some(file)
 }
 
@@ -100,6 +104,9 @@ mod tests {
         };
         let env = Env::new(folders, "netlab".into());
         let error = load_named(&env, "nosuch", &LoadOptions::default()).unwrap_err();
-        assert_eq!(error.to_string(), "there is no file nosuch, and no lab of that name is up");
+        assert_eq!(
+            error.to_string(),
+            "there is no file nosuch, and no lab of that name is up"
+        );
     }
 }

@@ -35,7 +35,11 @@ impl Reasons<'_> {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         // What `[nova]` makes is in no table of its own.
         let is_there = has(self.text, parts.get(..2.min(parts.len())).unwrap_or_default());
-        let found = if is_there { line_of(self.text, &parts) } else { line_of(self.text, &["nova"]) };
+        let found = if is_there {
+            line_of(self.text, &parts)
+        } else {
+            line_of(self.text, &["nova"])
+        };
         let (line, text) = found?;
         Some(Reason { line, text })
     }
@@ -57,10 +61,10 @@ impl Reasons<'_> {
             Some(path(&[table, name.as_str(), key]))
         };
         match step {
-            Step::CreateMachine(name) => machine(name, "connect"),
+            Step::CreateMachine(name) | Step::RemoveMachine(name) => machine(name, "connect"),
             Step::CreateDevice(name, _) => machine(name, ""),
             Step::ConfigureMachine(name, _) => machine(name, "nics"),
-            Step::PlugCable(cable) => {
+            Step::PlugCable(cable) | Step::UnplugCable(cable) => {
                 let at = self.topology.cables.iter().position(|one| one == cable)?;
                 Some(path(&["cables", &at.to_string(), "ends"]))
             }
@@ -99,25 +103,35 @@ impl Reasons<'_> {
                     return self.path(host, &Step::AddFloating(floating.public, floating.out.clone()));
                 }
                 let network = self.first_network(host)?;
-                let key = if rules.ports.is_empty() { "gateway" } else { "port_security" };
+                let key = if rules.ports.is_empty() {
+                    "gateway"
+                } else {
+                    "port_security"
+                };
                 Some(path(&["networks", &network, key]))
             }
-            Step::StartDhcp(network, _) => Some(path(&["networks", network.as_str(), "dhcp"])),
+            Step::StopDhcp(network) if !state.dhcp.contains_key(network) => None,
+            Step::StartDhcp(network, _) | Step::StopDhcp(network) => {
+                Some(path(&["networks", network.as_str(), "dhcp"]))
+            }
             Step::SetSysctl(..) => {
                 let host = self.topology.hosts.get(host)?;
                 let mut segments = host.segments.iter();
                 let network = segments.find(|(_, segment)| segment.gateway.is_some())?.0;
                 Some(path(&["networks", network.as_str(), "gateway"]))
             }
-            Step::CreateVolume(name, _) => self.vm(name.vm(), "image"),
+            Step::CreateVolume(name, _) | Step::DeleteVolume(name) => self.vm(name.vm(), "image"),
             Step::GrowVolume(name, _) => self.vm(name.vm(), "disk"),
             Step::DefineDomain(name, _) | Step::StartDomain(name) => self.vm(name.vm(), ""),
             Step::ConfigureGuest(name, _) => self.vm(name.vm(), "nics"),
             Step::SetUpGuest(name, _) => self.vm(name.vm(), "run"),
             Step::StopDomain { name, .. } | Step::UndefineDomain { name, .. } => self.vm(name.vm(), ""),
-            Step::DetachUplink(_, uplink) => {
-                let network = self.network_of_bridge(state, &uplink.bridge)?;
-                Some(path(&["networks", &network, "uplink"]))
+            // What is removed to be made again.
+            Step::DetachUplink(nic, _) => {
+                self.path(host, &Step::AttachUplink(nic.clone(), state.uplinks.get(nic)?.clone()))
+            }
+            Step::DeleteLink { name, .. } => {
+                self.path(host, &Step::CreateLink(name.clone(), state.links.get(name)?.clone()))
             }
             _ => None,
         }
@@ -144,7 +158,9 @@ impl Reasons<'_> {
         // A bridge that only has a NIC as its port: the first network that uses it.
         let hosts = self.topology.hosts.values();
         let mut segments = hosts.flat_map(|host| &host.segments);
-        segments.find(|(_, segment)| segment.uplink.is_some()).map(|(name, _)| name.to_string())
+        segments
+            .find(|(_, segment)| segment.uplink.is_some())
+            .map(|(name, _)| name.to_string())
     }
 
     fn first_network(&self, host: &HostName) -> Option<String> {
@@ -159,7 +175,11 @@ fn network_of(purpose: &str) -> Option<&str> {
 }
 
 fn path(parts: &[&str]) -> Vec<String> {
-    parts.iter().filter(|part| !part.is_empty()).map(|part| (*part).to_owned()).collect()
+    parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| (*part).to_owned())
+        .collect()
 }
 
 /// Whether the whole path exists.

@@ -70,10 +70,7 @@ fn effect(step: &Step, differences: &[String]) -> Effect {
         return Effect::Remove;
     }
     match step {
-        Step::ChangeLink(..)
-        | Step::ConfigureMachine(..)
-        | Step::GrowVolume(..)
-        | Step::SetSysctl(..) => Effect::Change,
+        Step::ChangeLink(..) | Step::GrowVolume(..) | Step::SetSysctl(..) => Effect::Change,
         Step::AttachUplink(_, uplink) if !uplink.missing.is_empty() => Effect::Change,
         _ if !differences.is_empty() => Effect::Change,
         _ => Effect::Add,
@@ -125,12 +122,20 @@ fn differences(observed: &Site, host: &HostName, step: &Step) -> Vec<String> {
 }
 
 fn json(value: Option<&impl Serialize>) -> Value {
-    value.and_then(|value| serde_json::to_value(value).ok()).unwrap_or_default()
+    value
+        .and_then(|value| serde_json::to_value(value).ok())
+        .unwrap_or_default()
 }
 
 /// Adds each value that differs.
 fn compare(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
-    let inside = |key: &str| if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
+    let inside = |key: &str| {
+        if at.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{at}.{key}")
+        }
+    };
     match (old, new) {
         (old, new) if old == new => {}
         (Value::Object(was), Value::Object(now)) => {

@@ -11,8 +11,8 @@ use super::observe::observe_to_change;
 use super::power::only;
 use super::rollback::record;
 use super::{
-    Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, converge, host_keys, passwords, preflight_and_plan, roll_back,
-    stop_on_request,
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, converge, host_keys, passwords, preflight_and_plan,
+    roll_back, stop_on_request,
 };
 use crate::atomic_file;
 use crate::event::Event;

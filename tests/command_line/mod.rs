@@ -41,10 +41,16 @@ fn init_writes_a_lab_and_never_over_a_file() {
 fn a_lab_is_a_file_its_folder_the_current_folder_or_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     let (code, _, said) = run(folder.path(), &["plan", "--offline"]);
-    assert!(code == Some(2) && said.contains("there is no lab.toml in this folder"), "{said}");
+    assert!(
+        code == Some(2) && said.contains("there is no lab.toml in this folder"),
+        "{said}"
+    );
     run(folder.path(), &["init"]);
     let (_, by_file, _) = run(folder.path(), &["plan", "--offline", "lab.toml"]);
-    assert!(by_file.contains("localhost:\n  + create emulated host node1\n"), "{by_file}");
+    assert!(
+        by_file.contains("localhost:\n  + create emulated host node1\n"),
+        "{by_file}"
+    );
     let by_folder = run(folder.path(), &["plan", "--offline", "."]);
     let (_, by_default, said) = run(folder.path(), &["plan", "--offline"]);
     assert_eq!((&by_folder.1, &by_default), (&by_file, &by_file));
@@ -61,12 +67,28 @@ fn a_lab_is_a_file_its_folder_the_current_folder_or_standard_input() {
 fn a_plan_explains_its_steps_and_is_json_with_a_version() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &["init"]);
-    let (code, text, _) = run(folder.path(), &["plan", "--offline", "--explain", "--detailed-exitcode"]);
+    let (code, text, _) = run(
+        folder.path(),
+        &["plan", "--offline", "--explain", "--detailed-exitcode"],
+    );
     assert_eq!(code, Some(2));
     let gateway = "address 10.0.1.1/24";
-    let reasons: Vec<&str> = text.lines().filter(|line| line.starts_with("      lab.toml:")).collect();
-    assert!(text.contains(gateway) && text.contains("not asked: node1, node2"), "{text}");
-    for reason in ["bridge = \"br1\"", "uplink = \"eth0\"", "ends = [", "[vms.vm1]", "[vms.web]", "gateway = {"] {
+    let reasons: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("      lab.toml:"))
+        .collect();
+    assert!(
+        text.contains(gateway) && text.contains("not asked: node1, node2"),
+        "{text}"
+    );
+    for reason in [
+        "bridge = \"br1\"",
+        "uplink = \"eth0\"",
+        "ends = [",
+        "[vms.vm1]",
+        "[vms.web]",
+        "gateway = {",
+    ] {
         assert!(reasons.iter().any(|line| line.contains(reason)), "no {reason}: {text}");
     }
     let steps = text.matches("\n  + ").count();
@@ -74,7 +96,10 @@ fn a_plan_explains_its_steps_and_is_json_with_a_version() {
 
     let (_, json, _) = run(folder.path(), &["plan", "--offline", "--json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["version"], &json["offline"]), (&Value::from(1), &Value::from(true)));
+    assert_eq!(
+        (&json["version"], &json["offline"]),
+        (&Value::from(1), &Value::from(true))
+    );
     assert_eq!(json["steps"].as_array().unwrap().len(), steps);
     assert_eq!(json["steps"][0]["effect"], "add");
 }
@@ -124,7 +149,10 @@ fn a_closed_pipe_is_no_error() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {}: {said}", output.status);
-        assert!(!said.contains("panicked") && !said.contains("pipe"), "{arguments:?}: {said}");
+        assert!(
+            !said.contains("panicked") && !said.contains("pipe"),
+            "{arguments:?}: {said}"
+        );
     }
 }
 
@@ -166,7 +194,10 @@ fn every_shell_gets_a_script_that_asks_netlab() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, said) = run(folder.path(), &["completions", shell]);
         assert_eq!(code, Some(0), "{said}");
-        assert!(script.contains("COMPLETE") && script.contains("netlab"), "{shell}: {script}");
+        assert!(
+            script.contains("COMPLETE") && script.contains("netlab"),
+            "{shell}: {script}"
+        );
     }
 }
 

@@ -24,7 +24,13 @@ pub fn keys() -> Vec<SchemaKey> {
 }
 
 fn add(table: &Table, at: &str, keys: &mut Vec<SchemaKey>) {
-    let path = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    let path = |name: &str| {
+        if at.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{at}.{name}")
+        }
+    };
     keys.extend(table.keys.iter().map(|key| SchemaKey {
         path: path(key.name),
         value: value(&key.value),
@@ -56,7 +62,11 @@ fn value(kind: &Kind) -> String {
         Kind::Text => "string".to_owned(),
         Kind::Pattern(_, example) => format!("string, e.g. {example}"),
         Kind::Name(_, most, example) => format!("name of at most {most} characters, e.g. {example}"),
-        Kind::Choice(names) => names().iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or "),
+        Kind::Choice(names) => names()
+            .iter()
+            .map(|name| format!("\"{name}\""))
+            .collect::<Vec<_>>()
+            .join(" or "),
         Kind::Flag => "true or false".to_owned(),
         Kind::Integer(least, most) => format!("{least} to {most}"),
         Kind::List(of) => format!("list of: {}", value(of)),
@@ -78,7 +88,11 @@ mod tests {
         let key = |path: &str| keys.iter().find(|key| key.path == path);
         assert!(key("name").unwrap().required);
         assert_eq!(key("networks.NAME.vlan").unwrap().value, "1 to 4094");
-        for path in ["hosts.NAME.nics.NAME.address", "cables[].ends", "vms.NAME.nics[].network"] {
+        for path in [
+            "hosts.NAME.nics.NAME.address",
+            "cables[].ends",
+            "vms.NAME.nics[].network",
+        ] {
             assert!(key(path).is_some(), "{path}: {keys:#?}");
         }
     }

@@ -103,7 +103,11 @@ pub(super) fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStat
         folder: None,
         by_marks: by_marks && !site.is_empty(),
         hosts,
-        unused_networks: if site.is_empty() { Vec::new() } else { unused(env, past.file.as_ref(), &networks) },
+        unused_networks: if site.is_empty() {
+            Vec::new()
+        } else {
+            unused(env, past.file.as_ref(), &networks)
+        },
         networks,
         vms,
         forwards,

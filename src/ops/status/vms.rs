@@ -84,7 +84,13 @@ impl Place<'_> {
     }
 }
 
-fn vm(place: &Place<'_>, name: &DomainName, domain: &Domain, seen: Option<&DomainSeen>, deviations: Vec<String>) -> VmStatus {
+fn vm(
+    place: &Place<'_>,
+    name: &DomainName,
+    domain: &Domain,
+    seen: Option<&DomainSeen>,
+    deviations: Vec<String>,
+) -> VmStatus {
     let state = match (domain.running, &domain.configured, seen) {
         (.., Some(DomainSeen { halted: Some(why), .. })) => format!("halted: {why}"),
         (true, Some(_), _) if !deviations.is_empty() => "running, changed".to_owned(),
@@ -94,7 +100,9 @@ fn vm(place: &Place<'_>, name: &DomainName, domain: &Domain, seen: Option<&Domai
         (false, _, None) => "not running".to_owned(),
     };
     let vnc = seen.and_then(|seen| seen.screen.clone());
-    let console_log = seen.and_then(|seen| seen.console_log.as_ref()).map(|log| place.path(log));
+    let console_log = seen
+        .and_then(|seen| seen.console_log.as_ref())
+        .map(|log| place.path(log));
     let configured = domain.configured.iter().flat_map(|config| &config.nics);
     VmStatus {
         name: name.vm().to_string(),
