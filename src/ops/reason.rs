@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::lab::{HostName, IfName, Lab, VmName, line_of};
+use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, VmName, line_of};
 use crate::plan::Step;
 use crate::state::{HostState, Site};
 use crate::topology::Topology;
@@ -65,7 +65,7 @@ impl Reasons<'_> {
             Step::CreateDevice(name, _) => machine(name, ""),
             Step::ConfigureMachine(name, _) => machine(name, "nics"),
             Step::PlugCable(cable) | Step::UnplugCable(cable) => {
-                let at = self.topology.cables.iter().position(|one| one == cable)?;
+                let at = self.cable(cable)?;
                 Some(path(&["cables", &at.to_string(), "ends"]))
             }
             Step::StartForward(_, forward) => self.vm(&forward.vm, "forward"),
@@ -135,6 +135,24 @@ impl Reasons<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Returns the place of a cable in the file's list; there, a switch can be without its port.
+    fn cable(&self, cable: &Cable) -> Option<usize> {
+        let text: toml::Table = self.text.parse().ok()?;
+        let is_end = |end: &toml::Value, of: &CableEnd| {
+            let text = end.as_str().unwrap_or_default();
+            text == of.host.as_str() || text == format!("{}:{}", of.host, of.nic)
+        };
+        let [a, b] = &cable.ends;
+        text.get("cables")?.as_array()?.iter().position(|one| {
+            let ends = one.get("ends").and_then(toml::Value::as_array);
+            let (first, last) = (ends.and_then(|ends| ends.first()), ends.and_then(|ends| ends.get(1)));
+            let (Some(first), Some(last)) = (first, last) else {
+                return false;
+            };
+            (is_end(first, a) && is_end(last, b)) || (is_end(first, b) && is_end(last, a))
+        })
     }
 
     /// Returns the path of a key of a VM; one of several that `count` makes is in their table.
