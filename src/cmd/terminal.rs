@@ -91,11 +91,10 @@ fn ascii(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
     for one in text.chars() {
         match one {
-            '−' => out.push('-'),
             '±' => out.push('~'),
             '…' => out.push_str("..."),
             '→' => out.push_str("->"),
-            '–' | '—' => out.push('-'),
+            '−' | '–' | '—' => out.push('-'),
             '·' => out.push('*'),
             '×' => out.push('x'),
             '✓' => out.push_str("ok"),

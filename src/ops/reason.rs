@@ -122,10 +122,12 @@ impl Reasons<'_> {
             }
             Step::CreateVolume(name, _) | Step::DeleteVolume(name) => self.vm(name.vm(), "image"),
             Step::GrowVolume(name, _) => self.vm(name.vm(), "disk"),
-            Step::DefineDomain(name, _) | Step::StartDomain(name) => self.vm(name.vm(), ""),
+            Step::DefineDomain(name, _)
+            | Step::StartDomain(name)
+            | Step::StopDomain { name, .. }
+            | Step::UndefineDomain { name, .. } => self.vm(name.vm(), ""),
             Step::ConfigureGuest(name, _) => self.vm(name.vm(), "nics"),
             Step::SetUpGuest(name, _) => self.vm(name.vm(), "run"),
-            Step::StopDomain { name, .. } | Step::UndefineDomain { name, .. } => self.vm(name.vm(), ""),
             // What is removed to be made again.
             Step::DetachUplink(nic, _) => {
                 self.path(host, &Step::AttachUplink(nic.clone(), state.uplinks.get(nic)?.clone()))

@@ -167,13 +167,11 @@ impl Bars {
 
 /// Returns a name that fits in front of a bar.
 fn cut(name: &str) -> String {
-    match name.char_indices().nth(NAME) {
-        None => name.to_owned(),
-        Some(_) => {
-            let end = if unicode() { '…' } else { '~' };
-            name.chars().take(NAME - 1).chain([end]).collect()
-        }
+    if name.chars().count() <= NAME {
+        return name.to_owned();
     }
+    let end = if unicode() { '…' } else { '~' };
+    name.chars().take(NAME - 1).chain([end]).collect()
 }
 
 /// Returns the guest that has a spinner while the step runs.
