@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, get};
 use crate::lab::NetworkName;
 use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, RouteFile, UplinkFile};
+use crate::lab::lease::parse_lease;
 use crate::lab::schema::choices::{self, LEAST_MTU, MOST_DELAY, MOST_MTU};
 
 impl Reader {
@@ -20,6 +21,7 @@ impl Reader {
         let gateway = get(table, "gateway").map(|v| self.gateway(v));
         let wrong_gateway = matches!(gateway, Some(None));
         self.released(table);
+        let dhcp = get(table, "dhcp").and_then(|v| self.dhcp(v)).filter(|_| !wrong_gateway);
         NetworkFile {
             class: self
                 .choice(get(table, "class"), "network class", &choices::CLASSES)
@@ -60,9 +62,8 @@ impl Reader {
             addresses: self.host_addresses(get(table, "addresses")),
             gateway: gateway.flatten(),
             wrong_gateway,
-            dhcp: get(table, "dhcp")
-                .filter(|value| self.boolean(Some(value)) && !wrong_gateway)
-                .map(Value::span),
+            dhcp: dhcp.is_some().then(|| get(table, "dhcp").map(Value::span)).flatten(),
+            dhcp_lease: dhcp.flatten(),
             nameservers: self.addresses(get(table, "nameservers")),
             tenant: self.parsed(get(table, "tenant")),
             port_security: self.boolean(get(table, "port_security")),
@@ -88,6 +89,31 @@ impl Reader {
             DeValue::String(_) => self.parsed(Some(value)).map(UplinkFile::Everywhere),
             _ => {
                 self.wrong_type(value, "a NIC's name or a table of host to NIC");
+                None
+            }
+        }
+    }
+
+    /// `dhcp`: absent where it is `false` or wrong, else how long a lease lasts, in seconds.
+    fn dhcp(&mut self, value: &Value<'_>) -> Option<Option<u32>> {
+        match value.get_ref() {
+            DeValue::Boolean(true) => Some(None),
+            DeValue::Boolean(false) => None,
+            DeValue::Table(_) => {
+                let table = self.table(value)?;
+                let Some(lease) = get(table, "lease") else {
+                    return Some(None);
+                };
+                match parse_lease(self.string(lease)?) {
+                    Ok(seconds) => Some(Some(seconds)),
+                    Err(message) => {
+                        self.add(lease.span(), message, "write e.g. `dhcp = { lease = \"12h\" }`");
+                        None
+                    }
+                }
+            }
+            _ => {
+                self.wrong_type(value, "true, false or a table such as { lease = \"12h\" }");
                 None
             }
         }
