@@ -40,8 +40,10 @@ pub struct Session<'c> {
     pub(super) prompt: String,
     /// The pager that transfers output over a screen is defined in the shell.
     pub(super) has_pager: bool,
-    /// The account that is logged in, unless it is root by its name.
+    /// How the account that is logged in logs in.
     login: Option<Login>,
+    /// By its name, or without one by its prompt, that account is root.
+    is_root: bool,
     /// The caller's own deadline for everything, and the time it gave.
     until: Option<(Instant, Duration)>,
     outside: Outside,
@@ -106,7 +108,11 @@ impl<'c> Session<'c> {
             echo_off: false,
             prompt: image.prompt.clone(),
             has_pager: false,
-            login: image.login.clone().filter(|login| login.user != "root"),
+            login: image.login.clone(),
+            is_root: match &image.login {
+                Some(login) => login.user == "root",
+                None => image.prompt.trim_end().ends_with('#'),
+            },
             until,
             outside: Outside::default(),
         };
@@ -188,13 +194,11 @@ impl<'c> Session<'c> {
     /// Like [`Self::run_idempotent`], as root where the account can become root, since ping(8) and arping(8) may need more than
     /// an ordinary account may; else as the account itself.
     pub(super) fn run_as_root(&mut self, script: &str, within: Duration) -> Result<CommandOutput, SessionError> {
-        let privilege = match self.login.take() {
-            None => Ok(Privilege::Root),
-            Some(login) => {
-                let privilege = Privilege::of(self, Some(&login));
-                self.login = Some(login);
-                privilege
-            }
+        let privilege = if self.is_root {
+            Ok(Privilege::Root)
+        } else {
+            let login = self.login.clone();
+            Privilege::of(self, login.as_ref())
         };
         match privilege {
             Ok(privilege) => self.run_idempotent(&privilege.run(script), within),

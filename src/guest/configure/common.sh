@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2034,SC2086
+# shellcheck shell=sh disable=SC2034,SC2086,SC2154
 # Both dialects begin with this. `t` tries a command and remembers that one failed, `m` reports a missing NIC. The
 # dialect defines `n`, which finds the NIC with a MAC address and puts its name into $d, and `h`, which lists the NICs. `end_dhcp` ends what leases an
 # address on it: see dhcp.sh.

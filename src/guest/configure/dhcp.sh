@@ -1,4 +1,4 @@
-# shellcheck shell=sh disable=SC2005,SC2046,SC2086
+# shellcheck shell=sh disable=SC2005,SC2013,SC2016,SC2046,SC2086
 # `ask_dhcp` NIC: has a lease obtained by what the guest configures NICs with, NetworkManager or networkd, else by the client
 # that it has. Each fails by itself where no server answers, and otherwise keeps running and renews the lease, detached from
 # the console. None of them sets the default route, except dhclient as it starts: the lab does. What ends it is in
