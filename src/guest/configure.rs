@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::embedded::code;
-use super::error::SessionError;
+use super::error::{SessionError, SessionFault};
 use super::privilege::Privilege;
 use super::session::Session;
 use super::setup::wait_for_cloud_init;
@@ -130,8 +130,12 @@ pub fn configure(session: &mut Session<'_>, config: &GuestConfig, again: bool) -
     let besides = !config.serve.is_empty() || config.has_asymmetric_routes();
     if output.status == 0 && config.seeded && !again && besides {
         // cloud-init starts no service and leaves the kernel's settings unchanged.
-        let root = Privilege::of(session, config.console.login.as_ref())?;
-        output = session.run_idempotent(&root.run(&besides_script(config)), LIMIT)?;
+        match Privilege::of(session, config.console.login.as_ref()) {
+            Ok(root) => output = session.run_idempotent(&root.run(&besides_script(config)), LIMIT)?,
+            // The lab may work as it is; `verify` shows whether it does.
+            Err(error) if config.serve.is_empty() && matches!(error.fault, SessionFault::NotRoot { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     if output.status == 0 {
         if config.seeded && !again && config.cloud_init.is_work() {

@@ -178,9 +178,8 @@ fn configure_guest(
 /// Whether nothing that was typed on a screen appeared there: a kernel that probed the keyboard while the machine was busy
 /// may have left it dead, and the next boot has it again.
 fn is_deaf(failure: &StepFailure) -> bool {
-    let error = match failure {
-        StepFailure::Guest(error) | StepFailure::Configure(ConfigureError::Session(error)) => error,
-        _ => return false,
+    let (StepFailure::Guest(error) | StepFailure::Configure(ConfigureError::Session(error))) = failure else {
+        return false;
     };
     matches!(error.fault, SessionFault::Console(ConsoleError::NoEcho { .. }))
 }

@@ -198,14 +198,12 @@ pub fn router_end(lab: &LabName, router: &HostName) -> Ipv4Net {
     // 2^15 subnets of four addresses.
     let subnet = u32::from(u16::from_be_bytes([a, b]) >> 1) * 4;
     let address = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + subnet + 2;
-    #[expect(clippy::expect_used, reason = "30 is a prefix length")]
-    Ipv4Net::new(address.into(), 30).expect("a legal prefix length")
+    Ipv4Net::new_assert(address.into(), 30)
 }
 
 /// Returns this machine's address on the link of which `inside` is the router's.
 pub fn host_end(inside: Ipv4Net) -> Ipv4Net {
-    #[expect(clippy::expect_used, reason = "30 is a prefix length")]
-    Ipv4Net::new((u32::from(inside.network()) + 1).into(), 30).expect("a legal prefix length")
+    Ipv4Net::new_assert((u32::from(inside.network()) + 1).into(), 30)
 }
 
 /// Returns the MAC address of an emulated machine's NIC, locally administered.

@@ -235,8 +235,8 @@ nics = [{ network = "service" }]
 "#;
 
 #[test]
-fn an_emulated_host_that_is_stopped_is_gone_with_its_guests_and_comes_back_with_them() {
-    let test = "an_emulated_host_that_is_stopped_is_gone_with_its_guests_and_comes_back_with_them";
+fn an_emulated_host_that_is_stopped_is_removed_with_its_guests_and_comes_back_with_them() {
+    let test = "an_emulated_host_that_is_stopped_is_removed_with_its_guests_and_comes_back_with_them";
     let Some(bench) = Bench::new(test, "power", TWO_HOSTS) else {
         return;
     };

@@ -62,8 +62,8 @@ impl Reader {
             addresses: self.host_addresses(get(table, "addresses")),
             gateway: gateway.flatten(),
             wrong_gateway,
-            dhcp: dhcp.is_some().then(|| get(table, "dhcp").map(Value::span)).flatten(),
-            dhcp_lease: dhcp.flatten(),
+            dhcp_lease: dhcp.as_ref().and_then(|dhcp| dhcp.value),
+            dhcp: dhcp.map(|dhcp| dhcp.span),
             nameservers: self.addresses(get(table, "nameservers")),
             tenant: self.parsed(get(table, "tenant")),
             port_security: self.boolean(get(table, "port_security")),
@@ -95,28 +95,29 @@ impl Reader {
     }
 
     /// `dhcp`: absent where it is `false` or wrong, else how long a lease lasts, in seconds.
-    fn dhcp(&mut self, value: &Value<'_>) -> Option<Option<u32>> {
-        match value.get_ref() {
-            DeValue::Boolean(true) => Some(None),
-            DeValue::Boolean(false) => None,
+    fn dhcp(&mut self, value: &Value<'_>) -> Option<At<Option<u32>>> {
+        let span = value.span();
+        let value = match value.get_ref() {
+            DeValue::Boolean(true) => None,
+            DeValue::Boolean(false) => return None,
             DeValue::Table(_) => {
                 let table = self.table(value)?;
-                let Some(lease) = get(table, "lease") else {
-                    return Some(None);
-                };
-                match parse_lease(self.string(lease)?) {
-                    Ok(seconds) => Some(Some(seconds)),
-                    Err(message) => {
-                        self.add(lease.span(), message, "write e.g. `dhcp = { lease = \"12h\" }`");
-                        None
-                    }
-                }
+                get(table, "lease").and_then(|lease| self.lease(lease))
             }
             _ => {
                 self.wrong_type(value, "true, false or a table such as { lease = \"12h\" }");
-                None
+                return None;
             }
+        };
+        Some(At { value, span })
+    }
+
+    fn lease(&mut self, value: &Value<'_>) -> Option<u32> {
+        let parsed = parse_lease(self.string(value)?);
+        if let Err(message) = &parsed {
+            self.add(value.span(), message.clone(), "write e.g. `dhcp = { lease = \"12h\" }`");
         }
+        parsed.ok()
     }
 
     fn forward_delay(&mut self, value: &Value<'_>) -> Option<At<u8>> {
