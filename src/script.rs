@@ -7,13 +7,15 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use crate::lab::{Boot, HostName, LabName, NetworkName, Serve, Task};
+use crate::lab::{Boot, ConsoleKind, Dialect, HostName, LabName, NetworkName, Serve, Task};
 use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
 use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, nftables};
 use crate::plan::Step;
 use crate::plan::lines::{LineError, Observed, UplinkMove, is_ovs, lines, program_of};
-use crate::state::{Dhcp, Disk, DiskName, Domain, DomainName, GuestConfig, LinkKind, SetUp, Uplink, Volume};
+use crate::state::{
+    Dhcp, Disk, DiskName, Domain, DomainName, GuestConfig, GuestNicConfig, LinkKind, SetUp, Uplink, Volume,
+};
 use crate::transport::quote;
 
 /// Where libvirt keeps disks of its own making.
@@ -154,7 +156,7 @@ impl Out {
             seed: &seed_disk(name),
             console_log: &format!("{LOGS}/{name}.console.log"),
         };
-        let xml = domain_xml::render(template, name, domain, files)?;
+        let xml = domain_xml::render_unmarked(template, name, domain, files)?;
         self.line(format_args!("mkdir -p {LOGS}"));
         self.fed("virsh -q define /dev/stdin", &xml);
         Ok(())
@@ -215,7 +217,7 @@ impl Out {
     fn configure(&mut self, name: &DomainName, config: &GuestConfig) {
         let GuestConfig {
             hostname,
-            console: _,
+            console,
             nics,
             default_route,
             nameservers,
@@ -228,31 +230,64 @@ impl Out {
             self.services(serve);
             return;
         }
-        self.line(format_args!(
-            "# `virsh console {name}` (leave it with Ctrl-]), and in the guest:"
-        ));
+        match console.kind {
+            ConsoleKind::Serial => self.line(format_args!(
+                "# `virsh console {name}` (leave it with Ctrl-]), and in the guest:"
+            )),
+            ConsoleKind::Vga => self.line(format_args!(
+                "# On the guest's screen (`virsh vncdisplay {name}` shows where):"
+            )),
+        }
         self.line(format_args!("#     hostname {hostname}"));
         for (number, nic) in nics.iter().enumerate() {
-            self.line(format_args!("#     ip link set dev eth{number} up      # {}", nic.mac));
-            if let Some(mtu) = nic.mtu {
-                self.line(format_args!("#     ip link set dev eth{number} mtu {mtu}"));
-            }
-            if nic.dhcp {
-                self.line(format_args!(
-                    "#     udhcpc -i eth{number}             # gives {}",
-                    nic.address
-                ));
-            } else {
-                self.line(format_args!("#     ip address add {} dev eth{number}", nic.address));
+            match console.dialect {
+                Dialect::Ip => self.nic_by_ip(number, nic),
+                Dialect::Ifconfig => self.nic_by_ifconfig(number, nic),
             }
         }
         if let Some(gateway) = default_route {
-            self.line(format_args!("#     ip route replace default via {gateway}"));
+            match console.dialect {
+                Dialect::Ip => self.line(format_args!("#     ip route replace default via {gateway}")),
+                Dialect::Ifconfig => self.line(format_args!("#     route add default gw {gateway}")),
+            }
         }
         for server in nameservers {
             self.line(format_args!("#     echo nameserver {server} >> /etc/resolv.conf"));
         }
         self.services(serve);
+    }
+
+    fn nic_by_ip(&mut self, number: usize, nic: &GuestNicConfig) {
+        self.line(format_args!("#     ip link set dev eth{number} up      # {}", nic.mac));
+        if let Some(mtu) = nic.mtu {
+            self.line(format_args!("#     ip link set dev eth{number} mtu {mtu}"));
+        }
+        if nic.dhcp {
+            self.lease(number, nic);
+        } else {
+            self.line(format_args!("#     ip address add {} dev eth{number}", nic.address));
+        }
+    }
+
+    fn nic_by_ifconfig(&mut self, number: usize, nic: &GuestNicConfig) {
+        let (own, mask) = (nic.address.addr(), nic.address.netmask());
+        self.line(format_args!("#     ifconfig eth{number} up      # {}", nic.mac));
+        if let Some(mtu) = nic.mtu {
+            self.line(format_args!("#     ifconfig eth{number} mtu {mtu}"));
+        }
+        if nic.dhcp {
+            self.lease(number, nic);
+        } else {
+            self.line(format_args!("#     ifconfig eth{number} {own} netmask {mask}"));
+        }
+    }
+
+    /// The client that small guests have; it stays and renews the lease.
+    fn lease(&mut self, number: usize, nic: &GuestNicConfig) {
+        self.line(format_args!(
+            "#     udhcpc -i eth{number}             # gives {}",
+            nic.address
+        ));
     }
 
     fn services(&mut self, services: &[Serve]) {

@@ -99,7 +99,8 @@ enum Command {
     /// Take a lab down and restore every host.
     #[command(after_help = "Examples:\n  netlab down lab.toml\n  netlab down quickstart")]
     Down(down::Args),
-    /// Stop VMs of a lab at once, as by cutting their power; their disks stay.
+    /// Stop VMs of a lab at once, as by cutting their power; their disks stay. An emulated host is removed with its guests and
+    /// their disks.
     Stop(power::Args),
     /// Start VMs of a lab that do not run, and configure them.
     Start(power::Args),

@@ -1,4 +1,4 @@
-//! `netlab stop`, `start` and `restart`: single VMs of a lab that is up.
+//! `netlab stop`, `start` and `restart`: single VMs and emulated hosts of a lab that is up.
 
 use clap_complete::engine::ArgValueCompleter;
 
@@ -13,7 +13,7 @@ pub struct Args {
     /// The lab's name, its file, or the folder of that.
     #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
-    /// The VMs' names.
+    /// The names of VMs or emulated hosts.
     #[arg(required = true, add = ArgValueCompleter::new(complete::vms))]
     vms: Vec<VmName>,
 }

@@ -14,6 +14,8 @@ pub enum Operation {
     Inspect(PathBuf),
     /// Listing a folder.
     List(PathBuf),
+    /// Writing a file.
+    Write(PathBuf),
     /// Deleting a file or folder.
     Delete(PathBuf),
     /// Reading the record of a machine's NICs.
@@ -37,6 +39,7 @@ impl fmt::Display for Operation {
         match self {
             Self::Inspect(path) => write!(f, "inspect {}", path.display()),
             Self::List(path) => write!(f, "list {}", path.display()),
+            Self::Write(path) => write!(f, "write {}", path.display()),
             Self::Delete(path) => write!(f, "delete {}", path.display()),
             Self::ReadNics(host) => write!(f, "read the record of {host}'s NICs"),
             Self::WriteNics(host) => write!(f, "write the record of {host}'s NICs"),

@@ -98,6 +98,7 @@ impl Emulator {
     pub(crate) fn remove(&self, lab: &LabName, host: &HostName) -> Result<(), EmulatedError> {
         process::end(lab, host).map_err(failed(Operation::EndProcesses(host.clone())))?;
         names::stop(lab, host)?;
+        self.disconnect_from_host(lab, host)?;
         namespace::remove(&self.shell, lab, host)?;
         let machine = self.folders.machine(lab, host);
         drop(capabilities::keep_new(&self.folders, &machine));

@@ -7,7 +7,8 @@
 //! machine's. What is inside it (bridges, domains) is observed and changed like on any other host, through
 //! [`libvirt_uri`] and [`init_pid`]. A switch or a router is a network namespace and nothing else: no process, no file;
 //! its whole state is read back from the kernel. No link of this machine's own network namespace is ever changed, nor
-//! a namespace without the lab's mark, whatever its name.
+//! a namespace without the lab's mark, whatever its name. A router with `outside = "host"` adds a link and a table of its own
+//! there, and switches forwarding on.
 
 mod batch;
 mod cables;
@@ -26,6 +27,7 @@ mod process;
 mod rootfs;
 mod router;
 mod switch;
+mod to_host;
 
 use std::path::{Path, PathBuf};
 

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::error::{EmulatedError, Operation, failed};
-use super::{daemon, namespace, process};
+use super::{daemon, namespace, process, to_host};
 use crate::lab::{DnsName, HostName, LabName};
 use crate::transport::{Cmd, NamespaceShell, Shell};
 
@@ -25,10 +25,12 @@ fn mark(lab: &LabName, router: &HostName) -> String {
     format!("--txt-record={}", namespace::name(lab, router))
 }
 
-/// Replaces the router's server by one for `names`; by none where there are none.
-pub(super) fn serve(lab: &LabName, router: &HostName, names: &Names) -> Result<(), EmulatedError> {
+/// Replaces the router's server by one for `names`, which on a router that is connected `to_host` asks this machine's name
+/// servers for all others; by none where it would answer nothing.
+pub(super) fn serve(lab: &LabName, router: &HostName, names: &Names, to_host: bool) -> Result<(), EmulatedError> {
     stop(lab, router)?;
-    if names.is_empty() {
+    let resolvers = if to_host { to_host::resolvers() } else { Vec::new() };
+    if names.is_empty() && resolvers.is_empty() {
         return Ok(());
     }
     let program = daemon::find(PROGRAM).ok_or(EmulatedError::NotInstalled(PROGRAM))?;
@@ -37,14 +39,12 @@ pub(super) fn serve(lab: &LabName, router: &HostName, names: &Names) -> Result<(
     let mut argv = vec!["env".to_owned(), "-u".to_owned(), "NETLAB_RUN".to_owned()];
     argv.push(program.display().to_string());
     argv.push(mark(lab, router));
-    let fixed = [
-        "--conf-file=/dev/null",
-        "--pid-file=",
-        "--no-hosts",
-        "--no-resolv",
-        "--local=/#/",
-    ];
+    let fixed = ["--conf-file=/dev/null", "--pid-file=", "--no-hosts", "--no-resolv"];
     argv.extend(fixed.map(ToOwned::to_owned));
+    if resolvers.is_empty() {
+        argv.push("--local=/#/".to_owned());
+    }
+    argv.extend(resolvers.iter().map(|server| format!("--server={server}")));
     for (name, addresses) in names {
         argv.extend(addresses.iter().map(|address| format!("{RECORD}{name},{address}")));
     }

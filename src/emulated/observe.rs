@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::error::{EmulatedError, Operation, failed};
 use super::links::Link;
 use super::namespace::{self, Found};
-use super::{Emulator, cables, daemon, init_pid, need_root, nics};
+use super::{Emulator, cables, daemon, init_pid, need_root, nics, to_host};
 use crate::lab::{HostName, LabName};
 use crate::linux::ip;
 use crate::state::view::View;
@@ -19,12 +19,27 @@ use crate::transport::NamespaceShell;
 /// How long a daemon may be down, while init runs, before the machine counts as dead: init restarts it.
 const RESTART_WITHIN: Duration = Duration::from_secs(10);
 
+/// A router of which only the record of its connection to this machine's network exists.
+fn dead_router() -> Machine {
+    Machine {
+        to_host: None,
+        stp: false,
+        kind: MachineKind::Router,
+        nics: BTreeMap::new(),
+        outside: BTreeSet::new(),
+        names: BTreeMap::new(),
+        changed: BTreeSet::new(),
+        alive: false,
+    }
+}
+
 impl Emulator {
     /// Returns the lab's machines and cables. A machine exists if its namespace does, or its folder: a reboot removes the
     /// one and leaves the other.
     pub(crate) fn observe_machines(&self, lab: &LabName) -> Result<HostState, EmulatedError> {
         let mut hosts: BTreeSet<_> = namespace::named(lab)?.into_iter().collect();
         hosts.extend(self.with_folder(lab)?);
+        hosts.extend(to_host::recorded(lab)?);
         if hosts.is_empty() {
             // No root is needed to see that nothing exists, e.g. for `netlab plan`.
             return Ok(HostState::default());
@@ -35,7 +50,14 @@ impl Emulator {
         let mut links = cables::Links::new();
         for host in hosts {
             let found = namespace::find(&self.shell, lab, &host)?;
-            if matches!(found, Found::Foreign | Found::Absent) && !self.folders.machine(lab, &host).exists() {
+            let has_record = to_host::is_recorded(lab, &host);
+            let has_files = self.folders.machine(lab, &host).exists() || has_record;
+            if matches!(found, Found::Foreign | Found::Absent) && !has_files {
+                continue;
+            }
+            if has_record && !matches!(found, Found::Own(..)) {
+                // What is left of its connection to this machine's network is removed with it.
+                machines.insert(host, dead_router());
                 continue;
             }
             let (kind, own) = match found {
@@ -95,6 +117,7 @@ impl Emulator {
                 Ok(Machine {
                     stp: false,
                     kind,
+                    to_host: None,
                     changed: self.changed_nics(lab, name, links, &record)?,
                     nics: record,
                     outside: BTreeSet::new(),

@@ -14,6 +14,7 @@ use super::{Emulator, names, nics};
 use crate::lab::{HostName, IfName, LabName};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
+use crate::topology::derive;
 use crate::transport::{Cmd, CmdError, NamespaceShell, Shell};
 
 /// The loopback device, which has the addresses outside of the lab.
@@ -53,7 +54,10 @@ impl Emulator {
         let outside = wanted.outside.iter();
         lines.extend(outside.map(|address| format!("address add {address} dev {LOOPBACK}")));
         batch(&self.shell, Some(&name(lab, router)), &lines)?;
-        names::serve(lab, router, &wanted.names)
+        if let Some(inside) = wanted.to_host {
+            self.connect_to_host(lab, router, inside)?;
+        }
+        names::serve(lab, router, &wanted.names, wanted.to_host.is_some())
     }
 
     /// Reads a router with the links `links`; it is alive as long as it forwards.
@@ -68,9 +72,12 @@ impl Emulator {
         let forward = Cmd::new(["cat", "/proc/sys/net/ipv4/ip_forward"]);
         let forward = NamespaceShell::of_network(&namespace).check(&forward)?;
 
-        let (mut nics, mut outside) = (BTreeMap::new(), BTreeSet::new());
+        let to_host = derive::to_host_link(lab, router);
+        let (mut nics, mut outside, mut connected) = (BTreeMap::new(), BTreeSet::new(), None);
         for link in links.iter().filter(|link| link.is_up()) {
-            if link.ifname == LOOPBACK {
+            if link.ifname == to_host.as_str() {
+                connected = link.ipv4_addresses().next();
+            } else if link.ifname == LOOPBACK {
                 outside.extend(link.ipv4_addresses());
             } else if let Ok(nic) = IfName::new(&link.ifname) {
                 let route = routes.iter().find(|route| route.dev.as_ref() == Some(&link.ifname));
@@ -83,7 +90,13 @@ impl Emulator {
                 nics.insert(nic, config);
             }
         }
+        if let Some(inside) = connected
+            && !self.is_connected_to_host(lab, router, inside)?
+        {
+            connected = None;
+        }
         Ok(Machine {
+            to_host: connected,
             stp: false,
             kind: MachineKind::Router,
             nics,

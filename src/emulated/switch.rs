@@ -103,6 +103,7 @@ impl Emulator {
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
             names: BTreeMap::new(),
+            to_host: None,
             changed: BTreeSet::new(),
             alive: false,
         };

@@ -20,6 +20,10 @@ const NUDGE: &str = "\x15";
 const NUDGE_EVERY: Duration = Duration::from_millis(500);
 /// Time without output before a nudge.
 const NUDGE_QUIET: Duration = Duration::from_millis(250);
+/// On a screen nothing is pressed before the screen has text and has not changed for this part of the time that the guest
+/// may take to boot: keys pressed while a kernel probes its keyboard controller can leave the keyboard dead, and what shows
+/// a prompt by itself needs no nudge.
+const SCREEN_QUIET: u32 = 10;
 /// Time without a nudge after a login: a login program would take the line for its next answer.
 const LOGIN_PAUSE: Duration = Duration::from_secs(8);
 /// Text that ends like a prompt is one if nothing follows it for this long.
@@ -80,7 +84,12 @@ pub(super) fn wait_for_shell(
             return Err(session.error(fault).showing(screen.last_rows()));
         }
         let asked = asked(watch.line(), image);
-        if asked == Asked::Nothing && Instant::now() >= next_nudge && (silent || watch.quiet() >= NUDGE_QUIET) {
+        let may_nudge = if session.console.is_screen() {
+            !silent && watch.quiet() >= within / SCREEN_QUIET
+        } else {
+            silent || watch.quiet() >= NUDGE_QUIET
+        };
+        if asked == Asked::Nothing && Instant::now() >= next_nudge && may_nudge {
             session.type_line(NUDGE)?;
             next_nudge = Instant::now() + NUDGE_EVERY;
         }

@@ -108,7 +108,11 @@ impl ConsoleError {
                 "netlab reads text only: keep the guest's console in text mode (`nomodeset` on its kernel's command \
                  line), or give it a serial console"
             }
-            Self::NoInput | Self::NoEcho { .. } => "open the guest's console with `netlab console` and check its shell",
+            Self::NoInput => "open the guest's console with `netlab console` and check its shell",
+            Self::NoEcho { .. } => {
+                "the guest's kernel has no working keyboard, or its console shows something else than a shell: see \
+                 `netlab screenshot`, and restart the guest with `netlab restart`"
+            }
             Self::Untypable(_) | Self::NotText => "use printable ASCII characters only",
             Self::Cancelled => "run again to continue",
         }

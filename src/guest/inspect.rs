@@ -55,6 +55,11 @@ pub enum Deviation {
         /// In bytes.
         has: u32,
     },
+    /// A NIC drops packets whose replies leave by another NIC (rp_filter), which the lab's routes cause.
+    Strict {
+        /// The NIC's name in the guest.
+        nic: String,
+    },
     /// The default route is missing or has another gateway.
     DefaultRoute {
         /// The gateway.
@@ -98,6 +103,10 @@ impl fmt::Display for Deviation {
                 wanted.prefix_len()
             ),
             Self::Mtu { nic, wanted, has } => write!(f, "NIC {nic} has an MTU of {has} bytes, not {wanted}"),
+            Self::Strict { nic } => write!(
+                f,
+                "NIC {nic} drops packets whose replies leave by another NIC: rp_filter is 1"
+            ),
             Self::DefaultRoute { wanted, has: None } => write!(f, "there is no default route via {wanted}"),
             Self::DefaultRoute { wanted, has: Some(has) } => {
                 write!(f, "the default route is via {has} instead of {wanted}")
@@ -128,7 +137,12 @@ impl GuestView {
                 continue;
             }
             match self.links.iter().find(|(_, link)| link.mac == wanted.mac) {
-                Some((name, link)) => found.extend(self.of_nic(name, link, wanted)),
+                Some((name, link)) => {
+                    found.extend(self.of_nic(name, link, wanted));
+                    if config.has_asymmetric_routes() && self.is_strict(name) {
+                        found.push(Deviation::Strict { nic: name.clone() });
+                    }
+                }
                 None => found.push(Deviation::NicMissing(wanted.mac)),
             }
         }
@@ -204,6 +218,12 @@ impl GuestView {
             });
         }
         found
+    }
+
+    /// Whether source validation of a NIC is strict: the larger value of the NIC and of all counts (ip-sysctl, rp_filter).
+    fn is_strict(&self, nic: &str) -> bool {
+        let value = |of: &str| self.settings.get(&format!("conf/{of}/rp_filter")).copied().unwrap_or(0);
+        value("all").max(value(nic)) == 1
     }
 
     fn lacks(&self, nic: &str, wanted: &GuestNicConfig) -> Option<Deviation> {

@@ -128,7 +128,7 @@ pub fn probe(
     options: &ProbeOptions,
 ) -> Result<BTreeMap<IpAddr, Reply>, SessionError> {
     probe_by(targets, options, |script, within| {
-        session.run_idempotent(script, within).map(|output| output.text)
+        session.run_as_root(script, within).map(|output| output.text)
     })
 }
 
@@ -153,7 +153,7 @@ pub fn probe_and_ask(
     services: &[ServiceQuestion],
 ) -> Result<Answers, SessionError> {
     probe_all(targets, options, by_arp, services, |script, within| {
-        session.run_idempotent(script, within).map(|output| output.text)
+        session.run_as_root(script, within).map(|output| output.text)
     })
 }
 

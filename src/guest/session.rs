@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::error::{SessionError, SessionFault};
 use super::frame::{Ended, Frame};
+use super::privilege::Privilege;
 use super::terminal::Cleaner;
 use super::transcript::Transcript;
 use super::watch::Watch;
 use super::{Console, ConsoleError, boot};
-use crate::lab::ImageConsole;
+use crate::lab::{ImageConsole, Login};
 
 /// The longest wait for output at a time: short enough to report a panic within a second of its line.
 pub(super) const POLL: Duration = Duration::from_millis(100);
@@ -39,6 +40,10 @@ pub struct Session<'c> {
     pub(super) prompt: String,
     /// The pager that transfers output over a screen is defined in the shell.
     pub(super) has_pager: bool,
+    /// How the account that is logged in logs in.
+    login: Option<Login>,
+    /// By its name, or without one by its prompt, that account is root.
+    is_root: bool,
     /// The caller's own deadline for everything, and the time it gave.
     until: Option<(Instant, Duration)>,
     outside: Outside,
@@ -103,6 +108,11 @@ impl<'c> Session<'c> {
             echo_off: false,
             prompt: image.prompt.clone(),
             has_pager: false,
+            login: image.login.clone(),
+            is_root: match &image.login {
+                Some(login) => login.user == "root",
+                None => image.prompt.trim_end().ends_with('#'),
+            },
             until,
             outside: Outside::default(),
         };
@@ -179,6 +189,25 @@ impl<'c> Session<'c> {
             }
         }
         Err(self.garbled(script))
+    }
+
+    /// Like [`Self::run_idempotent`], as root where the account can become root, since ping(8) and arping(8) may need more than
+    /// an ordinary account may; else as the account itself.
+    pub(super) fn run_as_root(&mut self, script: &str, within: Duration) -> Result<CommandOutput, SessionError> {
+        let privilege = if self.is_root {
+            Ok(Privilege::Root)
+        } else {
+            let login = self.login.clone();
+            Privilege::of(self, login.as_ref())
+        };
+        match privilege {
+            Ok(privilege) => self.run_idempotent(&privilege.run(script), within),
+            Err(SessionError {
+                fault: SessionFault::NotRoot { .. },
+                ..
+            }) => self.run_idempotent(script, within),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the last lines that the guest printed, oldest first.

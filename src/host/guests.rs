@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::folders::Folders;
-use crate::guest::{Console, ConsoleError, Session, Transcript, configure, set_up};
+use crate::guest::{ConfigureError, Console, ConsoleError, Session, SessionFault, Transcript, configure, set_up};
 use crate::host::linux::Connection;
 use crate::host::steps::one;
 use crate::host::{HostError, StepError, StepFailure, StepLog, console};
@@ -148,12 +148,24 @@ fn configure_guest(
     step: &Step,
     log: &dyn StepLog,
 ) -> Result<(), StepFailure> {
+    // Only a guest that this run has started has nothing to lose.
+    let mut may_reset = opened.is_some();
     for _ in 0..RETRIES {
         let (age, console) = match opened.take() {
             Some((age, console)) => (age, Some(console)),
             None => (connection.libvirt.age()?, None),
         };
         let result = configure_once(connection, folders, name, config, console, step, log);
+        if let Err(failure) = &result
+            && may_reset
+            && is_deaf(failure)
+            && !log.cancelled()
+        {
+            may_reset = false;
+            log.note(step, "the guest takes nothing from its keyboard: reset it, once");
+            opened = Some(reset(connection, folders, name, config.console.kind)?);
+            continue;
+        }
         // A daemon that is restarted closes all consoles and leaves the guests running.
         if result.is_ok() || log.cancelled() || connection.libvirt.age()? == age {
             return result;
@@ -161,6 +173,31 @@ fn configure_guest(
         log.note(step, "libvirt's daemon was restarted: configuring the guest again");
     }
     configure_once(connection, folders, name, config, None, step, log)
+}
+
+/// Whether nothing that was typed on a screen appeared there: a kernel that probed the keyboard while the machine was busy
+/// may have left it dead, and the next boot has it again.
+fn is_deaf(failure: &StepFailure) -> bool {
+    let (StepFailure::Guest(error) | StepFailure::Configure(ConfigureError::Session(error))) = failure else {
+        return false;
+    };
+    matches!(error.fault, SessionFault::Console(ConsoleError::NoEcho { .. }))
+}
+
+/// Cuts a guest's power and starts it with its console open.
+fn reset(
+    connection: &Connection,
+    folders: &Folders,
+    name: &DomainName,
+    kind: ConsoleKind,
+) -> Result<(Age, Box<dyn Console>), HostError> {
+    connection.libvirt.restart_paused(name)?;
+    let opened = (
+        connection.libvirt.age()?,
+        console::open(&connection.libvirt, folders, name, kind)?,
+    );
+    connection.libvirt.resume(name)?;
+    Ok(opened)
 }
 
 fn configure_once(
@@ -246,5 +283,32 @@ impl Console for Cancellable<'_> {
 
     fn screenshot(&mut self) -> Result<Option<Vec<u8>>, ConsoleError> {
         self.console.screenshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::SessionError;
+
+    #[test]
+    fn only_a_guest_that_shows_nothing_of_what_is_typed_is_deaf() {
+        let failed = |fault| SessionError {
+            fault,
+            screen: Vec::new(),
+            transcript: None,
+        };
+        let no_echo = || {
+            failed(SessionFault::Console(ConsoleError::NoEcho {
+                line: "root".into(),
+                attempts: 3,
+            }))
+        };
+        assert!(is_deaf(&StepFailure::Guest(no_echo())));
+        assert!(is_deaf(&StepFailure::Configure(no_echo().into())));
+        let silent = failed(SessionFault::Silent(Duration::from_secs(1)));
+        assert!(!is_deaf(&StepFailure::Guest(silent)));
+        assert!(!is_deaf(&StepFailure::Guest(failed(ConsoleError::Lost.into()))));
+        assert!(!is_deaf(&StepFailure::NotForThisHost));
     }
 }

@@ -70,6 +70,8 @@ pub(super) struct RouterFile {
     pub name: At<HostName>,
     pub nics: Vec<HostNicFile>,
     pub outside: Vec<At<Ipv4Net>>,
+    /// The place of `"host"` in `outside`.
+    pub to_host: Option<Range<usize>>,
     pub names: Vec<(DnsName, Vec<Ipv4Addr>)>,
 }
 
@@ -111,8 +113,10 @@ pub(super) struct NetworkFile {
     pub gateway: Option<GatewayFile>,
     /// A gateway is written, but could not be read.
     pub wrong_gateway: bool,
-    /// The place of `dhcp = true`.
+    /// The place of `dhcp = true` or `dhcp = { lease = "2m" }`.
     pub dhcp: Option<Range<usize>>,
+    /// How long a lease lasts, in seconds.
+    pub dhcp_lease: Option<u32>,
     pub nameservers: Vec<IpAddr>,
     pub tenant: Option<At<TenantName>>,
     pub port_security: bool,

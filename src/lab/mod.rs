@@ -17,6 +17,7 @@ mod excerpt;
 mod file;
 pub mod image;
 mod image_file;
+mod lease;
 pub(crate) mod masked;
 pub mod model;
 pub mod names;

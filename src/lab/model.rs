@@ -119,6 +119,8 @@ pub struct Router {
     pub nics: BTreeMap<IfName, LabHostNic>,
     /// Addresses on its other side, which answer pings.
     pub outside: BTreeSet<Ipv4Net>,
+    /// It leads to the network of the machine that netlab runs on.
+    pub to_host: bool,
     /// Names that it resolves; it answers DNS only where it has some.
     pub names: BTreeMap<DnsName, BTreeSet<Ipv4Addr>>,
 }
@@ -190,6 +192,8 @@ pub struct Network {
     pub gateway: Option<Gateway>,
     /// The gateway hosts serve DHCP and DNS; guests get their addresses from them.
     pub dhcp: bool,
+    /// How long a lease lasts, in seconds; absent: for ever.
+    pub dhcp_lease: Option<u32>,
     /// Name servers of the guests, or of the DHCP server that forwards to them.
     pub nameservers: Vec<IpAddr>,
     /// Whose it is: it is not routed to networks of other tenants. Absent: it is routed to all.

@@ -184,6 +184,7 @@ impl Expansion<'_> {
             gateway: routed.then(|| GatewayFile { address, on: self.on() }),
             wrong_gateway: false,
             dhcp: routed.then(|| nova.span.clone()),
+            dhcp_lease: None,
             nameservers: nova.dns.clone(),
             tenant: self.owner(tenant),
             port_security: nova.port_security,

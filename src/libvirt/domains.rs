@@ -171,6 +171,14 @@ pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell)
         .map_err(failed(&operation))
 }
 
+/// Cuts the power of a domain and starts it again, paused.
+pub(super) fn restart_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    let operation = Operation::Stop(name.clone());
+    let domain = own(conn, name, &operation)?;
+    unless_stopped(domain.destroy(), &operation)?;
+    start_paused(conn, name, shell)
+}
+
 /// Resumes a paused domain. One that runs (the answer to an earlier call was lost) is left running.
 pub(super) fn resume(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
     let operation = Operation::Resume(name.clone());

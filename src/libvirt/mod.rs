@@ -206,6 +206,16 @@ impl Libvirt {
         })
     }
 
+    /// Cuts the power of a domain and starts it again, paused.
+    pub fn restart_paused(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        let operation = Operation::Start(name.clone());
+        let (name, shell) = (name.clone(), self.shell.clone());
+        self.connection
+            .within(&operation, STOP_WITHIN + START_WITHIN, move |conn| {
+                domains::restart_paused(conn, &name, shell.as_ref())
+            })
+    }
+
     /// Resumes a paused domain.
     pub fn resume(&self, name: &DomainName) -> Result<(), LibvirtError> {
         let operation = Operation::Resume(name.clone());

@@ -11,7 +11,7 @@ use crate::guest::SessionError;
 use crate::host::{HostError, StepError};
 use crate::image::ImageError;
 use crate::import::ImportError;
-use crate::lab::{Connect, HostName, ImageName, LabName, LoadError, NameError, suggest};
+use crate::lab::{Connect, HostName, ImageName, LabName, LoadError, NameError, VmName, suggest};
 use crate::plan::{Plan, Step};
 use crate::preflight::Obstacle;
 use crate::run::{JournalError, LockError, chain};
@@ -179,6 +179,16 @@ pub enum OpsError {
         /// The text.
         text: String,
     },
+    /// A VM is to be started whose host was stopped on request.
+    #[error("VM {vm} of lab {lab} is on host {host}, which was stopped")]
+    HostStopped {
+        /// The lab.
+        lab: LabName,
+        /// The VM.
+        vm: VmName,
+        /// Its host.
+        host: HostName,
+    },
     /// The file of a lab is needed, and it is not where the lab came up from.
     #[error("the file that lab {lab} came up from is not known or no longer there")]
     NoFile {
@@ -328,6 +338,7 @@ impl OpsError {
             Self::NotUp { file, .. } => file.as_ref().map(|file| format!("netlab up {}", file.display())),
             Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
+            Self::HostStopped { lab, host, .. } => Some(format!("`netlab start {lab} {host}` starts it, with all its VMs")),
             Self::NoSuchEnd { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
             Self::VmNotRunning { why: None, .. } => Some("`netlab up` starts it again".to_owned()),
             Self::VmNotRunning { why: Some(_), .. } => {

@@ -34,6 +34,6 @@ pub fn script(env: &Env, loaded: &Loaded, name: &HostName) -> Result<String, Ops
         .filter(|(host, _)| *host == name)
         .map(|(_, step)| step.clone())
         .collect();
-    let template = Template::built_in().map_err(ScriptError::from)?;
+    let template = Template::load(&env.folders.domain_template()).map_err(ScriptError::from)?;
     Ok(script::script(&topology.lab, name, &steps, &template)?)
 }

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::connect::{connect_to_change, same_connects};
 use super::observe::observe_to_change;
-use super::power::only;
+use super::power::{Chosen, only};
 use super::rollback::record;
 use super::{
     Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, converge, host_keys, passwords, preflight_and_plan,
-    roll_back, stop_on_request,
+    roll_back, stop_on_request, stopped,
 };
 use crate::atomic_file;
 use crate::event::Event;
@@ -33,8 +33,8 @@ pub struct UpOptions {
     pub keep: bool,
     /// Change a lab that is up from another file.
     pub replace: bool,
-    /// Only these VMs; everything else stays as it is.
-    pub only: Option<BTreeSet<VmName>>,
+    /// Only these VMs and hosts; everything else stays as it is.
+    pub only: Option<Chosen>,
     /// Use images that have no checksum.
     pub allow_unverified: bool,
     /// How long a host behind ssh waits to be reached again after one of its NICs was attached to a bridge, before it
@@ -139,8 +139,8 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         guests,
         ..
     } = preflight_and_plan(env, loaded, &hosts, &before)?;
-    if let Some(vms) = &options.only {
-        desired = only(&before, &desired, vms);
+    if let Some(chosen) = &options.only {
+        desired = only(&before, &desired, chosen);
         to_do = plan(&guests.apply(&before), &desired);
     }
     for warning in warnings {
@@ -171,6 +171,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         after_failure(env, loaded, options, &run, report, (&wanted, &before))
     })?;
     finish(env, loaded, &run, wanted, &now)?;
+    started(env, lab, options)?;
     passwords::keep(env, lab, [&desired])?;
     Ok((done, topology))
 }
@@ -214,6 +215,16 @@ fn keep_text(env: &Env, loaded: &Loaded) -> Result<(), OpsError> {
         path: file.path,
         source,
     })
+}
+
+/// Forgets that hosts were stopped on request which are up again.
+fn started(env: &Env, lab: &LabName, options: &UpOptions) -> Result<(), OpsError> {
+    let mut left = stopped::stopped(env, lab);
+    match &options.only {
+        Some(chosen) => left.retain(|host| !chosen.hosts.contains(host)),
+        None => left.clear(),
+    }
+    stopped::record(env, lab, &left)
 }
 
 /// Provides every image of the lab in the cache. `steps`: how many are not begun where this is interrupted.

@@ -68,6 +68,18 @@ pub(super) fn check(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -
         }
     }
 
+    for (name, _) in topology.routers.iter().filter(|(_, router)| router.to_host) {
+        let what = format!(
+            "router `{name}` connects the lab to this machine's own network: guests reach what this machine reaches, under \
+             its address, and net.ipv4.ip_forward is 1 meanwhile"
+        );
+        add(
+            Severity::Warning,
+            what,
+            "remove `outside = \"host\"` from the router where the guests are not trusted",
+        );
+    }
+
     for (network, (emulated, real)) in mixed(topology) {
         let what = format!(
             "network `{network}` has uplinks on {emulated}, which is emulated, and on {real}, which is not: they \

@@ -329,6 +329,12 @@ impl GuestConfig {
     pub fn addresses(&self) -> BTreeMap<MacAddr, Ipv4Addr> {
         self.nics.iter().map(|nic| (nic.mac, nic.address.addr())).collect()
     }
+
+    /// Returns whether packets from other networks can come in by one NIC while their replies leave by another: the guest
+    /// has several and is routed to.
+    pub fn has_asymmetric_routes(&self) -> bool {
+        self.nics.len() > 1 && self.default_route.is_some()
+    }
 }
 
 /// What is configured on a guest's NIC.

@@ -19,6 +19,9 @@ pub struct Machine {
     /// Addresses behind a router, on its loopback device, which simulate the outside network.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub outside: BTreeSet<Ipv4Net>,
+    /// A router's address on its link to the network of the machine that netlab runs on; absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_host: Option<Ipv4Net>,
     /// Names that a router resolves, by a DNS server of its own; it is configured again where they differ.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<DnsName, BTreeSet<Ipv4Addr>>,
@@ -70,6 +73,7 @@ impl Machine {
             kind,
             nics,
             outside,
+            to_host,
             names: _,
             stp,
             changed: _,
@@ -78,6 +82,7 @@ impl Machine {
         *kind == other.kind
             && *nics == other.nics
             && *outside == other.outside
+            && *to_host == other.to_host
             && *stp == other.stp
             && *alive == other.alive
     }

@@ -90,6 +90,9 @@ pub struct Dhcp {
     pub nameservers: Vec<IpAddr>,
     /// MTU that is announced to guests, in bytes; absent: Ethernet's 1500.
     pub mtu: Option<u16>,
+    /// How long a lease lasts, in seconds; absent: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u32>,
     /// The server is alive; `false` is only ever observed.
     pub running: bool,
 }

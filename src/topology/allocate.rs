@@ -264,5 +264,6 @@ fn segment_dhcp(lab: &Lab, name: &NetworkName, network: &Network, members: &Memb
         leases: leases.collect(),
         nameservers: network.nameservers.clone(),
         mtu: tunnels::mtu(lab, network),
+        lease: network.dhcp_lease,
     }
 }

@@ -10,6 +10,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -179,6 +182,28 @@ pub fn bridge_mac(lab: &LabName, host: &HostName, bridge: &IfName) -> MacAddr {
 /// first port is attached (measured on Linux 6.18), and neighbor discovery on it fails.
 pub fn provisional_mac(bridge: &IfName) -> MacAddr {
     local_mac(&format!("bridge/{bridge}"))
+}
+
+/// Returns the name of both ends of the link that connects a router to the network of the machine that netlab runs on.
+#[expect(clippy::missing_panics_doc, reason = "it cannot")]
+pub fn to_host_link(lab: &LabName, router: &HostName) -> IfName {
+    let [a, b, c, d] = digest(&format!("to-host/{lab}/{router}"));
+    #[expect(clippy::expect_used, reason = "11 bytes are an interface name")]
+    IfName::new(&format!("nlo{a:02x}{b:02x}{c:02x}{d:02x}")).expect("a legal name")
+}
+
+/// Returns a router's address on that link: in a /30 of 198.18.0.0/15, which nothing on the Internet has (RFC 2544).
+pub fn router_end(lab: &LabName, router: &HostName) -> Ipv4Net {
+    let [a, b] = digest(&format!("to-host/{lab}/{router}"));
+    // 2^15 subnets of four addresses.
+    let subnet = u32::from(u16::from_be_bytes([a, b]) >> 1) * 4;
+    let address = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + subnet + 2;
+    Ipv4Net::new_assert(address.into(), 30)
+}
+
+/// Returns this machine's address on the link of which `inside` is the router's.
+pub fn host_end(inside: Ipv4Net) -> Ipv4Net {
+    Ipv4Net::new_assert((u32::from(inside.network()) + 1).into(), 30)
 }
 
 /// Returns the MAC address of an emulated machine's NIC, locally administered.

@@ -254,6 +254,8 @@ pub struct SegmentDhcp {
     pub nameservers: Vec<IpAddr>,
     /// MTU that is announced to guests, in bytes.
     pub mtu: Option<u16>,
+    /// How long a lease lasts, in seconds; absent: for ever.
+    pub lease: Option<u32>,
 }
 
 /// A virtual machine with all its choices.

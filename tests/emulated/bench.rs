@@ -42,6 +42,7 @@ pub fn with_address(address: &str) -> Machine {
         kind: MachineKind::Host,
         outside: BTreeSet::new(),
         names: BTreeMap::new(),
+        to_host: None,
         changed: BTreeSet::new(),
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         alive: true,

@@ -37,6 +37,7 @@ fn router(address: &str, gateway: Option<&str>, outside: &[&str]) -> Machine {
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         names: BTreeMap::new(),
         outside: outside.iter().map(|address| address.parse().unwrap()).collect(),
+        to_host: None,
         changed: BTreeSet::new(),
         alive: true,
     }
@@ -56,6 +57,7 @@ fn switch(ports: &[(&str, PortMode)]) -> Machine {
         nics: nics.collect(),
         outside: BTreeSet::new(),
         names: BTreeMap::new(),
+        to_host: None,
         changed: BTreeSet::new(),
         alive: true,
     }

@@ -1,7 +1,7 @@
 //! Images that users bring: a kernel and an initial RAM file system of their own, UEFI, and a disk that nothing starts.
 
 use crate::guest::initramfs;
-use crate::support::lab::{Bench, EMPTY};
+use crate::support::lab::{Bench, EMPTY, PATIENT};
 use crate::support::skip;
 
 const IMAGES: &str = r##"
@@ -60,4 +60,45 @@ fn a_disk_that_does_not_start_is_reported_from_the_screen_and_a_kernel_of_the_us
     bench.inside("node1", &["test", "!", "-e", &variables]);
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();
+}
+
+const ACCOUNT: &str = r##"
+[images.account]
+kernel = "KERNEL"
+initrd = { mirrors = ["initrd"] }
+cmdline = "console=ttyS0 quiet no_timer_check account=netlab"
+machine = { memory = "256MiB" }
+console = { prompt = "$ ", boot_seconds = 300 }
+[vms.vm1]
+image = "account"
+nics = [{ network = "service" }]
+"##;
+
+#[test]
+fn a_guest_whose_account_is_not_root_is_configured_and_pings_by_sudo() {
+    let test = "a_guest_whose_account_is_not_root_is_configured_and_pings_by_sudo";
+    let boot = match initramfs::ensure() {
+        Ok(boot) => boot,
+        Err(why) => return skip(test, &why),
+    };
+    let image = ACCOUNT.replace("KERNEL", boot.kernel.to_str().unwrap());
+    let Some(bench) = Bench::new(test, "acc", &format!("{EMPTY}{image}")) else {
+        return;
+    };
+    std::fs::write(bench.path("initrd"), boot.initrd).unwrap();
+    bench.good(&["-q", "up", "--allow-unverified", bench.file()]);
+    // The account itself can neither ping nor see what only root sees.
+    let alone = "id -un; ping -c1 -W1 10.0.1.1 >/dev/null 2>&1 || echo cannot ping";
+    assert_eq!(
+        bench.good(&["exec", &bench.name, "vm1", "--", alone]),
+        "netlab\ncannot ping\n"
+    );
+    let verified = bench.good(&["verify", "--wait", PATIENT, bench.file()]);
+    assert!(
+        verified.contains("1 of 1 as expected") || verified.contains("2 of 2 as expected"),
+        "{verified}"
+    );
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+    bench.good(&["image", "rm", "account", "--lab", bench.file()]);
 }

@@ -1,9 +1,11 @@
 //! A Debian 12 of the distribution's own packages, with systemd and cloud-init: what a user brings first.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::into::Agent;
 use crate::support::lab::{Bench, PATIENT};
 use crate::support::{kept, report, skip};
 
@@ -26,7 +28,7 @@ fn disk() -> Result<PathBuf, String> {
     ))
 }
 
-fn lab(disk: &str, run: &str) -> String {
+fn lab(disk: &str, run: &str, port: u16) -> String {
     format!(
         r#"
 name = "LABNAME"
@@ -51,6 +53,9 @@ image = "debian"
 user = "alice"
 password = "{PASSWORD}"
 user_data = "more.yaml"
+disk = "3GiB"
+serve = [{{ tcp = 80, text = "from Debian" }}]
+forward = [{{ host = {port}, guest = 80 }}]
 nics = [{{ network = "service", address = "10.0.1.5" }}, {{ network = "leased" }}]
 files = [
   {{ path = "/etc/netlab/hello", content = "{{{{ vm }}}}.{{{{ vars.domain }}}} {{{{ address }}}}\n", mode = "0600" }},
@@ -114,6 +119,54 @@ fn logs_in(bench: &Bench, key: &Path) {
     bench.inside("node1", &["sh", "-c", &format!("! grep -q {PASSWORD} {seed}")]);
 }
 
+/// The file system has grown with the disk, and a port of this machine leads to what the guest serves.
+fn grows_and_serves(guest: &dyn Fn(&str) -> String, port: u16) {
+    let size: u64 = guest("df --output=size -B1M / | tail -n1").trim().parse().unwrap();
+    assert!(size > 2500, "the root file system has {size} MiB of a disk of 3 GiB");
+    let url = format!("http://127.0.0.1:{port}/");
+    let curl = Command::new("curl")
+        .args(["-sS", "--max-time", "60", &url])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&curl.stderr);
+    assert_eq!(String::from_utf8_lossy(&curl.stdout), "from Debian\n", "{errors}");
+}
+
+/// By ssh with the caller's key: a command, and 10 MiB in both directions with equal sums.
+fn copies(bench: &Bench, key: &Path, home: &Path) {
+    let agent = Agent::with(key);
+    let netlab = |arguments: &[&str]| {
+        let mut command = bench.netlab(arguments);
+        command
+            .env("SSH_AUTH_SOCK", &agent.socket)
+            .env("HOME", home)
+            .env_remove("SUDO_USER");
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "netlab {arguments:?}: {errors}");
+        assert!(!errors.contains("console"), "not by ssh: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let lab = bench.name.as_str();
+    let (big, back) = (bench.path("big"), bench.path("back"));
+    let content: Vec<u8> = (0..10_u32 << 20)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3])
+        .collect();
+    std::fs::write(&big, &content).unwrap();
+    let began = Instant::now();
+    netlab(&["cp", lab, big.to_str().unwrap(), "deb:/tmp/big"]);
+    let sum = Command::new("sha256sum").arg(&big).output().unwrap();
+    let sum = String::from_utf8_lossy(&sum.stdout).into_owned();
+    let inside = netlab(&["ssh", lab, "deb", "--", "sha256sum /tmp/big"]);
+    assert_eq!(inside.split(' ').next(), sum.split(' ').next());
+    netlab(&["cp", lab, "deb:/tmp/big", back.to_str().unwrap()]);
+    assert!(std::fs::read(&back).unwrap() == content);
+    report(&format!(
+        "FIGURES: Debian 12: 10 MiB there and back in {} s",
+        began.elapsed().as_secs()
+    ));
+}
+
 #[test]
 #[ignore = "soak: a Debian is built, and boots three times in emulation"]
 fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() {
@@ -121,8 +174,9 @@ fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() 
         Ok(disk) => disk.display().to_string(),
         Err(why) => return skip(TEST, &why),
     };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let twice = "\"echo ran >>/root/count\", \"id -u >/root/uid\"";
-    let Some(bench) = Bench::new(TEST, "deb", &lab(&disk, twice)) else {
+    let Some(bench) = Bench::new(TEST, "deb", &lab(&disk, twice, port)) else {
         return;
     };
     let home = bench.path("home");
@@ -175,6 +229,8 @@ fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() 
     assert!(guest("sudo grep ^alice: /etc/shadow").starts_with("alice:$6$"));
 
     logs_in(&bench, &key);
+    grows_and_serves(&guest, port);
+    copies(&bench, &key, &home);
     let name = bench.name.as_str();
     // Another caller, with another key or none, changes nothing.
     let plan = bench.good(&["plan", bench.file()]);
@@ -183,7 +239,11 @@ fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() 
     // A reboot from inside keeps everything; a command that is added runs, those before it do not run again.
     let boot = guest("cat /proc/sys/kernel/random/boot_id");
     guest("sudo systemctl reboot --no-block");
-    bench.write(&lab(&disk, &format!("{twice}, \"cat /root/count > /root/third\"")));
+    bench.write(&lab(
+        &disk,
+        &format!("{twice}, \"cat /root/count > /root/third\""),
+        port,
+    ));
     let rebooted = Instant::now();
     while !bench
         .netlab(&[
@@ -207,6 +267,13 @@ fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() 
         "ran\nran\nran\n"
     );
     assert!(netlab(&["up", "--allow-unverified", bench.file()]).contains("nothing to do"));
+    let began = Instant::now();
+    assert_eq!(netlab(&["-q", "restart", name, "deb"]), "deb: restarted\n");
+    report(&format!(
+        "FIGURES: Debian 12: restarted in {} s",
+        began.elapsed().as_secs()
+    ));
+    assert_eq!(guest("sudo cat /root/count; cat /etc/runcmd-ran"), "ran\nran\n");
     netlab(&["verify", "--wait", PATIENT, bench.file()]);
     netlab(&["-q", "down", name]);
     bench.assert_as_before();

@@ -1,6 +1,6 @@
 //! FAULTS 52 and 53: a guest that restarted, or was changed by hand, is drift, and `up` configures it again.
 
-use crate::support::lab::Bench;
+use crate::support::lab::{Bench, PATIENT};
 
 const LAB: &str = r#"
 name = "LABNAME"
@@ -70,6 +70,50 @@ fn a_guest_that_was_changed_or_restarted_is_drift_and_up_configures_it_again() {
         verified.contains("2 of 2 as expected") || verified.contains("1 of 1 as expected"),
         "{verified}"
     );
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+const TWO_NICS: &str = r#"
+name = "LABNAME"
+[hosts.node1]
+[networks.service]
+subnet = "10.0.1.0/24"
+gateway = { address = "10.0.1.1", on = "node1" }
+[networks.other]
+subnet = "10.0.2.0/24"
+gateway = { address = "10.0.2.1", on = "node1" }
+[vms.vm1]
+memory = "96MiB"
+nics = [{ network = "service" }, { network = "other" }]
+[vms.peer]
+memory = "96MiB"
+nics = [{ network = "service" }]
+"#;
+
+/// As Alpine and RHEL ship it: what comes in by one NIC is dropped where the reply leaves by the other.
+const STRICT: &str = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 >$f; done";
+
+#[test]
+fn strict_source_validation_is_set_to_loose_and_where_it_is_strict_the_red_cell_names_it() {
+    let test = "strict_source_validation_is_set_to_loose_and_where_it_is_strict_the_red_cell_names_it";
+    let Some(bench) = Bench::new(test, "strict", TWO_NICS) else {
+        return;
+    };
+    let exec = |command: &str| bench.good(&["exec", &bench.name, "vm1", "--", command]);
+    bench.good(&["-q", "up", bench.file()]);
+    exec(STRICT);
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(
+        plan.contains("NIC eth1 drops packets whose replies leave by another NIC"),
+        "{plan}"
+    );
+    let red = bench.bad(&["verify", bench.file()], 1);
+    assert!(red.contains("rp_filter"), "{red}");
+    bench.good(&["-q", "up", bench.file()]);
+    let values = exec("cat /proc/sys/net/ipv4/conf/eth0/rp_filter /proc/sys/net/ipv4/conf/eth1/rp_filter");
+    assert_eq!(values, "2\n2\n");
+    bench.good(&["verify", "--wait", PATIENT, bench.file()]);
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();
 }

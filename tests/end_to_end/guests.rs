@@ -211,3 +211,62 @@ fn the_wall_clock_is_forbidden_in_clippy_toml() {
     let rules = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("clippy.toml")).unwrap();
     assert!(rules.contains("std::time::SystemTime::now"), "{rules}");
 }
+
+const TWO_HOSTS: &str = r#"
+name = "LABNAME"
+[hosts.node1]
+nics.eth0.address = "172.16.99.108/24"
+[hosts.node2]
+nics.eth0.address = "172.16.99.109/24"
+[[cables]]
+ends = ["node1:eth0", "node2:eth0"]
+[networks.service]
+subnet = "10.0.1.0/24"
+uplink = "eth0"
+gateway = { address = "10.0.1.1", on = "node1" }
+[vms.vm1]
+host = "node1"
+memory = "96MiB"
+nics = [{ network = "service" }]
+[vms.vm2]
+host = "node2"
+memory = "96MiB"
+nics = [{ network = "service" }]
+"#;
+
+#[test]
+fn an_emulated_host_that_is_stopped_is_removed_with_its_guests_and_comes_back_with_them() {
+    let test = "an_emulated_host_that_is_stopped_is_removed_with_its_guests_and_comes_back_with_them";
+    let Some(bench) = Bench::new(test, "power", TWO_HOSTS) else {
+        return;
+    };
+    bench.good(&["-q", "up", bench.file()]);
+    let other = qemu(&bench, "vm1");
+    let namespace = format!("/run/netns/netlab.{}.node2", bench.name);
+    assert_eq!(bench.good(&["-q", "stop", &bench.name, "node2"]), "node2: stopped\n");
+    assert!(!Path::new(&namespace).exists());
+    let status = bench.good(&["status", &bench.name]);
+    let host = status.lines().find(|line| line.contains("node2"));
+    assert!(host.is_some_and(|line| line.contains("stopped by request")), "{status}");
+    assert!(!status.contains("vm2"), "{status}");
+    assert_eq!(
+        bench.good(&["-q", "stop", &bench.name, "node2"]),
+        "node2: not running\n"
+    );
+    let refused = bench.bad(&["start", &bench.name, "vm2"], 1);
+    assert!(refused.contains("node2, which was stopped"), "{refused}");
+    assert_eq!(bench.good(&["-q", "start", &bench.name, "node2"]), "node2: started\n");
+    assert_eq!(qemu(&bench, "vm1"), other, "the guest of the other host was left alone");
+    assert!(bench.good(&["plan", bench.file()]).contains("nothing to do"));
+    assert!(!bench.good(&["status", &bench.name]).contains("stopped"));
+    bench.good(&["-q", "verify", bench.file()]);
+    assert_eq!(
+        bench.good(&["-q", "restart", &bench.name, "node2"]),
+        "node2: restarted\n"
+    );
+    bench.good(&["-q", "verify", bench.file()]);
+    // What is down with a stopped host is forgotten with the lab.
+    bench.good(&["-q", "stop", &bench.name, "node2"]);
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}

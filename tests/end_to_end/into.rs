@@ -71,13 +71,13 @@ fn start_server(bench: &Bench, root: &Path) {
 }
 
 /// An agent of the test's own.
-struct Agent {
-    socket: String,
+pub(super) struct Agent {
+    pub(super) socket: String,
     pid: String,
 }
 
 impl Agent {
-    fn with(key: &Path) -> Self {
+    pub(super) fn with(key: &Path) -> Self {
         let printed = Command::new("ssh-agent").arg("-s").output().unwrap();
         let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
         let value = |key: &str| printed.split(key).nth(1).unwrap().split(';').next().unwrap().to_owned();

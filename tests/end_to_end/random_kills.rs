@@ -75,6 +75,7 @@ impl Inside {
             kind: MachineKind::Host,
             outside: BTreeSet::new(),
             names: std::collections::BTreeMap::new(),
+            to_host: None,
             changed: BTreeSet::new(),
             alive: true,
         };

@@ -129,6 +129,7 @@ fn server() -> Dhcp {
         leases: BTreeMap::from([lease(FIRST, "vm1", 2), lease(SECOND, "vm2", 3)]),
         nameservers: Vec::new(),
         mtu: Some(1400),
+        lease: None,
         running: true,
     }
 }

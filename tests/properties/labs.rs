@@ -297,6 +297,7 @@ fn segments(networks: &[Network], at: usize, here: impl Fn(usize, &Network) -> b
                 leases: BTreeMap::new(),
                 nameservers: Vec::new(),
                 mtu: None,
+                lease: None,
             }),
         };
         segments.insert(NetworkName::new(&format!("net{number}")).unwrap(), segment);

@@ -84,6 +84,7 @@ impl Machines {
             kind: MachineKind::Host,
             outside: BTreeSet::new(),
             names: BTreeMap::new(),
+            to_host: None,
             changed: BTreeSet::new(),
             alive: true,
         };

@@ -36,6 +36,7 @@ impl Bench {
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
             names: BTreeMap::new(),
+            to_host: None,
             changed: BTreeSet::new(),
             alive: true,
         };

@@ -185,3 +185,28 @@ fn a_vga_image_replaces_the_labs_image_by_an_option_and_exec_reaches_both_kinds_
     bench.assert_as_before();
     bench.good(&["image", "rm", "vby", "--lab", bench.file()]);
 }
+
+#[test]
+#[ignore = "soak: a guest with a screen boots twice"]
+fn a_guest_that_takes_nothing_from_its_keyboard_is_reset_once() {
+    let test = "a_guest_that_takes_nothing_from_its_keyboard_is_reset_once";
+    let Some(bench) = lab(test, "vdeaf", HOSTS) else {
+        return;
+    };
+    let file = compressed("deaf.img");
+    let server = Server::start(&file, &[Act::Give]);
+    let guest = "[vms.vm]\nimage = \"vdeaf\"\nhost = \"node1\"\nnics = [{ network = \"service\" }]\n";
+    bench.write(&format!(
+        "{HOSTS}{guest}{}",
+        image("vdeaf", &server, &file, ["ne2k_pci", ""])
+    ));
+    // The keyboard of the first boot is dead: only a second one can have configured it.
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(exec(&bench, "vm", &["ls /heard"], 0), "/heard\n");
+    let transcript = bench.state().join(format!("labs/{}/transcripts/vm.log", bench.name));
+    let transcript = std::fs::read_to_string(transcript).unwrap();
+    assert!(transcript.matches("SeaBIOS").count() >= 2, "{transcript}");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+    bench.good(&["image", "rm", "vdeaf", "--lab", bench.file()]);
+}

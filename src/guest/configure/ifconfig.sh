@@ -7,5 +7,5 @@ o() { echo "netlab-has $d $a"; return 1; }
 h() { i o; }
 q() { [ $a = $x ] || [ $a = $y ]; }
 n() { x=$1; y=$2; i q || { m $1; return 1; }; }
-u() { n $1 $2 || return; t ifconfig $d mtu $3 up; }
+u() { n $1 $2 || return; end_dhcp; t ifconfig $d mtu $3 up; }
 c() { u $1 $2 $3 && t ifconfig $d $4 netmask $5 ${6:+broadcast $6} up; }

@@ -108,13 +108,24 @@ fn a_nic_with_dhcp_is_configured_by_the_server_and_checked_for_its_address() {
 
 /// The output of the script for `leasing` in a shell of this machine, with the commands of `stubs`.
 fn run_with(dialect: Dialect, stubs: &str) -> (String, bool) {
+    run_with_end(dialect, stubs, "[ $bad = 0 ] )")
+}
+
+/// The same, with other commands at the end of the script.
+fn run_with_end(dialect: Dialect, stubs: &str, end: &str) -> (String, bool) {
     let folder = tempfile::tempdir().unwrap();
     let nic = |mac: &str| format!("{stubs}\nn() {{ d=eth${{1##*0}}; }}\n{mac}");
     // The search for NICs is replaced: this machine's must not be touched.
     let script = script(&leasing(dialect)).replacen("t ip link set dev lo up", &nic("t ip link set dev lo up"), 1);
     let script = script.replacen("t ifconfig lo 127", &nic("t ifconfig lo 127"), 1);
+    let script = script.replace("[ $bad = 0 ] )", end);
     let resolv = folder.path().join("resolv.conf");
     let script = script.replace("/etc/resolv.conf", resolv.to_str().unwrap());
+    let script = script
+        .replace("/run/netlab", folder.path().join("netlab").to_str().unwrap())
+        .replace("/run/systemd", folder.path().join("systemd").to_str().unwrap())
+        .replace("/run/dhclient", folder.path().join("dhclient").to_str().unwrap())
+        .replace("/proc/", folder.path().join("proc/").to_str().unwrap());
     let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
     let resolv = std::fs::read_to_string(resolv).unwrap_or_default();
     (
@@ -244,4 +255,88 @@ fn a_seeded_guest_is_checked_and_never_changed() {
         has: vec!["127.0.0.1/8".into(), "mini".into()],
     };
     assert_eq!(error, missing);
+}
+
+/// Each client as it is called for eth2, where it is the one that the guest has. `called` prints its arguments.
+#[test]
+fn the_client_that_a_guest_has_stays_and_renews_its_lease() {
+    let called = |has: &str, active: &str| {
+        let stubs = format!(
+            "called() {{ echo \"called $*\" >>/run/netlab/called; }}
+has() {{ case ' {has} ' in *\" $1 \"*) ;; *) return 1;; esac; }}
+active() {{ [ $1 = '{active}' ]; }}
+udhcpc() {{ called udhcpc $*; ls $PWD; }}
+dhclient() {{ called dhclient $*; }}
+dhcpcd() {{ called dhcpcd $*; }}
+nmcli() {{ called nmcli $*; }}
+networkctl() {{ called networkctl $*; }}"
+        );
+        let stubs = STUBS.replace("has() { [ $1 = udhcpc ]; }\nudhcpc() { :; }", &stubs);
+        let show = "cat /run/netlab/called; echo end: $(cat /run/netlab/dhcp-eth2)\n[ $bad = 0 ] )";
+        let (output, success) = run_with_end(Dialect::Ip, &stubs, show);
+        assert!(success, "{output}");
+        let lines = output
+            .lines()
+            .filter(|line| line.starts_with("called") || line.starts_with("end:"));
+        lines
+            .map(|line| line.replace("/run/", ""))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    // Without -q and -1, and without -f, which would keep the console.
+    let udhcpc = called("udhcpc dhclient dhcpcd", "");
+    assert!(udhcpc.contains("called udhcpc -i eth2 -n -t 5 -T 2 -p "), "{udhcpc}");
+    assert!(!udhcpc.contains(" -q") && !udhcpc.contains(" -f"), "{udhcpc}");
+    assert!(udhcpc.contains("end: kill $(cat "), "{udhcpc}");
+    let dhclient = called("dhclient dhcpcd", "");
+    assert!(dhclient.contains("called dhclient -1 -v -pf "), "{dhclient}");
+    let dhcpcd = called("dhcpcd", "");
+    assert_eq!(dhcpcd, "called dhcpcd -4 -G -w -t 20 eth2\nend: dhcpcd -4 -x eth2");
+    let manager = called("nmcli udhcpc dhclient", "NetworkManager");
+    assert!(manager.contains("ipv4.method auto ipv4.never-default yes"), "{manager}");
+    assert!(
+        manager.contains("called nmcli -w 30 connection up netlab-eth2\n"),
+        "{manager}"
+    );
+    assert!(
+        manager.contains("end: nmcli connection delete netlab-eth2"),
+        "{manager}"
+    );
+    let networkd = called("networkctl dhclient", "systemd-networkd");
+    assert!(
+        networkd.contains("called networkctl reload\ncalled networkctl reconfigure eth2\n"),
+        "{networkd}"
+    );
+}
+
+#[test]
+fn a_renewed_lease_changes_neither_the_default_route_nor_the_name_servers() {
+    let stubs = STUBS.replace(
+        "udhcpc() { :; }",
+        "udhcpc() { for e in deconfig bound renew nak; do echo \"= $e\"; cat ./$e; done >>/run/netlab/events; }",
+    );
+    let (output, success) = run_with_end(Dialect::Ip, &stubs, "cat /run/netlab/events\n[ $bad = 0 ] )");
+    assert!(success, "{output}");
+    let events = output.split("nameserver 10.0.1.53").next().unwrap();
+    assert_eq!(
+        events
+            .matches("ip addr replace $ip/${mask:-24} brd + dev $interface")
+            .count(),
+        2,
+        "{output}"
+    );
+    let renew = events.split("= renew").nth(1).unwrap();
+    assert!(!renew.contains("resolv.conf") && !events.contains("route"), "{output}");
+}
+
+#[test]
+fn source_validation_becomes_loose_only_where_a_guest_has_several_nics_and_is_routed_to() {
+    let mut config = config(Dialect::Ip);
+    assert_eq!(script(&config).matches("\nloose\n").count(), 2);
+    assert_eq!(besides_script(&config).matches(" && loose\n").count(), 2);
+    config.default_route = None;
+    assert!(!script(&config).contains("loose"));
+    config.default_route = Some("10.0.1.1".parse().unwrap());
+    config.nics.pop();
+    assert!(!script(&config).contains("loose") && !besides_script(&config).contains("loose"));
 }

@@ -116,3 +116,31 @@ fn the_name_servers_behind_a_resolver_on_the_guest_itself_are_not_compared() {
     let text = PRINTED.replace("nameserver 10.0.1.53", "nameserver 127.0.0.53");
     assert_eq!(deviations(&text, &config()), [""; 0]);
 }
+
+#[test]
+fn strict_source_validation_is_a_deviation_only_where_replies_leave_by_another_nic() {
+    let strict = |all, nic| {
+        let settings =
+            format!("w1 @sys conf/all/rp_filter {all} @ w1\nw1 @sys conf/eth0/rp_filter {nic} @ w1\nw1 @end @ w1\n");
+        PRINTED.replace("w1 @end @ w1\n", &settings)
+    };
+    let mut config = config();
+    assert_eq!(deviations(&strict(1, 1), &config), [""; 0], "one NIC");
+    config.nics.push(GuestNicConfig {
+        mac: "52:54:00:aa:00:03".parse().unwrap(),
+        address: "10.0.3.2/24".parse().unwrap(),
+        ..config.nics[0]
+    });
+    let words = "NIC eth0 drops packets whose replies leave by another NIC: rp_filter is 1";
+    for (all, nic, is_strict) in [
+        (1, 1, true),
+        (1, 0, true),
+        (0, 1, true),
+        (1, 2, false),
+        (2, 1, false),
+        (0, 0, false),
+    ] {
+        let found = deviations(&strict(all, nic), &config);
+        assert_eq!(found.contains(&words.to_owned()), is_strict, "{all} {nic}: {found:?}");
+    }
+}

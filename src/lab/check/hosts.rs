@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Check;
 use super::addresses::Owner;
-use crate::lab::file::{At, CableEndFile, HostNicFile, LabFile};
+use crate::lab::file::{At, CableEndFile, HostNicFile, LabFile, RouterFile};
 use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Switch};
 
 /// The name of the machine that netlab runs on.
@@ -45,10 +45,40 @@ impl Check<'_> {
                 let owner = format!("the outside of router `{}`", router.name.value);
                 self.own(value.addr(), span, Owner::other(owner));
             }
+            if let Some(span) = &router.to_host {
+                self.leads_to_host(router, span, file);
+            }
             let outside = router.outside.iter().map(|at| at.value).collect();
             let names = super::verify::names(&router.names);
-            self.routers
-                .insert(router.name.value.clone(), Router { nics, outside, names });
+            let made = Router {
+                nics,
+                outside,
+                to_host: router.to_host.is_some(),
+                names,
+            };
+            self.routers.insert(router.name.value.clone(), made);
+        }
+    }
+
+    /// A router that leads to this machine's network has its default route there, and what it needs on this machine is the
+    /// lab's own, which a host of the lab would be, too.
+    fn leads_to_host(&mut self, router: &RouterFile, span: &Range<usize>, file: &LabFile) {
+        let name = &router.name.value;
+        if router.nics.iter().any(|nic| nic.gateway.is_some()) {
+            let message = format!("router `{name}` has a gateway, and its `outside` is this machine");
+            self.add(
+                span,
+                message,
+                "remove `gateway` from its NICs: its default route leads to this machine",
+            );
+        }
+        if file.hosts.iter().any(|host| host.connect == Connect::Local) {
+            let message = format!("router `{name}` leads to this machine, which is also a host of the lab");
+            self.add(
+                span,
+                message,
+                "connect emulated hosts only: remove `connect = \"local\"` from the host",
+            );
         }
     }
 

@@ -125,6 +125,7 @@ impl Check<'_> {
                         addresses,
                         gateway,
                         dhcp: network.dhcp.is_some(),
+                        dhcp_lease: network.dhcp_lease,
                         nameservers: network.nameservers.clone(),
                         tenant: network.tenant.as_ref().map(|at| at.value.clone()),
                         port_security: network.port_security,

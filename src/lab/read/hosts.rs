@@ -10,6 +10,9 @@ use crate::lab::{Connect, HostName, IfName, PortMode, VlanId};
 /// What to write for a cable.
 const ENDS: &str = "write `ends = [\"host1:eth0\", \"host2:eth0\"]`";
 
+/// The outside that is the network of the machine netlab runs on.
+const TO_HOST: &str = "host";
+
 impl Reader {
     pub(super) fn host(&mut self, name: At<HostName>, table: &DeTable<'_>) -> HostFile {
         let mut connect = Connect::Emulated;
@@ -93,10 +96,15 @@ impl Reader {
 
     pub(super) fn router(&mut self, name: At<HostName>, table: &DeTable<'_>) -> RouterFile {
         let nics = self.host_nics(table);
-        let outside = self.one_or_more(get(table, "outside"));
+        let is_host = |value: &&Value<'_>| matches!(value.get_ref(), DeValue::String(text) if text == TO_HOST);
+        let (to_host, outside): (Vec<_>, Vec<_>) = self
+            .one_or_more(get(table, "outside"))
+            .into_iter()
+            .partition(|value| is_host(value));
         RouterFile {
             name,
             nics,
+            to_host: to_host.first().map(|value| value.span()),
             outside: outside.into_iter().filter_map(|v| self.subnet(Some(v))).collect(),
             names: self.resolved(get(table, "names")),
         }

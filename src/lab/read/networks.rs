@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Reader, Value, get};
 use crate::lab::NetworkName;
 use crate::lab::file::{At, GatewayFile, NatFile, NatFrom, NetworkFile, OnFile, RouteFile, UplinkFile};
+use crate::lab::lease::parse_lease;
 use crate::lab::schema::choices::{self, LEAST_MTU, MOST_DELAY, MOST_MTU};
 
 impl Reader {
@@ -20,6 +21,7 @@ impl Reader {
         let gateway = get(table, "gateway").map(|v| self.gateway(v));
         let wrong_gateway = matches!(gateway, Some(None));
         self.released(table);
+        let dhcp = get(table, "dhcp").and_then(|v| self.dhcp(v)).filter(|_| !wrong_gateway);
         NetworkFile {
             class: self
                 .choice(get(table, "class"), "network class", &choices::CLASSES)
@@ -60,9 +62,8 @@ impl Reader {
             addresses: self.host_addresses(get(table, "addresses")),
             gateway: gateway.flatten(),
             wrong_gateway,
-            dhcp: get(table, "dhcp")
-                .filter(|value| self.boolean(Some(value)) && !wrong_gateway)
-                .map(Value::span),
+            dhcp_lease: dhcp.as_ref().and_then(|dhcp| dhcp.value),
+            dhcp: dhcp.map(|dhcp| dhcp.span),
             nameservers: self.addresses(get(table, "nameservers")),
             tenant: self.parsed(get(table, "tenant")),
             port_security: self.boolean(get(table, "port_security")),
@@ -91,6 +92,32 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// `dhcp`: absent where it is `false` or wrong, else how long a lease lasts, in seconds.
+    fn dhcp(&mut self, value: &Value<'_>) -> Option<At<Option<u32>>> {
+        let span = value.span();
+        let value = match value.get_ref() {
+            DeValue::Boolean(true) => None,
+            DeValue::Boolean(false) => return None,
+            DeValue::Table(_) => {
+                let table = self.table(value)?;
+                get(table, "lease").and_then(|lease| self.lease(lease))
+            }
+            _ => {
+                self.wrong_type(value, "true, false or a table such as { lease = \"12h\" }");
+                return None;
+            }
+        };
+        Some(At { value, span })
+    }
+
+    fn lease(&mut self, value: &Value<'_>) -> Option<u32> {
+        let parsed = parse_lease(self.string(value)?);
+        if let Err(message) = &parsed {
+            self.add(value.span(), message.clone(), "write e.g. `dhcp = { lease = \"12h\" }`");
+        }
+        parsed.ok()
     }
 
     fn forward_delay(&mut self, value: &Value<'_>) -> Option<At<u8>> {

@@ -46,6 +46,10 @@ pub(super) const TARGET: Kind = Kind::Pattern("^[A-Za-z0-9:.-]+$", "vm1");
 pub(super) const HTTP: Kind = Kind::Pattern("^http://[^/]+", "http://vm1/");
 pub(super) const PORT_NUMBER: Kind = Kind::Integer(1, 65_535);
 pub(super) const SIZE: Kind = Kind::Pattern("^[0-9]+ *(MiB|GiB|TiB)$", "128MiB");
+/// What a router that leads to this machine's network has as its outside.
+pub(super) const TO_HOST: Kind = Kind::Pattern("^host$", "host");
+/// A time with its unit.
+pub(super) const LEASE: Kind = Kind::Pattern("^[0-9]+(s|m|h|d)$", "12h");
 /// Hex digits, also as publishers write them: `sha256:HEX`, `HEX  FILE`, `SHA256 (FILE) = HEX`.
 pub(super) const HEX: Kind = Kind::Pattern(
     "^(([a-z0-9_]+:)?[0-9A-Fa-f]+([ ].*)?|[A-Z0-9]+ [(].*[)] = [0-9A-Fa-f]+)$",

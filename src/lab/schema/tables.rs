@@ -6,8 +6,8 @@ use super::choices::{
 };
 use super::images::IMAGE;
 use super::kinds::{
-    DNS_NAME, HOST, HTTP, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, PORT_NUMBER, SIZE, SUBNET, TARGET,
-    TENANT, VLAN, VM_NAME, key, required,
+    DNS_NAME, HOST, HTTP, IMAGE_NAME, IP, IPV4, LAB_NAME, LEASE, LINK, MAC, NETWORK_NAME, PORT_NUMBER, SIZE, SUBNET,
+    TARGET, TENANT, TO_HOST, VLAN, VM_NAME, key, required,
 };
 use super::setup::{FILES, PACKAGES, PASSWORD, RUN, SSH_KEYS, USER, USER_DATA};
 use super::{Kind, Table};
@@ -150,8 +150,8 @@ pub(in crate::lab) const ROUTER: Table = Table {
         key("nics", Kind::Named(&LINK, &Kind::Table(&HOST_NIC)), "NICs by name."),
         key(
             "outside",
-            Kind::OneOrMore(&SUBNET),
-            "Addresses outside of the lab that answer pings.",
+            Kind::OneOrMore(&Kind::Either(&SUBNET, &TO_HOST)),
+            "Addresses outside of the lab that answer pings; or `host`: the network of the machine that netlab runs on.",
         ),
         key(
             "names",
@@ -244,7 +244,7 @@ pub(in crate::lab) const NETWORK: Table = Table {
         key("gateway", Kind::Table(&GATEWAY), "The router of the network."),
         key(
             "dhcp",
-            Kind::Flag,
+            Kind::Either(&Kind::Flag, &Kind::Table(&DHCP)),
             "The gateway's host serves DHCP and DNS; default: false.",
         ),
         key("force_dhcp_release", Kind::Flag, RELEASED),
@@ -260,6 +260,16 @@ pub(in crate::lab) const NETWORK: Table = Table {
             "Guests send with their own MAC and IPv4 address only, and serve no DHCP; default: false.",
         ),
     ],
+};
+
+/// `dhcp` of a network.
+pub(in crate::lab) const DHCP: Table = Table {
+    name: "dhcp",
+    keys: &[key(
+        "lease",
+        LEASE,
+        "How long a lease lasts before the guest renews it, e.g. 12h, from 2m; default: for ever.",
+    )],
 };
 
 /// `gateway` of a network.

@@ -44,8 +44,12 @@ pub fn write(lab: &Lab) -> String {
     for (name, router) in &lab.routers {
         out.table(format_args!("[routers.{name}]"));
         out.nics(&router.nics);
-        if !router.outside.is_empty() {
-            out.entry("outside", list(router.outside.iter().map(quoted)));
+        if router.to_host || !router.outside.is_empty() {
+            let to_host = router.to_host.then(|| quoted("host"));
+            out.entry(
+                "outside",
+                list(to_host.into_iter().chain(router.outside.iter().map(quoted))),
+            );
         }
         if !router.names.is_empty() {
             out.entry("names", services::names(&router.names));
@@ -131,6 +135,7 @@ impl Out {
             addresses,
             gateway,
             dhcp,
+            dhcp_lease,
             nameservers,
             tenant,
             port_security,
@@ -175,7 +180,9 @@ impl Out {
             let address = format!("address = {}", quoted(gateway.address));
             self.entry("gateway", table([address, format!("on = {on}")]));
         }
-        if *dhcp {
+        if let (true, Some(seconds)) = (*dhcp, dhcp_lease) {
+            self.entry("dhcp", table([format!("lease = \"{seconds}s\"")]));
+        } else if *dhcp {
             self.entry("dhcp", true);
         }
         if !nameservers.is_empty() {

@@ -25,11 +25,36 @@ pub struct Files<'a> {
 
 /// Returns the XML that defines `domain`.
 pub fn render(template: &Template, name: &DomainName, domain: &Domain, files: Files<'_>) -> Result<String, XmlError> {
+    rendered(template, name, domain, files, true)
+}
+
+/// Returns the XML that defines `domain` without netlab's metadata: netlab leaves such a domain alone.
+pub fn render_unmarked(
+    template: &Template,
+    name: &DomainName,
+    domain: &Domain,
+    files: Files<'_>,
+) -> Result<String, XmlError> {
+    rendered(template, name, domain, files, false)
+}
+
+fn rendered(
+    template: &Template,
+    name: &DomainName,
+    domain: &Domain,
+    files: Files<'_>,
+    marked: bool,
+) -> Result<String, XmlError> {
     let mut xml = XmlWriter::new();
+    let mut left_out = false;
     for piece in &template.pieces {
+        if std::mem::take(&mut left_out) && matches!(piece, Piece::Fixed(Event::Text(_))) {
+            continue; // the end of its line
+        }
         match piece {
             Piece::Fixed(event) => xml.event(event.clone())?,
-            Piece::Blank(Blank::Metadata, _) => metadata(&mut xml, template, name, domain)?,
+            Piece::Blank(Blank::Metadata, _) if marked => metadata(&mut xml, template, name, domain)?,
+            Piece::Blank(Blank::Metadata, _) => left_out = true,
             Piece::Blank(blank, attrs) => fill(&mut xml, *blank, attrs, name, domain, files)?,
         }
     }

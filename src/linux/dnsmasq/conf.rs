@@ -15,8 +15,10 @@ pub fn text(dhcp: &Dhcp) -> String {
         leases,
         nameservers,
         mtu,
+        lease,
         running: _,
     } = dhcp;
+    let lasts = lease.map_or_else(|| "infinite".to_owned(), |seconds| seconds.to_string());
     let mut conf = String::new();
     // Writing to a `String` cannot fail.
     let mut write = |line: std::fmt::Arguments| _ = writeln!(conf, "{line}");
@@ -29,7 +31,7 @@ pub fn text(dhcp: &Dhcp) -> String {
     // Fixed leases only: a client that is not listed gets no answer, not even a refusal, since on a shared segment it may
     // have an address from another server.
     write(format_args!(
-        "dhcp-range={},static,{},infinite",
+        "dhcp-range={},static,{},{lasts}",
         subnet.network(),
         subnet.netmask()
     ));
@@ -54,7 +56,7 @@ pub fn text(dhcp: &Dhcp) -> String {
         write(format_args!("server={server}"));
     }
     for (mac, Lease { vm, address }) in leases {
-        write(format_args!("dhcp-host={mac},{address},{vm},infinite"));
+        write(format_args!("dhcp-host={mac},{address},{vm},{lasts}"));
         // A reverse lookup of the address gives the first name.
         write(format_args!("host-record={vm}.{domain},{vm},{address}"));
     }

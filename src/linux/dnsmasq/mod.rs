@@ -146,6 +146,7 @@ fn nothing(lab: &LabName) -> Option<Dhcp> {
         leases: BTreeMap::new(),
         nameservers: Vec::new(),
         mtu: None,
+        lease: None,
         running: false,
     })
 }

@@ -19,6 +19,7 @@ fn server() -> Dhcp {
         .into(),
         nameservers: vec!["9.9.9.9".parse().unwrap()],
         mtu: Some(1400),
+        lease: None,
         running: true,
     }
 }

@@ -6,6 +6,7 @@ use super::super::belongs::lost;
 use super::super::connect::emulated;
 use super::super::found::marked;
 use super::super::observe::observe_all;
+use super::super::stopped;
 use super::super::{Deviations, Env, LoadOptions, OpsError, connect, inspect_guests, load, passwords};
 use super::report::{ForwardStatus, HostStatus, LabState, LabStatus, NetworkStatus, RunOutcome, RunStatus};
 use super::vms::vms;
@@ -68,6 +69,7 @@ pub(super) fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStat
             state: state(name),
         })
         .collect();
+    hosts.extend(stopped_on_request(env, lab, &hosts));
     let machines = site.values().flat_map(|state| &state.machines);
     let devices = machines.filter(|(_, machine)| machine.kind != MachineKind::Host);
     hosts.extend(devices.map(|(name, machine)| HostStatus {
@@ -198,4 +200,17 @@ fn last_run(run: LastRun) -> RunStatus {
         step,
         rolled_back: run.rollback.map(|rollback| rollback == Rollback::Complete),
     }
+}
+
+/// Returns the emulated hosts that were stopped on request and are not among `hosts`.
+fn stopped_on_request(env: &Env, lab: &LabName, hosts: &[HostStatus]) -> Vec<HostStatus> {
+    let stopped = stopped::stopped(env, lab).into_iter();
+    let missing = stopped.filter(|name| hosts.iter().all(|host| host.name != name.as_str()));
+    let missing = missing.map(|name| HostStatus {
+        name: name.to_string(),
+        connect: Connect::Emulated.to_string(),
+        kind: "host".to_owned(),
+        state: "stopped by request",
+    });
+    missing.collect()
 }

@@ -24,6 +24,7 @@ fn router() -> Topology {
         leases: BTreeMap::new(),
         nameservers: Vec::new(),
         mtu: None,
+        lease: None,
     });
     topology.guests.get_mut(&vm("vm1")).unwrap().floating = Some(GuestFloating {
         address: [192, 168, 99, 50].into(),

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::lab::{Connect, ETHERNET_MTU, HostName, IfName, LabHostNic};
 use crate::state::{Machine, MachineKind, MachineNic, NicConfig, Route};
-use crate::topology::{Segment, Topology};
+use crate::topology::{Segment, Topology, derive};
 
 /// Returns the emulated hosts, with the NICs that the lab gives them and those that only a cable creates, and the switches
 /// and routers between them.
@@ -35,6 +35,7 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
     machines.extend(topology.routers.iter().map(|(name, router)| {
         let machine = Machine {
             outside: router.outside.clone(),
+            to_host: router.to_host.then(|| derive::router_end(&topology.lab, name)),
             names: router.names.clone(),
             changed: BTreeSet::new(),
             ..machine(MachineKind::Router, machine_nics(&router.nics))
@@ -70,6 +71,7 @@ fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
         kind,
         nics,
         outside: BTreeSet::new(),
+        to_host: None,
         names: BTreeMap::new(),
         stp: false,
         changed: BTreeSet::new(),

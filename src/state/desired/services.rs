@@ -55,6 +55,7 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
                 leases: leases.collect(),
                 nameservers: dhcp.nameservers.clone(),
                 mtu: dhcp.mtu,
+                lease: dhcp.lease,
                 running: true,
             };
             state.dhcp.insert(network.clone(), served);

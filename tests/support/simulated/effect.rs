@@ -112,6 +112,7 @@ impl World {
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
             names: BTreeMap::new(),
+            to_host: None,
             changed: BTreeSet::new(),
             alive: true,
         };
