@@ -211,7 +211,7 @@ mod tests {
         let error = CommandError::Ops(OpsError::LabInvalid(Box::new(invalid))).json();
         let error: serde_json::Value = serde_json::from_str(&error).unwrap();
         assert_eq!(error["exit_status"], 2);
-        let first = &error["problems"][1];
+        let first = &error["problems"][0];
         assert_eq!(
             (first["file"].as_str(), first["line"].as_u64()),
             (Some("a.toml"), Some(2)),

@@ -89,6 +89,10 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
 fn written(text: &str, example: &str, file: &Path, name: Option<&LabName>) -> String {
     let shown = file.display().to_string();
     let mut text = text.replace(&format!("labs/{example}.toml"), &shown);
+    for (other, _) in EXAMPLES {
+        // The other examples are not files for who has only the program.
+        text = text.replace(&format!("labs/{other}.toml"), &format!("`netlab init --from {other}`"));
+    }
     if let Some(name) = name {
         text = text.replacen(&format!("name = \"{example}\""), &format!("name = \"{name}\""), 1);
         text = text.replace(&format!("netlab.{example}."), &format!("netlab.{name}."));

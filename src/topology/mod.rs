@@ -100,8 +100,8 @@ pub struct OnHost<'a> {
 }
 
 impl Topology {
-    /// Returns the guests by host, for whoever looks at many hosts: asking each guest for each host takes the square of
-    /// the lab's size.
+    /// Returns the guests by host, for a caller that reads many hosts: to ask each guest for each host takes the square
+    /// of the lab's size.
     pub fn by_host(&self) -> BTreeMap<&HostName, OnHost<'_>> {
         let mut hosts: BTreeMap<&HostName, OnHost<'_>> =
             self.hosts.keys().map(|host| (host, OnHost::default())).collect();

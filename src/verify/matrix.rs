@@ -169,11 +169,11 @@ fn evaluate(expectation: Expectation, answer: Answer) -> Cell {
             ),
             _ => (Verdict::Pass, None),
         }
-    } else if let Some(said) = said.filter(|said| !NO_ROUTE.contains(&said.as_str())) {
+    } else if let Some(reason) = said.filter(|reason| !NO_ROUTE.contains(&reason.as_str())) {
         // Its own kernel drops what it sends: whether it would be answered is not known.
         (
             Verdict::Unknown,
-            Some(format!("nothing was sent: ping printed \"{said}\"")),
+            Some(format!("nothing was sent: ping printed \"{reason}\"")),
         )
     } else if received > 0 {
         (

@@ -91,7 +91,7 @@ fn a_plan_explains_its_steps_and_is_json_with_a_version() {
     ] {
         assert!(reasons.iter().any(|line| line.contains(reason)), "no {reason}: {text}");
     }
-    let steps = text.matches("\n  + ").count();
+    let steps = text.matches("\n  + ").count() + text.matches("\n  ~ ").count();
     assert_eq!(reasons.len(), steps, "a step has no reason: {text}");
 
     let (_, json, _) = run(folder.path(), &["plan", "--offline", "--json"]);
