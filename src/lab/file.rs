@@ -7,7 +7,7 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
-use super::{Class, Connect, Datapath, PortMode, Serve, TunnelKind};
+use super::{BondMode, Class, Connect, Datapath, HashPolicy, LacpRate, PortMode, Serve, TunnelKind};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -55,6 +55,19 @@ pub(super) struct HostNicFile {
     pub address: Option<At<Ipv4Net>>,
     pub gateway: Option<At<Ipv4Addr>>,
     pub takeover: bool,
+    /// It is a bond.
+    pub bond: Option<BondFile>,
+}
+
+/// The keys of a bond that a NIC does not have.
+#[derive(Debug)]
+pub(super) struct BondFile {
+    pub nics: Vec<At<IfName>>,
+    pub mode: BondMode,
+    pub miimon: Option<u32>,
+    pub lacp_rate: Option<At<LacpRate>>,
+    pub xmit_hash_policy: Option<At<HashPolicy>>,
+    pub primary: Option<At<IfName>>,
 }
 
 #[derive(Debug)]
@@ -62,6 +75,7 @@ pub(super) struct SwitchFile {
     pub name: At<HostName>,
     pub ports: Vec<(At<IfName>, PortMode)>,
     pub stp: bool,
+    pub lags: Vec<Vec<At<IfName>>>,
 }
 
 #[derive(Debug)]

@@ -158,7 +158,7 @@ mod tests {
 
     fn with_switch(mut topology: Topology, mode: PortMode) -> Topology {
         let ports = [(link("p1"), mode)].into();
-        topology.switches.insert(host("rack"), Switch { ports, stp: false });
+        topology.switches.insert(host("rack"), Switch { ports, ..Switch::default() });
         topology
     }
 

@@ -7,7 +7,7 @@
 //!
 //! let mut host = HostState::default();
 //! let bridge = LinkKind::Bridge { stp: None, mac: None };
-//! let link = Link { kind: bridge, master: None, addresses: [].into(), mtu: None, purpose: "network service".to_owned() };
+//! let link = Link { kind: bridge, master: None, addresses: [].into(), mtu: None, gateway: None, purpose: "network service".to_owned() };
 //! host.links.insert("br1".parse()?, link);
 //! assert_ne!(host, HostState::default());
 //! # Ok::<(), Box<dyn std::error::Error>>(())

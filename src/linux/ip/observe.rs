@@ -12,7 +12,7 @@ use super::mark::{self, Mark};
 use super::record::Record;
 use super::snapshot::Snapshot;
 use super::{Network, floating, ovs};
-use crate::lab::{IfName, LabName, VlanId};
+use crate::lab::{Bond, BondMode, IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, NicState};
 use crate::state::{Link, LinkKind, Missing, Uplink};
@@ -77,6 +77,14 @@ fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet
             let parent = name(parent)?;
             LinkKind::Vlan { parent, id }
         }
+        // A bond whose settings cannot be read has none that a lab gives it.
+        Some("bond") => LinkKind::Bond(raw.bond().unwrap_or(Bond {
+            mode: BondMode::BalanceRr,
+            miimon: None,
+            lacp_rate: None,
+            xmit_hash_policy: None,
+            primary: None,
+        })),
         Some("vxlan") => LinkKind::Vxlan {
             vni: data.id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default(),
             local: data.local.unwrap_or(Ipv4Addr::UNSPECIFIED),
@@ -110,6 +118,7 @@ fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet
             .filter(|_| mark::mtu_is_set(raw))
             .map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX))
             .or_else(|| snapshot.ovs.mtu(&raw.ifname)),
+        gateway: snapshot.default_route(&raw.ifname),
         // Whatever is wrong with it and has no field of its own shows as an unfinished link.
         purpose: if raw.is_up() && !delays {
             purpose.to_owned()
@@ -137,8 +146,15 @@ fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink
             name(&link.ifname)?
         },
         was: was.config(),
+        bonded: is_bond(snapshot, record.bridge.as_str()),
         missing: missing.unwrap_or_default(),
     })
+}
+
+/// Returns whether a link is a bond.
+pub(super) fn is_bond(snapshot: &Snapshot, name: &str) -> bool {
+    let of_kernel = snapshot.link(name).is_some_and(|link| link.kind() == Some("bond"));
+    of_kernel || matches!(snapshot.ovs.kind(name), Some(LinkKind::OvsBond { .. }))
 }
 
 /// Returns what of `was` a bridge that has `now` lacks.
@@ -216,6 +232,7 @@ mod tests {
             master: Some(IfName::new("br1").unwrap()),
             addresses: BTreeSet::new(),
             mtu: None,
+            gateway: None,
             purpose: "network service".to_owned(),
         };
         assert_eq!(network.links, [(IfName::new("eth0.10").unwrap(), wanted)].into());

@@ -80,7 +80,7 @@ fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
 }
 
 fn machine_nics(nics: &BTreeMap<IfName, LabHostNic>) -> BTreeMap<IfName, MachineNic> {
-    let made = nics.iter().map(|(name, wanted)| {
+    let made = nics.iter().filter(|(_, nic)| nic.bond.is_none()).map(|(name, wanted)| {
         let nic = MachineNic {
             address: wanted.address,
             gateway: wanted.gateway,
