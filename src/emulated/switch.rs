@@ -90,7 +90,8 @@ impl Emulator {
         Ok(batch_of("bridge", &self.shell, Some(&namespace), &filter)?)
     }
 
-    /// Reads a switch with the links `links`; it is alive as long as its bridge is up and no port was changed by hand.
+    /// Reads a switch with the links `links`; it is alive as long as its bridge is up and no port's VLANs were
+    /// changed by hand.
     pub(super) fn observe_switch(
         &self,
         lab: &LabName,
@@ -121,7 +122,7 @@ impl Emulator {
             None
         };
         let ports = links.iter().filter(|link| link.master.as_deref() == Some(BRIDGE));
-        for port in ports.filter(|port| port.is_up()) {
+        for port in ports {
             let Ok(name) = IfName::new(&port.ifname) else {
                 machine.alive = false;
                 continue;
@@ -133,6 +134,10 @@ impl Emulator {
                     read_mode(port.map_or(&[][..], |port| &port.vlans))
                 }
             };
+            // As if its cable were pulled.
+            if !port.is_up() {
+                machine.changed.insert(name.clone());
+            }
             // A port in a mode that netlab never configures was changed by hand.
             machine.alive &= mode.is_some();
             let nic = MachineNic {

@@ -155,12 +155,24 @@ impl<'a> Change<'a> {
             let (first, last): (Vec<Step>, Vec<Step>) = added.partition(|_| gateway.is_some());
             let changed = !first.is_empty() || (gateway.is_some() && *addresses != link.addresses);
             steps.extend(first);
-            if changed || *kind != link.kind || *master != link.master || *mtu != link.mtu || *gateway != link.gateway || *purpose != link.purpose {
+            if changed
+                || *kind != link.kind
+                || *master != link.master
+                || *mtu != link.mtu
+                || *gateway != link.gateway
+                || *purpose != link.purpose
+            {
                 steps.push(Step::ChangeLink(name.clone(), wanted.clone()));
             }
             steps.extend(last);
         }
-        for (nic, Uplink { bridge, was, bonded, .. }) in self.to.uplinks {
+        for (
+            nic,
+            Uplink {
+                bridge, was, bonded, ..
+            },
+        ) in self.to.uplinks
+        {
             let observed = self.from.uplinks.get(nic);
             let missing = observed
                 .filter(|_| self.stays_attached(nic))

@@ -28,8 +28,8 @@ pub struct Machine {
     /// A switch has spanning tree.
     #[serde(default)]
     pub stp: bool,
-    /// NICs of a host that are no longer configured as recorded: down, or without their address or default route. Only
-    /// ever observed; they are configured again.
+    /// NICs of a host that are no longer configured as recorded: down, or without their address or default route; ports of
+    /// a switch that are down. Only ever observed; they are configured again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub changed: BTreeSet<IfName>,
     /// It is alive: a host's init and libvirt daemon, a switch's bridge. `false` is only ever observed: such a

@@ -29,7 +29,7 @@ pub use desired::{datapath, desired, guest_config};
 pub use domain::{Accel, CloudConfig, Domain, DomainName, DomainNic, GuestConfig, GuestNicConfig, SetUp, Volume};
 pub use existing::existing;
 pub use forward::{PortForward, unreached};
-pub use identity::{Condition, DomainSeen, Identities};
+pub use identity::{BondSeen, Condition, DomainSeen, Identities};
 pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use reach::reached_from;

@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(reached(&site, "b", "10.0.1.3").unwrap(), "a");
         assert_eq!(reached(&site, "b", "10.0.2.3"), None);
         let uplink = Uplink {
-        bonded: false,
+            bonded: false,
             bridge: "br1".parse().unwrap(),
             was: NicConfig {
                 up: true,

@@ -100,9 +100,7 @@ impl Check<'_> {
     pub(super) fn bond_of(&self, host: &HostName, nic: &IfName) -> Option<&IfName> {
         let nics = &self.hosts.get(host)?.nics;
         let mut bonds = nics.iter().filter_map(|(name, nic)| Some((name, nic.bond.as_ref()?)));
-        bonds
-            .find(|(_, bond)| bond.nics.contains(nic))
-            .map(|(name, _)| name)
+        bonds.find(|(_, bond)| bond.nics.contains(nic)).map(|(name, _)| name)
     }
 
     /// Checks each switch's link aggregations by themselves.
@@ -120,7 +118,9 @@ impl Check<'_> {
                         self.add(span, message, "name each port once");
                     }
                 }
-                let Some(made) = self.switches.get_mut(&switch.name.value) else { continue };
+                let Some(made) = self.switches.get_mut(&switch.name.value) else {
+                    continue;
+                };
                 let ports: BTreeSet<IfName> = lag.iter().map(|at| at.value.clone()).collect();
                 for port in &ports {
                     made.ports.entry(port.clone()).or_default();
@@ -143,9 +143,14 @@ impl Check<'_> {
                 continue;
             }
             for nic in &host.nics {
-                let (name, Some(bond)) = (&nic.name.value, &nic.bond) else { continue };
+                let (name, Some(bond)) = (&nic.name.value, &nic.bond) else {
+                    continue;
+                };
                 let own = Group::Bond(host.name.value.clone(), name.clone());
-                let ends = bond.nics.iter().map(|at| self.other_end(cables, &host.name.value, &at.value));
+                let ends = bond
+                    .nics
+                    .iter()
+                    .map(|at| self.other_end(cables, &host.name.value, &at.value));
                 let ends: Vec<&CableEnd> = ends.flatten().collect();
                 let groups: BTreeSet<Option<Group>> = ends.iter().map(|end| self.group(end)).collect();
                 let grouped = groups.iter().flatten().any(|group| matches!(group, Group::Lag(..)));
@@ -154,16 +159,29 @@ impl Check<'_> {
                 match (mode.partner(), on_switch) {
                     (Partner::Apart, Some(end)) if grouped => found.push((
                         nic.name.span.clone(),
-                        format!("bond `{name}` has mode {mode}, and its ports of switch `{}` are a link aggregation", end.host),
-                        format!("remove `lags` of that switch, or write `mode = \"802.3ad\"` for {}", words(&own)),
+                        format!(
+                            "bond `{name}` has mode {mode}, and its ports of switch `{}` are a link aggregation",
+                            end.host
+                        ),
+                        format!(
+                            "remove `lags` of that switch, or write `mode = \"802.3ad\"` for {}",
+                            words(&own)
+                        ),
                     )),
                     (Partner::Static | Partner::Lacp, Some(end)) if groups.len() > 1 || !grouped => {
                         let ports = ends.iter().filter(|other| other.host == end.host);
                         let ports: Vec<String> = ports.map(|end| format!("\"{}\"", end.nic)).collect();
                         found.push((
                             nic.name.span.clone(),
-                            format!("bond `{name}` has mode {mode}, and its ports of switch `{}` are no link aggregation", end.host),
-                            format!("write `lags = [[{}]]` under `[switches.{}]`", ports.join(", "), end.host),
+                            format!(
+                                "bond `{name}` has mode {mode}, and its ports of switch `{}` are no link aggregation",
+                                end.host
+                            ),
+                            format!(
+                                "write `lags = [[{}]]` under `[switches.{}]`",
+                                ports.join(", "),
+                                end.host
+                            ),
                         ));
                     }
                     _ => {}
@@ -189,7 +207,10 @@ impl Check<'_> {
                 let wants = match groups.into_iter().flatten().next() {
                     Some(Group::Lag(..)) => true,
                     Some(Group::Bond(host, bond)) => {
-                        let bond = self.hosts.get(&host).and_then(|host| host.nics.get(&bond)?.bond.as_ref());
+                        let bond = self
+                            .hosts
+                            .get(&host)
+                            .and_then(|host| host.nics.get(&bond)?.bond.as_ref());
                         bond.is_some_and(|bond| bond.bond.mode.partner() == Partner::Lacp)
                     }
                     None => false,

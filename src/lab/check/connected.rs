@@ -66,7 +66,10 @@ impl Check<'_> {
             };
             // Of a bond, its NICs.
             let plugged = |host: &HostName| -> Vec<CableEnd> {
-                let bond = self.hosts[host].nics.get(&end(host).nic).and_then(|nic| nic.bond.as_ref());
+                let bond = self.hosts[host]
+                    .nics
+                    .get(&end(host).nic)
+                    .and_then(|nic| nic.bond.as_ref());
                 let nics = bond.map(|bond| bond.nics.iter().cloned().collect());
                 let nics: Vec<_> = nics.unwrap_or_else(|| vec![end(host).nic]);
                 let at = |nic| CableEnd {

@@ -214,7 +214,12 @@ impl Check<'_> {
 
     fn host_end(&mut self, host: &HostName, nic: &IfName, span: &Range<usize>) -> bool {
         let is_bond = |nic: &LabHostNic| nic.bond.is_some();
-        if self.hosts.get(host).and_then(|host| host.nics.get(nic)).is_some_and(is_bond) {
+        if self
+            .hosts
+            .get(host)
+            .and_then(|host| host.nics.get(nic))
+            .is_some_and(is_bond)
+        {
             let message = format!("`{host}:{nic}` is a bond");
             self.add(span, message, "plug the cable into one of its NICs");
             return false;

@@ -172,7 +172,9 @@ impl Check<'_> {
             Some(UplinkFile::Everywhere(At { value: nic, span })) => {
                 let having = self.hosts.iter().filter(|(_, host)| host.nics.contains_key(nic));
                 let found: BTreeMap<_, _> = having.map(|(name, _)| (name.clone(), nic.clone())).collect();
-                let bonded = found.keys().find_map(|host| self.bond_of(host, nic).map(|bond| (host, bond)));
+                let bonded = found
+                    .keys()
+                    .find_map(|host| self.bond_of(host, nic).map(|bond| (host, bond)));
                 if let Some((host, bond)) = bonded.map(|(host, bond)| (host.clone(), bond.clone())) {
                     let message = format!("NIC `{nic}` of `{host}` is in bond `{bond}`");
                     self.add(span, message, format!("write `{bond}`"));

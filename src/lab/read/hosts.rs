@@ -61,9 +61,7 @@ impl Reader {
             let nics = self.list(get(table, "nics"));
             let bond = BondFile {
                 nics: nics.into_iter().filter_map(|nic| self.parsed(Some(nic))).collect(),
-                mode: self
-                    .choice(get(table, "mode"), "mode", &BOND_MODES)
-                    .unwrap_or_default(),
+                mode: self.choice(get(table, "mode"), "mode", &BOND_MODES).unwrap_or_default(),
                 miimon: self
                     .ranged(get(table, "miimon"), "miimon", MOST_MIIMON)
                     .map(|at| at.value),

@@ -10,8 +10,8 @@ use std::fmt::{Display, Write as _};
 
 use super::schema::choices::{CLASSES, name_of};
 use super::{
-    Bond, Class, Connect, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabBond, LabHostNic, NatRule, Network,
-    Nic, PortMode, SwitchKind, Tunnel, Vm,
+    Bond, Class, Connect, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabBond, LabHostNic,
+    NatRule, Network, Nic, PortMode, SwitchKind, Tunnel, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -309,9 +309,7 @@ fn bond(LabBond { nics, bond }: &LabBond) -> Vec<String> {
     ];
     entries.extend(miimon.map(|miimon| format!("miimon = {miimon}")));
     entries.extend(lacp_rate.map(|rate| format!("lacp_rate = {}", quoted(rate))));
-    entries.extend(
-        xmit_hash_policy.map(|policy| format!("xmit_hash_policy = {}", quoted(policy))),
-    );
+    entries.extend(xmit_hash_policy.map(|policy| format!("xmit_hash_policy = {}", quoted(policy))));
     entries.extend(primary.iter().map(|nic| format!("primary = {}", quoted(nic))));
     entries
 }

@@ -416,7 +416,9 @@ impl<'a> Run<'a> {
 
 /// Returns whether a link is a bridge, or a bond, of Open vSwitch's. A bond of the kernel's in its bridge is not.
 fn is_ovs(snapshot: &Snapshot, name: &IfName) -> bool {
-    let of_kernel = snapshot.link(name.as_str()).is_some_and(|link| link.kind() == Some("bond"));
+    let of_kernel = snapshot
+        .link(name.as_str())
+        .is_some_and(|link| link.kind() == Some("bond"));
     snapshot.ovs.object(name.as_str()).is_some() && !of_kernel
 }
 

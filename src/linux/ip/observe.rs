@@ -15,7 +15,7 @@ use super::{Network, floating, ovs};
 use crate::lab::{Bond, BondMode, IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, NicState};
-use crate::state::{Link, LinkKind, Missing, Uplink};
+use crate::state::{BondSeen, Link, LinkKind, Missing, Uplink};
 use crate::transport::Shell;
 
 /// Returns what `lab` owns of the host's network.
@@ -40,6 +40,10 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, NetworkError
         }
     }
     for raw in &snapshot.links {
+        let ours = matches!(Mark::read(raw, lab), Mark::Made { by, .. } | Mark::Taken { by, .. } if by == lab.as_str());
+        if let Some(bond) = bond_seen(&snapshot, raw).filter(|_| ours) {
+            network.seen.bonds.insert(name(&raw.ifname)?, bond);
+        }
         for address in raw.addr_info.iter().filter_map(|raw| floating::of(raw, lab)) {
             network.floating.insert(address, name(&raw.ifname)?);
         }
@@ -148,6 +152,35 @@ fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink
         was: was.config(),
         bonded: is_bond(snapshot, record.bridge.as_str()),
         missing: missing.unwrap_or_default(),
+    })
+}
+
+/// Returns the members of a link that is a bond.
+fn bond_seen(snapshot: &Snapshot, raw: &RawLink) -> Option<BondSeen> {
+    if !is_bond(snapshot, &raw.ifname) {
+        return None;
+    }
+    let links = snapshot.links.iter();
+    let members: Vec<&RawLink> = links
+        .filter(|link| link.master.as_deref() == Some(raw.ifname.as_str()))
+        .collect();
+    let by_address = snapshot.ovs.active(&raw.ifname);
+    let is_active = |link: &&&RawLink| match &by_address {
+        Some(address) => link.address.as_ref() == Some(address),
+        None => raw.linkinfo.info_data.active_slave.as_ref() == Some(&link.ifname),
+    };
+    let named = |link: &RawLink| IfName::new(&link.ifname).ok();
+    let mode = match snapshot.ovs.kind(&raw.ifname) {
+        Some(LinkKind::OvsBond { bond, .. }) => Some(bond.mode),
+        _ => raw.bond().map(|bond| bond.mode),
+    };
+    Some(BondSeen {
+        mode,
+        members: members
+            .iter()
+            .filter_map(|link| Some((named(link)?, link.has_carrier())))
+            .collect(),
+        active: members.iter().find(is_active).and_then(|link| named(link)),
     })
 }
 

@@ -174,7 +174,9 @@ impl Ovs {
     fn bond_of(&self, nic: &str) -> Option<&String> {
         let is_it = |member: &Row| text_of(member, "name") == nic;
         let mut ports = self.ports.iter();
-        ports.find(|(_, port)| port.members.iter().any(is_it)).map(|(name, _)| name)
+        ports
+            .find(|(_, port)| port.members.iter().any(is_it))
+            .map(|(name, _)| name)
     }
 
     /// Returns the hardware address of the member of a bond that sends, where only one does.
@@ -234,7 +236,10 @@ fn bond(port: &Port) -> LinkKind {
         Some("fast") => LacpRate::Fast,
         _ => LacpRate::Slow,
     };
-    let members = port.members.iter().filter_map(|member| text_of(member, "name").parse().ok());
+    let members = port
+        .members
+        .iter()
+        .filter_map(|member| text_of(member, "name").parse().ok());
     LinkKind::OvsBond {
         bond: Bond {
             mode,

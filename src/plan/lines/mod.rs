@@ -180,7 +180,11 @@ fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
             "link add name {name}{} type vxlan id {vni} local {local} dstport {VXLAN_PORT}",
             group(observed.marks)
         ),
-        LinkKind::Bond(bond) => format!("link add name {name}{} type bond {}", group(observed.marks), bond_options(bond)),
+        LinkKind::Bond(bond) => format!(
+            "link add name {name}{} type bond {}",
+            group(observed.marks),
+            bond_options(bond)
+        ),
         LinkKind::OvsBridge { .. }
         | LinkKind::OvsPatch { .. }
         | LinkKind::OvsTunnel { .. }
@@ -354,7 +358,10 @@ pub(crate) const ROUTE_MARK: &str = "78";
 
 /// The line that gives the host the link's default route, or removes it.
 fn default_route(name: &IfName, link: &Link, observed: &Observed) -> Option<String> {
-    let mark = observed.marks.map(|_| format!(" proto {ROUTE_MARK}")).unwrap_or_default();
+    let mark = observed
+        .marks
+        .map(|_| format!(" proto {ROUTE_MARK}"))
+        .unwrap_or_default();
     match (link.gateway, observed.link.gateway) {
         (Some(gateway), _) => Some(format!("route replace default via {gateway} dev {name}{mark}")),
         (None, Some(was)) => Some(format!("route del default via {was} dev {name}{mark}")),

@@ -75,7 +75,11 @@ pub(super) fn attach(nic: &IfName, bridge: &IfName, bonded: bool, observed: &Upl
     let mut lines = Vec::new();
     lines.extend(record.as_ref().map(|alias| format!("link set dev {nic} alias {alias}")));
     // Neighbors know the host's addresses by the NIC's MAC address: it moves along.
-    lines.extend(mac.as_ref().filter(|_| !bonded).map(|mac| address_of(bridge, mac, *ovs)));
+    lines.extend(
+        mac.as_ref()
+            .filter(|_| !bonded)
+            .map(|mac| address_of(bridge, mac, *ovs)),
+    );
     if bonded {
         // One of Open vSwitch's is created with its members.
         if !*ovs && !*is_attached {
@@ -142,7 +146,11 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, bonded: bool, observed: &Upl
     move_routes(&mut lines, was, from, (nic, on_nic));
     if let Some(on_bridge) = on_bridge {
         clear(&mut lines, was, on_bridge, bridge);
-        lines.extend(mac.as_ref().filter(|_| !bonded).map(|mac| address_of(bridge, mac, *ovs)));
+        lines.extend(
+            mac.as_ref()
+                .filter(|_| !bonded)
+                .map(|mac| address_of(bridge, mac, *ovs)),
+        );
         if was.has_ipv6() && !bonded {
             lines.push(format!("link set dev {bridge} addrgenmode none"));
             lines.push(format!("address flush dev {bridge} scope link"));

@@ -75,7 +75,9 @@ impl OfHost<'_> {
         let kind = match datapath {
             None => LinkKind::Bridge {
                 stp: segment.stp,
-                mac: segment.mac.or_else(|| over_bond.then(|| derive::bridge_mac(self.lab, self.name, &segment.bridge))),
+                mac: segment
+                    .mac
+                    .or_else(|| over_bond.then(|| derive::bridge_mac(self.lab, self.name, &segment.bridge))),
             },
             Some(datapath) => LinkKind::OvsBridge {
                 datapath,
@@ -199,7 +201,9 @@ impl OfHost<'_> {
         port_of: Option<(&IfName, Option<Datapath>)>,
         was: &impl Fn(&IfName) -> NicConfig,
     ) {
-        let lacking = self.survey.is_some_and(|survey| survey.missing_modules.contains(BONDING));
+        let lacking = self
+            .survey
+            .is_some_and(|survey| survey.missing_modules.contains(BONDING));
         let in_ovs = lacking && port_of.is_some_and(|(_, datapath)| datapath.is_some());
         let kind = if in_ovs {
             LinkKind::OvsBond {
@@ -240,7 +244,10 @@ impl OfHost<'_> {
     /// Returns the MTU of a bond, in bytes: that of the largest network on it; none where that is Ethernet's.
     fn mtu_of(&self, nic: &IfName) -> Option<u16> {
         let carried = |segment: &Segment| {
-            let tunnel = segment.tunnel.as_ref().filter(|tunnel| tunnel.nic.as_ref() == Some(nic));
+            let tunnel = segment
+                .tunnel
+                .as_ref()
+                .filter(|tunnel| tunnel.nic.as_ref() == Some(nic));
             match tunnel {
                 Some(tunnel) => Some(segment.mtu?.saturating_add(tunnel.kind.overhead())),
                 None => segment.mtu.filter(|_| segment.uplink.as_ref() == Some(nic)),
