@@ -116,6 +116,7 @@ impl Emulator {
                 let record: nics::Record = record.into_iter().filter(|(nic, _)| exists(nic.as_str())).collect();
                 Ok(Machine {
                     stp: false,
+                    lags: BTreeSet::new(),
                     kind,
                     to_host: None,
                     changed: self.changed_nics(lab, name, links, &record)?,

@@ -28,6 +28,7 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
         });
         let machine = Machine {
             stp: switch.stp,
+            lags: switch.lags.clone(),
             ..machine(MachineKind::Switch, ports.collect())
         };
         (name.clone(), machine)
@@ -74,6 +75,7 @@ fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
         to_host: None,
         names: BTreeMap::new(),
         stp: false,
+        lags: BTreeSet::new(),
         changed: BTreeSet::new(),
         alive: true,
     }

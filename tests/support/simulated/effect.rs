@@ -106,6 +106,7 @@ impl World {
     fn create_machine(&mut self, name: &HostName, kind: MachineKind) -> Done {
         let machine = Machine {
             stp: false,
+            lags: BTreeSet::new(),
             kind,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
