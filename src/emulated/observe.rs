@@ -22,6 +22,7 @@ const RESTART_WITHIN: Duration = Duration::from_secs(10);
 /// A router of which only the record of its connection to this machine's network exists.
 fn dead_router() -> Machine {
     Machine {
+        lags: BTreeSet::new(),
         to_host: None,
         stp: false,
         kind: MachineKind::Router,
