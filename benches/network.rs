@@ -124,6 +124,7 @@ fn create(n: usize) -> Step {
         master: None,
         addresses: BTreeSet::from([format!("10.{}.{}.1/24", n / 250, n % 250).parse().unwrap()]),
         mtu: None,
+        gateway: None,
         purpose: format!("network n{n}"),
     };
     Step::CreateLink(name(n), link)

@@ -7,7 +7,7 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use crate::lab::{Boot, ConsoleKind, Dialect, HostName, LabName, NetworkName, Serve, Task};
+use crate::lab::{Boot, ConsoleKind, Dialect, HostName, IfName, LabName, NetworkName, Serve, Task};
 use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
 use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, nftables};
@@ -300,13 +300,22 @@ impl Out {
 
 /// What is known of a host before the script runs: what the plan moves from its NICs. The script sets no marks.
 fn observed(steps: &[Step], step: &Step) -> Observed<'static> {
+    let kind_of = |wanted: &IfName| {
+        steps.iter().find_map(|other| match other {
+            Step::CreateLink(name, link) => (name == wanted).then_some(&link.kind),
+            _ => None,
+        })
+    };
+    if let Step::CreateLink(_, link) = step {
+        let mut observed = Observed::default();
+        let master = link.master.as_ref().and_then(kind_of);
+        observed.link.master_is_ovs = matches!(link.kind, LinkKind::Bond(_)) && master.is_some_and(is_ovs);
+        return observed;
+    }
     let Step::AttachUplink(nic, Uplink { bridge, was, .. }) = step else {
         return Observed::default();
     };
-    let kind = steps.iter().find_map(|other| match other {
-        Step::CreateLink(name, link) => (name == bridge).then_some(&link.kind),
-        _ => None,
-    });
+    let kind = kind_of(bridge);
     let mac_is_set = matches!(
         kind,
         Some(LinkKind::Bridge { mac: Some(_), .. } | LinkKind::OvsBridge { mac: Some(_), .. })

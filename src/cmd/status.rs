@@ -173,6 +173,18 @@ fn text(lab: &LabStatus) -> String {
             uplink,
         ])
     }));
+    let mut bonds = vec![row(["BOND", "HOST", "MODE", "STATE", "ACTIVE", "NICS", "NO CARRIER"])];
+    bonds.extend(lab.bonds.iter().map(|bond| {
+        row([
+            &bond.name,
+            &bond.host,
+            &bond.mode,
+            bond.state,
+            bond.active.as_deref().unwrap_or_default(),
+            &bond.nics.join(" "),
+            &bond.without_carrier.join(" "),
+        ])
+    }));
     let mut vms = vec![row(["VM", "HOST", "STATE", "ADDRESS", "FLOATING", "MAC"])];
     vms.extend(lab.vms.iter().map(|vm| {
         row([
@@ -202,7 +214,7 @@ fn text(lab: &LabStatus) -> String {
         let port = forward.port.to_string();
         row([&forward.listen, &forward.vm, &port, &forward.via, forward.state])
     }));
-    let tables = [hosts, networks, vms, forwards]
+    let tables = [hosts, networks, bonds, vms, forwards]
         .into_iter()
         .filter(|rows| rows.len() > 1);
     let tables: Vec<String> = tables.map(|rows| table(&without_empty_columns(rows))).collect();

@@ -22,6 +22,7 @@ const RESTART_WITHIN: Duration = Duration::from_secs(10);
 /// A router of which only the record of its connection to this machine's network exists.
 fn dead_router() -> Machine {
     Machine {
+        lags: BTreeSet::new(),
         to_host: None,
         stp: false,
         kind: MachineKind::Router,
@@ -116,6 +117,7 @@ impl Emulator {
                 let record: nics::Record = record.into_iter().filter(|(nic, _)| exists(nic.as_str())).collect();
                 Ok(Machine {
                     stp: false,
+                    lags: BTreeSet::new(),
                     kind,
                     to_host: None,
                     changed: self.changed_nics(lab, name, links, &record)?,

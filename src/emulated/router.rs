@@ -98,6 +98,7 @@ impl Emulator {
         Ok(Machine {
             to_host: connected,
             stp: false,
+            lags: BTreeSet::new(),
             kind: MachineKind::Router,
             nics,
             outside,

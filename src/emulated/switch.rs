@@ -13,13 +13,18 @@ use super::error::EmulatedError;
 use super::links::Link;
 use super::namespace::{links, name};
 use super::{Emulator, nics};
-use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
+use crate::lab::{BondMode, HostName, IfName, LabName, Lag, PortMode, VlanId};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
 /// The bridge. No port can have this name: those that a lab gives start with a letter.
 pub(super) const BRIDGE: &str = "_bridge";
+
+/// Returns the device of a link aggregation, by its place among them.
+fn lag_device(at: usize) -> String {
+    format!("_lag{at}")
+}
 
 /// All VLAN ids, VLAN_N_VID and IEEE 802.1Q-2018, table 9-2.
 const ALL: std::ops::RangeInclusive<u16> = 1..=4094;
@@ -70,19 +75,54 @@ impl Emulator {
         } else {
             vec![format!("{bridge} stp_state 0"), format!("{bridge} forward_delay 0")]
         };
-        let modes = wanted.nics.iter().map(|(port, nic)| (port, &nic.port));
-        let filter = vlan_lines(&modes.collect());
+        // The bridge's ports: a link aggregation in place of its own.
+        let lag_of = |port: &IfName| wanted.lags.iter().position(|lag| lag.ports.contains(port));
+        let ports = wanted.nics.iter().map(|(port, nic)| {
+            let name = lag_of(port).map_or_else(|| port.to_string(), lag_device);
+            (name, &nic.port)
+        });
+        let filter = vlan_lines(&ports.collect());
         if !filter.is_empty() {
             // No port is in a VLAN by default.
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_default_pvid 0"));
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_filtering 1"));
+        }
+        for (at, lag) in wanted.lags.iter().enumerate() {
+            let device = lag_device(at);
+            let mut links = existing.iter();
+            if !links.any(|link| link.ifname == device) {
+                // A bond without a protocol is one end of a static link aggregation.
+                let mode = if lag.lacp {
+                    "802.3ad lacp_rate fast"
+                } else {
+                    "balance-xor"
+                };
+                let options = "miimon 100 xmit_hash_policy layer2+3";
+                lines.push(format!("link add name {device} type bond mode {mode} {options}"));
+            }
+            let first = lag.ports.first().and_then(|port| wanted.nics.get(port));
+            lines.extend(
+                first
+                    .and_then(|nic| nic.mtu)
+                    .map(|mtu| format!("link set dev {device} mtu {mtu}")),
+            );
+            lines.push(format!("link set dev {device} master {BRIDGE}"));
+            lines.push(format!("link set dev {device} up"));
         }
         for (port, nic) in &wanted.nics {
             if !exists(port) {
                 lines.extend(nics::lines_to_create(lab, switch, port));
             }
             lines.extend(nics::line_for_mtu(port, nic));
-            lines.push(format!("link set dev {port} master {BRIDGE}"));
+            let master = lag_of(port).map_or_else(|| BRIDGE.to_owned(), lag_device);
+            let is_in = |link: &Link| link.ifname == port.as_str() && link.master.as_ref() == Some(&master);
+            if lag_of(port).is_none() {
+                lines.push(format!("link set dev {port} master {BRIDGE}"));
+            } else if !existing.iter().any(is_in) {
+                // A bond takes a NIC only while that is down.
+                lines.push(format!("link set dev {port} down"));
+                lines.push(format!("link set dev {port} master {master}"));
+            }
             lines.push(format!("link set dev {port} up"));
         }
         let namespace = name(lab, switch);
@@ -90,7 +130,8 @@ impl Emulator {
         Ok(batch_of("bridge", &self.shell, Some(&namespace), &filter)?)
     }
 
-    /// Reads a switch with the links `links`; it is alive as long as its bridge is up and no port was changed by hand.
+    /// Reads a switch with the links `links`; it is alive as long as its bridge is up and no port's VLANs were
+    /// changed by hand.
     pub(super) fn observe_switch(
         &self,
         lab: &LabName,
@@ -99,6 +140,7 @@ impl Emulator {
     ) -> Result<Machine, EmulatedError> {
         let mut machine = Machine {
             stp: false,
+            lags: BTreeSet::new(),
             kind: MachineKind::Switch,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
@@ -120,8 +162,26 @@ impl Emulator {
         } else {
             None
         };
-        let ports = links.iter().filter(|link| link.master.as_deref() == Some(BRIDGE));
-        for port in ports.filter(|port| port.is_up()) {
+        let in_bridge = |link: &&Link| link.master.as_deref() == Some(BRIDGE);
+        let lags = links
+            .iter()
+            .filter(in_bridge)
+            .filter(|link| link.kind() == Some("bond"));
+        let mut lag_of: BTreeMap<&str, &str> = BTreeMap::new();
+        for lag in lags.filter(|lag| lag.is_up()) {
+            let own = links.iter().filter(|link| link.master.as_ref() == Some(&lag.ifname));
+            let own: Vec<&str> = own.map(|link| link.ifname.as_str()).collect();
+            machine.lags.insert(Lag {
+                ports: own.iter().filter_map(|port| IfName::new(port).ok()).collect(),
+                lacp: lag.bond().is_some_and(|bond| bond.mode == BondMode::Lacp),
+            });
+            lag_of.extend(own.into_iter().map(|port| (port, lag.ifname.as_str())));
+        }
+        let is_port = |link: &&Link| match lag_of.contains_key(link.ifname.as_str()) {
+            true => true,
+            false => in_bridge(link) && link.kind() != Some("bond"),
+        };
+        for port in links.iter().filter(is_port) {
             let Ok(name) = IfName::new(&port.ifname) else {
                 machine.alive = false;
                 continue;
@@ -129,10 +189,15 @@ impl Emulator {
             let mode = match &vlans {
                 None => Some(PortMode::Open),
                 Some(ports) => {
-                    let port = ports.iter().find(|port| port.ifname == name.as_str());
+                    let device = lag_of.get(name.as_str()).copied().unwrap_or(name.as_str());
+                    let port = ports.iter().find(|port| port.ifname == device);
                     read_mode(port.map_or(&[][..], |port| &port.vlans))
                 }
             };
+            // As if its cable were pulled.
+            if !port.is_up() {
+                machine.changed.insert(name.clone());
+            }
             // A port in a mode that netlab never configures was changed by hand.
             machine.alive &= mode.is_some();
             let nic = MachineNic {
@@ -147,7 +212,7 @@ impl Emulator {
 }
 
 /// Returns the lines of `bridge -batch` that configure the ports; none where all of them are open.
-fn vlan_lines(modes: &BTreeMap<&IfName, &PortMode>) -> Vec<String> {
+fn vlan_lines(modes: &BTreeMap<String, &PortMode>) -> Vec<String> {
     if modes.values().all(|mode| **mode == PortMode::Open) {
         return Vec::new();
     }
@@ -209,25 +274,20 @@ mod tests {
         id.try_into().unwrap()
     }
 
-    fn nic(name: &str) -> IfName {
-        name.parse().unwrap()
-    }
-
     fn read(json: &str) -> Option<PortMode> {
         read_mode(&serde_json::from_str::<Vec<Vlans>>(json).unwrap())
     }
 
     #[test]
     fn a_switch_of_open_ports_gets_no_vlan_configuration() {
-        let port = nic("p1");
-        assert!(vlan_lines(&[(&port, &PortMode::Open)].into()).is_empty());
+        assert!(vlan_lines(&[("p1".to_owned(), &PortMode::Open)].into()).is_empty());
     }
 
     #[test]
     fn untagged_frames_of_open_ports_get_a_vlan_that_no_port_with_a_mode_names() {
-        let (p1, p2, p3) = (nic("p1"), nic("p2"), nic("p3"));
+        let [p1, p2, p3] = ["p1", "p2", "p3"].map(str::to_owned);
         let (access, trunk) = (PortMode::Access(id(10)), PortMode::Trunk([id(1), id(4094)].into()));
-        let lines = vlan_lines(&[(&p1, &access), (&p2, &trunk), (&p3, &PortMode::Open)].into());
+        let lines = vlan_lines(&[(p1, &access), (p2, &trunk), (p3, &PortMode::Open)].into());
         let expected = [
             "vlan add dev p1 vid 10 pvid untagged",
             "vlan add dev p2 vid 1",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
-use super::{Class, Connect, Datapath, ExtraDisk, PortMode, Serve, TunnelKind};
+use super::{BondMode, Class, Connect, Datapath, ExtraDisk, HashPolicy, LacpRate, PortMode, Serve, TunnelKind};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -56,6 +56,19 @@ pub(super) struct HostNicFile {
     pub address: Option<At<Ipv4Net>>,
     pub gateway: Option<At<Ipv4Addr>>,
     pub takeover: bool,
+    /// It is a bond.
+    pub bond: Option<BondFile>,
+}
+
+/// The keys of a bond that a NIC does not have.
+#[derive(Debug)]
+pub(super) struct BondFile {
+    pub nics: Vec<At<IfName>>,
+    pub mode: BondMode,
+    pub miimon: Option<u32>,
+    pub lacp_rate: Option<At<LacpRate>>,
+    pub xmit_hash_policy: Option<At<HashPolicy>>,
+    pub primary: Option<At<IfName>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +76,7 @@ pub(super) struct SwitchFile {
     pub name: At<HostName>,
     pub ports: Vec<(At<IfName>, PortMode)>,
     pub stp: bool,
+    pub lags: Vec<Vec<At<IfName>>>,
 }
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@
 //! A new key needs an entry in `schema/tables.rs`, which the reader and [`schema()`] share, its reading in `read/`, its
 //! rule in `check/`, its field in [`model`] and its line in `write/`.
 
+mod bond;
 mod check;
 mod content;
 mod excerpt;
@@ -42,6 +43,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use bond::{Bond, BondMode, HashPolicy, LabBond, LacpRate, Partner};
 pub use content::Content;
 pub(crate) use excerpt::readable;
 pub use image::*;

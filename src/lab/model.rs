@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
 use super::problem::Problem;
-use super::{Password, Serve, ServiceCheck, Setup, SshTarget, SwitchKind, Tunnel};
+use super::{LabBond, Password, Serve, ServiceCheck, Setup, SshTarget, SwitchKind, Tunnel};
 
 /// Ethernet's MTU in bytes (RFC 894), the default of a network.
 pub const ETHERNET_MTU: u16 = 1500;
@@ -88,6 +88,8 @@ pub struct LabHostNic {
     pub gateway: Option<Ipv4Addr>,
     /// A real host's NIC may be attached to a bridge although the host itself is reached through it.
     pub takeover: bool,
+    /// It is a bond of other NICs.
+    pub bond: Option<LabBond>,
 }
 
 /// An emulated switch.
@@ -97,6 +99,17 @@ pub struct Switch {
     pub ports: BTreeMap<IfName, PortMode>,
     /// Spanning tree.
     pub stp: bool,
+    /// Link aggregations.
+    pub lags: BTreeSet<Lag>,
+}
+
+/// A link aggregation of a switch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lag {
+    /// Its ports.
+    pub ports: BTreeSet<IfName>,
+    /// Both ends agree on it by LACP.
+    pub lacp: bool,
 }
 
 /// Which frames pass a switch's port.

@@ -76,8 +76,8 @@ pub use rollback::roll_back;
 pub use script::script;
 pub use ssh::{SshConfig, SshVm, ssh_config};
 pub use status::{
-    ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome,
-    RunStatus, VmStatus, status, statuses,
+    BondStatus, ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus,
+    RunOutcome, RunStatus, VmStatus, status, statuses,
 };
 pub use steps::{Effect, PlannedStep};
 pub use support::{SupportReport, support_report};

@@ -53,6 +53,7 @@ pub(crate) fn topology() -> Topology {
 
 fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
     let nic = LabHostNic {
+        bond: None,
         address: Some(format!("172.16.99.{number}/24").parse().unwrap()),
         gateway: (number == 2).then(|| [172, 16, 99, 1].into()),
         takeover: false,

@@ -64,6 +64,9 @@ impl<'a> Change<'a> {
                 provider == other && link.master == wanted.master && self.remains(provider)
             }
             (LinkKind::OvsTunnel { .. }, LinkKind::OvsTunnel { .. }) => link.master == wanted.master,
+            // The kernel changes most settings only while a bond has no members.
+            (LinkKind::Bond(bond), LinkKind::Bond(other)) => bond == other,
+            (LinkKind::OvsBond { .. }, LinkKind::OvsBond { .. }) => link.master == wanted.master && !self.replugged,
             // The kernel changes neither in place.
             (
                 LinkKind::Vxlan { vni, local, .. },
@@ -142,18 +145,34 @@ impl<'a> Change<'a> {
                 master,
                 addresses,
                 mtu,
+                gateway,
                 purpose,
             } = wanted;
-            if *kind != link.kind || *master != link.master || *mtu != link.mtu || *purpose != link.purpose {
+            let added = addresses
+                .difference(&link.addresses)
+                .map(|address| Step::AddAddress(name.clone(), *address));
+            // The next hop of the default route is reached by an address, and the route is deleted with it.
+            let (first, last): (Vec<Step>, Vec<Step>) = added.partition(|_| gateway.is_some());
+            let changed = !first.is_empty() || (gateway.is_some() && *addresses != link.addresses);
+            steps.extend(first);
+            if changed
+                || *kind != link.kind
+                || *master != link.master
+                || *mtu != link.mtu
+                || *gateway != link.gateway
+                || *purpose != link.purpose
+            {
                 steps.push(Step::ChangeLink(name.clone(), wanted.clone()));
             }
-            steps.extend(
-                addresses
-                    .difference(&link.addresses)
-                    .map(|address| Step::AddAddress(name.clone(), *address)),
-            );
+            steps.extend(last);
         }
-        for (nic, Uplink { bridge, was, .. }) in self.to.uplinks {
+        for (
+            nic,
+            Uplink {
+                bridge, was, bonded, ..
+            },
+        ) in self.to.uplinks
+        {
             let observed = self.from.uplinks.get(nic);
             let missing = observed
                 .filter(|_| self.stays_attached(nic))
@@ -165,6 +184,7 @@ impl<'a> Change<'a> {
                 bridge: bridge.clone(),
                 // What was observed when the NIC was first attached is what detaching it has restored.
                 was: observed.map_or(was, |observed| &observed.was).clone(),
+                bonded: *bonded,
                 missing: missing.cloned().unwrap_or_default(),
             };
             steps.push(Step::AttachUplink(nic.clone(), uplink));
@@ -182,9 +202,12 @@ impl<'a> Change<'a> {
 /// Nothing else is needed: the kernel lets no bridge be a port of a bridge (br_add_if, ELOOP).
 fn in_order(links: &Links) -> Vec<(&IfName, &Link)> {
     let parent = |link: &&Link| match &link.kind {
-        LinkKind::Bridge { .. } | LinkKind::Vxlan { .. } | LinkKind::OvsBridge { .. } | LinkKind::OvsTunnel { .. } => {
-            None
-        }
+        LinkKind::Bridge { .. }
+        | LinkKind::Vxlan { .. }
+        | LinkKind::OvsBridge { .. }
+        | LinkKind::OvsTunnel { .. }
+        | LinkKind::Bond(_)
+        | LinkKind::OvsBond { .. } => None,
         LinkKind::Vlan { parent: below, .. } | LinkKind::OvsPatch { provider: below, .. } => links.get(below),
     };
     let mut order: Vec<_> = links.iter().collect();

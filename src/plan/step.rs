@@ -206,6 +206,7 @@ fn created(f: &mut fmt::Formatter<'_>, name: &IfName, link: &Link) -> fmt::Resul
         master,
         addresses,
         mtu,
+        gateway,
         purpose,
     } = link;
     match kind {
@@ -223,6 +224,11 @@ fn created(f: &mut fmt::Formatter<'_>, name: &IfName, link: &Link) -> fmt::Resul
             if let Some(mac) = mac {
                 write!(f, " with MAC {mac}")?;
             }
+        }
+        LinkKind::Bond(bond) => write!(f, "create bond {name} (mode {})", bond.mode)?,
+        LinkKind::OvsBond { bond, members } => {
+            write!(f, "create Open vSwitch bond {name} (mode {})", bond.mode)?;
+            list(f, " of ", members.iter())?;
         }
         LinkKind::OvsPatch { provider, tag } => {
             write!(f, "create Open vSwitch patch {name} (VLAN {tag} on {provider})")?;
@@ -246,6 +252,9 @@ fn created(f: &mut fmt::Formatter<'_>, name: &IfName, link: &Link) -> fmt::Resul
     }
     for address in addresses {
         write!(f, ", address {address}")?;
+    }
+    if let Some(gateway) = gateway {
+        write!(f, ", default route via {gateway}")?;
     }
     if let Some(mtu) = mtu {
         write!(f, ", MTU {mtu}")?;
@@ -283,10 +292,22 @@ impl fmt::Display for Step {
             Self::AttachUplink(nic, Uplink { bridge, missing, .. }) if !missing.is_empty() => {
                 write!(f, "restore {missing} on bridge {bridge}, which has uplink {nic}")
             }
+            Self::AttachUplink(
+                nic,
+                Uplink {
+                    bridge, bonded: true, ..
+                },
+            ) => write!(f, "add {nic} to bond {bridge}"),
             Self::AttachUplink(nic, Uplink { bridge, was, .. }) => {
                 write!(f, "attach {nic} to bridge {bridge}")?;
                 list(f, ", moving ", was.addresses.iter())
             }
+            Self::DetachUplink(
+                nic,
+                Uplink {
+                    bridge, bonded: true, ..
+                },
+            ) if bridge != nic => write!(f, "remove {nic} from bond {bridge}"),
             Self::DetachUplink(nic, Uplink { bridge, was, .. }) => {
                 if bridge == nic {
                     write!(f, "detach {nic} (left half-attached by an interrupted run)")?;

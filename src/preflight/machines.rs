@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Obstacle, Severity};
 use crate::lab::{Connect, HostName, NetworkName, PortMode};
-use crate::state::survey::VLAN_FILTERING;
+use crate::state::survey::{BONDING, VLAN_FILTERING};
 use crate::state::{Survey, localhost};
 use crate::topology::Topology;
 
@@ -50,6 +50,23 @@ pub(super) fn check(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -
                 Severity::Error,
                 what,
                 "boot a kernel with it, or remove `access` and `trunk`: the ports then pass all frames",
+            );
+        }
+    }
+
+    let lacks_bonds = surveys
+        .get(&localhost())
+        .is_some_and(|survey| survey.missing_modules.contains(BONDING));
+    for (name, _) in topology.switches.iter().filter(|(_, switch)| !switch.lags.is_empty()) {
+        if lacks_bonds {
+            let what = format!(
+                "switch `{name}` has link aggregations, which are bonds of the kernel's: module {BONDING} is missing"
+            );
+            add(
+                Severity::Error,
+                what,
+                "boot a kernel with it, remove `lags` and write `mode = \"active-backup\"` for the bond, or connect the hosts \
+                 directly",
             );
         }
     }
@@ -158,7 +175,13 @@ mod tests {
 
     fn with_switch(mut topology: Topology, mode: PortMode) -> Topology {
         let ports = [(link("p1"), mode)].into();
-        topology.switches.insert(host("rack"), Switch { ports, stp: false });
+        topology.switches.insert(
+            host("rack"),
+            Switch {
+                ports,
+                ..Switch::default()
+            },
+        );
         topology
     }
 

@@ -5,6 +5,7 @@
 //!
 //! | file | checks |
 //! |---|---|
+//! | `bonds` | the kernel, or Open vSwitch, has the bonds' modes; their NICs are free |
 //! | `nics` | uplinks exist, are free and may be attached; names of links are free; subnets do not overlap |
 //! | `software` | programs, kernel modules, QEMU's architectures |
 //! | `services` | what address translation, DHCP and floating addresses need; firewalls of others; MTUs |
@@ -21,6 +22,7 @@
 //! }
 //! ```
 
+mod bonds;
 mod forwards;
 mod guests;
 mod machines;
@@ -106,6 +108,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
             errors.extend(nics::names(host, guests, survey));
             errors.extend(nics::keys(host, survey));
             errors.extend(nics::takeovers(name, host, survey, observed));
+            errors.extend(bonds::check(name, host, survey, observed));
             errors.extend(nics::subnets(host, survey));
             errors.extend(guests::domains(topology, guests, &macs, survey));
             errors.extend(software::missing(topology, host, guests, survey));

@@ -18,6 +18,11 @@ pub(super) fn uplinks(
     on_host: &OnHost<'_>,
     survey: Option<&Survey>,
 ) -> Vec<Finding> {
+    let bonds = host
+        .nics
+        .iter()
+        .filter(|(_, nic)| nic.bond.is_some())
+        .map(|(name, _)| name);
     let (nics, help): (BTreeSet<&IfName>, _) = match host.connect {
         // It will have the NICs of the lab, regardless of those that it has now.
         Connect::Emulated => {
@@ -29,7 +34,11 @@ pub(super) fn uplinks(
             )
         }
         Connect::Local | Connect::Ssh(_) => match survey {
-            Some(survey) => (survey.nics.keys().collect(), "use one of these as the network's uplink"),
+            // A bond that does not exist is created.
+            Some(survey) => (
+                survey.nics.keys().chain(bonds).collect(),
+                "use one of these as the network's uplink",
+            ),
             None => return Vec::new(),
         },
     };

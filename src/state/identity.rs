@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::DomainName;
-use crate::lab::{IfName, MacAddr};
+use crate::lab::{BondMode, IfName, MacAddr};
 
 /// The kernel's and libvirt's own identifiers of what was observed. A name can be given to another object between
 /// observing and acting; these cannot. Always equal, because *which* object has the desired shape is not a difference.
@@ -20,9 +20,23 @@ pub struct Identities {
     /// The kernel's name for the time since the host booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// The members of bonds, for the lab's status.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bonds: BTreeMap<IfName, BondSeen>,
     /// The conditions of domains, for the lab's status.
     #[serde(default)]
     pub domains: BTreeMap<DomainName, DomainSeen>,
+}
+
+/// What is observed of a bond and never desired.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondSeen {
+    /// Its mode, where it is one that netlab knows.
+    pub mode: Option<BondMode>,
+    /// Its members, and whether each has a carrier.
+    pub members: BTreeMap<IfName, bool>,
+    /// The member that sends, where only one does.
+    pub active: Option<IfName>,
 }
 
 /// What is observed of a domain and never desired.

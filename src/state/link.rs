@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Datapath, IfName, MacAddr, TunnelKind, VlanId};
+use crate::lab::{Bond, Datapath, IfName, MacAddr, TunnelKind, VlanId};
 
 /// A link that netlab creates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Link {
     /// Its MTU in bytes, where its network states one; absent: the kernel's choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// The default route through it that the lab gives the host, beside what came with an uplink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
     /// What it is for, e.g. `network service`; stored in the alias after the owner.
     pub purpose: String,
 }
@@ -35,6 +38,15 @@ pub enum LinkKind {
         stp: Option<u8>,
         /// Its MAC address; absent: that of its uplink.
         mac: Option<MacAddr>,
+    },
+    /// A bond of the kernel's. Its members are uplinks, with it as their bridge.
+    Bond(Bond),
+    /// A bond of Open vSwitch's: a port of its bridge that consists of several NICs.
+    OvsBond {
+        /// Its settings.
+        bond: Bond,
+        /// Its members, which are uplinks as well.
+        members: BTreeSet<IfName>,
     },
     /// A bridge of Open vSwitch.
     OvsBridge {
@@ -87,14 +99,18 @@ pub enum LinkKind {
     },
 }
 
-/// A NIC of the host that is attached to one of the lab's bridges: the only object changed that netlab did not create.
+/// A NIC of the host that is attached to one of the lab's bridges or bonds: the only object changed that netlab did not
+/// create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uplink {
-    /// The bridge that it is attached to. The NIC itself, which is only ever observed: attaching or detaching it was
+    /// The bridge, or the bond, that it is attached to. The NIC itself, which is only ever observed: attaching or detaching it was
     /// interrupted, or somebody detached it; it is detached and attached again.
     pub bridge: IfName,
     /// What was configured on the NIC before, moved to the bridge meanwhile and restored exactly.
     pub was: NicConfig,
+    /// It is a member of a bond, and no port of a bridge.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bonded: bool,
     /// What of that somebody has deleted from the bridge since; only ever observed, and never there in a desired state.
     #[serde(default, skip_serializing_if = "Missing::is_empty")]
     pub missing: Missing,

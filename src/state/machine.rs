@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{DnsName, IfName, PortMode};
+use crate::lab::{DnsName, IfName, Lag, PortMode};
 
 /// An emulated machine: a host, a switch or a router.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +28,11 @@ pub struct Machine {
     /// A switch has spanning tree.
     #[serde(default)]
     pub stp: bool,
-    /// NICs of a host that are no longer configured as recorded: down, or without their address or default route. Only
-    /// ever observed; they are configured again.
+    /// A switch's link aggregations.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lags: BTreeSet<Lag>,
+    /// NICs of a host that are no longer configured as recorded: down, or without their address or default route; ports of
+    /// a switch that are down. Only ever observed; they are configured again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub changed: BTreeSet<IfName>,
     /// It is alive: a host's init and libvirt daemon, a switch's bridge. `false` is only ever observed: such a
@@ -76,6 +79,7 @@ impl Machine {
             to_host,
             names: _,
             stp,
+            lags,
             changed: _,
             alive,
         } = self;
@@ -84,6 +88,7 @@ impl Machine {
             && *outside == other.outside
             && *to_host == other.to_host
             && *stp == other.stp
+            && *lags == other.lags
             && *alive == other.alive
     }
 }

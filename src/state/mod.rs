@@ -7,7 +7,7 @@
 //!
 //! let mut host = HostState::default();
 //! let bridge = LinkKind::Bridge { stp: None, mac: None };
-//! let link = Link { kind: bridge, master: None, addresses: [].into(), mtu: None, purpose: "network service".to_owned() };
+//! let link = Link { kind: bridge, master: None, addresses: [].into(), mtu: None, gateway: None, purpose: "network service".to_owned() };
 //! host.links.insert("br1".parse()?, link);
 //! assert_ne!(host, HostState::default());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -32,7 +32,7 @@ pub use domain::{
 };
 pub use existing::existing;
 pub use forward::{PortForward, unreached};
-pub use identity::{Condition, DomainSeen, Identities};
+pub use identity::{BondSeen, Condition, DomainSeen, Identities};
 pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use reach::reached_from;

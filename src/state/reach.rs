@@ -37,6 +37,7 @@ mod tests {
             kind: LinkKind::Bridge { stp: None, mac: None },
             master: None,
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            gateway: None,
             purpose: "network service".to_owned(),
             mtu: None,
         }
@@ -59,6 +60,7 @@ mod tests {
         assert_eq!(reached(&site, "b", "10.0.1.3").unwrap(), "a");
         assert_eq!(reached(&site, "b", "10.0.2.3"), None);
         let uplink = Uplink {
+            bonded: false,
             bridge: "br1".parse().unwrap(),
             was: NicConfig {
                 up: true,

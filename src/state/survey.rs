@@ -16,6 +16,9 @@ pub const VLAN_FILTERING: &str = "bridge vlan_filtering";
 /// The kernel's data path of Open vSwitch, by its name in [`Survey::missing_modules`].
 pub const OPENVSWITCH: &str = "openvswitch";
 
+/// The kernel's bonds, by the name of their module in [`Survey::missing_modules`].
+pub const BONDING: &str = "bonding";
+
 /// What a host is and has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {

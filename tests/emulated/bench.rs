@@ -39,6 +39,7 @@ pub fn with_address(address: &str) -> Machine {
     };
     Machine {
         stp: false,
+        lags: BTreeSet::new(),
         kind: MachineKind::Host,
         outside: BTreeSet::new(),
         names: BTreeMap::new(),

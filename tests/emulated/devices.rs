@@ -33,6 +33,7 @@ fn router(address: &str, gateway: Option<&str>, outside: &[&str]) -> Machine {
     };
     Machine {
         stp: false,
+        lags: BTreeSet::new(),
         kind: MachineKind::Router,
         nics: BTreeMap::from([(nic("eth0"), eth0)]),
         names: BTreeMap::new(),
@@ -53,6 +54,7 @@ fn switch(ports: &[(&str, PortMode)]) -> Machine {
     });
     Machine {
         stp: false,
+        lags: BTreeSet::new(),
         kind: MachineKind::Switch,
         nics: nics.collect(),
         outside: BTreeSet::new(),

@@ -62,7 +62,7 @@ fn a_disk_that_does_not_start_is_reported_from_the_screen_and_a_kernel_of_the_us
     bench.assert_as_before();
 }
 
-const ACCOUNT: &str = r##"
+const ACCOUNT: &str = r#"
 [images.account]
 kernel = "KERNEL"
 initrd = { mirrors = ["initrd"] }
@@ -72,7 +72,7 @@ console = { prompt = "$ ", boot_seconds = 300 }
 [vms.vm1]
 image = "account"
 nics = [{ network = "service" }]
-"##;
+"#;
 
 #[test]
 fn a_guest_whose_account_is_not_root_is_configured_and_pings_by_sudo() {

@@ -167,6 +167,30 @@ fn copies(bench: &Bench, key: &Path, home: &Path) {
     ));
 }
 
+/// Reboots the guest from inside and waits until it answers again.
+fn reboots(bench: &Bench, guest: &dyn Fn(&str) -> String, meanwhile: impl FnOnce()) {
+    let boot = guest("cat /proc/sys/kernel/random/boot_id");
+    guest("sudo systemctl reboot --no-block");
+    meanwhile();
+    let rebooted = Instant::now();
+    while !bench
+        .netlab(&[
+            "exec",
+            &bench.name,
+            "deb",
+            "--within",
+            "60",
+            "--",
+            "cat /proc/sys/kernel/random/boot_id",
+        ])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success() && output.stdout != boot.as_bytes())
+    {
+        assert!(rebooted.elapsed() < Duration::from_secs(3000), "it does not come back");
+    }
+}
+
 #[test]
 #[ignore = "soak: a Debian is built, and boots three times in emulation"]
 fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() {
@@ -237,30 +261,13 @@ fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() 
     assert!(plan.contains("nothing to do"), "{plan}");
 
     // A reboot from inside keeps everything; a command that is added runs, those before it do not run again.
-    let boot = guest("cat /proc/sys/kernel/random/boot_id");
-    guest("sudo systemctl reboot --no-block");
-    bench.write(&lab(
-        &disk,
-        &format!("{twice}, \"cat /root/count > /root/third\""),
-        port,
-    ));
-    let rebooted = Instant::now();
-    while !bench
-        .netlab(&[
-            "exec",
-            name,
-            "deb",
-            "--within",
-            "60",
-            "--",
-            "cat /proc/sys/kernel/random/boot_id",
-        ])
-        .stdin(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.status.success() && output.stdout != boot.as_bytes())
-    {
-        assert!(rebooted.elapsed() < Duration::from_secs(3000), "it does not come back");
-    }
+    reboots(&bench, &guest, || {
+        bench.write(&lab(
+            &disk,
+            &format!("{twice}, \"cat /root/count > /root/third\""),
+            port,
+        ));
+    });
     netlab(&["-q", "up", "--allow-unverified", bench.file()]);
     assert_eq!(
         guest("sudo cat /root/count /root/third; cat /etc/runcmd-ran"),

@@ -71,6 +71,7 @@ impl Inside {
         let host: HostName = "box".parse().unwrap();
         let machine = Machine {
             stp: false,
+            lags: BTreeSet::new(),
             nics: [].into(),
             kind: MachineKind::Host,
             outside: BTreeSet::new(),

@@ -203,6 +203,7 @@ pub fn bridge(purpose: &str) -> Link {
         master: None,
         addresses: BTreeSet::new(),
         mtu: None,
+        gateway: None,
         purpose: purpose.to_owned(),
     }
 }
@@ -219,6 +220,7 @@ pub fn delete(name: &str, seen: &Network) -> Step {
 
 pub fn uplink(bridge: &str, was: &NicConfig) -> Uplink {
     Uplink {
+        bonded: false,
         bridge: ifname(bridge),
         was: was.clone(),
         missing: Missing::default(),

@@ -7,6 +7,7 @@
     reason = "helpers of tests are tests too"
 )]
 
+mod bonds;
 mod checks;
 mod killed;
 mod live;

@@ -164,7 +164,7 @@ fn vlans_of_open_vswitch_are_apart_and_a_changed_tag_is_seen_and_restored() {
 }
 
 /// Whether Open vSwitch is not installed; the test is then skipped.
-fn without_ovs(test: &str) -> bool {
+pub fn without_ovs(test: &str) -> bool {
     let lacking = std::process::Command::new("ovs-vswitchd")
         .arg("--version")
         .output()

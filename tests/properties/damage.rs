@@ -203,6 +203,7 @@ fn alter(name: &IfName, kind: &mut LinkKind) {
         LinkKind::OvsBridge { mac, .. } => *mac = None,
         LinkKind::OvsPatch { tag, .. } => *tag = 4000.try_into().unwrap(),
         LinkKind::OvsTunnel { key, .. } => *key += 1,
+        LinkKind::Bond(bond) | LinkKind::OvsBond { bond, .. } => bond.primary = None,
         LinkKind::Vlan { .. } => {}
     }
 }
@@ -229,7 +230,9 @@ pub fn possible(mut site: Site) -> Site {
             LinkKind::Bridge { .. }
             | LinkKind::Vxlan { .. }
             | LinkKind::OvsBridge { .. }
-            | LinkKind::OvsTunnel { .. } => true,
+            | LinkKind::OvsTunnel { .. }
+            | LinkKind::Bond(_)
+            | LinkKind::OvsBond { .. } => true,
             LinkKind::OvsPatch { provider, .. } => provided.contains(provider),
             LinkKind::Vlan { parent, .. } => has_nic(parent),
         });

@@ -241,6 +241,7 @@ fn emulated_nics(at: usize, numbered: bool) -> BTreeMap<IfName, LabHostNic> {
     let address = numbered.then(|| format!("172.16.99.{}/24", at + 1).parse().unwrap());
     let gateway = numbered.then(|| Ipv4Addr::new(172, 16, 99, 254));
     let numbered = LabHostNic {
+        bond: None,
         address,
         gateway,
         takeover: false,

@@ -70,6 +70,7 @@ impl Machines {
         };
         let machine = |nics: &[(&str, &str)]| Machine {
             stp: false,
+            lags: BTreeSet::new(),
             nics: nics
                 .iter()
                 .map(|(name, address)| {

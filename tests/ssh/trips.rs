@@ -37,6 +37,7 @@ fn commands(bridges: usize) -> Option<[usize; 4]> {
         master: None,
         addresses: [].into(),
         mtu: None,
+        gateway: None,
         purpose: "network".to_owned(),
     };
     let names: Vec<IfName> = (0..bridges).map(|at| IfName::new(&format!("b{at}")).unwrap()).collect();

@@ -32,6 +32,7 @@ impl Bench {
         }
         let machine = Machine {
             stp: false,
+            lags: BTreeSet::new(),
             kind: MachineKind::Host,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),

@@ -64,11 +64,28 @@ impl Check<'_> {
                 host: host.clone(),
                 nic: network.uplinks[host].clone(),
             };
-            let reached = reached(&ends, &self.switches, &end(hosts[0]), network.vlan);
+            // Of a bond, its NICs.
+            let plugged = |host: &HostName| -> Vec<CableEnd> {
+                let bond = self.hosts[host]
+                    .nics
+                    .get(&end(host).nic)
+                    .and_then(|nic| nic.bond.as_ref());
+                let nics = bond.map(|bond| bond.nics.iter().cloned().collect());
+                let nics: Vec<_> = nics.unwrap_or_else(|| vec![end(host).nic]);
+                let at = |nic| CableEnd {
+                    host: host.clone(),
+                    nic,
+                };
+                nics.into_iter().map(at).collect()
+            };
+            let mut reached_ends = BTreeSet::new();
+            for from in plugged(hosts[0]) {
+                reached_ends.extend(reached(&ends, &self.switches, &from, network.vlan));
+            }
             let apart: Vec<&HostName> = hosts[1..]
                 .iter()
                 .copied()
-                .filter(|host| !reached.contains(&end(host)))
+                .filter(|host| !plugged(host).iter().any(|end| reached_ends.contains(end)))
                 .collect();
             if let Some(first) = apart.first() {
                 let (one, other) = (end(hosts[0]), end(first));

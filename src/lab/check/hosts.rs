@@ -19,9 +19,11 @@ impl Check<'_> {
         let mut names = BTreeSet::new();
         for host in &file.hosts {
             self.machine_name(&host.name, &mut names);
+            let mut nics = self.nics_of(&host.name.value, &host.nics);
+            self.bonds(host, &mut nics);
             let made = LabHost {
                 connect: host.connect.clone(),
-                nics: self.nics_of(&host.name.value, &host.nics),
+                nics,
             };
             self.hosts.insert(host.name.value.clone(), made);
         }
@@ -34,9 +36,11 @@ impl Check<'_> {
             let made = Switch {
                 ports: ports.collect(),
                 stp: switch.stp,
+                lags: BTreeSet::new(), // `lags`
             };
             self.switches.insert(switch.name.value.clone(), made);
         }
+        self.lags(file);
         for router in &file.routers {
             self.machine_name(&router.name, &mut names);
             let nics = self.nics_of(&router.name.value, &router.nics);
@@ -127,6 +131,7 @@ impl Check<'_> {
                 address: nic.address.as_ref().map(|at| at.value),
                 gateway: nic.gateway.as_ref().map(|at| at.value),
                 takeover: nic.takeover,
+                bond: None, // `bonds`
             };
             made.insert(nic.name.value.clone(), checked);
         }
@@ -208,6 +213,17 @@ impl Check<'_> {
     }
 
     fn host_end(&mut self, host: &HostName, nic: &IfName, span: &Range<usize>) -> bool {
+        let is_bond = |nic: &LabHostNic| nic.bond.is_some();
+        if self
+            .hosts
+            .get(host)
+            .and_then(|host| host.nics.get(nic))
+            .is_some_and(is_bond)
+        {
+            let message = format!("`{host}:{nic}` is a bond");
+            self.add(span, message, "plug the cable into one of its NICs");
+            return false;
+        }
         self.host_nic(host, nic, span)
     }
 

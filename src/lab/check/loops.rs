@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Check;
 use crate::lab::file::{At, CableEndFile};
-use crate::lab::{Cable, CableEnd, HostName, PortMode, VlanId};
+use crate::lab::{Cable, CableEnd, HostName, IfName, PortMode, VlanId};
 
 /// How a frame is marked, on a cable or inside a switch: with a VLAN, or not.
 type Tag = Option<VlanId>;
@@ -51,8 +51,15 @@ impl Check<'_> {
         }
         let mut groups = Groups::default();
         let mut closing = Vec::new();
+        let mut aggregated = BTreeSet::new();
         for (cable, written) in cables {
             let [a, b] = &cable.ends;
+            // The cables of a link aggregation are one connection.
+            if let (Some(from), Some(to)) = (self.lag(a), self.lag(b))
+                && !aggregated.insert([from, to])
+            {
+                continue;
+            }
             let passes = |tag: &Tag| {
                 let inside = |end: &CableEnd| Some((end.host.clone(), inside(&self.mode(end), *tag)?));
                 Some((inside(a)?, inside(b)?))
@@ -79,6 +86,13 @@ impl Check<'_> {
                 "remove the cable, or write `stp = true` for a switch of the loop: frames would circle in it for ever",
             );
         }
+    }
+
+    /// Returns the link aggregation that a switch's port is in, by its switch and its first port.
+    fn lag(&self, end: &CableEnd) -> Option<(HostName, IfName)> {
+        let lags = &self.switches.get(&end.host)?.lags;
+        let lag = lags.iter().find(|lag| lag.ports.contains(&end.nic))?;
+        Some((end.host.clone(), lag.ports.first()?.clone()))
     }
 
     fn mode(&self, end: &CableEnd) -> PortMode {

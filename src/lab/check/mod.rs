@@ -2,6 +2,7 @@
 //! of the file at once. Chooses nothing that the user left open.
 
 mod addresses;
+mod bonds;
 mod connected;
 mod hosts;
 mod loops;
@@ -82,6 +83,7 @@ pub(super) fn check(
     };
     check.all_hosts(file);
     let cables = check.all_cables(file);
+    check.aggregated(file, &cables);
     check.all_networks(&file.networks);
     let routes = check.all_routes(file);
     check.secured_ports(file);
@@ -149,6 +151,16 @@ impl Check<'_> {
         let help = self.suggest(name.as_str(), self.hosts.keys().map(HostName::as_str));
         self.add(span, format!("there is no host `{name}`"), help);
         false
+    }
+
+    /// Whether the host has the NIC, and it is in no bond; reports if not.
+    fn free_nic(&mut self, host: &HostName, nic: &IfName, span: &Range<usize>) -> bool {
+        if let Some(bond) = self.bond_of(host, nic).cloned() {
+            let message = format!("NIC `{nic}` of `{host}` is in bond `{bond}`");
+            self.add(span, message, format!("write `{bond}`"));
+            return false;
+        }
+        self.host_nic(host, nic, span)
     }
 
     /// Whether the host has the NIC; reports if not.

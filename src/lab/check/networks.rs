@@ -172,6 +172,13 @@ impl Check<'_> {
             Some(UplinkFile::Everywhere(At { value: nic, span })) => {
                 let having = self.hosts.iter().filter(|(_, host)| host.nics.contains_key(nic));
                 let found: BTreeMap<_, _> = having.map(|(name, _)| (name.clone(), nic.clone())).collect();
+                let bonded = found
+                    .keys()
+                    .find_map(|host| self.bond_of(host, nic).map(|bond| (host, bond)));
+                if let Some((host, bond)) = bonded.map(|(host, bond)| (host.clone(), bond.clone())) {
+                    let message = format!("NIC `{nic}` of `{host}` is in bond `{bond}`");
+                    self.add(span, message, format!("write `{bond}`"));
+                }
                 if found.is_empty() {
                     let all: BTreeSet<&str> = self
                         .hosts
@@ -188,7 +195,7 @@ impl Check<'_> {
                 let mut place = network.name.span.clone();
                 for (host, nic) in ends {
                     place = nic.span.clone();
-                    if self.host(&host.value, &host.span) && self.host_nic(&host.value, &nic.value, &nic.span) {
+                    if self.host(&host.value, &host.span) && self.free_nic(&host.value, &nic.value, &nic.span) {
                         found.insert(host.value.clone(), nic.value.clone());
                     }
                 }

@@ -39,7 +39,7 @@ impl Check<'_> {
             }
         };
         let out = rule.out.as_ref()?;
-        if !self.host_nic(&on, &out.value, &out.span) {
+        if !self.free_nic(&on, &out.value, &out.span) {
             return None;
         }
         if let Some(At { value: source, span }) = &rule.source

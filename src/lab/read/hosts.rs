@@ -3,8 +3,9 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
-use crate::lab::file::{At, CableEndFile, HostFile, HostNicFile, RouterFile, SwitchFile};
+use crate::lab::file::{At, BondFile, CableEndFile, HostFile, HostNicFile, RouterFile, SwitchFile};
 use crate::lab::problem::suggest;
+use crate::lab::schema::choices::{BOND_MODES, HASH_POLICIES, LACP_RATES, MOST_MIIMON};
 use crate::lab::{Connect, HostName, IfName, PortMode, VlanId};
 
 /// What to write for a cable.
@@ -31,7 +32,8 @@ impl Reader {
                 }
             }
         }
-        let nics = self.host_nics(table);
+        let mut nics = self.host_nics(table);
+        nics.extend(self.bonds(table));
         HostFile { name, connect, nics }
     }
 
@@ -43,9 +45,47 @@ impl Reader {
                 address: self.subnet(get(table, "address")),
                 gateway: self.address(get(table, "gateway")),
                 takeover: self.boolean(get(table, "takeover")),
+                bond: None,
             });
         }
         nics
+    }
+
+    fn bonds(&mut self, table: &DeTable<'_>) -> Vec<HostNicFile> {
+        let mut bonds = Vec::new();
+        for (name, table) in self.named::<IfName>(table, "bonds") {
+            if get(table, "nics").is_none() {
+                let message = format!("bond `{}` has no NICs", name.value);
+                self.add(name.span.clone(), message, "write `nics = [\"eth0\", \"eth1\"]`");
+            }
+            let nics = self.list(get(table, "nics"));
+            let bond = BondFile {
+                nics: nics.into_iter().filter_map(|nic| self.parsed(Some(nic))).collect(),
+                mode: self.choice(get(table, "mode"), "mode", &BOND_MODES).unwrap_or_default(),
+                miimon: self
+                    .ranged(get(table, "miimon"), "miimon", MOST_MIIMON)
+                    .map(|at| at.value),
+                lacp_rate: self.at_choice(get(table, "lacp_rate"), "LACP rate", &LACP_RATES),
+                xmit_hash_policy: self.at_choice(get(table, "xmit_hash_policy"), "hash policy", &HASH_POLICIES),
+                primary: self.parsed(get(table, "primary")),
+            };
+            bonds.push(HostNicFile {
+                name,
+                address: self.subnet(get(table, "address")),
+                gateway: self.address(get(table, "gateway")),
+                takeover: self.boolean(get(table, "takeover")),
+                bond: Some(bond),
+            });
+        }
+        bonds
+    }
+
+    fn at_choice<T: Clone>(&mut self, value: Option<&Value<'_>>, what: &str, names: &[(&str, T)]) -> Option<At<T>> {
+        let span = value?.span();
+        Some(At {
+            value: self.choice(value, what, names)?,
+            span,
+        })
     }
 
     pub(super) fn switch(&mut self, name: At<HostName>, table: &DeTable<'_>) -> SwitchFile {
@@ -55,7 +95,18 @@ impl Reader {
             name,
             ports: ports.collect(),
             stp: self.boolean(get(table, "stp")),
+            lags: self.lags(get(table, "lags")),
         }
+    }
+
+    fn lags(&mut self, value: Option<&Value<'_>>) -> Vec<Vec<At<IfName>>> {
+        let lags = self.list(value);
+        let mut read = Vec::new();
+        for lag in lags {
+            let ports = self.list(Some(lag));
+            read.push(ports.into_iter().filter_map(|port| self.parsed(Some(port))).collect());
+        }
+        read
     }
 
     fn port(&mut self, table: &DeTable<'_>) -> PortMode {

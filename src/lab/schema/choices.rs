@@ -2,7 +2,7 @@
 
 use crate::lab::file::Manager;
 use crate::lab::image::{Compression, Format, Recipe};
-use crate::lab::{Class, ConsoleKind, Datapath, Dialect, Firmware, TunnelKind, Video};
+use crate::lab::{BondMode, Class, ConsoleKind, Datapath, Dialect, Firmware, HashPolicy, LacpRate, TunnelKind, Video};
 
 /// What a network is for; the first is the default.
 pub(in crate::lab) const CLASSES: [(&str, Class); 4] = [
@@ -24,6 +24,27 @@ pub(in crate::lab) const DATAPATHS: [(&str, Option<Datapath>); 3] = [
     ("auto", None),
     ("system", Some(Datapath::System)),
     ("netdev", Some(Datapath::Netdev)),
+];
+/// Modes of bonds; the first is the default.
+pub(in crate::lab) const BOND_MODES: [(&str, BondMode); 7] = [
+    ("active-backup", BondMode::ActiveBackup),
+    ("802.3ad", BondMode::Lacp),
+    ("balance-xor", BondMode::BalanceXor),
+    ("balance-rr", BondMode::BalanceRr),
+    ("broadcast", BondMode::Broadcast),
+    ("balance-tlb", BondMode::BalanceTlb),
+    ("balance-alb", BondMode::BalanceAlb),
+];
+/// Rates of LACP; the first is the default.
+pub(in crate::lab) const LACP_RATES: [(&str, LacpRate); 2] = [("slow", LacpRate::Slow), ("fast", LacpRate::Fast)];
+/// What decides by which NIC of a bond a frame leaves; the first is the default.
+pub(in crate::lab) const HASH_POLICIES: [(&str, HashPolicy); 6] = [
+    ("layer2", HashPolicy::Layer2),
+    ("layer2+3", HashPolicy::Layer23),
+    ("layer3+4", HashPolicy::Layer34),
+    ("encap2+3", HashPolicy::Encap23),
+    ("encap3+4", HashPolicy::Encap34),
+    ("vlan+srcmac", HashPolicy::VlanSrcMac),
 ];
 /// nova-network's managers.
 pub(in crate::lab) const MANAGERS: [(&str, Manager); 3] = [
@@ -63,6 +84,8 @@ pub(in crate::lab) const DISK_BUSES: [&str; 4] = ["virtio", "ide", "sata", "scsi
 pub(in crate::lab) const NIC_MODELS: [&str; 7] =
     ["virtio", "e1000", "e1000e", "rtl8139", "ne2k_pci", "pcnet", "vmxnet3"];
 
+/// The longest time between two checks of a bond's carriers, in milliseconds.
+pub(in crate::lab) const MOST_MIIMON: u32 = 10_000;
 /// The smallest MTU in bytes that every IPv4 host must accept (RFC 791).
 pub(in crate::lab) const LEAST_MTU: u32 = 576;
 /// The largest MTU in bytes of common hardware (jumbo frames).

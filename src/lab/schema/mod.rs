@@ -7,6 +7,7 @@
 //! assert_eq!(schema["additionalProperties"], false);
 //! ```
 
+mod bonds;
 pub(in crate::lab) mod choices;
 mod example;
 pub(in crate::lab) mod images;

@@ -1,5 +1,6 @@
 //! Every table of a lab file with its keys.
 
+use super::bonds::BOND;
 use super::choices::{
     CLASSES, DATAPATHS, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_PORT,
     MOST_RTT, SWITCHES, TUNNELS, names_of,
@@ -108,6 +109,11 @@ pub(in crate::lab) const HOST_TABLE: Table = Table {
             Kind::Named(&LINK, &Kind::Table(&HOST_NIC)),
             "NICs by name: those that an emulated host has; of a real host, those that it is expected to have.",
         ),
+        key(
+            "bonds",
+            Kind::Named(&LINK, &Kind::Table(&BOND)),
+            "Bonds of several NICs by name, each a NIC like any other.",
+        ),
     ],
 };
 
@@ -131,6 +137,11 @@ pub(in crate::lab) const SWITCH: Table = Table {
     keys: &[
         key("ports", Kind::Named(&LINK, &Kind::Table(&PORT)), "Ports by name."),
         key("stp", Kind::Flag, "Spanning tree; default: false."),
+        key(
+            "lags",
+            Kind::List(&Kind::List(&LINK)),
+            "Link aggregations: lists of at least two ports that lead to one bond.",
+        ),
     ],
 };
 

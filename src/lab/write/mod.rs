@@ -10,8 +10,8 @@ use std::fmt::{Display, Write as _};
 
 use super::schema::choices::{CLASSES, name_of};
 use super::{
-    Class, Connect, ExtraDisk, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic,
-    NatRule, Network, Nic, PortMode, SwitchKind, Tunnel, Vm,
+    Bond, Class, Connect, ExtraDisk, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabBond,
+    LabHostNic, NatRule, Network, Nic, PortMode, SwitchKind, Tunnel, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -32,9 +32,15 @@ pub fn write(lab: &Lab) -> String {
         out.nics(&host.nics);
     }
     for (name, switch) in &lab.switches {
-        if switch.stp {
+        if switch.stp || !switch.lags.is_empty() {
             out.table(format_args!("[switches.{name}]"));
+        }
+        if switch.stp {
             out.entry("stp", true);
+        }
+        if !switch.lags.is_empty() {
+            let lags = switch.lags.iter().map(|lag| list(lag.ports.iter().map(quoted)));
+            out.entry("lags", list(lags));
         }
         out.table(format_args!("[switches.{name}.ports]"));
         for (port, mode) in &switch.ports {
@@ -111,9 +117,11 @@ impl Out {
             let address = nic.address.map(|address| format!("address = {}", quoted(address)));
             let gateway = nic.gateway.map(|gateway| format!("gateway = {}", quoted(gateway)));
             let takeover = nic.takeover.then(|| "takeover = true".to_owned());
+            let bond = nic.bond.iter().flat_map(bond);
+            let kind = if nic.bond.is_some() { "bonds" } else { "nics" };
             self.entry(
-                format_args!("nics.{}", key(name)),
-                table(address.into_iter().chain(gateway).chain(takeover)),
+                format_args!("{kind}.{}", key(name)),
+                table(bond.chain(address).chain(gateway).chain(takeover)),
             );
         }
     }
@@ -294,6 +302,26 @@ fn uplink(lab: &Lab, uplinks: &BTreeMap<HostName, IfName>) -> String {
         Some(nic) if uplinks.values().all(|other| other == nic) && uplinks.keys().eq(everywhere) => quoted(nic),
         _ => per_host(uplinks),
     }
+}
+
+/// Returns the entries of a bond that a NIC does not have.
+fn bond(LabBond { nics, bond }: &LabBond) -> Vec<String> {
+    let Bond {
+        mode,
+        miimon,
+        lacp_rate,
+        xmit_hash_policy,
+        primary,
+    } = bond;
+    let mut entries = vec![
+        format!("nics = {}", list(nics.iter().map(quoted))),
+        format!("mode = {}", quoted(mode)),
+    ];
+    entries.extend(miimon.map(|miimon| format!("miimon = {miimon}")));
+    entries.extend(lacp_rate.map(|rate| format!("lacp_rate = {}", quoted(rate))));
+    entries.extend(xmit_hash_policy.map(|policy| format!("xmit_hash_policy = {}", quoted(policy))));
+    entries.extend(primary.iter().map(|nic| format!("primary = {}", quoted(nic))));
+    entries
 }
 
 fn port_mode(mode: &PortMode) -> String {

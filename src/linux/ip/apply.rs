@@ -10,7 +10,7 @@ use crate::lab::{IfName, LabName};
 use crate::linux::FailedAt;
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::Step;
-use crate::plan::lines::{Observed, ObservedLink, OvsObject, Program, lines, program_of};
+use crate::plan::lines::{Observed, ObservedLink, Program, lines, program_of};
 use crate::state::{Link, LinkKind, Missing, Uplink};
 use crate::transport::cmd::{Cmd, Shell};
 
@@ -62,7 +62,7 @@ struct Run<'a> {
     lines: Vec<Line>,
     /// Links that the batch creates.
     made: BTreeSet<IfName>,
-    /// Those of them that are Open vSwitch's bridges.
+    /// Those of them that are Open vSwitch's bridges or bonds.
     made_ovs: BTreeSet<IfName>,
     /// Bridges that the batch creates or changes: whether they have a MAC address of their own.
     mac_is_set: BTreeMap<IfName, bool>,
@@ -113,14 +113,17 @@ impl<'a> Run<'a> {
         if let Step::CreateLink(name, link) | Step::ChangeLink(name, link) = step {
             let mac_is_set = matches!(
                 link.kind,
-                LinkKind::Bridge { mac: Some(_), .. } | LinkKind::OvsBridge { mac: Some(_), .. }
+                LinkKind::Bridge { mac: Some(_), .. }
+                    | LinkKind::OvsBridge { mac: Some(_), .. }
+                    | LinkKind::Bond(_)
+                    | LinkKind::OvsBond { .. }
             );
             self.mac_is_set.insert(name.clone(), mac_is_set);
         }
         match step {
             Step::CreateLink(name, link) => {
                 self.made.insert(name.clone());
-                if matches!(link.kind, LinkKind::OvsBridge { .. }) {
+                if matches!(link.kind, LinkKind::OvsBridge { .. } | LinkKind::OvsBond { .. }) {
                     self.made_ovs.insert(name.clone());
                 }
             }
@@ -149,20 +152,26 @@ impl<'a> Run<'a> {
             ..Observed::default()
         };
         match step {
-            Step::CreateLink(name, link) => self.can_create(snapshot, name, link)?,
+            Step::CreateLink(name, link) => {
+                self.can_create(snapshot, name, link)?;
+                observed.link.master_is_ovs = self.is_in_ovs(snapshot, link);
+            }
             Step::ChangeLink(name, link) => {
                 self.own(snapshot, name)?;
                 if let Some(master) = &link.master {
                     self.exists(snapshot, master)?;
                 }
                 observed.link = self.link(snapshot, name);
+                observed.link.master_is_ovs = self.is_in_ovs(snapshot, link);
             }
             Step::DeleteLink { name, index } => {
                 let Some(link) = snapshot.link(name.as_str()) else {
                     return Ok(Vec::new());
                 };
                 self.can_delete(snapshot, link, name, *index)?;
-                observed.link.ovs = snapshot.ovs.object(name.as_str());
+                let object = snapshot.ovs.object(name.as_str());
+                observed.link.in_ovs = object.is_some() && link.kind() == Some("bond");
+                observed.link.ovs = object.filter(|_| link.kind() != Some("bond"));
             }
             Step::AddAddress(name, _) => self.own(snapshot, name)?,
             Step::DeleteAddress(name, address) => {
@@ -181,8 +190,8 @@ impl<'a> Run<'a> {
                 let planned = self.mac_is_set.get(&wanted.bridge).copied();
                 let now = || snapshot.link(wanted.bridge.as_str()).is_some_and(mark::mac_is_set);
                 let mac_is_set = planned.unwrap_or_else(now);
-                let ovs = self.made_ovs.contains(&wanted.bridge)
-                    || snapshot.ovs.object(wanted.bridge.as_str()) == Some(OvsObject::Bridge);
+                let ovs = self.made_ovs.contains(&wanted.bridge) || is_ovs(snapshot, &wanted.bridge);
+                let mac_is_set = mac_is_set || wanted.bonded;
                 observed.uplink = Some(uplink::attaching(snapshot, self.lab, nic, wanted, mac_is_set, ovs)?);
             }
             Step::DetachUplink(nic, uplink) => {
@@ -194,6 +203,7 @@ impl<'a> Run<'a> {
                 let uplink = Uplink {
                     bridge,
                     was: uplink.was.clone(),
+                    bonded: uplink.bonded,
                     missing: Missing::default(),
                 };
                 return Ok(lines(&Step::DetachUplink(nic.clone(), uplink), &observed)?);
@@ -210,6 +220,12 @@ impl<'a> Run<'a> {
             _ => {}
         }
         Ok(lines(step, &observed)?)
+    }
+
+    /// Whether a bond of the kernel's becomes a port of one of Open vSwitch's bridges.
+    fn is_in_ovs(&self, snapshot: &Snapshot, link: &Link) -> bool {
+        let in_ovs = |bridge: &IfName| self.made_ovs.contains(bridge) || is_ovs(snapshot, bridge);
+        matches!(link.kind, LinkKind::Bond(_)) && link.master.as_ref().is_some_and(in_ovs)
     }
 
     /// Refuses a link that does not exist. `ip` would too, but as an invalid argument, without the number of the line.
@@ -272,6 +288,9 @@ impl<'a> Run<'a> {
             unfinished: before.ifalias.is_none(),
             is_port: before.master.is_some(),
             ovs: None,
+            gateway: snapshot.default_route(name.as_str()),
+            in_ovs: before.kind() == Some("bond") && snapshot.ovs.object(name.as_str()).is_some(),
+            master_is_ovs: false,
             uplink_mac: nic.and_then(|nic| nic.address.clone()),
             mtu_is_set: mark::mtu_is_set(before),
             remotes: snapshot.remotes(name.as_str()),
@@ -395,6 +414,14 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Returns whether a link is a bridge, or a bond, of Open vSwitch's. A bond of the kernel's in its bridge is not.
+fn is_ovs(snapshot: &Snapshot, name: &IfName) -> bool {
+    let of_kernel = snapshot
+        .link(name.as_str())
+        .is_some_and(|link| link.kind() == Some("bond"));
+    snapshot.ovs.object(name.as_str()).is_some() && !of_kernel
+}
+
 /// Returns when a line's turn is among those of its batch, so that each program runs once or twice: the record of a NIC's
 /// configuration before anything is changed, Open vSwitch's bridges before the kernel's settings of their devices, and
 /// their removal after what is on them has moved.
@@ -403,6 +430,8 @@ fn turn(line: &Line) -> u8 {
     match program {
         Program::Ip if arguments.contains(RECORD) => 0,
         Program::OvsVsctl if arguments.starts_with("--if-exists del-br ") => 4,
+        // The device of the port is created first.
+        Program::OvsVsctl if arguments.starts_with("--if-exists del-port ") && arguments.contains(" -- add-port ") => 3,
         Program::OvsVsctl => 1,
         Program::Ip => 2,
         Program::Bridge => 3,

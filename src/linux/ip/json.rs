@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::lab::{Bond, BondMode, Partner};
 use crate::transport::{Cmd, CmdError, Shell};
 
 /// Runs a command of iproute2 that prints a JSON array and returns the array. One command.
@@ -98,7 +99,7 @@ pub(crate) struct RawInfo {
 }
 
 /// What only links of some kinds have: a bridge the first three, VLAN and VXLAN devices an id, a VXLAN
-/// device the address and the UDP port of its end, a tap the last.
+/// device the address and the UDP port of its end, a tap whether it persists.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RawData {
     pub stp_state: Option<u32>,
@@ -108,6 +109,16 @@ pub(crate) struct RawData {
     pub local: Option<Ipv4Addr>,
     pub port: Option<u16>,
     pub persist: Option<bool>,
+    /// These are a bond's.
+    #[serde(default)]
+    pub mode: Value,
+    pub active_slave: Option<String>,
+    pub miimon: Option<u32>,
+    pub primary: Option<String>,
+    #[serde(default)]
+    pub xmit_hash_policy: Value,
+    #[serde(default)]
+    pub ad_lacp_rate: Value,
 }
 
 impl RawLink {
@@ -131,6 +142,20 @@ impl RawLink {
         let data = &self.linkinfo.info_data;
         let delay = data.forward_delay.unwrap_or_default() / 100;
         (data.stp_state != Some(0)).then(|| u8::try_from(delay).unwrap_or(u8::MAX))
+    }
+
+    /// Returns the settings of a bond; none where they are not ones that netlab gives a bond.
+    pub fn bond(&self) -> Option<Bond> {
+        let data = &self.linkinfo.info_data;
+        let mode: BondMode = known(&data.mode)?;
+        let primary = data.primary.as_deref().and_then(|nic| nic.parse().ok());
+        Some(Bond {
+            mode,
+            miimon: data.miimon,
+            lacp_rate: known(&data.ad_lacp_rate).filter(|_| mode.partner() == Partner::Lacp),
+            xmit_hash_policy: known(&data.xmit_hash_policy).filter(|_| mode.hashes()),
+            primary,
+        })
     }
 
     /// Returns whether a bridge filters VLANs.
@@ -161,6 +186,11 @@ impl RawLink {
                 .contains(&kind),
             }
     }
+}
+
+/// Returns a value that netlab has a name for; other links, and other versions of the kernel, have others.
+fn known<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    T::deserialize(value).ok()
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -32,7 +32,10 @@ pub(super) enum Mark {
 impl Mark {
     /// Reads the mark on `link`. `lab` only matters for an unfinished link, whose group identifies its lab by number.
     pub fn read(link: &RawLink, lab: &LabName) -> Self {
-        let can_be_made = matches!(link.kind(), Some("bridge" | "vlan" | "vxlan" | ovs::BRIDGE | ovs::PORT));
+        let can_be_made = matches!(
+            link.kind(),
+            Some("bridge" | "vlan" | "vxlan" | "bond" | ovs::BRIDGE | ovs::PORT)
+        );
         let alias = link.ifalias.as_deref().unwrap_or_default();
         if let Some((by, rest)) = alias.strip_prefix("netlab:").and_then(|rest| rest.split_once(':')) {
             let by = by.to_owned();
@@ -80,7 +83,8 @@ pub(super) fn owner(snapshot: &Snapshot, link: &RawLink, lab: &LabName) -> Owner
     // A guest's tap has no mark of its own: it belongs to the owner of its bridge. So does a port of Open vSwitch, whose
     // database survives a reboot.
     let master = link.master.as_deref().and_then(|master| snapshot.link(master));
-    if let Some(master) = master.filter(|master| link.kind() == Some("tun") || master.kind() == Some(ovs::BRIDGE))
+    if let Some(master) = master
+        .filter(|master| link.kind() == Some("tun") || matches!(master.kind(), Some(ovs::BRIDGE | ovs::PORT | "bond")))
         && let Mark::Made { by, .. } = Mark::read(master, lab)
     {
         return Owner::Lab(by);

@@ -12,10 +12,10 @@ use super::mark::{self, Mark};
 use super::record::Record;
 use super::snapshot::Snapshot;
 use super::{Network, floating, ovs};
-use crate::lab::{IfName, LabName, VlanId};
+use crate::lab::{Bond, BondMode, IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
 use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, NicState};
-use crate::state::{Link, LinkKind, Missing, Uplink};
+use crate::state::{BondSeen, Link, LinkKind, Missing, Uplink};
 use crate::transport::Shell;
 
 /// Returns what `lab` owns of the host's network.
@@ -40,6 +40,10 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, NetworkError
         }
     }
     for raw in &snapshot.links {
+        let ours = matches!(Mark::read(raw, lab), Mark::Made { by, .. } | Mark::Taken { by, .. } if by == lab.as_str());
+        if let Some(bond) = bond_seen(&snapshot, raw).filter(|_| ours) {
+            network.seen.bonds.insert(name(&raw.ifname)?, bond);
+        }
         for address in raw.addr_info.iter().filter_map(|raw| floating::of(raw, lab)) {
             network.floating.insert(address, name(&raw.ifname)?);
         }
@@ -77,6 +81,14 @@ fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet
             let parent = name(parent)?;
             LinkKind::Vlan { parent, id }
         }
+        // A bond whose settings cannot be read has none that a lab gives it.
+        Some("bond") => LinkKind::Bond(raw.bond().unwrap_or(Bond {
+            mode: BondMode::BalanceRr,
+            miimon: None,
+            lacp_rate: None,
+            xmit_hash_policy: None,
+            primary: None,
+        })),
         Some("vxlan") => LinkKind::Vxlan {
             vni: data.id.and_then(|id| u32::try_from(id).ok()).unwrap_or_default(),
             local: data.local.unwrap_or(Ipv4Addr::UNSPECIFIED),
@@ -110,6 +122,7 @@ fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet
             .filter(|_| mark::mtu_is_set(raw))
             .map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX))
             .or_else(|| snapshot.ovs.mtu(&raw.ifname)),
+        gateway: snapshot.default_route(&raw.ifname),
         // Whatever is wrong with it and has no field of its own shows as an unfinished link.
         purpose: if raw.is_up() && !delays {
             purpose.to_owned()
@@ -137,8 +150,44 @@ fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink
             name(&link.ifname)?
         },
         was: was.config(),
+        bonded: is_bond(snapshot, record.bridge.as_str()),
         missing: missing.unwrap_or_default(),
     })
+}
+
+/// Returns the members of a link that is a bond.
+fn bond_seen(snapshot: &Snapshot, raw: &RawLink) -> Option<BondSeen> {
+    if !is_bond(snapshot, &raw.ifname) {
+        return None;
+    }
+    let links = snapshot.links.iter();
+    let members: Vec<&RawLink> = links
+        .filter(|link| link.master.as_deref() == Some(raw.ifname.as_str()))
+        .collect();
+    let by_address = snapshot.ovs.active(&raw.ifname);
+    let is_active = |link: &&&RawLink| match &by_address {
+        Some(address) => link.address.as_ref() == Some(address),
+        None => raw.linkinfo.info_data.active_slave.as_ref() == Some(&link.ifname),
+    };
+    let named = |link: &RawLink| IfName::new(&link.ifname).ok();
+    let mode = match snapshot.ovs.kind(&raw.ifname) {
+        Some(LinkKind::OvsBond { bond, .. }) => Some(bond.mode),
+        _ => raw.bond().map(|bond| bond.mode),
+    };
+    Some(BondSeen {
+        mode,
+        members: members
+            .iter()
+            .filter_map(|link| Some((named(link)?, link.has_carrier())))
+            .collect(),
+        active: members.iter().find(is_active).and_then(|link| named(link)),
+    })
+}
+
+/// Returns whether a link is a bond.
+pub(super) fn is_bond(snapshot: &Snapshot, name: &str) -> bool {
+    let of_kernel = snapshot.link(name).is_some_and(|link| link.kind() == Some("bond"));
+    of_kernel || matches!(snapshot.ovs.kind(name), Some(LinkKind::OvsBond { .. }))
 }
 
 /// Returns what of `was` a bridge that has `now` lacks.
@@ -216,6 +265,7 @@ mod tests {
             master: Some(IfName::new("br1").unwrap()),
             addresses: BTreeSet::new(),
             mtu: None,
+            gateway: None,
             purpose: "network service".to_owned(),
         };
         assert_eq!(network.links, [(IfName::new("eth0.10").unwrap(), wanted)].into());

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use super::json::RawLink;
-use crate::lab::{Datapath, IfName, LabName, MacAddr, TunnelKind, VlanId};
+use crate::lab::{Bond, BondMode, Datapath, IfName, LabName, LacpRate, MacAddr, TunnelKind, VlanId};
 use crate::plan::lines::{MAC_GIVEN, MAC_IS_SET, OWNER, OvsObject, PURPOSE};
 use crate::state::LinkKind;
 use crate::topology::derive::patch_peer;
@@ -39,6 +39,8 @@ struct Port {
     bridge: String,
     row: Row,
     interface: Row,
+    /// Of a bond: its interfaces.
+    members: Vec<Row>,
 }
 
 /// A row of the database.
@@ -63,12 +65,16 @@ impl Ovs {
         for bridge in bridges {
             let name = text_of(bridge, "name");
             for port in items(bridge.get("ports")).iter().filter_map(|id| ports.get(&uuid(id)?)) {
-                let interface = items(port.get("interfaces"));
-                let interface = interface.first().and_then(|id| interfaces.get(&uuid(id)?));
+                let ids = items(port.get("interfaces"));
+                let own: Vec<Row> = ids
+                    .iter()
+                    .filter_map(|id| interfaces.get(&uuid(id)?).cloned())
+                    .collect();
                 let found = Port {
                     bridge: name.clone(),
                     row: port.clone(),
-                    interface: interface.cloned().unwrap_or_default(),
+                    interface: own.first().cloned().unwrap_or_default(),
+                    members: if own.len() > 1 { own } else { Vec::new() },
                 };
                 ovs.ports.insert(text_of(port, "name"), found);
             }
@@ -88,6 +94,8 @@ impl Ovs {
                 link.linkinfo.info_kind = Some(BRIDGE.to_owned());
             } else if let Some(port) = self.ports.get(&link.ifname) {
                 link.master = Some(port.bridge.clone());
+            } else if let Some(bond) = self.bond_of(&link.ifname) {
+                link.master = Some(bond.clone());
             } else if link.master.as_deref() == Some("ovs-system") {
                 link.master = None;
             }
@@ -99,7 +107,10 @@ impl Ovs {
         // The device of a bridge is a port of it, too.
         let ports = ports.filter(|(name, _)| !self.bridges.contains_key(*name));
         let ports = ports.map(|(name, port)| {
-            let flags: &[&str] = if text_of(&port.interface, "error").is_empty() {
+            let carrier = |member: &Row| text_of(member, "link_state") == "up";
+            let flags: &[&str] = if !port.members.is_empty() && !port.members.iter().any(carrier) {
+                &["UP"]
+            } else if text_of(&port.interface, "error").is_empty() {
                 &["UP", "LOWER_UP"]
             } else {
                 &[]
@@ -127,6 +138,9 @@ impl Ovs {
             });
         }
         let port = self.ports.get(name)?;
+        if !port.members.is_empty() {
+            return Some(bond(port));
+        }
         let options = map(&port.interface, "options");
         let option = |key: &str| options.get(key).map(String::as_str).unwrap_or_default();
         let kind = text_of(&port.interface, "type");
@@ -154,6 +168,21 @@ impl Ovs {
     pub fn mtu(&self, name: &str) -> Option<u16> {
         let request = self.ports.get(name)?.interface.get("mtu_request")?.as_u64()?;
         u16::try_from(request).ok()
+    }
+
+    /// Returns the bond that a NIC is a member of.
+    fn bond_of(&self, nic: &str) -> Option<&String> {
+        let is_it = |member: &Row| text_of(member, "name") == nic;
+        let mut ports = self.ports.iter();
+        ports
+            .find(|(_, port)| port.members.iter().any(is_it))
+            .map(|(name, _)| name)
+    }
+
+    /// Returns the hardware address of the member of a bond that sends, where only one does.
+    pub fn active(&self, bond: &str) -> Option<String> {
+        let port = self.ports.get(bond).filter(|port| !port.members.is_empty())?;
+        Some(text_of(&port.row, "bond_active_slave")).filter(|mac| !mac.is_empty())
     }
 
     /// A patch has an end that belongs to another link.
@@ -191,6 +220,35 @@ impl Ovs {
             Some(((kind, key), name.clone()))
         };
         others.filter_map(key).collect()
+    }
+}
+
+/// Returns what a port with several interfaces is.
+fn bond(port: &Port) -> LinkKind {
+    let config = map(&port.row, "other_config");
+    let mode = match text_of(&port.row, "bond_mode").as_str() {
+        "balance-tcp" => BondMode::Lacp,
+        "balance-slb" => BondMode::BalanceXor,
+        _ => BondMode::ActiveBackup,
+    };
+    let lacp = text_of(&port.row, "lacp") == "active";
+    let rate = match config.get("lacp-time").map(String::as_str) {
+        Some("fast") => LacpRate::Fast,
+        _ => LacpRate::Slow,
+    };
+    let members = port
+        .members
+        .iter()
+        .filter_map(|member| text_of(member, "name").parse().ok());
+    LinkKind::OvsBond {
+        bond: Bond {
+            mode,
+            miimon: None,
+            lacp_rate: lacp.then_some(rate),
+            xmit_hash_policy: None,
+            primary: config.get("bond-primary").and_then(|nic| nic.parse().ok()),
+        },
+        members: members.collect(),
     }
 }
 

@@ -7,8 +7,8 @@ socket=${OVS_RUNDIR:-/run/openvswitch}/db.sock
 ask() {
     ovs-vsctl --timeout=20 --format=json \
         -- --columns=name,ports,datapath_type,external_ids,other_config list Bridge \
-        -- --columns=_uuid,name,tag,interfaces,external_ids list Port \
-        -- --columns=_uuid,name,type,options,ofport,error,mtu_request list Interface
+        -- --columns=_uuid,name,tag,interfaces,external_ids,bond_mode,lacp,other_config,bond_active_slave list Port \
+        -- --columns=_uuid,name,type,options,ofport,error,mtu_request,link_state list Interface
 }
 tables=$(ask 2>/dev/null) || {
     # A socket of a daemon that has ended is left behind.

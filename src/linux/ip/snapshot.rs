@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::json::{RawAddresses, RawForward, RawLink, RawRoute, parse, query};
 use super::ovs::{self, Ovs};
+use crate::plan::lines::ROUTE_MARK;
 use crate::transport::{Cmd, CmdError, Shell};
 
 /// Links with their addresses, and routes of every table and family.
@@ -73,6 +74,20 @@ impl Snapshot {
             IpAddr::V6(_) => None,
         })
         .collect()
+    }
+
+    /// Returns the default route through a link that a lab gave the host.
+    pub fn default_route(&self, name: &str) -> Option<Ipv4Addr> {
+        let is_it = |route: &&RawRoute| {
+            route.dst == "default"
+                && route.table.is_none()
+                && route.dev.as_deref() == Some(name)
+                && route.protocol.as_deref() == Some(ROUTE_MARK)
+        };
+        match self.routes.iter().find(is_it)?.gateway? {
+            IpAddr::V4(gateway) => Some(gateway),
+            IpAddr::V6(_) => None,
+        }
     }
 
     /// Returns the link of that name.

@@ -16,11 +16,12 @@ can_add_link() {
             vxlan) ip link add name v type vxlan id 2 dstport 4789 ;;
             ip_gre) ip link add name v type gretap remote 192.0.2.1 local 192.0.2.2 ;;
             geneve) ip link add name v type geneve id 2 remote 192.0.2.1 ;;
+            bonding) ip link add name v type bond ;;
             openvswitch) false ;;
             esac
     ' sh "$1" >/dev/null 2>&1
 }
-for module in bridge 8021q vxlan ip_gre geneve openvswitch; do
+for module in bridge 8021q bonding vxlan ip_gre geneve openvswitch; do
     [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || can_add_link "$module" ||
         echo "missing $module"
 done

@@ -109,7 +109,10 @@ pub(super) fn detaching(
         on_nic: now,
         on_bridge: ours.map(|_| on_bridge),
         is_attached: link.master.as_deref() == Some(bridge.as_str()),
-        ovs: snapshot.ovs.object(bridge.as_str()).is_some(),
+        ovs: snapshot.ovs.object(bridge.as_str()).is_some()
+            && snapshot
+                .link(bridge.as_str())
+                .is_none_or(|link| link.kind() != Some("bond")),
         mac: ours
             .filter(|link| !mac_is_set(link))
             .map(|_| provisional_mac(&bridge).to_string()),

@@ -8,7 +8,7 @@ use super::super::found::marked;
 use super::super::observe::observe_all;
 use super::super::stopped;
 use super::super::{Deviations, Env, LoadOptions, OpsError, connect, inspect_guests, load, passwords};
-use super::report::{ForwardStatus, HostStatus, LabState, LabStatus, NetworkStatus, RunOutcome, RunStatus};
+use super::report::{BondStatus, ForwardStatus, HostStatus, LabState, LabStatus, NetworkStatus, RunOutcome, RunStatus};
 use super::vms::vms;
 use crate::host::forward;
 use crate::lab::{Class, Connect, HostName, IfName, LabName};
@@ -111,6 +111,7 @@ pub(super) fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStat
             unused(env, past.file.as_ref(), &networks)
         },
         networks,
+        bonds: bonds(&site),
         vms,
         forwards,
     })
@@ -124,6 +125,29 @@ fn this_machine() -> HostName {
         .ok()
         .and_then(|name| name.parse().ok());
     name.or_else(|| "this-machine".parse().ok()).unwrap_or_else(localhost)
+}
+
+fn bonds(site: &Site) -> Vec<BondStatus> {
+    let bonds = site.iter().flat_map(|(host, state)| {
+        state.seen.bonds.iter().map(move |(name, bond)| {
+            let without = bond.members.iter().filter(|(_, carrier)| !**carrier);
+            let without_carrier: Vec<String> = without.map(|(nic, _)| nic.to_string()).collect();
+            BondStatus {
+                name: name.to_string(),
+                host: host.to_string(),
+                mode: bond.mode.map_or_else(|| "unknown".to_owned(), |mode| mode.to_string()),
+                state: match without_carrier.len() {
+                    count if count == bond.members.len() => "down",
+                    0 => "up",
+                    _ => "degraded",
+                },
+                active: bond.active.as_ref().map(ToString::to_string),
+                nics: bond.members.keys().map(ToString::to_string).collect(),
+                without_carrier,
+            }
+        })
+    });
+    bonds.collect()
 }
 
 fn networks(site: &Site) -> Vec<NetworkStatus> {

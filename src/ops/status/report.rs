@@ -74,6 +74,8 @@ pub struct LabStatus {
     pub hosts: Vec<HostStatus>,
     /// Its networks, once per host.
     pub networks: Vec<NetworkStatus>,
+    /// The bonds that carry them.
+    pub bonds: Vec<BondStatus>,
     /// Networks of its file that are on no host: no VM, gateway or address is in them.
     pub unused_networks: Vec<String>,
     /// Its VMs.
@@ -156,6 +158,25 @@ pub struct NetworkStatus {
     pub addresses: Vec<String>,
     /// The NIC, or the VLAN device, that connects it to the other hosts.
     pub uplink: Option<String>,
+}
+
+/// A bond of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BondStatus {
+    /// Its name.
+    pub name: String,
+    /// The host.
+    pub host: String,
+    /// Its mode, e.g. `active-backup`.
+    pub mode: String,
+    /// `up`; `degraded`: a NIC has no carrier; `down`: none has.
+    pub state: &'static str,
+    /// The NIC that sends, where only one does.
+    pub active: Option<String>,
+    /// Its NICs.
+    pub nics: Vec<String>,
+    /// Those of them that have no carrier.
+    pub without_carrier: Vec<String>,
 }
 
 /// A VM.

@@ -3,6 +3,7 @@
 //! `dropped` what the lab's rules dropped, `servers` who else answers by DHCP, `follow` where packets are lost. Changes nothing that outlasts it.
 
 mod ask;
+mod bonds;
 pub(super) mod capture;
 mod checks;
 mod details;
@@ -268,7 +269,11 @@ pub(super) fn answer(
     let wanted = loaded.keeping(env, &existing(&observed, &surveys));
     let desired = desired(&wanted, &surveys);
     let to_do = plan(&observed, &desired);
-    let drift: Vec<String> = to_do.steps().map(|(host, step)| format!("{host}: {step}")).collect();
+    let mut drift: Vec<String> = to_do.steps().map(|(host, step)| format!("{host}: {step}")).collect();
+    // What bonds are for: the lab is as wanted as long as its cells are.
+    let pulled = bonds::without_cable(topology, &observed, &to_do);
+    drift.retain(|step| !pulled.contains(step));
+    notes.extend(bonds::degraded(&observed));
 
     let evidence = Evidence {
         topology,

@@ -19,19 +19,20 @@ mod ovs;
 mod tests;
 mod uplink;
 
-pub(crate) use mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted};
+pub(crate) use self::mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted};
 pub(crate) use nic::{Address, Hop, NicState};
 pub use ovs::OvsObject;
 pub(crate) use ovs::{MAC_GIVEN, OWNER, PURPOSE, is_ovs, remove_nic, set_mac};
 pub(crate) use uplink::UplinkMove;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
 use super::Step;
-use crate::lab::{ETHERNET_MTU, IfName, LabName};
+use crate::lab::{Bond, ETHERNET_MTU, IfName, LabName};
 use crate::state::{Link, LinkKind};
 use crate::topology::derive::{link_group, provisional_mac};
 
@@ -94,6 +95,12 @@ pub struct ObservedLink {
     pub uplink_mac: Option<String>,
     /// It has an MTU that its network stated.
     pub mtu_is_set: bool,
+    /// It has the default route that a lab gave the host.
+    pub gateway: Option<Ipv4Addr>,
+    /// It is a bond of the kernel's, and a port of one of Open vSwitch's bridges.
+    pub in_ovs: bool,
+    /// The bridge that it is to be a port of is Open vSwitch's.
+    pub master_is_ovs: bool,
 }
 
 /// Why a step has no lines.
@@ -122,19 +129,22 @@ pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError>
         Step::ChangeLink(name, link) => change(name, link, observed)?,
         Step::DeleteLink { name, .. } => match observed.link.ovs {
             Some(object) => vec![ovs::delete(name, object)],
-            None => vec![format!("link del dev {name}")],
+            None => {
+                let port = observed.link.in_ovs.then(|| ovs::remove_kernel_bond(name));
+                port.into_iter().chain([format!("link del dev {name}")]).collect()
+            }
         },
         Step::AddAddress(name, address) => vec![add_address(name, *address)],
         Step::DeleteAddress(name, address) => vec![format!("address del {address} dev {name}")],
         Step::AttachUplink(nic, wanted) => {
             let on_nic = || UplinkMove::first(&wanted.was);
             let observed = observed.uplink.clone().unwrap_or_else(on_nic);
-            uplink::attach(nic, &wanted.bridge, &observed)
+            uplink::attach(nic, &wanted.bridge, wanted.bonded, &observed)
         }
         Step::DetachUplink(nic, wanted) => {
             let in_bridge = || UplinkMove::first(&wanted.was).attached();
             let observed = observed.uplink.clone().unwrap_or_else(in_bridge);
-            uplink::detach(nic, &wanted.bridge, &observed)
+            uplink::detach(nic, &wanted.bridge, wanted.bonded, &observed)
         }
         Step::AddFloating(address, nic) => {
             // The mark of a floating address: one for a single host makes no route, so its metric has no other effect.
@@ -170,13 +180,22 @@ fn create(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
             "link add name {name}{} type vxlan id {vni} local {local} dstport {VXLAN_PORT}",
             group(observed.marks)
         ),
-        LinkKind::OvsBridge { .. } | LinkKind::OvsPatch { .. } | LinkKind::OvsTunnel { .. } => String::new(),
+        LinkKind::Bond(bond) => format!(
+            "link add name {name}{} type bond {}",
+            group(observed.marks),
+            bond_options(bond)
+        ),
+        LinkKind::OvsBridge { .. }
+        | LinkKind::OvsPatch { .. }
+        | LinkKind::OvsTunnel { .. }
+        | LinkKind::OvsBond { .. } => String::new(),
     }];
     lines.extend(no_link_local(name, observed));
-    lines.extend(link.master.as_ref().map(|master| attach_port(name, master)));
+    lines.extend(link.master.as_ref().map(|master| attach_port(name, master, observed)));
     lines.extend(link.mtu.map(|mtu| set_mtu(name, mtu)));
     lines.push(format!("link set dev {name} up"));
     lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
+    lines.extend(default_route(name, link, observed));
     lines.extend(mark(name, link, observed)?);
     lines.extend(ends(name, link, &BTreeSet::new()));
     Ok(lines)
@@ -190,6 +209,7 @@ fn create_ovs(name: &IfName, link: &Link, observed: &Observed) -> Vec<String> {
         lines.extend(no_link_local(name, observed));
         lines.push(format!("link set dev {name} up"));
         lines.extend(link.addresses.iter().map(|address| add_address(name, *address)));
+        lines.extend(default_route(name, link, observed));
     }
     lines
 }
@@ -235,7 +255,9 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
         | LinkKind::Vlan { .. }
         | LinkKind::OvsBridge { .. }
         | LinkKind::OvsPatch { .. }
-        | LinkKind::OvsTunnel { .. } => {}
+        | LinkKind::OvsTunnel { .. }
+        | LinkKind::Bond(_)
+        | LinkKind::OvsBond { .. } => {}
     }
     let mac = match &link.kind {
         LinkKind::Bridge { mac: Some(mac), .. } => Some(mac.to_string()),
@@ -247,13 +269,15 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
         lines.extend(no_link_local(name, observed));
     }
     match &link.master {
-        Some(master) => lines.push(attach_port(name, master)),
+        Some(master) => lines.push(attach_port(name, master, observed)),
+        None if observed.link.in_ovs => lines.push(ovs::remove_kernel_bond(name)),
         None if observed.link.is_port => lines.push(format!("link set dev {name} nomaster")),
         None => {}
     }
     let unset = observed.link.mtu_is_set.then_some(ETHERNET_MTU);
     lines.extend(link.mtu.or(unset).map(|mtu| set_mtu(name, mtu)));
     lines.push(format!("link set dev {name} up"));
+    lines.extend(default_route(name, link, observed));
     lines.extend(mark(name, link, observed)?);
     lines.extend(ends(name, link, &observed.link.remotes));
     Ok(lines)
@@ -302,7 +326,53 @@ fn no_link_local(name: &IfName, observed: &Observed) -> Option<String> {
     (!observed.no_ipv6).then(|| format!("link set dev {name} addrgenmode none"))
 }
 
-fn attach_port(name: &IfName, bridge: &IfName) -> String {
+/// The options of a bond, as ip-link(8) takes them.
+fn bond_options(bond: &Bond) -> String {
+    let Bond {
+        mode,
+        miimon,
+        lacp_rate,
+        xmit_hash_policy,
+        primary,
+    } = bond;
+    let mut options = format!("mode {mode}");
+    // Writing to a `String` cannot fail.
+    if let Some(miimon) = miimon {
+        let _ = write!(options, " miimon {miimon}");
+    }
+    if let Some(rate) = lacp_rate {
+        let _ = write!(options, " lacp_rate {rate}");
+    }
+    if let Some(policy) = xmit_hash_policy {
+        let _ = write!(options, " xmit_hash_policy {policy}");
+    }
+    if let Some(primary) = primary {
+        let _ = write!(options, " primary {primary}");
+    }
+    options
+}
+
+/// The routing protocol field of a default route that a lab gives a host: a number that no routing daemon uses
+/// (/etc/iproute2/rt_protos).
+pub(crate) const ROUTE_MARK: &str = "78";
+
+/// The line that gives the host the link's default route, or removes it.
+fn default_route(name: &IfName, link: &Link, observed: &Observed) -> Option<String> {
+    let mark = observed
+        .marks
+        .map(|_| format!(" proto {ROUTE_MARK}"))
+        .unwrap_or_default();
+    match (link.gateway, observed.link.gateway) {
+        (Some(gateway), _) => Some(format!("route replace default via {gateway} dev {name}{mark}")),
+        (None, Some(was)) => Some(format!("route del default via {was} dev {name}{mark}")),
+        (None, None) => None,
+    }
+}
+
+fn attach_port(name: &IfName, bridge: &IfName, observed: &Observed) -> String {
+    if observed.link.master_is_ovs {
+        return ovs::add_kernel_bond(name, bridge);
+    }
     format!("link set dev {name} master {bridge}")
 }
 

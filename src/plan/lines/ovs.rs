@@ -1,7 +1,7 @@
 //! The `ovs-vsctl` lines of Open vSwitch's bridges and ports. Several lines become one transaction, so that an object has
 //! its mark from its first moment: `external_ids` with the lab and the purpose.
 
-use crate::lab::{IfName, LabName};
+use crate::lab::{Bond, BondMode, IfName, LabName, LacpRate};
 use crate::state::{Link, LinkKind};
 use crate::topology::derive::{patch_peer, provisional_mac};
 
@@ -16,7 +16,7 @@ pub(crate) const MAC_GIVEN: &str = "netlab-mac";
 pub(crate) fn is_ovs(kind: &LinkKind) -> bool {
     matches!(
         kind,
-        LinkKind::OvsBridge { .. } | LinkKind::OvsPatch { .. } | LinkKind::OvsTunnel { .. }
+        LinkKind::OvsBridge { .. } | LinkKind::OvsPatch { .. } | LinkKind::OvsTunnel { .. } | LinkKind::OvsBond { .. }
     )
 }
 
@@ -73,8 +73,49 @@ pub(super) fn set(name: &IfName, link: &Link, marks: Option<&LabName>) -> Vec<St
                 port_ids(name, &ids(""))
             )]
         }
-        LinkKind::Bridge { .. } | LinkKind::Vlan { .. } | LinkKind::Vxlan { .. } => Vec::new(),
+        LinkKind::OvsBond { bond, members } => {
+            let Some(master) = &link.master else { return Vec::new() };
+            let members: Vec<&str> = members.iter().map(IfName::as_str).collect();
+            // No command changes the members of a bond in place.
+            vec![format!(
+                "ovs-vsctl --if-exists del-port {name} -- add-bond {master} {name} {} {}{}",
+                members.join(" "),
+                bond_settings(bond),
+                port_ids(name, &ids(""))
+            )]
+        }
+        LinkKind::Bridge { .. } | LinkKind::Vlan { .. } | LinkKind::Vxlan { .. } | LinkKind::Bond(_) => Vec::new(),
     }
+}
+
+/// Returns a bond's settings as columns of its port (ovs-vswitchd.conf.db(5)).
+fn bond_settings(bond: &Bond) -> String {
+    // Preflight refuses modes that Open vSwitch does not have.
+    let mut columns = match bond.mode {
+        BondMode::Lacp => "bond_mode=balance-tcp lacp=active".to_owned(),
+        _ => "bond_mode=active-backup lacp=off".to_owned(),
+    };
+    let rate = match bond.lacp_rate {
+        Some(LacpRate::Fast) => " other_config:lacp-time=fast",
+        Some(LacpRate::Slow) => " other_config:lacp-time=slow",
+        None => "",
+    };
+    columns.push_str(rate);
+    if let Some(primary) = &bond.primary {
+        columns.push_str(" other_config:bond-primary=");
+        columns.push_str(primary.as_str());
+    }
+    columns
+}
+
+/// Returns the line that makes a bond of the kernel's a port of a bridge. It runs after those that create the bond.
+pub(super) fn add_kernel_bond(bond: &IfName, bridge: &IfName) -> String {
+    format!("ovs-vsctl --if-exists del-port {bond} -- add-port {bridge} {bond}")
+}
+
+/// Returns the line that removes a bond of the kernel's from its bridge.
+pub(super) fn remove_kernel_bond(bond: &IfName) -> String {
+    format!("ovs-vsctl --if-exists del-port {bond}")
 }
 
 fn port_ids(name: &IfName, ids: &str) -> String {

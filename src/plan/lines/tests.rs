@@ -17,6 +17,7 @@ fn bridge(mac: Option<&str>) -> Link {
         master: None,
         addresses: ["10.0.1.1/24".parse().unwrap()].into(),
         mtu: None,
+        gateway: None,
         purpose: "network service".to_owned(),
     }
 }
@@ -85,6 +86,7 @@ fn without_marks_the_lines_are_the_same_but_for_group_and_alias() {
         master: Some(link("br1")),
         addresses: BTreeSet::new(),
         mtu: None,
+        gateway: None,
         purpose: "network service".to_owned(),
     };
     let step = Step::CreateLink(link("eth0.10"), vlan);
@@ -116,6 +118,7 @@ fn an_uplinks_addresses_are_on_the_bridge_before_they_leave_the_nic() {
         }],
     };
     let uplink = Uplink {
+        bonded: false,
         bridge: link("br1"),
         was,
         missing: Missing::default(),
@@ -179,6 +182,7 @@ fn a_vxlan_device_has_an_entry_for_each_remote_end_and_only_the_difference_is_ch
         master: Some("br1".parse().unwrap()),
         addresses: BTreeSet::new(),
         mtu: None,
+        gateway: None,
         purpose: "network service".to_owned(),
     };
     let name: IfName = "vxlan-0001".parse().unwrap();

@@ -57,12 +57,13 @@ impl UplinkMove {
 }
 
 /// Returns the lines that attach `nic` to `bridge` and move its addresses and routes to the bridge.
-pub(super) fn attach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Vec<String> {
+/// `bonded`: it is a bond, whose device takes a NIC only while that is down.
+pub(super) fn attach(nic: &IfName, bridge: &IfName, bonded: bool, observed: &UplinkMove) -> Vec<String> {
     let UplinkMove {
         was,
         on_nic,
         on_bridge,
-        is_attached: _,
+        is_attached,
         ovs,
         mac,
         record,
@@ -74,7 +75,20 @@ pub(super) fn attach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
     let mut lines = Vec::new();
     lines.extend(record.as_ref().map(|alias| format!("link set dev {nic} alias {alias}")));
     // Neighbors know the host's addresses by the NIC's MAC address: it moves along.
-    lines.extend(mac.as_ref().map(|mac| address_of(bridge, mac, *ovs)));
+    lines.extend(
+        mac.as_ref()
+            .filter(|_| !bonded)
+            .map(|mac| address_of(bridge, mac, *ovs)),
+    );
+    if bonded {
+        // One of Open vSwitch's is created with its members.
+        if !*ovs && !*is_attached {
+            lines.push(format!("link set dev {nic} down"));
+            lines.push(format!("link set dev {nic} master {bridge}"));
+        }
+        lines.push(format!("link set dev {nic} up"));
+        return lines;
+    }
     if was.has_ipv6() {
         // Neighbor discovery for those who are routed needs a link-local address (RFC 4861, 7.2.2).
         lines.push(format!("link set dev {bridge} addrgenmode eui64"));
@@ -103,7 +117,7 @@ pub(super) fn attach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
 }
 
 /// Returns the lines that detach `nic` from `bridge` and restore everything on it.
-pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Vec<String> {
+pub(super) fn detach(nic: &IfName, bridge: &IfName, bonded: bool, observed: &UplinkMove) -> Vec<String> {
     let UplinkMove {
         was,
         on_nic,
@@ -116,7 +130,8 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
     } = observed;
 
     let mut lines = Vec::new();
-    if *is_attached {
+    // Open vSwitch's bond is deleted with its members.
+    if *is_attached && !(bonded && *ovs) {
         lines.push(if *ovs {
             remove_nic(nic, bridge)
         } else {
@@ -131,8 +146,12 @@ pub(super) fn detach(nic: &IfName, bridge: &IfName, observed: &UplinkMove) -> Ve
     move_routes(&mut lines, was, from, (nic, on_nic));
     if let Some(on_bridge) = on_bridge {
         clear(&mut lines, was, on_bridge, bridge);
-        lines.extend(mac.as_ref().map(|mac| address_of(bridge, mac, *ovs)));
-        if was.has_ipv6() {
+        lines.extend(
+            mac.as_ref()
+                .filter(|_| !bonded)
+                .map(|mac| address_of(bridge, mac, *ovs)),
+        );
+        if was.has_ipv6() && !bonded {
             lines.push(format!("link set dev {bridge} addrgenmode none"));
             lines.push(format!("address flush dev {bridge} scope link"));
         }

@@ -33,6 +33,7 @@ fn vlan(parent: &str, id: i64, master: Option<&str>) -> Link {
         master: master.map(link),
         addresses: BTreeSet::new(),
         mtu: None,
+        gateway: None,
         purpose: "test".to_owned(),
     }
 }
@@ -43,6 +44,7 @@ fn bridge() -> Link {
         master: None,
         addresses: BTreeSet::new(),
         mtu: None,
+        gateway: None,
         purpose: "test".to_owned(),
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn machines(topology: &Topology) -> BTreeMap<HostName, Machine> {
         });
         let machine = Machine {
             stp: switch.stp,
+            lags: switch.lags.clone(),
             ..machine(MachineKind::Switch, ports.collect())
         };
         (name.clone(), machine)
@@ -74,13 +75,14 @@ fn machine(kind: MachineKind, nics: BTreeMap<IfName, MachineNic>) -> Machine {
         to_host: None,
         names: BTreeMap::new(),
         stp: false,
+        lags: BTreeSet::new(),
         changed: BTreeSet::new(),
         alive: true,
     }
 }
 
 fn machine_nics(nics: &BTreeMap<IfName, LabHostNic>) -> BTreeMap<IfName, MachineNic> {
-    let made = nics.iter().map(|(name, wanted)| {
+    let made = nics.iter().filter(|(_, nic)| nic.bond.is_none()).map(|(name, wanted)| {
         let nic = MachineNic {
             address: wanted.address,
             gateway: wanted.gateway,

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::datapath;
-use crate::lab::{Class, Datapath, HostName, IfName, LabName, NetworkName};
+use crate::lab::{Class, Connect, Datapath, ETHERNET_MTU, HostName, IfName, LabBond, LabName, NetworkName};
+use crate::state::survey::BONDING;
 use crate::state::{HostState, Link, LinkKind, Missing, NicConfig, Survey, Sysctl, Uplink};
 use crate::topology::{Segment, SegmentTunnel, TopologyHost, derive};
 
@@ -24,6 +25,12 @@ impl OfHost<'_> {
         let mut state = HostState::default();
         for (network, segment) in &self.host.segments {
             self.segment(&mut state, network, segment, &was);
+        }
+        // Those below VLAN devices and kernel's tunnels, and those that carry no network.
+        for nic in self.host.nics.keys() {
+            if let Some(bond) = self.bond(nic).filter(|_| !state.links.contains_key(nic)) {
+                self.add_bond(&mut state, nic, bond, None, &was);
+            }
         }
         let in_user_space = |link: &Link| {
             matches!(
@@ -64,14 +71,17 @@ impl OfHost<'_> {
             state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
         }
         let datapath = datapath(segment.switch, self.survey);
+        let over_bond = segment.attached(datapath).is_some_and(|nic| self.bond(nic).is_some());
         let kind = match datapath {
             None => LinkKind::Bridge {
                 stp: segment.stp,
-                mac: segment.mac,
+                mac: segment
+                    .mac
+                    .or_else(|| over_bond.then(|| derive::bridge_mac(self.lab, self.name, &segment.bridge))),
             },
             Some(datapath) => LinkKind::OvsBridge {
                 datapath,
-                mac: self.mac(datapath, &segment.bridge, segment.mac),
+                mac: self.mac(datapath, &segment.bridge, segment.mac, over_bond),
             },
         };
         let bridge = Link {
@@ -79,6 +89,7 @@ impl OfHost<'_> {
             master: None,
             addresses: own.map(IpNet::from).collect(),
             mtu: segment.mtu,
+            gateway: None,
             purpose: purpose.clone(),
         };
         state.links.insert(segment.bridge.clone(), bridge);
@@ -100,7 +111,7 @@ impl OfHost<'_> {
         }
         match (&segment.uplink, segment.vlan, datapath) {
             (None, _, _) => {}
-            (Some(nic), None, _) => _ = state.uplinks.insert(nic.clone(), uplink(&segment.bridge, was(nic))),
+            (Some(nic), None, datapath) => self.attach(state, nic, &segment.bridge, datapath, was),
             (Some(nic), Some(id), datapath) => {
                 let kind = match datapath {
                     None => LinkKind::Vlan {
@@ -118,6 +129,7 @@ impl OfHost<'_> {
                     addresses: BTreeSet::new(),
                     // A patch is no device and has none.
                     mtu: segment.mtu.filter(|_| datapath.is_none()),
+                    gateway: None,
                     purpose,
                 };
                 state.links.insert(derive::vlan_device(nic, id), device);
@@ -145,28 +157,117 @@ impl OfHost<'_> {
         let link = Link {
             kind: LinkKind::OvsBridge {
                 datapath,
-                mac: self.mac(datapath, &bridge, None),
+                mac: self.mac(datapath, &bridge, None, self.bond(nic).is_some()),
             },
             master: None,
             addresses: BTreeSet::new(),
             mtu: None,
+            gateway: None,
             purpose: format!("uplink {nic}"),
         };
-        state.links.insert(bridge.clone(), link);
-        state.uplinks.insert(nic.clone(), uplink(&bridge, was(nic)));
+        state.links.entry(bridge.clone()).or_insert(link);
+        self.attach(state, nic, &bridge, Some(datapath), was);
         bridge
     }
 
+    /// Returns the bond of that name which netlab creates. One that a real host has already is a NIC like any other.
+    fn bond(&self, nic: &IfName) -> Option<&LabBond> {
+        let bond = self.host.nics.get(nic)?.bond.as_ref()?;
+        let exists = || self.survey.is_some_and(|survey| survey.nics.contains_key(nic));
+        (self.host.connect == Connect::Emulated || !exists()).then_some(bond)
+    }
+
+    /// Makes a NIC, or a bond, a port of a bridge, which then has its address.
+    fn attach(
+        &self,
+        state: &mut HostState,
+        nic: &IfName,
+        bridge: &IfName,
+        datapath: Option<Datapath>,
+        was: &impl Fn(&IfName) -> NicConfig,
+    ) {
+        match self.bond(nic) {
+            None => _ = state.uplinks.insert(nic.clone(), uplink(bridge, was(nic))),
+            Some(bond) => self.add_bond(state, nic, bond, Some((bridge, datapath)), was),
+        }
+    }
+
+    /// Adds a bond and its members. Its address is on the bridge that it is a port of, else on itself.
+    fn add_bond(
+        &self,
+        state: &mut HostState,
+        name: &IfName,
+        LabBond { nics, bond }: &LabBond,
+        port_of: Option<(&IfName, Option<Datapath>)>,
+        was: &impl Fn(&IfName) -> NicConfig,
+    ) {
+        let lacking = self
+            .survey
+            .is_some_and(|survey| survey.missing_modules.contains(BONDING));
+        let in_ovs = lacking && port_of.is_some_and(|(_, datapath)| datapath.is_some());
+        let kind = if in_ovs {
+            LinkKind::OvsBond {
+                bond: bond.of_ovs(),
+                members: nics.clone(),
+            }
+        } else {
+            LinkKind::Bond(bond.of_kernel())
+        };
+        let mut link = Link {
+            kind,
+            master: port_of.map(|(bridge, _)| bridge.clone()),
+            addresses: BTreeSet::new(),
+            mtu: self.mtu_of(name).filter(|_| !in_ovs),
+            gateway: None,
+            purpose: format!("bond {name}"),
+        };
+        let described = self.host.nics.get(name);
+        let address = described.and_then(|nic| nic.address);
+        let gateway = described.and_then(|nic| nic.gateway);
+        let holder = match port_of.and_then(|(bridge, _)| state.links.get_mut(bridge)) {
+            Some(bridge) => bridge,
+            None => &mut link,
+        };
+        // Where the host is the gateway with that address, the bridge has it already.
+        holder.addresses.extend(address.map(IpNet::from));
+        holder.gateway = gateway;
+        state.links.insert(name.clone(), link);
+        for nic in nics {
+            let member = Uplink {
+                bonded: true,
+                ..uplink(name, was(nic))
+            };
+            state.uplinks.insert(nic.clone(), member);
+        }
+    }
+
+    /// Returns the MTU of a bond, in bytes: that of the largest network on it; none where that is Ethernet's.
+    fn mtu_of(&self, nic: &IfName) -> Option<u16> {
+        let carried = |segment: &Segment| {
+            let tunnel = segment
+                .tunnel
+                .as_ref()
+                .filter(|tunnel| tunnel.nic.as_ref() == Some(nic));
+            match tunnel {
+                Some(tunnel) => Some(segment.mtu?.saturating_add(tunnel.kind.overhead())),
+                None => segment.mtu.filter(|_| segment.uplink.as_ref() == Some(nic)),
+            }
+        };
+        let mtus = self.host.segments.values().filter_map(carried);
+        mtus.max().filter(|mtu| *mtu > ETHERNET_MTU)
+    }
+
     /// Returns the MAC address of a bridge. In user space it is never that of the uplink: the kernel would take frames to
-    /// it that arrive at the NIC as its own, besides those that the bridge hands it.
+    /// it that arrive at the NIC as its own, besides those that the bridge hands it. Nor is it over a bond that netlab creates.
     fn mac(
         &self,
         datapath: Datapath,
         bridge: &IfName,
         own: Option<crate::lab::MacAddr>,
+        over_bond: bool,
     ) -> Option<crate::lab::MacAddr> {
         let derived = || derive::bridge_mac(self.lab, self.name, bridge);
-        own.or_else(|| (datapath == Datapath::Netdev).then(derived))
+        own.or_else(|| (over_bond || datapath == Datapath::Netdev).then(derived))
     }
 }
 
@@ -174,6 +275,7 @@ fn uplink(bridge: &IfName, was: NicConfig) -> Uplink {
     Uplink {
         bridge: bridge.clone(),
         was,
+        bonded: false,
         missing: Missing::default(),
     }
 }
@@ -188,6 +290,7 @@ fn vxlan(tunnel: &SegmentTunnel, segment: &Segment, purpose: &str) -> Link {
         master: Some(segment.bridge.clone()),
         addresses: BTreeSet::new(),
         mtu: segment.mtu,
+        gateway: None,
         purpose: purpose.to_owned(),
     }
 }
@@ -205,6 +308,7 @@ fn ovs_tunnels(tunnel: &SegmentTunnel, segment: &Segment, purpose: &str) -> BTre
             master: Some(segment.bridge.clone()),
             addresses: BTreeSet::new(),
             mtu: None,
+            gateway: None,
             purpose: purpose.to_owned(),
         };
         (derive::tunnel_port(&tunnel.device, host), link)

@@ -92,5 +92,9 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
 
 /// Returns the link that the host's own traffic of a NIC uses: the bridge that it is attached to, else the NIC itself.
 fn effective_link(state: &HostState, nic: &IfName) -> IfName {
-    state.uplinks.get(nic).map_or(nic, |uplink| &uplink.bridge).clone()
+    if let Some(uplink) = state.uplinks.get(nic) {
+        return uplink.bridge.clone();
+    }
+    let bond = state.links.get(nic).and_then(|link| link.master.as_ref());
+    bond.unwrap_or(nic).clone()
 }

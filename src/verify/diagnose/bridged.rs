@@ -28,7 +28,7 @@ impl<'a> Path<'a> {
         }
         let uplinks = [one, other].map(|host| {
             let nic = segment(host)?.uplink.as_ref()?;
-            Some((host, nic))
+            Some((host, self.plugged(host, nic)?))
         });
         self.uplink(one, segment(one), &of, false);
         if let [Some(from), Some(to)] = uplinks {
@@ -36,6 +36,26 @@ impl<'a> Path<'a> {
         }
         self.uplink(other, segment(other), &of, true);
         self.bridge(other, network, ends);
+    }
+
+    /// Returns the NIC of a bond by which frames can leave: the first that has a carrier; none where none has. Any other
+    /// NIC is itself.
+    fn plugged(&self, host: &HostName, nic: &'a IfName) -> Option<&'a IfName> {
+        let described = self
+            .evidence
+            .topology
+            .hosts
+            .get(host)
+            .and_then(|host| host.nics.get(nic));
+        let Some(bond) = described.and_then(|nic| nic.bond.as_ref()) else {
+            return Some(nic);
+        };
+        let ports = self.view(host).map(|view| &view.ports);
+        let has_carrier = |nic: &&IfName| {
+            let port = ports.and_then(|ports| ports.get(nic.as_str()));
+            port.is_some_and(|port| port.carrier)
+        };
+        bond.nics.iter().find(has_carrier)
     }
 
     /// Adds a host's bridge, and the rules for what it forwards.
@@ -226,7 +246,15 @@ impl<'a> Path<'a> {
             return Some(fault(text).shown(host, &show).fixed(host, &fix));
         }
         if bridge.is_some() && !carrier {
-            let text = "has no carrier: its other end is not connected".to_owned();
+            let members = ports.iter().filter(|(_, port)| port.master.as_deref() == Some(link));
+            let members: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
+            let text = match members[..] {
+                [] => "has no carrier: its other end is not connected".to_owned(),
+                _ => format!(
+                    "has no carrier: no cable of its NICs {} is connected",
+                    members.join(" and ")
+                ),
+            };
             return Some(fault(text).shown(host, &show));
         }
         if let Some(bridge) = master

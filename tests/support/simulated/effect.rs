@@ -108,6 +108,7 @@ impl World {
     fn create_machine(&mut self, name: &HostName, kind: MachineKind) -> Done {
         let machine = Machine {
             stp: false,
+            lags: BTreeSet::new(),
             kind,
             nics: BTreeMap::new(),
             outside: BTreeSet::new(),
@@ -185,17 +186,25 @@ impl World {
 
 fn parent(link: &Link) -> Option<&IfName> {
     match &link.kind {
-        LinkKind::Bridge { .. } | LinkKind::Vxlan { .. } | LinkKind::OvsBridge { .. } | LinkKind::OvsTunnel { .. } => {
-            None
-        }
+        LinkKind::Bridge { .. }
+        | LinkKind::Vxlan { .. }
+        | LinkKind::OvsBridge { .. }
+        | LinkKind::OvsTunnel { .. }
+        | LinkKind::Bond(_)
+        | LinkKind::OvsBond { .. } => None,
         LinkKind::Vlan { parent, .. } | LinkKind::OvsPatch { provider: parent, .. } => Some(parent),
     }
 }
 
 fn bridge_exists(state: &HostState, bridge: &IfName) -> Done {
     let link = state.links.get(bridge);
-    let is_bridge = link.is_some_and(|link| matches!(link.kind, LinkKind::Bridge { .. } | LinkKind::OvsBridge { .. }));
-    if is_bridge {
+    let has_ports = |kind: &LinkKind| {
+        matches!(
+            kind,
+            LinkKind::Bridge { .. } | LinkKind::OvsBridge { .. } | LinkKind::Bond(_) | LinkKind::OvsBond { .. }
+        )
+    };
+    if link.is_some_and(|link| has_ports(&link.kind)) {
         Ok(())
     } else {
         Err(missing(format_args!("bridge {bridge}")))
@@ -321,7 +330,8 @@ fn change_link(state: &mut HostState, name: &IfName, wanted: &Link) -> Done {
         (LinkKind::OvsPatch { provider, .. }, LinkKind::OvsPatch { provider: other, .. }) => {
             provider == other && link.master == wanted.master
         }
-        (LinkKind::OvsTunnel { .. }, LinkKind::OvsTunnel { .. }) => link.master == wanted.master,
+        (LinkKind::OvsTunnel { .. }, LinkKind::OvsTunnel { .. })
+        | (LinkKind::OvsBond { .. }, LinkKind::OvsBond { .. }) => link.master == wanted.master,
         (was, will) => was == will,
     };
     if !same {

@@ -76,6 +76,7 @@ fn bridge() -> Link {
         master: None,
         addresses: [].into(),
         mtu: None,
+        gateway: None,
         purpose: "test".to_owned(),
     }
 }
