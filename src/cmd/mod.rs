@@ -11,6 +11,7 @@ mod exec;
 mod graph;
 mod image;
 mod import;
+mod link;
 mod manual;
 mod output;
 mod plan;
@@ -82,6 +83,8 @@ enum Command {
     Start(power::Args),
     /// Stop VMs of a lab at once and start them again.
     Restart(power::Args),
+    /// Limit links of a lab that is up (rate, delay, losses), or set them down and up.
+    Link(link::Args),
     /// Check the hosts of a lab and print fixes.
     Doctor(doctor::Args),
     /// Print what `up` would do, one line per step.
@@ -321,6 +324,7 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Stop(args) => power::run(context, &args, ops::Power::Stop),
         Command::Start(args) => power::run(context, &args, ops::Power::Start),
         Command::Restart(args) => power::run(context, &args, ops::Power::Restart),
+        Command::Link(args) => link::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Plan(args) => plan::run(context, &args),
         Command::Status(args) => status::run(context, &args),

@@ -25,6 +25,7 @@ mod ovs;
 mod process;
 mod rootfs;
 mod router;
+mod shaping;
 mod switch;
 
 use std::path::{Path, PathBuf};

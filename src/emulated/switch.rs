@@ -12,7 +12,7 @@ use super::batch::{batch, batch_of};
 use super::error::EmulatedError;
 use super::links::Link;
 use super::namespace::{links, name};
-use super::{Emulator, nics};
+use super::{Emulator, nics, shaping};
 use crate::lab::{HostName, IfName, LabName, PortMode, VlanId};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
@@ -120,7 +120,9 @@ impl Emulator {
             None
         };
         let ports = links.iter().filter(|link| link.master.as_deref() == Some(BRIDGE));
-        for port in ports.filter(|port| port.is_up()) {
+        let held = shaping::held_down(lab, switch, links)?;
+        let counts = |port: &&Link| port.is_up() || held.iter().any(|nic| nic.as_str() == port.ifname);
+        for port in ports.filter(counts) {
             let Ok(name) = IfName::new(&port.ifname) else {
                 machine.alive = false;
                 continue;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use ipnet::Ipv4Net;
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
-use super::{Class, Connect, Datapath, PortMode, Serve, TunnelKind};
+use super::{Class, Connect, Datapath, PortMode, Serve, Shaping, TunnelKind};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub(super) struct LabFile {
     pub hosts: Vec<HostFile>,
     pub switches: Vec<SwitchFile>,
     pub routers: Vec<RouterFile>,
-    pub cables: Vec<[At<CableEndFile>; 2]>,
+    pub cables: Vec<CableFile>,
     pub networks: Vec<NetworkFile>,
     pub routes: Vec<RouteFile>,
     pub nat: Vec<NatFile>,
@@ -55,6 +55,7 @@ pub(super) struct HostNicFile {
     pub address: Option<At<Ipv4Net>>,
     pub gateway: Option<At<Ipv4Addr>>,
     pub takeover: bool,
+    pub shaping: Option<Shaping>,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,12 @@ pub(super) struct RouterFile {
     pub nics: Vec<HostNicFile>,
     pub outside: Vec<At<Ipv4Net>>,
     pub names: Vec<(DnsName, Vec<Ipv4Addr>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct CableFile {
+    pub ends: [At<CableEndFile>; 2],
+    pub shaping: Option<Shaping>,
 }
 
 /// `node1:eth0`, or a switch alone: its next port.
@@ -115,6 +122,7 @@ pub(super) struct NetworkFile {
     pub nameservers: Vec<IpAddr>,
     pub tenant: Option<At<TenantName>>,
     pub port_security: bool,
+    pub shaping: Option<Shaping>,
 }
 
 #[derive(Debug)]
@@ -206,6 +214,7 @@ pub(super) struct NicFile {
     pub address: Option<At<Ipv4Addr>>,
     pub mac: Option<At<MacAddr>>,
     pub port_security: Option<bool>,
+    pub shaping: Option<Shaping>,
 }
 
 #[derive(Debug)]

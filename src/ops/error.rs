@@ -186,6 +186,19 @@ pub enum OpsError {
         /// The VMs, hosts and routers that it has.
         known: Vec<String>,
     },
+    /// The lab has no such link.
+    #[error("lab {lab} has no link {text:?}")]
+    NoSuchLink {
+        /// The lab.
+        lab: LabName,
+        /// What was asked for.
+        text: String,
+        /// The links that it has.
+        known: Vec<String>,
+    },
+    /// Without a delay there is nothing to vary.
+    #[error("a jitter varies a delay, and the link has none")]
+    JitterWithoutDelay,
     /// A VM is not running.
     #[error("VM {vm} is not running{}", .why.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     VmNotRunning {
@@ -316,6 +329,8 @@ impl OpsError {
             Self::NotUp { file, .. } => file.as_ref().map(|file| format!("netlab up {}", file.display())),
             Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
+            Self::NoSuchLink { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
+            Self::JitterWithoutDelay => Some("add `--delay`, e.g. `--delay 50ms`".to_owned()),
             Self::NoSuchEnd { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
             Self::VmNotRunning { why: None, .. } => Some("`netlab up` starts it again".to_owned()),
             Self::VmNotRunning { why: Some(_), .. } => {

@@ -29,6 +29,7 @@ mod exec;
 mod found;
 mod guests;
 mod host_keys;
+mod link;
 mod load;
 mod marks;
 mod observe;
@@ -61,16 +62,17 @@ pub use error::{Aftermath, Detail, OpsError};
 pub use exec::{ExecOptions, ExecReport, Targets, exec, exec_each, login_command, shell_line};
 pub use guests::{Deviations, GuestReport, inspect_guests};
 pub use host_keys::{HostKeys, learn_host_keys};
+pub use link::{LinkChange, LinkReport, LinkState, link};
 pub use load::{Entries, ImageChoice, LoadOptions, Loaded, lab_name, load, load_images, topology};
 pub use marks::marks;
 pub use observe::{observe, survey};
 pub use plan::{Planned, plan, preflight_and_plan};
-pub use power::{Power, PowerReport, power};
+pub use power::{Power, PowerReport, is_emulated, power};
 pub use rollback::roll_back;
 pub use script::script;
 pub use ssh::{SshConfig, SshVm, ssh_config};
 pub use status::{
-    ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome,
+    ForwardStatus, HostStatus, LinkStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome,
     RunStatus, VmStatus, status, statuses,
 };
 pub use support::{SupportReport, support_report};

@@ -11,7 +11,7 @@ use super::converge::check;
 use super::observe::observe_to_change;
 use super::rollback::record;
 use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, lab_name, load, up};
-use crate::lab::{LabName, VmName};
+use crate::lab::{IfName, LabName, VmName};
 use crate::plan::plan;
 use crate::run::{Journal, Lock, Record, Run};
 use crate::state::Site;
@@ -92,7 +92,7 @@ pub(super) fn file_of(env: &Env, lab: &str, name: &LabName) -> Result<PathBuf, O
 }
 
 /// Returns whether the lab is up with all its hosts emulated.
-fn is_emulated(env: &Env, lab: &LabName) -> Result<bool, OpsError> {
+pub fn is_emulated(env: &Env, lab: &LabName) -> Result<bool, OpsError> {
     let hosts = Journal::read(&env.folders.lab(lab))?.hosts;
     Ok(!hosts.is_empty() && hosts.values().all(|connect| *connect == crate::lab::Connect::Emulated))
 }
@@ -179,6 +179,14 @@ pub(super) fn only(observed: &Site, desired: &Site, vms: &BTreeSet<VmName>) -> S
             there.volumes.remove(name);
             let volume = state.volumes.get(name).cloned();
             there.volumes.extend(volume.map(|volume| (name.clone(), volume)));
+            for (machine, links) in &state.shaped {
+                let of_vm = |link: &&IfName| domain.nics.iter().any(|nic| nic.tap == **link);
+                let limits = links.iter().filter(|(link, _)| of_vm(link));
+                let limits: Vec<_> = limits.map(|(link, shaping)| (link.clone(), *shaping)).collect();
+                if !limits.is_empty() {
+                    there.shaped.entry(machine.clone()).or_default().extend(limits);
+                }
+            }
         }
     }
     site

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::belongs::{elsewhere, lost, with_state};
 use super::connect::emulated;
 use super::found::{Marked, marked};
+use super::link::{LinkAt, Requests};
 use super::observe::observe_all;
 use super::{Deviations, Env, OpsError, connect, inspect_guests, passwords};
 use crate::host::forward;
-use crate::lab::{Class, Connect, HostName, LabName};
+use crate::lab::{CableEnd, Class, Connect, HostName, LabName, Shaping};
 use crate::run::{Journal, LastRun, Rollback, RunEnd, chain};
 use crate::state::{Domain, DomainName, DomainSeen, HostState, LinkKind, MachineKind, Site, localhost};
 
@@ -88,6 +89,21 @@ pub struct LabStatus {
     pub vms: Vec<VmStatus>,
     /// Ports of this machine that lead to them.
     pub forwards: Vec<ForwardStatus>,
+    /// Links that are limited or down.
+    pub links: Vec<LinkStatus>,
+}
+
+/// A link that is limited or down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkStatus {
+    /// As for `netlab link`, e.g. `vm1:service`, `node1:eth0`.
+    pub link: String,
+    /// `down`, or its limits.
+    pub state: String,
+    /// Its limits.
+    pub shaping: Shaping,
+    /// By a request of `netlab link`, not by the lab file.
+    pub by_request: bool,
 }
 
 /// A port of this machine that leads to a VM.
@@ -327,6 +343,7 @@ fn status_here(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, 
             domains.map(move |(name, domain)| vm(host.as_str(), name, domain, seen.get(name), deviations))
         })
         .collect();
+    let requests = Requests::read(&env.folders, lab).unwrap_or_default();
     let forwards: Vec<ForwardStatus> = forward::recorded(&env.folders, lab)
         .into_iter()
         .map(|(port, (forward, runs))| ForwardStatus {
@@ -355,6 +372,7 @@ fn status_here(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStatus, 
         networks: networks(&site),
         vms,
         forwards,
+        links: links(&site, &requests),
     })
 }
 
@@ -395,6 +413,34 @@ fn networks(site: &Site) -> Vec<NetworkStatus> {
     let mut networks: Vec<NetworkStatus> = bridges.collect();
     networks.sort_by(|a, b| (&a.name, &a.host).cmp(&(&b.name, &b.host)));
     networks
+}
+
+/// Returns the links that are limited or down, as they were observed.
+fn links(site: &Site, requests: &Requests) -> Vec<LinkStatus> {
+    let mut found = Vec::new();
+    for (owner, state) in site {
+        let shaped = state.shaped.iter();
+        for (machine, link, shaping) in shaped.flat_map(|(machine, links)| links.iter().map(move |(l, s)| (machine, l, s))) {
+            let of_guest = state.domains.iter().find_map(|(name, domain)| {
+                let at = domain.nics.iter().position(|nic| nic.tap == *link).filter(|_| machine == owner)?;
+                let bridge = state.links.get(&domain.nics[at].bridge)?;
+                let network = bridge.purpose.split_once("network ").map_or("", |(_, network)| network);
+                Some((LinkAt::Guest(name.vm().clone(), at), format!("{}:{network}", name.vm())))
+            });
+            let (at, name) = of_guest.unwrap_or_else(|| {
+                let (host, nic) = (machine.clone(), link.clone());
+                (LinkAt::End(CableEnd { host, nic }), format!("{machine}:{link}"))
+            });
+            found.push(LinkStatus {
+                link: name,
+                state: shaping.to_string(),
+                shaping: *shaping,
+                by_request: requests.0.contains_key(&at),
+            });
+        }
+    }
+    found.sort_by(|a, b| a.link.cmp(&b.link));
+    found
 }
 
 /// Returns what connects a bridge's network to the other hosts.

@@ -16,6 +16,9 @@ pub const VLAN_FILTERING: &str = "bridge vlan_filtering";
 /// The kernel's data path of Open vSwitch, by its name in [`Survey::missing_modules`].
 pub const OPENVSWITCH: &str = "openvswitch";
 
+/// The queueing discipline that delays and drops frames, by its name in [`Survey::missing_modules`].
+pub const NETEM: &str = "sch_netem";
+
 /// What a host is and has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {

@@ -5,7 +5,7 @@ mod apply;
 mod connection;
 mod survey;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -123,13 +123,21 @@ impl Host for LinuxHost {
             return Ok(HostState::default());
         };
         let (state, guests) = both(
-            || network::observe(connection.shell.as_ref(), lab),
+            || network::observe(connection.shell.as_ref(), lab, &self.name),
             || connection.libvirt.observe(lab),
         );
         let (mut state, guests) = (state?, guests?);
         state.seen.domains = guests.seen;
         state.volumes = guests.volumes;
         state.domains = guests.domains;
+        // The NICs of an emulated host are the ends of cables: what limits those is localhost's.
+        if matches!(self.place, Place::Emulated(..)) {
+            let taps: BTreeSet<_> = state.domains.values().flat_map(|domain| &domain.nics).map(|nic| &nic.tap).collect();
+            for links in state.shaped.values_mut() {
+                links.retain(|link, _| taps.contains(link));
+            }
+            state.shaped.retain(|_, links| !links.is_empty());
+        }
         if let Some(remote) = &connection.remote {
             remote.copies.read_back(&mut state);
         }

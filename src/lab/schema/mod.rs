@@ -12,6 +12,7 @@ mod example;
 pub(in crate::lab) mod images;
 mod kinds;
 mod setup;
+mod shaping;
 pub(in crate::lab) mod tables;
 
 use serde_json::{Map, Value, json};

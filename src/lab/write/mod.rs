@@ -11,7 +11,7 @@ use std::fmt::{Display, Write as _};
 use super::schema::choices::{CLASSES, name_of};
 use super::{
     Class, Connect, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabHostNic, NatRule, Network,
-    Nic, PortMode, SwitchKind, Tunnel, Vm,
+    Nic, PortMode, Shaping, SwitchKind, Tunnel, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -58,6 +58,7 @@ pub fn write(lab: &Lab) -> String {
             .iter()
             .map(|end| quoted(format_args!("{}:{}", end.host, end.nic)));
         out.entry("ends", list(ends));
+        out.shaping(lab.cable_shaping.get(cable));
     }
     for (name, entry) in &lab.images {
         out.table(format_args!("[images.{}]", quoted(name)));
@@ -107,9 +108,10 @@ impl Out {
             let address = nic.address.map(|address| format!("address = {}", quoted(address)));
             let gateway = nic.gateway.map(|gateway| format!("gateway = {}", quoted(gateway)));
             let takeover = nic.takeover.then(|| "takeover = true".to_owned());
+            let shaping = nic.shaping.iter().flat_map(Shaping::keys);
             self.entry(
                 format_args!("nics.{}", key(name)),
-                table(address.into_iter().chain(gateway).chain(takeover)),
+                table(address.into_iter().chain(gateway).chain(takeover).chain(shaping)),
             );
         }
     }
@@ -134,6 +136,7 @@ impl Out {
             nameservers,
             tenant,
             port_security,
+            shaping,
         } = network;
         if *class != Class::default() {
             self.entry("class", quoted(class));
@@ -184,6 +187,14 @@ impl Out {
         self.maybe("tenant", tenant.as_ref().map(quoted));
         if *port_security {
             self.entry("port_security", true);
+        }
+        self.shaping(shaping.as_ref());
+    }
+
+    /// Limits, as keys of a table.
+    fn shaping(&mut self, shaping: Option<&Shaping>) {
+        for key in shaping.iter().flat_map(|shaping| shaping.keys()) {
+            let _ = writeln!(self.0, "{key}");
         }
     }
 
@@ -293,6 +304,7 @@ fn nic(nic: &Nic) -> String {
         address,
         mac,
         port_security,
+        shaping,
     } = nic;
     let address = address.map(|address| format!("address = {}", quoted(address)));
     let mac = mac.map(|mac| format!("mac = {}", quoted(mac)));
@@ -301,7 +313,8 @@ fn nic(nic: &Nic) -> String {
             .into_iter()
             .chain(address)
             .chain(mac)
-            .chain(port_security.map(|yes| format!("port_security = {yes}"))),
+            .chain(port_security.map(|yes| format!("port_security = {yes}")))
+            .chain(shaping.iter().flat_map(Shaping::keys)),
     )
 }
 
