@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use miette::Diagnostic as _;
 use serde::Serialize;
 
+use super::breaks::BreakError;
+use super::capture::CaptureError;
 use crate::guest::SessionError;
 use crate::host::{HostError, StepError};
 use crate::image::ImageError;
@@ -196,6 +198,12 @@ pub enum OpsError {
         /// The links that it has.
         known: Vec<String>,
     },
+    /// Packets cannot be captured.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A fault cannot be put in, revealed or removed.
+    #[error(transparent)]
+    Break(#[from] BreakError),
     /// Without a delay there is nothing to vary.
     #[error("a jitter varies a delay, and the link has none")]
     JitterWithoutDelay,
@@ -330,6 +338,8 @@ impl OpsError {
             Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
             Self::NoSuchLink { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
+            Self::Break(error) => error.help(),
+            Self::Capture(error) => error.help(),
             Self::JitterWithoutDelay => Some("add `--delay`, e.g. `--delay 50ms`".to_owned()),
             Self::NoSuchEnd { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
             Self::VmNotRunning { why: None, .. } => Some("`netlab up` starts it again".to_owned()),

@@ -17,7 +17,9 @@
 //! ```
 
 mod belongs;
+mod breaks;
 mod caller;
+mod capture;
 mod connect;
 mod converge;
 mod cp;
@@ -51,7 +53,9 @@ use crate::event::{Cancel, Events};
 use crate::folders::Folders;
 use crate::lab::LabName;
 
+pub use breaks::{BreakError, BreakOptions, Broken, Fault, break_lab, heal, reveal};
 pub use caller::Caller;
+pub use capture::{CaptureError, CaptureOptions, CaptureReport, Point, Points, capture, points};
 pub use connect::{connect, connects};
 pub use cp::{Copied, CopyOptions, Place, copy};
 pub use diagnose::{DiagnoseOptions, DiagnoseReport, diagnose, load_named};

@@ -12,7 +12,7 @@ use super::observe::observe_to_change;
 use super::power::only;
 use super::rollback::record;
 use super::{
-    Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, host_keys, passwords, preflight_and_plan, roll_back,
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, host_keys, passwords, preflight_and_plan, roll_back,
     stop_on_request,
 };
 use crate::event::Event;
@@ -99,6 +99,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     let lab = &loaded.topology.lab;
     let folder = env.folders.lab(lab);
     belongs::check(env, lab)?;
+    breaks::heal_before_up(env, lab)?;
     let past = Journal::read(&folder)?;
     let other = belongs::other_file(&past, loaded);
     let wanted = connects(&loaded.topology);

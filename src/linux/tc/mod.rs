@@ -85,12 +85,12 @@ fn read(shell: &dyn Shell, lab: &LabName) -> Result<Qdiscs, NetworkError> {
     let all: Vec<RawQdisc> = ip::query(shell, &["tc", "-json", "qdisc", "show"])?;
     let own = handle(lab);
     let held = |qdisc: &RawQdisc| qdisc.handle == own && qdisc.kind == DOWN_KIND;
-    let up: Vec<RawLink> = if all.iter().any(held) {
-        ip::query(shell, &["ip", "-json", "link", "show", "up"])?
+    let links: Vec<RawLink> = if all.iter().any(held) {
+        ip::query(shell, &["ip", "-json", "link", "show"])?
     } else {
         Vec::new()
     };
-    Ok(limits(&all, lab, |name| up.iter().any(|link| link.ifname == name)))
+    Ok(limits(&all, lab, |name| links.iter().any(|link| link.ifname == name && link.is_up())))
 }
 
 fn handle(lab: &LabName) -> String {
@@ -112,8 +112,9 @@ pub fn limits(all: &[RawQdisc], lab: &LabName, is_up: impl Fn(&str) -> bool) -> 
                 _ => shaping(&qdisc.options),
             };
             found.own.insert(name, shaping);
-        } else if qdisc.handle != "0:" {
-            // The kernel's own has a handle of zero (tc_modify_qdisc in net/sched/sch_api.c).
+        } else if qdisc.handle != "0:" && qdisc.kind != "noqueue" {
+            // The kernel's own has a handle of zero (tc_modify_qdisc in net/sched/sch_api.c); libvirt gives taps one that
+            // does nothing.
             let text = format!("{} {}", qdisc.kind, qdisc.handle);
             found.foreign.insert(qdisc.dev.clone(), text);
         }

@@ -4,12 +4,12 @@ use crate::transport::{CmdError, Output};
 /// A machine on which `tc` and `ip` print this.
 struct Printed {
     tc: String,
-    up: &'static str,
+    links: &'static str,
 }
 
 impl Shell for Printed {
     fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
-        let stdout = if cmd.argv[0] == "tc" { self.tc.clone() } else { self.up.to_owned() };
+        let stdout = if cmd.argv[0] == "tc" { self.tc.clone() } else { self.links.to_owned() };
         Ok(Output {
             status: 0,
             stdout: stdout.into(),
@@ -36,12 +36,13 @@ fn own_limits_are_read_and_those_of_others_are_not() {
             "rate": {"rate": 125_000, "packetoverhead": 0, "cellsize": 0, "celloverhead": 0}, "ecn": false, "gap": 0}},
         {"kind": "pfifo", "handle": handle, "dev": "eth0", "root": true, "options": {"limit": 1}},
         {"kind": "pfifo", "handle": handle, "dev": "eth1", "root": true, "options": {"limit": 1}},
+        {"kind": "noqueue", "handle": "800b:", "dev": "tap3", "root": true, "options": {}},
         {"kind": "htb", "handle": "1:", "dev": "eth2", "root": true, "options": {}},
         {"kind": "ingress", "handle": "ffff:", "dev": "eth3", "parent": "ffff:fff1", "options": {}},
     ]);
     let shell = Printed {
         tc: tc.to_string(),
-        up: r#"[{"ifindex": 3, "ifname": "eth1", "flags": ["UP"]}]"#,
+        links: r#"[{"ifindex": 2, "ifname": "eth0"}, {"ifindex": 3, "ifname": "eth1", "flags": ["UP"]}]"#,
     };
     let found = read(&shell, &lab()).unwrap();
     let text = |name: &str| found.own[&IfName::new(name).unwrap()].to_string();

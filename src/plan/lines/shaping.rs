@@ -21,12 +21,12 @@ pub(crate) fn unshape(link: &IfName, was: &Shaping) -> Vec<String> {
 /// Returns the lines that limit a link without limits.
 pub(crate) fn shape(link: &IfName, shaping: &Shaping, marks: Option<&LabName>) -> Vec<String> {
     let handle = marks.map(|lab| format!(" handle {:x}:", shaping_handle(lab)));
-    let add = format!("tc qdisc add dev {link} root{}", handle.unwrap_or_default());
+    let set = format!("tc qdisc replace dev {link} root{}", handle.unwrap_or_default());
     if shaping.down {
-        let mark = marks.map(|_| format!("{add} {DOWN_KIND} limit 1"));
+        let mark = marks.map(|_| format!("{set} {DOWN_KIND} limit 1"));
         return mark.into_iter().chain([format!("link set dev {link} down")]).collect();
     }
-    vec![format!("{add} {}", discipline(shaping))]
+    vec![format!("{set} {}", discipline(shaping))]
 }
 
 /// The discipline with its parameters: netem where it is needed, which limits the rate as well, else tbf.
