@@ -23,6 +23,7 @@ mod guests;
 mod into;
 mod killed;
 mod library;
+mod links;
 mod local;
 mod machine;
 mod many;

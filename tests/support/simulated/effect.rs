@@ -176,7 +176,11 @@ impl World {
 
     fn configure_machine(&mut self, name: &HostName, wanted: &Machine) -> Done {
         // A bridge port must not get the addresses that its bridge has: the host would answer twice.
-        if let Some((nic, uplink)) = self.site.get(name).and_then(|inside| inside.uplinks.first_key_value()) {
+        let now = self.machine(name)?.clone();
+        let differs = |nic: &IfName| now.nics.get(nic) != wanted.nics.get(nic) || now.changed.contains(nic);
+        let attached = self.site.get(name).map(|inside| &inside.uplinks);
+        let mut attached = attached.into_iter().flatten().filter(|(nic, _)| differs(nic));
+        if let Some((nic, uplink)) = attached.next() {
             return Err(SimulatedError::InUse(nic.to_string(), uplink.bridge.to_string()));
         }
         let machine = self.machine(name)?;
