@@ -216,7 +216,7 @@ impl<'a> Path<'a> {
         let set = |what: &str| format!("ip link set dev {link} {what}");
         let limits = self.limits(host, link);
         if let Some(Shaping { down: true, .. }) = limits.filter(|_| !up) {
-            let text = format!("{host}: link {link} {of} is down by request: the lab is to have it so");
+            let text = format!("{host}: link {link} {of} is down by request, of `netlab link` or of the lab file");
             return Some(Finding::new(text).shown(host, &show).released());
         }
         if !up {

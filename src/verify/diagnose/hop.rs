@@ -49,7 +49,7 @@ impl Finding {
 
     /// Adds that `netlab link` takes a request back.
     pub(super) fn released(mut self) -> Self {
-        self.fix = Some("`netlab link`, which lists requests and clears them".to_owned());
+        self.fix = Some("`netlab link LAB`, which lists requests and clears them".to_owned());
         self
     }
 
