@@ -65,7 +65,11 @@ impl Out {
     fn step(&mut self, lab: &LabName, steps: &[Step], step: &Step, template: &Template) -> Result<(), ScriptError> {
         self.line(format_args!("\n# {step}"));
         match step {
-            Step::CreateLink(..) | Step::AttachUplink(..) | Step::AddAddress(..) | Step::AddFloating(..) | Step::Shape(..) => {
+            Step::CreateLink(..)
+            | Step::AttachUplink(..)
+            | Step::AddAddress(..)
+            | Step::AddFloating(..)
+            | Step::Shape(..) => {
                 for line in lines(step, &observed(steps, step))? {
                     let (program, arguments) = program_of(&line);
                     self.line(format_args!("{} {arguments}", program.name()));

@@ -1,6 +1,7 @@
 //! `netlab break`: puts a fault into a lab for people to find.
 
-use std::time::SystemTime;
+use std::fs::File;
+use std::io::{self, Read as _};
 
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ const EXAMPLES: &str = "Examples:
 pub struct Args {
     /// The lab's name, or its file.
     lab: String,
-    /// Which fault: the same number means the same fault of the same lab. By default the time decides.
+    /// Which fault: the same number means the same fault of the same lab. By default it is random.
     #[arg(long)]
     seed: Option<u64>,
     /// How hard it is to find: 1 (something is down), 2 (something is configured wrongly), 3 (links and addresses are as
@@ -64,10 +65,15 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         emulate: ops::is_emulated(&context.env, &lab)?,
     };
     let loaded = ops::load_named(&context.env, &args.lab, &options)?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = args.seed.or(now.ok().map(|now| u64::from(now.subsec_nanos())));
+    let seed = args
+        .seed
+        .map_or_else(random, Ok)
+        .map_err(|source| CommandError::Process {
+            doing: "choose a fault",
+            source,
+        })?;
     let options = BreakOptions {
-        seed: seed.unwrap_or_default(),
+        seed,
         level: args.level,
         real: args.real,
     };
@@ -83,6 +89,13 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         level: fault.level,
     };
     context.answer(&text, &hidden)
+}
+
+/// Returns a number that is short enough to pass on.
+fn random() -> io::Result<u64> {
+    let mut bytes = [0; 4];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from(u32::from_le_bytes(bytes)) % 1_000_000)
 }
 
 fn revealed(Broken { seed, fault }: &Broken) -> String {

@@ -65,13 +65,20 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         Some(_) => {
             let emulate = ops::is_emulated(&context.env, &lab)?;
             let image = ImageChoice::LastUp;
-            Some(ops::load_named(&context.env, &args.lab, &LoadOptions { image, emulate })?)
+            Some(ops::load_named(
+                &context.env,
+                &args.lab,
+                &LoadOptions { image, emulate },
+            )?)
         }
     };
-    let ends = loaded.as_ref().zip(args.both_ends.as_deref()).and_then(|(loaded, ends)| {
-        let [from, to] = ends else { return None };
-        Some((loaded, from.as_str(), to.as_str()))
-    });
+    let ends = loaded
+        .as_ref()
+        .zip(args.both_ends.as_deref())
+        .and_then(|(loaded, ends)| {
+            let [from, to] = ends else { return None };
+            Some((loaded, from.as_str(), to.as_str()))
+        });
     signals::listen(context.env.cancel.clone(), None)?;
     let points = ops::points(&context.env, &args.lab, targets, ends)?;
     let mut sink = sink(&points, args.write.as_deref())?;
@@ -121,7 +128,12 @@ fn sink(points: &Points, file: Option<&Path>) -> Result<Sink, CommandError> {
     let output: Box<dyn Write> = if path == Path::new("-") {
         Box::new(io::stdout())
     } else {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path);
         Box::new(BufWriter::new(file.map_err(|source| CommandError::Process {
             doing: "create the file of packets",
             source,

@@ -81,7 +81,11 @@ fn text(report: &LinkReport) -> String {
         return format!("lab {}: no link is limited by request\n", report.lab);
     }
     let rows = report.links.iter().map(|link| {
-        let by = if link.by_request { "by request" } else { "by the lab file" };
+        let by = if link.by_request {
+            "by request"
+        } else {
+            "by the lab file"
+        };
         let limits = link.shaping.to_string();
         if link.shaping.is_none() && !link.by_request {
             return vec![link.link.clone(), limits, String::new()];

@@ -21,7 +21,8 @@ pub(super) fn observe(
     machine: &HostName,
     links: &[Link],
 ) -> Result<BTreeMap<IfName, Shaping>, EmulatedError> {
-    let shaped = |link: &&Link| link.kind() == Some("veth") && link.qdisc.as_deref().is_some_and(|kind| KINDS.contains(&kind));
+    let shaped =
+        |link: &&Link| link.kind() == Some("veth") && link.qdisc.as_deref().is_some_and(|kind| KINDS.contains(&kind));
     let named: BTreeSet<&str> = links.iter().filter(shaped).map(|link| link.ifname.as_str()).collect();
     if named.is_empty() {
         return Ok(BTreeMap::new());

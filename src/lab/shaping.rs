@@ -285,7 +285,18 @@ mod tests {
 
     #[test]
     fn what_is_no_value_or_out_of_range_is_refused() {
-        for text in ["", "1", "mbit", "1kbit", "33gbit", "-1mbit", "1mb", "1;mbit", "1.0001kbit", ".5mbit"] {
+        for text in [
+            "",
+            "1",
+            "mbit",
+            "1kbit",
+            "33gbit",
+            "-1mbit",
+            "1mb",
+            "1;mbit",
+            "1.0001kbit",
+            ".5mbit",
+        ] {
             assert_eq!(text.parse::<Rate>(), Err(ShapingError::Rate), "{text}");
         }
         for text in ["", "5", "0ms", "61s", "0.5us", "5 m"] {

@@ -76,8 +76,8 @@ pub use rollback::roll_back;
 pub use script::script;
 pub use ssh::{SshConfig, SshVm, ssh_config};
 pub use status::{
-    ForwardStatus, HostStatus, LinkStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus, RunOutcome,
-    RunStatus, VmStatus, status, statuses,
+    ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, LinkStatus, NetworkStatus,
+    RunOutcome, RunStatus, VmStatus, status, statuses,
 };
 pub use support::{SupportReport, support_report};
 pub use up::{UpOptions, UpReport, UpVm, up};

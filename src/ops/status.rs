@@ -420,9 +420,15 @@ fn links(site: &Site, requests: &Requests) -> Vec<LinkStatus> {
     let mut found = Vec::new();
     for (owner, state) in site {
         let shaped = state.shaped.iter();
-        for (machine, link, shaping) in shaped.flat_map(|(machine, links)| links.iter().map(move |(l, s)| (machine, l, s))) {
+        for (machine, link, shaping) in
+            shaped.flat_map(|(machine, links)| links.iter().map(move |(l, s)| (machine, l, s)))
+        {
             let of_guest = state.domains.iter().find_map(|(name, domain)| {
-                let at = domain.nics.iter().position(|nic| nic.tap == *link).filter(|_| machine == owner)?;
+                let at = domain
+                    .nics
+                    .iter()
+                    .position(|nic| nic.tap == *link)
+                    .filter(|_| machine == owner)?;
                 let bridge = state.links.get(&domain.nics[at].bridge)?;
                 let network = bridge.purpose.split_once("network ").map_or("", |(_, network)| network);
                 Some((LinkAt::Guest(name.vm().clone(), at), format!("{}:{network}", name.vm())))

@@ -12,8 +12,8 @@ use super::observe::observe_to_change;
 use super::power::only;
 use super::rollback::record;
 use super::{
-    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, host_keys, passwords, preflight_and_plan, roll_back,
-    stop_on_request,
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, host_keys, passwords, preflight_and_plan,
+    roll_back, stop_on_request,
 };
 use crate::event::Event;
 use crate::image::{self, Used};

@@ -135,7 +135,11 @@ fn changes(from: &HostState, to: &HostState, replugged: bool) -> Vec<Step> {
 
 /// The steps on the limits of a host's links, of which `steps` stop and start guests.
 fn shaped_links(from: &HostState, to: &HostState, steps: &[Step]) -> Vec<Step> {
-    let starts = |name: &DomainName| steps.iter().any(|step| matches!(step, Step::StartDomain(started) if started == name));
+    let starts = |name: &DomainName| {
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::StartDomain(started) if started == name))
+    };
     shaping::changes(&from.shaped, &to.shaped, |_, link| {
         let has = |domain: &Domain| domain.nics.iter().any(|nic| nic.tap == *link);
         let will = to.domains.iter().find(|(_, domain)| has(domain));

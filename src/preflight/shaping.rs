@@ -29,7 +29,12 @@ pub fn check(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<O
             .is_some_and(|host| host.connect != Connect::Emulated);
         let is_own_nic = link.starts_with(&format!("{machine}:"));
         // A switch or router has the kernel of the emulated hosts.
-        let emulated = || topology.hosts.iter().find(|(_, host)| host.connect == Connect::Emulated);
+        let emulated = || {
+            topology
+                .hosts
+                .iter()
+                .find(|(_, host)| host.connect == Connect::Emulated)
+        };
         let survey = surveys.get(machine).filter(|_| topology.hosts.contains_key(machine));
         let survey = survey.or_else(|| surveys.get(emulated()?.0));
         let found = survey.and_then(|survey| missing(&link, shaping, survey));

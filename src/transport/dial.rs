@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::net::{Shutdown, shutdown};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{NamespaceShell, quote};
 use super::ssh::{Settings, SshError, connect_from};
+use super::{NamespaceShell, quote};
 
 /// How long the guest may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);

@@ -63,9 +63,16 @@ fn a_link_is_limited_or_down_by_request_until_that_is_cleared_and_is_no_drift() 
 
     // The rate of a request, and a cable that is pulled: recorded, shown, no drift.
     let said = link(&["vm1", "--rate", "1mbit"]);
-    assert!(said.contains("vm1:service  rate 1mbit (by request)  what is sent to vm1"), "{said}");
+    assert!(
+        said.contains("vm1:service  rate 1mbit (by request)  what is sent to vm1"),
+        "{said}"
+    );
     link(&["node1:eth0", "down"]);
-    let wanted = [row("node1:eth0", "down", true), row("vm1:service", "rate 1mbit", true), stated.clone()];
+    let wanted = [
+        row("node1:eth0", "down", true),
+        row("vm1:service", "rate 1mbit", true),
+        stated.clone(),
+    ];
     assert_eq!(links(&bench), wanted);
     assert!(bench.good(&["plan", bench.file()]).starts_with("nothing to do"));
     let said = bench.bad(&["verify", bench.file()], 1);
@@ -74,9 +81,15 @@ fn a_link_is_limited_or_down_by_request_until_that_is_cleared_and_is_no_drift() 
 
     // What somebody changes by hand is drift, and `up` restores it; the requests stay.
     let tap = sh(&bench, "ip -br link | grep -o '^vm1-[^ ]*'");
-    sh(&bench, &format!("tc qdisc del dev {} root; ip link set dev eth0 up", tap.trim()));
+    sh(
+        &bench,
+        &format!("tc qdisc del dev {} root; ip link set dev eth0 up", tap.trim()),
+    );
     let plan = bench.good(&["plan", bench.file()]);
-    assert!(plan.contains("set link eth0 of node1 down") && plan.contains("rate 1mbit"), "{plan}");
+    assert!(
+        plan.contains("set link eth0 of node1 down") && plan.contains("rate 1mbit"),
+        "{plan}"
+    );
     bench.good(&["-q", "up", bench.file()]);
     assert_eq!(links(&bench), wanted);
 
@@ -90,7 +103,10 @@ fn a_link_is_limited_or_down_by_request_until_that_is_cleared_and_is_no_drift() 
         assert_eq!(links(&bench)[1].1, "rate 1mbit, delay 5ms");
     } else {
         let said = String::from_utf8_lossy(&delayed.stderr).into_owned();
-        assert!(said.contains("nothing was changed") && said.contains("sch_netem"), "{said}");
+        assert!(
+            said.contains("nothing was changed") && said.contains("sch_netem"),
+            "{said}"
+        );
         assert_eq!(links(&bench), wanted);
     }
 
@@ -170,7 +186,10 @@ fn pings_are_captured_to_the_terminal_to_a_file_and_along_a_path_and_nothing_is_
     for point in ["vm1:service", "node1:eth0", "node2:eth0", "vm3:service"] {
         assert!(contains(point), "no interface {point}");
     }
-    let read = Command::new("tcpdump").args(["-n", "-tt", "-r", name]).output().unwrap();
+    let read = Command::new("tcpdump")
+        .args(["-n", "-tt", "-r", name])
+        .output()
+        .unwrap();
     let read = String::from_utf8_lossy(&read.stdout).into_owned();
     let times: Vec<f64> = read
         .lines()
@@ -183,11 +202,15 @@ fn pings_are_captured_to_the_terminal_to_a_file_and_along_a_path_and_nothing_is_
     let mut killed = capturing(&bench, &["node1:eth0"]);
     killed.child.kill().unwrap();
     killed.child.wait().unwrap();
-    let left = "for i in $(seq 100); do pgrep -f 'tcpdump -i eth0' >/dev/null || exit 0; sleep 0.1; done; pgrep -af tcpdump";
+    let left =
+        "for i in $(seq 100); do pgrep -f 'tcpdump -i eth0' >/dev/null || exit 0; sleep 0.1; done; pgrep -af tcpdump";
     assert_eq!(sh(&bench, left), "");
 
     let said = bench.bad(&["capture", &bench.name, "vm9"], 1);
-    assert!(said.contains("no link \"vm9\"") && said.contains("vm1:service"), "{said}");
+    assert!(
+        said.contains("no link \"vm9\"") && said.contains("vm1:service"),
+        "{said}"
+    );
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();
 }
@@ -237,7 +260,10 @@ fn broken(bench: &Bench, seeds: std::ops::Range<u32>) {
         let fault = revealed.lines().next().unwrap().to_owned();
         assert!(!said.contains(&fault), "it is not named: {said}");
         let red = bench.bad(&["verify", "--wait", "20", bench.file()], 1);
-        assert!(red.contains("FAIL") || red.contains("red") || red.contains("not as"), "seed {seed}, {fault}: {red}");
+        assert!(
+            red.contains("FAIL") || red.contains("red") || red.contains("not as"),
+            "seed {seed}, {fault}: {red}"
+        );
         let healed = bench.good(&["break", &bench.name, "--heal"]);
         assert!(healed.contains(&fault), "{healed}");
         bench.good(&["verify", "--wait", PATIENT, bench.file()]);

@@ -43,7 +43,9 @@ fn a_rate_and_a_link_that_is_down_are_observed_as_they_were_set_and_removed_with
             assert_eq!(observed(), Some(wanted), "{wanted}");
             assert_eq!(one.observe().shaped.get(&ifname("eth0")), Some(&wanted));
         }
-        let is_down = !one.check_fed(&["ip", "link", "show", "dev", "eth0"], "").contains(",UP");
+        let is_down = !one
+            .check_fed(&["ip", "link", "show", "dev", "eth0"], "")
+            .contains(",UP");
         assert_eq!(is_down, wanted.down, "{wanted}");
         last = Some(wanted);
     }
@@ -75,7 +77,10 @@ fn a_link_that_somebody_sets_up_again_and_limits_that_are_deleted_are_drift() {
 fn the_queueing_discipline_of_somebody_else_is_neither_observed_nor_replaced() {
     let test = "the_queueing_discipline_of_somebody_else_is_neither_observed_nor_replaced";
     let Some((one, _other)) = cable(test) else { return };
-    let mine = ["tc", "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "tbf", "rate", "5mbit", "burst", "10k", "latency", "50ms"];
+    let mine = [
+        "tc", "qdisc", "add", "dev", "eth0", "root", "handle", "1:", "tbf", "rate", "5mbit", "burst", "10k", "latency",
+        "50ms",
+    ];
     one.check_fed(&mine, "");
     assert!(tc::observe(&one.shell, &lab()).unwrap().is_empty());
     let error = tc::apply(&one.shell, &lab(), &[shape("eth0", rate("1mbit"))]).unwrap_err();
@@ -84,7 +89,10 @@ fn the_queueing_discipline_of_somebody_else_is_neither_observed_nor_replaced() {
     // Removing what is not there is no error, and leaves it alone.
     let remove = [Step::Unshape(host(), ifname("eth0"), rate("1mbit"))];
     tc::apply(&one.shell, &lab(), &remove).unwrap();
-    assert!(one.check_fed(&["tc", "qdisc", "show", "dev", "eth0"], "").contains("5Mbit"));
+    assert!(
+        one.check_fed(&["tc", "qdisc", "show", "dev", "eth0"], "")
+            .contains("5Mbit")
+    );
 }
 
 #[test]
@@ -118,6 +126,10 @@ fn frames_are_delayed_and_dropped_where_the_kernel_has_netem() {
     };
     tc::apply(&one.shell, &lab(), &[shape("eth0", late)]).unwrap();
     let text = one.check_fed(&["ping", "-c", "1", "-W", "5", "192.0.2.2"], "");
-    let took = text.split("time=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let took = text
+        .split("time=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .unwrap();
     assert!(took.parse::<f64>().unwrap() >= 40.0, "one direction is delayed: {text}");
 }

@@ -5,13 +5,14 @@ use std::net::Ipv4Addr;
 
 use netlab::lab::{
     Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Datapath, Dialect, Firmware, Forward, HostName, IfName, Image,
-    ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Shaping, SwitchKind, TunnelKind, Video,
-    VlanId, VmName,
+    ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Shaping, SwitchKind, TunnelKind,
+    Video, VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
 use netlab::topology::{
-    Guest, GuestFloating, GuestNic, LinkShaping, Segment, SegmentDhcp, SegmentTunnel, Tenants, Topology, TopologyHost, derive,
+    Guest, GuestFloating, GuestNic, LinkShaping, Segment, SegmentDhcp, SegmentTunnel, Tenants, Topology, TopologyHost,
+    derive,
 };
 use proptest::prelude::*;
 
@@ -145,7 +146,13 @@ fn limits() -> impl Strategy<Value = Shaping> {
         delay: "50ms".parse().ok(),
         ..rate
     };
-    prop::sample::select(vec![Shaping::default(), Shaping::default(), rate, delay, Shaping::link_down()])
+    prop::sample::select(vec![
+        Shaping::default(),
+        Shaping::default(),
+        rate,
+        delay,
+        Shaping::link_down(),
+    ])
 }
 
 /// Limits of guests' NICs and of the ends of cables.

@@ -132,7 +132,12 @@ impl Host for LinuxHost {
         state.domains = guests.domains;
         // The NICs of an emulated host are the ends of cables: what limits those is localhost's.
         if matches!(self.place, Place::Emulated(..)) {
-            let taps: BTreeSet<_> = state.domains.values().flat_map(|domain| &domain.nics).map(|nic| &nic.tap).collect();
+            let taps: BTreeSet<_> = state
+                .domains
+                .values()
+                .flat_map(|domain| &domain.nics)
+                .map(|nic| &nic.tap)
+                .collect();
             for links in state.shaped.values_mut() {
                 links.retain(|link, _| taps.contains(link));
             }

@@ -20,7 +20,11 @@ impl Reader {
         if let Some(jitter) = get(table, "jitter")
             && get(table, "delay").is_none()
         {
-            self.add(jitter.span(), "`jitter` without `delay`", "it varies a delay: write `delay`, too");
+            self.add(
+                jitter.span(),
+                "`jitter` without `delay`",
+                "it varies a delay: write `delay`, too",
+            );
             shaping.jitter = None;
         }
         (!shaping.is_none()).then_some(shaping)

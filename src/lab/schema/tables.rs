@@ -9,8 +9,8 @@ use super::kinds::{
     DNS_NAME, HOST, HTTP, IMAGE_NAME, IP, IPV4, LAB_NAME, LINK, MAC, NETWORK_NAME, PORT_NUMBER, SIZE, SUBNET, TARGET,
     TENANT, VLAN, VM_NAME, key, required,
 };
-use super::shaping::{DELAY, JITTER, LINK_STATE, LOSS, RATE};
 use super::setup::{FILES, PACKAGES, PASSWORD, RUN, SSH_KEYS, USER, USER_DATA};
+use super::shaping::{DELAY, JITTER, LINK_STATE, LOSS, RATE};
 use super::{Kind, Table};
 
 /// The whole file.

@@ -63,7 +63,10 @@ impl<R: Read> Reader<R> {
         };
         let (seconds, part, kept, length) = (number(0), number(4), number(8), number(12));
         if kept > LONGEST {
-            return Err(io::Error::new(ErrorKind::InvalidData, "a frame of a pcap file is too long"));
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "a frame of a pcap file is too long",
+            ));
         }
         let part = u64::from(part) * if self.nanoseconds { 1 } else { 1000 };
         let mut bytes = vec![0; kept as usize];

@@ -86,7 +86,10 @@ mod tests {
 
     #[test]
     fn a_file_has_a_header_an_interface_for_each_place_and_the_frames_in_whole_blocks() {
-        let places = [("vm1".to_owned(), "the tap".to_owned()), ("eth0".to_owned(), String::new())];
+        let places = [
+            ("vm1".to_owned(), "the tap".to_owned()),
+            ("eth0".to_owned(), String::new()),
+        ];
         let mut file = Vec::new();
         let mut writer = Writer::begin(&mut file, &places).unwrap();
         let packet = Packet {
@@ -100,7 +103,11 @@ mod tests {
         while at < file.len() {
             let length = number(&file, at + 4) as usize;
             assert_eq!(length % 4, 0);
-            assert_eq!(number(&file, at + length - 4) as usize, length, "the length is repeated");
+            assert_eq!(
+                number(&file, at + length - 4) as usize,
+                length,
+                "the length is repeated"
+            );
             kinds.push((number(&file, at), at));
             at += length;
         }

@@ -58,10 +58,19 @@ fn ipv4(packet: &[u8]) -> Option<String> {
     let offset = (number(packet, 6)? & 0x1fff) * 8;
     let protocol = *packet.get(9)?;
     if offset > 0 {
-        return Some(format!("IP {from} > {to}: fragment at {offset}, length {}", total.saturating_sub(header)));
+        return Some(format!(
+            "IP {from} > {to}: fragment at {offset}, length {}",
+            total.saturating_sub(header)
+        ));
     }
     let inner = packet.get(header..).unwrap_or_default();
-    Some(transport(protocol, &from.to_string(), &to.to_string(), inner, total.saturating_sub(header)))
+    Some(transport(
+        protocol,
+        &from.to_string(),
+        &to.to_string(),
+        inner,
+        total.saturating_sub(header),
+    ))
 }
 
 /// RFC 8200, without extension headers.
@@ -72,7 +81,13 @@ fn ipv6(packet: &[u8]) -> Option<String> {
     };
     let (from, to) = (address(8)?, address(24)?);
     let length = usize::from(number(packet, 4)?);
-    let words = transport(*packet.get(6)?, &from.to_string(), &to.to_string(), packet.get(40..)?, length);
+    let words = transport(
+        *packet.get(6)?,
+        &from.to_string(),
+        &to.to_string(),
+        packet.get(40..)?,
+        length,
+    );
     Some(words.replacen("IP ", "IP6 ", 1))
 }
 
@@ -84,11 +99,21 @@ fn transport(protocol: u8, from: &str, to: &str, inner: &[u8], length: usize) ->
             let header = usize::from(inner.get(12).copied().unwrap_or_default() >> 4) * 4;
             let flags = inner.get(13).copied().unwrap_or_default();
             let names = [(2, "S"), (1, "F"), (4, "R"), (8, "P"), (16, ".")];
-            let flags: String = names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
-            format!("IP {from}.{source} > {to}.{target}: TCP [{flags}], length {}", length.saturating_sub(header))
+            let flags: String = names
+                .iter()
+                .filter(|(bit, _)| flags & bit != 0)
+                .map(|(_, name)| *name)
+                .collect();
+            format!(
+                "IP {from}.{source} > {to}.{target}: TCP [{flags}], length {}",
+                length.saturating_sub(header)
+            )
         }),
         17 => ports().map(|(source, target)| {
-            format!("IP {from}.{source} > {to}.{target}: UDP, length {}", length.saturating_sub(8))
+            format!(
+                "IP {from}.{source} > {to}.{target}: UDP, length {}",
+                length.saturating_sub(8)
+            )
         }),
         47 => Some(format!("IP {from} > {to}: GRE, length {length}")),
         58 => Some(format!("IP {from} > {to}: ICMP6, length {length}")),
@@ -124,7 +149,9 @@ mod tests {
 
     fn ip(protocol: u8, inner: &[u8]) -> Vec<u8> {
         let total = u8::try_from(20 + inner.len()).unwrap();
-        let mut packet = vec![0x45, 0, 0, total, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 1, 2, 10, 0, 1, 3];
+        let mut packet = vec![
+            0x45, 0, 0, total, 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 1, 2, 10, 0, 1, 3,
+        ];
         packet.extend(inner);
         packet
     }
@@ -139,7 +166,10 @@ mod tests {
         assert_eq!(line(&frame(0x8100, &tagged)), format!("vlan 10, {text}"));
         let mut syn = vec![0x30, 0x39, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 2];
         syn.resize(20, 0);
-        assert_eq!(line(&frame(0x0800, &ip(6, &syn))), "IP 10.0.1.2.12345 > 10.0.1.3.80: TCP [S], length 0");
+        assert_eq!(
+            line(&frame(0x0800, &ip(6, &syn))),
+            "IP 10.0.1.2.12345 > 10.0.1.3.80: TCP [S], length 0"
+        );
         let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 1, 0x52, 0x54, 0, 0, 0, 1, 10, 0, 1, 2];
         arp.extend([0; 6]);
         arp.extend([10, 0, 1, 3]);

@@ -90,7 +90,9 @@ fn read(shell: &dyn Shell, lab: &LabName) -> Result<Qdiscs, NetworkError> {
     } else {
         Vec::new()
     };
-    Ok(limits(&all, lab, |name| links.iter().any(|link| link.ifname == name && link.is_up())))
+    Ok(limits(&all, lab, |name| {
+        links.iter().any(|link| link.ifname == name && link.is_up())
+    }))
 }
 
 fn handle(lab: &LabName) -> String {

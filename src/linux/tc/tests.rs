@@ -9,7 +9,11 @@ struct Printed {
 
 impl Shell for Printed {
     fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
-        let stdout = if cmd.argv[0] == "tc" { self.tc.clone() } else { self.links.to_owned() };
+        let stdout = if cmd.argv[0] == "tc" {
+            self.tc.clone()
+        } else {
+            self.links.to_owned()
+        };
         Ok(Output {
             status: 0,
             stdout: stdout.into(),

@@ -36,11 +36,7 @@ pub struct Fault {
 pub fn faults(topology: &Topology) -> Vec<Fault> {
     let mut found = Vec::new();
     for (name, host) in &topology.hosts {
-        let here = Here {
-            topology,
-            name,
-            host,
-        };
+        let here = Here { topology, name, host };
         here.add(&mut found);
     }
     found
@@ -189,7 +185,9 @@ impl Here<'_> {
             put: format!("{dev}; {put}"),
             heal: format!("{dev}; {heal}"),
         };
-        let route = guest.default_route.map(|gateway| format!("; ip route replace default via {gateway}"));
+        let route = guest
+            .default_route
+            .map(|gateway| format!("; ip route replace default via {gateway}"));
         let mut faults = vec![
             fault(
                 1,
@@ -267,7 +265,9 @@ impl Here<'_> {
         let mut faults = Vec::new();
         // An address that came with the uplink is the host's own.
         let uplink = segment.uplink.as_ref().and_then(|uplink| self.host.nics.get(uplink));
-        let moved = uplink.and_then(|nic| nic.address).is_some_and(|own| own.addr() == gateway);
+        let moved = uplink
+            .and_then(|nic| nic.address)
+            .is_some_and(|own| own.addr() == gateway);
         if let Some(add) = add.filter(|_| !moved && !self.is_real()) {
             faults.push(self.fault(
                 2,

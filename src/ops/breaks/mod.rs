@@ -79,11 +79,11 @@ impl BreakError {
     /// Returns what the user can do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Already { lab } => Some(format!(
-                "`netlab break {lab} --heal` removes it, `--reveal` names it"
-            )),
+            Self::Already { lab } => Some(format!("`netlab break {lab} --heal` removes it, `--reveal` names it")),
             Self::None { lab } => Some(format!("`netlab break {lab}` puts one in")),
-            Self::NoFault { .. } => Some("leave out `--level`, or add `--real` where hosts are not emulated".to_owned()),
+            Self::NoFault { .. } => {
+                Some("leave out `--level`, or add `--real` where hosts are not emulated".to_owned())
+            }
             Self::Command { doing: "remove", .. } => Some("`netlab up` restores what the lab file says".to_owned()),
             Self::Command { .. } => None,
         }

@@ -4,11 +4,11 @@ mod merge;
 mod points;
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use std::os::unix::process::CommandExt as _;
 
 use serde::Serialize;
 

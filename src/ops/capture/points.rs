@@ -54,7 +54,10 @@ pub fn points(
     let up = up_lab(env, lab)?;
     let mut points: Vec<Point> = Vec::new();
     let mut add = |point: Point| {
-        if !points.iter().any(|other| (&other.machine, &other.link) == (&point.machine, &point.link)) {
+        if !points
+            .iter()
+            .any(|other| (&other.machine, &other.link) == (&point.machine, &point.link))
+        {
             points.push(point);
         }
     };
@@ -85,7 +88,10 @@ fn network<'a>(up: &'a UpLab, host: &HostName, bridge: &crate::lab::IfName) -> &
 /// Returns the name of the guest's NIC that has a tap.
 fn tap_name(up: &UpLab, machine: &HostName, link: &str) -> Option<String> {
     up.domains().find_map(|(host, name, domain)| {
-        let nic = domain.nics.iter().find(|nic| nic.tap.as_str() == link && host == machine)?;
+        let nic = domain
+            .nics
+            .iter()
+            .find(|nic| nic.tap.as_str() == link && host == machine)?;
         Some(format!("{}:{}", name.vm(), network(up, host, &nic.bridge)))
     })
 }
@@ -122,7 +128,9 @@ fn one(up: &UpLab, text: &str) -> Result<Point, OpsError> {
     }
     let machine = name.parse::<HostName>().ok();
     match (machine, of) {
-        (Some(machine), Some(link)) if exists(up, &machine) && !link.is_empty() => at(up, &machine, link, text.to_owned()),
+        (Some(machine), Some(link)) if exists(up, &machine) && !link.is_empty() => {
+            at(up, &machine, link, text.to_owned())
+        }
         _ => Err(no_link()),
     }
 }
@@ -144,7 +152,8 @@ fn known(up: &UpLab) -> Vec<String> {
     });
     let cables = up.site.values().flat_map(|state| &state.cables);
     let ends = cables.flat_map(|cable| &cable.ends);
-    taps.chain(ends.map(|end| format!("{}:{}", end.host, end.nic))).collect()
+    taps.chain(ends.map(|end| format!("{}:{}", end.host, end.nic)))
+        .collect()
 }
 
 fn at(up: &UpLab, machine: &HostName, link: &str, name: String) -> Result<Point, OpsError> {
@@ -156,7 +165,10 @@ fn at(up: &UpLab, machine: &HostName, link: &str, name: String) -> Result<Point,
         login.truncate(login.len().saturating_sub(2));
         Reach::Device(login)
     } else {
-        let host = up.hosts.get(machine).ok_or_else(|| HostError::NotRunning(machine.clone()))?;
+        let host = up
+            .hosts
+            .get(machine)
+            .ok_or_else(|| HostError::NotRunning(machine.clone()))?;
         Reach::Host(host.dialer()?)
     };
     Ok(Point {

@@ -45,7 +45,9 @@ impl Requests {
                 let kept: Vec<Kept> = serde_json::from_slice(&text).unwrap_or_default();
                 Ok(Self(kept.into_iter().map(|kept| (kept.link, kept.shaping)).collect()))
             }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(Self::default()),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                Ok(Self::default())
+            }
             Err(error) => Err(error),
         }
     }

@@ -83,7 +83,11 @@ pub(super) fn direction(topology: &Topology, link: &LinkAt) -> String {
     }
     match link {
         LinkAt::Guest(vm, _) => format!("what is sent to {vm}"),
-        LinkAt::End(end) => format!("what {} sends by {}", end.host, name.split(':').next_back().unwrap_or_default()),
+        LinkAt::End(end) => format!(
+            "what {} sends by {}",
+            end.host,
+            name.split(':').next_back().unwrap_or_default()
+        ),
     }
 }
 

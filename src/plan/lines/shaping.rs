@@ -15,7 +15,9 @@ pub(crate) const DOWN_KIND: &str = "pfifo";
 /// Returns the lines that remove a lab's limits from a link.
 pub(crate) fn unshape(link: &IfName, was: &Shaping) -> Vec<String> {
     let up = was.down.then(|| format!("link set dev {link} up"));
-    up.into_iter().chain([format!("tc qdisc del dev {link} root")]).collect()
+    up.into_iter()
+        .chain([format!("tc qdisc del dev {link} root")])
+        .collect()
 }
 
 /// Returns the lines that limit a link without limits.

@@ -301,7 +301,9 @@ impl<'a> Path<'a> {
         let guest = || {
             topology.shaping.guests.iter().find(|((vm, at), _)| {
                 let guest = topology.guests.get(vm).filter(|guest| guest.host == *host);
-                guest.and_then(|guest| guest.nics.get(*at)).is_some_and(|nic| nic.tap.as_str() == link)
+                guest
+                    .and_then(|guest| guest.nics.get(*at))
+                    .is_some_and(|nic| nic.tap.as_str() == link)
             })
         };
         end.map(|(_, limits)| *limits).or_else(|| Some(*guest()?.1))
@@ -311,9 +313,13 @@ impl<'a> Path<'a> {
     pub(super) fn held_end(&self, host: &HostName, link: &str, of: &str) -> Option<Finding> {
         let topology = self.evidence.topology;
         let is_this = |end: &&CableEnd| end.host == *host && end.nic.as_str() == link;
-        let cable = topology.cables.iter().find(|cable| cable.ends.iter().any(|end| is_this(&end)))?;
+        let cable = topology
+            .cables
+            .iter()
+            .find(|cable| cable.ends.iter().any(|end| is_this(&end)))?;
         let other = cable.ends.iter().find(|end| !is_this(end))?;
-        self.limits(&other.host, other.nic.as_str()).filter(|limits| limits.down)?;
+        self.limits(&other.host, other.nic.as_str())
+            .filter(|limits| limits.down)?;
         let text = format!(
             "{host}: link {link} {of} has no carrier: {}:{} at the other end of its cable is down by request",
             other.host, other.nic
