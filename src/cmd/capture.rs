@@ -60,17 +60,16 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
             });
         }
     };
-    let loaded = match &args.both_ends {
-        None => None,
-        Some(_) => {
-            let emulate = ops::is_emulated(&context.env, &lab)?;
-            let image = ImageChoice::LastUp;
-            Some(ops::load_named(
-                &context.env,
-                &args.lab,
-                &LoadOptions { image, emulate },
-            )?)
-        }
+    let loaded = if args.both_ends.is_some() {
+        let emulate = ops::is_emulated(&context.env, &lab)?;
+        let image = ImageChoice::LastUp;
+        Some(ops::load_named(
+            &context.env,
+            &args.lab,
+            &LoadOptions { image, emulate },
+        )?)
+    } else {
+        None
     };
     let ends = loaded
         .as_ref()

@@ -337,11 +337,12 @@ impl OpsError {
             Self::NotUp { file, .. } => file.as_ref().map(|file| format!("netlab up {}", file.display())),
             Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
-            Self::NoSuchLink { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
             Self::Break(error) => error.help(),
             Self::Capture(error) => error.help(),
             Self::JitterWithoutDelay => Some("add `--delay`, e.g. `--delay 50ms`".to_owned()),
-            Self::NoSuchEnd { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
+            Self::NoSuchLink { text, known, .. } | Self::NoSuchEnd { text, known, .. } => {
+                Some(suggest(text, known.iter().map(String::as_str)))
+            }
             Self::VmNotRunning { why: None, .. } => Some("`netlab up` starts it again".to_owned()),
             Self::VmNotRunning { why: Some(_), .. } => {
                 Some("remove the cause, then run `netlab up`, which resumes it".to_owned())

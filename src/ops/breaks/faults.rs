@@ -69,7 +69,7 @@ impl Here<'_> {
         self.host.connect != Connect::Emulated
     }
 
-    fn fault(&self, level: u8, text: String, put: String, heal: String) -> Fault {
+    fn fault(&self, level: u8, text: impl std::fmt::Display, put: String, heal: String) -> Fault {
         Fault {
             level,
             on: self.name.to_string(),

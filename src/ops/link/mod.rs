@@ -3,6 +3,7 @@
 mod requests;
 mod target;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use serde::Serialize;
@@ -15,8 +16,8 @@ use super::converge::check;
 use super::observe::observe_to_change;
 use super::rollback::record;
 use super::{Aftermath, Env, Loaded, OpsError, belongs, survey};
-use crate::lab::{Delay, LabName, Loss, Rate, Shaping};
-use crate::plan::plan;
+use crate::lab::{Connect, Delay, HostName, LabName, Loss, Rate, Shaping};
+use crate::plan::{Plan, plan};
 use crate::preflight::{Severity, shaping};
 use crate::run::{Journal, Lock, Record, Run};
 use crate::state::{HostState, Site, desired, existing};
@@ -165,7 +166,18 @@ pub fn link(env: &Env, loaded: &Loaded, targets: &[String], change: &LinkChange)
         events: env.events.clone(),
         cancel: env.cancel.clone(),
     };
-    let done = run.run(&to_do);
+    Ok(report(carry_out(&run, &to_do, &wanted, known)?))
+}
+
+/// Carries out a plan and returns how many steps were done; what was done before a failure stays.
+fn carry_out(
+    run: &Run<'_>,
+    to_do: &Plan,
+    wanted: &Site,
+    known: BTreeMap<HostName, Connect>,
+) -> Result<usize, OpsError> {
+    let lab = run.lab;
+    let done = run.run(to_do);
     if done.cancelled {
         return Err(OpsError::Interrupted {
             lab: lab.clone(),
@@ -180,7 +192,7 @@ pub fn link(env: &Env, loaded: &Loaded, targets: &[String], change: &LinkChange)
             then: Aftermath::Kept,
         });
     }
-    let now = check(&run, "link", done.done, &wanted)?;
+    let now = check(run, "link", done.done, wanted)?;
     let boots = now
         .iter()
         .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
@@ -189,7 +201,7 @@ pub fn link(env: &Env, loaded: &Loaded, targets: &[String], change: &LinkChange)
         boots: boots.collect(),
     };
     record(&run.journal, &finished)?;
-    Ok(report(done.done))
+    Ok(done.done)
 }
 
 /// Reads the requests of a lab.
@@ -245,7 +257,7 @@ mod tests {
         let observed = example::up();
         let mut topology = example::topology();
         topology.shaping.guests = [((example::vm("vm1"), 0), Shaping::link_down())].into();
-        let wanted = desired(&topology, &std::collections::BTreeMap::new());
+        let wanted = desired(&topology, &BTreeMap::new());
         let site = limited(&observed, &wanted);
         let steps = plan(&observed, &site);
         let steps: Vec<_> = steps.steps().map(|(_, step)| step).collect();

@@ -1,7 +1,7 @@
 //! The lines that limit a link, for ip(8) and tc(8): one queueing discipline at its root. Its handle is the lab's mark; a
 //! link that is down has a queue of one packet as its mark.
 
-use crate::lab::{IfName, LabName, Shaping};
+use crate::lab::{IfName, LabName, Rate, Shaping};
 use crate::topology::derive::shaping_handle;
 
 /// Bytes that pass at once at the least: a few full frames of 9000 bytes, since tbf drops a frame that is longer.
@@ -34,22 +34,17 @@ pub(crate) fn shape(link: &IfName, shaping: &Shaping, marks: Option<&LabName>) -
 /// The discipline with its parameters: netem where it is needed, which limits the rate as well, else tbf.
 fn discipline(shaping: &Shaping) -> String {
     if !shaping.needs_netem() {
-        let bits = shaping.rate.map(|rate| rate.bits()).unwrap_or_default();
+        let bits = shaping.rate.map(Rate::bits).unwrap_or_default();
         let burst = (bits / BURST_PART).max(LEAST_BURST);
         return format!("tbf rate {bits}bit burst {burst} latency 200ms");
     }
-    let mut text = "netem limit 10000".to_owned();
-    if let Some(delay) = shaping.delay {
-        text += &format!(" delay {}us", delay.micros());
-    }
-    if let Some(jitter) = shaping.jitter {
-        text += &format!(" {}us", jitter.micros());
-    }
-    if let Some(loss) = shaping.loss {
-        text += &format!(" loss {loss}");
-    }
-    if let Some(rate) = shaping.rate {
-        text += &format!(" rate {}bit", rate.bits());
-    }
-    text
+    let delay = shaping.delay.map(|delay| format!("delay {}us", delay.micros()));
+    let jitter = shaping.jitter.map(|jitter| format!("{}us", jitter.micros()));
+    let loss = shaping.loss.map(|loss| format!("loss {loss}"));
+    let rate = shaping.rate.map(|rate| format!("rate {}bit", rate.bits()));
+    let words = ["netem limit 10000".to_owned()];
+    let words = words
+        .into_iter()
+        .chain([delay, jitter, loss, rate].into_iter().flatten());
+    words.collect::<Vec<_>>().join(" ")
 }
