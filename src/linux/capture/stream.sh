@@ -1,7 +1,7 @@
 #!/bin/sh
 # Captures frames of one link as a pcap file on standard output: LINK COUNT FILTER PROGRAM. COUNT 0: without end; FILTER: as
 # pcap-filter(7), may be empty; PROGRAM: what reads packets where tcpdump is not installed. Ends with the frames wanted, or
-# with the end of standard input: then whoever asked has gone.
+# with the end of standard input: then nobody reads any more.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 link=$1 count=$2 filter=$3 program=$4
 set -f

@@ -22,7 +22,7 @@ use merge::Merge;
 
 /// How long a frame waits for earlier ones of other links.
 const HOLD: Duration = Duration::from_millis(300);
-/// How often it is looked after whether somebody wants to stop.
+/// How often a request to stop is noticed.
 const TICK: Duration = Duration::from_millis(50);
 
 /// A link at which frames are captured.

@@ -47,7 +47,7 @@ impl Finding {
         self
     }
 
-    /// Adds that `netlab link` takes a request back.
+    /// Adds that `netlab link` clears a request.
     pub(super) fn released(mut self) -> Self {
         self.fix = Some("`netlab link LAB`, which lists requests and clears them".to_owned());
         self
