@@ -50,6 +50,8 @@ install:
 	install -d $(SHARE)/man/man1 $(SHARE)/bash-completion/completions $(ZSH) $(SHARE)/fish/vendor_completions.d \
 	    $(SHARE)/doc/netlab/docs $(SHARE)/doc/netlab/examples
 	$(NETLAB) man --dir $(SHARE)/man/man1
+	install -d $(SHARE)/man/man5
+	mv $(SHARE)/man/man1/netlab.toml.5 $(SHARE)/man/man5/
 	$(NETLAB) completions bash >$(SHARE)/bash-completion/completions/netlab
 	$(NETLAB) completions zsh >$(ZSH)/_netlab
 	$(NETLAB) completions fish >$(SHARE)/fish/vendor_completions.d/netlab.fish

@@ -5,6 +5,7 @@
     reason = "clippy knows tests by their attribute, not their helpers"
 )]
 
+mod command_line;
 mod golden;
 mod image;
 mod libvirt_driver;

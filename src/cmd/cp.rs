@@ -4,16 +4,18 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use super::error::CommandError;
 use super::progress::Progress;
-use super::{Context, trace};
+use super::{Context, complete, trace};
 use crate::ops::{self, Copied, CopyOptions, Env, Place};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab's name, or its file.
+    /// The lab's name, its file, or the folder of that.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// What is copied, and last the file or folder that it becomes: paths of this machine, and on one side `VM:PATH`.
     #[arg(required = true, num_args = 2.., value_name = "SRC... DST")]

@@ -2,26 +2,32 @@
 
 use std::fmt::Write as _;
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::error::CommandError;
-use super::output::ascii_only;
-use super::{Context, trace};
+use super::target::Target;
+use super::terminal::unicode;
+use super::{Context, complete};
 use crate::lab::{ImageName, readable};
 use crate::ops::{self, DiagnoseOptions, DiagnoseReport, ImageChoice, LoadOptions};
 use crate::verify::Hop;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab's file, or the name of a lab that is up.
+    /// The lab's file, a folder with a `lab.toml`, the name of a lab that is up, or `-` for standard input.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// Where the packets come from: a VM, host or router, or an address of one.
+    #[arg(add = ArgValueCompleter::new(complete::ends))]
     from: String,
     /// Where they go: a VM, `VM/NETWORK`, host or router, a floating address, or any address.
+    #[arg(add = ArgValueCompleter::new(complete::ends))]
     to: String,
     /// Emulate every host on this machine, whatever its `connect`; as `up --emulate`.
     #[arg(long)]
     emulate: bool,
     /// The image that `up --image` ran with; by default, the one of the last `up`.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::images))]
     image: Option<ImageName>,
 }
 
@@ -30,8 +36,8 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         image: args.image.clone().map_or(ImageChoice::LastUp, ImageChoice::Given),
         emulate: args.emulate,
     };
-    let loaded = ops::load_named(&context.env, &args.lab, &options)?;
-    trace::record_in(&context.env.folders, &loaded.topology.lab);
+    let lab = Some(args.lab.clone());
+    let loaded = Target { lab }.load(context, &options)?;
     let report = ops::diagnose(
         &context.env,
         &loaded,
@@ -40,7 +46,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
             to: args.to.clone(),
         },
     )?;
-    context.answer(&text(&report, ascii_only()), &report)?;
+    context.answer(&text(&report, !unicode()), &report)?;
     if report.works {
         return Ok(());
     }

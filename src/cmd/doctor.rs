@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
+use super::Context;
 use super::error::CommandError;
 use super::output::{one_line, print_error, table};
-use super::{Context, LabFile};
+use super::target::Target;
 use crate::ops::doctor::{Finding, Verdict};
 use crate::ops::{self, LoadOptions};
 
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    file: LabFile,
+    target: Target,
     /// Also write an archive for a bug report: versions, lab file, plan, journal, logs, transcripts and these findings.
     /// Passwords are masked.
     #[arg(long, value_name = "FILE.tar.gz")]
@@ -19,7 +20,7 @@ pub struct Args {
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
-    let loaded = context.load(&args.file.file, &LoadOptions::default())?;
+    let loaded = args.target.load(context, &LoadOptions::default())?;
     let findings = ops::doctor(&context.env, &loaded)?;
     if let Some(file) = &args.report {
         let report = ops::support_report(&context.env, &loaded, &findings, file)?;

@@ -1,18 +1,20 @@
 //! `netlab down`: takes a lab down and restores every host.
 
-use std::path::PathBuf;
 use std::time::Duration;
+
+use clap_complete::engine::ArgValueCompleter;
 
 use super::error::CommandError;
 use super::progress::Progress;
-use super::{Context, signals, trace};
+use super::target::in_this_folder;
+use super::{Context, complete, signals, trace};
 use crate::ops::{self, DownOptions};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab's name, or its file.
-    #[arg(default_value = "lab.toml")]
-    lab: String,
+    /// The lab's name, its file, or the folder of that; without it, `lab.toml` in the current folder.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
+    lab: Option<String>,
     /// Also take the lab down if it belongs to another state folder (NETLAB_STATE_DIR), and clean that folder.
     #[arg(long)]
     force: bool,
@@ -23,13 +25,17 @@ pub struct Args {
 }
 
 pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
-    let lab = ops::lab_name(&args.lab)?;
+    let named = match &args.lab {
+        Some(lab) => lab.clone(),
+        None => in_this_folder(context)?.to_owned(),
+    };
+    let lab = ops::lab_name(&named)?;
     trace::record_in(&context.env.folders, &lab);
     signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
     let (events, progress) = Progress::start(context.quiet);
     context.env.events = events;
     let options = DownOptions {
-        file: Some(PathBuf::from(&args.lab)),
+        file: Some(named),
         force: args.force,
         confirm_within: Duration::from_secs(args.confirm_timeout.into()),
     };

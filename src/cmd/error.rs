@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use super::output::{harmless, print_error};
+use serde_json::json;
+
+use super::output::{harmless, is_json, one_line_json, print_error, wrapped};
+use super::terminal::error_columns;
 use crate::guest::ConsoleError;
 use crate::import::ImportError;
-use crate::lab::LabName;
+use crate::lab::{LabName, LoadError, Problem};
 use crate::ops::OpsError;
 use crate::run::chain;
 
@@ -127,11 +130,32 @@ impl CommandError {
 
     /// Prints it on stderr.
     pub fn print(self) {
+        if is_json() {
+            return print_error(&self.json());
+        }
         match self {
             // miette shows every problem with its place in the file.
             Self::Ops(OpsError::LabInvalid(error)) => print_error(&format!("{:?}", miette::Report::new(*error))),
-            error => print_error(error.text().trim_end()),
+            error => print_error(&wrapped(error.text().trim_end(), error_columns(), 2)),
         }
+    }
+
+    /// All of it as one line of JSON.
+    fn json(&self) -> String {
+        let status = self.exit_status();
+        let details = match self {
+            Self::Ops(OpsError::LabInvalid(error)) => {
+                return one_line_json(&json!({
+                    "error": harmless(&chain(&**error)), "help": self.help(), "problems": problems(error),
+                    "exit_status": status,
+                }));
+            }
+            Self::Ops(error) | Self::Interrupted { source: error, .. } => error.details(),
+            _ => Vec::new(),
+        };
+        one_line_json(&json!({
+            "error": harmless(&chain(self)), "help": self.help(), "details": details, "exit_status": status,
+        }))
     }
 
     /// The message with its causes, each with its help.
@@ -155,10 +179,45 @@ impl CommandError {
     }
 }
 
+/// Returns the problems of a lab file, each with its place.
+fn problems(error: &LoadError) -> Vec<serde_json::Value> {
+    let LoadError::Invalid(problems) = error else {
+        return Vec::new();
+    };
+    let problem = |one: &Problem| {
+        let (file, line, column) = one.place().unwrap_or((&problems.file, 0, 0));
+        json!({ "file": file, "line": line, "column": column, "message": one.message, "help": one.help })
+    };
+    problems.problems.iter().map(problem).collect()
+}
+
+/// Returns an error of the command line as one line of JSON.
+pub fn json_error(message: &str, help: Option<&str>, status: u8) -> String {
+    one_line_json(&json!({ "error": message, "help": help, "details": [], "exit_status": status }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::preflight::{Obstacle, Severity};
+
+    #[test]
+    fn an_error_as_json_has_its_causes_their_help_and_its_status() {
+        let error: serde_json::Value = serde_json::from_str(&interrupted(2).json()).unwrap();
+        assert_eq!(error["exit_status"], 130);
+        assert!(error["help"].as_str().unwrap().contains("netlab down demo"), "{error}");
+        let problems = crate::lab::parse("a.toml", "name = \"a\"\nnmae = 1\n", &std::collections::BTreeSet::new());
+        let invalid = LoadError::Invalid(Box::new(problems.unwrap_err()));
+        let error = CommandError::Ops(OpsError::LabInvalid(Box::new(invalid))).json();
+        let error: serde_json::Value = serde_json::from_str(&error).unwrap();
+        assert_eq!(error["exit_status"], 2);
+        let first = &error["problems"][1];
+        assert_eq!(
+            (first["file"].as_str(), first["line"].as_u64()),
+            (Some("a.toml"), Some(2)),
+            "{error}"
+        );
+    }
 
     fn interrupted(signal: u8) -> CommandError {
         CommandError::Interrupted {

@@ -5,12 +5,13 @@ use std::io::{IsTerminal as _, Read as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use super::error::CommandError;
 use super::output::{harmless, print_error};
 use super::progress::Progress;
-use super::{Context, print, trace};
+use super::{Context, complete, print, trace};
 use crate::guest::{SessionError, SessionFault};
 use crate::ops::{self, Env, ExecOptions, ExecReport, OpsError, Targets};
 use crate::run::chain;
@@ -23,10 +24,14 @@ const MOST_INPUT: u64 = 1 << 20;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab's name, or its file.
+    /// The lab's name, its file, or the folder of that.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// The VM, host, emulated switch or router.
-    #[arg(required_unless_present_any = ["all", "on"], conflicts_with_all = ["all", "on"])]
+    #[arg(
+        required_unless_present_any = ["all", "on"], conflicts_with_all = ["all", "on"],
+        add = ArgValueCompleter::new(complete::machines)
+    )]
     name: Option<String>,
     /// In every VM at the same time. Each line of output begins with the VM's name.
     #[arg(long, conflicts_with = "on")]

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::Context;
 use super::error::CommandError;
 use super::output::print_error;
-use super::{Context, LabFile};
+use super::target::Target;
 use crate::graph::{Marks, dot, html, mermaid, svg};
 use crate::ops::{self, LoadOptions};
 use crate::run::chain;
@@ -14,7 +15,7 @@ use crate::topology::Topology;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    file: LabFile,
+    target: Target,
     /// Write to this file, in the format of its name: `.svg`, `.html`, `.mmd` (Mermaid) or `.dot` (Graphviz). Without
     /// it, DOT is printed.
     #[arg(long, short)]
@@ -32,7 +33,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
             help: "add `--output FILE.svg` or `--output FILE.html`",
         });
     }
-    let loaded = context.load(&args.file.file, &LoadOptions::default())?;
+    let loaded = args.target.load(context, &LoadOptions::default())?;
     let topology = ops::topology(&context.env, &loaded, &BTreeMap::new()).unwrap_or_else(|error| {
         print_error(&format!(
             "warning: addresses as in a new lab, since the hosts cannot be read: {}",

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
-use super::Context;
 use super::error::CommandError;
 use super::output::table;
 use super::progress::Progress;
+use super::{Context, complete};
 use crate::event::Events;
 use crate::image::{self, Built, ImageError, Options};
 use crate::lab::{ImageEntry, ImageName, ImageSource, write_image};
@@ -25,6 +26,7 @@ pub enum Verb {
     /// Fetch or build an image now, instead of at its first use.
     Pull {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         name: ImageName,
         /// The lab file that describes it, if it is not in the catalog.
         #[arg(long)]
@@ -47,12 +49,13 @@ pub enum Verb {
         allow_unverified: bool,
         /// Take machine, console and cloud-init of this image, for a name that nothing describes, and print the
         /// description for a lab file.
-        #[arg(long, value_name = "IMAGE", conflicts_with = "allow_unverified")]
+        #[arg(long, value_name = "IMAGE", conflicts_with = "allow_unverified", add = ArgValueCompleter::new(complete::images))]
         like: Option<ImageName>,
     },
     /// Remove an image's files from the cache.
     Rm {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::images))]
         name: ImageName,
         /// The lab file that describes it, if it is not in the catalog.
         #[arg(long)]
@@ -61,7 +64,7 @@ pub enum Verb {
     /// Build an image on this machine.
     Build {
         /// Its name.
-        #[arg(default_value = "mini")]
+        #[arg(default_value = "mini", add = ArgValueCompleter::new(complete::images))]
         name: ImageName,
     },
 }

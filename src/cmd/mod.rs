@@ -3,6 +3,7 @@
 
 mod breaks;
 mod capture;
+mod complete;
 mod console;
 mod cp;
 mod diagnose;
@@ -11,9 +12,12 @@ mod down;
 mod error;
 mod exec;
 mod graph;
+mod hint;
 mod image;
 mod import;
 mod link;
+mod init;
+mod internal;
 mod manual;
 mod output;
 mod plan;
@@ -25,35 +29,43 @@ mod script;
 mod signals;
 mod ssh;
 mod status;
+mod target;
 mod terminal;
 mod trace;
 mod up;
 mod verify;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::CompleteEnv;
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
-use crate::emulated;
 use crate::folders::Folders;
-use crate::host::forward;
-use crate::lab::{HostName, LabName, masked};
-use crate::ops::{self, Caller, Env, LoadOptions, Loaded};
+use crate::lab::masked;
+use crate::ops::{self, Caller, Env};
 use error::CommandError;
-use output::{print_error, readable_json};
+use output::readable_json;
+
+const EXAMPLES: &str = "Examples:
+  netlab init             write a lab.toml
+  netlab up               bring it up
+  netlab verify           prove who reaches whom
+  netlab exec quickstart vm1 -- ping -c1 10.0.1.3
+  netlab down             remove all of it
+
+Environment: NETLAB_STATE_DIR (default /var/lib/netlab) and NETLAB_CACHE_DIR (default /var/cache/netlab) are the folders
+of labs and images; NETLAB_LOG=debug records every command sent to a host in the lab's folder.";
 
 /// One TOML file becomes a running lab of virtual machines on one or many libvirt hosts.
 ///
 /// Exit status: 0 as described; 1 drift, failed probe or failed run; 2 wrong usage or invalid lab; 130 or 143 when
 /// stopped by a signal.
-///
-/// Environment: NETLAB_STATE_DIR (default /var/lib/netlab) and NETLAB_CACHE_DIR (default /var/cache/netlab) are the
-/// folders of labs and images; NETLAB_LOG=debug records every command sent to a host in the lab's folder.
 #[derive(Parser)]
-#[command(name = "netlab", version)]
+#[command(name = "netlab", version, after_help = EXAMPLES)]
 struct Cli {
     /// Print the answer as JSON.
     #[arg(long, global = true)]
@@ -71,13 +83,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a commented lab file to start from.
+    #[command(after_help = "Examples:\n  netlab init\n  netlab init --from vlan --name class1 class1.toml")]
+    Init(init::Args),
     /// Bring a lab up, or do what is missing.
+    #[command(
+        after_help = "Examples:\n  netlab up lab.toml\n  netlab up --emulate site.toml   every host on this machine\n  sed s/eth0/eth1/ lab.toml | netlab up -"
+    )]
     Up(up::Args),
-    /// Check by ping who reaches whom.
-    Verify(verify::Args),
-    /// Follow the packets of one pair hop by hop; exit status 1 where the path does not work.
-    Diagnose(diagnose::Args),
+    /// Print what `up` would do, one line per step.
+    #[command(
+        after_help = "Examples:\n  netlab plan --explain lab.toml\n  netlab plan --offline lab.toml    without a query to any host\n  netlab plan --detailed-exitcode quickstart || echo drift"
+    )]
+    Plan(plan::Args),
+    /// Print hosts, networks, VMs and the last run of a lab; without a lab, list all labs.
+    #[command(after_help = "Examples:\n  netlab status\n  netlab status quickstart --watch")]
+    Status(status::Args),
     /// Take a lab down and restore every host.
+    #[command(after_help = "Examples:\n  netlab down lab.toml\n  netlab down quickstart")]
     Down(down::Args),
     /// Stop VMs of a lab at once, as by cutting their power; their disks stay.
     Stop(power::Args),
@@ -91,93 +114,88 @@ enum Command {
     Capture(capture::Args),
     /// Limit links of a lab that is up (rate, delay, losses), or set them down and up.
     Link(link::Args),
+
+    /// Check by ping who reaches whom.
+    #[command(
+        after_help = "Examples:\n  netlab verify lab.toml\n  netlab verify quickstart --wait 60 --html result.html"
+    )]
+    Verify(verify::Args),
+    /// Follow the packets of one pair hop by hop; exit status 1 where the path does not work.
+    #[command(
+        after_help = "Examples:\n  netlab diagnose quickstart vm1 vm3\n  netlab diagnose quickstart vm1 192.0.2.1"
+    )]
+    Diagnose(diagnose::Args),
     /// Check the hosts of a lab and print fixes.
+    #[command(after_help = "Examples:\n  netlab doctor lab.toml\n  netlab doctor --report report.tar.gz lab.toml")]
     Doctor(doctor::Args),
-    /// Print what `up` would do, one line per step.
-    Plan(plan::Args),
-    /// Print hosts, networks, VMs and the last run of a lab; without a lab, list all labs.
-    Status(status::Args),
-    /// Draw the lab: SVG, HTML, Mermaid or DOT by the name of `--output`; without it, print DOT.
-    Graph(graph::Args),
-    /// Print the JSON schema of lab files, for editors.
-    Schema,
-    /// Print what `up` does on one host as a shell script, to read or to run by hand.
-    Script(script::Args),
-    /// Convert a nova.conf to a lab file that builds the same networks.
-    Import(import::Args),
+
     /// Open a VM's console, which Ctrl-] leaves, or a shell on a host, emulated switch or router.
+    #[command(mut_arg("vm", |arg| arg.add(ArgValueCompleter::new(complete::machines))),
+        after_help = "Examples:\n  netlab console quickstart vm1\n  netlab console quickstart node1")]
     Console(console::Args),
     /// Run a command in VMs or on hosts; returns its output and exit status (124: timeout, 125: netlab failed).
+    #[command(
+        after_help = "Examples:\n  netlab exec quickstart vm1 -- ip route\n  netlab exec quickstart --on 'web-*' -- 'uptime; free'\n  netlab exec quickstart node1 -- bridge link"
+    )]
     Exec(exec::Args),
     /// Open a shell in a VM by ssh, or run a command; its host makes the connection.
     Ssh(ssh::Args),
     /// Copy files to or from a VM, by ssh or else over its console.
+    #[command(
+        after_help = "Examples:\n  netlab cp quickstart notes.txt vm1:/tmp/\n  netlab cp quickstart vm1:/var/log/messages ."
+    )]
     Cp(cp::Args),
+    /// Save a picture of a VM's screen.
+    Screenshot(screenshot::Args),
     /// Print the configuration by which ssh, scp, rsync, Ansible and editors reach the VMs of a lab.
     SshConfig(ssh::LabArgs),
     /// Print the VMs of a lab as an Ansible inventory.
     Inventory(ssh::LabArgs),
     /// Connect standard input and output to a VM's ssh server: a `ProxyCommand`.
     Proxy(ssh::ProxyArgs),
-    /// Save a picture of a VM's screen.
-    Screenshot(screenshot::Args),
+
+    /// Draw the lab: SVG, HTML, Mermaid or DOT by the name of `--output`; without it, print DOT.
+    #[command(
+        after_help = "Examples:\n  netlab graph -o lab.svg lab.toml\n  netlab graph --live -o lab.html quickstart"
+    )]
+    Graph(graph::Args),
+    /// Print what `up` does on one host as a shell script, to read or to run by hand.
+    #[command(after_help = "Examples:\n  netlab script lab.toml node1")]
+    Script(script::Args),
+    /// Convert a nova.conf to a lab file that builds the same networks.
+    Import(import::Args),
+    /// Print the JSON schema of lab files, for editors, or their reference.
+    Schema(schema::Args),
     /// List, fetch, build and remove guest images.
     #[command(subcommand)]
     Image(image::Verb),
+
     /// Print a completion script for a shell.
+    #[command(
+        after_help = "Examples:\n  netlab completions bash >/etc/bash_completion.d/netlab\n  netlab completions fish >~/.config/fish/completions/netlab.fish"
+    )]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
     /// Print the manual page, or write one page per command.
     Man {
-        /// Write the pages of all commands into this folder, which is created if it does not exist.
+        /// Write the pages of all commands, and that of lab files, into this folder, which is created if it does not
+        /// exist.
         #[arg(long)]
         dir: Option<PathBuf>,
     },
-    /// Serves a forwarded port.
-    #[command(hide = true)]
-    ForwardPort {
-        #[arg(long)]
-        lab: LabName,
-        #[arg(long)]
-        port: u16,
-        #[arg(long)]
-        to: String,
-        #[arg(long)]
-        state: PathBuf,
-    },
-    /// PID 1 of an emulated host.
-    #[command(hide = true)]
-    HostInit {
-        #[arg(long)]
-        lab: LabName,
-        #[arg(long)]
-        host: HostName,
-        #[arg(long)]
-        state: PathBuf,
-        #[arg(long)]
-        cache: PathBuf,
-    },
-}
-
-/// The lab file as an argument.
-#[derive(clap::Args)]
-// A part of other `Args`, whose group has that name already.
-#[group(skip)]
-struct LabFile {
-    /// The lab file.
-    #[arg(default_value = "lab.toml")]
-    file: PathBuf,
 }
 
 /// A VM as two arguments.
 #[derive(clap::Args)]
 #[group(skip)]
 struct VmArgs {
-    /// The lab's name, or its file.
+    /// The lab's name, its file, or the folder of that.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// The VM's name.
+    #[arg(add = ArgValueCompleter::new(complete::vms))]
     vm: String,
 }
 
@@ -196,18 +214,6 @@ struct Context {
 }
 
 impl Context {
-    /// Loads a lab file and prints its warnings; from now on the lab's log is written.
-    fn load(&self, file: &Path, options: &LoadOptions) -> Result<Loaded, CommandError> {
-        let loaded = ops::load(&self.env, file, options)?;
-        for warning in loaded.warnings() {
-            let help = warning.help.iter().map(|help| format!("\n  help: {help}"));
-            let help = help.collect::<String>();
-            print_error(&format!("warning: {}: {warning}{help}", file.display()));
-        }
-        trace::record_in(&self.env.folders, &loaded.topology.lab);
-        Ok(loaded)
-    }
-
     /// Prints the answer: `text` for people, or `value` as JSON.
     fn answer(&self, text: &str, value: &impl Serialize) -> Result<(), CommandError> {
         let text = terminal::shown(text);
@@ -256,47 +262,29 @@ fn print(bytes: &[u8]) -> Result<(), CommandError> {
 
 /// Reads the arguments, runs the command and returns the exit status.
 pub fn main() -> ExitCode {
+    if let Some(status) = internal::main() {
+        return status;
+    }
+    // Prints the completions that a shell asks for, and exits.
+    CompleteEnv::with_factory(Cli::command)
+        .bin("netlab")
+        .completer("netlab")
+        .complete();
     let Cli {
         json,
         quiet,
         verbose,
         command,
-    } = Cli::parse();
-    if let Command::HostInit {
-        lab,
-        host,
-        state,
-        cache,
-    } = command
-    {
-        return emulated::init_main(&Folders { state, cache }, &lab, &host);
-    }
-    if let Command::ForwardPort {
-        lab,
-        port: _,
-        to,
-        state,
-    } = &command
-    {
-        let folders = Folders {
-            state: state.clone(),
-            ..Folders::from_env()
-        };
-        let served = serde_json::from_str(to)
-            .map_err(io::Error::from)
-            .and_then(|forward| forward::serve(&folders, lab, &forward));
-        return match served {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                print_error(&format!("netlab: {error}"));
-                ExitCode::FAILURE
-            }
-        };
-    }
+    } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return hint::usage(&error),
+    };
+    output::set_json(json);
     trace::start(verbose);
     terminal::prepare_diagnostics();
     let done = context(json, quiet).and_then(|mut context| match command {
         Command::Exec(args) => Ok(exec::main(&context, &args)),
+        Command::Plan(args) => plan::run(&context, &args),
         command => run(&mut context, command).map(|()| ExitCode::SUCCESS),
     });
     done.unwrap_or_else(|error| {
@@ -327,6 +315,7 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Verify(args) => verify::run(context, &args),
         Command::Diagnose(args) => diagnose::run(context, &args),
         Command::Down(args) => down::run(context, &args),
+        Command::Init(args) => init::run(context, &args),
         Command::Stop(args) => power::run(context, &args, ops::Power::Stop),
         Command::Start(args) => power::run(context, &args, ops::Power::Start),
         Command::Restart(args) => power::run(context, &args, ops::Power::Restart),
@@ -334,10 +323,9 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Capture(args) => capture::run(context, &args),
         Command::Link(args) => link::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
-        Command::Plan(args) => plan::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Graph(args) => graph::run(context, &args),
-        Command::Schema => schema::run(context),
+        Command::Schema(args) => schema::run(context, &args),
         Command::Script(args) => script::run(context, &args),
         Command::Import(args) => import::run(context, &args),
         Command::Console(args) => console::run(context, &args),
@@ -351,14 +339,12 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(dir.as_deref()),
         // Run by `main` itself.
-        Command::Exec(_) | Command::HostInit { .. } | Command::ForwardPort { .. } => Ok(()),
+        Command::Exec(_) | Command::Plan(_) => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

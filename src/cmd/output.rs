@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::MultiProgress;
 
-use super::terminal::shown;
+use super::terminal::{self, shown};
 use crate::lab::{masked, readable};
 
 /// The bars on the terminal, while there are any.
@@ -17,26 +18,129 @@ pub fn set_bars(bars: Option<MultiProgress>) {
     *BARS.lock().unwrap_or_else(PoisonError::into_inner) = bars;
 }
 
-/// Returns columns aligned to the left, two spaces between, no blanks at a line's end. Rows may differ in length.
+/// Returns columns aligned to the left, two spaces between, no blanks at a line's end; on a terminal no wider than that,
+/// as far as words allow. Rows may differ in length.
 pub fn table(rows: &[Vec<String>]) -> String {
+    table_within(rows, terminal::columns())
+}
+
+/// Like [`table`], within these columns: the cells of the widest columns are broken at spaces.
+fn table_within(rows: &[Vec<String>], columns: Option<usize>) -> String {
     // What guests, tools and users named is in the cells.
     let escaped = |cell: &String| readable(&masked::urls(cell));
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(escaped).collect()).collect();
-    let rows = &rows;
-    let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
-        widths.resize(widths.len().max(row.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+    let widths = widths(&rows, columns);
+    let mut out = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| broken(cell, *width));
+        let cells: Vec<Vec<String>> = cells.collect();
+        for at in 0..cells.iter().map(Vec::len).max().unwrap_or(0).max(1) {
+            let line = cells.iter().zip(&widths).map(|(lines, width)| {
+                let text = lines.get(at).map_or("", String::as_str);
+                format!("{text:<width$}")
+            });
+            out.push_str(line.collect::<Vec<_>>().join("  ").trim_end());
+            out.push('\n');
         }
     }
-    let mut out = String::new();
-    for row in rows {
-        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        out.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
-        out.push('\n');
-    }
     out
+}
+
+/// Returns the width of each column: that of its widest cell, or less where the table would not fit.
+fn widths(rows: &[Vec<String>], columns: Option<usize>) -> Vec<usize> {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widest = |of: &dyn Fn(&str) -> usize| -> Vec<usize> {
+        let cells = |at: usize| rows.iter().filter_map(move |row| row.get(at));
+        (0..count)
+            .map(|at| cells(at).map(|cell| of(cell)).max().unwrap_or(0))
+            .collect()
+    };
+    let mut widths = widest(&|cell| cell.chars().count());
+    let least = widest(&|cell| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or(0));
+    let between = 2 * count.saturating_sub(1);
+    while columns.is_some_and(|columns| widths.iter().sum::<usize>() + between > columns) {
+        let wider = (0..count).filter(|at| widths[*at] > least[*at]);
+        let Some(at) = wider.max_by_key(|at| widths[*at]) else {
+            break;
+        };
+        widths[at] -= 1;
+    }
+    widths
+}
+
+/// Returns text in lines of at most `width` characters, broken at spaces; a longer word is a line of its own.
+pub fn broken(text: &str, width: usize) -> Vec<String> {
+    if text.chars().count() <= width {
+        return vec![text.to_owned()];
+    }
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for word in text.split(' ') {
+        let more = word.chars().count();
+        if length > 0 && length + 1 + more > width {
+            lines.push(String::new());
+            length = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if length > 0 {
+                line.push(' ');
+                length += 1;
+            }
+            line.push_str(word);
+            length += more;
+        }
+    }
+    lines
+}
+
+/// Returns text whose lines are broken at spaces where the terminal `columns` is narrower; what is broken is indented
+/// by `indent` more spaces than its line.
+pub fn wrapped(text: &str, columns: Option<usize>, indent: usize) -> String {
+    let Some(columns) = columns else {
+        return text.to_owned();
+    };
+    let mut out = Vec::new();
+    for line in text.lines() {
+        let own = line.chars().take_while(|c| *c == ' ').count();
+        let lead = " ".repeat(own + indent);
+        let mut pieces = broken(line.trim_start(), columns.saturating_sub(own + indent).max(20)).into_iter();
+        out.extend(pieces.next().map(|first| format!("{}{first}", " ".repeat(own))));
+        out.extend(pieces.map(|piece| format!("{lead}{piece}")));
+    }
+    out.join("\n")
+}
+
+/// Returns a warning as it is printed: its help is on a line of its own, and long lines are broken at words. With
+/// `--json`, an object on one line.
+pub fn warning(text: &str, help: Option<&str>) -> String {
+    if is_json() {
+        return one_line_json(&serde_json::json!({ "warning": harmless(text), "help": help.map(harmless) }));
+    }
+    let help = help
+        .map(|help| format!("\n  help: {}", harmless(help)))
+        .unwrap_or_default();
+    wrapped(
+        &format!("warning: {}{help}", harmless(text)),
+        terminal::error_columns(),
+        2,
+    )
+}
+
+/// Returns JSON on one line, without what a terminal would act on and without secrets of URLs.
+pub fn one_line_json(value: &serde_json::Value) -> String {
+    readable_json(&masked::urls(&value.to_string()))
+}
+
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on, errors and warnings are printed as JSON.
+pub fn set_json(json: bool) {
+    JSON.store(json, Ordering::Relaxed);
+}
+
+/// Whether errors and warnings are printed as JSON.
+pub fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
 }
 
 /// Returns rows, whose first one is the head, without the columns that are empty below it.
@@ -55,18 +159,6 @@ pub fn without_empty_columns(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
             .map(|(cell, _)| cell)
     };
     rows.into_iter().map(|row| kept(row).collect()).collect()
-}
-
-/// Whether the terminal may show nothing but ASCII, by its name and by the locale (locale(7): the first of the variables that
-/// is set counts).
-pub fn ascii_only() -> bool {
-    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(value);
-    let utf8 = locale.is_some_and(|locale| {
-        let locale = locale.to_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    });
-    !utf8 || value("TERM").as_deref() == Some("dumb")
 }
 
 /// Prints text and a line end on stderr, above the progress bars.
@@ -131,6 +223,23 @@ mod tests {
     fn a_column_that_is_empty_below_its_head_is_left_out() {
         let rows = [["A", "B", "C"], ["1", "", "3"], ["4", "", ""]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&without_empty_columns(rows.to_vec())), "A  C\n1  3\n4\n");
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_breaks_its_widest_cells_at_words() {
+        let rows = [vec!["vm1", "10.0.1.2/24 10.0.2.2/24 10.0.3.2/24"], vec!["vm2", "-"]];
+        let rows = rows.map(|row| row.into_iter().map(str::to_owned).collect());
+        let table = table_within(&rows, Some(30));
+        assert_eq!(table, "vm1  10.0.1.2/24 10.0.2.2/24\n     10.0.3.2/24\nvm2  -\n");
+        // No word is broken.
+        assert_eq!(table_within(&rows, Some(3)).lines().next(), Some("vm1  10.0.1.2/24"));
+    }
+
+    #[test]
+    fn long_lines_are_broken_at_words_and_indented() {
+        let text = wrapped("warning: a b c d e f g h i j k\n  help: one", Some(22), 2);
+        assert_eq!(text, "warning: a b c d e f\n  g h i j k\n  help: one");
+        assert_eq!(wrapped("a b", None, 2), "a b");
     }
 
     #[test]

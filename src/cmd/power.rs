@@ -1,17 +1,20 @@
 //! `netlab stop`, `start` and `restart`: single VMs of a lab that is up.
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::error::CommandError;
 use super::progress::Progress;
-use super::{Context, signals, trace};
+use super::{Context, complete, signals, trace};
 use crate::lab::VmName;
 use crate::ops::{self, Power};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab's name, or its file.
+    /// The lab's name, its file, or the folder of that.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// The VMs' names.
-    #[arg(required = true)]
+    #[arg(required = true, add = ArgValueCompleter::new(complete::vms))]
     vms: Vec<VmName>,
 }
 

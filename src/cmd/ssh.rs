@@ -6,9 +6,11 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::error::CommandError;
 use super::output::print_error;
-use super::{Context, VmArgs};
+use super::{Context, VmArgs, complete};
 use crate::ops::{self, HostKeys};
 use crate::transport::relay;
 
@@ -28,7 +30,8 @@ pub struct Args {
 #[derive(clap::Args)]
 #[group(skip)]
 pub struct LabArgs {
-    /// The lab's name, or its file.
+    /// The lab's name, its file, or the folder of that.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
 }
 

@@ -1,20 +1,56 @@
 //! `netlab status`: prints what of a lab is there and how its last run ended, or lists the labs.
 
+use std::time::{Duration, Instant};
+
+use clap_complete::engine::ArgValueCompleter;
+use serde::Serialize;
+
 use super::error::CommandError;
 use super::output::{one_line, table, without_empty_columns};
-use super::{Context, trace};
-use crate::ops::{self, LabElsewhere, LabList, LabState, LabStatus, LabSummary, RunOutcome, RunStatus};
+use super::{Context, complete, print_line, signals, terminal, trace};
+use crate::ops::{self, LabElsewhere, LabList, LabState, LabStatus, LabSummary, RunOutcome, RunStatus, VmStatus};
+
+/// How long `--watch` sleeps before it checks whether it must stop.
+const TICK: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The lab's name, or its file; without one, all labs are listed.
+    /// The lab's name, its file, or the folder of that; without one, all labs are listed.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: Option<String>,
+    /// Print again and again, this many seconds after each time, until Ctrl-C. With --json, one line each time.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", require_equals = true)]
+    watch: Option<u32>,
 }
 
 pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let Some(seconds) = args.watch else {
+        return once(context, args, "");
+    };
+    let cancel = context.env.cancel.clone();
+    signals::listen(cancel.clone(), None)?;
+    let clear = if terminal::color() { "\x1b[H\x1b[2J\x1b[3J" } else { "" };
+    while !cancel.is_requested() {
+        match once(context, args, clear) {
+            // A lab that is not up may come up.
+            Err(error @ CommandError::NotAsDescribed { .. }) => error.print(),
+            done => done?,
+        }
+        let until = Instant::now() + Duration::from_secs(seconds.into());
+        while Instant::now() < until && !cancel.is_requested() {
+            std::thread::sleep(TICK);
+        }
+    }
+    Err(CommandError::Stopped {
+        signal: signals::received(),
+    })
+}
+
+/// Prints the answer after `clear`.
+fn once(context: &Context, args: &Args, clear: &str) -> Result<(), CommandError> {
     let Some(lab) = &args.lab else {
         let list = ops::statuses(&context.env);
-        context.answer(&text_of(&list), &list)?;
+        print(context, args, &format!("{clear}{}", text_of(&list)), &list)?;
         return match &list.unseen[..] {
             [] => Ok(()),
             unseen => Err(CommandError::NotAsDescribed {
@@ -26,7 +62,21 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     let lab = ops::lab_name(lab)?;
     trace::record_in(&context.env.folders, &lab);
     let status = ops::status(&context.env, &lab)?;
-    context.answer(&text(&status), &status)
+    print(context, args, &format!("{clear}{}", text(&status)), &status)?;
+    if status.state == LabState::Down && status.last_run.is_none() {
+        return Err(CommandError::NotAsDescribed {
+            message: format!("lab {lab} is not up"),
+            help: Some("`netlab status` lists the labs that are".to_owned()),
+        });
+    }
+    Ok(())
+}
+
+fn print(context: &Context, args: &Args, text: &str, value: &impl Serialize) -> Result<(), CommandError> {
+    if context.json && args.watch.is_some() {
+        return print_line(value);
+    }
+    context.answer(text, value)
 }
 
 fn text_of(list: &LabList) -> String {
@@ -98,7 +148,12 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 fn text(lab: &LabStatus) -> String {
     let last_run = lab.last_run.as_ref().map(last_run).unwrap_or_default();
     if lab.state == LabState::Down {
-        return format!("lab {} is not up\n{last_run}", lab.lab);
+        let up = if lab.last_run.is_some() {
+            format!("lab {} is not up\n", lab.lab)
+        } else {
+            String::new()
+        };
+        return up + &last_run;
     }
     let mut hosts = vec![row(["HOST", "CONNECT", "STATE"])];
     hosts.extend(
@@ -118,17 +173,15 @@ fn text(lab: &LabStatus) -> String {
             uplink,
         ])
     }));
-    let mut vms = vec![row(["VM", "HOST", "STATE", "ADDRESS", "MAC", "VNC", "CONSOLE LOG"])];
+    let mut vms = vec![row(["VM", "HOST", "STATE", "ADDRESS", "FLOATING", "MAC"])];
     vms.extend(lab.vms.iter().map(|vm| {
-        let log = vm.console_log.as_ref().map(|log| log.display().to_string());
         row([
             &vm.name,
             &vm.host,
             &vm.state,
             &vm.addresses.join(" "),
+            vm.floating.as_deref().unwrap_or_default(),
             &vm.macs.join(" "),
-            vm.vnc.as_deref().unwrap_or_default(),
-            &log.unwrap_or_default(),
         ])
     }));
     let belongs = match &lab.folder {
@@ -161,8 +214,26 @@ fn text(lab: &LabStatus) -> String {
     let changed = lab.vms.iter().filter(|vm| !vm.deviations.is_empty());
     let changed = changed.map(|vm| format!("VM {} was changed: {}\n", vm.name, one_line(&vm.deviations.join("; "))));
     let changed = changed.collect::<Vec<_>>().concat();
-    let separator = if changed.is_empty() { "" } else { "\n" };
-    format!("{head}\n{}{separator}{changed}", tables.join("\n"))
+    let unused = lab.unused_networks.iter();
+    let unused = unused.map(|name| format!("network {name} is on no host: no VM, gateway or address is in it\n"));
+    let notes = changed + &unused.collect::<String>();
+    let separator = if notes.is_empty() { "" } else { "\n" };
+    format!("{head}\n{}{separator}{notes}{}", tables.join("\n"), commands(lab))
+}
+
+/// The commands that show console logs and screens, each on a line that can be copied.
+fn commands(lab: &LabStatus) -> String {
+    let of = |command: fn(&VmStatus) -> Option<&String>| lab.vms.iter().filter_map(command).map(|line| one_line(line));
+    let mut out = String::new();
+    for (title, lines) in [
+        ("console logs", of(|vm| vm.follow.as_ref()).collect::<Vec<_>>()),
+        ("screens", of(|vm| vm.screen.as_ref()).collect()),
+    ] {
+        if !lines.is_empty() {
+            out.extend(["\n", title, ":\n  ", &lines.join("\n  "), "\n"]);
+        }
+    }
+    out
 }
 
 #[cfg(test)]

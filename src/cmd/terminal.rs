@@ -2,7 +2,8 @@
 //! `NO_COLOR` (no-color.org) and the size that the terminal reports.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal as _, stderr, stdout};
+use std::io::{IsTerminal, stderr, stdout};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
 /// What the terminals of this process show.
@@ -51,7 +52,16 @@ pub fn color() -> bool {
 
 /// The columns of standard output; none where it is no terminal.
 pub fn columns() -> Option<usize> {
-    let size = stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(stdout()));
+    columns_of(stdout())
+}
+
+/// The columns of standard error; none where it is no terminal.
+pub fn error_columns() -> Option<usize> {
+    columns_of(stderr())
+}
+
+fn columns_of(terminal: impl IsTerminal + AsFd) -> Option<usize> {
+    let size = terminal.is_terminal().then(|| rustix::termios::tcgetwinsize(terminal));
     // A terminal that does not know its size reports 0.
     size?
         .ok()
@@ -81,9 +91,10 @@ fn ascii(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
     for one in text.chars() {
         match one {
+            '±' => out.push('~'),
             '…' => out.push_str("..."),
             '→' => out.push_str("->"),
-            '–' | '—' => out.push('-'),
+            '−' | '–' | '—' => out.push('-'),
             '·' => out.push('*'),
             '×' => out.push('x'),
             '✓' => out.push_str("ok"),

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::error::CommandError;
-use super::output::{table, without_empty_columns, write_error};
-use super::progress::Progress;
-use super::{Context, LabFile, signals};
+use super::output::{one_line, table, without_empty_columns, write_error};
+use super::progress::{Progress, span};
+use super::target::Target;
+use super::{Context, complete, signals};
 use crate::lab::ImageName;
 use crate::ops::{self, ImageChoice, LoadOptions, UpOptions, UpReport};
 
@@ -13,7 +16,7 @@ use crate::ops::{self, ImageChoice, LoadOptions, UpOptions, UpReport};
 #[expect(clippy::struct_excessive_bools, reason = "every one is a flag of the command line")]
 pub struct Args {
     #[command(flatten)]
-    file: LabFile,
+    target: Target,
     /// Emulate every host on this machine, whatever its `connect`; the lab's cables connect them.
     #[arg(long)]
     emulate: bool,
@@ -24,7 +27,7 @@ pub struct Args {
     #[arg(long)]
     replace: bool,
     /// Run with this image in place of the lab's `image`; VMs that name their own keep it. `verify` uses it, too.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::images))]
     image: Option<ImageName>,
     /// Use images that have no checksum, as the server sends them.
     #[arg(long)]
@@ -41,7 +44,7 @@ pub struct Args {
 pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     let image = args.image.clone().map_or(ImageChoice::AsWritten, ImageChoice::Given);
     let emulate = args.emulate;
-    let loaded = context.load(&args.file.file, &LoadOptions { image, emulate })?;
+    let loaded = args.target.load(context, &LoadOptions { image, emulate })?;
     let lab = loaded.topology.lab.clone();
     signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
     let (events, progress) = Progress::start(context.quiet);
@@ -59,24 +62,35 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
         write_error(&timings.table());
     }
     let report = result.map_err(|error| signals::caused(error, &lab))?;
-    context.answer(&text(&report), &report)
+    context.answer(&text(&report, args.target.lab.as_deref()), &report)
 }
 
-fn text(report: &UpReport) -> String {
+fn text(report: &UpReport, file: Option<&str>) -> String {
     let lab = &report.lab;
+    let took = span(Duration::from_secs_f64(report.seconds));
     let mut text = match report.steps {
         0 => format!("lab {lab} is up as described: nothing to do\n"),
-        steps => format!("lab {lab} is up: {}\n", ops::count(steps, "step")),
+        steps => format!("lab {lab} is up: {} in {took}\n", ops::count(steps, "step")),
     };
     if !report.vms.is_empty() {
-        let mut rows = vec![vec!["VM".to_owned(), "HOST".to_owned(), "ADDRESS".to_owned()]];
-        rows.extend(
-            report
-                .vms
-                .iter()
-                .map(|vm| vec![vm.name.to_string(), vm.host.to_string(), vm.addresses.join(" ")]),
-        );
+        let mut rows = vec![["VM", "HOST", "ADDRESS", "FLOATING"].map(str::to_owned).to_vec()];
+        rows.extend(report.vms.iter().map(|vm| {
+            let floating = vm.floating.clone().unwrap_or_default();
+            vec![
+                vm.name.to_string(),
+                vm.host.to_string(),
+                vm.addresses.join(" "),
+                floating,
+            ]
+        }));
         text.push_str(&table(&without_empty_columns(rows)));
     }
+    let argument = match file {
+        None => String::new(),
+        // Its text is kept under the lab's name.
+        Some("-") => format!(" {lab}"),
+        Some(file) => format!(" {}", one_line(file)),
+    };
+    text.extend(["next: netlab verify", &argument, "\n"]);
     text
 }

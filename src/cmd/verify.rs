@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::error::CommandError;
-use super::output::{one_line, print_error};
+use super::output::{is_json, one_line, print_error, wrapped};
 use super::progress::Progress;
-use super::{Context, LabFile, print_line, signals, terminal};
+use super::target::Target;
+use super::{Context, complete, print_line, signals, terminal};
 use crate::lab::ImageName;
 use crate::ops::{self, ImageChoice, LoadOptions, Loaded, VerifyOptions, VerifyReport};
 use crate::verify::{Change, Changes, Matrix, Page, Shown, Style, Verdict, html, junit, text};
@@ -17,7 +20,7 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    file: LabFile,
+    target: Target,
     /// Emulate every host on this machine, whatever its `connect`; the lab's cables connect them.
     #[arg(long)]
     emulate: bool,
@@ -38,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", require_equals = true)]
     watch: Option<u32>,
     /// The image that `up --image` ran with; by default, the one of the last `up`.
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::images))]
     image: Option<ImageName>,
 }
 
@@ -47,7 +50,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
         image: args.image.clone().map_or(ImageChoice::LastUp, ImageChoice::Given),
         emulate: args.emulate,
     };
-    let loaded = context.load(&args.file.file, &options)?;
+    let loaded = args.target.load(context, &options)?;
     let options = VerifyOptions {
         wait: Duration::from_secs(args.wait.into()),
         full: args.full,
@@ -61,7 +64,7 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     print_notes(&report);
     let shown = text(&shown(&report, &Changes::default()), style());
     context.answer(&shown, &report)?;
-    result(args, &report)
+    result(&loaded, &report)
 }
 
 /// Verifies once, with progress.
@@ -156,8 +159,10 @@ fn shown<'a>(report: &'a VerifyReport, changes: &'a Changes) -> Shown<'a> {
 }
 
 fn print_notes(report: &VerifyReport) {
-    for note in &report.notes {
-        print_error(&format!("note: {note}"));
+    // As JSON, the answer has them.
+    let notes = report.notes.iter().filter(|_| !is_json());
+    for note in notes {
+        print_error(&wrapped(&format!("note: {note}"), terminal::error_columns(), 2));
     }
 }
 
@@ -197,14 +202,14 @@ fn write_files(args: &Args, report: &VerifyReport, changes: &Changes) -> Result<
 }
 
 /// Returns an error for a lab that is not as described.
-fn result(args: &Args, report: &VerifyReport) -> Result<(), CommandError> {
+fn result(loaded: &Loaded, report: &VerifyReport) -> Result<(), CommandError> {
     if !report.drift.is_empty() {
         return Err(CommandError::NotAsDescribed {
             message: format!(
                 "the lab is not as described; `up` would do:\n{}",
                 report.drift.join("\n")
             ),
-            help: Some(format!("netlab up {}", args.file.file.display())),
+            help: Some(format!("netlab up {}", loaded.file.display())),
         });
     }
     if report.as_expected {

@@ -67,6 +67,11 @@ impl Excerpt {
         }
     }
 
+    /// Returns the file, and the line and column of the place in it, from 1; the column in characters.
+    pub(super) fn place(&self) -> (&str, usize, usize) {
+        (&self.file, self.at.0 + 1, self.at.1 + 1)
+    }
+
     /// Returns the place in the excerpt.
     pub(super) fn mark(&self) -> SourceSpan {
         self.mark

@@ -22,6 +22,7 @@ pub mod model;
 pub mod names;
 mod nova;
 mod password;
+mod place;
 pub mod problem;
 mod read;
 mod schema;
@@ -48,9 +49,10 @@ pub use image_file::parse_image;
 pub use model::*;
 pub use names::*;
 pub use password::Password;
+pub use place::line_of;
 pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
-pub use schema::schema;
+pub use schema::{SchemaKey, keys, schema};
 pub use services::*;
 pub use setup::{FileSource, GuestFile, NamedFile, Setup, Task};
 pub use shaping::{Delay, Loss, Rate, Shaping};
@@ -71,6 +73,11 @@ pub fn load(path: &Path, images: &BTreeSet<ImageName>, image: Option<&ImageName>
     let invalid = |problems| LoadError::Invalid(Box::new(problems));
     let text = utf8(&file, bytes).map_err(invalid)?;
     parse_with(&file, &text, images, image).map_err(invalid)
+}
+
+/// Reads and checks the text of a lab that is in no file; its relative paths start at the current folder.
+pub fn load_text(text: &str, images: &BTreeSet<ImageName>, image: Option<&ImageName>) -> Result<Lab, LoadError> {
+    parse_with("-", text, images, image).map_err(|problems| LoadError::Invalid(Box::new(problems)))
 }
 
 /// Returns the bytes as text, or the place of the first that is none.

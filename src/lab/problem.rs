@@ -37,6 +37,13 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Returns the file, and the line and column in it, from 1; the column in characters.
+    pub fn place(&self) -> Option<(&str, usize, usize)> {
+        self.excerpt.as_ref().map(Excerpt::place)
+    }
+}
+
 /// Shows the place as it is in the excerpt, not the file itself: a terminal would act on some of its characters.
 impl Diagnostic for Problem {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {

@@ -92,8 +92,8 @@ pub(super) fn release(lab: &LabName) {
 
 /// Returns the file that the lab came up with where it is not `loaded`'s, neither moved nor copied: it still exists, has
 /// other content, and describes a lab of this name.
-pub(super) fn other_file(past: &Past, loaded: &Loaded) -> Option<PathBuf> {
-    let (was, now) = (past.file.as_ref()?, LabFile::read(&loaded.file).ok()?);
+pub(super) fn other_file(env: &Env, past: &Past, loaded: &Loaded) -> Option<PathBuf> {
+    let (was, now) = (past.file.as_ref()?, loaded.recorded(env)?);
     if was.path == now.path || was.digest == now.digest {
         return None;
     }

@@ -1,11 +1,11 @@
 //! Connects to the hosts of a lab: emulated ones on this machine, this machine itself, and machines behind ssh.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Env, LoadOptions, Loaded, OpsError, load};
+use super::named::file_at;
+use super::{Env, LoadOptions, OpsError, load};
 use crate::emulated::Emulator;
 use crate::host::NamedHosts;
 use crate::host::guests::BootSlots;
@@ -95,12 +95,10 @@ pub(super) fn emulated(env: &Env, lab: &LabName) -> Result<BTreeMap<HostName, Co
         .collect())
 }
 
-/// Returns the hosts of the lab file `file`, if there is such a file and it is valid.
-pub(super) fn connects_in(env: &Env, file: &Path) -> Option<BTreeMap<HostName, Connect>> {
-    file.is_file()
-        .then(|| load(env, file, &LoadOptions::default()).ok())
-        .flatten()
-        .map(|Loaded { topology, .. }| connects(&topology))
+/// Returns the hosts of the lab file at the path `text`, if there is one and it is valid.
+pub(super) fn connects_in(env: &Env, text: &str) -> Option<BTreeMap<HostName, Connect>> {
+    let loaded = load(env, &file_at(text)?, &LoadOptions::default()).ok()?;
+    Some(connects(&loaded.topology))
 }
 
 /// Returns an error where a host of the journal is now connected differently: what is on it would be lost from view.

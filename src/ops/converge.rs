@@ -1,14 +1,54 @@
-//! Checks after a run that the hosts are as planned: a step that succeeded may still have had no effect.
+//! Runs a plan to its end, and checks afterwards that the hosts are as planned: a step that succeeded may still have had no
+//! effect.
 
 use super::rollback::record;
-use super::{OpsError, observe};
-use crate::plan::plan;
-use crate::run::{Record, Run};
+use super::{Aftermath, OpsError, observe};
+use crate::plan::{Plan, plan};
+use crate::run::{Record, Report, Run};
 use crate::state::Site;
+
+/// Runs `to_do`, which leads to `desired`; returns the number of steps done and what was observed afterwards.
+///
+/// A stop that was requested is [`OpsError::Interrupted`], also where it came in or after the last step, so that a caller
+/// who asked for it never takes the run for one that went on. Where steps failed, the error is
+/// [`OpsError::StepsFailed`], after `then` did what has to be done about it.
+pub(super) fn run(
+    run: &Run<'_>,
+    command: &'static str,
+    to_do: &Plan,
+    desired: &Site,
+    then: impl FnOnce(&Report) -> Result<Aftermath, OpsError>,
+) -> Result<(usize, Site), OpsError> {
+    let report = run.run(to_do);
+    let interrupted = |left| OpsError::Interrupted {
+        lab: run.lab.clone(),
+        done: report.done,
+        left,
+    };
+    if report.cancelled {
+        return Err(interrupted(report.left + report.failed.len()));
+    }
+    if !report.is_complete() {
+        let then = then(&report)?;
+        return Err(OpsError::StepsFailed {
+            lab: run.lab.clone(),
+            failed: report.failed,
+            then,
+        });
+    }
+    if run.cancel.is_requested() {
+        return Err(interrupted(0));
+    }
+    let observed = check(run, command, report.done, desired)?;
+    if run.cancel.is_requested() {
+        return Err(interrupted(0));
+    }
+    Ok((report.done, observed))
+}
 
 /// Observes the hosts of `run`, whose `done` steps all succeeded, and returns [`OpsError::NotConverged`] where steps to
 /// `desired` are still to do, else what was observed. The journal then records them, for `netlab status`.
-pub(super) fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> Result<Site, OpsError> {
+fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> Result<Site, OpsError> {
     let observed = observe(run.hosts, run.lab)?;
     let remaining = plan(&observed, desired);
     if remaining.is_empty() {

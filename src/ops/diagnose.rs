@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use serde::Serialize;
 
-use super::power::file_of;
 use super::verify::capture::{Followed, Pair, follow};
 use super::verify::{Answered, Questions, VerifyOptions, answer};
-use super::{Env, LoadOptions, Loaded, OpsError, lab_name, load};
+use super::{Env, Loaded, OpsError};
 use crate::lab::{Asked, LabName, NetworkName, VmName};
 use crate::topology::Topology;
 use crate::verify::{Expectation, Finding, Hop, Verdict, addresses_of_name, at_hop, expected, first, path};
@@ -52,16 +50,6 @@ pub struct DiagnoseReport {
     pub vanished: Option<Finding>,
     /// Faults that concern the pair and are at no hop, e.g. an address that is used twice.
     pub faults: Vec<String>,
-}
-
-/// Loads the lab that a user means by `text`: a lab file, or the name of a lab that is up.
-pub fn load_named(env: &Env, text: &str, options: &LoadOptions) -> Result<Loaded, OpsError> {
-    let file = Path::new(text);
-    if file.is_file() || text.contains('/') {
-        return load(env, file, options);
-    }
-    let lab = lab_name(text)?;
-    load(env, &file_of(env, text, &lab)?, options)
 }
 
 /// Diagnoses one pair of a lab that is up.

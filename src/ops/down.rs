@@ -1,6 +1,6 @@
 //! Takes a lab down: plans from what is observed to nothing, runs, and observes once more.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::belongs::{check as check_belongs, elsewhere, release, with_state};
 use super::connect::{connect_to_change, connects_in, emulated};
-use super::converge::check;
 use super::observe::observe_to_remove;
 use super::rollback::record;
-use super::{Aftermath, Env, OpsError, stop_on_request};
+use super::{Aftermath, Env, OpsError, converge, stop_on_request};
 use crate::event::Event;
 use crate::lab::LabName;
 use crate::plan::plan;
@@ -22,8 +21,8 @@ use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 /// How a lab is taken down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownOptions {
-    /// The lab's file, if there is one: names its hosts where the journal was lost.
-    pub file: Option<PathBuf>,
+    /// The path of the lab's file or of its folder, if there is one: names its hosts where the journal was lost.
+    pub file: Option<String>,
     /// Also take a lab down that belongs to another state folder, with that folder's journal and files.
     pub force: bool,
     /// How long a host behind ssh waits to be reached again after one of its NICs was detached from its bridge, before
@@ -110,25 +109,7 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
             events: env.events.clone(),
             cancel: env.cancel.clone(),
         };
-        let report = run.run(&to_do);
-        if report.cancelled {
-            return Err(OpsError::Interrupted {
-                lab: lab.clone(),
-                done: report.done,
-                left: report.left + report.failed.len(),
-            });
-        }
-        if !report.is_complete() {
-            return Err(OpsError::StepsFailed {
-                lab: lab.clone(),
-                failed: report.failed,
-                then: Aftermath::RestRemoved,
-            });
-        }
-        done = report.done;
-        stop_on_request(env, lab, done)?;
-        check(&run, "down", done, &Site::new())?;
-        stop_on_request(env, lab, done)?;
+        (done, _) = converge::run(&run, "down", &to_do, &Site::new(), |_| Ok(Aftermath::RestRemoved))?;
         record(&run.journal, &Record::nothing_left())?;
     }
     // Where it may be elsewhere, it still belongs to somebody.

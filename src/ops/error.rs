@@ -172,6 +172,12 @@ pub enum OpsError {
         /// The VMs it has.
         known: Vec<String>,
     },
+    /// A text is neither a file nor the name of a lab that is up.
+    #[error("there is no file {text}, and no lab of that name is up")]
+    NoSuchLab {
+        /// The text.
+        text: String,
+    },
     /// The file of a lab is needed, and it is not where the lab came up from.
     #[error("the file that lab {lab} came up from is not known or no longer there")]
     NoFile {
@@ -302,6 +308,9 @@ impl OpsError {
                 Some("give the lab's name instead of the file; `netlab status` lists the labs".to_owned())
             }
             Self::NotALab { .. } => Some("`netlab status` lists the labs".to_owned()),
+            Self::NoSuchLab { .. } => {
+                Some("`netlab status` lists the labs that are up, `netlab init` writes a lab file".to_owned())
+            }
             Self::ChangedConnect { lab, .. } => Some(format!("take the lab down first: `netlab down {lab}`")),
             Self::Elsewhere { lab, folder, .. } => Some(format!(
                 "set NETLAB_STATE_DIR={} to work on it, or remove it from there: `netlab down {lab} --force`",

@@ -7,8 +7,8 @@ use super::connect::emulated;
 use super::link::Requests;
 use super::{Env, OpsError, connect, observe};
 use crate::image::{self, Used};
-use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LabName, Problem, Vm, VmName};
-use crate::run::Journal;
+use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LoadError, Problem, Vm, VmName};
+use crate::run::{Journal, LabFile};
 use crate::state::{Site, Survey, existing};
 use crate::topology::{Existing, Topology, allocate, reallocate};
 
@@ -39,8 +39,10 @@ pub enum ImageChoice {
 /// A lab file with every choice made.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The file.
+    /// The file; `-` for a text that is in no file.
     pub file: PathBuf,
+    /// That text.
+    pub text: Option<String>,
     /// The lab as written, with its defaults.
     pub lab: Lab,
     /// The lab with every choice made, as on hosts that have nothing of it yet: see [`Loaded::keeping`].
@@ -81,6 +83,24 @@ impl Loaded {
             .map(|(name, _)| name)
     }
 
+    /// Returns the text of the file; empty where it cannot be read any more.
+    pub fn source(&self) -> String {
+        let read = || Some(String::from_utf8_lossy(&std::fs::read(&self.file).ok()?).into_owned());
+        self.text.clone().or_else(read).unwrap_or_default()
+    }
+
+    /// Returns the file as a journal records it: a text is kept in the lab's folder while the lab is up. None where the
+    /// file cannot be read any more.
+    pub(super) fn recorded(&self, env: &Env) -> Option<LabFile> {
+        match &self.text {
+            None => LabFile::read(&self.file).ok(),
+            Some(text) => Some(LabFile::of(
+                env.folders.lab(&self.topology.lab).join("lab.toml"),
+                text.as_bytes(),
+            )),
+        }
+    }
+
     /// Returns what is valid in the file but makes little sense.
     pub fn warnings(&self) -> &[Problem] {
         &self.lab.warnings
@@ -89,14 +109,46 @@ impl Loaded {
 
 /// Loads the lab file `file`.
 pub fn load(env: &Env, file: &Path, options: &LoadOptions) -> Result<Loaded, OpsError> {
-    let image = match &options.image {
-        ImageChoice::AsWritten => None,
-        ImageChoice::Given(image) => Some(image.clone()),
-        ImageChoice::LastUp => last_image(env, file)?,
-    };
+    let text = || Some(String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned());
+    let image = chosen(env, options, text)?;
+    let read = |known: &_| lab::load(file, known, image.as_ref());
+    loaded(env, file, options, image.clone(), read)
+}
+
+/// Loads a lab from `text`, which is in no file; its relative paths start at the current folder.
+pub fn load_text(env: &Env, text: String, options: &LoadOptions) -> Result<Loaded, OpsError> {
+    let image = chosen(env, options, || Some(text.clone()))?;
+    let read = |known: &_| lab::load_text(&text, known, image.as_ref());
+    let loaded = loaded(env, Path::new("-"), options, image.clone(), read)?;
+    Ok(Loaded {
+        text: Some(text),
+        ..loaded
+    })
+}
+
+/// Returns the image that replaces the lab's own.
+fn chosen(
+    env: &Env,
+    options: &LoadOptions,
+    text: impl FnOnce() -> Option<String>,
+) -> Result<Option<ImageName>, OpsError> {
+    match &options.image {
+        ImageChoice::AsWritten => Ok(None),
+        ImageChoice::Given(image) => Ok(Some(image.clone())),
+        ImageChoice::LastUp => text().map_or(Ok(None), |text| last_image(env, &text)),
+    }
+}
+
+fn loaded(
+    env: &Env,
+    file: &Path,
+    options: &LoadOptions,
+    image: Option<ImageName>,
+    read: impl FnOnce(&BTreeSet<ImageName>) -> Result<Lab, LoadError>,
+) -> Result<Loaded, OpsError> {
     let mut images = image::entries()?;
     let known: BTreeSet<_> = images.keys().cloned().collect();
-    let lab = lab::load(file, &known, image.as_ref()).map_err(|error| OpsError::LabInvalid(Box::new(error)))?;
+    let lab = read(&known).map_err(|error| OpsError::LabInvalid(Box::new(error)))?;
     images.extend(lab.images.clone());
     if let Some(image) = &image
         && !lab.vms.is_empty()
@@ -109,6 +161,7 @@ pub fn load(env: &Env, file: &Path, options: &LoadOptions) -> Result<Loaded, Ops
     }
     let mut loaded = Loaded {
         file: file.to_owned(),
+        text: None,
         topology: allocate(&lab, &BTreeMap::new()),
         lab,
         images,
@@ -150,10 +203,9 @@ pub fn load_images(env: &Env, file: Option<&Path>) -> Result<Entries, OpsError> 
     }
 }
 
-/// Returns the image that the last `up` ran with in place of the file's.
-fn last_image(env: &Env, file: &Path) -> Result<Option<ImageName>, OpsError> {
-    let bytes = std::fs::read(file).ok();
-    let Some(lab) = bytes.and_then(|bytes| lab::name_only(&String::from_utf8_lossy(&bytes))) else {
+/// Returns the image that the last `up` ran with in place of the one that a lab's text names.
+fn last_image(env: &Env, text: &str) -> Result<Option<ImageName>, OpsError> {
+    let Some(lab) = lab::name_only(text) else {
         return Ok(None);
     };
     let used = Used::read(&env.folders, &lab).map_err(|source| OpsError::File {
@@ -162,22 +214,4 @@ fn last_image(env: &Env, file: &Path) -> Result<Option<ImageName>, OpsError> {
         source,
     })?;
     Ok(used.image)
-}
-
-/// Returns the lab that a user means by `text`: a lab's name, or a file that names one.
-pub fn lab_name(text: &str) -> Result<LabName, OpsError> {
-    let file = Path::new(text);
-    if file.is_file() {
-        let content = std::fs::read(file).map_err(|source| OpsError::File {
-            doing: "read",
-            path: file.to_owned(),
-            source,
-        })?;
-        return lab::name_only(&String::from_utf8_lossy(&content))
-            .ok_or_else(|| OpsError::NoLabName { file: file.to_owned() });
-    }
-    text.parse().map_err(|source| OpsError::NotALab {
-        text: text.to_owned(),
-        source,
-    })
 }

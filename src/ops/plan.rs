@@ -21,6 +21,8 @@ use crate::topology::{Existing, Topology};
 pub struct Planned {
     /// The steps from what was observed to what is desired.
     pub plan: Plan,
+    /// What was observed.
+    pub observed: Site,
     /// What is desired.
     pub desired: Site,
     /// Preflight's warnings.
@@ -147,7 +149,7 @@ pub fn plan(env: &Env, loaded: &Loaded) -> Result<Planned, OpsError> {
     let past = Journal::read(&env.folders.lab(lab))?;
     let wanted = connects(topology);
     same_connects(lab, &past.hosts, &wanted)?;
-    let other = belongs::other_file(&past, loaded);
+    let other = belongs::other_file(env, &past, loaded);
     let mut known = past.hosts;
     known.extend(wanted);
     let hosts = connect(env, lab, &known)?;
@@ -163,6 +165,29 @@ pub fn plan(env: &Env, loaded: &Loaded) -> Result<Planned, OpsError> {
         });
     }
     Ok(planned)
+}
+
+/// Returns what `up` would do on hosts that have nothing of the lab; asks no host, so what preflight checks there is taken
+/// for granted.
+pub fn plan_offline(env: &Env, loaded: &Loaded) -> Result<Planned, OpsError> {
+    let topology = loaded.keeping(env, &Existing::default());
+    let (nothing, surveys) = (Site::new(), BTreeMap::new());
+    let (errors, warnings): (Vec<_>, Vec<_>) = preflight(&topology, &surveys, &nothing)
+        .into_iter()
+        .partition(|found| found.severity == Severity::Error);
+    if !errors.is_empty() {
+        return Err(OpsError::PreflightFailed(errors));
+    }
+    let desired = desired(&topology, &surveys);
+    Ok(Planned {
+        plan: plan::plan(&nothing, &desired),
+        observed: nothing,
+        desired,
+        warnings,
+        topology,
+        previous: BTreeMap::new(),
+        guests: GuestReport::default(),
+    })
 }
 
 /// Returns what is desired and the plan for it, or [`OpsError::PreflightFailed`] where something blocks the lab. Guests
@@ -194,6 +219,7 @@ pub fn preflight_and_plan(
     );
     Ok(Planned {
         plan: plan::plan(&guests.apply(observed), &desired),
+        observed: observed.clone(),
         desired,
         warnings,
         previous: previous(observed, &topology),

@@ -1,16 +1,15 @@
 //! Stops, starts and restarts single VMs of a lab that is up; everything else stays as it is.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde::Serialize;
 
 use super::connect::{connect_to_change, emulated};
-use super::converge::check;
+use super::named::{file_of, is_emulated};
 use super::observe::observe_to_change;
 use super::rollback::record;
-use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, lab_name, load, up};
+use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, converge, lab_name, load, up};
 use crate::lab::{IfName, LabName, VmName};
 use crate::plan::plan;
 use crate::run::{Journal, Lock, Record, Run};
@@ -79,24 +78,6 @@ pub fn power(env: &Env, lab: &str, vms: &BTreeSet<VmName>, power: Power) -> Resu
     })
 }
 
-/// Returns the file of a lab: `lab` itself where it is one, else the one that it came up from.
-pub(super) fn file_of(env: &Env, lab: &str, name: &LabName) -> Result<PathBuf, OpsError> {
-    if Path::new(lab).is_file() {
-        return Ok(lab.into());
-    }
-    let past = Journal::read(&env.folders.lab(name))?;
-    past.file
-        .map(|file| file.path)
-        .filter(|path| path.is_file())
-        .ok_or_else(|| OpsError::NoFile { lab: name.clone() })
-}
-
-/// Returns whether the lab is up with all its hosts emulated.
-pub fn is_emulated(env: &Env, lab: &LabName) -> Result<bool, OpsError> {
-    let hosts = Journal::read(&env.folders.lab(lab))?.hosts;
-    Ok(!hosts.is_empty() && hosts.values().all(|connect| *connect == crate::lab::Connect::Emulated))
-}
-
 /// Stops VMs that run; returns the number of steps done.
 fn stop(env: &Env, lab: &LabName, vms: &BTreeSet<VmName>) -> Result<usize, OpsError> {
     belongs::check(env, lab)?;
@@ -118,22 +99,7 @@ fn stop(env: &Env, lab: &LabName, vms: &BTreeSet<VmName>) -> Result<usize, OpsEr
         events: env.events.clone(),
         cancel: env.cancel.clone(),
     };
-    let report = run.run(&to_do);
-    if report.cancelled {
-        return Err(OpsError::Interrupted {
-            lab: lab.clone(),
-            done: report.done,
-            left: report.left + report.failed.len(),
-        });
-    }
-    if !report.is_complete() {
-        return Err(OpsError::StepsFailed {
-            lab: lab.clone(),
-            failed: report.failed,
-            then: Aftermath::Kept,
-        });
-    }
-    let now = check(&run, "stop", report.done, &stopped)?;
+    let (done, now) = converge::run(&run, "stop", &to_do, &stopped, |_| Ok(Aftermath::Kept))?;
     let boots = now
         .iter()
         .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
@@ -144,7 +110,7 @@ fn stop(env: &Env, lab: &LabName, vms: &BTreeSet<VmName>) -> Result<usize, OpsEr
             boots: boots.collect(),
         },
     )?;
-    Ok(report.done)
+    Ok(done)
 }
 
 /// Returns what was observed with some VMs stopped.

@@ -2,24 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::connect::{connect_to_change, same_connects};
-use super::converge::check;
 use super::observe::observe_to_change;
 use super::power::only;
 use super::rollback::record;
 use super::{
-    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, host_keys, passwords, preflight_and_plan,
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, converge, host_keys, passwords, preflight_and_plan,
     roll_back, stop_on_request,
 };
+use crate::atomic_file;
 use crate::event::Event;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
 use crate::plan::plan;
-use crate::run::{Journal, LabFile, Lock, Record, Run};
+use crate::run::{Journal, Lock, Record, Report, Run};
 use crate::state::Site;
 use crate::topology::Topology;
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
@@ -53,12 +53,14 @@ impl Default for UpOptions {
 }
 
 /// A lab that is up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UpReport {
     /// The lab.
     pub lab: LabName,
     /// Steps that were done; 0: it was up as described.
     pub steps: usize,
+    /// How long it took, in seconds.
+    pub seconds: f64,
     /// Its VMs.
     pub vms: Vec<UpVm>,
 }
@@ -72,6 +74,8 @@ pub struct UpVm {
     pub host: HostName,
     /// Its addresses, without prefix lengths, in the order of its NICs.
     pub addresses: Vec<String>,
+    /// Its floating address.
+    pub floating: Option<String>,
 }
 
 /// Brings the lab up. Takes its lock, and rolls back after a failed step unless only guests could not be configured.
@@ -79,6 +83,7 @@ pub struct UpVm {
 /// Afterwards the hosts are observed once more: where steps are still to do, the error is
 /// [`OpsError::NotConverged`].
 pub fn up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<UpReport, OpsError> {
+    let began = Instant::now();
     let _lock = Lock::take(&env.folders, &loaded.topology.lab, "up")?;
     let (steps, topology) = bring_up(env, loaded, options)?;
     stop_on_request(env, &topology.lab, steps)?;
@@ -86,10 +91,12 @@ pub fn up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<UpReport, O
         name: name.clone(),
         host: guest.host.clone(),
         addresses: guest.nics.iter().map(|nic| nic.address.to_string()).collect(),
+        floating: guest.floating.as_ref().map(|floating| floating.address.to_string()),
     });
     Ok(UpReport {
         lab: topology.lab.clone(),
         steps,
+        seconds: began.elapsed().as_secs_f64(),
         vms: vms.collect(),
     })
 }
@@ -101,7 +108,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     belongs::check(env, lab)?;
     breaks::heal_before_up(env, lab)?;
     let past = Journal::read(&folder)?;
-    let other = belongs::other_file(&past, loaded);
+    let other = belongs::other_file(env, &past, loaded);
     let wanted = connects(&loaded.topology);
     same_connects(lab, &past.hosts, &wanted)?;
     let mut known = past.hosts;
@@ -139,7 +146,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         env.events.send(Event::Warning(warning.message()));
     }
     stop_on_request(env, lab, 0)?;
-    let file = LabFile::read(&loaded.file).ok();
+    let file = loaded.recorded(env);
     if to_do.is_empty() && !past.unfinished && !(replaces && past.file != file) {
         record_images(env, loaded, false)?;
         return Ok((0, topology));
@@ -148,6 +155,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     record_images(env, loaded, true)?;
     passwords::keep(env, lab, [&before, &desired])?;
     let journal = Journal::begin(&folder, "up", &known, file)?;
+    keep_text(env, loaded)?;
     belongs::claim(env, lab);
     host_keys::forget(env, lab, &to_do);
     let run = Run {
@@ -157,42 +165,52 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
         events: env.events.clone(),
         cancel: env.cancel.clone(),
     };
-    let report = run.run(&to_do);
-    if report.cancelled {
-        return Err(OpsError::Interrupted {
-            lab: lab.clone(),
-            done: report.done,
-            left: report.left + report.failed.len(),
+    let (done, now) = converge::run(&run, "up", &to_do, &desired, |report| {
+        after_failure(env, loaded, options, &run, report, (&wanted, &before))
+    })?;
+    finish(env, loaded, &run, wanted, &now)?;
+    passwords::keep(env, lab, [&desired])?;
+    Ok((done, topology))
+}
+
+/// Does what the options ask for after steps failed. `was`: the hosts of the lab, and what was observed before the run.
+fn after_failure(
+    env: &Env,
+    loaded: &Loaded,
+    options: &UpOptions,
+    run: &Run<'_>,
+    report: &Report,
+    (hosts, before): (&BTreeMap<HostName, Connect>, &Site),
+) -> Result<Aftermath, OpsError> {
+    if report.only_guests_failed() {
+        finish(env, loaded, run, hosts.clone(), before)?;
+        return Ok(Aftermath::GuestsOnly {
+            transcripts: env.folders.lab(run.lab).join("transcripts"),
         });
     }
-    if report.is_complete() {
-        stop_on_request(env, lab, report.done)?;
-        let now = check(&run, "up", report.done, &desired)?;
-        stop_on_request(env, lab, report.done)?;
-        finish(env, loaded, &run, wanted, &now)?;
-        passwords::keep(env, lab, [&desired])?;
-        return Ok((report.done, topology));
+    if options.keep {
+        finish(env, loaded, run, hosts.clone(), before)?;
+        return Ok(Aftermath::Kept);
     }
-    let then = if report.only_guests_failed() {
-        finish(env, loaded, &run, wanted, &before)?;
-        Aftermath::GuestsOnly {
-            transcripts: folder.join("transcripts"),
-        }
-    } else if options.keep {
-        finish(env, loaded, &run, wanted, &before)?;
-        Aftermath::Kept
-    } else if roll_back(&run, &before) {
-        if before.is_empty() {
-            belongs::release(lab);
-        }
-        Aftermath::RolledBack
-    } else {
-        Aftermath::RollbackFailed
+    if !roll_back(run, before) {
+        return Ok(Aftermath::RollbackFailed);
+    }
+    if before.is_empty() {
+        belongs::release(run.lab);
+    }
+    Ok(Aftermath::RolledBack)
+}
+
+/// Keeps the text of a lab that is in no file, for later commands that name the lab.
+fn keep_text(env: &Env, loaded: &Loaded) -> Result<(), OpsError> {
+    let (Some(text), Some(file)) = (&loaded.text, loaded.recorded(env)) else {
+        return Ok(());
     };
-    Err(OpsError::StepsFailed {
-        lab: lab.clone(),
-        failed: report.failed,
-        then,
+    let written = atomic_file::replace(&file.path, 0o600, text.as_bytes());
+    written.map(drop).map_err(|source| OpsError::File {
+        doing: "write",
+        path: file.path,
+        source,
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::connect::emulated;
+use super::named::file_at;
 use super::{Env, ImageChoice, LoadOptions, Loaded, OpsError, belongs, connect, lab_name, load, observe, passwords};
 use crate::host::{Host, NamedHosts};
 use crate::lab::{HostName, ImageConsole, LabName};
@@ -53,13 +54,13 @@ pub struct UpLab {
     pub hosts: NamedHosts,
     /// What it has on them.
     pub site: Site,
-    /// Its file, or another text that named it.
-    file: PathBuf,
+    /// Its file, where a file named it.
+    file: Option<PathBuf>,
 }
 
 /// Observes the lab `lab`, a lab's name or file; [`OpsError::NotUp`] where nothing of it is there.
 pub fn up_lab(env: &Env, lab: &str) -> Result<UpLab, OpsError> {
-    let file = PathBuf::from(lab);
+    let file = file_at(lab);
     let lab = lab_name(lab)?;
     belongs::check(env, &lab)?;
     let past = Journal::read(&env.folders.lab(&lab))?;
@@ -128,7 +129,7 @@ impl UpLab {
             name: name.clone(),
             host: connected.clone(),
             console: configured
-                .or_else(|| console_in(env, &self.file, vm))
+                .or_else(|| console_in(env, self.file.as_deref()?, vm))
                 .or_else(|| recorded.cloned()),
             reached,
         })
@@ -146,7 +147,7 @@ fn console_in(env: &Env, file: &Path, vm: &str) -> Option<ImageConsole> {
         image: ImageChoice::LastUp,
         emulate: false,
     };
-    let Loaded { topology, .. } = file.is_file().then(|| load(env, file, &options).ok())??;
+    let Loaded { topology, .. } = load(env, file, &options).ok()?;
     let guest = topology.guests.iter().find(|(name, _)| name.as_str() == vm)?.1;
     Some(topology.images.get(&guest.image)?.console.clone())
 }

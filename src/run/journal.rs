@@ -97,10 +97,13 @@ impl LabFile {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> io::Result<Self> {
         let content = std::fs::read(path)?;
-        Ok(Self {
-            path: path.canonicalize()?,
-            digest: sum(&content),
-        })
+        Ok(Self::of(path.canonicalize()?, &content))
+    }
+
+    /// Returns the file at `path`, an absolute path, that has this content.
+    pub fn of(path: PathBuf, content: &[u8]) -> Self {
+        let digest = sum(content);
+        Self { path, digest }
     }
 }
 

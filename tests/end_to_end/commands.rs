@@ -8,26 +8,30 @@ use std::process::{Command as Process, Output};
 use crate::support::markdown::{self, Command};
 use crate::support::{emulated_hosts, kept, sources};
 
-/// The lab of the documentation in a folder of its own, under a name of its own: a lab `quickstart` of the machine's
-/// user is not touched. The name is as long as the real one, so that columns have the same width.
+/// The lab of the documentation in a folder of its own, under a name of its own: a lab of the machine's user is not
+/// touched. The name is as long as the real one, so that columns have the same width.
 struct Lab {
     folder: tempfile::TempDir,
+    /// Its name in the documentation.
+    shown: &'static str,
     name: String,
 }
 
 const NAME: &str = "quickstart";
+const TUTORIAL: &str = "docs/tutorial.md";
 
 impl Lab {
-    fn new() -> Self {
+    fn new(shown: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("nl").tempdir().unwrap();
-        let name = format!("q{:0>9}", std::process::id());
+        let id = std::process::id().to_string();
+        let name = format!("{}{id:0>width$}", &shown[..1], width = shown.len() - 1);
         let labs = folder.path().join("labs");
         std::fs::create_dir(&labs).unwrap();
         for lab in sources::files("labs") {
-            let path = lab.path.replace(NAME, &name);
-            std::fs::write(folder.path().join(path), lab.text.replace(NAME, &name)).unwrap();
+            let path = lab.path.replace(shown, &name);
+            std::fs::write(folder.path().join(path), lab.text.replace(shown, &name)).unwrap();
         }
-        Self { folder, name }
+        Self { folder, shown, name }
     }
 
     /// Runs a command line as a user would type it; standard output and standard error go to the same place.
@@ -35,7 +39,7 @@ impl Lab {
         let netlab = Path::new(env!("CARGO_BIN_EXE_netlab"));
         let path = std::env::var("PATH").unwrap();
         Process::new("bash")
-            .args(["-c", &format!("{{ {}\n}} 2>&1", line.replace(NAME, &self.name))])
+            .args(["-c", &format!("{{ {}\n}} 2>&1", line.replace(self.shown, &self.name))])
             .current_dir(self.folder.path())
             .env("PATH", format!("{}:{path}", netlab.parent().unwrap().display()))
             .env("NETLAB_STATE_DIR", self.folder.path().join("s"))
@@ -47,7 +51,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let _ = self.run(&format!("netlab -q down {NAME}"));
+        let _ = self.run(&format!("netlab -q down {}", self.shown));
     }
 }
 
@@ -56,9 +60,22 @@ fn every_command_shown_runs_and_prints_what_is_shown() {
     if !emulated_hosts("every_command_shown_runs_and_prints_what_is_shown") {
         return;
     }
-    let lab = Lab::new();
+    check(&Lab::new(NAME), |page| page != TUTORIAL);
+}
+
+#[test]
+fn every_command_of_the_tutorial_runs_and_prints_what_is_shown() {
+    if !emulated_hosts("every_command_of_the_tutorial_runs_and_prints_what_is_shown") {
+        return;
+    }
+    check(&Lab::new("classic"), |page| page == TUTORIAL);
+}
+
+/// Runs the commands of pages, and compares what they print.
+fn check(lab: &Lab, pages: impl Fn(&str) -> bool) {
     let mut commands: Vec<(String, Command)> = Vec::new();
-    for block in markdown::pages().iter().flat_map(markdown::blocks) {
+    let found = markdown::pages().into_iter().filter(|page| pages(&page.path));
+    for block in found.collect::<Vec<_>>().iter().flat_map(markdown::blocks) {
         if let Some(file) = &block.file {
             std::fs::write(lab.folder.path().join(file), &block.text).unwrap();
         }
@@ -73,7 +90,7 @@ fn every_command_shown_runs_and_prints_what_is_shown() {
     let mut wrong = String::new();
     for (place, Command { line, output }) in &commands {
         let ran = lab.run(line);
-        let printed = String::from_utf8_lossy(&ran.stdout).replace(&lab.name, NAME);
+        let printed = String::from_utf8_lossy(&ran.stdout).replace(&lab.name, lab.shown);
         // Those of other tests, which run at the same time.
         let is_others = |line: &&str| line.contains(" belongs to state folder ");
         let lines: Vec<&str> = printed.lines().filter(|line| !is_others(line)).collect();

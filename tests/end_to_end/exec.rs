@@ -137,7 +137,7 @@ fn a_port_leads_to_the_guest(bench: &Bench, port: u16) {
     let plan = bench.good(&["plan", bench.file()]);
     assert_eq!(
         plan.trim(),
-        format!("localhost: forward 127.0.0.1:{port} to vm1 (10.0.1.2:80)")
+        format!("localhost:\n  + forward 127.0.0.1:{port} to vm1 (10.0.1.2:80)\n1 step: 1 add, 0 change, 0 remove")
     );
     bench.good(&["-q", "up", bench.file()]);
     assert!(fetch());

@@ -39,7 +39,11 @@ fn a_guest_keeps_its_address_when_the_lab_grows_also_while_it_does_not_run() {
         running.contains("configure a over its console: 10.0.1.3/24"),
         "{running}"
     );
-    assert_eq!(running.lines().count(), 3, "define, start and configure a:\n{running}");
+    assert_eq!(
+        running.matches("\n  + ").count(),
+        3,
+        "define, start and configure a:\n{running}"
+    );
 
     bench.inside("node1", &["virsh", "-q", "destroy", &format!("{}.b", bench.name)]);
     let stopped = plan();

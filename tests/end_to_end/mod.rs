@@ -28,6 +28,7 @@ mod local;
 mod machine;
 mod many;
 mod missing;
+mod named;
 mod observed;
 mod package;
 mod random_kills;

@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     "usr/share/fish/vendor_completions.d/netlab.fish",
     "usr/share/man/man1/netlab.1.gz",
     "usr/share/man/man1/netlab-up.1.gz",
+    "usr/share/man/man5/netlab.toml.5.gz",
     "usr/share/zsh/vendor-completions/_netlab",
 ];
 

@@ -19,6 +19,8 @@ run = [{run}]
     )
 }
 
+const ONE_COMMAND: &str = "node1:\n  + run 1 command in vm1 over its console\n1 step: 1 add, 0 change, 0 remove\n";
+
 #[test]
 fn a_guest_gets_files_and_runs_commands_once_and_goes_on_with_the_one_that_failed() {
     let test = "a_guest_gets_files_and_runs_commands_once_and_goes_on_with_the_one_that_failed";
@@ -31,7 +33,7 @@ fn a_guest_gets_files_and_runs_commands_once_and_goes_on_with_the_one_that_faile
     let name = bench.name.as_str();
     let plan = bench.good(&["plan", bench.file()]);
     assert!(
-        plan.contains("node1: write 2 files and run 3 commands in vm1 over its console"),
+        plan.contains("  + write 2 files and run 3 commands in vm1 over its console"),
         "{plan}"
     );
     let expanded = bench.good(&["plan", "--expand", bench.file()]);
@@ -53,7 +55,7 @@ fn a_guest_gets_files_and_runs_commands_once_and_goes_on_with_the_one_that_faile
         "{seen}"
     );
     let plan = bench.good(&["plan", bench.file()]);
-    assert_eq!(plan, "node1: run 1 command in vm1 over its console\n");
+    assert_eq!(plan, ONE_COMMAND);
     bench.good(&["-q", "up", bench.file()]);
     assert!(bench.good(&["up", bench.file()]).contains("nothing to do"));
 
@@ -76,7 +78,7 @@ fn a_guest_gets_files_and_runs_commands_once_and_goes_on_with_the_one_that_faile
     // A command that is added runs; those before it do not run again, and one that is removed changes nothing.
     bench.write(&lab(&format!("{three}, \"cat /count | wc -l >/lines\"")));
     let plan = bench.good(&["plan", bench.file()]);
-    assert_eq!(plan, "node1: run 1 command in vm1 over its console\n");
+    assert_eq!(plan, ONE_COMMAND);
     bench.good(&["-q", "up", bench.file()]);
     assert_eq!(bench.good(&["exec", name, "vm1", "--", "cat /lines"]), "2\n");
     bench.write(&lab(three));

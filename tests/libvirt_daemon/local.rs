@@ -141,7 +141,7 @@ fn a_lab_on_this_machine_itself_comes_up_answers_and_is_removed_without_a_trace(
     assert_eq!(modes, "700\n600\n600\n");
     let status = machine.good(&["status", "here"]);
     assert!(
-        status.contains("127.0.0.1:59") && status.contains(&format!("{log}/vm-1.console.log")),
+        status.contains("vncviewer 127.0.0.1::59") && status.contains(&format!("{log}/vm-1.console.log")),
         "{status}"
     );
 
@@ -160,7 +160,7 @@ fn a_lab_on_this_machine_itself_comes_up_answers_and_is_removed_without_a_trace(
     let qemu = machine.daemon.sh("cat /run/libvirt/qemu/here.vm-2.pid");
     let plan = machine.good(&["plan", machine.lab()]);
     assert!(
-        plan.lines().count() == 2 && !plan.contains("vm-2"),
+        plan.matches("\n  + ").count() == 2 && !plan.contains("vm-2"),
         "start and configure vm-1:\n{plan}"
     );
     machine.good(&["up", machine.lab()]);

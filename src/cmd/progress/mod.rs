@@ -3,24 +3,21 @@
 mod bars;
 mod timings;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::output::{harmless, one_line, print_error, set_bars};
+use super::output::{harmless, is_json, one_line, print_error, set_bars, warning};
 use super::terminal;
 use crate::event::{Event, Events};
-use crate::lab::HostName;
 use crate::plan::Stage;
 use bars::Bars;
 pub use timings::Timings;
-use timings::span;
+pub(super) use timings::span;
 
-/// Plain lines per host and stage before the rest is only counted.
-const LINES: usize = 10;
 /// How long the thread sleeps before it checks whether it must stop.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -104,8 +101,7 @@ impl Shower {
         }
         self.close_stage();
         match &mut self.shape {
-            Shape::Quiet => {}
-            Shape::Lines(lines) => lines.flush().iter().for_each(|line| print_error(line)),
+            Shape::Quiet | Shape::Lines(_) => {}
             Shape::Bars(bars) => {
                 bars.clear();
                 set_bars(None);
@@ -140,21 +136,27 @@ impl Shower {
 /// Returns the text that a user sees in every shape: warnings and failures.
 fn lasting(event: &Event) -> Option<String> {
     match event {
-        Event::Warning(text) => Some(format!("warning: {}", harmless(text))),
+        Event::Warning(text) => {
+            let (text, help) = match text.split_once("\n  help: ") {
+                Some((text, help)) => (text, Some(help)),
+                None => (text.as_str(), None),
+            };
+            Some(warning(text, help))
+        }
         Event::Ended {
             host,
             step,
             error: Some(error),
             took,
-        } => Some(format!("{host}: {step} ({}): failed: {}", span(*took), harmless(error))),
+            // As JSON, the error has it.
+        } if !is_json() => Some(format!("{host}: {step} ({}): failed: {}", span(*took), harmless(error))),
         _ => None,
     }
 }
 
-/// Plain lines: one per ended step, up to a limit per host and stage.
+/// Plain lines: one per ended step.
 #[derive(Default)]
 struct Lines {
-    ended: BTreeMap<(Stage, HostName), usize>,
     busy: HashMap<String, Instant>,
 }
 
@@ -164,16 +166,7 @@ impl Lines {
             return vec![line];
         }
         match event {
-            Event::Planned(_) | Event::Stage(_) => self.flush(),
-            Event::Ended { host, step, took, .. } => {
-                let ended = self.ended.entry((step.stage(), host.clone())).or_default();
-                *ended += 1;
-                let shown = *ended <= LINES;
-                shown
-                    .then(|| format!("{host}: {step} ({})", span(*took)))
-                    .into_iter()
-                    .collect()
-            }
+            Event::Ended { host, step, took, .. } => vec![format!("{host}: {step} ({})", span(*took))],
             Event::Busy { what, text } if !self.busy.contains_key(what) => {
                 self.busy.insert(what.clone(), Instant::now());
                 vec![format!("{what}: {}", one_line(text))]
@@ -194,14 +187,6 @@ impl Lines {
             }
             _ => Vec::new(),
         }
-    }
-
-    /// Returns lines for what was only counted.
-    fn flush(&mut self) -> Vec<String> {
-        let ended = std::mem::take(&mut self.ended);
-        let over = ended.into_iter().filter(|(_, count)| *count > LINES);
-        over.map(|((_, host), count)| format!("{host}: … and {} more", count - LINES))
-            .collect()
     }
 }
 
@@ -232,16 +217,15 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn after_ten_lines_the_rest_of_a_stage_is_counted_but_failures_are_shown() {
+    fn every_step_of_many_is_a_line_and_failures_say_why() {
         let mut lines = Lines::default();
-        let shown: Vec<_> = (0..13).flat_map(|number| lines.show(&ended(number, None))).collect();
-        assert_eq!(shown.len(), 10);
+        let shown: Vec<_> = (0..40).flat_map(|number| lines.show(&ended(number, None))).collect();
+        assert_eq!(shown.len(), 40);
+        assert_eq!(shown[39], "node1: delete link br39 (51 ms)");
         assert_eq!(
             lines.show(&ended(20, Some("busy"))),
             ["node1: delete link br20 (32 ms): failed: busy"]
         );
-        assert_eq!(lines.show(&Event::Stage(Stage::Machines)), ["node1: … and 3 more"]);
-        assert!(lines.flush().is_empty());
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn stage_name(stage: Stage) -> &'static str {
 }
 
 /// Returns a time as a user reads it.
-pub(super) fn span(took: Duration) -> String {
+pub fn span(took: Duration) -> String {
     if took < Duration::from_secs(1) {
         format!("{} ms", took.as_millis())
     } else {

@@ -11,11 +11,14 @@ pub(in crate::lab) mod choices;
 mod example;
 pub(in crate::lab) mod images;
 mod kinds;
+mod reference;
 mod setup;
 mod shaping;
 pub(in crate::lab) mod tables;
 
 use serde_json::{Map, Value, json};
+
+pub use reference::{SchemaKey, keys};
 
 /// A table of a lab file, by its keys.
 pub(in crate::lab) struct Table {

@@ -12,10 +12,9 @@ pub(super) use requests::{LinkAt, Requests};
 pub(super) use target::{name_of, resolve};
 
 use super::connect::{connect_to_change, emulated};
-use super::converge::check;
 use super::observe::observe_to_change;
 use super::rollback::record;
-use super::{Aftermath, Env, Loaded, OpsError, belongs, survey};
+use super::{Aftermath, Env, Loaded, OpsError, belongs, converge, survey};
 use crate::lab::{Connect, Delay, HostName, LabName, Loss, Rate, Shaping};
 use crate::plan::{Plan, plan};
 use crate::preflight::{Severity, shaping};
@@ -176,23 +175,7 @@ fn carry_out(
     wanted: &Site,
     known: BTreeMap<HostName, Connect>,
 ) -> Result<usize, OpsError> {
-    let lab = run.lab;
-    let done = run.run(to_do);
-    if done.cancelled {
-        return Err(OpsError::Interrupted {
-            lab: lab.clone(),
-            done: done.done,
-            left: done.left + done.failed.len(),
-        });
-    }
-    if !done.is_complete() {
-        return Err(OpsError::StepsFailed {
-            lab: lab.clone(),
-            failed: done.failed,
-            then: Aftermath::Kept,
-        });
-    }
-    let now = check(run, "link", done.done, wanted)?;
+    let (done, now) = converge::run(run, "link", to_do, wanted, |_| Ok(Aftermath::Kept))?;
     let boots = now
         .iter()
         .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
@@ -201,7 +184,7 @@ fn carry_out(
         boots: boots.collect(),
     };
     record(&run.journal, &finished)?;
-    Ok(done.done)
+    Ok(done)
 }
 
 /// Reads the requests of a lab.

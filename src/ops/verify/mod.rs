@@ -248,12 +248,7 @@ pub(super) fn answer(
         let answers = scope.spawn(|| asking.ask(&expectations, &about_services, &FIRST, sessions));
         let strangers = scope.spawn(|| servers::strangers(topology, &hosts));
         let surveys = survey(&hosts, lab);
-        let (answers, strangers) = (answers.join(), strangers.join());
-        (
-            answers.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            surveys,
-            strangers.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
+        (joined(answers), surveys, joined(strangers))
     });
     let mut matrix = Matrix::new(expectations, &answers.replies);
     matrix.sample_of = sample_of;
@@ -321,6 +316,11 @@ pub(super) fn answer(
         services,
         lengths,
     })
+}
+
+/// Returns the result of a thread; a panic there is one here.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Asks once more, and waits longer, where replies may only have been late. Cells of guests that do not run are left out.

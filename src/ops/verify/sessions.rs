@@ -24,9 +24,12 @@ const MOST: usize = 64;
 /// A session and the kind of its console.
 pub(super) type Opened = (Session<'static>, ConsoleKind);
 
+/// A session that is being opened; absent where its console could not be.
+type Begun = JoinHandle<Option<Result<Opened, Unasked>>>;
+
 /// Sessions that are being opened.
 #[derive(Default)]
-pub(super) struct Sessions(Mutex<BTreeMap<VmName, JoinHandle<Option<Result<Opened, Unasked>>>>>);
+pub(super) struct Sessions(Mutex<BTreeMap<VmName, Begun>>);
 
 impl Sessions {
     /// Begins to open a session with each of `guests` that has a serial console. Typing on a screen is slow: those are

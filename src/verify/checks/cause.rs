@@ -80,7 +80,7 @@ fn drops_port(rule: &str, protocol: &str, port: u16) -> bool {
     };
     let named = |word: &&&str| **word == number || (!service.is_empty() && **word == service);
     let ports: Vec<&&str> = words.iter().skip_while(|word| **word != "dport").skip(1).collect();
-    of_protocol && (ports.is_empty() || ports.iter().any(|word| named(&word)))
+    of_protocol && (ports.is_empty() || ports.iter().any(named))
 }
 
 #[cfg(test)]

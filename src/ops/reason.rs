@@ -1,0 +1,216 @@
+//! Which line of a lab file asks for a step of a plan.
+
+use serde::Serialize;
+
+use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, VmName, line_of};
+use crate::plan::Step;
+use crate::state::{HostState, Site};
+use crate::topology::Topology;
+
+/// A line of a lab file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// Its number, from 1.
+    pub line: usize,
+    /// Its text.
+    pub text: String,
+}
+
+/// What of a lab a reason is searched in.
+pub(super) struct Reasons<'a> {
+    /// The text of the file.
+    pub text: &'a str,
+    /// What it describes.
+    pub lab: &'a Lab,
+    /// The same with every choice made.
+    pub topology: &'a Topology,
+    /// The state that is to be.
+    pub desired: &'a Site,
+}
+
+impl Reasons<'_> {
+    /// Returns the line that asks for `step` on `host`; none for what no line asks for any more.
+    pub fn of(&self, host: &HostName, step: &Step) -> Option<Reason> {
+        let path = self.path(host, step)?;
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        // What `[nova]` makes is in no table of its own.
+        let is_there = has(self.text, parts.get(..2.min(parts.len())).unwrap_or_default());
+        let found = if is_there {
+            line_of(self.text, &parts)
+        } else {
+            line_of(self.text, &["nova"])
+        };
+        let (line, text) = found?;
+        Some(Reason { line, text })
+    }
+
+    /// Returns the path of the key.
+    fn path(&self, host: &HostName, step: &Step) -> Option<Vec<String>> {
+        let nothing = HostState::default();
+        let state = self.desired.get(host).unwrap_or(&nothing);
+        let machine = |name: &HostName, key: &str| {
+            let table = if self.topology.switches.contains_key(name) {
+                "switches"
+            } else if self.topology.routers.contains_key(name) {
+                "routers"
+            } else if self.topology.hosts.contains_key(name) {
+                "hosts"
+            } else {
+                return None;
+            };
+            Some(path(&[table, name.as_str(), key]))
+        };
+        match step {
+            Step::CreateMachine(name) | Step::RemoveMachine(name) => machine(name, "connect"),
+            Step::CreateDevice(name, _) => machine(name, ""),
+            Step::ConfigureMachine(name, _) => machine(name, "nics"),
+            Step::PlugCable(cable) | Step::UnplugCable(cable) => {
+                let at = self.cable(cable)?;
+                Some(path(&["cables", &at.to_string(), "ends"]))
+            }
+            Step::StartForward(_, forward) => self.vm(&forward.vm, "forward"),
+            Step::CreateLink(_, link) | Step::ChangeLink(_, link) => {
+                let network = network_of(&link.purpose)?;
+                let key = if link.master.is_some() { "vlan" } else { "bridge" };
+                Some(path(&["networks", network, key]))
+            }
+            Step::AddAddress(link, address) => {
+                let network = network_of(&state.links.get(link)?.purpose)?;
+                let found = self.lab.networks.iter().find(|(name, _)| name.as_str() == network)?.1;
+                let gateway = found.gateway.as_ref().map(|gateway| gateway.address);
+                let key = if gateway.is_some_and(|gateway| address.addr() == std::net::IpAddr::from(gateway)) {
+                    "gateway"
+                } else {
+                    "addresses"
+                };
+                Some(path(&["networks", network, key]))
+            }
+            Step::AttachUplink(_, uplink) => {
+                let network = self.network_of_bridge(state, &uplink.bridge)?;
+                Some(path(&["networks", &network, "uplink"]))
+            }
+            Step::AddFloating(address, _) => {
+                let mut guests = self.topology.guests.iter();
+                let has = |floating: &crate::topology::GuestFloating| floating.address == *address;
+                let vm = guests.find(|(_, guest)| guest.floating.as_ref().is_some_and(has))?.0;
+                self.vm(vm, "floating")
+            }
+            Step::LoadRuleset(rules) => {
+                if !rules.nat.is_empty() {
+                    return Some(path(&["nat", "0"]));
+                }
+                if let Some(floating) = rules.floating.first() {
+                    return self.path(host, &Step::AddFloating(floating.public, floating.out.clone()));
+                }
+                let network = self.first_network(host)?;
+                let key = if rules.ports.is_empty() {
+                    "gateway"
+                } else {
+                    "port_security"
+                };
+                Some(path(&["networks", &network, key]))
+            }
+            Step::StopDhcp(network) if !state.dhcp.contains_key(network) => None,
+            Step::StartDhcp(network, _) | Step::StopDhcp(network) => {
+                Some(path(&["networks", network.as_str(), "dhcp"]))
+            }
+            Step::SetSysctl(..) => {
+                let host = self.topology.hosts.get(host)?;
+                let mut segments = host.segments.iter();
+                let network = segments.find(|(_, segment)| segment.gateway.is_some())?.0;
+                Some(path(&["networks", network.as_str(), "gateway"]))
+            }
+            Step::CreateVolume(name, _) | Step::DeleteVolume(name) => self.vm(name.vm(), "image"),
+            Step::GrowVolume(name, _) => self.vm(name.vm(), "disk"),
+            Step::DefineDomain(name, _)
+            | Step::StartDomain(name)
+            | Step::StopDomain { name, .. }
+            | Step::UndefineDomain { name, .. } => self.vm(name.vm(), ""),
+            Step::ConfigureGuest(name, _) => self.vm(name.vm(), "nics"),
+            Step::SetUpGuest(name, _) => self.vm(name.vm(), "run"),
+            // What is removed to be made again.
+            Step::DetachUplink(nic, _) => {
+                self.path(host, &Step::AttachUplink(nic.clone(), state.uplinks.get(nic)?.clone()))
+            }
+            Step::DeleteLink { name, .. } => {
+                self.path(host, &Step::CreateLink(name.clone(), state.links.get(name)?.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the place of a cable in the file's list; there, a switch can be without its port.
+    fn cable(&self, cable: &Cable) -> Option<usize> {
+        let text: toml::Table = self.text.parse().ok()?;
+        let is_end = |end: &toml::Value, of: &CableEnd| {
+            let text = end.as_str().unwrap_or_default();
+            text == of.host.as_str() || text == format!("{}:{}", of.host, of.nic)
+        };
+        let [a, b] = &cable.ends;
+        text.get("cables")?.as_array()?.iter().position(|one| {
+            let ends = one.get("ends").and_then(toml::Value::as_array);
+            let (first, last) = (ends.and_then(|ends| ends.first()), ends.and_then(|ends| ends.get(1)));
+            let (Some(first), Some(last)) = (first, last) else {
+                return false;
+            };
+            (is_end(first, a) && is_end(last, b)) || (is_end(first, b) && is_end(last, a))
+        })
+    }
+
+    /// Returns the path of a key of a VM; one of several that `count` makes is in their table.
+    fn vm(&self, vm: &VmName, key: &str) -> Option<Vec<String>> {
+        if !self.topology.guests.contains_key(vm) {
+            return None;
+        }
+        let name = vm.as_str();
+        let table = match name.rsplit_once('-') {
+            Some((base, _)) if !has(self.text, &["vms", name]) => base,
+            _ => name,
+        };
+        Some(path(&["vms", table, key]))
+    }
+
+    fn network_of_bridge(&self, state: &HostState, bridge: &IfName) -> Option<String> {
+        let purpose = &state.links.get(bridge)?.purpose;
+        if let Some(network) = network_of(purpose) {
+            return Some(network.to_owned());
+        }
+        // A bridge that only has a NIC as its port: the first network that uses it.
+        let hosts = self.topology.hosts.values();
+        let mut segments = hosts.flat_map(|host| &host.segments);
+        segments
+            .find(|(_, segment)| segment.uplink.is_some())
+            .map(|(name, _)| name.to_string())
+    }
+
+    fn first_network(&self, host: &HostName) -> Option<String> {
+        let host = self.topology.hosts.get(host)?;
+        host.segments.keys().next().map(ToString::to_string)
+    }
+}
+
+/// Returns the network of a link by its purpose, as `state::desired` writes it.
+fn network_of(purpose: &str) -> Option<&str> {
+    purpose.split_once("network ").map(|(_, network)| network)
+}
+
+fn path(parts: &[&str]) -> Vec<String> {
+    parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .map(|part| (*part).to_owned())
+        .collect()
+}
+
+/// Whether the whole path exists.
+fn has(text: &str, path: &[&str]) -> bool {
+    let text: Option<toml::Table> = text.parse().ok();
+    let mut value = text.map(toml::Value::Table);
+    for part in path {
+        value = value.and_then(|value| match value {
+            toml::Value::Array(items) => items.get(part.parse::<usize>().ok()?).cloned(),
+            table => table.get(*part).cloned(),
+        });
+    }
+    value.is_some()
+}
