@@ -83,6 +83,7 @@ fn topology() -> Topology {
         hosts: hosts.collect(),
         switches: BTreeMap::new(),
         routers: BTreeMap::new(),
+        shaping: netlab::topology::LinkShaping::default(),
         tenants: Tenants::default(),
         cables: Vec::new(),
         guests: guests.collect(),

@@ -67,7 +67,11 @@ impl Out {
     fn step(&mut self, lab: &LabName, steps: &[Step], step: &Step, template: &Template) -> Result<(), ScriptError> {
         self.line(format_args!("\n# {step}"));
         match step {
-            Step::CreateLink(..) | Step::AttachUplink(..) | Step::AddAddress(..) | Step::AddFloating(..) => {
+            Step::CreateLink(..)
+            | Step::AttachUplink(..)
+            | Step::AddAddress(..)
+            | Step::AddFloating(..)
+            | Step::Shape(..) => {
                 for line in lines(step, &observed(steps, step))? {
                     let (program, arguments) = program_of(&line);
                     self.line(format_args!("{} {arguments}", program.name()));
@@ -124,6 +128,7 @@ impl Out {
             | Step::DeleteRuleset
             | Step::StopDhcp(..)
             | Step::RestoreSysctl(..)
+            | Step::Unshape(..)
             | Step::DeleteVolume(..)
             | Step::DeleteDisk(..)
             | Step::UndefineDomain { .. }

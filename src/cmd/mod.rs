@@ -1,6 +1,8 @@
 //! The command line, one file per command: turns arguments into options of [`ops`], and reports into text or JSON.
 //! The only place that prints: stdout carries the answer, stderr the progress.
 
+mod breaks;
+mod capture;
 mod complete;
 mod console;
 mod cp;
@@ -15,6 +17,7 @@ mod image;
 mod import;
 mod init;
 mod internal;
+mod link;
 mod manual;
 mod output;
 mod plan;
@@ -106,6 +109,12 @@ enum Command {
     Start(power::Args),
     /// Stop VMs of a lab at once and start them again.
     Restart(power::Args),
+    /// Put a fault into a lab that is up, for people to find; reveal it, remove it.
+    Break(breaks::Args),
+    /// Show what passes a link of a lab that is up, or save it as a pcapng file.
+    Capture(capture::Args),
+    /// Limit links of a lab that is up (rate, delay, losses), or set them down and up.
+    Link(link::Args),
 
     /// Check by ping who reaches whom.
     #[command(
@@ -311,6 +320,9 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Stop(args) => power::run(context, &args, ops::Power::Stop),
         Command::Start(args) => power::run(context, &args, ops::Power::Start),
         Command::Restart(args) => power::run(context, &args, ops::Power::Restart),
+        Command::Break(args) => breaks::run(context, &args),
+        Command::Capture(args) => capture::run(context, &args),
+        Command::Link(args) => link::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Graph(args) => graph::run(context, &args),

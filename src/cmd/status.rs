@@ -214,7 +214,12 @@ fn text(lab: &LabStatus) -> String {
         let port = forward.port.to_string();
         row([&forward.listen, &forward.vm, &port, &forward.via, forward.state])
     }));
-    let tables = [hosts, networks, bonds, vms, forwards]
+    let mut links = vec![row(["LINK", "STATE", "BY"])];
+    links.extend(lab.links.iter().map(|link| {
+        let by = if link.by_request { "request" } else { "lab file" };
+        row([&link.link, &link.state, by])
+    }));
+    let tables = [hosts, networks, bonds, vms, forwards, links]
         .into_iter()
         .filter(|rows| rows.len() > 1);
     let tables: Vec<String> = tables.map(|rows| table(&without_empty_columns(rows))).collect();

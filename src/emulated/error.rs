@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::lab::{HostName, IfName};
+use crate::linux::ip::NetworkError;
 use crate::transport::CmdError;
 
 /// A change of this machine's files or processes that belongs to an emulated machine.
@@ -83,6 +84,9 @@ pub enum EmulatedError {
     /// A command failed.
     #[error(transparent)]
     Command(#[from] CmdError),
+    /// Limits of a link cannot be read or set.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The kernel refused a line of a batch of ip(8) or bridge(8).
     #[error("`{program} {line}`: {message}")]
     Refused {
@@ -159,7 +163,7 @@ impl EmulatedError {
             Self::LinkExists { .. } => "delete that link, or rename the NIC in the lab file",
             Self::NicInBridge { .. } => "detach it from the bridge first: `netlab down`, then `netlab up`",
             Self::Start { .. } => "the log names the daemon that failed; run that daemon by hand to see more",
-            Self::Io { .. } | Self::Command(_) | Self::Refused { .. } => return None,
+            Self::Io { .. } | Self::Command(_) | Self::Network(_) | Self::Refused { .. } => return None,
         })
     }
 }

@@ -26,6 +26,7 @@ mod ovs;
 mod process;
 mod rootfs;
 mod router;
+mod shaping;
 mod switch;
 mod to_host;
 

@@ -6,12 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::Emulator;
 use super::batch::batch;
 use super::error::{EmulatedError, Operation, failed};
 use super::links::Link;
 use super::namespace::{links, name};
 use super::router::{DefaultRoute, default_routes};
+use super::{Emulator, shaping};
 use crate::atomic_file;
 use crate::lab::{ETHERNET_MTU, HostName, IfName, LabName};
 use crate::state::{Machine, MachineNic};
@@ -96,7 +96,7 @@ impl Emulator {
 
 impl Emulator {
     /// Returns the NICs of a host that are not as `record` has them. One that is attached to a bridge, or being attached,
-    /// is not compared: what was on it is on the bridge.
+    /// is not compared: what was on it is on the bridge. Nor is one that is down by request.
     pub(super) fn changed_nics(
         &self,
         lab: &LabName,
@@ -104,7 +104,9 @@ impl Emulator {
         links: &[Link],
         record: &Record,
     ) -> Result<BTreeSet<IfName>, EmulatedError> {
-        let recorded = |link: &&Link| link.master.is_none() && link.ifalias.is_none();
+        let held = shaping::held_down(lab, host, links)?;
+        let is_held = |link: &Link| held.iter().any(|nic| nic.as_str() == link.ifname);
+        let recorded = |link: &&Link| link.master.is_none() && link.ifalias.is_none() && !is_held(link);
         let own: Vec<_> = links
             .iter()
             .filter(recorded)

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use super::error::{EmulatedError, Operation, failed};
 use super::links::Link;
 use super::namespace::{self, Found};
-use super::{Emulator, cables, daemon, init_pid, need_root, nics, to_host};
+use super::{Emulator, cables, daemon, init_pid, need_root, nics, shaping, to_host};
 use crate::lab::{HostName, LabName};
 use crate::linux::ip;
 use crate::state::view::View;
-use crate::state::{HostState, Machine, MachineKind};
+use crate::state::{HostState, Machine, MachineKind, Shaped};
 use crate::transport::NamespaceShell;
 
 /// How long a daemon may be down, while init runs, before the machine counts as dead: init restarts it.
@@ -49,6 +49,7 @@ impl Emulator {
 
         let mut machines = BTreeMap::new();
         let mut links = cables::Links::new();
+        let mut shaped = Shaped::new();
         for host in hosts {
             let found = namespace::find(&self.shell, lab, &host)?;
             let has_record = to_host::is_recorded(lab, &host);
@@ -67,11 +68,16 @@ impl Emulator {
                 Found::Foreign | Found::Absent | Found::Stale => (MachineKind::Host, Vec::new()),
             };
             machines.insert(host.clone(), self.machine(lab, &host, kind, &own)?);
+            let limits = shaping::observe(lab, &host, &own)?;
+            if !limits.is_empty() {
+                shaped.insert(host.clone(), limits);
+            }
             links.insert(host, own);
         }
         Ok(HostState {
             machines,
             cables: cables::observed(lab, &links),
+            shaped,
             ..HostState::default()
         })
     }

@@ -10,7 +10,7 @@ use super::batch::batch;
 use super::error::EmulatedError;
 use super::links::Link;
 use super::namespace::{links, name};
-use super::{Emulator, names, nics};
+use super::{Emulator, names, nics, shaping};
 use crate::lab::{HostName, IfName, LabName};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
@@ -72,9 +72,11 @@ impl Emulator {
         let forward = Cmd::new(["cat", "/proc/sys/net/ipv4/ip_forward"]);
         let forward = NamespaceShell::of_network(&namespace).check(&forward)?;
 
+        let held = shaping::held_down(lab, router, links)?;
+        let counts = |link: &&Link| link.is_up() || held.iter().any(|nic| nic.as_str() == link.ifname);
         let to_host = derive::to_host_link(lab, router);
         let (mut nics, mut outside, mut connected) = (BTreeMap::new(), BTreeSet::new(), None);
-        for link in links.iter().filter(|link| link.is_up()) {
+        for link in links.iter().filter(counts) {
             if link.ifname == to_host.as_str() {
                 connected = link.ipv4_addresses().next();
             } else if link.ifname == LOOPBACK {

@@ -12,7 +12,7 @@ use super::batch::{batch, batch_of};
 use super::error::EmulatedError;
 use super::links::Link;
 use super::namespace::{links, name};
-use super::{Emulator, nics};
+use super::{Emulator, nics, shaping};
 use crate::lab::{BondMode, HostName, IfName, LabName, Lag, PortMode, VlanId};
 use crate::linux::ip::query;
 use crate::state::{Machine, MachineKind, MachineNic};
@@ -181,6 +181,7 @@ impl Emulator {
             true => true,
             false => in_bridge(link) && link.kind() != Some("bond"),
         };
+        let held = shaping::held_down(lab, switch, links)?;
         for port in links.iter().filter(is_port) {
             let Ok(name) = IfName::new(&port.ifname) else {
                 machine.alive = false;
@@ -195,7 +196,7 @@ impl Emulator {
                 }
             };
             // As if its cable were pulled.
-            if !port.is_up() {
+            if !port.is_up() && !held.contains(&name) {
                 machine.changed.insert(name.clone());
             }
             // A port in a mode that netlab never configures was changed by hand.

@@ -76,6 +76,7 @@ impl Emulator {
                 Step::StopForward(port) => self
                     .stop_forward(lab, *port)
                     .map_err(|cause| StepFailure::Forward { port: *port, cause })?,
+                Step::Shape(machine, ..) | Step::Unshape(machine, ..) => self.shape(lab, machine, step)?,
                 _ => return Err(StepFailure::NotForThisHost),
             }
             Ok(())

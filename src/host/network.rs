@@ -1,21 +1,24 @@
 //! The network of one host: observes the lab's part of it and applies its steps, consecutive ones of one kind as one
 //! batch: links and addresses ([`ip`]), rules ([`nftables`]), DHCP servers ([`dnsmasq`](crate::linux::dnsmasq)).
 
+use std::collections::BTreeMap;
+
 use crate::host::steps::Failed;
 use crate::host::{HostError, StepError, StepFailure, StepLog};
-use crate::lab::LabName;
+use crate::lab::{HostName, LabName};
 use crate::linux::dnsmasq::DhcpServers;
-use crate::linux::{FailedAt, ip, nftables};
+use crate::linux::{FailedAt, ip, nftables, tc};
 use crate::plan::Step;
 use crate::state::HostState;
 use crate::transport::Shell;
 
-/// Returns what `lab` owns of the host's network; the rest of the state is empty.
-pub(super) fn observe(shell: &dyn Shell, lab: &LabName) -> Result<HostState, HostError> {
+/// Returns what `lab` owns of the network of `host`; the rest of the state is empty.
+pub(super) fn observe(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Result<HostState, HostError> {
     let ip::Network {
         links,
         uplinks,
         floating,
+        shaped,
         sysctls,
         seen,
     } = ip::observe(shell, lab)?;
@@ -27,6 +30,11 @@ pub(super) fn observe(shell: &dyn Shell, lab: &LabName) -> Result<HostState, Hos
         seen,
         firewall: nftables::observe(shell, lab)?,
         dhcp: DhcpServers::default().observe(shell, lab)?,
+        shaped: if shaped.is_empty() {
+            BTreeMap::new()
+        } else {
+            [(host.clone(), shaped)].into()
+        },
         ..HostState::default()
     })
 }
@@ -37,12 +45,14 @@ enum Tool {
     Ip,
     Nft,
     Dnsmasq,
+    Tc,
 }
 
 fn tool(step: &Step) -> Tool {
     match step {
         Step::LoadRuleset(_) | Step::DeleteRuleset => Tool::Nft,
         Step::StartDhcp(..) | Step::StopDhcp(_) => Tool::Dnsmasq,
+        Step::Shape(..) | Step::Unshape(..) => Tool::Tc,
         _ => Tool::Ip,
     }
 }
@@ -117,6 +127,7 @@ fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) 
             ip::announce(shell, &added.collect::<Vec<_>>());
             Ok(())
         }
+        Some(Tool::Tc) => tc::apply(shell, lab, steps).map_err(|failed| Failed::new(failed.at, failed.cause)),
         Some(Tool::Nft) => {
             for (at, step) in steps.iter().enumerate() {
                 let done = match step {

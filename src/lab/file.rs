@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
-use super::{BondMode, Class, Connect, Datapath, ExtraDisk, HashPolicy, LacpRate, PortMode, Serve, TunnelKind};
+use super::{
+    BondMode, Class, Connect, Datapath, ExtraDisk, HashPolicy, LacpRate, PortMode, Serve, Shaping, TunnelKind,
+};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ pub(super) struct LabFile {
     pub hosts: Vec<HostFile>,
     pub switches: Vec<SwitchFile>,
     pub routers: Vec<RouterFile>,
-    pub cables: Vec<[At<CableEndFile>; 2]>,
+    pub cables: Vec<CableFile>,
     pub networks: Vec<NetworkFile>,
     pub routes: Vec<RouteFile>,
     pub nat: Vec<NatFile>,
@@ -56,6 +58,7 @@ pub(super) struct HostNicFile {
     pub address: Option<At<Ipv4Net>>,
     pub gateway: Option<At<Ipv4Addr>>,
     pub takeover: bool,
+    pub shaping: Option<Shaping>,
     /// It is a bond.
     pub bond: Option<BondFile>,
 }
@@ -87,6 +90,12 @@ pub(super) struct RouterFile {
     /// The place of `"host"` in `outside`.
     pub to_host: Option<Range<usize>>,
     pub names: Vec<(DnsName, Vec<Ipv4Addr>)>,
+}
+
+#[derive(Debug)]
+pub(super) struct CableFile {
+    pub ends: [At<CableEndFile>; 2],
+    pub shaping: Option<Shaping>,
 }
 
 /// `node1:eth0`, or a switch alone: its next port.
@@ -134,6 +143,7 @@ pub(super) struct NetworkFile {
     pub nameservers: Vec<IpAddr>,
     pub tenant: Option<At<TenantName>>,
     pub port_security: bool,
+    pub shaping: Option<Shaping>,
 }
 
 #[derive(Debug)]
@@ -227,6 +237,7 @@ pub(super) struct NicFile {
     pub address: Option<At<Ipv4Addr>>,
     pub mac: Option<At<MacAddr>>,
     pub port_security: Option<bool>,
+    pub shaping: Option<Shaping>,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
 use super::problem::Problem;
-use super::{LabBond, Password, Serve, ServiceCheck, Setup, SshTarget, SwitchKind, Tunnel};
+use super::{LabBond, Password, Serve, ServiceCheck, Setup, Shaping, SshTarget, SwitchKind, Tunnel};
 
 /// Ethernet's MTU in bytes (RFC 894), the default of a network.
 pub const ETHERNET_MTU: u16 = 1500;
@@ -29,6 +29,8 @@ pub struct Lab {
     /// Direct cables between NICs of emulated hosts, switches and routers; between real hosts, those that they have where
     /// the lab is emulated.
     pub cables: Vec<Cable>,
+    /// Limits of cables, in each direction.
+    pub cable_shaping: BTreeMap<Cable, Shaping>,
     /// Networks by name.
     pub networks: BTreeMap<NetworkName, Network>,
     /// Tenants whose networks are routed to each other.
@@ -90,6 +92,8 @@ pub struct LabHostNic {
     pub takeover: bool,
     /// It is a bond of other NICs.
     pub bond: Option<LabBond>,
+    /// Limits of what the host sends by it.
+    pub shaping: Option<Shaping>,
 }
 
 /// An emulated switch.
@@ -213,6 +217,8 @@ pub struct Network {
     pub tenant: Option<TenantName>,
     /// Guests send with their own MAC and IPv4 address only, and serve no DHCP.
     pub port_security: bool,
+    /// Limits of what is sent to each guest.
+    pub shaping: Option<Shaping>,
 }
 
 /// What a network is for.
@@ -309,6 +315,8 @@ pub struct Nic {
     pub mac: Option<MacAddr>,
     /// The guest sends with its own addresses only; absent: as the network has it.
     pub port_security: Option<bool>,
+    /// Limits of what is sent to the guest by it; absent: those of the network.
+    pub shaping: Option<Shaping>,
 }
 
 /// The `[verify]` table.

@@ -188,6 +188,7 @@ impl Expansion<'_> {
             nameservers: nova.dns.clone(),
             tenant: self.owner(tenant),
             port_security: nova.port_security,
+            shaping: None,
         })
     }
 

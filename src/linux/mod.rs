@@ -6,6 +6,7 @@ pub mod dnsmasq;
 pub mod ip;
 pub mod nftables;
 pub mod sysctl;
+pub mod tc;
 
 /// One of several items failed. Those before it are done; of itself a part may be; those after it are not begun.
 #[derive(Debug)]

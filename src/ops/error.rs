@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use miette::Diagnostic as _;
 use serde::Serialize;
 
+use super::breaks::BreakError;
+use super::capture::CaptureError;
 use crate::guest::SessionError;
 use crate::host::{HostError, StepError};
 use crate::image::ImageError;
@@ -205,6 +207,25 @@ pub enum OpsError {
         /// The VMs, hosts and routers that it has.
         known: Vec<String>,
     },
+    /// The lab has no such link.
+    #[error("lab {lab} has no link {text:?}")]
+    NoSuchLink {
+        /// The lab.
+        lab: LabName,
+        /// What was asked for.
+        text: String,
+        /// The links that it has.
+        known: Vec<String>,
+    },
+    /// Packets cannot be captured.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// A fault cannot be put in, revealed or removed.
+    #[error(transparent)]
+    Break(#[from] BreakError),
+    /// Without a delay there is nothing to vary.
+    #[error("a jitter varies a delay, and the link has none")]
+    JitterWithoutDelay,
     /// A VM is not running.
     #[error("VM {vm} is not running{}", .why.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     VmNotRunning {
@@ -339,7 +360,12 @@ impl OpsError {
             Self::ImportInvalid { source, .. } => source.help().map(str::to_owned),
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
             Self::HostStopped { lab, host, .. } => Some(format!("`netlab start {lab} {host}` starts it, with all its VMs")),
-            Self::NoSuchEnd { text, known, .. } => Some(suggest(text, known.iter().map(String::as_str))),
+            Self::Break(error) => error.help(),
+            Self::Capture(error) => error.help(),
+            Self::JitterWithoutDelay => Some("add `--delay`, e.g. `--delay 50ms`".to_owned()),
+            Self::NoSuchLink { text, known, .. } | Self::NoSuchEnd { text, known, .. } => {
+                Some(suggest(text, known.iter().map(String::as_str)))
+            }
             Self::VmNotRunning { why: None, .. } => Some("`netlab up` starts it again".to_owned()),
             Self::VmNotRunning { why: Some(_), .. } => {
                 Some("remove the cause, then run `netlab up`, which resumes it".to_owned())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::connect::emulated;
+use super::link::Requests;
 use super::{Env, OpsError, connect, observe};
 use crate::image::{self, Used, UserFiles};
 use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LoadError, Problem, Vm, VmName};
@@ -59,7 +60,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Returns the topology in which guests keep what they have in `existing`.
+    /// Returns the topology in which guests keep what they have in `existing`, and links are as was requested.
     pub fn keeping(&self, env: &Env, existing: &Existing) -> Topology {
         let mut topology = reallocate(&self.lab, &image::resolve(&self.images, &env.folders), existing);
         if self.emulate {
@@ -70,6 +71,9 @@ impl Loaded {
             |path| self.files.disk(path, folders),
             |path| self.files.cd(path, folders),
         );
+        // Requests that cannot be read are none; who changes them reads them first.
+        let requests = Requests::read(&env.folders, &topology.lab).unwrap_or_default();
+        requests.apply(&mut topology.shaping);
         for guest in topology.guests.values_mut() {
             if guest.setup.ssh_keys.is_none() && is_cloud(&topology.images, &guest.image) {
                 guest.setup.ssh_keys = Some(self.keys.clone());

@@ -17,7 +17,9 @@
 //! ```
 
 mod belongs;
+mod breaks;
 mod caller;
+mod capture;
 mod connect;
 mod converge;
 mod cp;
@@ -29,6 +31,7 @@ mod exec;
 mod found;
 mod guests;
 mod host_keys;
+mod link;
 mod load;
 mod marks;
 mod named;
@@ -54,7 +57,9 @@ use crate::event::{Cancel, Events};
 use crate::folders::Folders;
 use crate::lab::LabName;
 
+pub use breaks::{BreakError, BreakOptions, Broken, Fault, break_lab, heal, reveal};
 pub use caller::Caller;
+pub use capture::{CaptureError, CaptureOptions, CaptureReport, Point, Points, capture, points};
 pub use connect::{connect, connects};
 pub use cp::{Copied, CopyOptions, Place, copy};
 pub use diagnose::{DiagnoseOptions, DiagnoseReport, diagnose};
@@ -65,9 +70,10 @@ pub use error::{Aftermath, Detail, OpsError};
 pub use exec::{ExecOptions, ExecReport, Targets, exec, exec_each, login_command, shell_line};
 pub use guests::{Deviations, GuestReport, inspect_guests};
 pub use host_keys::{HostKeys, learn_host_keys};
+pub use link::{LinkChange, LinkReport, LinkState, link};
 pub use load::{Entries, ImageChoice, LoadOptions, Loaded, load, load_images, load_text, topology};
 pub use marks::marks;
-pub use named::{LAB_TOML, lab_name, load_named};
+pub use named::{LAB_TOML, is_emulated, lab_name, load_named};
 pub use observe::{observe, survey};
 pub use plan::{Planned, plan, plan_offline, preflight_and_plan};
 pub use power::{Chosen, Power, PowerReport, power};
@@ -76,8 +82,8 @@ pub use rollback::roll_back;
 pub use script::script;
 pub use ssh::{SshConfig, SshVm, ssh_config};
 pub use status::{
-    BondStatus, ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus,
-    RunOutcome, RunStatus, VmStatus, status, statuses,
+    BondStatus, ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, LinkStatus,
+    NetworkStatus, RunOutcome, RunStatus, VmStatus, status, statuses,
 };
 pub use steps::{Effect, PlannedStep};
 pub use support::{SupportReport, support_report};

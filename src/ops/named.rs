@@ -74,7 +74,7 @@ pub(super) fn file_of(env: &Env, text: &str, lab: &LabName) -> Result<PathBuf, O
 }
 
 /// Returns whether the lab is up with all its hosts emulated.
-pub(super) fn is_emulated(env: &Env, lab: &LabName) -> Result<bool, OpsError> {
+pub fn is_emulated(env: &Env, lab: &LabName) -> Result<bool, OpsError> {
     let hosts = Journal::read(&env.folders.lab(lab))?.hosts;
     Ok(!hosts.is_empty() && hosts.values().all(|connect| *connect == Connect::Emulated))
 }

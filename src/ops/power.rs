@@ -10,7 +10,7 @@ use super::named::{file_of, is_emulated};
 use super::observe::observe_to_change;
 use super::rollback::record;
 use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, converge, lab_name, load, up};
-use crate::lab::{Cable, Connect, HostName, LabName, VmName};
+use crate::lab::{Cable, Connect, HostName, IfName, LabName, VmName};
 use crate::plan::plan;
 use crate::run::{Journal, Lock, Record, Run};
 use crate::state::{MachineKind, Site, localhost};
@@ -211,6 +211,14 @@ pub(super) fn only(observed: &Site, desired: &Site, chosen: &Chosen) -> Site {
             there.disks.retain(|disk, _| disk.domain() != name);
             let disks = state.disks.iter().filter(|(disk, _)| disk.domain() == name);
             there.disks.extend(disks.map(|(disk, is)| (disk.clone(), is.clone())));
+            for (machine, links) in &state.shaped {
+                let of_vm = |link: &&IfName| domain.nics.iter().any(|nic| nic.tap == **link);
+                let limits = links.iter().filter(|(link, _)| of_vm(link));
+                let limits: Vec<_> = limits.map(|(link, shaping)| (link.clone(), *shaping)).collect();
+                if !limits.is_empty() {
+                    there.shaped.entry(machine.clone()).or_default().extend(limits);
+                }
+            }
         }
     }
     let Some(wanted) = desired.get(&localhost()) else {

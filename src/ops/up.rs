@@ -12,8 +12,8 @@ use super::observe::observe_to_change;
 use super::power::{Chosen, only};
 use super::rollback::record;
 use super::{
-    Aftermath, Env, Loaded, OpsError, Planned, belongs, connects, converge, host_keys, passwords, preflight_and_plan,
-    roll_back, stop_on_request, stopped,
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, converge, host_keys, passwords,
+    preflight_and_plan, roll_back, stop_on_request, stopped,
 };
 use crate::atomic_file;
 use crate::event::Event;
@@ -108,6 +108,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     let lab = &loaded.topology.lab;
     let folder = env.folders.lab(lab);
     belongs::check(env, lab)?;
+    breaks::heal_before_up(env, lab)?;
     let past = Journal::read(&folder)?;
     let other = belongs::other_file(env, &past, loaded);
     let wanted = connects(&loaded.topology);

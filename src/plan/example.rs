@@ -8,7 +8,7 @@ use crate::lab::{
     ImageMachine, LabHostNic, MacAddr, SwitchKind, Video, VmName,
 };
 use crate::state::{HostState, Site, Survey, desired};
-use crate::topology::{Guest, GuestNic, Segment, Tenants, Topology, TopologyHost, derive};
+use crate::topology::{Guest, GuestNic, LinkShaping, Segment, Tenants, Topology, TopologyHost, derive};
 
 pub(crate) fn host(name: &str) -> HostName {
     HostName::new(name).unwrap()
@@ -39,6 +39,7 @@ pub(crate) fn topology() -> Topology {
         cables: vec![Cable {
             ends: [end("node1"), end("node2")],
         }],
+        shaping: LinkShaping::default(),
         tenants: Tenants::default(),
         guests: BTreeMap::from([
             (vm("vm1"), guest("node1", "mini", 1)),
@@ -57,6 +58,7 @@ fn node(number: u8, gateway: Option<Ipv4Addr>) -> TopologyHost {
         address: Some(format!("172.16.99.{number}/24").parse().unwrap()),
         gateway: (number == 2).then(|| [172, 16, 99, 1].into()),
         takeover: false,
+        shaping: None,
     };
     let segment = Segment {
         class: Class::Service,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Step;
-use crate::lab::{Cable, HostName};
+use super::shaping::{self, Fate};
+use crate::lab::{Cable, HostName, IfName};
 use crate::state::{HostState, Machine, MachineKind};
 
 /// From some emulated machines to others.
@@ -64,9 +65,64 @@ impl<'a> Change<'a> {
 
     /// The machine exists, is alive and as wanted.
     fn stays(&self, host: &HostName) -> bool {
-        let was = self.from.machines.get(host);
-        was.zip(self.wanted.get(host))
-            .is_some_and(|(was, wanted)| was.is_configured_as(wanted))
+        let Some((was, wanted)) = self.from.machines.get(host).zip(self.wanted.get(host)) else {
+            return false;
+        };
+        let mut was = was.clone();
+        // What is configured on a link that is down by request, e.g. a default route, is not there to be read.
+        for link in self.held_down(host) {
+            if let Some((now, wanted)) = was.nics.get_mut(link).zip(wanted.nics.get(link)) {
+                now.clone_from(wanted);
+            }
+        }
+        was.is_configured_as(wanted)
+    }
+
+    /// The links of a machine that are down by request.
+    fn held_down(&self, host: &HostName) -> impl Iterator<Item = &'a IfName> {
+        let links = self.from.shaped.get(host).into_iter().flatten();
+        links.filter(|(_, shaping)| shaping.down).map(|(link, _)| link)
+    }
+
+    /// A link of the machine that is down by request will no longer be: what was lost on it is configured again.
+    fn is_released(&self, host: &HostName) -> bool {
+        let remains = |link: &IfName| {
+            let wanted = self.to.shaped.get(host).and_then(|links| links.get(link));
+            wanted.is_some_and(|wanted| wanted.down)
+        };
+        self.held_down(host).any(|link| !remains(link))
+    }
+
+    /// The machine stays, and its NICs are configured again.
+    fn is_reconfigured(&self, host: &HostName) -> bool {
+        let was = self.from.machines.get(host).zip(self.wanted.get(host));
+        let changed = was.is_some_and(|(was, wanted)| !was.changed.is_empty() || was.names != wanted.names);
+        self.replugged.contains(host) || changed || self.is_released(host)
+    }
+
+    /// What happens to a link of a machine.
+    fn fate(&self, host: &HostName, link: &IfName) -> Fate {
+        let alive = self.from.machines.get(host).is_some_and(|machine| machine.alive);
+        if !self.stays(host) {
+            return if self.wanted.contains_key(host) {
+                Fate::Recreated(alive)
+            } else {
+                Fate::Absent(alive)
+            };
+        }
+        let is_end = |cable: &&&Cable| cable.ends.iter().any(|end| end.host == *host && end.nic == *link);
+        if self.plugged.iter().any(|cable| is_end(&cable)) {
+            return Fate::Recreated(true);
+        }
+        if self.is_reconfigured(host) {
+            return Fate::Reset;
+        }
+        Fate::Stays
+    }
+
+    /// Returns the steps on localhost for the limits of links.
+    pub(super) fn shaping(&self) -> Vec<Step> {
+        shaping::changes(&self.from.shaped, &self.to.shaped, |host, link| self.fate(host, link))
     }
 
     pub(super) fn inside(&self, host: &HostName) -> Inside {
@@ -89,14 +145,10 @@ impl<'a> Change<'a> {
         let new = || self.wanted.iter().filter(|(host, _)| !self.stays(host));
         // A machine gets its addresses once all its NICs exist; one that lost a NIC, or what was on it, or resolves other
         // names, gets them again.
-        let changed = |host: &HostName| {
-            let was = self.from.machines.get(host).zip(self.wanted.get(host));
-            was.is_some_and(|(was, wanted)| !was.changed.is_empty() || was.names != wanted.names)
-        };
         let configured = self
             .wanted
             .iter()
-            .filter(|(host, _)| !self.stays(host) || self.replugged.contains(*host) || changed(host));
+            .filter(|(host, _)| !self.stays(host) || self.is_reconfigured(host));
 
         let unplug = self.unplugged.iter().map(|&cable| Step::UnplugCable(cable.clone()));
         let remove = removed.map(|host| Step::RemoveMachine(host.clone()));

@@ -19,6 +19,7 @@ pub mod lines;
 mod machines;
 mod network;
 mod services;
+mod shaping;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::lab::HostName;
-use crate::state::{HostState, Site, localhost};
+use crate::state::{Domain, DomainName, HostState, Site, localhost};
+use shaping::Fate;
 
 /// Steps by stage and host. Stages run one after the other, the hosts of a stage at the same time, the steps of a
 /// host in order (except that guests of one stage may run side by side). Empty stages and hosts do not occur.
@@ -84,10 +86,20 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
         let from = from.get(host).unwrap_or(&nothing);
         let to = to.get(host).unwrap_or(&nothing);
         match emulated.inside(host) {
-            machines::Inside::Stays { replugged } => add(host, changes(from, to, replugged)),
+            machines::Inside::Stays { replugged } => {
+                let steps = changes(from, to, replugged);
+                // Those of localhost are links of its machines.
+                let shaping = (*host != localhost).then(|| shaped_links(from, to, &steps));
+                add(host, steps);
+                add(host, shaping.unwrap_or_default());
+            }
             machines::Inside::Changes { before, after } => {
                 add(host, changes(if before { from } else { &nothing }, &nothing, false));
-                add(host, changes(&nothing, if after { to } else { &nothing }, false));
+                let to = if after { to } else { &nothing };
+                let steps = changes(&nothing, to, false);
+                let shaping = shaped_links(&nothing, to, &steps);
+                add(host, steps);
+                add(host, shaping);
             }
         }
     }
@@ -95,6 +107,7 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
     let forwards = forwards::changes(&of(from), &of(to));
     add(&localhost, emulated.steps());
     add(&localhost, forwards);
+    add(&localhost, emulated.shaping());
     Plan {
         stages: stages.into_iter().collect(),
     }
@@ -120,6 +133,27 @@ fn changes(from: &HostState, to: &HostState, replugged: bool) -> Vec<Step> {
     steps
 }
 
+/// The steps on the limits of a host's links, of which `steps` stop and start guests.
+fn shaped_links(from: &HostState, to: &HostState, steps: &[Step]) -> Vec<Step> {
+    let starts = |name: &DomainName| {
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::StartDomain(started) if started == name))
+    };
+    shaping::changes(&from.shaped, &to.shaped, |_, link| {
+        let has = |domain: &Domain| domain.nics.iter().any(|nic| nic.tap == *link);
+        let will = to.domains.iter().find(|(_, domain)| has(domain));
+        match will {
+            Some((name, will)) if will.running && starts(name) => Fate::Recreated(false),
+            Some((_, will)) if will.running => Fate::Stays,
+            Some(_) => Fate::Absent(false),
+            // A tap is deleted with its guest; anything else is a NIC of the host.
+            None if from.domains.values().any(has) => Fate::Absent(false),
+            None => Fate::Stays,
+        }
+    })
+}
+
 /// Splits a host's state by the files that plan it.
 fn parts(state: &HostState) -> (network::Network<'_>, services::Services<'_>, domains::Guests<'_>) {
     // Destructured exhaustively, so that a new field is an error here.
@@ -130,6 +164,7 @@ fn parts(state: &HostState) -> (network::Network<'_>, services::Services<'_>, do
         links,
         uplinks,
         floating,
+        shaped: _, // `shaping.rs`
         sysctls,
         firewall,
         dhcp,

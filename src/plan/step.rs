@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{Boot, Cable, HostName, IfName, NetworkName, Task};
+use crate::lab::{Boot, Cable, HostName, IfName, NetworkName, Shaping, Task};
 use crate::state::{
     Dhcp, Disk, DiskName, Domain, DomainName, Firewall, GuestConfig, Link, LinkKind, Machine, MachineKind, PortForward,
     SetUp, Sysctl, Uplink, Volume,
@@ -26,6 +26,8 @@ use crate::state::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    /// Limits of links removed: what is down comes up, before anything is done to it.
+    RemoveShaping,
     /// Guests stopped, domains undefined.
     RemoveGuests,
     /// Volumes deleted.
@@ -44,6 +46,8 @@ pub enum Stage {
     Define,
     /// Domains started, guests configured; each guest independently.
     Guests,
+    /// Limits of links, which would slow down everything before.
+    Shaping,
 }
 
 /// One change to one host.
@@ -101,6 +105,10 @@ pub enum Step {
     SetSysctl(Sysctl, String),
     /// Restore a kernel setting, unless another lab still needs it.
     RestoreSysctl(Sysctl),
+    /// Limit a link of a machine, or set it down.
+    Shape(HostName, IfName, Shaping),
+    /// Remove the limits of a link.
+    Unshape(HostName, IfName, Shaping),
     /// Create a guest's overlay.
     CreateVolume(DomainName, Volume),
     /// Grow a guest's disk to at least so many MiB.
@@ -167,6 +175,8 @@ impl Step {
             Self::DefineDomain(..) => Stage::Define,
             Self::StopDomain { .. } | Self::UndefineDomain { .. } => Stage::RemoveGuests,
             Self::StartDomain(..) | Self::ConfigureGuest(..) | Self::SetUpGuest(..) => Stage::Guests,
+            Self::Shape(..) => Stage::Shaping,
+            Self::Unshape(..) => Stage::RemoveShaping,
         }
     }
 
@@ -332,6 +342,10 @@ impl fmt::Display for Step {
             Self::StopDhcp(network) => write!(f, "stop DHCP and DNS for network {network}"),
             Self::SetSysctl(key, value) => write!(f, "set {key} to {value}"),
             Self::RestoreSysctl(key) => write!(f, "restore {key}"),
+            Self::Shape(host, link, shaping) if shaping.down => write!(f, "set link {link} of {host} down"),
+            Self::Shape(host, link, shaping) => write!(f, "limit link {link} of {host}: {shaping}"),
+            Self::Unshape(host, link, shaping) if shaping.down => write!(f, "set link {link} of {host} up"),
+            Self::Unshape(host, link, shaping) => write!(f, "remove the limits of link {link} of {host}: {shaping}"),
             Self::CreateVolume(name, Volume { base, .. }) => {
                 write!(f, "create the disk of {} over {}", name.vm(), base.display())
             }

@@ -28,6 +28,7 @@ mod guests;
 mod machines;
 mod nics;
 mod services;
+pub mod shaping;
 mod software;
 #[cfg(test)]
 mod tests;
@@ -129,6 +130,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
     obstacles.extend(guests::disk_program(topology, surveys));
     obstacles.extend(guests::kvm(topology, surveys, observed));
     obstacles.extend(machines::check(topology, surveys));
+    obstacles.extend(shaping::check(topology, surveys));
     obstacles.extend(forwards::check(topology, surveys, observed));
     obstacles
 }

@@ -22,6 +22,7 @@ mod link;
 mod machine;
 mod reach;
 mod services;
+mod shaping;
 pub mod survey;
 pub mod view;
 
@@ -37,6 +38,7 @@ pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use reach::reached_from;
 pub use services::{Dhcp, Firewall, Floating, Lease, LocalGateway, Nat, PortSecurity};
+pub use shaping::{Shaped, observable};
 pub use survey::Survey;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +73,9 @@ pub struct HostState {
     /// bridge of the lab is among that link's addresses.)
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floating: BTreeMap<Ipv4Addr, IfName>,
+    /// Limits of links, or that they are down.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shaped: Shaped,
     /// Kernel settings changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<Sysctl, String>,

@@ -19,6 +19,9 @@ pub const OPENVSWITCH: &str = "openvswitch";
 /// The kernel's bonds, by the name of their module in [`Survey::missing_modules`].
 pub const BONDING: &str = "bonding";
 
+/// The queueing discipline that delays and drops frames, by its name in [`Survey::missing_modules`].
+pub const NETEM: &str = "sch_netem";
+
 /// What a host is and has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survey {

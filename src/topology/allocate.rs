@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::assign::{Assigned, assign};
 use super::{
     Existing, Guest, GuestDisk, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Tenants, Topology,
-    TopologyHost, derive, setup, tunnels,
+    TopologyHost, derive, setup, shaping, tunnels,
 };
 use crate::lab::{
     Asked, BaseDisk, ExtraDisk, Format, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName,
@@ -98,6 +98,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
         switches: lab.switches.clone(),
         routers: lab.routers.clone(),
         cables: lab.cables.clone(),
+        shaping: shaping::stated(lab, &guests),
         tenants: tenants(lab),
         guests,
         images: images

@@ -243,6 +243,12 @@ pub fn link_group(lab: &str) -> u32 {
     u32::from_be_bytes(digest(&format!("group\0{lab}"))) & 0x3fff_ffff | 0x4000_0000
 }
 
+/// Returns the handle of the queueing disciplines by which a lab limits links: below those that the kernel chooses by itself,
+/// from 0x8000 (qdisc_alloc_handle in net/sched/sch_api.c), and apart from those that people write.
+pub fn shaping_handle(lab: &LabName) -> u16 {
+    u16::from_be_bytes(digest(&format!("shaping\0{lab}"))) & 0x3fff | 0x4000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

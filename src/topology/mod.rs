@@ -22,11 +22,13 @@ mod allocate;
 mod assign;
 pub mod derive;
 mod setup;
+mod shaping;
 mod tenants;
 mod tunnels;
 
 pub use allocate::{allocate, reallocate};
 pub use setup::{GuestSetup, expand};
+pub use shaping::{LinkShaping, stated};
 pub use tenants::Tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +78,8 @@ pub struct Topology {
     pub routers: BTreeMap<HostName, Router>,
     /// Cables between emulated machines.
     pub cables: Vec<Cable>,
+    /// Limits of links.
+    pub shaping: LinkShaping,
     /// Whose networks are whose.
     pub tenants: Tenants,
     /// Guests by name.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::net::{Shutdown, shutdown};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::NamespaceShell;
 use super::ssh::{Settings, SshError, connect_from};
+use super::{NamespaceShell, quote};
 
 /// How long the guest may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -67,6 +67,21 @@ impl Dialer {
             Self::Local => tcp(to).map_err(failed),
             Self::Namespace(pid) => in_network(*pid, move || tcp(to)).map_err(failed),
             Self::Ssh(settings) => connect_from(settings, to).map_err(|source| DialError::Ssh { to, source }),
+        }
+    }
+
+    /// Returns the command that runs `argv` there, with this terminal's or another's standard input and output; behind ssh
+    /// by ssh(1).
+    pub fn command(&self, argv: &[String]) -> Vec<String> {
+        match self {
+            Self::Local => argv.to_vec(),
+            Self::Namespace(pid) => NamespaceShell::of_process(*pid).command(argv),
+            Self::Ssh(settings) => {
+                let quoted: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+                let mut words = settings.login();
+                words.push(quoted.join(" "));
+                words
+            }
         }
     }
 

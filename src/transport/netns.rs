@@ -27,8 +27,14 @@ impl NamespaceShell {
 
     /// Returns the command that opens a login shell there for the user of this terminal.
     pub fn login(&self) -> Vec<String> {
+        self.command(&["sh", "-l"].map(ToOwned::to_owned))
+    }
+
+    /// Returns the command that runs `argv` there.
+    pub fn command(&self, argv: &[String]) -> Vec<String> {
         let nsenter = std::iter::once("nsenter".to_owned()).chain(self.target.clone());
-        nsenter.chain(["--", "sh", "-l"].map(ToOwned::to_owned)).collect()
+        let words = nsenter.chain(std::iter::once("--".to_owned()));
+        words.chain(argv.iter().cloned()).collect()
     }
 }
 

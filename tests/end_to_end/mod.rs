@@ -25,6 +25,7 @@ mod into;
 mod killed;
 mod leases;
 mod library;
+mod links;
 mod local;
 mod machine;
 mod many;

@@ -14,6 +14,7 @@ mod floating;
 mod links;
 mod namespace;
 mod settings;
+mod shaping;
 #[allow(dead_code, reason = "other tiers use more of it")]
 #[path = "../support/mod.rs"]
 mod support;

@@ -39,6 +39,8 @@ enum What {
     LoseMachine,
     LoseCable,
     LoseCableWithNics,
+    LoseLimits,
+    ChangeLimits,
 }
 
 pub fn damage() -> impl Strategy<Value = Vec<Damage>> {
@@ -64,6 +66,8 @@ pub fn damage() -> impl Strategy<Value = Vec<Damage>> {
         What::LoseMachine,
         What::LoseCable,
         What::LoseCableWithNics,
+        What::LoseLimits,
+        What::ChangeLimits,
     ]);
     let one = (what, any::<Index>()).prop_map(|(what, to)| Damage { what, to });
     prop::collection::vec(one, 0..6)
@@ -83,8 +87,43 @@ pub fn damaged(mut site: Site, damage: &[Damage]) -> Site {
     for one in damage {
         apply(&mut site, one);
     }
+    lose_limits(&mut site);
     site.retain(|_, state| *state != HostState::default());
     site
+}
+
+/// With a link its limits are lost: those of taps of guests that do not run, of cables that are not plugged, of machines that
+/// are dead.
+fn lose_limits(site: &mut Site) {
+    let dead: BTreeSet<HostName> = site
+        .values()
+        .flat_map(|state| &state.machines)
+        .filter(|(_, machine)| !machine.alive)
+        .map(|(name, _)| name.clone())
+        .collect();
+    for (owner, state) in site.iter_mut() {
+        let HostState {
+            shaped,
+            domains,
+            cables,
+            machines,
+            ..
+        } = state;
+        for (machine, links) in shaped.iter_mut() {
+            links.retain(|link, _| {
+                if *owner == localhost() {
+                    let plugged = cables
+                        .iter()
+                        .flat_map(|cable| &cable.ends)
+                        .any(|end| end.host == *machine && end.nic == *link);
+                    return plugged && machines.get(machine).is_some_and(|machine| machine.alive);
+                }
+                let mut running = domains.values().filter(|domain| domain.running);
+                running.any(|domain| domain.nics.iter().any(|nic| nic.tap == *link)) && !dead.contains(owner)
+            });
+        }
+        shaped.retain(|_, links| !links.is_empty());
+    }
 }
 
 fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
@@ -105,6 +144,20 @@ fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
         What::LoseUplink => {
             let (host, name) = pick(site, *to, |state| state.uplinks.keys().cloned().collect())?;
             site.get_mut(&host)?.uplinks.remove(&name);
+        }
+        What::LoseLimits | What::ChangeLimits => {
+            let (host, (machine, link)) = pick(site, *to, |state| {
+                let links = state.shaped.iter();
+                links
+                    .flat_map(|(machine, links)| links.keys().map(|link| (machine.clone(), link.clone())))
+                    .collect::<Vec<_>>()
+            })?;
+            let links = site.get_mut(&host)?.shaped.get_mut(&machine)?;
+            if matches!(what, What::LoseLimits) {
+                links.remove(&link);
+            } else {
+                links.insert(link, netlab::lab::Shaping::default());
+            }
         }
         What::LoseSysctl => {
             let (host, key) = pick(site, *to, |state| state.sysctls.keys().copied().collect())?;

@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 
 use netlab::lab::{
     BaseDisk, Boot, Cable, CableEnd, Class, Connect, ConsoleKind, Datapath, Dialect, Firmware, Forward, HostName,
-    IfName, Image, ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, SwitchKind,
-    TunnelKind, Video, VlanId, VmName,
+    IfName, Image, ImageConsole, ImageMachine, ImageName, LabHostNic, MacAddr, NatRule, NetworkName, Shaping,
+    SwitchKind, TunnelKind, Video, VlanId, VmName,
 };
 use netlab::state::survey::Kvm;
 use netlab::state::{NicConfig, Site, Survey, desired};
 use netlab::topology::{
-    Guest, GuestDisk, GuestFloating, GuestNic, Segment, SegmentDhcp, SegmentTunnel, Tenants, Topology, TopologyHost,
-    derive,
+    Guest, GuestDisk, GuestFloating, GuestNic, LinkShaping, Segment, SegmentDhcp, SegmentTunnel, Tenants, Topology,
+    TopologyHost, derive,
 };
 use proptest::prelude::*;
 
@@ -126,10 +126,53 @@ pub fn site() -> impl Strategy<Value = Site> {
     let guests = prop::collection::vec(guest(), 0..=5);
     let cables = prop::collection::vec((0..3_usize, 0..2_usize, 0..3_usize, 0..2_usize), 0..4);
     let present = prop::array::uniform4(prop::bool::weighted(0.85));
-    (networks, guests, cables, any::<[bool; 3]>(), present).prop_map(|(networks, guests, cables, numbered, present)| {
-        let topology = topology(&networks, &guests, &cables, numbered, present);
-        desired(&topology, &surveys())
-    })
+    let limits = prop::collection::vec(limits(), 16);
+    (networks, guests, cables, any::<[bool; 3]>(), present, limits).prop_map(
+        |(networks, guests, cables, numbered, present, limits)| {
+            let mut topology = topology(&networks, &guests, &cables, numbered, present);
+            topology.shaping = shaping(&topology, &limits);
+            desired(&topology, &surveys())
+        },
+    )
+}
+
+/// Limits of a link, or none.
+fn limits() -> impl Strategy<Value = Shaping> {
+    let rate = Shaping {
+        rate: "1mbit".parse().ok(),
+        ..Shaping::default()
+    };
+    let delay = Shaping {
+        delay: "50ms".parse().ok(),
+        ..rate
+    };
+    prop::sample::select(vec![
+        Shaping::default(),
+        Shaping::default(),
+        rate,
+        delay,
+        Shaping::link_down(),
+    ])
+}
+
+/// Limits of guests' NICs and of the ends of cables.
+fn shaping(topology: &Topology, limits: &[Shaping]) -> LinkShaping {
+    let limited = |at: &usize| limits.get(*at).copied().filter(|limits| !limits.is_none());
+    let nics = topology
+        .guests
+        .iter()
+        .flat_map(|(vm, guest)| (0..guest.nics.len()).map(move |at| (vm.clone(), at)));
+    let ends = topology.cables.iter().flat_map(|cable| cable.ends.clone());
+    LinkShaping {
+        guests: nics
+            .enumerate()
+            .filter_map(|(at, nic)| Some((nic, limited(&at)?)))
+            .collect(),
+        ends: ends
+            .enumerate()
+            .filter_map(|(at, end)| Some((end, limited(&(at + 8))?)))
+            .collect(),
+    }
 }
 
 /// What is configured on the NICs of the one host that netlab did not create.
@@ -213,6 +256,7 @@ fn topology(
         switches: BTreeMap::new(),
         routers: BTreeMap::new(),
         cables: plugged(cables, present),
+        shaping: LinkShaping::default(),
         tenants: tenants(networks),
         images: IMAGES
             .iter()
@@ -245,6 +289,7 @@ fn emulated_nics(at: usize, numbered: bool) -> BTreeMap<IfName, LabHostNic> {
         address,
         gateway,
         takeover: false,
+        shaping: None,
     };
     [(nic(0), numbered), (nic(1), LabHostNic::default())].into()
 }

@@ -1,6 +1,6 @@
 //! Gateway, address translation and DHCP on machines behind ssh, and a guest there asked by hand.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::process::Stdio;
 
 use crate::machines::Machines;
@@ -54,6 +54,12 @@ outside = ["10.200.1.1"]
         let said = vm(name, "ping -c 2 -W 5 10.200.1.1");
         assert!(said.contains(" 0% packet loss"), "{said}");
     }
+    captured(&machines);
+    machines.good(&["link", &machines.name, "vm2", "--rate", "1mbit"]);
+    assert!(machines.good(&["status", &machines.name]).contains("rate 1mbit"));
+    assert!(machines.good(&["plan", lab]).contains("nothing to do"));
+    let refused = machines.bad(&["link", &machines.name, "node1:eth0", "down"]);
+    assert!(refused.contains("node1 is not emulated"), "{refused}");
     let said = vm("vm2", "nslookup vm1 10.0.1.1");
     assert!(said.contains("Name:") && said.contains("10.0.1."), "{said}");
     assert_eq!(
@@ -74,7 +80,7 @@ outside = ["10.200.1.1"]
     let mut keys = console.stdin.take().unwrap();
     // The echo has it in two words.
     keys.write_all(b"\necho by''hand\n").unwrap();
-    let text = until_said(&mut console, "byhand");
+    let text = until_said(console.stdout.take().unwrap(), "byhand");
     // Ctrl-]
     keys.write_all(b"\x1d").unwrap();
     assert!(console.wait().unwrap().success(), "{text}");
@@ -84,9 +90,30 @@ outside = ["10.200.1.1"]
 }
 
 /// What was printed until `text` came; the end of the output before it is a failure.
-fn until_said(console: &mut std::process::Child, text: &str) -> String {
-    use std::io::Read as _;
-    let mut out = console.stdout.take().unwrap();
+/// Packets of a guest's tap are captured on its machine, and nothing is left there.
+fn captured(machines: &Machines) {
+    let mut capture = machines.netlab(&["capture", &machines.name, "vm2", "-c", "2", "icmp"]);
+    let mut capture = capture.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = until_said(capture.stderr.take().unwrap(), "Ctrl-C ends");
+    machines.run("node1", &["ping", "-c", "3", "-W", "5", &address_of(machines, "vm2")]);
+    let output = capture.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.lines().count() == 2, "{said}\n{text}");
+    assert!(text.contains("ICMP echo request"), "{text}");
+    let left = "for i in $(seq 100); do pgrep -x tcpdump >/dev/null || exit 0; sleep 0.1; done; pgrep -af tcpdump";
+    assert_eq!(machines.run("node2", &["sh", "-c", left]), "");
+}
+
+fn address_of(machines: &Machines, vm: &str) -> String {
+    let status: serde_json::Value =
+        serde_json::from_str(&machines.good(&["status", "--json", &machines.name])).unwrap();
+    let vms = status["vms"].as_array().unwrap();
+    let found = vms.iter().find(|one| one["name"] == vm).unwrap();
+    let address = found["addresses"][0].as_str().unwrap();
+    address.split('/').next().unwrap().to_owned()
+}
+
+fn until_said(mut out: impl Read + Send + 'static, text: &str) -> String {
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
     while !String::from_utf8_lossy(&said).contains(text) {

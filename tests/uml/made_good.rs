@@ -43,7 +43,12 @@ fn passes_inside(test: &str, tier: &str, names: &str, within: Duration) {
 #[test]
 fn the_kernels_vlan_tests_pass_where_there_are_vlans() {
     let test = "the_kernels_vlan_tests_pass_where_there_are_vlans";
-    passes_inside(test, "kernel", "vlan missing_kernel_module", Duration::from_secs(180));
+    passes_inside(
+        test,
+        "kernel",
+        "vlan missing_kernel_module netem",
+        Duration::from_secs(180),
+    );
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Timings {
 /// Returns a stage's name for a user.
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
+        Stage::RemoveShaping => "remove limits of links",
         Stage::RemoveGuests => "remove guests",
         Stage::RemoveVolumes => "remove volumes",
         Stage::RemoveNetwork => "remove network",
@@ -52,6 +53,7 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::Volumes => "volumes",
         Stage::Define => "define",
         Stage::Guests => "guests",
+        Stage::Shaping => "limits of links",
     }
 }
 

@@ -24,7 +24,7 @@ enum Batch {
 
 fn batch_kind(step: &Step) -> Batch {
     match step.stage() {
-        Stage::Network | Stage::RemoveNetwork => Batch::Network,
+        Stage::Network | Stage::RemoveNetwork | Stage::Shaping | Stage::RemoveShaping => Batch::Network,
         Stage::Guests => Batch::Guests,
         _ => Batch::Libvirt(std::mem::discriminant(step)),
     }

@@ -124,7 +124,7 @@ impl Host for LinuxHost {
             return Ok(HostState::default());
         };
         let (state, guests) = both(
-            || network::observe(connection.shell.as_ref(), lab),
+            || network::observe(connection.shell.as_ref(), lab, &self.name),
             || connection.libvirt.observe(lab),
         );
         let (mut state, guests) = (state?, guests?);
@@ -132,6 +132,19 @@ impl Host for LinuxHost {
         state.volumes = guests.volumes;
         state.disks = guests.disks;
         state.domains = guests.domains;
+        // The NICs of an emulated host are the ends of cables: what limits those is localhost's.
+        if matches!(self.place, Place::Emulated(..)) {
+            let taps: BTreeSet<_> = state
+                .domains
+                .values()
+                .flat_map(|domain| &domain.nics)
+                .map(|nic| &nic.tap)
+                .collect();
+            for links in state.shaped.values_mut() {
+                links.retain(|link, _| taps.contains(link));
+            }
+            state.shaped.retain(|_, links| !links.is_empty());
+        }
         if let Some(remote) = &connection.remote {
             remote.copies.read_back(&mut state);
         }

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::Check;
 use super::addresses::Owner;
-use crate::lab::file::{At, CableEndFile, HostNicFile, LabFile, RouterFile};
-use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Switch};
+use crate::lab::file::{At, CableEndFile, CableFile, HostNicFile, LabFile, RouterFile};
+use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Shaping, Switch};
 
 /// The name of the machine that netlab runs on.
 const LOCALHOST: &str = "localhost";
@@ -132,22 +132,25 @@ impl Check<'_> {
                 gateway: nic.gateway.as_ref().map(|at| at.value),
                 takeover: nic.takeover,
                 bond: None, // `bonds`
+                shaping: nic.shaping,
             };
             made.insert(nic.name.value.clone(), checked);
         }
         made
     }
 
-    pub(super) fn all_cables(&mut self, file: &LabFile) -> Vec<Cable> {
+    /// Returns the cables, in order, with the limits of those that have some.
+    pub(super) fn all_cables(&mut self, file: &LabFile) -> (Vec<Cable>, BTreeMap<Cable, Shaping>) {
         let mut used = BTreeSet::new();
         // Ports that are named somewhere are not given to cables that name none.
         let mut ports = Ports::default();
-        for At { value, .. } in file.cables.iter().flatten() {
+        for At { value, .. } in file.cables.iter().flat_map(|cable| &cable.ends) {
             let named = value.nic.iter().map(|nic| (value.machine.clone(), nic.clone()));
             ports.named.extend(named);
         }
         let mut cables = Vec::new();
-        for ends in &file.cables {
+        let mut limits = BTreeMap::new();
+        for CableFile { ends, shaping } in &file.cables {
             let [a, b] = ends.each_ref().map(|end| self.cable_end(end, &mut ports));
             for (end, At { span, .. }) in [&a, &b].into_iter().zip(ends) {
                 if let Some(end) = end
@@ -172,12 +175,13 @@ impl Check<'_> {
             let cable = Cable {
                 ends: if a <= b { [a, b] } else { [b, a] },
             };
+            limits.extend(shaping.map(|shaping| (cable.clone(), shaping)));
             cables.push((cable, ends.each_ref()));
         }
         self.loops(&cables);
         let mut cables: Vec<Cable> = cables.into_iter().map(|(cable, _)| cable).collect();
         cables.sort();
-        cables
+        (cables, limits)
     }
 
     /// An end that exists; a switch's port is made by the cable that names it, or names none.

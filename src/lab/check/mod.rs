@@ -82,7 +82,7 @@ pub(super) fn check(
         made: Vec::new(),
     };
     check.all_hosts(file);
-    let cables = check.all_cables(file);
+    let (cables, cable_shaping) = check.all_cables(file);
     check.aggregated(file, &cables);
     check.all_networks(&file.networks);
     let routes = check.all_routes(file);
@@ -104,6 +104,7 @@ pub(super) fn check(
             switches: check.switches,
             routers: check.routers,
             cables,
+            cable_shaping,
             networks: check.networks,
             routes,
             nat,

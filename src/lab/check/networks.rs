@@ -129,6 +129,7 @@ impl Check<'_> {
                         nameservers: network.nameservers.clone(),
                         tenant: network.tenant.as_ref().map(|at| at.value.clone()),
                         port_security: network.port_security,
+                        shaping: network.shaping,
                     },
                 );
             }

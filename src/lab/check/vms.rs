@@ -196,6 +196,7 @@ impl Check<'_> {
                 address: nic.address.as_ref().map(|at| at.value),
                 mac: nic.mac.as_ref().map(|at| at.value),
                 port_security: nic.port_security,
+                shaping: nic.shaping,
             });
         }
         nics

@@ -3,7 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{Reader, Value, get};
-use crate::lab::file::{At, BondFile, CableEndFile, HostFile, HostNicFile, RouterFile, SwitchFile};
+use crate::lab::file::{At, BondFile, CableEndFile, CableFile, HostFile, HostNicFile, RouterFile, SwitchFile};
 use crate::lab::problem::suggest;
 use crate::lab::schema::choices::{BOND_MODES, HASH_POLICIES, LACP_RATES, MOST_MIIMON};
 use crate::lab::{Connect, HostName, IfName, PortMode, VlanId};
@@ -46,6 +46,7 @@ impl Reader {
                 gateway: self.address(get(table, "gateway")),
                 takeover: self.boolean(get(table, "takeover")),
                 bond: None,
+                shaping: self.shaping(table),
             });
         }
         nics
@@ -75,6 +76,7 @@ impl Reader {
                 gateway: self.address(get(table, "gateway")),
                 takeover: self.boolean(get(table, "takeover")),
                 bond: Some(bond),
+                shaping: None,
             });
         }
         bonds
@@ -161,7 +163,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn cable(&mut self, value: &Value<'_>) -> Option<[At<CableEndFile>; 2]> {
+    pub(super) fn cable(&mut self, value: &Value<'_>) -> Option<CableFile> {
         let table = self.table(value)?;
         let Some(ends) = get(table, "ends") else {
             self.add(value.span(), "a cable needs `ends`", ENDS);
@@ -170,7 +172,9 @@ impl Reader {
         let list = self.list(Some(ends));
         let read: Vec<_> = list.iter().map(|v| self.cable_end(v)).collect();
         if let Ok([a, b]) = <[_; 2]>::try_from(read) {
-            return Some([a?, b?]);
+            let shaping = self.shaping(table);
+            let ends = [a?, b?];
+            return Some(CableFile { ends, shaping });
         }
         self.add(ends.span(), "a cable has two ends", ENDS);
         None

@@ -8,6 +8,7 @@ mod networks;
 mod nova;
 mod services;
 mod setup;
+mod shaping;
 mod vms;
 
 use std::collections::BTreeSet;

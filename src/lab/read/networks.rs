@@ -67,6 +67,7 @@ impl Reader {
             nameservers: self.addresses(get(table, "nameservers")),
             tenant: self.parsed(get(table, "tenant")),
             port_security: self.boolean(get(table, "port_security")),
+            shaping: self.shaping(table),
             name,
         }
     }

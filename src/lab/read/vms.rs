@@ -118,11 +118,13 @@ impl Reader {
         let mac = self.parsed(get(table, "mac"));
         let network = self.parsed(get(table, "network"))?;
         let port_security = get(table, "port_security").map(|value| self.boolean(Some(value)));
+        let shaping = self.shaping(table);
         Some(NicFile {
             network,
             address,
             mac,
             port_security,
+            shaping,
         })
     }
 }

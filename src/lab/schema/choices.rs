@@ -19,6 +19,8 @@ pub(in crate::lab) const TUNNELS: [(&str, TunnelKind); 3] = [
 ];
 /// What bridges are made of, and whether that is Open vSwitch; the first is the default.
 pub(in crate::lab) const SWITCHES: [(&str, bool); 2] = [("bridge", false), ("ovs", true)];
+/// Whether a link is up; the first is the default.
+pub(in crate::lab) const LINK_STATES: [(&str, bool); 2] = [("up", true), ("down", false)];
 /// Data paths of Open vSwitch; the first is the default.
 pub(in crate::lab) const DATAPATHS: [(&str, Option<Datapath>); 3] = [
     ("auto", None),

@@ -14,6 +14,7 @@ pub(in crate::lab) mod images;
 mod kinds;
 mod reference;
 mod setup;
+mod shaping;
 pub(in crate::lab) mod tables;
 
 use serde_json::{Map, Value, json};

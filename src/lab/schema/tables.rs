@@ -11,6 +11,7 @@ use super::kinds::{
     TARGET, TENANT, TO_HOST, VLAN, VM_NAME, key, required,
 };
 use super::setup::{FILES, PACKAGES, PASSWORD, RUN, SSH_KEYS, USER, USER_DATA};
+use super::shaping::{DELAY, JITTER, LINK_STATE, LOSS, RATE};
 use super::{Kind, Table};
 
 /// The whole file.
@@ -128,6 +129,11 @@ pub(in crate::lab) const HOST_NIC: Table = Table {
             Kind::Flag,
             "A real host's NIC may be attached to a bridge although the host is reached through it.",
         ),
+        LINK_STATE,
+        RATE,
+        DELAY,
+        JITTER,
+        LOSS,
     ],
 };
 
@@ -175,11 +181,18 @@ pub(in crate::lab) const ROUTER: Table = Table {
 /// `[[cables]]`.
 pub(in crate::lab) const CABLE: Table = Table {
     name: "a cable",
-    keys: &[required(
-        "ends",
-        Kind::Two(&Kind::Text, "[\"node1:eth0\", \"node2:eth0\"]"),
-        "The two ends: `host:nic`, or a switch alone for its next port.",
-    )],
+    keys: &[
+        required(
+            "ends",
+            Kind::Two(&Kind::Text, "[\"node1:eth0\", \"node2:eth0\"]"),
+            "The two ends: `host:nic`, or a switch alone for its next port.",
+        ),
+        LINK_STATE,
+        RATE,
+        DELAY,
+        JITTER,
+        LOSS,
+    ],
 };
 
 const RELEASED: &str = "The lease of a VM that is removed is released: always true.";
@@ -270,6 +283,10 @@ pub(in crate::lab) const NETWORK: Table = Table {
             Kind::Flag,
             "Guests send with their own MAC and IPv4 address only, and serve no DHCP; default: false.",
         ),
+        RATE,
+        DELAY,
+        JITTER,
+        LOSS,
     ],
 };
 
@@ -471,6 +488,11 @@ pub(in crate::lab) const NIC: Table = Table {
             Kind::Flag,
             "The guest sends with its own addresses only; default: that of the network.",
         ),
+        LINK_STATE,
+        RATE,
+        DELAY,
+        JITTER,
+        LOSS,
     ],
 };
 

@@ -3,6 +3,7 @@
 mod large;
 mod nova;
 mod setup;
+mod shaping;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};

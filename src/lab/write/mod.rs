@@ -11,7 +11,7 @@ use std::fmt::{Display, Write as _};
 use super::schema::choices::{CLASSES, name_of};
 use super::{
     Bond, Class, Connect, ExtraDisk, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabBond,
-    LabHostNic, NatRule, Network, Nic, PortMode, SwitchKind, Tunnel, Vm,
+    LabHostNic, NatRule, Network, Nic, PortMode, Shaping, SwitchKind, Tunnel, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -68,6 +68,7 @@ pub fn write(lab: &Lab) -> String {
             .iter()
             .map(|end| quoted(format_args!("{}:{}", end.host, end.nic)));
         out.entry("ends", list(ends));
+        out.shaping(lab.cable_shaping.get(cable));
     }
     for (name, entry) in &lab.images {
         out.table(format_args!("[images.{}]", quoted(name)));
@@ -119,9 +120,10 @@ impl Out {
             let takeover = nic.takeover.then(|| "takeover = true".to_owned());
             let bond = nic.bond.iter().flat_map(bond);
             let kind = if nic.bond.is_some() { "bonds" } else { "nics" };
+            let shaping = nic.shaping.iter().flat_map(Shaping::keys);
             self.entry(
                 format_args!("{kind}.{}", key(name)),
-                table(bond.chain(address).chain(gateway).chain(takeover)),
+                table(bond.chain(address).chain(gateway).chain(takeover).chain(shaping)),
             );
         }
     }
@@ -147,6 +149,7 @@ impl Out {
             nameservers,
             tenant,
             port_security,
+            shaping,
         } = network;
         if *class != Class::default() {
             self.entry("class", quoted(class));
@@ -199,6 +202,14 @@ impl Out {
         self.maybe("tenant", tenant.as_ref().map(quoted));
         if *port_security {
             self.entry("port_security", true);
+        }
+        self.shaping(shaping.as_ref());
+    }
+
+    /// Limits, as keys of a table.
+    fn shaping(&mut self, shaping: Option<&Shaping>) {
+        for key in shaping.iter().flat_map(|shaping| shaping.keys()) {
+            let _ = writeln!(self.0, "{key}");
         }
     }
 
@@ -338,6 +349,7 @@ fn nic(nic: &Nic) -> String {
         address,
         mac,
         port_security,
+        shaping,
     } = nic;
     let address = address.map(|address| format!("address = {}", quoted(address)));
     let mac = mac.map(|mac| format!("mac = {}", quoted(mac)));
@@ -346,7 +358,8 @@ fn nic(nic: &Nic) -> String {
             .into_iter()
             .chain(address)
             .chain(mac)
-            .chain(port_security.map(|yes| format!("port_security = {yes}"))),
+            .chain(port_security.map(|yes| format!("port_security = {yes}")))
+            .chain(shaping.iter().flat_map(Shaping::keys)),
     )
 }
 

@@ -1,6 +1,13 @@
+//! What passes the links of a machine: captured as it comes ([`stream`]), or counted.
+//!
 //! Counts marked pings and ARP packets on every link of a machine, for a few seconds, to find where they vanish. By
 //! packet(7), through perl(1) or, without it, tcpdump(8). Changes nothing; ends and removes itself even if nobody
 //! collects the result.
+
+pub mod pcap;
+pub mod pcapng;
+pub mod stream;
+pub mod text;
 
 use std::net::Ipv4Addr;
 

@@ -435,6 +435,7 @@ fn turn(line: &Line) -> u8 {
         Program::OvsVsctl => 1,
         Program::Ip => 2,
         Program::Bridge => 3,
+        Program::Tc => 5,
     }
 }
 

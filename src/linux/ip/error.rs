@@ -76,6 +76,14 @@ pub enum NetworkError {
         /// The NIC.
         nic: String,
     },
+    /// Somebody else has set a queueing discipline, which limits would replace.
+    #[error("link {link} already has a queueing discipline that is not this lab's: {qdisc}")]
+    ForeignQdisc {
+        /// The link.
+        link: IfName,
+        /// The discipline's kind and handle.
+        qdisc: String,
+    },
     /// The step has no lines.
     #[error(transparent)]
     Lines(#[from] LineError),
@@ -223,6 +231,9 @@ impl NetworkError {
             Self::ParentDown { parent, .. } => Some(format!("bring {parent} up first: `ip link set dev {parent} up`")),
             Self::CannotAttach { nic, reason } => reason.help(nic),
             Self::CutOff { rolled_back: false } => Some("check the host's console, then run netlab again".to_owned()),
+            Self::ForeignQdisc { link, .. } => Some(format!(
+                "remove it (`tc qdisc del dev {link} root`), or limit another link"
+            )),
             Self::Kernel { .. }
             | Self::Unreadable { .. }
             | Self::NoLink { .. }

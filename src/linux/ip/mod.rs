@@ -40,7 +40,7 @@ pub use rollback::rollback;
 pub use survey::survey;
 pub use view::view;
 
-use crate::lab::IfName;
+use crate::lab::{IfName, Shaping};
 use crate::state::{Identities, Link, Sysctl, Uplink};
 
 /// What a lab owns of a host's network: these fields of a [`HostState`](crate::state::HostState).
@@ -52,6 +52,8 @@ pub struct Network {
     pub uplinks: BTreeMap<IfName, Uplink>,
     /// Floating addresses on NICs that netlab did not make.
     pub floating: BTreeMap<Ipv4Addr, IfName>,
+    /// Limits of links.
+    pub shaped: BTreeMap<IfName, Shaping>,
     /// Kernel settings changed.
     pub sysctls: BTreeMap<Sysctl, String>,
     /// Interface indexes of the links.

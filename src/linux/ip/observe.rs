@@ -14,6 +14,7 @@ use super::snapshot::Snapshot;
 use super::{Network, floating, ovs};
 use crate::lab::{Bond, BondMode, IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
+use crate::linux::tc;
 use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, NicState};
 use crate::state::{BondSeen, Link, LinkKind, Missing, Uplink};
 use crate::transport::Shell;
@@ -26,14 +27,18 @@ pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Network, NetworkError
         ..Network::default()
     };
     network.seen.boot = Some(snapshot.boot.clone());
+    let is_up = |name: &str| snapshot.link(name).is_some_and(RawLink::is_up);
+    network.shaped = tc::limits(&snapshot.qdiscs, lab, is_up).own;
     let mut moved: Vec<Record> = Vec::new();
     for link in &snapshot.links {
         match Mark::read(link, lab) {
             Mark::Taken { by, record } if by == lab.as_str() => {
                 let record = parse(link, &record)?;
+                let name = name(&link.ifname)?;
+                let held = network.shaped.get(&name).is_some_and(|shaping| shaping.down);
                 network
                     .uplinks
-                    .insert(name(&link.ifname)?, uplink(&snapshot, link, &record)?);
+                    .insert(name.clone(), uplink(&snapshot, link, &record, held)?);
                 moved.push(record);
             }
             Mark::Made { .. } | Mark::Taken { .. } | Mark::Absent => {}
@@ -132,15 +137,15 @@ fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet
     })
 }
 
-/// Reads an attached NIC: wholly in its bridge, or with itself as its bridge.
-fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record) -> Result<Uplink, NetworkError> {
+/// Reads an attached NIC: wholly in its bridge, or with itself as its bridge. `held`: it is down by request.
+fn uplink(snapshot: &Snapshot, link: &RawLink, record: &Record, held: bool) -> Result<Uplink, NetworkError> {
     let (now, _) = NicState::read(snapshot, link);
     let was = &record.was;
     // Attaching ends with removing what was recorded from the NIC. What was added to it later is not netlab's.
     let moved =
         !was.addresses.iter().any(|address| now.has_address(address)) && !was.routes.iter().any(|hop| now.has(hop));
     let untagged = !snapshot.ovs.is_tagged(&link.ifname);
-    let whole = moved && now.up && untagged && link.master.as_deref() == Some(record.bridge.as_str());
+    let whole = moved && (now.up || held) && untagged && link.master.as_deref() == Some(record.bridge.as_str());
     let on_bridge = snapshot.link(record.bridge.as_str()).filter(|_| whole);
     let missing = on_bridge.map(|bridge| missing(&NicState::read(snapshot, bridge).0, was));
     Ok(Uplink {

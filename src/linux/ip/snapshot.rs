@@ -1,10 +1,11 @@
-//! A host's links, addresses and routes at one moment, in five commands, or six where there are VXLAN devices.
+//! A host's links, addresses and routes at one moment, in six commands, or seven where there are VXLAN devices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::json::{RawAddresses, RawForward, RawLink, RawRoute, parse, query};
 use super::ovs::{self, Ovs};
+use crate::linux::tc::{self, RawQdisc};
 use crate::plan::lines::ROUTE_MARK;
 use crate::transport::{Cmd, CmdError, Shell};
 
@@ -17,6 +18,8 @@ pub(super) struct Snapshot {
     pub ovs: Ovs,
     /// Forwarding databases; read only where a link is a VXLAN device.
     forwards: Vec<RawForward>,
+    /// The queueing disciplines of its links.
+    pub qdiscs: Vec<RawQdisc>,
     /// The kernel's name for the time since the host booted (proc_sys_kernel(5), `random/boot_id`).
     pub boot: String,
 }
@@ -32,7 +35,8 @@ impl Snapshot {
         ];
         let cmds = cmds.map(|argv| Cmd::new(argv.iter().copied()));
         let [links, addresses, routes, boot] = cmds;
-        let cmds = [links, addresses, routes, boot, Cmd::script(ovs::QUERY, [""; 0])];
+        let ovs = Cmd::script(ovs::QUERY, [""; 0]);
+        let cmds = [links, addresses, routes, boot, ovs, tc::query()];
         let printed = shell.check_all(&cmds)?;
         let printed = |at: usize| printed.get(at).map(Vec::as_slice).unwrap_or_default();
         let mut links: Vec<RawLink> = parse(&cmds[0], printed(0))?;
@@ -54,6 +58,7 @@ impl Snapshot {
             ovs,
             forwards,
             routes: parse(&cmds[2], printed(2))?,
+            qdiscs: parse(&cmds[5], printed(5))?,
             boot: String::from_utf8_lossy(printed(3)).trim().to_owned(),
         })
     }

@@ -20,8 +20,9 @@ use crate::state::survey::Survey;
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
 /// Programs that netlab may need on a host.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "ip",
+    "tc",
     "nft",
     "dnsmasq",
     "qemu-img",

@@ -25,6 +25,11 @@ for module in bridge 8021q bonding vxlan ip_gre geneve openvswitch; do
     [ -d "/sys/module/$module" ] || modprobe -n -q "$module" 2>/dev/null || can_add_link "$module" ||
         echo "missing $module"
 done
+can_add_netem() {
+    command -v tc >/dev/null && unshare -n true 2>/dev/null || return 0
+    unshare -n sh -c 'ip link set dev lo up && tc qdisc add dev lo root netem delay 1ms' >/dev/null 2>&1
+}
+[ -d /sys/module/sch_netem ] || modprobe -n -q sch_netem 2>/dev/null || can_add_netem || echo "missing sch_netem"
 can_add_table() {
     command -v nft >/dev/null && unshare -n true 2>/dev/null || return 0
     unshare -n nft "$1" >/dev/null 2>&1

@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use super::super::belongs::lost;
 use super::super::connect::emulated;
 use super::super::found::marked;
+use super::super::link::{LinkAt, Requests};
 use super::super::observe::observe_all;
 use super::super::stopped;
 use super::super::{Deviations, Env, LoadOptions, OpsError, connect, inspect_guests, load, passwords};
-use super::report::{BondStatus, ForwardStatus, HostStatus, LabState, LabStatus, NetworkStatus, RunOutcome, RunStatus};
+use super::report::{
+    BondStatus, ForwardStatus, HostStatus, LabState, LabStatus, LinkStatus, NetworkStatus, RunOutcome, RunStatus,
+};
 use super::vms::vms;
 use crate::host::forward;
-use crate::lab::{Class, Connect, HostName, IfName, LabName};
+use crate::lab::{CableEnd, Class, Connect, HostName, IfName, LabName};
 use crate::run::{Journal, LabFile, LastRun, Rollback, RunEnd};
 use crate::state::{HostState, LinkKind, MachineKind, Site, localhost};
 
@@ -90,6 +93,7 @@ pub(super) fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStat
         })
         .collect();
     let networks = networks(&site);
+    let requests = Requests::read(&env.folders, lab).unwrap_or_default();
     let whole = forwards.iter().all(|forward| forward.state == "up")
         && !past.unfinished
         && hosts.iter().all(|host| host.state == "up")
@@ -114,7 +118,42 @@ pub(super) fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStat
         bonds: bonds(&site),
         vms,
         forwards,
+        links: links(&site, &requests),
     })
+}
+
+/// Returns the links that are limited or down, as they were observed.
+fn links(site: &Site, requests: &Requests) -> Vec<LinkStatus> {
+    let mut found = Vec::new();
+    for (owner, state) in site {
+        let shaped = state.shaped.iter();
+        for (machine, link, shaping) in
+            shaped.flat_map(|(machine, links)| links.iter().map(move |(l, s)| (machine, l, s)))
+        {
+            let of_guest = state.domains.iter().find_map(|(name, domain)| {
+                let at = domain
+                    .nics
+                    .iter()
+                    .position(|nic| nic.tap == *link)
+                    .filter(|_| machine == owner)?;
+                let bridge = state.links.get(&domain.nics[at].bridge)?;
+                let network = bridge.purpose.split_once("network ").map_or("", |(_, network)| network);
+                Some((LinkAt::Guest(name.vm().clone(), at), format!("{}:{network}", name.vm())))
+            });
+            let (at, name) = of_guest.unwrap_or_else(|| {
+                let (host, nic) = (machine.clone(), link.clone());
+                (LinkAt::End(CableEnd { host, nic }), format!("{machine}:{link}"))
+            });
+            found.push(LinkStatus {
+                link: name,
+                state: shaping.to_string(),
+                shaping: *shaping,
+                by_request: requests.0.contains_key(&at),
+            });
+        }
+    }
+    found.sort_by(|a, b| a.link.cmp(&b.link));
+    found
 }
 
 /// Returns the name of the machine that netlab runs on, for a lab whose own name for it is lost.

@@ -14,8 +14,8 @@ use crate::lab::LabName;
 use crate::run::chain;
 use here::read;
 pub use report::{
-    BondStatus, ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, NetworkStatus,
-    RunOutcome, RunStatus, VmStatus,
+    BondStatus, ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, LinkStatus,
+    NetworkStatus, RunOutcome, RunStatus, VmStatus,
 };
 
 /// Returns the labs of this state folder, and those whose marks are on objects of this machine.

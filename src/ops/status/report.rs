@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::lab::LabName;
+use crate::lab::{LabName, Shaping};
 
 /// One lab in the list of all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,6 +82,21 @@ pub struct LabStatus {
     pub vms: Vec<VmStatus>,
     /// Ports of this machine that lead to them.
     pub forwards: Vec<ForwardStatus>,
+    /// Links that are limited or down.
+    pub links: Vec<LinkStatus>,
+}
+
+/// A link that is limited or down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LinkStatus {
+    /// As for `netlab link`, e.g. `vm1:service`, `node1:eth0`.
+    pub link: String,
+    /// `down`, or its limits.
+    pub state: String,
+    /// Its limits.
+    pub shaping: Shaping,
+    /// By a request of `netlab link`, not by the lab file.
+    pub by_request: bool,
 }
 
 /// A port of this machine that leads to a VM.

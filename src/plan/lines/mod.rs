@@ -15,6 +15,7 @@
 mod mark;
 mod nic;
 mod ovs;
+mod shaping;
 #[cfg(test)]
 mod tests;
 mod uplink;
@@ -23,6 +24,7 @@ pub(crate) use self::mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted};
 pub(crate) use nic::{Address, Hop, NicState};
 pub use ovs::OvsObject;
 pub(crate) use ovs::{MAC_GIVEN, OWNER, PURPOSE, is_ovs, remove_nic, set_mac};
+pub(crate) use shaping::{DOWN_KIND, shape, unshape};
 pub(crate) use uplink::UplinkMove;
 
 use std::collections::BTreeSet;
@@ -59,6 +61,8 @@ pub enum Program {
     Bridge,
     /// ovs-vsctl(8).
     OvsVsctl,
+    /// tc(8).
+    Tc,
 }
 
 impl Program {
@@ -68,13 +72,14 @@ impl Program {
             Self::Ip => "ip",
             Self::Bridge => "bridge",
             Self::OvsVsctl => "ovs-vsctl",
+            Self::Tc => "tc",
         }
     }
 }
 
 /// Returns the program that a line is for, and its arguments.
 pub fn program_of(line: &str) -> (Program, &str) {
-    [Program::Bridge, Program::OvsVsctl]
+    [Program::Bridge, Program::OvsVsctl, Program::Tc]
         .into_iter()
         .find_map(|program| Some((program, line.strip_prefix(program.name())?.strip_prefix(' ')?)))
         .unwrap_or((Program::Ip, line))
@@ -157,6 +162,8 @@ pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError>
             )]
         }
         Step::DeleteFloating(address, nic) => vec![format!("address del {address}/32 dev {nic}")],
+        Step::Shape(_, link, shaping) => shape(link, shaping, observed.marks),
+        Step::Unshape(_, link, shaping) => unshape(link, shaping),
         other => return Err(LineError::NotOfLinks(other.to_string())),
     })
 }

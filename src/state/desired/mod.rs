@@ -14,6 +14,7 @@ mod domains;
 mod machines;
 mod network;
 mod services;
+mod shaping;
 #[cfg(test)]
 mod tests;
 
@@ -59,15 +60,13 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
         site.insert(name.clone(), state);
     }
     domains::add(&mut site, topology, survey);
+    shaping::add(&mut site, topology, &machines);
     if !machines.is_empty() {
         let cables = topology.cables.iter();
         let cables = cables.filter(|cable| cable.ends.iter().all(|end| machines.contains_key(&end.host)));
-        let emulated = HostState {
-            cables: cables.cloned().collect(),
-            machines,
-            ..HostState::default()
-        };
-        site.insert(localhost, emulated);
+        let state = site.entry(localhost).or_default();
+        state.cables = cables.cloned().collect();
+        state.machines = machines;
     }
     forward::add(&mut site, topology);
     site.retain(|_, state| *state != HostState::default());

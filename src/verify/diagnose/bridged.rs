@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::Path;
 use super::hop::{Finding, Hop};
-use crate::lab::{HostName, IfName, NetworkName, VlanId};
+use crate::lab::{CableEnd, HostName, IfName, NetworkName, Shaping, VlanId};
 use crate::state::LinkKind;
 use crate::state::view::Port;
 use crate::topology::{Segment, SegmentTunnel, derive};
@@ -234,6 +234,11 @@ impl<'a> Path<'a> {
         // A bridge reports the smallest MTU of its ports, and forwards by the MTU of each port.
         let is_bridge = ports.values().any(|port| port.master.as_deref() == Some(link));
         let set = |what: &str| format!("ip link set dev {link} {what}");
+        let limits = self.limits(host, link);
+        if let Some(Shaping { down: true, .. }) = limits.filter(|_| !up) {
+            let text = format!("{host}: link {link} {of} is down by request, of `netlab link` or of the lab file");
+            return Some(Finding::new(text).shown(host, &show).released());
+        }
         if !up {
             return Some(fault("is down".to_owned()).shown(host, &show).fixed(host, &set("up")));
         }
@@ -246,6 +251,9 @@ impl<'a> Path<'a> {
             return Some(fault(text).shown(host, &show).fixed(host, &fix));
         }
         if bridge.is_some() && !carrier {
+            if let Some(finding) = self.held_end(host, link, of) {
+                return Some(finding);
+            }
             let members = ports.iter().filter(|(_, port)| port.master.as_deref() == Some(link));
             let members: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
             let text = match members[..] {
@@ -296,6 +304,11 @@ impl<'a> Path<'a> {
                     .possible(),
             );
         }
+        if let Some(limits) = limits.filter(|limits| !limits.is_none()) {
+            let text = format!("{host}: link {link} {of} is limited by request: {limits}");
+            let show = format!("tc -statistics qdisc show dev {link}");
+            return Some(Finding::new(text).shown(host, &show).released().possible());
+        }
         ["netem", "tbf", "blackhole", "plug"]
             .contains(&qdisc.as_str())
             .then(|| {
@@ -306,6 +319,41 @@ impl<'a> Path<'a> {
                 .fixed(host, &format!("tc qdisc del dev {link} root"))
                 .possible()
             })
+    }
+
+    /// Returns the limits that the lab file, or a request, states for a link.
+    fn limits(&self, host: &HostName, link: &str) -> Option<Shaping> {
+        let topology = self.evidence.topology;
+        let is_end = |end: &CableEnd| end.host == *host && end.nic.as_str() == link;
+        let end = topology.shaping.ends.iter().find(|(end, _)| is_end(end));
+        let guest = || {
+            topology.shaping.guests.iter().find(|((vm, at), _)| {
+                let guest = topology.guests.get(vm).filter(|guest| guest.host == *host);
+                guest
+                    .and_then(|guest| guest.nics.get(*at))
+                    .is_some_and(|nic| nic.tap.as_str() == link)
+            })
+        };
+        end.map(|(_, limits)| *limits).or_else(|| Some(*guest()?.1))
+    }
+
+    /// Returns that the other end of a link's cable is down by request.
+    pub(super) fn held_end(&self, host: &HostName, link: &str, of: &str) -> Option<Finding> {
+        let topology = self.evidence.topology;
+        let is_this = |end: &&CableEnd| end.host == *host && end.nic.as_str() == link;
+        let cable = topology
+            .cables
+            .iter()
+            .find(|cable| cable.ends.iter().any(|end| is_this(&end)))?;
+        let other = cable.ends.iter().find(|end| !is_this(end))?;
+        self.limits(&other.host, other.nic.as_str())
+            .filter(|limits| limits.down)?;
+        let text = format!(
+            "{host}: link {link} {of} has no carrier: {}:{} at the other end of its cable is down by request",
+            other.host, other.nic
+        );
+        let show = format!("ip -details link show dev {link}");
+        Some(Finding::new(text).shown(host, &show).released())
     }
 
     /// Checks that a VLAN device has the network's id, and is on its uplink.

@@ -47,6 +47,12 @@ impl Finding {
         self
     }
 
+    /// Adds that `netlab link` clears a request.
+    pub(super) fn released(mut self) -> Self {
+        self.fix = Some("`netlab link LAB`, which lists requests and clears them".to_owned());
+        self
+    }
+
     /// Marks it as one that may stop the packets.
     pub(super) fn possible(mut self) -> Self {
         self.certain = false;

@@ -37,7 +37,10 @@ impl<'a> Path<'a> {
         let port = self.view(machine)?.ports.get(link)?;
         let text = format!("{machine}: link {link} {of} has no carrier: its other end is not connected");
         let show = format!("ip -details link show dev {link}");
-        (port.up && !port.carrier).then(|| Finding::new(text).shown(machine, &show))
+        (port.up && !port.carrier).then(|| {
+            let held = self.held_end(machine, link, of);
+            held.unwrap_or_else(|| Finding::new(text).shown(machine, &show))
+        })
     }
 
     /// Checks that an emulated switch exists and works.

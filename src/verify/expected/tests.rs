@@ -80,6 +80,7 @@ pub fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bo
         switches: BTreeMap::new(),
         routers: BTreeMap::new(),
         cables: Vec::new(),
+        shaping: crate::topology::LinkShaping::default(),
         tenants: Tenants::default(),
         images: BTreeMap::new(),
         outside: Vec::new(),

@@ -68,7 +68,7 @@ impl World {
                 | Step::ConfigureMachine(..)
                 | Step::StartForward(..)
                 | Step::StopForward(..)
-        );
+        ) || matches!(step, Step::Shape(machine, ..) | Step::Unshape(machine, ..) if machine != host);
         if of_a_machine != (*host == localhost()) {
             return Err(SimulatedError::Refused(format!("`{step}` is not a step for {host}")));
         }
@@ -81,6 +81,12 @@ impl World {
             Step::ConfigureMachine(name, machine) => self.configure_machine(name, machine),
             Step::StartForward(port, forward) => insert(&mut self.localhost().forwards, *port, forward.clone()),
             Step::StopForward(port) => remove(&mut self.localhost().forwards, port),
+            Step::Shape(machine, link, _) | Step::Unshape(machine, link, _) if machine != host => {
+                if !self.machine(machine)?.nics.contains_key(link) {
+                    return Err(missing(format_args!("{link} of {machine}")));
+                }
+                shape(self.localhost(), step)
+            }
             _ => {
                 // The NICs of a host that is not emulated are not simulated; all that a lab names exist.
                 let nics = self
@@ -131,6 +137,7 @@ impl World {
             self.unplug(cable)?;
         }
         self.site.remove(name);
+        lose_limits(self.localhost(), name, |_| true);
         remove(&mut self.localhost().machines, name)
     }
 
@@ -159,6 +166,7 @@ impl World {
             return Err(missing("the cable"));
         }
         for end in &cable.ends {
+            lose_limits(self.localhost(), &end.host, |link| *link == end.nic);
             if let Ok(machine) = self.machine(&end.host) {
                 machine.nics.remove(&end.nic);
             }
@@ -172,7 +180,11 @@ impl World {
 
     fn configure_machine(&mut self, name: &HostName, wanted: &Machine) -> Done {
         // A bridge port must not get the addresses that its bridge has: the host would answer twice.
-        if let Some((nic, uplink)) = self.site.get(name).and_then(|inside| inside.uplinks.first_key_value()) {
+        let now = self.machine(name)?.clone();
+        let differs = |nic: &IfName| now.nics.get(nic) != wanted.nics.get(nic) || now.changed.contains(nic);
+        let attached = self.site.get(name).map(|inside| &inside.uplinks);
+        let mut attached = attached.into_iter().flatten().filter(|(nic, _)| differs(nic));
+        if let Some((nic, uplink)) = attached.next() {
             return Err(SimulatedError::InUse(nic.to_string(), uplink.bridge.to_string()));
         }
         let machine = self.machine(name)?;
@@ -232,6 +244,38 @@ fn unused(state: &HostState, name: &IfName) -> Done {
     Ok(())
 }
 
+/// Limits of a link that exists.
+fn shape(state: &mut HostState, step: &Step) -> Done {
+    match step {
+        Step::Shape(machine, link, shaping) => {
+            state
+                .shaped
+                .entry(machine.clone())
+                .or_default()
+                .insert(link.clone(), *shaping);
+            Ok(())
+        }
+        Step::Unshape(machine, link, was) => {
+            let links = state.shaped.entry(machine.clone()).or_default();
+            if links.get(link) != Some(was) {
+                return Err(SimulatedError::Replaced(link.to_string()));
+            }
+            links.remove(link);
+            state.shaped.retain(|_, links| !links.is_empty());
+            Ok(())
+        }
+        other => Err(SimulatedError::Refused(format!("`{other}` is not for limits"))),
+    }
+}
+
+/// Removes the limits of a link that is deleted.
+fn lose_limits(state: &mut HostState, machine: &HostName, lost: impl Fn(&IfName) -> bool) {
+    if let Some(links) = state.shaped.get_mut(machine) {
+        links.retain(|link, _| !lost(link));
+    }
+    state.shaped.retain(|_, links| !links.is_empty());
+}
+
 /// Steps on links, uplinks, settings and services; `None` for any other. A new link gets `index`.
 fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool, index: u32) -> Option<Done> {
     let result = match step {
@@ -277,6 +321,11 @@ fn network(state: &mut HostState, step: &Step, has_nic: impl Fn(&IfName) -> bool
             Ok(())
         }
         Step::RestoreSysctl(key) => remove(&mut state.sysctls, key),
+        Step::Shape(_, link, _) | Step::Unshape(_, link, _) => {
+            let taps = |domain: &Domain| domain.nics.iter().any(|nic| nic.tap == *link);
+            let absent = state.domains.values().any(|domain| taps(domain) && !domain.running);
+            if absent { Err(missing(link)) } else { shape(state, step) }
+        }
         _ => return None,
     };
     Some(result)
@@ -404,6 +453,10 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
             domain.configured = None;
             if domain.boot.disk().is_none() {
                 domain.tasks.clear();
+            }
+            let taps: BTreeSet<IfName> = domain.nics.iter().map(|nic| nic.tap.clone()).collect();
+            for machine in state.shaped.keys().cloned().collect::<Vec<_>>() {
+                lose_limits(state, &machine, |link| taps.contains(link));
             }
             Ok(())
         }

@@ -1,0 +1,45 @@
+//! Limits of links: what the lab file says of networks, NICs and cables, and what was requested since.
+
+use std::collections::BTreeMap;
+
+use super::Guest;
+use crate::lab::{CableEnd, Lab, Shaping, VmName};
+
+/// Limits by link. A link without an entry has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkShaping {
+    /// What a machine sends by a NIC, or a switch by a port.
+    pub ends: BTreeMap<CableEnd, Shaping>,
+    /// What is sent to a guest by one of its NICs, counted from 0.
+    pub guests: BTreeMap<(VmName, usize), Shaping>,
+}
+
+/// Returns the limits that the lab file states. A NIC's own replace those of its cable or network as a whole.
+pub fn stated(lab: &Lab, guests: &BTreeMap<VmName, Guest>) -> LinkShaping {
+    let mut ends = BTreeMap::new();
+    for (cable, shaping) in &lab.cable_shaping {
+        ends.extend(cable.ends.iter().map(|end| (end.clone(), *shaping)));
+    }
+    let hosts = lab.hosts.iter().map(|(name, host)| (name, &host.nics));
+    for (host, nics) in hosts.chain(lab.routers.iter().map(|(name, router)| (name, &router.nics))) {
+        let shaped = nics.iter().filter_map(|(nic, written)| Some((nic, written.shaping?)));
+        for (nic, shaping) in shaped {
+            let (host, nic) = (host.clone(), nic.clone());
+            ends.insert(CableEnd { host, nic }, shaping);
+        }
+    }
+    let mut of_guests = BTreeMap::new();
+    for vm in guests.keys() {
+        let nics = lab.vms.get(vm).map(|vm| vm.nics.as_slice()).unwrap_or_default();
+        for (at, nic) in nics.iter().enumerate() {
+            let of_network = || lab.networks.get(&nic.network)?.shaping;
+            if let Some(shaping) = nic.shaping.or_else(of_network) {
+                of_guests.insert((vm.clone(), at), shaping);
+            }
+        }
+    }
+    LinkShaping {
+        ends,
+        guests: of_guests,
+    }
+}
