@@ -177,9 +177,8 @@ impl Emulator {
             });
             lag_of.extend(own.into_iter().map(|port| (port, lag.ifname.as_str())));
         }
-        let is_port = |link: &&Link| match lag_of.contains_key(link.ifname.as_str()) {
-            true => true,
-            false => in_bridge(link) && link.kind() != Some("bond"),
+        let is_port = |link: &&Link| {
+            lag_of.contains_key(link.ifname.as_str()) || (in_bridge(link) && link.kind() != Some("bond"))
         };
         let held = shaping::held_down(lab, switch, links)?;
         for port in links.iter().filter(is_port) {

@@ -342,10 +342,8 @@ impl fmt::Display for Step {
             Self::StopDhcp(network) => write!(f, "stop DHCP and DNS for network {network}"),
             Self::SetSysctl(key, value) => write!(f, "set {key} to {value}"),
             Self::RestoreSysctl(key) => write!(f, "restore {key}"),
-            Self::Shape(host, link, shaping) if shaping.down => write!(f, "set link {link} of {host} down"),
-            Self::Shape(host, link, shaping) => write!(f, "limit link {link} of {host}: {shaping}"),
-            Self::Unshape(host, link, shaping) if shaping.down => write!(f, "set link {link} of {host} up"),
-            Self::Unshape(host, link, shaping) => write!(f, "remove the limits of link {link} of {host}: {shaping}"),
+            Self::Shape(host, link, shaping) => shape(f, host, link, shaping),
+            Self::Unshape(host, link, shaping) => unshape(f, host, link, shaping),
             Self::CreateVolume(name, Volume { base, .. }) => {
                 write!(f, "create the disk of {} over {}", name.vm(), base.display())
             }
@@ -373,23 +371,44 @@ impl fmt::Display for Step {
             Self::StartDomain(name) => write!(f, "start domain {name}"),
             Self::StopDomain { name, .. } => write!(f, "stop domain {name}"),
             Self::ConfigureGuest(name, config) => configure(f, name, config),
-            Self::SetUpGuest(name, set_up) => {
-                let rest = set_up.tasks.iter().skip(set_up.done);
-                let (files, commands): (Vec<_>, Vec<_>) = rest.partition(|task| matches!(task, Task::Write { .. }));
-                let counted = |verb, noun, count| match count {
-                    0 => None,
-                    1 => Some(format!("{verb} 1 {noun}")),
-                    count => Some(format!("{verb} {count} {noun}s")),
-                };
-                let parts = [
-                    counted("write", "file", files.len()),
-                    counted("run", "command", commands.len()),
-                ];
-                let parts: Vec<String> = parts.into_iter().flatten().collect();
-                write!(f, "{} in {} over its console", parts.join(" and "), name.vm())
-            }
+            Self::SetUpGuest(name, set_up) => self::set_up(f, name, set_up),
         }
     }
+}
+
+/// Writes what a link is limited to as text.
+fn shape(f: &mut fmt::Formatter<'_>, host: &HostName, link: &IfName, shaping: &Shaping) -> fmt::Result {
+    if shaping.down {
+        write!(f, "set link {link} of {host} down")
+    } else {
+        write!(f, "limit link {link} of {host}: {shaping}")
+    }
+}
+
+/// Writes what is no longer limited as text.
+fn unshape(f: &mut fmt::Formatter<'_>, host: &HostName, link: &IfName, shaping: &Shaping) -> fmt::Result {
+    if shaping.down {
+        write!(f, "set link {link} of {host} up")
+    } else {
+        write!(f, "remove the limits of link {link} of {host}: {shaping}")
+    }
+}
+
+/// Writes what is done in a guest as text.
+fn set_up(f: &mut fmt::Formatter<'_>, name: &DomainName, set_up: &SetUp) -> fmt::Result {
+    let rest = set_up.tasks.iter().skip(set_up.done);
+    let (files, commands): (Vec<_>, Vec<_>) = rest.partition(|task| matches!(task, Task::Write { .. }));
+    let counted = |verb, noun, count| match count {
+        0 => None,
+        1 => Some(format!("{verb} 1 {noun}")),
+        count => Some(format!("{verb} {count} {noun}s")),
+    };
+    let parts = [
+        counted("write", "file", files.len()),
+        counted("run", "command", commands.len()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    write!(f, "{} in {} over its console", parts.join(" and "), name.vm())
 }
 
 /// Writes what is configured in a guest as text.

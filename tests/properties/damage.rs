@@ -126,6 +126,7 @@ fn lose_limits(site: &mut Site) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of damage")]
 fn apply(site: &mut Site, Damage { what, to }: &Damage) -> Option<()> {
     match what {
         What::LoseLink | What::ChangeLink => {

@@ -150,7 +150,7 @@ impl Check<'_> {
                 let ends = bond
                     .nics
                     .iter()
-                    .map(|at| self.other_end(cables, &host.name.value, &at.value));
+                    .map(|at| other_end(cables, &host.name.value, &at.value));
                 let ends: Vec<&CableEnd> = ends.flatten().collect();
                 let groups: BTreeSet<Option<Group>> = ends.iter().map(|end| self.group(end)).collect();
                 let grouped = groups.iter().flatten().any(|group| matches!(group, Group::Lag(..)));
@@ -193,7 +193,7 @@ impl Check<'_> {
             for lag in &switch.lags {
                 let name = &switch.name.value;
                 let ports: BTreeSet<IfName> = lag.iter().map(|at| at.value.clone()).collect();
-                let ends = ports.iter().filter_map(|port| self.other_end(cables, name, port));
+                let ends = ports.iter().filter_map(|port| other_end(cables, name, port));
                 let groups: BTreeSet<Option<Group>> = ends.map(|end| self.group(end)).collect();
                 let Some(first) = lag.first() else { continue };
                 if groups.len() > 1 || groups.contains(&None) {
@@ -234,12 +234,6 @@ impl Check<'_> {
         }
     }
 
-    fn other_end<'c>(&self, cables: &'c [Cable], machine: &HostName, nic: &IfName) -> Option<&'c CableEnd> {
-        let is_end = |end: &CableEnd| end.host == *machine && end.nic == *nic;
-        let cable = cables.iter().find(|cable| cable.ends.iter().any(is_end))?;
-        cable.ends.iter().find(|end| !is_end(end))
-    }
-
     /// Returns what a cable's end is a part of.
     fn group(&self, end: &CableEnd) -> Option<Group> {
         if let Some(bond) = self.bond_of(&end.host, &end.nic) {
@@ -249,6 +243,12 @@ impl Check<'_> {
         let lag = lags.iter().find(|lag| lag.ports.contains(&end.nic))?;
         Some(Group::Lag(end.host.clone(), lag.ports.clone()))
     }
+}
+
+fn other_end<'c>(cables: &'c [Cable], machine: &HostName, nic: &IfName) -> Option<&'c CableEnd> {
+    let is_end = |end: &CableEnd| end.host == *machine && end.nic == *nic;
+    let cable = cables.iter().find(|cable| cable.ends.iter().any(is_end))?;
+    cable.ends.iter().find(|end| !is_end(end))
 }
 
 fn words(group: &Group) -> String {

@@ -1,31 +1,34 @@
 //! Bonds that some of their cables are missing of: a note as long as one is left, and no drift.
 
-use std::collections::BTreeSet;
-
 use crate::lab::{CableEnd, HostName, IfName};
 use crate::plan::{Plan, Step};
 use crate::state::{MachineKind, Site, localhost};
 use crate::topology::Topology;
 
-/// Returns the lines of those steps that do nothing but enable ports of switches at the other ends of bonds' cables: what
-/// `up` would do about a cable that is pulled.
-pub(super) fn without_cable(topology: &Topology, observed: &Site, to_do: &Plan) -> BTreeSet<String> {
-    let steps = to_do.steps().filter(|(_, step)| match step {
-        Step::ConfigureMachine(name, wanted) if wanted.kind == MachineKind::Switch => {
-            let found = observed.get(&localhost()).and_then(|state| state.machines.get(name));
-            found.is_some_and(|found| {
-                let port = |port: &IfName| CableEnd {
-                    host: name.clone(),
-                    nic: port.clone(),
-                };
-                found.is_configured_as(wanted)
-                    && !found.changed.is_empty()
-                    && found.changed.iter().all(|nic| leads_to_a_bond(topology, &port(nic)))
-            })
-        }
-        _ => false,
-    });
+/// Returns what `up` would do, one line a step, but for steps that only enable ports of switches at the other ends of
+/// bonds' cables: the lab is as wanted as long as its cells are, which is what bonds are for.
+pub(super) fn drift(topology: &Topology, observed: &Site, to_do: &Plan) -> Vec<String> {
+    let steps = to_do
+        .steps()
+        .filter(|(_, step)| !plugs_a_bond(topology, observed, step));
     steps.map(|(host, step)| format!("{host}: {step}")).collect()
+}
+
+fn plugs_a_bond(topology: &Topology, observed: &Site, step: &Step) -> bool {
+    let Step::ConfigureMachine(name, wanted) = step else {
+        return false;
+    };
+    let found = observed.get(&localhost()).and_then(|state| state.machines.get(name));
+    let Some(found) = found.filter(|_| wanted.kind == MachineKind::Switch) else {
+        return false;
+    };
+    let port = |port: &IfName| CableEnd {
+        host: name.clone(),
+        nic: port.clone(),
+    };
+    found.is_configured_as(wanted)
+        && !found.changed.is_empty()
+        && found.changed.iter().all(|nic| leads_to_a_bond(topology, &port(nic)))
 }
 
 fn leads_to_a_bond(topology: &Topology, end: &CableEnd) -> bool {

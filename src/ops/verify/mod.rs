@@ -208,7 +208,8 @@ impl Answered {
     }
 }
 
-/// Has the sources of `questions`, of which `sources` are the guests, ping and ask services, observes everything, and applies the faults that were observed.
+/// Has the sources of `questions`, of which `sources` are the guests, ping and ask services, observes everything, and
+/// applies the faults that were observed.
 pub(super) fn answer(
     env: &Env,
     loaded: &Loaded,
@@ -269,10 +270,7 @@ pub(super) fn answer(
     let wanted = loaded.keeping(env, &existing(&observed, &surveys));
     let desired = desired(&wanted, &surveys);
     let to_do = plan(&observed, &desired);
-    let mut drift: Vec<String> = to_do.steps().map(|(host, step)| format!("{host}: {step}")).collect();
-    // What bonds are for: the lab is as wanted as long as its cells are.
-    let pulled = bonds::without_cable(topology, &observed, &to_do);
-    drift.retain(|step| !pulled.contains(step));
+    let drift = bonds::drift(topology, &observed, &to_do);
     notes.extend(bonds::degraded(&observed));
 
     let evidence = Evidence {

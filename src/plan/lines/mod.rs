@@ -87,6 +87,10 @@ pub fn program_of(line: &str) -> (Program, &str) {
 
 /// What is observed of a link before it is changed.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is observed independently of the others"
+)]
 pub struct ObservedLink {
     /// It has no alias: the run that created it was interrupted.
     pub unfinished: bool,
@@ -132,13 +136,14 @@ pub fn lines(step: &Step, observed: &Observed) -> Result<Vec<String>, LineError>
     Ok(match step {
         Step::CreateLink(name, link) => create(name, link, observed)?,
         Step::ChangeLink(name, link) => change(name, link, observed)?,
-        Step::DeleteLink { name, .. } => match observed.link.ovs {
-            Some(object) => vec![ovs::delete(name, object)],
-            None => {
+        Step::DeleteLink { name, .. } => {
+            if let Some(object) = observed.link.ovs {
+                vec![ovs::delete(name, object)]
+            } else {
                 let port = observed.link.in_ovs.then(|| ovs::remove_kernel_bond(name));
                 port.into_iter().chain([format!("link del dev {name}")]).collect()
             }
-        },
+        }
         Step::AddAddress(name, address) => vec![add_address(name, *address)],
         Step::DeleteAddress(name, address) => vec![format!("address del {address} dev {name}")],
         Step::AttachUplink(nic, wanted) => {

@@ -6,7 +6,7 @@ use super::Path;
 use super::hop::{Finding, Hop};
 use crate::lab::{CableEnd, HostName, IfName, NetworkName, Shaping, VlanId};
 use crate::state::LinkKind;
-use crate::state::view::Port;
+use crate::state::view::{Port, Ports};
 use crate::topology::{Segment, SegmentTunnel, derive};
 
 impl<'a> Path<'a> {
@@ -251,19 +251,9 @@ impl<'a> Path<'a> {
             return Some(fault(text).shown(host, &show).fixed(host, &fix));
         }
         if bridge.is_some() && !carrier {
-            if let Some(finding) = self.held_end(host, link, of) {
-                return Some(finding);
-            }
-            let members = ports.iter().filter(|(_, port)| port.master.as_deref() == Some(link));
-            let members: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
-            let text = match members[..] {
-                [] => "has no carrier: its other end is not connected".to_owned(),
-                _ => format!(
-                    "has no carrier: no cable of its NICs {} is connected",
-                    members.join(" and ")
-                ),
-            };
-            return Some(fault(text).shown(host, &show));
+            return self
+                .held_end(host, link, of)
+                .or_else(|| Some(fault(without_carrier(ports, link)).shown(host, &show)));
         }
         if let Some(bridge) = master
             .as_ref()
@@ -369,5 +359,18 @@ impl<'a> Path<'a> {
             (_, Some(on)) if on != nic.as_str() => fault(format!("is on {on}, not on {nic}")),
             _ => None,
         }
+    }
+}
+
+/// Returns why a port has no carrier.
+fn without_carrier(ports: &Ports, link: &str) -> String {
+    let members = ports.iter().filter(|(_, port)| port.master.as_deref() == Some(link));
+    let members: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
+    match members[..] {
+        [] => "has no carrier: its other end is not connected".to_owned(),
+        _ => format!(
+            "has no carrier: no cable of its NICs {} is connected",
+            members.join(" and ")
+        ),
     }
 }
