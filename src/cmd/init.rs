@@ -14,6 +14,7 @@ use crate::ops::LAB_TOML;
 
 /// The examples of `labs/`.
 const EXAMPLES: &[(&str, &str)] = &[
+    ("bond", include_str!("../../labs/bond.toml")),
     ("checks", include_str!("../../labs/checks.toml")),
     ("cloud", include_str!("../../labs/cloud.toml")),
     ("cloud-ovs", include_str!("../../labs/cloud-ovs.toml")),
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn the_commands_in_the_comments_are_for_the_file_that_was_written() {
         let name = "mine".parse().unwrap();
-        let text = written(EXAMPLES[5].1, EXAMPLES[5].0, Path::new("lab.toml"), Some(&name));
+        let text = written(EXAMPLES[6].1, EXAMPLES[6].0, Path::new("lab.toml"), Some(&name));
         assert!(text.contains("name = \"mine\""), "{text}");
         assert!(text.contains("netlab up lab.toml") && !text.contains("labs/"), "{text}");
     }

@@ -29,8 +29,8 @@ fn cable(test: &str) -> Option<(Namespace, Namespace)> {
 }
 
 #[test]
-fn a_rate_and_a_link_that_is_down_are_observed_as_they_were_set_and_removed_without_a_trace() {
-    let test = "a_rate_and_a_link_that_is_down_are_observed_as_they_were_set";
+fn a_rate_and_a_link_that_is_down_are_observed_and_removed_without_a_trace() {
+    let test = "a_rate_and_a_link_that_is_down_are_observed";
     let Some((one, _other)) = cable(test) else { return };
     let before = one.snapshot();
     let queues = || one.check_fed(&["tc", "qdisc", "show"], "");

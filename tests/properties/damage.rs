@@ -319,6 +319,7 @@ pub fn possible(mut site: Site) -> Site {
         }
     }
     site.insert(localhost(), emulator);
+    lose_limits(&mut site);
     site.retain(|_, state| *state != HostState::default());
     site
 }

@@ -8,8 +8,11 @@ mod labs;
 #[path = "../support/simulated/mod.rs"]
 pub(crate) mod simulated;
 
+use std::collections::BTreeSet;
+
 use netlab::host::Host;
-use netlab::plan::{Plan, plan};
+use netlab::lab::IfName;
+use netlab::plan::{Plan, Step, plan};
 use netlab::state::Site;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -145,11 +148,19 @@ proptest! {
         for (host, name) in guests {
             let mut without = site.clone();
             let state = without.get_mut(host).unwrap();
-            state.domains.remove(name);
+            let taps = state.domains.remove(name).unwrap().nics.into_iter().map(|nic| nic.tap);
+            let taps: BTreeSet<IfName> = taps.collect();
+            for links in state.shaped.values_mut() {
+                links.retain(|link, _| !taps.contains(link));
+            }
+            state.shaped.retain(|_, links| !links.is_empty());
             state.volumes.remove(name);
             state.disks.retain(|disk, _| disk.domain() != name);
             for (on, step) in plan(&without, &site).steps().chain(plan(&site, &without).steps()) {
-                let concerns = on == host && step.to_string().contains(name.vm().as_str());
+                let concerns = on == host && match step {
+                    Step::Shape(_, link, _) | Step::Unshape(_, link, _) => taps.contains(link),
+                    _ => step.to_string().contains(name.vm().as_str()),
+                };
                 prop_assert!(concerns, "{on}: {step}");
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::lab::{parse, write};
+use crate::lab::{ImageName, parse, write};
 use crate::topology::allocate;
 
 const LAB: &str = "name = \"l\"\n[hosts.a]\nnics.eth0 = { rate = \"10mbit\" }\n[hosts.b]\nnics.eth0 = {}\n\
@@ -11,18 +11,22 @@ const LAB: &str = "name = \"l\"\n[hosts.a]\nnics.eth0 = { rate = \"10mbit\" }\n[
                    [vms.v]\nhost = \"a\"\nnics = [{ network = \"n\" }]\n\
                    [vms.w]\nhost = \"b\"\nnics = [{ network = \"n\", link = \"down\" }]\n";
 
+fn images() -> BTreeSet<ImageName> {
+    [ImageName::new("mini").unwrap()].into()
+}
+
 #[test]
 fn limits_are_written_as_they_are_read() {
-    let lab = parse("lab.toml", LAB, &BTreeSet::new()).unwrap();
+    let lab = parse("lab.toml", LAB, &images()).unwrap();
     let text = write(&lab);
     assert!(text.contains("rate = \"100mbit\""), "{text}");
-    let again = parse("lab.toml", &text, &BTreeSet::new()).unwrap();
+    let again = parse("lab.toml", &text, &images()).unwrap();
     assert_eq!(again, lab);
 }
 
 #[test]
 fn limits_of_a_nic_replace_those_of_its_cable_or_network() {
-    let lab = parse("lab.toml", LAB, &BTreeSet::new()).unwrap();
+    let lab = parse("lab.toml", LAB, &images()).unwrap();
     let shaping = allocate(&lab, &std::collections::BTreeMap::new()).shaping;
     let ends: Vec<String> = shaping
         .ends

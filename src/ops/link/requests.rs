@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_read_as_they_were_written_and_replace_what_the_lab_file_states() {
+    fn requests_are_read_exactly_and_replace_what_the_lab_file_states() {
         let folder = tempfile::tempdir().unwrap();
         let folders = Folders {
             state: folder.path().to_owned(),

@@ -122,7 +122,7 @@ pub(super) fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStat
     })
 }
 
-/// Returns the links that are limited or down, as they were observed.
+/// Returns the links that are limited or down, as observed.
 fn links(site: &Site, requests: &Requests) -> Vec<LinkStatus> {
     let mut found = Vec::new();
     for (owner, state) in site {
