@@ -69,10 +69,10 @@ impl<'a> Change<'a> {
             return false;
         };
         let mut was = was.clone();
-        // What is configured on a link that is down by request, e.g. a default route, is not there to be read.
+        // Of a link that is down by request the kernel has no route: whether it had one cannot be read.
         for link in self.held_down(host) {
             if let Some((now, wanted)) = was.nics.get_mut(link).zip(wanted.nics.get(link)) {
-                now.clone_from(wanted);
+                now.gateway = now.gateway.or(wanted.gateway);
             }
         }
         was.is_configured_as(wanted)
