@@ -8,6 +8,7 @@ use super::labs::{HOSTS, compressed, exec, image_of, lab, verified};
 use crate::support::server::{Act, Server};
 
 #[test]
+#[ignore = "soak: a guest with a screen boots twice"]
 fn a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_data_when_they_change() {
     let test = "a_guest_with_cloud_init_reads_its_settings_from_a_disk_and_keeps_its_data_when_they_change";
     let Some(bench) = lab(test, "ci", HOSTS) else {
