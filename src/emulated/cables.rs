@@ -22,6 +22,8 @@ pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
     let peer = |host, link: &Link| {
         let host = match &link.peer_namespace {
             Some(namespace) => *hosts.get(namespace)?,
+            // In a namespace without a name: the number of that peer is one of another namespace.
+            None if link.link_netnsid.is_some() => return None,
             None => host,
         };
         let is_it = |peer: &&Link| match &link.link {

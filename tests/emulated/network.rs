@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 use netlab::plan::Step;
 use netlab::state::HostState;
@@ -45,6 +47,25 @@ fn two_machines_and_a_cable_are_created_used_observed_and_removed() {
     ]);
     assert_eq!(bench.observe(), desired);
     ip(&["-n", &node1, "link", "delete", "dev", "st0"]);
+    // Nor is one to a namespace without a name, where the other end has the number that a NIC of the lab has here.
+    let mut elsewhere = Command::new("unshare").args(["--net", "sleep", "60"]).spawn().unwrap();
+    let (pid, own) = (elsewhere.id().to_string(), fs::read_link("/proc/self/ns/net").unwrap());
+    for _ in 0..100 {
+        if fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|there| there != own) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let eth0 = ip(&["-n", &node1, "-o", "link", "show", "dev", "eth0"]);
+    let (index, _) = eth0.split_once(':').unwrap();
+    ip(&[
+        "-n", &node1, "link", "add", "name", "st0", "type", "veth", "peer", "name", "st1", "index", index, "netns",
+        &pid,
+    ]);
+    assert_eq!(bench.observe(), desired);
+    ip(&["-n", &node1, "link", "delete", "dev", "st0"]);
+    elsewhere.kill().unwrap();
+    elsewhere.wait().unwrap();
 
     let namespaces: Vec<_> = desired
         .machines
