@@ -48,7 +48,10 @@ fn table(lab: &LabName, router: &HostName) -> String {
 pub(super) fn recorded(lab: &LabName) -> Result<Vec<HostName>, EmulatedError> {
     let files = match fs::read_dir(FOLDER) {
         Ok(files) => files,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        // Only root's labs have records: those of another user's state folder have none.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(failed(Operation::List(FOLDER.into()))(error)),
     };
     let prefix = format!("{lab}.");

@@ -55,7 +55,7 @@ fn a_link_is_limited_or_down_by_request_until_that_is_cleared_and_is_no_drift() 
     let Some(bench) = Bench::new(test, "ln", LAB) else {
         return;
     };
-    let link = |words: &[&str]| bench.good(&[&["-q", "link", &bench.name], words].concat());
+    let link = |words: &[&str]| bench.good(&[&["link", &bench.name], words].concat());
     let row = |name: &str, state: &str, by_request| (name.to_owned(), state.to_owned(), by_request);
     let stated = row("vm3:service", "rate 50mbit", false);
     bench.good(&["-q", "up", bench.file()]);

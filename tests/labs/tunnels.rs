@@ -75,7 +75,7 @@ fn vxlan_carries_guests_in_udp_and_a_lost_tunnel_is_restored() {
             "bridge fdb show | sed -n 's/^\\(00:00:00:00:00:00 dev [^ ]* dst [^ ]*\\).*/bridge fdb del \\1/p' | sh";
         bench.inside("node1", &["sh", "-c", lose]);
         let plan = bench.good(&["plan", bench.file()]);
-        assert!(plan.contains("node1: change link vxlan-"), "{plan}");
+        assert!(plan.contains("~ change link vxlan-"), "{plan}");
         bench.good(&["-q", "up", bench.file()]);
     };
     if let Some(found) = live(test, "vxlan", checked, |_, ()| ()) {
@@ -115,7 +115,7 @@ fn gre_of_open_vswitch_carries_guests_and_a_changed_key_is_seen_and_restored() {
         bench.inside("node1", &["sh", "-c", change]);
         let plan = bench.good(&["plan", bench.file()]);
         assert!(
-            plan.contains("node1: change link gre-") && !plan.contains("others"),
+            plan.contains("~ change link gre-") && !plan.contains("others"),
             "{plan}"
         );
         bench.good(&["-q", "up", bench.file()]);
@@ -143,7 +143,7 @@ fn vlans_of_open_vswitch_are_apart_and_a_changed_tag_is_seen_and_restored() {
         let change = "ovs-vsctl set Port $(ovs-vsctl --bare --columns=name find Port tag=10) tag=20";
         bench.inside("node1", &["sh", "-c", change]);
         let plan = bench.good(&["plan", bench.file()]);
-        assert!(plan.contains("node1: change link eth0.10"), "{plan}");
+        assert!(plan.contains("~ change link eth0.10"), "{plan}");
         bench.good(&["-q", "up", bench.file()]);
         let management = bench.inside("node1", &["ip", "-br", "-4", "address", "show", "dev", "br-eth0"]);
         assert!(management.contains("172.16.99.108/24"), "{management}");

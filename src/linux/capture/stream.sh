@@ -7,7 +7,7 @@ link=$1 count=$2 filter=$3 program=$4
 set -f
 exec 3<&0
 if command -v tcpdump >/dev/null; then
-    set -- -i "$link" -n -U -w -
+    set -- -i "$link" -n -U --immediate-mode -w -
     [ "$count" = 0 ] || set -- "$@" -c "$count"
     # shellcheck disable=SC2086  # the words of a filter
     tcpdump "$@" -- $filter </dev/null 3<&- &
