@@ -93,5 +93,7 @@ fn text(report: &LinkReport) -> String {
         let direction = if link.shaping.is_none() { "" } else { &link.direction };
         vec![link.link.clone(), format!("{limits} ({by})"), direction.to_owned()]
     });
-    table(&super::output::without_empty_columns(rows.collect()))
+    let head = ["LINK", "STATE", "LIMITED"].map(str::to_owned).to_vec();
+    let rows = std::iter::once(head).chain(rows).collect();
+    table(&super::output::without_empty_columns(rows))
 }

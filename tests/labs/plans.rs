@@ -35,7 +35,7 @@ fn the_plan_of_every_lab_is_printed_for_a_user_without_rights() {
         assert!(output.status.success(), "{}: {said}", lab.display());
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
-            text.contains("localhost:\n  + create emulated host node1"),
+            text.starts_with("localhost:\n") && text.contains("  + create emulated host node1\n"),
             "{}: {text}",
             lab.display()
         );

@@ -201,7 +201,7 @@ fn a_full_disk_is_said_and_nothing_is_left() {
     let before = machines.snapshot();
     let lab = machines.lab();
     let said = machines.bad(&["up", lab.to_str().unwrap()]);
-    assert!(said.contains("node2") && said.contains("MiB free"), "{said}");
+    assert!(said.contains("node2") && said.contains("3 MiB are free"), "{said}");
     machines.assert_as(&before);
     assert_eq!(machines.run("node2", &["ls", folder]), "");
 }
