@@ -52,7 +52,7 @@ pub use image_file::parse_image;
 pub use model::*;
 pub use names::*;
 pub use password::Password;
-pub use place::line_of;
+pub use place::Places;
 pub(crate) use problem::suggest;
 pub use problem::{LoadError, Problem, Problems};
 pub use schema::{SchemaKey, keys, schema};

@@ -1,8 +1,9 @@
 //! Which line of a lab file asks for a step of a plan.
 
 use serde::Serialize;
+use toml::de::DeValue;
 
-use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, VmName, line_of};
+use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, Places, VmName};
 use crate::plan::Step;
 use crate::state::{HostState, Site};
 use crate::topology::Topology;
@@ -18,8 +19,8 @@ pub struct Reason {
 
 /// What of a lab a reason is searched in.
 pub(super) struct Reasons<'a> {
-    /// The text of the file.
-    pub text: &'a str,
+    /// The file.
+    pub file: &'a Places<'a>,
     /// What it describes.
     pub lab: &'a Lab,
     /// The same with every choice made.
@@ -34,11 +35,11 @@ impl Reasons<'_> {
         let path = self.path(host, step)?;
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         // What `[nova]` makes is in no table of its own.
-        let is_there = has(self.text, parts.get(..2.min(parts.len())).unwrap_or_default());
+        let is_there = self.file.has(parts.get(..2.min(parts.len())).unwrap_or_default());
         let found = if is_there {
-            line_of(self.text, &parts)
+            self.file.line_of(&parts)
         } else {
-            line_of(self.text, &["nova"])
+            self.file.line_of(&["nova"])
         };
         let (line, text) = found?;
         Some(Reason { line, text })
@@ -141,16 +142,15 @@ impl Reasons<'_> {
 
     /// Returns the place of a cable in the file's list; there, a switch can be without its port.
     fn cable(&self, cable: &Cable) -> Option<usize> {
-        let text: toml::Table = self.text.parse().ok()?;
-        let is_end = |end: &toml::Value, of: &CableEnd| {
+        let is_end = |end: &DeValue<'_>, of: &CableEnd| {
             let text = end.as_str().unwrap_or_default();
             text == of.host.as_str() || text == format!("{}:{}", of.host, of.nic)
         };
         let [a, b] = &cable.ends;
-        text.get("cables")?.as_array()?.iter().position(|one| {
-            let ends = one.get("ends").and_then(toml::Value::as_array);
-            let (first, last) = (ends.and_then(|ends| ends.first()), ends.and_then(|ends| ends.get(1)));
-            let (Some(first), Some(last)) = (first, last) else {
+        self.file.get(&["cables"])?.as_array()?.iter().position(|one| {
+            let ends = one.get_ref().get("ends").and_then(|ends| ends.get_ref().as_array());
+            let end = |at: usize| Some(ends?.get(at)?.get_ref());
+            let (Some(first), Some(last)) = (end(0), end(1)) else {
                 return false;
             };
             (is_end(first, a) && is_end(last, b)) || (is_end(first, b) && is_end(last, a))
@@ -164,7 +164,7 @@ impl Reasons<'_> {
         }
         let name = vm.as_str();
         let table = match name.rsplit_once('-') {
-            Some((base, _)) if !has(self.text, &["vms", name]) => base,
+            Some((base, _)) if !self.file.has(&["vms", name]) => base,
             _ => name,
         };
         Some(path(&["vms", table, key]))
@@ -200,17 +200,4 @@ fn path(parts: &[&str]) -> Vec<String> {
         .filter(|part| !part.is_empty())
         .map(|part| (*part).to_owned())
         .collect()
-}
-
-/// Whether the whole path exists.
-fn has(text: &str, path: &[&str]) -> bool {
-    let text: Option<toml::Table> = text.parse().ok();
-    let mut value = text.map(toml::Value::Table);
-    for part in path {
-        value = value.and_then(|value| match value {
-            toml::Value::Array(items) => items.get(part.parse::<usize>().ok()?).cloned(),
-            table => table.get(*part).cloned(),
-        });
-    }
-    value.is_some()
 }

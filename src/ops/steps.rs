@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::reason::{Reason, Reasons};
 use super::{Loaded, Planned};
-use crate::lab::HostName;
+use crate::lab::{HostName, Places};
 use crate::plan::Step;
 use crate::state::{HostState, Site};
 
@@ -45,8 +45,9 @@ impl Planned {
     /// Returns the steps, in the order they run.
     pub fn described(&self, loaded: &Loaded) -> Vec<PlannedStep> {
         let text = loaded.source();
+        let file = Places::new(&text);
         let reasons = Reasons {
-            text: &text,
+            file: &file,
             lab: &loaded.lab,
             topology: &self.topology,
             desired: &self.desired,
