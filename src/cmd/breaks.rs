@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{Context, trace};
+use super::{Context, complete, trace};
 use crate::ops::{self, BreakOptions, Broken, ImageChoice, LoadOptions};
 
 const EXAMPLES: &str = "Examples:
@@ -21,6 +22,7 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The lab's name, or its file.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// Which fault: the same number means the same fault of the same lab. By default it is random.
     #[arg(long)]

@@ -5,9 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::error::CommandError;
 use super::output::print_error;
-use super::{Context, print, signals, terminal, trace};
+use super::{Context, complete, print, signals, terminal, trace};
 use crate::linux::capture::pcap::Packet;
 use crate::linux::capture::{pcapng, text};
 use crate::ops::{self, CaptureOptions, CaptureReport, ImageChoice, LoadOptions, Points};
@@ -25,13 +27,14 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The lab's name, or its file.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// Where, and which packets: a VM's NIC (`vm1`, `vm1:NETWORK`) or a link of a host, switch or router (`node1:eth0`),
     /// several with commas between them; then a filter as tcpdump takes it. With `--both-ends`: the filter only.
-    #[arg(value_name = "LINK [FILTER]", allow_hyphen_values = false)]
+    #[arg(value_name = "LINK [FILTER]", allow_hyphen_values = false, add = ArgValueCompleter::new(complete::links))]
     words: Vec<String>,
     /// Capture at every link on the path between two VMs, hosts or routers.
-    #[arg(long, num_args = 2, value_names = ["FROM", "TO"])]
+    #[arg(long, num_args = 2, value_names = ["FROM", "TO"], add = ArgValueCompleter::new(complete::ends))]
     both_ends: Option<Vec<String>>,
     /// Write a pcapng file; `-` is standard output.
     #[arg(short, long, value_name = "FILE")]

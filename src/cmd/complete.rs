@@ -57,6 +57,7 @@ pub fn ends(current: &OsStr) -> Vec<CompletionCandidate> {
         hosts,
         devices,
         networks,
+        ..
     } = Names::of_lab();
     let with_network = vms
         .iter()
@@ -70,6 +71,12 @@ pub fn ends(current: &OsStr) -> Vec<CompletionCandidate> {
         current,
         vms.clone().into_iter().chain(hosts).chain(devices).chain(with_network),
     )
+}
+
+/// Completes a link: a VM, or an end of a cable.
+pub fn links(current: &OsStr) -> Vec<CompletionCandidate> {
+    let names = Names::of_lab();
+    starting_with(current, names.vms.into_iter().chain(names.cable_ends))
 }
 
 fn starting_with(current: &OsStr, names: impl Iterator<Item = String>) -> Vec<CompletionCandidate> {
@@ -87,6 +94,8 @@ struct Names {
     hosts: Vec<String>,
     devices: Vec<String>,
     networks: Vec<String>,
+    /// `node1:eth0`.
+    cable_ends: Vec<String>,
 }
 
 impl Names {
@@ -105,7 +114,9 @@ impl Names {
         let switches = topology.switches.keys().map(ToString::to_string);
         let segments = topology.hosts.values().flat_map(|host| host.segments.keys());
         let networks: BTreeSet<String> = segments.map(ToString::to_string).collect();
+        let ends = topology.cables.iter().flat_map(|cable| &cable.ends);
         Some(Self {
+            cable_ends: ends.map(|end| format!("{}:{}", end.host, end.nic)).collect(),
             vms: topology.guests.keys().map(ToString::to_string).collect(),
             hosts: topology.hosts.keys().map(ToString::to_string).collect(),
             devices: routers.chain(switches).collect(),

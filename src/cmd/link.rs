@@ -1,9 +1,11 @@
 //! `netlab link`: limits links of a lab that is up, or sets them down.
 
+use clap_complete::engine::ArgValueCompleter;
+
 use super::error::CommandError;
 use super::output::table;
 use super::progress::Progress;
-use super::{Context, signals, trace};
+use super::{Context, complete, signals, trace};
 use crate::lab::{Delay, Loss, Rate};
 use crate::ops::{self, ImageChoice, LinkChange, LinkReport, LoadOptions};
 
@@ -20,9 +22,11 @@ const EXAMPLES: &str = "Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The lab's name, or its file.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
     lab: String,
     /// The link: a VM's NIC (`vm1`, `vm1:NETWORK`), or a NIC or port with a cable (`node1:eth0`); several with commas
     /// between them. Without one, every request is listed.
+    #[arg(add = ArgValueCompleter::new(complete::links))]
     link: Option<String>,
     /// Set it down, or up again.
     #[arg(value_enum, requires = "link")]

@@ -11,7 +11,7 @@ use crate::host::NamedHosts;
 use crate::host::guests::BootSlots;
 use crate::host::linux::{LinuxHost, Place};
 use crate::lab::{Connect, HostName, LabName};
-use crate::run::on_each;
+use crate::run::{Journal, LabFile, on_each};
 use crate::state::{MachineKind, localhost};
 use crate::topology::Topology;
 use crate::transport::Owner;
@@ -81,6 +81,15 @@ fn connect_as(
         hosts.insert(name.clone(), Arc::new(host));
     }
     Ok(hosts)
+}
+
+/// Returns the hosts on which the lab may have something, by its journal and by the marks on this machine, and the file of
+/// its last run.
+pub(super) fn known(env: &Env, lab: &LabName) -> Result<(BTreeMap<HostName, Connect>, Option<LabFile>), OpsError> {
+    let past = Journal::read(&env.folders.lab(lab))?;
+    let mut hosts = past.hosts;
+    hosts.extend(emulated(env, lab)?);
+    Ok((hosts, past.file))
 }
 
 /// Returns the emulated hosts of the lab that are on this machine, whatever any file says.

@@ -1,8 +1,11 @@
 //! Runs a plan to its end, and checks afterwards that the hosts are as planned: a step that succeeded may still have had no
 //! effect.
 
+use std::collections::BTreeMap;
+
 use super::rollback::record;
 use super::{Aftermath, OpsError, observe};
+use crate::lab::{Connect, HostName};
 use crate::plan::{Plan, plan};
 use crate::run::{Record, Report, Run};
 use crate::state::Site;
@@ -46,6 +49,15 @@ pub(super) fn run(
     Ok((report.done, observed))
 }
 
+/// Records that `run` is over, which `hosts` hold something, and since when they run, as `observed` after it.
+pub(super) fn finish(run: &Run<'_>, hosts: BTreeMap<HostName, Connect>, observed: &Site) -> Result<(), OpsError> {
+    let boots = observed
+        .iter()
+        .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
+    let boots = boots.collect();
+    Ok(record(&run.journal, &Record::Finished { hosts, boots })?)
+}
+
 /// Observes the hosts of `run`, whose `done` steps all succeeded, and returns [`OpsError::NotConverged`] where steps to
 /// `desired` are still to do, else what was observed. The journal then records them, for `netlab status`.
 fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> Result<Site, OpsError> {
@@ -75,7 +87,6 @@ fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> R
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::net::IpAddr;
     use std::sync::{Arc, Mutex};
 

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::connect::emulated;
+use super::connect::known;
 use super::link::Requests;
 use super::{Env, OpsError, connect, observe};
 use crate::image::{self, Used, UserFiles};
 use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LoadError, Problem, Vm, VmName};
-use crate::run::{Journal, LabFile};
+use crate::run::LabFile;
 use crate::state::{Site, Survey, existing};
 use crate::topology::{Existing, Topology, allocate, reallocate};
 
@@ -199,8 +199,7 @@ fn is_cloud(images: &BTreeMap<ImageName, Image>, name: &ImageName) -> bool {
 /// with, for use cases that need the hosts for nothing else.
 pub fn topology(env: &Env, loaded: &Loaded, surveys: &BTreeMap<HostName, Survey>) -> Result<Topology, OpsError> {
     let lab = &loaded.topology.lab;
-    let mut known = Journal::read(&env.folders.lab(lab))?.hosts;
-    known.extend(emulated(env, lab)?);
+    let (known, _) = known(env, lab)?;
     let observed = if known.is_empty() {
         Site::new()
     } else {

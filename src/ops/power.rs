@@ -5,14 +5,13 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::connect::{connect_to_change, emulated};
+use super::connect::{connect_to_change, known};
 use super::named::{file_of, is_emulated};
 use super::observe::observe_to_change;
-use super::rollback::record;
 use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, converge, lab_name, load, up};
 use crate::lab::{Cable, Connect, HostName, IfName, LabName, VmName};
 use crate::plan::plan;
-use crate::run::{Journal, Lock, Record, Run};
+use crate::run::{Journal, Lock, Run};
 use crate::state::{MachineKind, Site, localhost};
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
 
@@ -104,9 +103,7 @@ pub fn power(env: &Env, lab: &str, vms: &BTreeSet<VmName>, power: Power) -> Resu
 fn stop(env: &Env, lab: &LabName, vms: &BTreeSet<VmName>) -> Result<usize, OpsError> {
     belongs::check(env, lab)?;
     let folder = env.folders.lab(lab);
-    let past = Journal::read(&folder)?;
-    let mut known = past.hosts;
-    known.extend(emulated(env, lab)?);
+    let (known, file) = known(env, lab)?;
     let hosts = connect_to_change(env, lab, &known, CONFIRM_WITHIN)?;
     let observed = observe_to_change(&hosts, lab)?;
     let mut recorded = super::stopped::stopped(env, lab);
@@ -122,21 +119,12 @@ fn stop(env: &Env, lab: &LabName, vms: &BTreeSet<VmName>) -> Result<usize, OpsEr
     let run = Run {
         lab,
         hosts: &hosts,
-        journal: Mutex::new(Journal::begin(&folder, "stop", &known, past.file)?),
+        journal: Mutex::new(Journal::begin(&folder, "stop", &known, file)?),
         events: env.events.clone(),
         cancel: env.cancel.clone(),
     };
     let (done, now) = converge::run(&run, "stop", &to_do, &stopped, |_| Ok(Aftermath::Kept))?;
-    let boots = now
-        .iter()
-        .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
-    record(
-        &run.journal,
-        &Record::Finished {
-            hosts: known,
-            boots: boots.collect(),
-        },
-    )?;
+    converge::finish(&run, known, &now)?;
     Ok(done)
 }
 

@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::connect::{connect_to_change, same_connects};
 use super::observe::observe_to_change;
 use super::power::{Chosen, only};
-use super::rollback::record;
 use super::{
     Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, converge, host_keys, passwords,
     preflight_and_plan, roll_back, stop_on_request, stopped,
@@ -21,7 +20,7 @@ use crate::host::NamedHosts;
 use crate::image::{self, Used};
 use crate::lab::{Connect, HostName, LabName, VmName};
 use crate::plan::{Plan, plan};
-use crate::run::{Journal, Lock, Record, Report, Run};
+use crate::run::{Journal, Lock, Report, Run};
 use crate::state::Site;
 use crate::topology::Topology;
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
@@ -108,9 +107,12 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     let lab = &loaded.topology.lab;
     let folder = env.folders.lab(lab);
     belongs::check(env, lab)?;
-    breaks::heal_before_up(env, lab)?;
     let past = Journal::read(&folder)?;
     let other = belongs::other_file(env, &past, loaded);
+    // The lab of another file may be left as it is.
+    if other.is_none() || options.replace {
+        breaks::heal_before_up(env, lab)?;
+    }
     let wanted = connects(&loaded.topology);
     same_connects(lab, &past.hosts, &wanted)?;
     let mut known = past.hosts;
@@ -303,10 +305,6 @@ fn finish(
     hosts: BTreeMap<HostName, Connect>,
     observed: &Site,
 ) -> Result<(), OpsError> {
-    let boots = observed
-        .iter()
-        .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
-    let boots = boots.collect();
-    record(&run.journal, &Record::Finished { hosts, boots })?;
+    converge::finish(run, hosts, observed)?;
     record_images(env, loaded, false)
 }

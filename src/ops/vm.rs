@@ -5,12 +5,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::connect::emulated;
+use super::connect::known;
 use super::named::file_at;
 use super::{Env, ImageChoice, LoadOptions, Loaded, OpsError, belongs, connect, lab_name, load, observe, passwords};
 use crate::host::{Host, NamedHosts};
 use crate::lab::{HostName, ImageConsole, LabName};
-use crate::run::Journal;
 use crate::state::{Domain, DomainName, GuestConfig, Site, reached_from};
 
 /// A running VM.
@@ -63,9 +62,7 @@ pub fn up_lab(env: &Env, lab: &str) -> Result<UpLab, OpsError> {
     let file = file_at(lab);
     let lab = lab_name(lab)?;
     belongs::check(env, &lab)?;
-    let past = Journal::read(&env.folders.lab(&lab))?;
-    let mut known = past.hosts;
-    known.extend(emulated(env, &lab)?);
+    let (known, _) = known(env, &lab)?;
     let hosts = connect(env, &lab, &known)?;
     let mut site = observe(&hosts, &lab)?;
     passwords::reveal(env, &lab, &mut site);

@@ -23,6 +23,7 @@ mod shaping;
 mod step;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use step::{Stage, Step};
 

@@ -16,6 +16,8 @@ mod reference;
 mod setup;
 mod shaping;
 pub(in crate::lab) mod tables;
+pub(in crate::lab) mod verify;
+pub(in crate::lab) mod vms;
 
 use serde_json::{Map, Value, json};
 

@@ -2,16 +2,17 @@
 
 use super::bonds::BOND;
 use super::choices::{
-    CLASSES, DATAPATHS, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_COUNT, MOST_CPUS, MOST_DELAY, MOST_MTU, MOST_PORT,
-    MOST_RTT, SWITCHES, TUNNELS, names_of,
+    CLASSES, DATAPATHS, LEAST_MTU, MANAGERS, MOST_ADDRESSES, MOST_DELAY, MOST_MTU, SWITCHES, TUNNELS, names_of,
 };
 use super::images::IMAGE;
 use super::kinds::{
-    DNS_NAME, HOST, HTTP, IMAGE_NAME, IP, IPV4, LAB_NAME, LEASE, LINK, MAC, NETWORK_NAME, PORT_NUMBER, SIZE, SUBNET,
-    TARGET, TENANT, TO_HOST, VLAN, VM_NAME, key, required,
+    DNS_NAME, HOST, IMAGE_NAME, IP, IPV4, LAB_NAME, LEASE, LINK, MAC, NETWORK_NAME, SUBNET, TENANT, TO_HOST, VLAN,
+    VM_NAME, key, required,
 };
 use super::setup::{FILES, PACKAGES, PASSWORD, RUN, SSH_KEYS, USER, USER_DATA};
 use super::shaping::{DELAY, JITTER, LINK_STATE, LOSS, RATE};
+use super::verify::VERIFY;
+use super::vms::VM;
 use super::{Kind, Table};
 
 /// The whole file.
@@ -387,187 +388,5 @@ pub(in crate::lab) const NOVA: Table = Table {
             Kind::Flag,
             "Guests send with their own MAC and IPv4 address only, and serve no DHCP; default: true.",
         ),
-    ],
-};
-
-/// `[vms.X]`.
-pub(in crate::lab) const VM: Table = Table {
-    name: "a vm",
-    keys: &[
-        key("host", HOST, "Where it runs."),
-        key(
-            "hosts",
-            Kind::List(&HOST),
-            "Where several run, one after another on each.",
-        ),
-        key(
-            "count",
-            Kind::Integer(1, MOST_COUNT),
-            "How many; default: one, or one per host.",
-        ),
-        key("image", IMAGE_NAME, "What it runs; default: that of the lab."),
-        key("memory", SIZE, "Memory, e.g. 128MiB; default: that of the image."),
-        key(
-            "disk",
-            SIZE,
-            "Least size of its disk, e.g. 20GiB; default: that of the image. A disk is never made smaller.",
-        ),
-        key(
-            "disks",
-            Kind::List(&Kind::Table(&DISK)),
-            "Further disks, in the guest's order.",
-        ),
-        key(
-            "cdrom",
-            Kind::Text,
-            "Image of a CD that is in its drive: a path, relative to the lab file.",
-        ),
-        key("cpus", Kind::Integer(1, MOST_CPUS), "Virtual CPUs; default: 1."),
-        key("nics", Kind::List(&Kind::Table(&NIC)), "NICs in the guest's order."),
-        key("floating", IPV4, "Address outside of the lab that is translated to it."),
-        key(
-            "serve",
-            Kind::List(&Kind::Table(&SERVE)),
-            "Services that the guest runs: each answers HTTP requests and other connections with a text.",
-        ),
-        key(
-            "forward",
-            Kind::List(&Kind::Table(&FORWARD)),
-            "Ports of 127.0.0.1, on the machine that netlab runs on, that lead to it.",
-        ),
-        SSH_KEYS,
-        USER,
-        PASSWORD,
-        USER_DATA,
-        PACKAGES,
-        FILES,
-        RUN,
-    ],
-};
-
-/// An item of a vm's `disks`.
-pub(in crate::lab) const DISK: Table = Table {
-    name: "a disk",
-    keys: &[
-        key("size", SIZE, "Size of a disk that is empty at first, e.g. 1GiB."),
-        key(
-            "file",
-            Kind::Text,
-            "Image with which the disk begins, raw or qcow2: a path, relative to the lab file. It is never written.",
-        ),
-    ],
-};
-
-/// An item of a vm's `serve`.
-pub(in crate::lab) const SERVE: Table = Table {
-    name: "a service",
-    keys: &[
-        required("tcp", PORT_NUMBER, "The port."),
-        required("text", Kind::Text, "What it answers: one line of printable ASCII."),
-    ],
-};
-
-/// An item of a vm's `forward`.
-pub(in crate::lab) const FORWARD: Table = Table {
-    name: "a forward",
-    keys: &[
-        required("host", Kind::Integer(1, MOST_PORT), "TCP port of 127.0.0.1."),
-        required("guest", Kind::Integer(1, MOST_PORT), "TCP port in the VM."),
-    ],
-};
-
-/// An item of a vm's `nics`.
-pub(in crate::lab) const NIC: Table = Table {
-    name: "a NIC",
-    keys: &[
-        required("network", NETWORK_NAME, "Its network."),
-        key("address", IPV4, "Its address; default: allocated."),
-        key("mac", MAC, "Its MAC address; default: derived."),
-        key(
-            "port_security",
-            Kind::Flag,
-            "The guest sends with its own addresses only; default: that of the network.",
-        ),
-        LINK_STATE,
-        RATE,
-        DELAY,
-        JITTER,
-        LOSS,
-    ],
-};
-
-/// `[verify]`.
-pub(in crate::lab) const VERIFY: Table = Table {
-    name: "verify",
-    keys: &[
-        key(
-            "outside",
-            Kind::List(&Kind::Either(&IP, &DNS_NAME)),
-            "Addresses and names outside of the lab that every guest must reach.",
-        ),
-        key("ping", Kind::List(&Kind::Table(&PING)), "Further pings."),
-        key(
-            "check",
-            Kind::List(&Kind::Table(&CHECK)),
-            "Questions about services and paths.",
-        ),
-    ],
-};
-
-/// `[[verify.ping]]`.
-pub(in crate::lab) const PING: Table = Table {
-    name: "a ping",
-    keys: &[
-        required("from", Kind::OneOrMore(&VM_NAME), "VMs, hosts and routers that ping."),
-        required("to", IP, "Address that is pinged."),
-        key(
-            "reach",
-            Kind::Flag,
-            "It must answer; false: it must not. Default: true.",
-        ),
-    ],
-};
-
-/// `[[verify.check]]`.
-pub(in crate::lab) const CHECK: Table = Table {
-    name: "a check",
-    keys: &[
-        required("from", Kind::OneOrMore(&VM_NAME), "VMs, hosts and routers that ask."),
-        key("name", Kind::Text, "What reports call it; default: the question."),
-        key(
-            "to",
-            TARGET,
-            "VM, address or DNS name that is asked, for `tcp`, `max_rtt_ms` and `mtu`.",
-        ),
-        key("tcp", PORT_NUMBER, "A TCP connection to this port is made."),
-        key("http", HTTP, "This page is answered."),
-        key(
-            "status",
-            Kind::Integer(100, 599),
-            "Status of the page; default: any from 200 to 299.",
-        ),
-        key("text", Kind::Text, "What a line of the page contains."),
-        key("dns", DNS_NAME, "The asker's own name servers resolve this name."),
-        key(
-            "answer",
-            Kind::OneOrMore(&IPV4),
-            "IPv4 addresses of the name; default: those that the lab gives it, else any.",
-        ),
-        key(
-            "max_rtt_ms",
-            Kind::Integer(1, MOST_RTT),
-            "Longest mean round trip of pings to `to`, in milliseconds.",
-        ),
-        key(
-            "mtu",
-            Kind::Integer(LEAST_MTU, MOST_MTU),
-            "Packets of this size reach `to` without being fragmented, in bytes.",
-        ),
-        key(
-            "reach",
-            Kind::Flag,
-            "It is as described; false: it must not be. Default: true.",
-        ),
-        key("hint", Kind::Text, "What is shown where it fails."),
     ],
 };

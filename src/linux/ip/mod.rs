@@ -19,6 +19,7 @@ mod json;
 mod mark;
 mod nic;
 mod observe;
+mod order;
 mod ovs;
 mod record;
 mod rollback;

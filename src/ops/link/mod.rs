@@ -3,7 +3,6 @@
 mod requests;
 mod target;
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use serde::Serialize;
@@ -11,14 +10,13 @@ use serde::Serialize;
 pub(super) use requests::{LinkAt, Requests};
 pub(super) use target::{name_of, resolve};
 
-use super::connect::{connect_to_change, emulated};
+use super::connect::{connect_to_change, known};
 use super::observe::observe_to_change;
-use super::rollback::record;
 use super::{Aftermath, Env, Loaded, OpsError, belongs, converge, survey};
-use crate::lab::{Connect, Delay, HostName, LabName, Loss, Rate, Shaping};
-use crate::plan::{Plan, plan};
+use crate::lab::{Delay, LabName, Loss, Rate, Shaping};
+use crate::plan::plan;
 use crate::preflight::{Severity, shaping};
-use crate::run::{Journal, Lock, Record, Run};
+use crate::run::{Journal, Lock, Run};
 use crate::state::{HostState, Site, desired, existing};
 use crate::topology::{LinkShaping, stated};
 use crate::transport::ssh::confirm::CONFIRM_WITHIN;
@@ -87,9 +85,7 @@ pub fn link(env: &Env, loaded: &Loaded, targets: &[String], change: &LinkChange)
     let _lock = Lock::take(&env.folders, lab, "link")?;
     belongs::check(env, lab)?;
     let folder = env.folders.lab(lab);
-    let past = Journal::read(&folder)?;
-    let mut known = past.hosts;
-    known.extend(emulated(env, lab)?);
+    let (known, file) = known(env, lab)?;
     let hosts = connect_to_change(env, lab, &known, CONFIRM_WITHIN)?;
     let observed = observe_to_change(&hosts, lab)?;
     if observed.is_empty() {
@@ -161,30 +157,14 @@ pub fn link(env: &Env, loaded: &Loaded, targets: &[String], change: &LinkChange)
     let run = Run {
         lab,
         hosts: &hosts,
-        journal: Mutex::new(Journal::begin(&folder, "link", &known, past.file)?),
+        journal: Mutex::new(Journal::begin(&folder, "link", &known, file)?),
         events: env.events.clone(),
         cancel: env.cancel.clone(),
     };
-    Ok(report(carry_out(&run, &to_do, &wanted, known)?))
-}
-
-/// Carries out a plan and returns how many steps were done; what was done before a failure stays.
-fn carry_out(
-    run: &Run<'_>,
-    to_do: &Plan,
-    wanted: &Site,
-    known: BTreeMap<HostName, Connect>,
-) -> Result<usize, OpsError> {
-    let (done, now) = converge::run(run, "link", to_do, wanted, |_| Ok(Aftermath::Kept))?;
-    let boots = now
-        .iter()
-        .filter_map(|(host, state)| Some((host.clone(), state.seen.boot.clone()?)));
-    let finished = Record::Finished {
-        hosts: known,
-        boots: boots.collect(),
-    };
-    record(&run.journal, &finished)?;
-    Ok(done)
+    // What was done before a failure stays.
+    let (done, now) = converge::run(&run, "link", &to_do, &wanted, |_| Ok(Aftermath::Kept))?;
+    converge::finish(&run, known, &now)?;
+    Ok(report(done))
 }
 
 /// Reads the requests of a lab.
@@ -213,6 +193,8 @@ fn limited(observed: &Site, desired: &Site) -> Site {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::plan::{Step, example};
 
