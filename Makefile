@@ -86,12 +86,14 @@ bench: setup build
 	$(SUDO) env NETLAB=$(NETLAB) ./benches/run-all
 
 # One apt-get for the missing packages; no network access if none is missing. All packages of QEMU must have the same
-# version: where a newer qemu-utils is installed, it is downgraded to the distribution's version.
+# version: where a newer qemu-utils is installed, it is downgraded to the distribution's version, or removed by the
+# first apt-get and installed by the second.
 setup:
-	@missing=(); for package in $(BUILD) $(RUN) $(TEST); do \
-	  dpkg-query -W -f '$${db:Status-Abbrev}' "$$package" 2>/dev/null | grep -q '^ii' || missing+=("$$package"); done; \
-	command -v cargo >/dev/null || missing+=(cargo); \
-	if [ "$${#missing[@]}" -gt 0 ]; then \
+	@for round in 1 2; do \
+	  missing=(); for package in $(BUILD) $(RUN) $(TEST); do \
+	    dpkg-query -W -f '$${db:Status-Abbrev}' "$$package" 2>/dev/null | grep -q '^ii' || missing+=("$$package"); done; \
+	  command -v cargo >/dev/null || missing+=(cargo); \
+	  [ "$${#missing[@]}" -gt 0 ] || break; \
 	  echo "installing: $${missing[*]}"; \
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  $(SUDO) apt-get update -qq; \
@@ -99,7 +101,7 @@ setup:
 	    qemu=$$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ {print $$2}'); \
 	    $(SUDO) apt-get install -yqq --no-install-recommends --allow-downgrades \
 	      "$${missing[@]}" "qemu-system-x86=$$qemu" "qemu-utils=$$qemu" >/dev/null; }; \
-	fi
+	done
 	@cargo --version | awk '{ split($$2, v, "."); if (v[1] == 1 && v[2] < 88) { \
 	  print "netlab needs Rust 1.88 or newer, this is " $$2 ": see https://rustup.rs"; exit 1 } }'
 
