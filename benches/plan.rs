@@ -189,5 +189,6 @@ fn image() -> Image {
             boot_seconds: 60,
         },
         cloud_init: false,
+        warm: false,
     }
 }

@@ -10,7 +10,7 @@ use crate::lab::{HostName, LabName, VmName};
 pub struct Folders {
     /// Labs: journals, locks, transcripts, emulated hosts. `NETLAB_STATE_DIR`, else `/var/lib/netlab`.
     pub state: PathBuf,
-    /// Images and QEMU capabilities: can be deleted at any time while no lab is up. `NETLAB_CACHE_DIR`, else
+    /// Images, saved states and QEMU capabilities: can be deleted at any time while no lab is up. `NETLAB_CACHE_DIR`, else
     /// `/var/cache/netlab`.
     pub cache: PathBuf,
 }
@@ -69,6 +69,11 @@ impl Folders {
     /// Returns the folder of QEMU's capabilities, which libvirt probed once on this machine.
     pub fn capabilities(&self) -> PathBuf {
         self.cache.join("capabilities")
+    }
+
+    /// Returns the folder of the saved states that guests are started from.
+    pub fn saved(&self) -> PathBuf {
+        self.cache.join("saved")
     }
 
     /// Returns the user's template of domains, which replaces the built-in one.

@@ -108,7 +108,7 @@ impl Out {
                 self.line(format_args!("qemu-img resize -q {} {mib}M", further_disk(name)));
             }
             Step::DefineDomain(name, domain) => self.define(name, domain, template)?,
-            Step::StartDomain(name) => self.line(format_args!("virsh -q start {name}")),
+            Step::StartDomain(name, _) => self.line(format_args!("virsh -q start {name}")),
             Step::ConfigureGuest(name, config) => self.configure(name, config),
             Step::SetUpGuest(name, set_up) => self.set_up(name, set_up),
             // A plan from nothing has none of these on a host of its own.

@@ -36,6 +36,9 @@ pub struct Args {
     /// before it detaches that NIC by itself.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=600))]
     confirm_timeout: u16,
+    /// Boot every guest, also those that could be started from a saved state.
+    #[arg(long)]
+    cold: bool,
     /// Print where the time went.
     #[arg(long)]
     timings: bool,
@@ -44,7 +47,10 @@ pub struct Args {
 pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
     let image = args.image.clone().map_or(ImageChoice::AsWritten, ImageChoice::Given);
     let emulate = args.emulate;
-    let loaded = args.target.load(context, &LoadOptions { image, emulate })?;
+    let mut loaded = args.target.load(context, &LoadOptions { image, emulate })?;
+    if args.cold {
+        loaded.boot_all();
+    }
     let lab = loaded.topology.lab.clone();
     signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
     let (events, progress) = Progress::start(context.quiet);

@@ -161,6 +161,12 @@ pub enum StepFailure {
     /// The transcript of the guest's console could not be opened.
     #[error("cannot open the transcript of the guest's console")]
     Transcript(#[source] io::Error),
+    /// A guest that was restored does not see NICs that were plugged in.
+    #[error("the guest does not see the NICs that were plugged in")]
+    NicsNotSeen,
+    /// The file of a saved state could not be used.
+    #[error("cannot use the saved state of a guest")]
+    SavedState(#[source] io::Error),
     /// A port could not be forwarded, or no longer is to be and still is.
     #[error("port {port} of 127.0.0.1")]
     Forward {
@@ -196,9 +202,10 @@ impl StepFailure {
             Self::Configure(error) => error.help(),
             Self::SetUp(error) => error.help(),
             Self::Journal(_) | Self::Transcript(_) => "check free space and permissions of the state folder",
+            Self::SavedState(_) => "check free space and permissions of the cache folder",
             Self::Forward { .. } => "choose another port, or end the process that listens on it",
             Self::Panicked => "this is a bug in netlab; please report it",
-            Self::NotForThisHost | Self::NotConnected => return None,
+            Self::NotForThisHost | Self::NotConnected | Self::NicsNotSeen => return None,
         };
         Some(help.to_owned())
     }

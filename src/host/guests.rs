@@ -7,22 +7,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::folders::Folders;
-use crate::guest::{ConfigureError, Console, ConsoleError, Session, SessionFault, Transcript, configure, set_up};
+use crate::guest::{ConfigureError, Console, ConsoleError, Session, SessionFault, Transcript, configure, set_up, wake};
 use crate::host::linux::Connection;
 use crate::host::steps::one;
+use crate::host::warm::{Unsaved, Warm};
 use crate::host::{HostError, StepError, StepFailure, StepLog, console};
-use crate::lab::ConsoleKind;
+use crate::lab::{ConsoleKind, MacAddr};
 use crate::libvirt::Age;
 use crate::plan::Step;
-use crate::state::{DomainName, GuestConfig, SetUp};
+use crate::state::{DomainName, GuestConfig, SetUp, Start};
 
 /// How often starting or configuring a guest is repeated after libvirt's daemon was restarted during it.
 const RETRIES: u32 = 3;
 
-/// The limit of guests that boot at a time on one machine.
+/// The limit of guests that boot at a time on one machine, and which of them cannot be started from a saved state.
 pub struct BootSlots {
     free: Mutex<usize>,
     freed: Condvar,
+    unsaved: Unsaved,
 }
 
 impl Default for BootSlots {
@@ -33,6 +35,7 @@ impl Default for BootSlots {
         Self {
             free: Mutex::new((2 * processors).max(4)),
             freed: Condvar::new(),
+            unsaved: Unsaved::default(),
         }
     }
 }
@@ -65,7 +68,7 @@ pub(super) fn run(
     thread::scope(|scope| {
         let running: Vec<_> = chains
             .iter()
-            .map(|chain| scope.spawn(move || slots.with(|| run_chain(connection, folders, chain, log))))
+            .map(|chain| scope.spawn(move || slots.with(|| run_chain(connection, folders, &slots.unsaved, chain, log))))
             .collect();
         running
             .into_iter()
@@ -76,15 +79,21 @@ pub(super) fn run(
 
 fn domain(step: &Step) -> Option<&DomainName> {
     match step {
-        Step::StartDomain(name) | Step::ConfigureGuest(name, _) | Step::SetUpGuest(name, _) => Some(name),
+        Step::StartDomain(name, _) | Step::ConfigureGuest(name, _) | Step::SetUpGuest(name, _) => Some(name),
         _ => None,
     }
 }
 
-fn run_chain(connection: &Connection, folders: &Folders, steps: &[Step], log: &dyn StepLog) -> Option<StepError> {
-    let mut console = None;
-    let kind = steps.iter().find_map(|step| match step {
-        Step::ConfigureGuest(_, config) => Some(config.console.kind),
+fn run_chain(
+    connection: &Connection,
+    folders: &Folders,
+    unsaved: &Unsaved,
+    steps: &[Step],
+    log: &dyn StepLog,
+) -> Option<StepError> {
+    let mut opened = None;
+    let console = steps.iter().find_map(|step| match step {
+        Step::ConfigureGuest(_, config) => Some(&config.console),
         _ => None,
     });
     for step in steps {
@@ -92,12 +101,28 @@ fn run_chain(connection: &Connection, folders: &Folders, steps: &[Step], log: &d
             return None;
         }
         let error = match step {
-            Step::StartDomain(name) => one(step, log, || -> Result<(), HostError> {
-                console = Some(start(connection, folders, name, kind.unwrap_or_default())?);
+            Step::StartDomain(name, how) => one(step, log, || -> Result<(), HostError> {
+                // Files of saved states are on this machine.
+                if let (Start::Warm, Some(console), None) = (how, console, &connection.remote) {
+                    let warm = Warm {
+                        connection,
+                        folders,
+                        unsaved,
+                        name,
+                        console,
+                        step,
+                        log,
+                    };
+                    opened = warm.start();
+                }
+                if opened.is_none() && !log.cancelled() {
+                    let kind = console.map(|console| console.kind).unwrap_or_default();
+                    opened = Some(start(connection, folders, name, kind)?);
+                }
                 Ok(())
             }),
             Step::ConfigureGuest(name, config) => {
-                let opened = console.take();
+                let opened = opened.take();
                 one(step, log, || {
                     configure_guest(connection, folders, name, config, opened, step, log)
                 })
@@ -112,6 +137,30 @@ fn run_chain(connection: &Connection, folders: &Folders, steps: &[Step], log: &d
     None
 }
 
+/// A guest that was just started, with its console open.
+pub(super) struct Opened {
+    pub(super) age: Age,
+    pub(super) console: Box<dyn Console>,
+    /// MAC addresses of the NICs of a guest that was restored: it has to be made one of its own.
+    pub(super) restored: Option<Vec<MacAddr>>,
+}
+
+/// Opens the console of a paused guest and resumes it.
+pub(super) fn open_started(
+    connection: &Connection,
+    folders: &Folders,
+    name: &DomainName,
+    kind: ConsoleKind,
+) -> Result<Opened, HostError> {
+    let opened = Opened {
+        age: connection.libvirt.age()?,
+        console: console::open(&connection.libvirt, folders, name, kind)?,
+        restored: None,
+    };
+    connection.libvirt.resume(name)?;
+    Ok(opened)
+}
+
 /// Starts a guest with its console open before it prints anything. A daemon that is restarted during this first finds
 /// the half-started domain and then stops it: it is then started once more.
 fn start(
@@ -119,15 +168,10 @@ fn start(
     folders: &Folders,
     name: &DomainName,
     kind: ConsoleKind,
-) -> Result<(Age, Box<dyn Console>), HostError> {
+) -> Result<Opened, HostError> {
     let once = || -> Result<_, HostError> {
         connection.libvirt.start_paused(name)?;
-        let opened = (
-            connection.libvirt.age()?,
-            console::open(&connection.libvirt, folders, name, kind)?,
-        );
-        connection.libvirt.resume(name)?;
-        Ok(opened)
+        open_started(connection, folders, name, kind)
     };
     for _ in 0..RETRIES {
         let age = connection.libvirt.age()?;
@@ -144,25 +188,31 @@ fn configure_guest(
     folders: &Folders,
     name: &DomainName,
     config: &GuestConfig,
-    mut opened: Option<(Age, Box<dyn Console>)>,
+    mut opened: Option<Opened>,
     step: &Step,
     log: &dyn StepLog,
 ) -> Result<(), StepFailure> {
     // Only a guest that this run has started has nothing to lose.
     let mut may_reset = opened.is_some();
     for _ in 0..RETRIES {
-        let (age, console) = match opened.take() {
-            Some((age, console)) => (age, Some(console)),
-            None => (connection.libvirt.age()?, None),
+        let age = match &opened {
+            Some(opened) => opened.age,
+            None => connection.libvirt.age()?,
         };
-        let result = configure_once(connection, folders, name, config, console, step, log);
+        let restored = opened.as_ref().is_some_and(|opened| opened.restored.is_some());
+        let result = configure_once(connection, folders, name, config, opened.take(), step, log);
         if let Err(failure) = &result
             && may_reset
-            && is_deaf(failure)
+            && (restored || is_deaf(failure))
             && !log.cancelled()
         {
             may_reset = false;
-            log.note(step, "the guest takes nothing from its keyboard: reset it, once");
+            let why = if restored {
+                "the guest that was restored cannot be used: it boots"
+            } else {
+                "the guest takes nothing from its keyboard: reset it, once"
+            };
+            log.note(step, why);
             opened = Some(reset(connection, folders, name, config.console.kind)?);
             continue;
         }
@@ -190,14 +240,9 @@ fn reset(
     folders: &Folders,
     name: &DomainName,
     kind: ConsoleKind,
-) -> Result<(Age, Box<dyn Console>), HostError> {
+) -> Result<Opened, HostError> {
     connection.libvirt.restart_paused(name)?;
-    let opened = (
-        connection.libvirt.age()?,
-        console::open(&connection.libvirt, folders, name, kind)?,
-    );
-    connection.libvirt.resume(name)?;
-    Ok(opened)
+    open_started(connection, folders, name, kind)
 }
 
 fn configure_once(
@@ -205,17 +250,25 @@ fn configure_once(
     folders: &Folders,
     name: &DomainName,
     config: &GuestConfig,
-    opened: Option<Box<dyn Console>>,
+    opened: Option<Opened>,
     step: &Step,
     log: &dyn StepLog,
 ) -> Result<(), StepFailure> {
-    let console = match opened {
-        Some(console) => console,
-        None => console::open(&connection.libvirt, folders, name, config.console.kind)?,
+    let (console, restored) = match opened {
+        Some(opened) => (opened.console, opened.restored),
+        None => (
+            console::open(&connection.libvirt, folders, name, config.console.kind)?,
+            None,
+        ),
     };
     let console = Box::new(Cancellable { console, log });
     let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm())).map_err(StepFailure::Transcript)?;
     let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
+    if let Some(macs) = restored
+        && !wake(&mut session, &macs)?
+    {
+        return Err(StepFailure::NicsNotSeen);
+    }
     let again = config.seeded && connection.libvirt.was_configured(name).map_err(HostError::from)?;
     configure(&mut session, config, again)?;
     connection.libvirt.set_configured(name, config)?;
@@ -244,9 +297,9 @@ fn set_up_guest(
 }
 
 /// A console that fails when the user asks to stop, so that no guest's deadline is waited for.
-struct Cancellable<'a> {
-    console: Box<dyn Console>,
-    log: &'a dyn StepLog,
+pub(super) struct Cancellable<'a> {
+    pub(super) console: Box<dyn Console>,
+    pub(super) log: &'a dyn StepLog,
 }
 
 impl Console for Cancellable<'_> {

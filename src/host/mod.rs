@@ -11,6 +11,7 @@ pub mod guests;
 pub mod linux;
 mod network;
 mod steps;
+mod warm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

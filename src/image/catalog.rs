@@ -78,6 +78,7 @@ pub fn resolve(entries: &BTreeMap<ImageName, ImageEntry>, folders: &Folders) -> 
             boot,
             console: entry.console.clone(),
             cloud_init: entry.cloud_init,
+            warm: entry.warm,
         };
         (name.clone(), image)
     };

@@ -88,5 +88,6 @@ pub(super) fn common(source: ImageSource) -> ImageEntry {
             boot_seconds: 300,
         },
         cloud_init: false,
+        warm: false,
     }
 }

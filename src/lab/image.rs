@@ -22,6 +22,8 @@ pub struct ImageEntry {
     pub console: ImageConsole,
     /// Whether the guest takes its settings from a NoCloud seed disk at its first boot.
     pub cloud_init: bool,
+    /// Whether its guests are started from the saved state of one that has booted.
+    pub warm: bool,
 }
 
 /// Where the files of an image come from.
@@ -41,6 +43,11 @@ pub enum ImageSource {
 }
 
 impl ImageSource {
+    /// Whether netlab builds it.
+    pub fn is_recipe(&self) -> bool {
+        matches!(self, Self::Recipe { .. })
+    }
+
     /// Returns every file to fetch, by its name in the cache.
     pub fn downloads(&self) -> Vec<(FileName, &Download)> {
         match self {

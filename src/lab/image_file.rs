@@ -92,13 +92,40 @@ impl Reader {
         if cloud_init && let Some(key) = get(table, "cloud_init").map(Spanned::span) {
             self.seedable(key, source.as_ref(), console.as_ref());
         }
+        let warm = match get(table, "warm") {
+            None => {
+                let types_nothing =
+                    |console: &ImageConsole| console.kind == ConsoleKind::Serial && console.login.is_none();
+                source.as_ref().is_some_and(ImageSource::is_recipe) && console.as_ref().is_some_and(types_nothing)
+            }
+            value => self.boolean(value),
+        };
+        if warm && let Some(key) = get(table, "warm").map(Spanned::span) {
+            self.restorable(key, source.as_ref(), console.as_ref());
+        }
         Some(ImageEntry {
             description: self.text(get(table, "description")).unwrap_or_default(),
             source: source?,
             machine: machine?,
             console: console?,
             cloud_init,
+            warm,
         })
+    }
+
+    /// What a guest has in its memory when it is saved is every guest's: nothing of a disk, and no password.
+    fn restorable(&mut self, span: Range<usize>, source: Option<&ImageSource>, console: Option<&ImageConsole>) {
+        let has_disk = |source: &ImageSource| source.downloads().iter().any(|(name, _)| *name == FileName::Disk);
+        let wrong = if source.is_some_and(has_disk) {
+            "a guest with a disk is not started from a saved state"
+        } else if console.is_some_and(|console| console.kind == ConsoleKind::Vga) {
+            "a guest whose console is a screen is not started from a saved state"
+        } else if console.is_some_and(|console| console.login.is_some()) {
+            "a guest whose console asks for a login is not started from a saved state"
+        } else {
+            return;
+        };
+        self.add(span, wrong, "remove `warm`");
     }
 
     /// An image with cloud-init boots from a disk and has an account for netlab.

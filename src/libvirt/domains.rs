@@ -173,10 +173,15 @@ pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell)
 
 /// Cuts the power of a domain and starts it again, paused.
 pub(super) fn restart_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
+    power_off(conn, name)?;
+    start_paused(conn, name, shell)
+}
+
+/// Cuts the power of a domain; one that does not run counts as stopped.
+pub(super) fn power_off(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
     let operation = Operation::Stop(name.clone());
     let domain = own(conn, name, &operation)?;
-    unless_stopped(domain.destroy(), &operation)?;
-    start_paused(conn, name, shell)
+    unless_stopped(domain.destroy(), &operation)
 }
 
 /// Resumes a paused domain. One that runs (the answer to an earlier call was lost) is left running.

@@ -31,6 +31,12 @@ pub enum Operation {
     Resume(DomainName),
     /// Stopping a domain.
     Stop(DomainName),
+    /// Saving a running domain to a file.
+    Save(DomainName),
+    /// Starting a domain from a saved state.
+    Restore(DomainName),
+    /// Plugging the NICs of a domain in while it runs.
+    PlugNics(DomainName),
     /// Recording the configuration of a guest in its running domain.
     RecordConfiguration(DomainName),
     /// Opening a domain's serial console.
@@ -74,6 +80,9 @@ impl fmt::Display for Operation {
             Self::Start(name) => write!(f, "start domain {name}"),
             Self::Resume(name) => write!(f, "resume domain {name}"),
             Self::Stop(name) => write!(f, "stop domain {name}"),
+            Self::Save(name) => write!(f, "save domain {name}"),
+            Self::Restore(name) => write!(f, "restore domain {name} from a saved state"),
+            Self::PlugNics(name) => write!(f, "plug in the NICs of domain {name}"),
             Self::RecordConfiguration(name) => write!(f, "record the configuration of domain {name}"),
             Self::OpenConsole(name) => write!(f, "open the console of domain {name}"),
             Self::OpenScreen(name) => write!(f, "open the screen of domain {name}"),

@@ -17,6 +17,7 @@ mod machines;
 mod observe;
 mod peek;
 mod processes;
+mod saved;
 mod screen;
 pub mod seed;
 mod stream;
@@ -29,9 +30,11 @@ pub use cause::Cause;
 pub use error::{LibvirtError, Operation};
 pub(crate) use kvm::kvm_of_emulated_host;
 pub(crate) use machines::of_cache as cached_machines;
+pub use saved::{Head, Kind};
 pub use upload::label;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,12 +219,68 @@ impl Libvirt {
             })
     }
 
+    /// Returns which guests a saved state could start in each other's place, for a defined guest; none where it cannot be
+    /// started so.
+    pub fn kind(&self, name: &DomainName) -> Result<Option<Kind>, LibvirtError> {
+        let template = self.template()?;
+        self.connection.with(&Operation::Start(name.clone()), |conn| {
+            saved::kind(conn, name, template)
+        })
+    }
+
+    /// Starts a defined guest without its NICs, paused, to be saved.
+    pub fn start_paused_without_nics(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        let template = self.template()?.clone();
+        let operation = Operation::Start(name.clone());
+        let name = name.clone();
+        self.connection.within(&operation, START_WITHIN, move |conn| {
+            saved::start_paused(conn, &name, &template)
+        })
+    }
+
+    /// Saves a running guest to `file`, which only root can read; the guest is then off.
+    pub fn save(&self, name: &DomainName, file: &Path) -> Result<(), LibvirtError> {
+        let operation = Operation::Save(name.clone());
+        let (name, file) = (name.clone(), file.to_owned());
+        self.connection
+            .within(&operation, STOP_WITHIN, move |conn| saved::save(conn, &name, &file))
+    }
+
+    /// Returns the head of a saved state by which it starts this guest.
+    pub fn saved_head(&self, name: &DomainName, head: &Head) -> Result<Vec<u8>, LibvirtError> {
+        let template = self.template()?;
+        let operation = Operation::Restore(name.clone());
+        let xml = self
+            .connection
+            .with(&operation, |conn| saved::without_nics(conn, name, template))?;
+        head.with(&xml)
+            .map_err(|source| LibvirtError::File { operation, source })
+    }
+
+    /// Starts a guest from the saved state in `file`, paused, with its NICs.
+    pub fn restore_paused(&self, name: &DomainName, file: &Path) -> Result<(), LibvirtError> {
+        let operation = Operation::Restore(name.clone());
+        let (name, file) = (name.clone(), file.to_owned());
+        self.connection.within(&operation, START_WITHIN, move |conn| {
+            saved::restore_paused(conn, &name, &file)?;
+            saved::plug_nics(conn, &name)
+        })
+    }
+
     /// Resumes a paused domain.
     pub fn resume(&self, name: &DomainName) -> Result<(), LibvirtError> {
         let operation = Operation::Resume(name.clone());
         let name = name.clone();
         self.connection
             .within(&operation, QEMU_WITHIN, move |conn| domains::resume(conn, &name))
+    }
+
+    /// Cuts the power of a domain of netlab's. One that does not run counts as stopped.
+    pub fn power_off(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        let operation = Operation::Stop(name.clone());
+        let name = name.clone();
+        self.connection
+            .within(&operation, STOP_WITHIN, move |conn| domains::power_off(conn, &name))
     }
 
     /// Stops a domain at once. One that is not running, or no longer exists, counts as stopped.

@@ -60,6 +60,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Makes every guest boot, also those that could be started from a saved state.
+    pub fn boot_all(&mut self) {
+        for image in self.topology.images.values_mut() {
+            image.warm = false;
+        }
+        for entry in self.images.values_mut() {
+            entry.warm = false;
+        }
+    }
+
     /// Returns the topology in which guests keep what they have in `existing`, and links are as was requested.
     pub fn keeping(&self, env: &Env, existing: &Existing) -> Topology {
         let mut topology = reallocate(&self.lab, &image::resolve(&self.images, &env.folders), existing);

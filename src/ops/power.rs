@@ -65,7 +65,9 @@ pub fn power(env: &Env, lab: &str, vms: &BTreeSet<VmName>, power: Power) -> Resu
             image: ImageChoice::LastUp,
             emulate: is_emulated(env, &name)?,
         };
-        let loaded = load(env, &file, &options)?;
+        let mut loaded = load(env, &file, &options)?;
+        // Who cuts a machine's power and restores it wants to see it boot.
+        loaded.boot_all();
         let guests = &loaded.topology.guests;
         let hosts = loaded.topology.hosts.iter();
         let hosts = hosts.filter(|(_, host)| host.connect == Connect::Emulated);
@@ -260,7 +262,7 @@ mod tests {
         let back = plan(&stopped, &only(&stopped, &site, &chosen(&["vm1"])));
         let back: Vec<_> = back.steps().map(|(_, step)| step).collect();
         assert!(
-            matches!(back[..], [Step::StartDomain(_), Step::ConfigureGuest(..)]),
+            matches!(back[..], [Step::StartDomain(..), Step::ConfigureGuest(..)]),
             "{back:?}"
         );
 

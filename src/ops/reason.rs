@@ -124,7 +124,7 @@ impl Reasons<'_> {
             Step::CreateVolume(name, _) | Step::DeleteVolume(name) => self.vm(name.vm(), "image"),
             Step::GrowVolume(name, _) => self.vm(name.vm(), "disk"),
             Step::DefineDomain(name, _)
-            | Step::StartDomain(name)
+            | Step::StartDomain(name, _)
             | Step::StopDomain { name, .. }
             | Step::UndefineDomain { name, .. } => self.vm(name.vm(), ""),
             Step::ConfigureGuest(name, _) => self.vm(name.vm(), "nics"),

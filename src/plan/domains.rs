@@ -74,7 +74,7 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
                 steps.push(Step::DefineDomain(name.clone(), Box::new(domain)));
             }
             if will.running && !stays_up {
-                steps.push(Step::StartDomain(name.clone()));
+                steps.push(Step::StartDomain(name.clone(), will.start));
             }
             let configured = was.filter(|_| stays_up).and_then(|was| was.configured.as_ref());
             if let Some(config) = &will.configured
@@ -172,6 +172,7 @@ fn same_definition(a: &Domain, b: &Domain) -> bool {
         firmware,
         video,
         nics,
+        start: _,
         running: _, // these three are the guest's state, not its definition
         configured: _,
         tasks: _,

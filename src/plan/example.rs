@@ -149,6 +149,7 @@ fn image(name: &str) -> Image {
             boot_seconds: 60,
         },
         cloud_init: false,
+        warm: false,
     }
 }
 

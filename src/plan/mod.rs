@@ -139,7 +139,7 @@ fn shaped_links(from: &HostState, to: &HostState, steps: &[Step]) -> Vec<Step> {
     let starts = |name: &DomainName| {
         steps
             .iter()
-            .any(|step| matches!(step, Step::StartDomain(started) if started == name))
+            .any(|step| matches!(step, Step::StartDomain(started, _) if started == name))
     };
     shaping::changes(&from.shaped, &to.shaped, |_, link| {
         let has = |domain: &Domain| domain.nics.iter().any(|nic| nic.tap == *link);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::lab::{Boot, Cable, HostName, IfName, NetworkName, Shaping};
 use crate::state::{
     Dhcp, Disk, DiskName, Domain, DomainName, Firewall, GuestConfig, Link, Machine, MachineKind, PortForward, SetUp,
-    Sysctl, Uplink, Volume,
+    Start, Sysctl, Uplink, Volume,
 };
 
 /// When a step runs: stages are barriers across all hosts. Removal runs in the opposite order, before creation.
@@ -130,7 +130,7 @@ pub enum Step {
         uuid: String,
     },
     /// Start a defined domain.
-    StartDomain(DomainName),
+    StartDomain(DomainName, Start),
     /// Stop a running domain at once; the UUID is compared first.
     StopDomain {
         /// Its name.

@@ -167,7 +167,7 @@ impl fmt::Display for Step {
                 if domain.cpus == 1 { "" } else { "s" }
             ),
             Self::UndefineDomain { name, .. } => write!(f, "undefine domain {name}"),
-            Self::StartDomain(name) => write!(f, "start domain {name}"),
+            Self::StartDomain(name, _) => write!(f, "start domain {name}"),
             Self::StopDomain { name, .. } => write!(f, "stop domain {name}"),
             Self::ConfigureGuest(name, config) => configure(f, name, config),
             Self::SetUpGuest(name, set_up) => self::set_up(f, name, set_up),

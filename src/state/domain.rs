@@ -223,11 +223,32 @@ pub struct Domain {
     pub nics: Vec<DomainNic>,
     /// Running; `false` in a desired state never occurs.
     pub running: bool,
+    /// How it is to be started; observed: always the default.
+    #[serde(default, skip_serializing_if = "Start::is_boot")]
+    pub start: Start,
     /// What was configured in the running guest; absent when it stops.
     pub configured: Option<GuestConfig>,
     /// Files that were written and commands that were run in it; desired: all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<Task>,
+}
+
+/// How a guest is started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// It boots.
+    #[default]
+    Boot,
+    /// It is restored from the saved state of a guest of its kind that has booted, where its host can; otherwise it boots.
+    Warm,
+}
+
+impl Start {
+    /// Whether it boots.
+    pub fn is_boot(&self) -> bool {
+        *self == Self::Boot
+    }
 }
 
 /// How the guest's CPU is virtualized.

@@ -29,7 +29,7 @@ pub mod view;
 pub use desired::{datapath, desired, guest_config};
 pub use domain::{
     Accel, CloudConfig, Disk, DiskName, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, GuestNicConfig, SetUp,
-    Volume,
+    Start, Volume,
 };
 pub use existing::existing;
 pub use forward::{PortForward, unreached};

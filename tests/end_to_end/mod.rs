@@ -43,4 +43,5 @@ mod status;
 mod straight;
 mod to_host;
 mod verify;
+mod warm;
 mod wrong;

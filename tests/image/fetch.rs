@@ -114,6 +114,7 @@ impl Case {
                 boot_seconds: 60,
             },
             cloud_init: false,
+            warm: false,
         }
     }
 

@@ -13,7 +13,7 @@ use netlab::image;
 use netlab::lab::{Boot, Firmware, Image, ImageConsole, LabName, Video};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::Template;
-use netlab::state::{Accel, Domain, DomainName, DomainNic};
+use netlab::state::{Accel, Domain, DomainName, DomainNic, Start};
 use netlab::transport::{Cmd, NamespaceShell, Shell};
 use tempfile::TempDir;
 
@@ -262,6 +262,7 @@ pub fn guest(name: &DomainName, boot: Option<Boot>, nics: &[&str]) -> Domain {
         video: Video::default(),
         nics: nics.collect(),
         running: false,
+        start: Start::Boot,
         configured: None,
         tasks: Vec::new(),
     }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use netlab::lab::{BaseDisk, Boot, ConsoleKind, Dialect, Firmware, ImageConsole, LabName, Video};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::{Definitions, Files, Template, XmlError, read, render};
-use netlab::state::{Accel, Condition, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, GuestNicConfig, Volume};
+use netlab::state::{
+    Accel, Condition, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, GuestNicConfig, Start, Volume,
+};
 use netlab::transport::{Cmd, CmdError, Output, Shell};
 use virt::connect::Connect;
 
@@ -143,6 +145,7 @@ fn domain(boot: Boot, nics: u8) -> Domain {
         video: Video::default(),
         nics: (0..nics).map(nic).collect(),
         running: false,
+        start: Start::Boot,
         configured: None,
         tasks: Vec::new(),
     }

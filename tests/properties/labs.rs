@@ -482,5 +482,6 @@ fn image(name: &str) -> Image {
             boot_seconds: 60,
         },
         cloud_init: false,
+        warm: false,
     }
 }

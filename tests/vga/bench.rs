@@ -10,7 +10,7 @@ use netlab::host::guests::BootSlots;
 use netlab::host::linux::{LinuxHost, Place};
 use netlab::lab::{Boot, ConsoleKind, Dialect, Firmware, HostName, ImageConsole, Login, Password, Video};
 use netlab::plan::Step;
-use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind};
+use netlab::state::{Accel, Domain, DomainName, Machine, MachineKind, Start};
 
 pub use crate::support::guest_disk::guest_files;
 use crate::support::machines::Machines;
@@ -76,12 +76,13 @@ impl Bench {
             video: Video::default(),
             nics: Vec::new(),
             running: true,
+            start: Start::Boot,
             configured: None,
             tasks: Vec::new(),
         };
         let steps = [
             Step::DefineDomain(name.clone(), Box::new(domain)),
-            Step::StartDomain(name.clone()),
+            Step::StartDomain(name.clone(), Start::Boot),
         ];
         self.host.apply(&self.machines.lab, &steps, &()).unwrap();
         name

@@ -177,7 +177,7 @@ fn cut(name: &str) -> String {
 /// Returns the guest that has a spinner while the step runs.
 fn guest(step: &Step) -> Option<String> {
     match step {
-        Step::StartDomain(name) | Step::ConfigureGuest(name, _) | Step::SetUpGuest(name, _) => {
+        Step::StartDomain(name, _) | Step::ConfigureGuest(name, _) | Step::SetUpGuest(name, _) => {
             Some(name.vm().to_string())
         }
         _ => None,

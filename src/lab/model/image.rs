@@ -22,6 +22,8 @@ pub struct Image {
     pub console: ImageConsole,
     /// Whether the guest takes its settings from a NoCloud seed disk at its first boot.
     pub cloud_init: bool,
+    /// Whether its guests are started from a saved state.
+    pub warm: bool,
 }
 
 /// The virtual hardware that an image needs, by libvirt's names.

@@ -62,6 +62,12 @@ pub(in crate::lab) const IMAGE: Table = Table {
         required("console", Kind::Table(&CONSOLE), "How its console behaves."),
         key("cloud_init", Kind::Flag, "The guest has cloud-init; default: false."),
         key(
+            "warm",
+            Kind::Flag,
+            "Its guests are started from the saved state of one that has booted, not booted each; default: true for a \
+             recipe, else false.",
+        ),
+        key(
             "dialect",
             Kind::Choice(|| names_of(&DIALECTS)),
             "The guest's tool for addresses; default: ip.",

@@ -14,6 +14,7 @@ impl Out {
             machine,
             console,
             cloud_init,
+            warm,
         } = entry;
         if !description.is_empty() {
             self.entry("description", quoted(description));
@@ -35,6 +36,9 @@ impl Out {
         }
         if *cloud_init {
             self.entry("cloud_init", true);
+        }
+        if *warm != source.is_recipe() {
+            self.entry("warm", *warm);
         }
         let ImageMachine {
             arch,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::render::{fingerprint, video_model};
 use super::{METADATA_URI, Node, XmlError, unreadable};
 use crate::lab::{BaseDisk, Boot, Datapath, Firmware, Video};
-use crate::state::{Accel, DiskName, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, Volume};
+use crate::state::{Accel, DiskName, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, Start, Volume};
 
 /// A domain's definition, and its live state. They differ when one of them was changed by hand: `virsh edit` changes the
 /// first, `virsh detach-interface --live` the second.
@@ -97,6 +97,7 @@ fn domain(root: &Node, name: &DomainName) -> Result<Domain, XmlError> {
         // An interface that is not on a bridge cannot be represented; without it the domain differs from the wanted one.
         nics: devices.all("interface").filter_map(nic).collect(),
         running: false,
+        start: Start::Boot,
         configured: None,
         tasks: Vec::new(),
     })

@@ -7,7 +7,7 @@ use super::template::{Blank, Piece, Template};
 use super::writer::{legal, path_text};
 use super::{ADDRESSES_PREFIX, ADDRESSES_URI, METADATA_URI, TASKS_PREFIX, TASKS_URI, XmlError, XmlWriter, broken};
 use crate::lab::{Boot, Datapath, Firmware, Video};
-use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig};
+use crate::state::{Accel, Domain, DomainName, DomainNic, GuestConfig, Start};
 use crate::topology::derive;
 
 /// Files of a domain on its host.
@@ -25,7 +25,33 @@ pub struct Files<'a> {
 
 /// Returns the XML that defines `domain`.
 pub fn render(template: &Template, name: &DomainName, domain: &Domain, files: Files<'_>) -> Result<String, XmlError> {
-    rendered(template, name, domain, files, true)
+    rendered(template, name, domain, files, Parts { mark: true, nics: true })
+}
+
+/// Returns the XML of a guest that has none of its NICs yet, marked as `domain` is.
+pub fn render_without_nics(
+    template: &Template,
+    name: &DomainName,
+    domain: &Domain,
+    files: Files<'_>,
+) -> Result<String, XmlError> {
+    rendered(
+        template,
+        name,
+        domain,
+        files,
+        Parts {
+            mark: true,
+            nics: false,
+        },
+    )
+}
+
+/// Returns the XML of one NIC, to be plugged into a running guest.
+pub fn render_nic(nic: &DomainNic) -> Result<String, XmlError> {
+    let mut xml = XmlWriter::new();
+    interface(&mut xml, nic)?;
+    xml.done()
 }
 
 /// Returns the XML that defines `domain` without netlab's metadata: netlab leaves such a domain alone.
@@ -35,7 +61,24 @@ pub fn render_unmarked(
     domain: &Domain,
     files: Files<'_>,
 ) -> Result<String, XmlError> {
-    rendered(template, name, domain, files, false)
+    rendered(
+        template,
+        name,
+        domain,
+        files,
+        Parts {
+            mark: false,
+            nics: true,
+        },
+    )
+}
+
+/// Which parts of a domain are written.
+#[derive(Clone, Copy)]
+struct Parts {
+    /// netlab's metadata.
+    mark: bool,
+    nics: bool,
 }
 
 fn rendered(
@@ -43,7 +86,7 @@ fn rendered(
     name: &DomainName,
     domain: &Domain,
     files: Files<'_>,
-    marked: bool,
+    parts: Parts,
 ) -> Result<String, XmlError> {
     let mut xml = XmlWriter::new();
     let mut left_out = false;
@@ -53,8 +96,9 @@ fn rendered(
         }
         match piece {
             Piece::Fixed(event) => xml.event(event.clone())?,
-            Piece::Blank(Blank::Metadata, _) if marked => metadata(&mut xml, template, name, domain)?,
+            Piece::Blank(Blank::Metadata, _) if parts.mark => metadata(&mut xml, template, name, domain)?,
             Piece::Blank(Blank::Metadata, _) => left_out = true,
+            Piece::Blank(Blank::Interface, _) if !parts.nics => left_out = true,
             Piece::Blank(blank, attrs) => fill(&mut xml, *blank, attrs, name, domain, files)?,
         }
     }
@@ -195,6 +239,7 @@ pub(crate) fn addresses(config: &GuestConfig) -> Result<String, XmlError> {
 pub(super) fn fingerprint(domain: &Domain) -> Result<String, XmlError> {
     let definition = Domain {
         running: false,
+        start: Start::Boot,
         configured: None,
         tasks: Vec::new(),
         ..domain.clone()

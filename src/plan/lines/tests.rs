@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::plan::example::{host, link, up};
-use crate::state::{Missing, NicConfig, Route, Uplink};
+use crate::state::{Missing, NicConfig, Route, Start, Uplink};
 
 fn lab() -> LabName {
     "quick".parse().unwrap()
@@ -167,7 +167,7 @@ fn a_purpose_that_an_alias_cannot_hold_is_refused() {
 #[test]
 fn a_step_that_changes_no_link_has_no_lines() {
     let domain = up()[&host("node1")].domains.keys().next().unwrap().clone();
-    let error = lines(&Step::StartDomain(domain), &Observed::default()).unwrap_err();
+    let error = lines(&Step::StartDomain(domain, Start::Boot), &Observed::default()).unwrap_err();
     assert!(matches!(error, LineError::NotOfLinks(_)), "{error}");
 }
 

@@ -5,7 +5,7 @@ use crate::lab::{BaseDisk, Datapath, HostName, Image, Login, NetworkName, VmName
 use crate::state::survey::Kvm;
 use crate::state::{
     Accel, CloudConfig, Disk, DiskName, Domain, DomainDisk, DomainName, DomainNic, GuestConfig, GuestNicConfig, Site,
-    Survey, Volume,
+    Start, Survey, Volume,
 };
 use crate::topology::{Guest, GuestDisk, GuestSetup, Topology};
 
@@ -107,6 +107,7 @@ fn domain(
         video: image.machine.video,
         nics: nics.collect(),
         running: true,
+        start: if image.warm { Start::Warm } else { Start::Boot },
         configured: Some(config),
         tasks: guest.setup.tasks.clone(),
     }

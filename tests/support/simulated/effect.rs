@@ -7,7 +7,7 @@ use super::World;
 use netlab::lab::{Cable, HostName, IfName};
 use netlab::plan::Step;
 use netlab::state::{
-    Disk, DiskName, Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, localhost,
+    Disk, DiskName, Domain, DomainName, HostState, Link, LinkKind, Machine, MachineKind, MachineNic, Start, localhost,
 };
 
 /// Why a simulated step failed.
@@ -432,6 +432,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
         Step::DefineDomain(name, domain) => {
             let domain = Domain {
                 running: false,
+                start: Start::Boot,
                 configured: None,
                 ..domain.as_ref().clone()
             };
@@ -443,7 +444,7 @@ fn guests(state: &mut HostState, step: &Step) -> Done {
             }
             remove(&mut state.domains, name)
         }
-        Step::StartDomain(name) => start(state, name),
+        Step::StartDomain(name, _) => start(state, name),
         Step::StopDomain { name, uuid } => {
             let domain = domain(state, name, Some(uuid))?;
             if !domain.running {

@@ -1,0 +1,276 @@
+//! Starts guests from the saved state of one of their kind that has booted. The first guest of a kind boots without NICs, is
+//! saved, and is then restored like the others. Files are in netlab's cache on this machine, so guests of hosts behind
+//! ssh boot.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::folders::Folders;
+use crate::guest::{Session, Transcript, prepare};
+use crate::host::guests::{Cancellable, Opened, open_started};
+use crate::host::linux::Connection;
+use crate::host::{StepFailure, StepLog};
+use crate::lab::ImageConsole;
+use crate::libvirt::{Head, Kind};
+use crate::locked::{self, Locked, LockedError};
+use crate::plan::Step;
+use crate::state::DomainName;
+
+/// Between two attempts at a lock that another process has.
+const TRY_EVERY: Duration = Duration::from_millis(50);
+/// A saved state that was not used for so long is removed.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Kinds whose saved state this run could not make: their guests boot, and it is not tried again.
+#[derive(Debug, Default)]
+pub struct Unsaved(Mutex<BTreeSet<String>>);
+
+impl Unsaved {
+    fn contains(&self, kind: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(kind)
+    }
+
+    fn insert(&self, kind: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+    }
+}
+
+/// What a guest is started with.
+pub(super) struct Warm<'a> {
+    pub connection: &'a Connection,
+    pub folders: &'a Folders,
+    pub unsaved: &'a Unsaved,
+    pub name: &'a DomainName,
+    pub console: &'a ImageConsole,
+    pub step: &'a Step,
+    pub log: &'a dyn StepLog,
+}
+
+impl Warm<'_> {
+    /// Starts the guest from the saved state of its kind, which is made where there is none; returns its open console. None
+    /// where it has to boot: why is noted, unless guests of its kind always do. The guest is then off.
+    pub(super) fn start(&self) -> Option<Opened> {
+        let kind = self.connection.libvirt.kind(self.name).ok().flatten()?;
+        let state = self.state(&kind).ok()?;
+        let id = state.to_string_lossy().into_owned();
+        if self.unsaved.contains(&id) {
+            return None;
+        }
+        match self.restored(&kind, &state) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.unsaved.insert(id);
+                self.log.note(
+                    self.step,
+                    &format!("it boots, since no saved state can be used: {}", why(&error)),
+                );
+                None
+            }
+        }
+    }
+
+    /// Returns the file of a kind's saved state.
+    fn state(&self, kind: &Kind) -> io::Result<PathBuf> {
+        let mut files = Vec::new();
+        for file in &kind.files {
+            let file = fs::metadata(file)?;
+            files.push((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
+        }
+        let id = kind.id(&format!("{files:?}"));
+        Ok(self.folders.saved().join(id).with_extension("state"))
+    }
+
+    fn restored(&self, kind: &Kind, state: &Path) -> Result<Option<Opened>, StepFailure> {
+        if !state.exists() && !self.make_or_wait(kind, state)? {
+            return Ok(None);
+        }
+        match self.restore(kind, state) {
+            Ok(opened) => {
+                used(state);
+                Ok(Some(opened))
+            }
+            Err(error) => {
+                self.power_off();
+                // It may be damaged: the next run makes another one.
+                let _ = fs::remove_file(state);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the saved state, or waits for the process that does. Returns false where the user asked to stop, or where
+    /// another guest of this run has failed to make it.
+    fn make_or_wait(&self, kind: &Kind, state: &Path) -> Result<bool, StepFailure> {
+        let folder = self.folders.saved();
+        Folders::make_open(&folder).map_err(StepFailure::SavedState)?;
+        let lock = folder.join(format!("{}.lock", name_of(state)));
+        loop {
+            match Locked::take(&lock, &locked::verb()) {
+                _ if state.exists() => return Ok(true),
+                _ if self.log.cancelled() || self.unsaved.contains(&state.to_string_lossy()) => return Ok(false),
+                Ok(_lock) => {
+                    let made = self.make(kind, state);
+                    if made.is_err() {
+                        self.power_off();
+                        // Under the lock, so that those that wait for it find out.
+                        self.unsaved.insert(state.to_string_lossy().into_owned());
+                    }
+                    return made.map(|()| true);
+                }
+                Err(LockedError::Held { .. }) => thread::sleep(TRY_EVERY),
+                Err(LockedError::Io { source, .. }) => return Err(StepFailure::SavedState(source)),
+            }
+        }
+    }
+
+    /// Boots the guest without NICs and saves it.
+    fn make(&self, kind: &Kind, state: &Path) -> Result<(), StepFailure> {
+        self.log
+            .note(self.step, "boots once, to be saved for all guests of its kind");
+        remove_unused(&self.folders.saved());
+        let libvirt = &self.connection.libvirt;
+        libvirt.start_paused_without_nics(self.name)?;
+        let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
+        let console = Box::new(Cancellable {
+            console: opened.console,
+            log: self.log,
+        });
+        let transcript = self.folders.transcript(self.name.lab(), self.name.vm());
+        let transcript = Transcript::append(&transcript).map_err(StepFailure::Transcript)?;
+        let note = |line: &str| self.log.note(self.step, line);
+        let mut session = Session::open(console, self.console, transcript, &mut |line| note(line))?;
+        prepare(&mut session, &kind.nic_models)?;
+        drop(session);
+        let part = state.with_extension("part");
+        let kept = libvirt
+            .save(self.name, &part)
+            .map_err(StepFailure::from)
+            .and_then(|()| {
+                // It has the guest's whole memory.
+                fs::set_permissions(&part, Permissions::from_mode(0o600))
+                    .and_then(|()| fs::rename(&part, state))
+                    .map_err(StepFailure::SavedState)
+            });
+        if kept.is_err() {
+            let _ = fs::remove_file(&part);
+        }
+        kept
+    }
+
+    /// Restores the guest with its NICs. libvirt reads the head of the guest and the stream of the saved state from one
+    /// pipe, so that nothing is copied to a file.
+    fn restore(&self, kind: &Kind, state: &Path) -> Result<Opened, StepFailure> {
+        let libvirt = &self.connection.libvirt;
+        let mut file = File::open(state).map_err(StepFailure::SavedState)?;
+        let head = Head::read(&mut file).map_err(StepFailure::SavedState)?;
+        let head = libvirt.saved_head(self.name, &head)?;
+        let pipe = state.with_extension(self.name.to_string());
+        let pipe = Pipe::make(&pipe).map_err(StepFailure::SavedState)?;
+        let over = AtomicBool::new(false);
+        let restored = thread::scope(|scope| {
+            let feeding = scope.spawn(|| pipe.feed(&head, &mut file, &over));
+            let restored = libvirt.restore_paused(self.name, &pipe.0);
+            over.store(true, Ordering::SeqCst);
+            if restored.is_err() {
+                // A process that still has the pipe open no longer reads it.
+                self.power_off();
+            }
+            // Where it was not read to its end, libvirt's error says why.
+            let _ = feeding.join();
+            restored
+        });
+        restored?;
+        let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
+        Ok(Opened {
+            restored: Some(kind.macs.clone()),
+            ..opened
+        })
+    }
+
+    fn power_off(&self) {
+        // What cannot be stopped fails to start, with libvirt's own error.
+        let _ = self.connection.libvirt.power_off(self.name);
+    }
+}
+
+/// Records that a saved state was used, so that it is not removed as unused.
+fn used(state: &Path) {
+    #[expect(clippy::disallowed_methods, reason = "a file's time is the time of day")]
+    let now = SystemTime::now();
+    let _ = File::open(state).and_then(|file| file.set_modified(now));
+}
+
+/// Returns the error and its causes on one line.
+fn why(error: &StepFailure) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text.lines().collect::<Vec<_>>().join(" ")
+}
+
+fn name_of(state: &Path) -> String {
+    state.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Removes what nobody has used for long, and what was left by a process that was killed.
+fn remove_unused(folder: &Path) {
+    let files = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    for file in files {
+        let path = file.path();
+        let is_state = path.extension().is_some_and(|end| end == "state");
+        let age = file.metadata().and_then(|file| file.modified()).map(|at| at.elapsed());
+        let old = |limit| matches!(age, Ok(Ok(age)) if age > limit);
+        if old(if is_state { UNUSED } else { Duration::from_secs(60 * 60) }) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// A named pipe, removed when dropped.
+struct Pipe(PathBuf);
+
+impl Pipe {
+    fn make(path: &Path) -> io::Result<Self> {
+        let _ = fs::remove_file(path);
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Writes `head` and the rest of `file` to the pipe once it is read, unless all is `over` before.
+    fn feed(&self, head: &[u8], file: &mut File, over: &AtomicBool) -> io::Result<()> {
+        let mut pipe = loop {
+            // Without a reader this fails.
+            let options = fs::OpenOptions::new()
+                .write(true)
+                .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+                .open(&self.0);
+            match options {
+                Ok(pipe) => break pipe,
+                Err(_) if !over.load(Ordering::SeqCst) => thread::sleep(Duration::from_millis(2)),
+                Err(error) => return Err(error),
+            }
+        };
+        let flags = rustix::fs::fcntl_getfl(&pipe)?;
+        rustix::fs::fcntl_setfl(&pipe, flags - rustix::fs::OFlags::NONBLOCK)?;
+        pipe.write_all(head)?;
+        io::copy(file, &mut pipe).map(drop)
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}

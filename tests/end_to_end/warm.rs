@@ -1,0 +1,110 @@
+//! Guests that are started from the saved state of one of their kind.
+
+use std::path::PathBuf;
+
+use crate::support::lab::{Bench, EMPTY, PATIENT};
+
+/// Two guests of a kind of their own: no other test has guests of this size.
+fn lab(memory: u32) -> String {
+    let guest = |name: &str| format!("[vms.{name}]\nmemory = \"{memory}MiB\"\nnics = [{{ network = \"service\" }}]\n");
+    format!("{EMPTY}{}{}", guest("a"), guest("b"))
+}
+
+fn states() -> Vec<PathBuf> {
+    let files = std::fs::read_dir(Bench::cache().join("saved")).into_iter().flatten();
+    let files = files.flatten().map(|file| file.path());
+    files
+        .filter(|file| file.extension().is_some_and(|end| end == "state"))
+        .collect()
+}
+
+/// Counts the guests on node1 whose QEMU has restored them.
+fn restored(bench: &Bench) -> usize {
+    let guests = bench.inside("node1", &["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'"]);
+    guests.lines().filter(|argument| *argument == "-incoming").count()
+}
+
+#[test]
+fn guests_of_one_kind_are_restored_from_one_saved_state_and_are_different_guests() {
+    let test = "guests_of_one_kind_are_restored_from_one_saved_state_and_are_different_guests";
+    let Some(bench) = Bench::new(test, "warm", &lab(101)) else {
+        return;
+    };
+    let before = states();
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(restored(&bench), 2);
+    let verified = bench.good(&["verify", "--wait", PATIENT, bench.file()]);
+    assert!(verified.contains(" as expected"), "{verified}");
+    assert!(bench.good(&["plan", bench.file()]).contains("nothing to do"));
+    let ask = |vm: &str, what: &str| bench.good(&["exec", &bench.name, vm, "--", what]).trim().to_owned();
+    let of_both = |what: &str| (ask("a", what), ask("b", what));
+    assert_eq!(of_both("hostname"), ("a".to_owned(), "b".to_owned()));
+    for random in [
+        "cat /proc/sys/kernel/random/boot_id",
+        "head -c 16 /dev/urandom | md5sum",
+    ] {
+        let (a, b) = of_both(random);
+        assert_ne!(a, b, "{random}");
+    }
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let clock: u64 = ask("a", "date +%s").parse().unwrap();
+    assert!(clock.abs_diff(now) < 60, "the guest's clock is {clock}, not {now}");
+
+    // A guest that is cut off comes back, whatever it was restored from.
+    bench.good(&["-q", "restart", &bench.name, "a"]);
+    assert_eq!(restored(&bench), 1, "it boots");
+    let verified = bench.good(&["verify", "--wait", PATIENT, bench.file()]);
+    assert!(verified.contains(" as expected"), "{verified}");
+    bench.good(&["-q", "down", &bench.name]);
+    let made: Vec<_> = states().into_iter().filter(|state| !before.contains(state)).collect();
+    bench.good(&["-q", "up", "--cold", bench.file()]);
+    assert_eq!(restored(&bench), 0, "with --cold every guest boots");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+    for state in made {
+        let _ = std::fs::remove_file(state);
+    }
+}
+
+#[test]
+fn a_saved_state_that_is_damaged_is_thrown_away_and_the_guest_boots() {
+    let test = "a_saved_state_that_is_damaged_is_thrown_away_and_the_guest_boots";
+    let Some(bench) = Bench::new(test, "torn", &lab(103)) else {
+        return;
+    };
+    let before = states();
+    bench.good(&["-q", "up", bench.file()]);
+    bench.good(&["-q", "down", &bench.name]);
+    let made: Vec<_> = states().into_iter().filter(|state| !before.contains(state)).collect();
+    // Other tests may have made states of their own meanwhile: this one is of 103 MiB.
+    let own: Vec<_> = made.iter().filter(|state| has(state, "103424</memory>")).collect();
+    let [state] = own[..] else {
+        panic!("{} states of this kind: {made:?}", own.len());
+    };
+    let whole = std::fs::read(state).unwrap();
+    for damaged in [&whole[..whole.len() / 2], b"netlab", b""] {
+        std::fs::write(state, damaged).unwrap();
+        bench.good(&["-q", "up", bench.file()]);
+        let verified = bench.good(&["verify", "--wait", PATIENT, bench.file()]);
+        assert!(verified.contains(" as expected"), "{verified}");
+        bench.good(&["-q", "down", &bench.name]);
+        // The second guest may have made another one.
+        let kept = std::fs::read(state).is_ok_and(|now| now == damaged);
+        assert!(!kept, "it is still used");
+    }
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(restored(&bench), 2);
+    assert!(state.exists());
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+    let _ = std::fs::remove_file(state);
+}
+
+/// Whether the head of a saved state has this text.
+fn has(state: &PathBuf, text: &str) -> bool {
+    use std::io::Read as _;
+    let mut head = Vec::new();
+    let file = std::fs::File::open(state);
+    let read = file.and_then(|file| file.take(64 << 10).read_to_end(&mut head));
+    read.is_ok() && String::from_utf8_lossy(&head).contains(text)
+}
