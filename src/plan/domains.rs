@@ -89,6 +89,16 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
     steps
 }
 
+/// Returns the steps that stop every guest that runs.
+pub(super) fn stop_all(domains: &BTreeMap<DomainName, Domain>) -> Vec<Step> {
+    let running = domains.iter().filter(|(_, domain)| domain.running);
+    let stop = |(name, domain): (&DomainName, &Domain)| Step::StopDomain {
+        name: name.clone(),
+        uuid: domain.uuid.clone(),
+    };
+    running.map(stop).collect()
+}
+
 /// The steps for a guest's further disks.
 struct Further {
     removal: Vec<Step>,

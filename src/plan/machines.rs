@@ -28,8 +28,8 @@ pub(super) enum Inside {
     },
     /// Its machine is created, removed or recreated.
     Changes {
-        /// What is inside now is to be removed step by step: its machine is alive and will not exist any more. With a
-        /// machine that is replaced or dead everything inside is removed at once.
+        /// Its guests are to be stopped: its machine is alive and will not exist any more. Everything else in it is removed
+        /// with it at once; so are the guests of a machine that is replaced or dead.
         before: bool,
         /// There will be a machine to create it in.
         after: bool,

@@ -95,7 +95,9 @@ pub fn plan(from: &Site, to: &Site) -> Plan {
                 add(host, shaping.unwrap_or_default());
             }
             machines::Inside::Changes { before, after } => {
-                add(host, changes(if before { from } else { &nothing }, &nothing, false));
+                if before {
+                    add(host, domains::stop_all(&from.domains));
+                }
                 let to = if after { to } else { &nothing };
                 let steps = changes(&nothing, to, false);
                 let shaping = shaped_links(&nothing, to, &steps);

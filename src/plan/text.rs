@@ -79,7 +79,7 @@ impl fmt::Display for Step {
         match self {
             Self::CreateMachine(host) => write!(f, "create emulated host {host}"),
             Self::CreateDevice(name, kind) => write!(f, "create emulated {kind} {name}"),
-            Self::RemoveMachine(name) => write!(f, "remove emulated machine {name}"),
+            Self::RemoveMachine(name) => write!(f, "remove emulated machine {name} with all that is in it"),
             Self::PlugCable(Cable { ends: [a, b] }) => {
                 write!(f, "plug a cable from {}:{} to {}:{}", a.host, a.nic, b.host, b.nic)
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::example::{host, link, on, topology, up, vm};
 use super::{Plan, Step, plan};
 use crate::lab::{BaseDisk, Content, IfName, Task, VlanId};
-use crate::state::{DomainName, HostState, LOCALHOST, Link, LinkKind, Site, desired};
+use crate::state::{DomainName, HostState, LOCALHOST, Link, LinkKind, Site, desired, localhost};
 use crate::topology::GuestDisk;
 
 /// The plan as a user reads it, `host: step`.
@@ -85,9 +85,25 @@ fn a_lab_is_created_from_its_emulated_machines_to_its_guests() {
 }
 
 #[test]
-fn a_lab_is_removed_in_the_opposite_order_and_hosts_are_emptied_first() {
+fn an_emulated_host_is_removed_as_a_whole_after_its_guests_are_stopped() {
     assert_eq!(
         lines(&plan(&up(), &Site::new())),
+        [
+            "node1: stop domain quick.vm1",
+            "node2: stop domain quick.vm2",
+            "localhost: unplug the cable from node1:eth0 to node2:eth0",
+            "localhost: remove emulated machine node1 with all that is in it",
+            "localhost: remove emulated machine node2 with all that is in it",
+        ]
+    );
+}
+
+#[test]
+fn a_host_that_is_not_emulated_is_emptied_in_the_opposite_order() {
+    let mut real = up();
+    real.remove(&localhost());
+    assert_eq!(
+        lines(&plan(&real, &Site::new())),
         [
             "node1: stop domain quick.vm1",
             "node1: undefine domain quick.vm1",
@@ -99,9 +115,6 @@ fn a_lab_is_removed_in_the_opposite_order_and_hosts_are_emptied_first() {
             "node1: delete link br1",
             "node2: detach eth0 from bridge br1, restoring 172.16.99.2/24",
             "node2: delete link br1",
-            "localhost: unplug the cable from node1:eth0 to node2:eth0",
-            "localhost: remove emulated machine node1",
-            "localhost: remove emulated machine node2",
         ]
     );
 }
@@ -231,7 +244,9 @@ fn a_further_disk_is_grown_in_place_and_what_deletes_data_has_a_line_that_says_s
         disks_of(&both, &[gib]),
         ["delete disk 2 of vm2 with all data on it (over /images/data)"]
     );
-    let down = lines(&plan(&with(&both), &Site::new()));
+    let mut real = with(&both);
+    real.remove(&localhost());
+    let down = lines(&plan(&real, &Site::new()));
     let removed = down.iter().filter(|line| line.contains("delete disk ")).count();
     assert_eq!(removed, 2, "{down:?}");
 }
@@ -282,8 +297,8 @@ fn after_a_reboot_dead_machines_are_recreated_and_down_only_removes_them() {
     let again = lines(&plan(&rebooted, &up()));
     let removal = [
         "localhost: unplug the cable from node1:eth0 to node2:eth0",
-        "localhost: remove emulated machine node1",
-        "localhost: remove emulated machine node2",
+        "localhost: remove emulated machine node1 with all that is in it",
+        "localhost: remove emulated machine node2 with all that is in it",
     ];
     assert_eq!(again[..3], removal);
     assert_eq!(again[3..], from_nothing);
@@ -360,7 +375,10 @@ fn a_machine_with_other_nics_is_replaced_with_everything_inside() {
         !lines.contains(&"node2: stop domain quick.vm2".to_owned()),
         "{lines:#?}"
     );
-    let removed = place(&lines, "localhost: remove emulated machine node2");
+    let removed = place(
+        &lines,
+        "localhost: remove emulated machine node2 with all that is in it",
+    );
     assert!(removed < place(&lines, "localhost: create emulated host node2"));
     place(&lines, "node2: create the disk of vm2 over /images/disk/base.img");
 }

@@ -237,7 +237,9 @@ fn a_bridge_in_use_is_not_deleted() {
         .apply(&"lab".parse().unwrap(), &[delete("br1", None)], &Log::default())
         .unwrap_err();
     assert_eq!(text(&errors[0]), "delete link br1: br1 is in use by eth0");
-    let to_do = plan(&up(), &Site::new());
+    let mut emptied = up();
+    emptied.insert(host("node1"), HostState::default());
+    let to_do = plan(&up(), &emptied);
     let release = |(on, step): &(&HostName, &Step)| **on == host("node1") && matches!(step, Step::DetachUplink(..));
     let step = to_do.steps().find(release).unwrap().1.clone();
     assert!(node1.apply(&"lab".parse().unwrap(), &[step], &Log::default()).is_ok());
