@@ -77,7 +77,7 @@ fn a_down_killed_at_any_boundary_is_finished_by_down() {
         bench.good(&["-q", "down", &bench.name]);
         bench.assert_as_before();
         if !killed {
-            assert!(at > 8, "only {at} boundaries were met");
+            assert!(at > 5, "only {at} boundaries were met");
             return;
         }
     }

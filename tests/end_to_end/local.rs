@@ -62,6 +62,17 @@ impl Local {
 
     /// Returns everything that netlab could change here, as text to compare.
     pub fn snapshot(&self) -> String {
+        // The kernel looks for another user of a new IPv6 address for a second or two (RFC 4862, 5.4).
+        for _ in 0..100 {
+            if self
+                .0
+                .inside("machine", &["ip", "-o", "address", "show", "tentative"])
+                .is_empty()
+            {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
         let commands: [&[&str]; 9] = [
             &["ip", "-o", "link"],
             &["ip", "-o", "address"],
