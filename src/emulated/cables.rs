@@ -47,7 +47,7 @@ pub(super) fn observed(lab: &LabName, links: &Links) -> BTreeSet<Cable> {
             let mut ends = [end(host, link)?, end(remote, peer)?];
             let has_own_mac = |end: &CableEnd, link: &Link| {
                 let own = nic_mac(lab, &end.host, &end.nic).to_string();
-                link.address.as_deref() == Some(own.as_str())
+                link.own_address() == Some(own.as_str())
             };
             if !has_own_mac(&ends[0], link) && !has_own_mac(&ends[1], peer) {
                 return None;

@@ -14,7 +14,7 @@ use super::links::Link;
 use super::namespace::{links, name};
 use super::{Emulator, nics, shaping};
 use crate::lab::{BondMode, HostName, IfName, LabName, Lag, PortMode, VlanId};
-use crate::linux::ip::query;
+use crate::linux::ip::{load_bonding, query};
 use crate::state::{Machine, MachineKind, MachineNic};
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
@@ -86,6 +86,9 @@ impl Emulator {
             // No port is in a VLAN by default.
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_default_pvid 0"));
             lines.push(format!("link set dev {BRIDGE} type bridge vlan_filtering 1"));
+        }
+        if !wanted.lags.is_empty() {
+            load_bonding(&self.shell)?;
         }
         for (at, lag) in wanted.lags.iter().enumerate() {
             let device = lag_device(at);

@@ -44,7 +44,7 @@ pub const VERIFY: &str =
     "verify() { netlab -q --json verify --wait 120 \"$1\" >/tmp/matrix || { cat /tmp/matrix; false; }; }";
 
 /// Brings a lab up, does `meanwhile` to it while all frames on the cable are captured at node1, and takes it down.
-fn live(test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Frame>)> {
+pub fn live(test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Frame>)> {
     let lab = topology(file).lab;
     let cable = format!(
         "lab={lab}\n{}\n{HOSTS_PING}\n{VERIFY}\nverify {file}\n{meanwhile}\n{}",

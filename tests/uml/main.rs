@@ -9,12 +9,14 @@
     reason = "clippy knows tests by their attribute, not their helpers"
 )]
 
+mod bonds;
 mod capture;
 mod cloud;
 mod compiled;
 mod kernel;
 mod labs;
 mod made_good;
+mod ovs;
 mod preflight;
 #[allow(dead_code, reason = "other tiers use more of it")]
 #[path = "../support/mod.rs"]

@@ -13,7 +13,8 @@ use crate::linux::sysctl::SysctlMarks;
 use crate::plan::Step;
 use crate::plan::lines::{Observed, ObservedLink, Program, lines, program_of};
 use crate::state::{Link, LinkKind, Missing, Uplink};
-use crate::transport::cmd::{Cmd, Shell};
+use crate::transport::Script;
+use crate::transport::cmd::{Cmd, CmdError, Shell};
 
 /// Carries out the network `steps` in order and stops at the first that fails.
 pub fn apply(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<(), FailedAt<NetworkError>> {
@@ -39,6 +40,17 @@ pub fn apply(shell: &dyn Shell, lab: &LabName, steps: &[Step]) -> Result<(), Fai
     run.flush()
 }
 
+/// Prepares the kernel for a bond.
+const BONDING: Script = Script {
+    name: "ip/bonding.sh",
+    text: include_str!("bonding.sh"),
+};
+
+/// Loads the kernel's module for bonds, which must not create one by itself.
+pub(crate) fn load_bonding(shell: &dyn Shell) -> Result<(), CmdError> {
+    shell.check(&Cmd::script(BONDING, [""; 0])).map(drop)
+}
+
 /// Seconds that Open vSwitch may take for a transaction; without its daemon it would take for ever.
 const OVS_WITHIN: u32 = 60;
 
@@ -53,6 +65,8 @@ struct Run<'a> {
     made: BTreeSet<IfName>,
     /// Those of them that are Open vSwitch's bridges or bonds.
     made_ovs: BTreeSet<IfName>,
+    /// The first step that creates a bond of the kernel's.
+    first_bond: Option<usize>,
     /// Bridges that the batch creates or changes: whether they have a MAC address of their own.
     mac_is_set: BTreeMap<IfName, bool>,
     /// Links whose state after the batch differs from the snapshot, as far as another step's lines depend on it.
@@ -68,6 +82,7 @@ impl<'a> Run<'a> {
             lines: Vec::new(),
             made: BTreeSet::new(),
             made_ovs: BTreeSet::new(),
+            first_bond: None,
             mac_is_set: BTreeMap::new(),
             stale: BTreeSet::new(),
         }
@@ -112,6 +127,9 @@ impl<'a> Run<'a> {
         match step {
             Step::CreateLink(name, link) => {
                 self.made.insert(name.clone());
+                if matches!(link.kind, LinkKind::Bond(_)) {
+                    self.first_bond.get_or_insert(at);
+                }
                 if matches!(link.kind, LinkKind::OvsBridge { .. } | LinkKind::OvsBond { .. }) {
                     self.made_ovs.insert(name.clone());
                 }
@@ -325,6 +343,12 @@ impl<'a> Run<'a> {
         self.made_ovs.clear();
         self.mac_is_set.clear();
         self.stale.clear();
+        if let Some(at) = self.first_bond.take() {
+            load_bonding(self.shell).map_err(|error| FailedAt {
+                at,
+                cause: error.into(),
+            })?;
+        }
         lines.sort_by_key(turn);
         lines
             .chunk_by(|a, b| program_of(&a.text).0 == program_of(&b.text).0)

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::lab::{Bond, BondMode, Partner};
@@ -99,21 +99,32 @@ pub(crate) struct RawInfo {
 }
 
 /// What only links of some kinds have: a bridge the first three, VLAN and VXLAN devices an id, a VXLAN
-/// device the address and the UDP port of its end, a tap whether it persists.
+/// device the address and the UDP port of its end, a tap whether it persists. Links of other kinds have the same names for
+/// something else, e.g. `"local": "any"` of a GRE device.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct RawData {
+    #[serde(default, deserialize_with = "if_known")]
     pub stp_state: Option<u32>,
+    #[serde(default, deserialize_with = "if_known")]
     pub forward_delay: Option<u32>,
+    #[serde(default, deserialize_with = "if_known")]
     pub vlan_filtering: Option<u32>,
+    #[serde(default, deserialize_with = "if_known")]
     pub id: Option<i64>,
+    #[serde(default, deserialize_with = "if_known")]
     pub local: Option<Ipv4Addr>,
+    #[serde(default, deserialize_with = "if_known")]
     pub port: Option<u16>,
+    #[serde(default, deserialize_with = "if_known")]
     pub persist: Option<bool>,
     /// These are a bond's.
     #[serde(default)]
     pub mode: Value,
+    #[serde(default, deserialize_with = "if_known")]
     pub active_slave: Option<String>,
+    #[serde(default, deserialize_with = "if_known")]
     pub miimon: Option<u32>,
+    #[serde(default, deserialize_with = "if_known")]
     pub primary: Option<String>,
     #[serde(default)]
     pub xmit_hash_policy: Value,
@@ -125,6 +136,12 @@ impl RawLink {
     /// Returns whether something is connected at its other end.
     pub fn has_carrier(&self) -> bool {
         self.flags.iter().any(|flag| flag == "LOWER_UP")
+    }
+
+    /// Returns the hardware address that it has by itself: as a member of a bond it has that of the first member meanwhile.
+    pub fn own_address(&self) -> Option<&str> {
+        let bonded = self.linkinfo.slave.get("perm_hwaddr").and_then(Value::as_str);
+        bonded.or(self.address.as_deref())
     }
 
     /// Returns whether it is administratively up.
@@ -191,6 +208,11 @@ impl RawLink {
 /// Returns a value that netlab has a name for; other links, and other versions of the kernel, have others.
 fn known<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value).ok()
+}
+
+/// Reads a field that may be of another type; none where it is.
+fn if_known<'de, D: Deserializer<'de>, T: DeserializeOwned>(field: D) -> Result<Option<T>, D::Error> {
+    Ok(known(&Value::deserialize(field)?))
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -289,7 +311,26 @@ pub(crate) struct RawHop {
 
 #[cfg(test)]
 mod tests {
-    use super::escaped;
+    use super::{RawLink, escaped};
+
+    #[test]
+    fn links_of_other_kinds_are_read_too() {
+        // The devices that the module ip_gre creates, as iproute2 6.1 prints them.
+        let printed = r#"[{"ifindex":3,"link":null,"ifname":"gre0","flags":["NOARP"],"mtu":1476,"link_type":"gre",
+            "address":"0.0.0.0","linkinfo":{"info_kind":"gre","info_data":{"remote":"any","local":"any","ttl":0,
+            "pmtudisc":false}},"addr_info":[]},
+            {"ifindex":6,"ifname":"gre_sys","flags":["UP"],"link_type":"ether","linkinfo":{"info_kind":"gretap",
+            "info_data":{"external":true,"id":"any","port":"0x10000"}}}]"#;
+        let links: Vec<RawLink> = serde_json::from_str(printed).unwrap();
+        assert!(links.iter().all(|link| link.linkinfo.info_data.local.is_none()));
+        let vxlan = r#"{"ifindex":7,"ifname":"v","linkinfo":{"info_data":{"id":5,"local":"10.0.0.1","port":4789}}}"#;
+        let vxlan: RawLink = serde_json::from_str(vxlan).unwrap();
+        let data = vxlan.linkinfo.info_data;
+        assert_eq!(
+            (data.id, data.local, data.port),
+            (Some(5), Some([10, 0, 0, 1].into()), Some(4789))
+        );
+    }
 
     #[test]
     fn control_characters_are_escaped_in_strings_only() {

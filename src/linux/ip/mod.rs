@@ -32,6 +32,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 pub use apply::apply;
+pub(crate) use apply::load_bonding;
 pub use error::{AttachError, NetworkError, Owner, Unreadable, Unrestorable};
 pub use floating::announce;
 pub(crate) use json::{RawLink, query};
