@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::lab::{Boot, ConsoleKind, Dialect, HostName, IfName, LabName, NetworkName, Serve, Task};
 use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
 use crate::libvirt::seed::Seed;
-use crate::linux::{dnsmasq, nftables};
+use crate::linux::{dnsmasq, flows, nftables};
 use crate::plan::Step;
 use crate::plan::lines::{LineError, Observed, UplinkMove, is_ovs, lines, program_of};
 use crate::state::{
@@ -78,7 +78,14 @@ impl Out {
                 }
             }
             Step::SetSysctl(key, value) => self.line(format_args!("sysctl -q -w {key}={value}")),
-            Step::LoadRuleset(rules) => self.fed("nft -f -", &nftables::text(lab, rules)),
+            Step::LoadRuleset(rules) => {
+                let text = nftables::text(lab, rules);
+                if text.is_empty() {
+                    self.line("# (with each domain: its port does not exist yet)");
+                } else {
+                    self.fed("nft -f -", &text);
+                }
+            }
             Step::StartDhcp(network, dhcp) => self.serve(lab, network, dhcp),
             Step::CreateVolume(name, Volume { base, base_format, .. }) => {
                 let base = self.image(base);
@@ -108,7 +115,10 @@ impl Out {
                 self.line(format_args!("qemu-img resize -q {} {mib}M", further_disk(name)));
             }
             Step::DefineDomain(name, domain) => self.define(name, domain, template)?,
-            Step::StartDomain(name, _) => self.line(format_args!("virsh -q start {name}")),
+            Step::StartDomain(name, _) => {
+                self.line(format_args!("virsh -q start {name}"));
+                self.secure(steps, name);
+            }
             Step::ConfigureGuest(name, config) => self.configure(name, config),
             Step::SetUpGuest(name, set_up) => self.set_up(name, set_up),
             // A plan from nothing has none of these on a host of its own.
@@ -135,6 +145,22 @@ impl Out {
             | Step::StopDomain { .. } => self.line("# (not done by hand)"),
         }
         Ok(())
+    }
+
+    /// The flows of a guest's ports on Open vSwitch's bridges.
+    fn secure(&mut self, steps: &[Step], name: &DomainName) {
+        let nics = steps.iter().find_map(|step| match step {
+            Step::DefineDomain(defined, domain) if defined == name => Some(&domain.nics),
+            _ => None,
+        });
+        for nic in nics.into_iter().flatten() {
+            let security = steps.iter().find_map(|step| match step {
+                Step::LoadRuleset(rules) => rules.flows.get(&nic.bridge)?.get(&nic.tap),
+                _ => None,
+            });
+            let lines = security.map(|security| flows::script(&nic.bridge, &nic.tap, security));
+            lines.into_iter().flatten().for_each(|line| self.line(line));
+        }
     }
 
     fn serve(&mut self, lab: &LabName, network: &NetworkName, dhcp: &Dhcp) {

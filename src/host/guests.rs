@@ -14,6 +14,7 @@ use crate::host::warm::{Unsaved, Warm};
 use crate::host::{HostError, StepError, StepFailure, StepLog, console};
 use crate::lab::{ConsoleKind, MacAddr};
 use crate::libvirt::Age;
+use crate::linux::flows;
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig, SetUp, Start};
 
@@ -145,13 +146,14 @@ pub(super) struct Opened {
     pub(super) restored: Option<Vec<MacAddr>>,
 }
 
-/// Opens the console of a paused guest and resumes it.
+/// Gives the ports of a paused guest their flows, opens its console and resumes it.
 pub(super) fn open_started(
     connection: &Connection,
     folders: &Folders,
     name: &DomainName,
     kind: ConsoleKind,
 ) -> Result<Opened, HostError> {
+    flows::reload(connection.shell.as_ref(), name.lab())?;
     let opened = Opened {
         age: connection.libvirt.age()?,
         console: console::open(&connection.libvirt, folders, name, kind)?,

@@ -7,10 +7,10 @@ use crate::host::steps::Failed;
 use crate::host::{HostError, StepError, StepFailure, StepLog};
 use crate::lab::{HostName, LabName};
 use crate::linux::dnsmasq::DhcpServers;
-use crate::linux::{FailedAt, ip, nftables, tc};
+use crate::linux::{FailedAt, flows, ip, nftables, tc};
 use crate::plan::Step;
-use crate::state::HostState;
-use crate::transport::Shell;
+use crate::state::{Firewall, HostState};
+use crate::transport::{CmdError, Shell};
 
 /// Returns what `lab` owns of the network of `host`; the rest of the state is empty.
 pub(super) fn observe(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Result<HostState, HostError> {
@@ -28,7 +28,7 @@ pub(super) fn observe(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resu
         floating,
         sysctls,
         seen,
-        firewall: nftables::observe(shell, lab)?,
+        firewall: firewall(shell, lab)?,
         dhcp: DhcpServers::default().observe(shell, lab)?,
         shaped: if shaped.is_empty() {
             BTreeMap::new()
@@ -37,6 +37,17 @@ pub(super) fn observe(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resu
         },
         ..HostState::default()
     })
+}
+
+/// Returns the lab's rules, those of nftables and those of Open vSwitch's bridges.
+fn firewall(shell: &dyn Shell, lab: &LabName) -> Result<Option<Firewall>, CmdError> {
+    let mut rules = nftables::observe(shell, lab)?;
+    if let Some((flows, altered)) = flows::observe(shell, lab)? {
+        let rules = rules.get_or_insert_default();
+        rules.flows = flows;
+        rules.altered |= altered;
+    }
+    Ok(rules)
 }
 
 /// The tool that applies a step.
@@ -131,8 +142,10 @@ fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) 
         Some(Tool::Nft) => {
             for (at, step) in steps.iter().enumerate() {
                 let done = match step {
-                    Step::LoadRuleset(rules) => nftables::load(shell, lab, rules),
-                    _ => nftables::delete(shell, lab),
+                    Step::LoadRuleset(rules) => {
+                        nftables::load(shell, lab, rules).and_then(|()| Ok(flows::load(shell, lab, &rules.flows)?))
+                    }
+                    _ => nftables::delete(shell, lab).and_then(|()| Ok(flows::delete(shell, lab)?)),
                 };
                 done.map_err(|error| Failed::new(at, error))?;
             }

@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod dnsmasq;
+pub mod flows;
 pub mod ip;
 pub mod nftables;
 pub mod sysctl;

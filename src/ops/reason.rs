@@ -104,7 +104,7 @@ impl Reasons<'_> {
                     return self.path(host, &Step::AddFloating(floating.public, floating.out.clone()));
                 }
                 let network = self.first_network(host)?;
-                let key = if rules.ports.is_empty() {
+                let key = if rules.ports.is_empty() && rules.flows.is_empty() {
                     "gateway"
                 } else {
                     "port_security"

@@ -239,10 +239,9 @@ fn load(f: &mut fmt::Formatter<'_>, rules: &Firewall) -> fmt::Result {
         let to: Vec<&str> = to.iter().map(IfName::as_str).collect();
         format!("keep {from} apart from {}", to.join(" and "))
     });
-    let ports = rules
-        .ports
-        .iter()
-        .map(|(port, security)| format!("let only {} ({}) send on {port}", security.address, security.mac));
+    let ports = rules.ports.iter().chain(rules.flows.values().flatten());
+    let ports =
+        ports.map(|(port, security)| format!("let only {} ({}) send on {port}", security.address, security.mac));
     write!(f, "load firewall rules")?;
     list(f, ": ", nat.chain(floating).chain(gateways).chain(apart).chain(ports))
 }

@@ -27,10 +27,13 @@ pub(super) fn errors(topology: &Topology, host: &TopologyHost, on_host: &OnHost<
     let serves = host.segments.values().any(|segment| segment.dhcp.is_some());
     let networks = || host.segments.keys();
     let apart = networks().any(|a| networks().any(|b| topology.tenants.are_apart(a, b)));
-    let secured = on_host
-        .guests
-        .iter()
-        .any(|(_, guest)| guest.nics.iter().any(|nic| nic.port_security));
+    let mut nics = on_host.guests.iter().flat_map(|(_, guest)| &guest.nics);
+    let of_bridge = |network| {
+        host.segments
+            .get(network)
+            .is_none_or(|segment| !segment.switch.is_ovs())
+    };
+    let secured = nics.any(|nic| nic.port_security && of_bridge(&nic.network));
     // What needs rules, the first of which is named.
     let rules = [
         (translates, "address translation"),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::{IfName, LabName, MacAddr, VmName};
 
-/// The lab's rules on one host: its own nftables tables, loaded and deleted as a whole. No other lab has rules in them,
+/// The lab's rules on one host: its own nftables tables and flows of its Open vSwitch bridges, loaded and deleted as a whole. No other lab has rules in them,
 /// and nothing outside of them is changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firewall {
@@ -28,6 +28,9 @@ pub struct Firewall {
     /// Bridge ports on which a guest sends with its own addresses only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<IfName, PortSecurity>,
+    /// The same for ports of Open vSwitch's bridges, by bridge.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flows: BTreeMap<IfName, BTreeMap<IfName, PortSecurity>>,
     /// The tables hold something that netlab did not write, or lack a part of it. `true` is only ever observed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub altered: bool,

@@ -1,6 +1,6 @@
 //! The lab's rules: loaded, observed and deleted on the real kernel, beside those of others, and what they do to packets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
@@ -162,6 +162,7 @@ fn everything() -> Firewall {
         ports: [("tap1", "10.0.1.2"), ("tap2", "10.0.1.3")]
             .map(|(port, address)| (ifname(port), secured("52:54:00:00:00:01", address)))
             .into(),
+        flows: BTreeMap::new(),
         altered: false,
     }
 }

@@ -6,13 +6,13 @@ use super::live::{cells, live};
 use crate::support::lab::{Bench, PATIENT};
 
 /// What `verify` reports, and whether all is as expected.
-fn report(bench: &Bench) -> (Value, bool) {
+pub fn report(bench: &Bench) -> (Value, bool) {
     let output = bench.run(&["verify", "--wait", PATIENT, "--json", bench.file()]);
     let report = serde_json::from_slice(&output.stdout).unwrap();
     (report, output.status.success())
 }
 
-fn texts(list: &Value) -> Vec<&str> {
+pub fn texts(list: &Value) -> Vec<&str> {
     let list = list.as_array().unwrap().iter();
     list.map(|item| item["text"].as_str().or(item.as_str()).unwrap())
         .collect()

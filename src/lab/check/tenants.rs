@@ -1,10 +1,10 @@
-//! Tenants whose networks are routed to each other, and where ports can be secured.
+//! Tenants whose networks are routed to each other.
 
 use std::collections::BTreeSet;
 
 use super::Check;
+use crate::lab::TenantName;
 use crate::lab::file::{At, LabFile, RouteFile};
-use crate::lab::{NetworkName, TenantName};
 
 impl Check<'_> {
     pub(super) fn all_routes(&mut self, file: &LabFile) -> Vec<BTreeSet<TenantName>> {
@@ -17,27 +17,10 @@ impl Check<'_> {
         routes.map(|route| self.route(file, &tenants, route)).collect()
     }
 
-    /// The rules of port security are for Linux bridges: Open vSwitch forwards past them.
-    pub(super) fn secured_ports(&mut self, file: &LabFile) {
-        let ovs = |name: &NetworkName| {
-            let mut networks = file.networks.iter();
-            networks.any(|network| network.ovs && network.name.value == *name)
-        };
-        let networks = file.networks.iter().filter(|network| network.port_security);
-        let nics = file.vms.iter().flat_map(|vm| &vm.nics);
-        let nics = nics.filter(|nic| nic.port_security == Some(true));
-        let names = networks
-            .map(|network| &network.name)
-            .chain(nics.map(|nic| &nic.network));
-        for At { value, span } in names.filter(|at| ovs(&at.value)) {
-            let message = format!("network `{value}`: port_security is not available on Open vSwitch networks yet");
-            self.add(span, message, "remove `port_security`, or `switch = \"ovs\"`");
-        }
-    }
-
     fn route(&mut self, file: &LabFile, tenants: &BTreeSet<&TenantName>, route: &RouteFile) -> BTreeSet<TenantName> {
         for At { value, span } in &route.between {
-            if tenants.contains(value) || self.broken.contains("networks") {
+            let is_lost = ["networks", "tenant"].iter().any(|key| self.broken.contains(key));
+            if is_lost || tenants.contains(value) {
                 continue;
             }
             let mut networks = file.networks.iter();

@@ -31,17 +31,6 @@ fn a_lease_of_a_removed_vm_can_only_be_released() {
 }
 
 #[test]
-fn ports_of_open_vswitch_cannot_be_secured() {
-    let ovs = NETWORKS.replace("tenant = ", "switch = \"ovs\"\ntenant = ");
-    let message = "network `r`: port_security is not available on Open vSwitch networks yet";
-    has(&wrong(&two(&ovs)), message);
-    let ovs = ovs.replace("port_security = true\n", "");
-    good(&two(&ovs));
-    let nic = "[vms.v]\nhost = \"a\"\nnics = [{ network = \"r\", port_security = true }]\n";
-    has(&wrong(&two(&format!("{ovs}{nic}"))), message);
-}
-
-#[test]
 fn a_route_names_two_tenants_that_exist() {
     let route = |between: &str| wrong(&two(&format!("{NETWORKS}[[route]]\n{between}\n")));
     has(&route(""), "a route needs `between`");

@@ -139,7 +139,7 @@ pub fn load(shell: &dyn Shell, lab: &LabName, firewall: &Firewall) -> Result<(),
         let _ = writeln!(text, "create table {} {}", family.keyword(), table(lab));
     }
     text.push_str(&ruleset::text(lab, &rules));
-    run(shell, text)
+    if text.is_empty() { Ok(()) } else { run(shell, text) }
 }
 
 /// Deletes what `lab` has. A foreign table of its name stays. Two commands.

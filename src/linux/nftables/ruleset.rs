@@ -34,6 +34,7 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
         local_gateways,
         apart,
         ports,
+        flows: _,
         altered: _,
     } = firewall;
     let mut rules = Vec::new();

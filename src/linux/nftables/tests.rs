@@ -45,6 +45,7 @@ fn firewalls() -> impl Strategy<Value = Firewall> {
             local_gateways,
             apart,
             ports,
+            flows: BTreeMap::new(),
             altered: false,
         })
 }
@@ -115,6 +116,7 @@ fn sample() -> Firewall {
                 (link(port), security)
             })
             .into(),
+        flows: BTreeMap::new(),
         altered: false,
     }
 }

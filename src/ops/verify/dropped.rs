@@ -8,6 +8,7 @@ use std::thread;
 use crate::guest::{Forged, GuestView};
 use crate::host::NamedHosts;
 use crate::lab::{HostName, VmName};
+use crate::linux::flows;
 use crate::linux::nftables::{self, Dropped};
 use crate::topology::{Guest, Topology, TopologyHost};
 use crate::verify::{Concerns, Expectation, Fault, Matrix, Verdict, kept_apart};
@@ -34,7 +35,9 @@ pub(super) fn count(topology: &Topology, hosts: &NamedHosts) -> Counted {
             .map(|(name, host)| {
                 let read = move || {
                     let output = host.ask(&nftables::counters(&topology.lab)).ok()?;
-                    nftables::dropped(&topology.lab, &output.stdout).ok()
+                    let mut dropped = nftables::dropped(&topology.lab, &output.stdout).ok()?;
+                    dropped.forged += flows::forged(&host.ask(&flows::counters(&topology.lab)).ok()?.stdout);
+                    Some(dropped)
                 };
                 (name.clone(), scope.spawn(read))
             })

@@ -69,20 +69,23 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
             firewall.apart.insert(segment.bridge.clone(), bridges);
         }
     }
-    let nics = on_host
-        .guests
-        .iter()
-        .flat_map(|(_, guest)| &guest.nics)
-        .filter(|nic| nic.port_security);
-    firewall.ports = nics
-        .map(|nic| {
-            let security = PortSecurity {
-                mac: nic.mac,
-                address: nic.address.addr(),
-            };
-            (nic.tap.clone(), security)
-        })
-        .collect();
+    let nics = on_host.guests.iter().flat_map(|(_, guest)| &guest.nics);
+    for nic in nics.filter(|nic| nic.port_security) {
+        let is_ovs = host
+            .segments
+            .get(&nic.network)
+            .is_some_and(|segment| segment.switch.is_ovs());
+        let ports = if is_ovs {
+            firewall.flows.entry(nic.bridge.clone()).or_default()
+        } else {
+            &mut firewall.ports
+        };
+        let security = PortSecurity {
+            mac: nic.mac,
+            address: nic.address.addr(),
+        };
+        ports.insert(nic.tap.clone(), security);
+    }
     // Address translation needs forwarding.
     if !firewall.nat.is_empty() || !firewall.floating.is_empty() {
         state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
