@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Tunnel, nics_of, tunnels};
+use super::{Tunnel, bonded, lags, nics_of, tunnels};
 use crate::lab::{Class, HostName, IfName, NetworkName, PortMode};
 use crate::topology::{OnHost, Segment, Topology};
 
@@ -26,7 +26,8 @@ pub fn dot(topology: &Topology) -> String {
                 Some(format!("{port}: trunk {}", vlans.join(", ")))
             }
         });
-        let label: Vec<String> = std::iter::once(format!("switch {name}")).chain(ports).collect();
+        let head = std::iter::once(format!("switch {name}"));
+        let label: Vec<String> = head.chain(lags(switch)).chain(ports).collect();
         out.line(format_args!(
             "    {} [shape=box3d, label={}];",
             id(name),
@@ -79,13 +80,20 @@ impl Out {
         for one in nics_of(topology, name) {
             let described = host.nics.get(one).and_then(|nic| nic.address);
             let nat = host.nat.iter().any(|rule| rule.out == *one).then(|| "NAT".to_owned());
-            let label = [Some(one.to_string()), described.map(|address| address.to_string()), nat];
+            let bond = host.nics.get(one).and_then(|nic| nic.bond.as_ref());
+            let mode = bond.map(|bond| format!("bond, {}", bond.bond.mode));
+            let address = described.map(|address| address.to_string());
+            let label = [Some(one.to_string()), mode, address, nat];
             let label: Vec<String> = label.into_iter().flatten().collect();
             self.line(format_args!(
                 "        {} [shape=component, label={}];",
                 id(nic(name, one)),
                 label_of(&label)
             ));
+        }
+        for (bond, member) in bonded(host) {
+            let [bond, member] = [bond, member].map(|end| id(nic(name, end)));
+            self.line(format_args!("        {bond} -- {member} [style=bold];"));
         }
         for (network, segment) in &host.segments {
             self.segment(name, network, segment);

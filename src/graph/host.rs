@@ -1,4 +1,4 @@
-//! Where everything in one host is: guests, bridges and NICs in tiers, each in the middle of its tier.
+//! Where everything in one host is: guests, bridges, bonds and NICs in tiers, each in the middle of its tier.
 
 use std::collections::BTreeMap;
 
@@ -51,10 +51,14 @@ fn tiers(topology: &Topology, name: &HostName, on_host: &OnHost<'_>) -> Vec<Vec<
                 .iter()
                 .any(|rule| rule.out == *nic)
                 .then(|| "NAT".to_owned());
-            let lines = [Some(nic.to_string()), address, nat].into_iter().flatten().collect();
-            (nic.clone(), Area::of(lines))
+            let mode = described.nics.get(nic).and_then(|nic| nic.bond.as_ref());
+            let mode = mode.map(|bond| format!("bond, {}", bond.bond.mode));
+            let lines = [Some(nic.to_string()), mode, address, nat];
+            (nic.clone(), Area::of(lines.into_iter().flatten().collect()))
         })
         .collect();
+    let is_bond = |nic: &IfName| described.nics.get(nic).is_some_and(|nic| nic.bond.is_some());
+    let (bonds, nics): (Vec<_>, Vec<_>) = nics.into_iter().partition(|(nic, _)| is_bond(nic));
 
     let mut rows: Vec<Vec<(Key, Area)>> = Vec::new();
     for some in guests.chunks(GUESTS_IN_A_ROW) {
@@ -70,7 +74,9 @@ fn tiers(topology: &Topology, name: &HostName, on_host: &OnHost<'_>) -> Vec<Vec<
             .map(|(name, area)| (Key::Bridge(name), area))
             .collect(),
     );
-    rows.push(nics.into_iter().map(|(name, area)| (Key::Nic(name), area)).collect());
+    for nics in [bonds, nics] {
+        rows.push(nics.into_iter().map(|(name, area)| (Key::Nic(name), area)).collect());
+    }
     rows.retain(|row| !row.is_empty());
     rows
 }

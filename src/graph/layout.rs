@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::host::host;
+use super::lags;
 use crate::lab::{HostName, IfName, NetworkName, PortMode, VmName};
 use crate::topology::Topology;
 
@@ -240,7 +241,8 @@ fn devices_of(topology: &Topology, routers: bool) -> Vec<(HostName, Device)> {
             .ports
             .iter()
             .map(|(port, mode)| (port.clone(), port_text(port, mode)));
-        device(name, vec![format!("switch {name}")], texts.collect())
+        let lines = std::iter::once(format!("switch {name}")).chain(lags(switch));
+        device(name, lines.collect(), texts.collect())
     };
     topology.switches.iter().map(switch).collect()
 }

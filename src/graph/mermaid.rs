@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Tunnel, nics_of, tunnels};
+use super::{Tunnel, bonded, lags, nics_of, tunnels};
 use crate::topology::Topology;
 
 /// Returns the flowchart: hosts as subgraphs with their guests, bridges and NICs, cables between them.
@@ -18,7 +18,14 @@ pub fn mermaid(topology: &Topology) -> String {
         for nic in nics_of(topology, name) {
             let address = host.nics.get(nic).and_then(|nic| nic.address);
             let address = address.map(|address| format!("<br/>{address}")).unwrap_or_default();
-            line(format_args!("    {}[\"{nic}{address}\"]", id(name, nic)));
+            let bond = host.nics.get(nic).and_then(|nic| nic.bond.as_ref());
+            let mode = bond
+                .map(|bond| format!("<br/>bond, {}", bond.bond.mode))
+                .unwrap_or_default();
+            line(format_args!("    {}[\"{nic}{mode}{address}\"]", id(name, nic)));
+        }
+        for (bond, member) in bonded(host) {
+            line(format_args!("    {} === {}", id(name, bond), id(name, member)));
         }
         for (network, segment) in &host.segments {
             let bridge = id("bridge", format_args!("{name}/{network}"));
@@ -42,8 +49,10 @@ pub fn mermaid(topology: &Topology) -> String {
         }
         line(format_args!("  end"));
     }
-    for name in topology.switches.keys() {
-        line(format_args!("  {}[/\"switch {name}\"/]", id("machine", name)));
+    for (name, switch) in &topology.switches {
+        let lines: Vec<String> = std::iter::once(format!("switch {name}")).chain(lags(switch)).collect();
+        let text = lines.join("<br/>");
+        line(format_args!("  {}[/\"{text}\"/]", id("machine", name)));
     }
     for name in topology.routers.keys() {
         line(format_args!("  {}((\"router {name}\"))", id("machine", name)));

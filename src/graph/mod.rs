@@ -28,8 +28,8 @@ pub use svg::{html, svg};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::lab::{HostName, IfName, NetworkName, VmName};
-use crate::topology::Topology;
+use crate::lab::{HostName, IfName, NetworkName, Switch, VmName};
+use crate::topology::{Topology, TopologyHost};
 
 /// What a picture shows in another color than the rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,6 +65,24 @@ fn nics_of<'a>(topology: &'a Topology, host: &HostName) -> BTreeSet<&'a IfName> 
         .values()
         .filter_map(|segment| segment.uplink.as_ref());
     with_cable.chain(described.nics.keys()).chain(uplinks).collect()
+}
+
+/// Returns each bond of a host with each of its members.
+fn bonded(host: &TopologyHost) -> impl Iterator<Item = (&IfName, &IfName)> {
+    let bonds = host
+        .nics
+        .iter()
+        .filter_map(|(name, nic)| Some((name, nic.bond.as_ref()?)));
+    bonds.flat_map(|(name, bond)| bond.nics.iter().map(move |member| (name, member)))
+}
+
+/// Returns a line for each link aggregation of a switch.
+fn lags(switch: &Switch) -> impl Iterator<Item = String> {
+    switch.lags.iter().map(|lag| {
+        let ports: Vec<&str> = lag.ports.iter().map(IfName::as_str).collect();
+        let protocol = if lag.lacp { " with LACP" } else { "" };
+        format!("link aggregation of {}{protocol}", ports.join(", "))
+    })
 }
 
 /// A tunnel between two hosts.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use quick_xml::escape::escape;
 
 use super::layout::{Area, Device, HostArea, LINE, Layout, Port, layout, text_width};
-use super::{Condition, Marks, Tunnel, tunnels};
+use super::{Condition, Marks, Tunnel, bonded, tunnels};
 use crate::lab::{CableEnd, HostName, NetworkName};
 use crate::topology::{Segment, Topology};
 
@@ -215,6 +215,13 @@ impl Out {
                         "<text class=\"tag\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{color}\">VLAN {vlan}</text>"
                     ));
                 }
+            }
+        }
+        for (bond, member) in bonded(described) {
+            if let (Some(bond), Some(member)) = (host.nics.get(bond), host.nics.get(member)) {
+                let (from, to) = ((bond.center(), near(bond)), (member.center(), far(member)));
+                let half = (to.1 - from.1).abs() / 2.0 * down;
+                self.curve("bonded", "", from, to, (half, -half));
             }
         }
         for (vm, area) in &host.guests {

@@ -72,6 +72,9 @@ fn checked(topology: &Topology) -> String {
     }
     let cables = picture.matches("class=\"cable\"").count();
     assert_eq!(cables, topology.cables.len());
+    let nics = topology.hosts.values().flat_map(|host| host.nics.values());
+    let members = nics.filter_map(|nic| nic.bond.as_ref()).map(|bond| bond.nics.len());
+    assert_eq!(picture.matches("class=\"bonded\"").count(), members.sum::<usize>());
     let page = [0.0, 0.0, width, height];
     for (at, (class, area)) in boxes.iter().enumerate() {
         assert!(contains(&page, area), "{class} {area:?} is outside of {page:?}");
