@@ -99,7 +99,7 @@ impl CommandError {
             Self::Ops(
                 OpsError::LabInvalid(_)
                 | OpsError::ImportInvalid {
-                    source: ImportError::Invalid { .. } | ImportError::Nothing,
+                    source: ImportError::Invalid { .. } | ImportError::Nothing { .. },
                     ..
                 }
                 | OpsError::ImageWithoutEffect { .. }

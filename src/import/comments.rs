@@ -88,6 +88,7 @@ impl Comments {
                 Some(_) if entry.value.trim().is_empty() => "empty, as if it were not written",
                 Some(known) if !known.dropped.is_empty() => known.dropped,
                 Some(_) if option != "dns_server" && last.get(option) != Some(&line) => "a later line replaces it",
+                Some(_) if conf.is_open(entry) => "names an option that is not in the file",
                 Some(_) => continue,
                 None => {
                     if let Some(meant) = meant(option) {

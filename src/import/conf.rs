@@ -27,12 +27,14 @@ pub(super) struct Conf {
     pub unreadable: Vec<(usize, String)>,
 }
 
-/// Returns the bytes of a file as text: UTF-8, else Latin-1, in which every byte is a character.
+/// Returns the bytes of a file as text: UTF-8, else Latin-1, in which every byte is a character. Lines may end as on any
+/// system.
 pub(super) fn decode(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
+    let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
         Err(_) => bytes.iter().copied().map(char::from).collect(),
-    }
+    };
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 impl Conf {
@@ -110,6 +112,11 @@ impl Conf {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a value names an option that is not in the file.
+    pub(super) fn is_open(&self, entry: &Entry) -> bool {
+        matches!(self.substitute(&entry.value, &mut vec![&entry.option]), Ok(None))
     }
 
     /// Replaces `$name` and `${name}` by the values of those options, and `$$` by `$`, as Python's `string.Template` does.

@@ -123,8 +123,11 @@ pub enum ImportError {
         text: String,
     },
     /// There is no option about networks.
-    #[error("no option of nova-network found")]
-    Nothing,
+    #[error("{}", nothing(meant))]
+    Nothing {
+        /// What may have been meant to be one.
+        meant: Vec<String>,
+    },
 }
 
 impl ImportError {
@@ -135,11 +138,17 @@ impl ImportError {
             Self::Neutron { .. } => {
                 Some("neutron keeps its networks in a database: write the lab by hand, see docs/lab-file.md")
             }
-            Self::Nothing => {
+            Self::Nothing { .. } => {
                 Some("give a nova.conf with nova-network's options, or `--from-devstack` and DevStack's local.conf")
             }
         }
     }
+}
+
+fn nothing(meant: &[String]) -> String {
+    let mut lines = vec!["no option of nova-network found"];
+    lines.extend(meant.iter().map(String::as_str));
+    lines.join("\n")
 }
 
 fn lines(problems: &[Wrong]) -> String {
@@ -154,6 +163,9 @@ impl From<Wrong> for ImportError {
     }
 }
 
+/// Most lines that say what may have been meant where nothing can be imported.
+const MOST_HINTS: usize = 8;
+
 /// Returns the lab file for the configuration `bytes`.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported, ImportError> {
     let text = conf::decode(bytes);
@@ -164,13 +176,20 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported, ImportE
     neutron(&conf)?;
     let is_devstack = options.format == Format::DevStack;
     if !is_devstack && !conf.names().into_iter().any(is_of_nova_network) {
-        return Err(ImportError::Nothing);
+        let meant = mistyped(&conf).take(MOST_HINTS);
+        let meant = meant.map(|(line, text)| format!("line {line}: {text}")).collect();
+        return Err(ImportError::Nothing { meant });
     }
     let mut comments = Comments::new(options.format);
     let source = build::build(&conf, options, &mut comments)?;
     let images = ImageName::new("mini").into_iter().collect::<BTreeSet<_>>();
-    let lab = lab::parse("lab.toml", source.text(), &images).map_err(|error| ImportError::Invalid {
-        problems: error.problems.iter().map(|problem| source.place(problem)).collect(),
+    let lab = lab::parse("lab.toml", source.text(), &images).map_err(|error| {
+        let mut problems: Vec<Wrong> = error.problems.iter().map(|problem| source.place(problem)).collect();
+        // Those of lines that are from no option follow from the others.
+        if problems.iter().any(|problem| problem.line > 0) {
+            problems.retain(|problem| problem.line > 0);
+        }
+        ImportError::Invalid { problems }
     })?;
     comments.rest(&conf);
     Ok(Imported {
@@ -182,7 +201,10 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported, ImportE
 /// Refuses the nova.conf of a cloud with neutron, or quantum, its first name.
 fn neutron(conf: &Conf) -> Result<(), ImportError> {
     let written = |option: &str| conf.value(option).map_err(ImportError::from);
-    let is_neutrons = |text: &str| text.contains("neutron") || text.contains("quantum");
+    let is_neutrons = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.contains("neutron") || text.contains("quantum")
+    };
     let refused = |line, text: String| Err(ImportError::Neutron { line, text });
     for option in ["network_api_class", "network_manager"] {
         if let Some(value) = written(option)?.filter(|value| is_neutrons(&value.text)) {
@@ -194,33 +216,43 @@ fn neutron(conf: &Conf) -> Result<(), ImportError> {
         Some(value) if value.flag()? => return refused(value.line, format!("use_neutron = {}", value.text)),
         using => using.is_some(),
     };
-    let section = conf.sections.iter().find(|(_, name)| is_neutrons(name));
-    match section {
-        Some((line, name)) if !denied && !conf.names().into_iter().any(is_of_nova_network) => {
-            refused(*line, format!("[{name}]"))
-        }
-        _ => Ok(()),
+    if denied || conf.names().into_iter().any(is_of_nova_network) {
+        return Ok(());
+    }
+    if let Some((line, name)) = conf.sections.iter().find(|(_, name)| is_neutrons(name)) {
+        return refused(*line, format!("[{}]", readable(name)));
+    }
+    // The value may be a password.
+    let of_neutron = |entry: &&conf::Entry| is_neutrons(&entry.option) || is_neutrons(&entry.value);
+    match conf.entries.iter().find(of_neutron) {
+        Some(entry) => refused(entry.line, readable(&entry.option)),
+        None => Ok(()),
     }
 }
 
 /// What is probably a mistake: names near to those of options, and lines that are none.
 fn warnings(conf: &Conf) -> Vec<String> {
-    let unknown = conf.entries.iter().filter(|entry| known(&entry.option).is_none());
-    let mistyped = unknown.filter_map(|entry| {
-        let meant = meant(&entry.option)?;
-        Some((
-            entry.line,
-            format!("{}: did you mean {meant}?", readable(&entry.option)),
-        ))
-    });
     let unreadable = conf.unreadable.iter();
     let unreadable = unreadable.map(|(line, text)| (*line, format!("{}: not an option", comments::first_word(text))));
-    let mut found: Vec<(usize, String)> = mistyped.chain(unreadable).collect();
+    let mut found: Vec<(usize, String)> = mistyped(conf).chain(unreadable).collect();
     found.sort();
     found
         .into_iter()
         .map(|(line, text)| format!("line {line}: {text}"))
         .collect()
+}
+
+/// Names near to those of options, and to that of the section which is read.
+fn mistyped(conf: &Conf) -> impl Iterator<Item = (usize, String)> {
+    let unknown = conf.entries.iter().filter(|entry| known(&entry.option).is_none());
+    let options = unknown.filter_map(|entry| {
+        let meant = meant(&entry.option)?;
+        let text = format!("{}: did you mean {meant}?", readable(&entry.option));
+        Some((entry.line, text))
+    });
+    let sections = conf.sections.iter();
+    let sections = sections.filter(|(_, name)| name.eq_ignore_ascii_case("DEFAULT"));
+    options.chain(sections.map(|(line, name)| (*line, format!("[{name}]: did you mean [DEFAULT]?"))))
 }
 
 #[cfg(test)]

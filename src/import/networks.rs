@@ -82,6 +82,11 @@ pub(super) fn networks(conf: &Conf, comments: &mut Comments) -> Result<Networks,
         }
         Manager::Flat | Manager::FlatDhcp => nic(conf, "flat_interface")?,
     };
+    if let Some(from) = inner.as_ref().and_then(|nic| nic.from.as_ref())
+        && from.text == bridge(conf, manager)?
+    {
+        return Err(from.wrong("the name of the bridge; the option is for the NIC in it"));
+    }
     for option in ["vlan_interface", "flat_interface"] {
         let used = if manager == Manager::Vlan {
             "vlan_interface"
@@ -174,14 +179,7 @@ fn public(conf: &Conf, manager: Manager, inner: Option<&Nic>, comments: &mut Com
         }
         return Ok(default_nic());
     };
-    let bridge = match manager {
-        Manager::Vlan => format!("br{}", vlan_start(conf)?.0),
-        Manager::Flat | Manager::FlatDhcp => {
-            let written = conf.value("flat_network_bridge")?;
-            written.map_or_else(|| BRIDGE.to_owned(), |value| value.text)
-        }
-    };
-    if value.text != bridge {
+    if value.text != bridge(conf, manager)? {
         return nic(conf, "public_interface");
     }
     if let Some(nic) = inner {
@@ -190,6 +188,17 @@ fn public(conf: &Conf, manager: Manager, inner: Option<&Nic>, comments: &mut Com
         comments.drop(&value, "a bridge without a port does not lead to the outside");
     }
     Ok(inner.cloned())
+}
+
+/// The name of the first network's bridge.
+fn bridge(conf: &Conf, manager: Manager) -> Result<String, Wrong> {
+    Ok(match manager {
+        Manager::Vlan => format!("br{}", vlan_start(conf)?.0),
+        Manager::Flat | Manager::FlatDhcp => {
+            let written = conf.value("flat_network_bridge")?;
+            written.map_or_else(|| BRIDGE.to_owned(), |value| value.text)
+        }
+    })
 }
 
 /// The names of several networks.

@@ -173,6 +173,9 @@ const MOST_ERRORS: usize = 2;
 /// Returns the option that was probably meant by a name that is none. Short names are too near to too many others.
 pub(super) fn meant(name: &str) -> Option<&'static str> {
     let distance = |known: &Known| strsim::damerau_levenshtein(name, known.name);
-    let near = OPTIONS.iter().map(|known| (distance(known), known.name)).min()?;
+    let alike = OPTIONS
+        .iter()
+        .filter(|known| known.name.len().abs_diff(name.len()) <= MOST_ERRORS);
+    let near = alike.map(|known| (distance(known), known.name)).min()?;
     (near.0 <= MOST_ERRORS && near.1.len() > 3 * MOST_ERRORS).then_some(near.1)
 }

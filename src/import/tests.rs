@@ -76,11 +76,12 @@ fn any_bytes_are_text() {
     assert_eq!(conf::decode(b"\xef\xbb\xbfa"), "a");
     assert_eq!(conf::decode("ü".as_bytes()), "ü");
     assert_eq!(conf::decode(b"\xfc"), "ü");
+    assert_eq!(conf::decode(b"a\r\nb\rc\n"), "a\nb\nc\n");
 }
 
 #[test]
 fn an_error_has_its_line_and_what_is_written_there() {
-    assert_eq!(wrong("[DEFAULT]\nverbose = true\n"), ImportError::Nothing.to_string());
+    assert_eq!(wrong("[DEFAULT]\nverbose = true\n"), "no option of nova-network found");
     for (text, wanted) in [
         ("--vlan_start=1\n--my_ip=1.2.3\n", "line 2: my_ip = 1.2.3: "),
         ("--vlan_interface=a/b\n", "line 1: vlan_interface = a/b: "),
@@ -105,6 +106,52 @@ fn an_error_has_its_line_and_what_is_written_there() {
         let error = wrong(text);
         assert!(error.starts_with(wanted), "{error}");
     }
+}
+
+#[test]
+fn one_mistake_is_one_error_with_its_line() {
+    for (text, wanted) in [
+        (
+            "--fixed_range=10.0.0.0/31\n",
+            "line 1: fixed_range = 10.0.0.0/31: network_size 2 is not the size of a subnet",
+        ),
+        (
+            "flat_interface = br100\nnetwork_manager = FlatManager\n",
+            "line 1: flat_interface = br100: the name of the bridge; the option is for the NIC in it",
+        ),
+        (
+            "--network-manager=FlatManager\n",
+            "no option of nova-network found\nline 1: network-manager: did you mean network_manager?",
+        ),
+        (
+            "[default]\nvlan_start = 1\n",
+            "no option of nova-network found\nline 1: [default]: did you mean [DEFAULT]?",
+        ),
+    ] {
+        assert_eq!(wrong(text), wanted);
+    }
+}
+
+#[test]
+fn neutron_is_recognized_by_whatever_names_it_unless_nova_network_is_configured() {
+    for text in [
+        "use_neutron = true\n",
+        "quantum_url = http://c:9696\n",
+        "linuxnet_interface_driver = nova.network.linux_net.NeutronLinuxBridgeInterfaceDriver\n",
+        "[neutron]\nurl = http://c:9696\n",
+    ] {
+        let error = import(text.as_bytes(), &options()).unwrap_err();
+        assert!(matches!(error, ImportError::Neutron { line: 1, .. }), "{text}: {error}");
+    }
+    let both = import(b"vlan_start = 100\n[neutron]\nurl = http://c:9696\n", &options());
+    assert!(both.is_ok(), "{both:?}");
+}
+
+#[test]
+fn an_option_that_names_another_one_which_is_not_in_the_file_is_a_comment() {
+    let imported = import(b"vlan_start = 100\nmy_ip = $address\n", &options()).unwrap();
+    let comment = "#   line 2: my_ip = $address: names an option that is not in the file\n";
+    assert!(imported.text.contains(comment), "{}", imported.text);
 }
 
 #[test]

@@ -41,11 +41,11 @@ impl Value {
         parsed.ok_or_else(|| self.wrong("not an address with a prefix length, as 10.0.0.0/24"))
     }
 
-    /// A boolean as oslo.config accepts it.
+    /// A boolean as oslo.config, or gflags, accepts it.
     pub(super) fn flag(&self) -> Result<bool, Wrong> {
         match self.text.to_ascii_lowercase().as_str() {
-            "false" | "0" | "no" | "off" => Ok(false),
-            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "f" | "0" | "no" | "n" | "off" => Ok(false),
+            "true" | "t" | "1" | "yes" | "y" | "on" => Ok(true),
             _ => Err(self.wrong("neither true nor false")),
         }
     }
