@@ -136,7 +136,9 @@ impl Reader {
             self.add(span, message, "remove `cloud_init`");
         } else if source.is_some_and(diskless) {
             self.add(span, "an image without a disk has no cloud-init", "remove `cloud_init`");
-        } else if console.is_some_and(|console| console.login.as_ref().is_none_or(|login| login.password.is_none())) {
+        } else if console.is_some_and(|console| console.login.as_ref().is_none_or(|login| login.password.is_none()))
+            && !self.broken.contains("password")
+        {
             self.add(
                 span,
                 "cloud-init creates an account, but the console has no `login` with a `password`",

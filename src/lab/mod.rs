@@ -115,8 +115,16 @@ fn parse_with(
     let mut reader = read::Reader::default();
     reader.conform(root.get_mut(), &schema::tables::LAB, true);
     if !errors.is_empty() {
-        // What is missing may be in what could not be read.
-        reader.problems.extend(syntax::problems(text, root.get_ref(), &errors));
+        // What is missing may be in what could not be read, and what could not be read has no other mistake.
+        let syntax = syntax::problems(text, root.get_ref(), &errors);
+        let places: BTreeSet<usize> = syntax.iter().map(|problem| problem.span.offset()).collect();
+        let of_it = |problem: &Problem| {
+            let start = problem.span.offset();
+            let mut inside = places.range(start..=start + problem.span.len());
+            inside.next().is_some()
+        };
+        reader.problems.retain(|problem| !of_it(problem));
+        reader.problems.extend(syntax);
         return Err(Problems::new(file, text, reader.problems));
     }
     let folder = Path::new(file).parent().unwrap_or(Path::new(""));

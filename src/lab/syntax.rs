@@ -30,10 +30,20 @@ pub(super) fn problems(text: &str, root: &DeTable<'_>, errors: &[Error]) -> Vec<
         found.push(if error.message() == TWICE {
             twice(text, &lines, root, span)
         } else {
-            Problem::new(span, error.message(), "this is not TOML")
+            Problem::new(span, error.message(), help(error.message()))
         });
     }
     found
+}
+
+/// Returns what to do about an error of the parser's.
+fn help(message: &str) -> &'static str {
+    let is_of_value = ["invalid float", "invalid integer", "invalid datetime", "must be quoted"];
+    if is_of_value.iter().any(|part| message.contains(part)) {
+        "this is not TOML: a text has quotes around it, e.g. `subnet = \"10.0.1.0/24\"`"
+    } else {
+        "this is not TOML"
+    }
 }
 
 /// A key that is given twice: `span` is the second one.

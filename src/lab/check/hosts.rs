@@ -111,6 +111,7 @@ impl Check<'_> {
                 self.own(subnet.addr(), span, owner);
             }
             if let Some(gateway) = &nic.gateway
+                && !self.broken.contains("address")
                 && !nic.address.as_ref().is_some_and(|a| a.value.contains(&gateway.value))
             {
                 let message = format!("gateway {} is not reachable through this NIC", gateway.value);

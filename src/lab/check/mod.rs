@@ -51,6 +51,8 @@ struct Check<'a> {
     served: BTreeMap<String, VmName>,
     /// Ports that lead to a VM.
     forwards: BTreeMap<u16, VmName>,
+    /// VMs that are left out for another problem.
+    lost: BTreeSet<VmName>,
     /// The VMs of each table, by its place in the file; also those that are left out for another problem.
     made: Vec<Vec<VmName>>,
 }
@@ -79,6 +81,7 @@ pub(super) fn check(
         macs: BTreeSet::new(),
         served: BTreeMap::new(),
         forwards: BTreeMap::new(),
+        lost: BTreeSet::new(),
         made: Vec::new(),
     };
     check.all_hosts(file);
@@ -86,7 +89,6 @@ pub(super) fn check(
     check.aggregated(file, &cables);
     check.all_networks(&file.networks);
     let routes = check.all_routes(file);
-    check.secured_ports(file);
     let nat = check.all_nat(&file.nat);
     let mut vms = check.all_vms(file);
     let setup = check.setups(file, &mut vms);

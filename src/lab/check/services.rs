@@ -79,7 +79,7 @@ impl Check<'_> {
         let first = vm.nics.first().map(|nic| &nic.network.value);
         // Where the network or its gateway is wrong, that is the mistake.
         let is_wrong = |name: &NetworkName| !self.networks.contains_key(name) || self.wrong_gateways.contains(name);
-        if first.is_some_and(is_wrong) {
+        if first.is_some_and(is_wrong) || self.broken.contains("network") {
             return None;
         }
         let network = first.and_then(|name| self.networks.get(name));
@@ -95,7 +95,7 @@ impl Check<'_> {
         let leads = |host: &HostName| {
             let nics = self.hosts.get(host).map(|host| host.nics.values());
             let mut subnets = nics.into_iter().flatten().filter_map(|nic| nic.address);
-            subnets.any(|subnet| subnet.contains(address))
+            subnets.any(|subnet| subnet.contains(address)) || self.broken.contains("address")
         };
         if let Some(host) = routers.into_iter().find(|host| !leads(host)) {
             let message = format!(

@@ -156,6 +156,9 @@ impl Check<'_> {
         if let Some(vm) = VmName::new(text).ok().filter(|name| vms.contains_key(name)) {
             return Some(Target::Vm(vm));
         }
+        if !text.contains('.') && self.is_lost(text) {
+            return None;
+        }
         if !text.contains('.') {
             let help = self.suggest(text, vms.keys().map(VmName::as_str));
             let help = if help.is_empty() {
@@ -173,6 +176,13 @@ impl Check<'_> {
                 None
             }
         }
+    }
+
+    /// Whether something of this name may be left out for another problem.
+    fn is_lost(&self, text: &str) -> bool {
+        let mut tables = ["vms", "hosts", "routers"].iter();
+        let is_vm = VmName::new(text).is_ok_and(|name| self.lost.contains(&name));
+        is_vm || tables.any(|table| self.broken.contains(table))
     }
 
     /// The vm, host or router of this name.
@@ -194,6 +204,7 @@ impl Check<'_> {
                 );
                 None
             }
+            (None, _) if self.is_lost(text) => None,
             (None, _) => {
                 let names = vms.keys().map(VmName::as_str);
                 let machines = self.hosts.keys().chain(self.routers.keys()).map(HostName::as_str);

@@ -94,6 +94,7 @@ impl Check<'_> {
             }
             self.served_name(vm, &name);
             let Some(host) = hosts.get((place as usize - 1) % hosts.len().max(1)) else {
+                self.lost.insert(name);
                 continue;
             };
             let made = Vm {

@@ -104,6 +104,7 @@ impl Reader {
         }
         let user = self.typed(get(table, "user"));
         let password = self.typed(get(table, "password"));
+        let password = self.kept(table, "password", password);
         Some(Login {
             prompt: prompt?,
             user: user?,

@@ -40,9 +40,10 @@ impl Reader {
     fn host_nics(&mut self, table: &DeTable<'_>) -> Vec<HostNicFile> {
         let mut nics = Vec::new();
         for (name, table) in self.named(table, "nics") {
+            let address = self.subnet(get(table, "address"));
             nics.push(HostNicFile {
                 name,
-                address: self.subnet(get(table, "address")),
+                address: self.kept(table, "address", address),
                 gateway: self.address(get(table, "gateway")),
                 takeover: self.boolean(get(table, "takeover")),
                 bond: None,
@@ -70,9 +71,10 @@ impl Reader {
                 xmit_hash_policy: self.at_choice(get(table, "xmit_hash_policy"), "hash policy", &HASH_POLICIES),
                 primary: self.parsed(get(table, "primary")),
             };
+            let address = self.subnet(get(table, "address"));
             bonds.push(HostNicFile {
                 name,
-                address: self.subnet(get(table, "address")),
+                address: self.kept(table, "address", address),
                 gateway: self.address(get(table, "gateway")),
                 takeover: self.boolean(get(table, "takeover")),
                 bond: Some(bond),

@@ -50,8 +50,8 @@ pub(in crate::lab) struct Reader {
     pub(in crate::lab) problems: Vec<Problem>,
     /// Places of values of a wrong type, which are reported.
     mistyped: BTreeSet<(usize, usize)>,
-    /// Tables of names, by their keys, of which something could not be read.
-    broken: BTreeSet<&'static str>,
+    /// Tables of names, by their keys, of which something could not be read; and keys of values that could not.
+    pub(in crate::lab) broken: BTreeSet<&'static str>,
 }
 
 impl Reader {
@@ -60,6 +60,12 @@ impl Reader {
         if !self.mistyped.contains(&(span.start, span.end)) {
             self.problems.push(Problem::new(span, message, help));
         }
+    }
+
+    /// Whether a value of `table` has a wrong type, which is reported before everything else.
+    pub(super) fn has_mistyped(&self, table: &DeTable<'_>) -> bool {
+        let mut spans = table.values().map(Spanned::span);
+        spans.any(|span| self.mistyped.contains(&(span.start, span.end)))
     }
 
     pub(super) fn wrong_type(&mut self, value: &Value<'_>, wanted: &str) {
@@ -114,6 +120,15 @@ impl Reader {
         let value = value?;
         let text = self.string(value)?;
         self.name(text, value.span())
+    }
+
+    /// Returns `value`, which was read from `key`. Where that is written and could not be read, that is the mistake: nothing
+    /// is reported that follows from its absence.
+    pub(in crate::lab) fn kept<T>(&mut self, table: &DeTable<'_>, key: &'static str, value: Option<T>) -> Option<T> {
+        if value.is_none() && get(table, key).is_some() {
+            self.broken.insert(key);
+        }
+        value
     }
 
     pub(super) fn integer(&mut self, value: Option<&Value<'_>>) -> Option<At<i64>> {

@@ -65,7 +65,10 @@ impl Reader {
             dhcp_lease: dhcp.as_ref().and_then(|dhcp| dhcp.value),
             dhcp: dhcp.map(|dhcp| dhcp.span),
             nameservers: self.addresses(get(table, "nameservers")),
-            tenant: self.parsed(get(table, "tenant")),
+            tenant: {
+                let tenant = self.parsed(get(table, "tenant"));
+                self.kept(table, "tenant", tenant)
+            },
             port_security: self.boolean(get(table, "port_security")),
             shaping: self.shaping(table),
             name,
@@ -163,9 +166,11 @@ impl Reader {
             self.add(value.span(), "a route needs `between`", help);
         }
         let between = self.list(get(table, "between"));
+        let between = between.into_iter().map(|v| self.parsed(Some(v)));
+        let between: Option<Vec<_>> = between.collect();
         Some(RouteFile {
             span: value.span(),
-            between: between.into_iter().filter_map(|v| self.parsed(Some(v))).collect(),
+            between: self.kept(table, "between", between)?,
         })
     }
 

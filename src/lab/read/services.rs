@@ -121,7 +121,7 @@ impl Reader {
             hint: self.free(get(table, "hint"), MOST_HINT),
             broken: false,
         };
-        check.broken = self.problems.len() > before;
+        check.broken = self.problems.len() > before || self.has_mistyped(table);
         Some(check)
     }
 

@@ -116,7 +116,8 @@ impl Reader {
         }
         let address = self.address(get(table, "address"));
         let mac = self.parsed(get(table, "mac"));
-        let network = self.parsed(get(table, "network"))?;
+        let network = self.parsed(get(table, "network"));
+        let network = self.kept(table, "network", network)?;
         let port_security = get(table, "port_security").map(|value| self.boolean(Some(value)));
         let shaping = self.shaping(table);
         Some(NicFile {

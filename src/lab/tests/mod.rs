@@ -1,6 +1,7 @@
 //! Whole lab files: what is accepted and what is reported.
 
 mod large;
+mod mistakes;
 mod nova;
 mod setup;
 mod shaping;
