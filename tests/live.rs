@@ -8,7 +8,7 @@
 mod emulated;
 mod end_to_end;
 mod guest;
-mod labs;
+pub mod labs;
 mod libvirt_daemon;
 #[allow(dead_code, reason = "other tiers use more of it")]
 mod support;

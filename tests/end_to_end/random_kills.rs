@@ -9,6 +9,7 @@ use netlab::plan::Step;
 use netlab::state::{Machine, MachineKind};
 use netlab::transport::{Cmd, NamespaceShell, Shell as _};
 
+use crate::labs::tunnels::without_ovs;
 use crate::support::kills::{Site, rounds};
 use crate::support::lab::Bench;
 use crate::support::machines::Machines;
@@ -50,6 +51,55 @@ vlan = 10
 gateway = { address = "10.0.2.1", on = "node1" }
 "#;
 
+/// As [`LAB`], over bonds, with a network in tunnels and one with a tag, all of Open vSwitch.
+const OVS: &str = r#"
+name = "LABNAME"
+[routers.home]
+nics.eth0.address = "192.168.99.1/24"
+outside = "203.0.113.1/32"
+[switches.rack]
+[hosts.node1.bonds.bond0]
+nics = ["eth0", "eth1"]
+mode = "active-backup"
+address = "172.16.99.108/24"
+[hosts.node1.nics.eth2]
+address = "192.168.99.108/24"
+gateway = "192.168.99.1"
+[hosts.node2.bonds.bond0]
+nics = ["eth0", "eth1"]
+mode = "active-backup"
+address = "172.16.99.109/24"
+[[cables]]
+ends = ["node1:eth0", "rack:p1"]
+[[cables]]
+ends = ["node1:eth1", "rack:p2"]
+[[cables]]
+ends = ["node2:eth0", "rack:p3"]
+[[cables]]
+ends = ["node2:eth1", "rack:p4"]
+[[cables]]
+ends = ["node1:eth2", "home:eth0"]
+[networks.service]
+subnet = "10.0.1.0/24"
+switch = "ovs"
+tunnel = "gre"
+underlay = "bond0"
+gateway = { address = "10.0.1.1", on = "node1" }
+addresses = { node2 = "10.0.1.9" }
+dhcp = true
+[networks.tagged]
+subnet = "10.0.2.0/24"
+switch = "ovs"
+uplink = "bond0"
+vlan = 10
+addresses = { node1 = "10.0.2.1", node2 = "10.0.2.2" }
+[[nat]]
+on = "node1"
+from = "service"
+out = "eth2"
+source = "192.168.99.108"
+"#;
+
 const GUEST: &str = r#"
 [vms.web]
 host = "node2"
@@ -66,7 +116,7 @@ struct Inside {
 }
 
 impl Inside {
-    fn new(test: &str) -> Option<Self> {
+    fn new(test: &str, text: &str) -> Option<Self> {
         let machines = Machines::new(test)?;
         let host: HostName = "box".parse().unwrap();
         let machine = Machine {
@@ -91,8 +141,7 @@ impl Inside {
             machines,
         };
         inside.run(&["mount", "-t", "tmpfs", "tmpfs", "/tmp"]);
-        let tagged = std::path::Path::new("/sys/module/8021q").exists();
-        let text = format!("{LAB}{}", if tagged { TAGGED } else { "" }).replace("LABNAME", &inside.lab);
+        let text = text.replace("LABNAME", &inside.lab);
         std::fs::write(inside.path(false), &text).unwrap();
         std::fs::write(inside.path(true), text + GUEST).unwrap();
         Some(inside)
@@ -107,6 +156,12 @@ impl Inside {
         let shell = NamespaceShell::of_process(self.pid);
         String::from_utf8_lossy(&shell.check(&Cmd::new(argv.iter().copied())).unwrap()).into_owned()
     }
+}
+
+/// The lab of Linux bridges, as far as the kernel goes.
+fn bridges() -> String {
+    let tagged = std::path::Path::new("/sys/module/8021q").exists();
+    format!("{LAB}{}", if tagged { TAGGED } else { "" })
 }
 
 impl Site for Inside {
@@ -137,7 +192,9 @@ impl Site for Inside {
 #[test]
 fn emulated_hosts_are_restored_by_up_or_down_whenever_the_run_before_was_killed() {
     let test = "emulated_hosts_are_restored_by_up_or_down_whenever_the_run_before_was_killed";
-    let Some(inside) = Inside::new(test) else { return };
+    let Some(inside) = Inside::new(test, &bridges()) else {
+        return;
+    };
     rounds(&inside, 15);
 }
 
@@ -145,6 +202,19 @@ fn emulated_hosts_are_restored_by_up_or_down_whenever_the_run_before_was_killed(
 #[ignore = "soak: hundreds of rounds"]
 fn emulated_hosts_are_restored_by_up_or_down_after_each_of_250_kills() {
     let test = "emulated_hosts_are_restored_by_up_or_down_after_each_of_250_kills";
-    let Some(inside) = Inside::new(test) else { return };
+    let Some(inside) = Inside::new(test, &bridges()) else {
+        return;
+    };
     rounds(&inside, 250);
+}
+
+#[test]
+#[ignore = "soak: dozens of rounds with Open vSwitch, whose steps are killed like those of Linux bridges"]
+fn hosts_with_bonds_and_tunnels_of_open_vswitch_are_restored_whenever_the_run_before_was_killed() {
+    let test = "hosts_with_bonds_and_tunnels_of_open_vswitch_are_restored_whenever_the_run_before_was_killed";
+    if without_ovs(test) {
+        return;
+    }
+    let Some(inside) = Inside::new(test, OVS) else { return };
+    rounds(&inside, 60);
 }

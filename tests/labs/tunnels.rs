@@ -4,7 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use super::live::{cells, live};
+use super::live::{cells, labs, live};
 use crate::support::lab::Bench;
 use crate::support::{skip, wait_until};
 
@@ -129,6 +129,35 @@ fn gre_of_open_vswitch_carries_guests_and_a_changed_key_is_seen_and_restored() {
     };
     if let Some(found) = live(test, "ovs-gre", checked, |_, ()| ()) {
         assert_eq!(found, all_reached());
+    }
+}
+
+#[test]
+#[ignore = "soak: what gre_of_open_vswitch proves, with the other protocols"]
+fn vxlan_and_geneve_of_open_vswitch_carry_tcp_of_guests() {
+    let test = "vxlan_and_geneve_of_open_vswitch_carry_tcp_of_guests";
+    if without_ovs(test) {
+        return;
+    }
+    let text = std::fs::read_to_string(labs().join("ovs-gre.toml")).unwrap();
+    for (kind, filter, header) in [
+        ("vxlan", "udp port 4789", "VXLAN, flags [I] (0x08), vni 1001"),
+        ("geneve", "udp port 6081", "vni 0x3e9"),
+    ] {
+        let text = text
+            .replace("name = \"ovs-gre\"", "name = \"LABNAME\"")
+            .replace("tunnel = \"gre\"", &format!("tunnel = \"{kind}\""));
+        let Some(bench) = Bench::new(test, kind, &text) else {
+            return;
+        };
+        bench.good(&["-q", "up", bench.file()]);
+        let packets = captured(&bench, filter);
+        assert!(
+            packets.contains(header) && packets.contains("10.0.1.3.7777"),
+            "{packets}"
+        );
+        bench.good(&["-q", "down", &bench.name]);
+        bench.assert_as_before();
     }
 }
 
