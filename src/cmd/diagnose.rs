@@ -139,6 +139,7 @@ mod tests {
             what: what.to_owned(),
             evidence: evidence.map(str::to_owned),
             finding: finding.map(|text| Finding {
+                diverts: false,
                 text: text.to_owned(),
                 shown_by: Some("`ip link` on node1".to_owned()),
                 fix: None,

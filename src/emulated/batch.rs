@@ -1,6 +1,7 @@
 //! Several changes in one run of ip(8) or bridge(8).
 
 use super::error::EmulatedError;
+use crate::linux::BATCH_WITHIN;
 use crate::transport::{Cmd, Shell};
 
 /// One of several operations in a row failed; those before it were done.
@@ -42,7 +43,7 @@ pub(super) fn batch_of(
     let place = namespace.into_iter().flat_map(|name| ["-n", name]);
     let argv = [program].into_iter().chain(place).chain(["-batch", "-"]);
     let output = shell
-        .run(&Cmd::new(argv).fed(lines.join("\n") + "\n"))
+        .run(&Cmd::new(argv).fed(lines.join("\n") + "\n").within(BATCH_WITHIN))
         .map_err(|error| Failed {
             at: 0,
             error: error.into(),

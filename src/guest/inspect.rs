@@ -24,6 +24,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// What a guest has not, or has otherwise than it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deviation {
+    /// It has nothing of what it was given: neither its addresses nor its host name, as after a boot.
+    Restarted {
+        /// Its host name.
+        hostname: String,
+    },
     /// No NIC has this MAC address.
     NicMissing(MacAddr),
     /// A NIC is down.
@@ -83,6 +88,10 @@ pub enum Deviation {
 impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Restarted { hostname } => write!(
+                f,
+                "it was restarted since it was configured: no NIC has its address, and its host name is {hostname}"
+            ),
             Self::NicMissing(mac) => write!(f, "no NIC has the MAC address {mac}"),
             Self::Down(nic) => write!(f, "NIC {nic} is down"),
             Self::Address { nic, wanted, has } if has.is_empty() => {
@@ -131,6 +140,18 @@ impl GuestView {
     /// addresses and routes, which a user may add.
     pub fn deviations(&self, config: &GuestConfig) -> Vec<Deviation> {
         let mut found = Vec::new();
+        let lacks = |wanted: &GuestNicConfig| !self.addresses.contains(&wanted.address.addr());
+        if let Some(hostname) = self
+            .hostname
+            .as_ref()
+            .filter(|name| name.split('.').next() != Some(config.hostname.as_str()))
+            && !config.nics.is_empty()
+            && config.nics.iter().all(lacks)
+        {
+            return vec![Deviation::Restarted {
+                hostname: hostname.clone(),
+            }];
+        }
         for wanted in &config.nics {
             if self.links.is_empty() {
                 found.extend(self.lacks(&wanted.mac.to_string(), wanted));

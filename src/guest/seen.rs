@@ -15,6 +15,8 @@ const SEEN: &str = include_str!("seen.sh");
 const FORGE: &str = include_str!("forge.sh");
 /// A flag of /proc/net/arp: the entry has a hardware address (ATF_COM; linux/if_arp.h).
 const COMPLETE: u32 = 0x2;
+/// Another one: the entry was set by hand (ATF_PERM).
+const PERMANENT: u32 = 0x4;
 /// A link's flag: administratively up (IFF_UP; linux/if.h).
 const UP: u32 = 0x1;
 /// A link's flag: it does not use ARP (IFF_NOARP; linux/if.h).
@@ -49,6 +51,8 @@ pub struct Forged {
 pub struct GuestView {
     /// The hardware address of each neighbor that it has one of.
     pub arp: BTreeMap<Ipv4Addr, MacAddr>,
+    /// Those of which the hardware address was set by hand.
+    pub arp_by_hand: BTreeSet<Ipv4Addr>,
     /// Who answered its ARP questions.
     pub replies: BTreeMap<Ipv4Addr, BTreeSet<MacAddr>>,
     /// Its addresses, without those of its loopback network.
@@ -67,8 +71,8 @@ pub struct GuestView {
     pub settings: BTreeMap<String, u64>,
     /// Its rules, and policies of chains, that drop packets.
     pub drops: Vec<String>,
-    /// It has no program that asks by ARP.
-    pub cannot_ask: bool,
+    /// What it asked for by ARP; nothing where it has no program that does.
+    pub asked: BTreeSet<Ipv4Addr>,
     /// By forged source address, what became of its packets.
     pub forged: BTreeMap<Ipv4Addr, Forged>,
 }
@@ -163,7 +167,7 @@ pub(super) fn read(text: &str, mark: &str) -> Option<GuestView> {
 
 fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
     match *words {
-        ["noarping"] => view.cannot_ask = true,
+        ["asked", address] => _ = view.asked.insert(address.parse().ok()?),
         ["reply", address, mac] => {
             // busybox prints octets without leading zeros as two digits; iputils in capitals.
             let replies = view.replies.entry(address.parse().ok()?).or_default();
@@ -176,7 +180,11 @@ fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
             forged.answered += answered.min(1);
         }
         ["arp", address, flags, mac, _] if hex(flags)? & COMPLETE != 0 => {
-            view.arp.insert(address.parse().ok()?, mac.parse().ok()?);
+            let address = address.parse().ok()?;
+            view.arp.insert(address, mac.parse().ok()?);
+            if hex(flags)? & PERMANENT != 0 {
+                view.arp_by_hand.insert(address);
+            }
         }
         ["local", address] => {
             let address: Ipv4Addr = address.parse().ok()?;

@@ -110,9 +110,8 @@ pub(crate) fn ping_through(
     targets: &[Target],
     options: &ProbeOptions,
 ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
-    // The script limits its own time, so no timeout is needed here.
-    let answers = probe_by(targets, options, |script, _within| {
-        let output = shell.check(&Cmd::new(["sh", "-c", script]))?;
+    let answers = probe_by(targets, options, |script, within| {
+        let output = shell.check(&Cmd::new(["sh", "-c", script]).within(within))?;
         Ok::<_, CmdError>(String::from_utf8_lossy(&output).into_owned())
     });
     Ok(answers?)

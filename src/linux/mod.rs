@@ -9,6 +9,9 @@ pub mod nftables;
 pub mod sysctl;
 pub mod tc;
 
+/// How long one batch of changes may take: the kernel may need tens of milliseconds for each of thousands of links.
+pub(crate) const BATCH_WITHIN: std::time::Duration = std::time::Duration::from_secs(600);
+
 /// One of several items failed. Those before it are done; of itself a part may be; those after it are not begun.
 #[derive(Debug)]
 pub struct FailedAt<E> {

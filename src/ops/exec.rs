@@ -204,12 +204,16 @@ impl Target {
     }
 }
 
+/// How long the command of timeout(1) may take beyond its limit.
+const AFTER_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Returns the command for the shell of a host; timeout(1) ends it in time, with the status 124.
 fn on_host(options: &ExecOptions) -> Result<Cmd, OpsError> {
     let script = shell_line(&options.command)?;
     let seconds = format!("{}", options.within.as_secs_f32());
     let timeout = ["timeout", "-k", "5", &seconds, "sh", "-c", &script];
-    Ok(Cmd::new(timeout).fed(options.stdin.clone()))
+    let cmd = Cmd::new(timeout).fed(options.stdin.clone());
+    Ok(cmd.within(options.within + AFTER_TIMEOUT))
 }
 
 /// Runs a command in a VM.

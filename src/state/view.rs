@@ -27,7 +27,9 @@ pub struct View {
     /// It forwards IPv4 packets; absent: unknown.
     pub forwards: Option<bool>,
     /// Rules that drop packets, of whatever owner.
-    pub drops: Vec<DropRule>,
+    pub drops: Vec<PacketRule>,
+    /// Rules that change a packet's addresses or send it elsewhere, of whatever owner.
+    pub diverts: Vec<PacketRule>,
     /// Bridged packets pass the rules for routed ones, too: br_netfilter is loaded and enabled.
     pub bridged_rules: bool,
 }
@@ -63,6 +65,10 @@ pub struct Port {
     pub noarp: bool,
     /// As a VLAN device: its id.
     pub vlan: Option<u16>,
+    /// As a port of Open vSwitch: the VLAN that it is in, if only one.
+    pub tag: Option<u16>,
+    /// As a port of Open vSwitch: the VLANs that it passes, 0 for untagged frames; none: all.
+    pub trunks: Vec<u16>,
     /// The lower device, or a veth's peer on the same machine.
     pub link: Option<String>,
     /// As a bridge: it filters by VLAN.
@@ -137,9 +143,9 @@ pub struct PolicyRule {
     pub text: String,
 }
 
-/// A rule, or a chain's policy, that drops packets.
+/// A rule that decides about packets, or a chain's policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DropRule {
+pub struct PacketRule {
     /// The family of the table, e.g. `ip`, `inet`, `bridge`.
     pub family: String,
     /// The table's name.

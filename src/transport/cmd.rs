@@ -3,12 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use super::quote::quote;
 use super::ssh::SshError;
 
 /// What takes the place of a secret in messages and logs.
 const MASK: &str = "***";
+/// How many characters of a command name one that did not end: it may be a long script.
+const NAMED: usize = 120;
+/// How long a command may take that sets no limit of its own.
+const WITHIN: Duration = Duration::from_secs(60);
 
 /// A program with its arguments and its standard input.
 ///
@@ -20,7 +25,7 @@ const MASK: &str = "***";
 /// let cmd = Cmd::new(["login", "--user", "it's me", "--password"]).secret("s3cret");
 /// assert_eq!(cmd.to_string(), r"login --user 'it'\''s me' --password ***");
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cmd {
     /// Program and arguments.
     pub argv: Vec<String>,
@@ -32,6 +37,22 @@ pub struct Cmd {
     secrets: BTreeSet<usize>,
     /// The mark of the run that it belongs to.
     pub(super) mark: Option<String>,
+    /// How long it may take; it is ended then.
+    pub(super) within: Duration,
+}
+
+/// No program, no input, a minute.
+impl Default for Cmd {
+    fn default() -> Self {
+        Self {
+            argv: Vec::new(),
+            stdin: Vec::new(),
+            script: None,
+            secrets: BTreeSet::new(),
+            mark: None,
+            within: WITHIN,
+        }
+    }
 }
 
 /// A constant shell script. What varies reaches it as arguments and standard input.
@@ -75,6 +96,19 @@ impl Cmd {
         self
     }
 
+    /// Returns the error that it did not end in time.
+    pub(super) fn too_slow(&self) -> CmdError {
+        let text = self.to_string();
+        let mut first: String = text.lines().next().unwrap_or_default().chars().take(NAMED).collect();
+        if first.len() < text.len() {
+            first.push('…');
+        }
+        CmdError::TooSlow {
+            command: first,
+            within: self.within,
+        }
+    }
+
     /// Appends an argument that no message and no log may show.
     #[must_use]
     pub fn secret(mut self, argument: impl Into<String>) -> Self {
@@ -87,6 +121,13 @@ impl Cmd {
     #[must_use]
     pub(super) fn marked(mut self, mark: &str) -> Self {
         self.mark = Some(mark.to_owned());
+        self
+    }
+
+    /// The same with another limit than a minute; over ssh, of whole seconds.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.within = limit;
         self
     }
 
@@ -192,6 +233,14 @@ pub enum CmdError {
         /// The operating system's error.
         cause: std::io::Error,
     },
+    /// It did not end in time, and was killed.
+    #[error("`{command}` did not end within {} s and was killed", within.as_secs_f32())]
+    TooSlow {
+        /// The begin of the command.
+        command: String,
+        /// How long it had.
+        within: Duration,
+    },
     /// The namespaces that it should run in could not be entered.
     #[error("running `{command}` failed: cannot enter the namespace: {message}")]
     Namespace {
@@ -228,13 +277,19 @@ impl CmdError {
             Self::NotFound { program } => Some(format!("install {program} on that host")),
             Self::Ssh { cause, .. } => cause.help(),
             Self::Namespace { .. } => Some("netlab enters namespaces as root".to_owned()),
+            Self::TooSlow { .. } => {
+                Some("run the command there by hand: a program or the kernel of that host hangs".to_owned())
+            }
             Self::Failed { .. } | Self::Json { .. } | Self::Malformed { .. } | Self::Io { .. } => None,
         }
     }
 
     /// Returns whether the connection to the host failed, so that whether the command ran is unknown.
     pub fn is_transport_failure(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Namespace { .. } | Self::Ssh { .. })
+        matches!(
+            self,
+            Self::Io { .. } | Self::Namespace { .. } | Self::Ssh { .. } | Self::TooSlow { .. }
+        )
     }
 }
 

@@ -1,14 +1,13 @@
 //! Runs commands on this machine. Takes a [`Cmd`], returns its [`Output`]; never interprets either.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
 
 use crate::transport::cmd::{Cmd, CmdError, Malformed, Output, Shell};
-use crate::transport::owner;
+use crate::transport::{ended, owner};
 
 /// Folders of the administrator's programs (`ip`, `nft`), which the PATH of a plain user or of a daemon may lack.
 const SYSTEM_FOLDERS: [&str; 6] = [
@@ -69,20 +68,13 @@ pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Ou
             },
             _ => failed(cmd, cause),
         })?;
-    // Fed by another thread: a child that fills its output before it has read its input would wait for us, and
-    // we for it. A child that stops reading is no error; its exit status counts.
-    let stdin = child.stdin.take();
-    let output = thread::scope(|scope| {
-        if let Some(mut stdin) = stdin {
-            scope.spawn(move || stdin.write_all(&cmd.stdin));
-        }
-        child.wait_with_output()
-    })
-    .map_err(|cause| failed(cmd, cause))?;
+    // A child that stops reading is no error; its exit status counts.
+    let output = ended::feed_and_wait(&mut child, &cmd.stdin, cmd.within).map_err(|cause| failed(cmd, cause))?;
+    let (ended, stdout, stderr) = output.ok_or_else(|| cmd.too_slow())?;
     Ok(Output {
-        status: status(output.status),
-        stdout: output.stdout,
-        stderr: output.stderr,
+        status: status(ended),
+        stdout,
+        stderr,
     })
 }
 
@@ -117,6 +109,8 @@ fn path() -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -149,6 +143,28 @@ mod tests {
     fn a_command_killed_by_a_signal_has_the_status_that_shells_give() {
         let output = LocalShell.run(&Cmd::new(["sh", "-c", "kill -9 $$"])).unwrap();
         assert_eq!(output.status, 137);
+    }
+
+    /// Without a limit none of these would ever return.
+    #[test]
+    fn a_command_that_does_not_end_is_killed_with_what_it_started_and_named() {
+        for script in [
+            "sleep 1000 & wait",
+            "kill -STOP $$",
+            "trap '' TERM; while :; do sleep 1000; done",
+            "exec >&- 2>&-; sleep 1000",
+            "sleep 1000 & exit",
+        ] {
+            let script = format!("echo $$ >&2; {script}");
+            let cmd = Cmd::new(["sh", "-c", &script]).fed(vec![b'x'; 1 << 20]);
+            let cmd = cmd.within(Duration::from_millis(200));
+            let error = LocalShell.run(&cmd).unwrap_err();
+            let CmdError::TooSlow { command, .. } = &error else {
+                panic!("{script}: {error}");
+            };
+            assert_eq!(*command, cmd.to_string());
+            assert!(error.to_string().ends_with("did not end within 0.2 s and was killed"));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod cmd;
 mod dial;
+mod ended;
 mod local;
 mod netns;
 mod owner;

@@ -14,6 +14,7 @@ mod parts;
 pub mod report;
 mod retry;
 mod sample;
+mod unheard;
 
 pub use changes::{Change, Changes};
 pub use checks::{CheckResult, ServiceReplies, Services, check_results, is_proved, service_questions};
@@ -26,3 +27,4 @@ pub use nics::Nics;
 pub use parts::arp_questions;
 pub use report::{Page, Places, Shown, Style, html, junit, text};
 pub use sample::sample;
+pub use unheard::{unheard, unheard_faults};

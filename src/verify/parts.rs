@@ -96,7 +96,11 @@ impl Owners {
                     part: Some(part.clone()),
                 };
                 for address in segment.gateway.iter().chain(&segment.address) {
-                    owners.add(Some(part.clone()), (*address).into(), owner.clone(), mac(bridge));
+                    let mut owner = owner.clone();
+                    if segment.gateway_everywhere && segment.gateway == Some(*address) {
+                        owner.text = format!("the gateway of network {network} on every host");
+                    }
+                    owners.add(Some(part.clone()), (*address).into(), owner, mac(bridge));
                     owners.accept(Some(part.clone()), (*address).into(), &all);
                 }
                 if let Some(mac) = mac(bridge) {

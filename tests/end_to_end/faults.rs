@@ -5,15 +5,20 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::labs::tunnels::without_ovs;
 use crate::support::lab::{Bench, PATIENT, said};
 
 mod more;
 mod outside;
+mod routed;
+mod switched;
 mod table;
 
 use more::MORE;
 use outside::OUTSIDE;
-use table::{At, FAULTS, Fault, LAB, ROUTED};
+use routed::{GUESTS, ROUTED};
+use switched::SWITCHED;
+use table::{At, FAULTS, Fault, LAB};
 
 fn change(bench: &Bench, at: &At, command: &str) {
     match at {
@@ -294,9 +299,16 @@ fn each_fault_of_layer_2_makes_its_cells_red_is_named_with_its_place_and_leaves_
 
 #[test]
 #[ignore = "soak: verifies a lab after each of many faults, and after each was removed"]
-fn each_fault_of_layer_3_and_of_guests_makes_its_cells_red_and_is_named_with_its_place() {
-    let test = "each_fault_of_layer_3_and_of_guests_makes_its_cells_red_and_is_named_with_its_place";
+fn each_fault_of_layer_3_makes_its_cells_red_and_is_named_with_its_place() {
+    let test = "each_fault_of_layer_3_makes_its_cells_red_and_is_named_with_its_place";
     all_of(test, "fl3", LAB, ROUTED, true);
+}
+
+#[test]
+#[ignore = "soak: verifies a lab after each of many faults, and after each was removed"]
+fn each_fault_of_a_guest_makes_its_cells_red_and_is_named() {
+    let test = "each_fault_of_a_guest_makes_its_cells_red_and_is_named";
+    all_of(test, "flg", LAB, GUESTS, true);
 }
 
 #[test]
@@ -311,4 +323,13 @@ fn each_fault_of_services_and_of_guests_with_two_nics_is_named_with_its_place() 
 fn each_fault_towards_the_outside_makes_its_cells_red_and_up_removes_it() {
     let test = "each_fault_towards_the_outside_makes_its_cells_red_and_up_removes_it";
     all_of(test, "flx", &floating(), OUTSIDE, true);
+}
+
+#[test]
+#[ignore = "soak: verifies a lab after each of many faults, and after each was removed"]
+fn each_fault_of_open_vswitch_makes_its_cells_red_and_is_named_with_its_place() {
+    let test = "each_fault_of_open_vswitch_makes_its_cells_red_and_is_named_with_its_place";
+    if !without_ovs(test) {
+        all_of(test, "flv", switched::LAB, SWITCHED, true);
+    }
 }

@@ -60,7 +60,7 @@ fn a_guest_that_was_changed_or_restarted_is_drift_and_up_configures_it_again() {
     bench.inside("node1", &["virsh", "-q", "reset", &format!("{}.vm1", bench.name)]);
     let status = bench.good(&["status", &bench.name]);
     assert!(
-        status.contains("running, changed") && status.contains("VM vm1 was changed: "),
+        status.contains("running, changed") && status.contains("VM vm1 was changed: it was restarted"),
         "{status}"
     );
     bench.good(&["-q", "up", bench.file()]);

@@ -86,6 +86,19 @@ fn each_difference_is_named() {
 }
 
 #[test]
+fn a_guest_without_its_addresses_and_its_host_name_was_restarted() {
+    let mut config = config();
+    config.nics[0].address = "10.0.1.9/24".parse().unwrap();
+    let text = "NIC eth0 lacks its address 10.0.1.9/24: the guest has 10.0.1.2";
+    assert_eq!(deviations(PRINTED, &config), [text]);
+    let renamed = PRINTED.replace("@name vm1", "@name (none)");
+    assert_eq!(
+        deviations(&renamed, &config),
+        ["it was restarted since it was configured: no NIC has its address, and its host name is (none)"]
+    );
+}
+
+#[test]
 fn a_default_route_that_was_deleted_is_missing() {
     let missing = ["there is no default route via 10.0.1.1"];
     assert_eq!(deviations(&without("00000000 0"), &config()), missing);

@@ -8,8 +8,8 @@ use super::order::{Line, delete_at_once, failing_line, turn};
 use super::snapshot::Snapshot;
 use super::{NetworkError, floating, uplink};
 use crate::lab::{IfName, LabName};
-use crate::linux::FailedAt;
 use crate::linux::sysctl::SysctlMarks;
+use crate::linux::{BATCH_WITHIN, FailedAt};
 use crate::plan::Step;
 use crate::plan::lines::{Observed, ObservedLink, Program, lines, program_of};
 use crate::state::{Link, LinkKind, Missing, Uplink};
@@ -365,10 +365,13 @@ impl<'a> Run<'a> {
             argv.push("--".to_owned());
             argv.extend(program_of(&line.text).1.split(' ').map(ToOwned::to_owned));
         }
-        let output = self.shell.run(&Cmd::new(argv)).map_err(|error| FailedAt {
-            at: first.at,
-            cause: error.into(),
-        })?;
+        let output = self
+            .shell
+            .run(&Cmd::new(argv).within(BATCH_WITHIN))
+            .map_err(|error| FailedAt {
+                at: first.at,
+                cause: error.into(),
+            })?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         // What the daemon cannot set up is a message only.
         let failed = output.status != 0 || stderr.contains("Error detected while setting up");
@@ -402,7 +405,7 @@ impl<'a> Run<'a> {
         let failed = |at, cause| FailedAt { at, cause };
         let output = self
             .shell
-            .run(&Cmd::new([program.name(), "-batch", "-"]).fed(text))
+            .run(&Cmd::new([program.name(), "-batch", "-"]).fed(text).within(BATCH_WITHIN))
             .map_err(|error| failed(first.at, error.into()))?;
         if output.status == 0 {
             return Ok(());

@@ -200,6 +200,19 @@ impl Ovs {
             .is_some_and(|port| port.row.get("tag").is_some_and(Value::is_i64))
     }
 
+    /// Returns the VLAN that a port is in, if it is in one only, and those that it passes; none: all.
+    pub fn vlans(&self, name: &str) -> (Option<u16>, Vec<u16>) {
+        let id = |value: &Value| u16::try_from(value.as_u64()?).ok();
+        let row = self.ports.get(name).map(|port| &port.row);
+        let items = |column: &str| -> Vec<u16> {
+            items(row.and_then(|row| row.get(column)))
+                .iter()
+                .filter_map(id)
+                .collect()
+        };
+        (items("tag").first().copied(), items("trunks"))
+    }
+
     /// Returns what `name` is, if it is Open vSwitch's.
     pub fn object(&self, name: &str) -> Option<OvsObject> {
         if self.bridges.contains_key(name) {
@@ -360,6 +373,10 @@ mod tests {
         };
         assert_eq!(ovs.kind("eth0.10"), Some(patch));
         assert!(ovs.is_tagged("eth0") && !ovs.is_tagged("gre1"));
+        assert_eq!(
+            (ovs.vlans("eth0"), ovs.vlans("gre1")),
+            ((Some(7), vec![]), (None, vec![]))
+        );
         assert!(ovs.foreign_keys(&"lab".parse().unwrap()).is_empty());
         let others = ovs.foreign_keys(&"other".parse().unwrap());
         assert_eq!(others, [((TunnelKind::Gre, 5), "gre1".to_owned())].into());

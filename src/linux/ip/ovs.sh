@@ -7,7 +7,7 @@ socket=${OVS_RUNDIR:-/run/openvswitch}/db.sock
 ask() {
     ovs-vsctl --timeout=20 --format=json \
         -- --columns=name,ports,datapath_type,external_ids,other_config list Bridge \
-        -- --columns=_uuid,name,tag,interfaces,external_ids,bond_mode,lacp,other_config,bond_active_slave list Port \
+        -- --columns=_uuid,name,tag,trunks,interfaces,external_ids,bond_mode,lacp,other_config,bond_active_slave list Port \
         -- --columns=_uuid,name,type,options,ofport,error,mtu_request,link_state list Interface
 }
 tables=$(ask 2>/dev/null) || {

@@ -12,7 +12,7 @@ use super::json::RawLink;
 use super::nic::destination;
 use super::snapshot::Snapshot;
 use crate::lab::MacAddr;
-use crate::state::view::{DropRule, Learned, Neighbor, PolicyRule, Port, View, ViewRoute};
+use crate::state::view::{Learned, Neighbor, PacketRule, PolicyRule, Port, View, ViewRoute};
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
 const VIEW: Script = Script {
@@ -54,7 +54,10 @@ pub fn view(shell: &dyn Shell) -> Result<View, CmdError> {
         .map(|link| {
             let slave = &link.linkinfo.slave;
             let addresses = link.addr_info.iter();
+            let (tag, trunks) = snapshot.ovs.vlans(&link.ifname);
             let port = Port {
+                tag,
+                trunks,
                 up: link.is_up(),
                 carrier: link.has_carrier(),
                 mtu: link.mtu.unwrap_or(u32::MAX),
@@ -189,7 +192,7 @@ fn read(text: &str) -> View {
                 }
             }
             ["neigh"] => view.neighbors = neighbors(lines.next().unwrap_or_default()),
-            ["rules"] => view.drops = drops(&mut lines),
+            ["rules"] => (view.drops, view.diverts) = rules(&mut lines),
             _ => {}
         }
     }
@@ -230,9 +233,25 @@ fn neighbors(json: &str) -> Vec<Neighbor> {
         .collect()
 }
 
-/// Reads the rules that drop packets from what `nft list ruleset` prints.
-fn drops<'l>(lines: &mut impl Iterator<Item = &'l str>) -> Vec<DropRule> {
-    let mut drops = Vec::new();
+/// Words of rules that change a packet's addresses or send it elsewhere, of nft(8) and of iptables(8).
+const DIVERTING: [&str; 12] = [
+    "dnat",
+    "snat",
+    "masquerade",
+    "redirect",
+    "tproxy",
+    "dup",
+    "fwd",
+    "DNAT",
+    "SNAT",
+    "MASQUERADE",
+    "REDIRECT",
+    "NETMAP",
+];
+
+/// Reads the rules that drop packets, and those that divert them, from what `nft list ruleset` prints.
+fn rules<'l>(lines: &mut impl Iterator<Item = &'l str>) -> (Vec<PacketRule>, Vec<PacketRule>) {
+    let (mut drops, mut diverts) = (Vec::new(), Vec::new());
     let (mut table, mut chain, mut hook) = ((String::new(), String::new()), String::new(), None);
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -249,17 +268,24 @@ fn drops<'l>(lines: &mut impl Iterator<Item = &'l str>) -> Vec<DropRule> {
                 let legacy = ("ip".to_owned(), "filter of iptables-legacy".to_owned());
                 drops.push(rule(&legacy, "FORWARD", Some("forward"), &words.join(" ")));
             }
+            ["-A", chain, ..] => {
+                let legacy = ("ip".to_owned(), "nat of iptables-legacy".to_owned());
+                diverts.push(rule(&legacy, chain, None, &words.join(" ")));
+            }
             _ if words.iter().any(|word| ["drop", "reject"].contains(word)) => {
                 drops.push(rule(&table, &chain, hook.as_deref(), &words.join(" ")));
+            }
+            _ if words.iter().any(|word| DIVERTING.contains(word)) => {
+                diverts.push(rule(&table, &chain, hook.as_deref(), &words.join(" ")));
             }
             _ => {}
         }
     }
-    drops
+    (drops, diverts)
 }
 
-fn rule(table: &(String, String), chain: &str, hook: Option<&str>, rule: &str) -> DropRule {
-    DropRule {
+fn rule(table: &(String, String), chain: &str, hook: Option<&str>, rule: &str) -> PacketRule {
+    PacketRule {
         family: table.0.clone(),
         table: table.1.clone(),
         chain: chain.to_owned(),
@@ -300,6 +326,7 @@ table inet mine {
 		type filter hook forward priority filter; policy drop;
 	}
 }
+-A PREROUTING -d 10.0.1.3/32 -j DNAT --to-destination 10.0.1.4
 "#;
 
     #[test]
@@ -338,6 +365,14 @@ table inet mine {
             format!("inet mine {forward:?} policy drop"),
         ];
         assert_eq!(drops, wanted);
+        let diverts: Vec<_> = view.diverts.iter().map(|one| one.rule.as_str()).collect();
+        assert_eq!(
+            diverts,
+            [
+                "ip saddr 10.0.1.0/24 masquerade",
+                "-A PREROUTING -d 10.0.1.3/32 -j DNAT --to-destination 10.0.1.4"
+            ]
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 # Prints what the kernel shows besides links, addresses and routes: `forward 0|1`; `age <bridge> <mac> <1/100 s>` for each
 # learned entry of a bridge; `ovs <bridge> <port> <mac> <seconds>` for each of a bridge of Open vSwitch; after a line `fdb`
 # the forwarding databases and after `neigh` the neighbor table, as JSON on one line each; after `policy` the rules of
-# policy routing, also as JSON; `/proc/sys/net/…:value` for settings that decide about packets; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded;
+# policy routing, also as JSON; `/proc/sys/net/…:value` for settings that decide about packets; after `rules` the rules of nftables as text, and those of iptables-legacy that drop what is forwarded or translate addresses;
 # `bridge-nf` where bridged packets pass the rules for routed ones. Prints nothing of what the host does not have.
 PATH=$PATH:/usr/sbin:/sbin
 read -r forward </proc/sys/net/ipv4/ip_forward && echo "forward $forward"
@@ -46,4 +46,6 @@ echo rules
 command -v nft >/dev/null && nft -s list ruleset 2>/dev/null
 # Listing the rules of iptables-legacy where it has no table would create one.
 grep -qx filter /proc/net/ip_tables_names 2>/dev/null && iptables-legacy -S FORWARD 2>/dev/null | grep -e DROP -e REJECT
+grep -qx nat /proc/net/ip_tables_names 2>/dev/null && iptables-legacy -t nat -S 2>/dev/null |
+    grep -e DNAT -e SNAT -e MASQUERADE -e REDIRECT -e NETMAP
 true

@@ -15,8 +15,8 @@ pub(super) fn ask_machine(
     from: &Asked,
     services: &[ServiceQuestion],
 ) -> Result<BTreeMap<ServiceQuestion, ServiceAnswer>, String> {
-    ask_by(services, |script, _within| {
-        let cmd = Cmd::new(["sh", "-c", script]);
+    ask_by(services, |script, within| {
+        let cmd = Cmd::new(["sh", "-c", script]).within(within);
         let output = match from {
             Asked::Router(router) => host.ask_router(&topology.lab, router, &cmd),
             _ => host.ask(&cmd),

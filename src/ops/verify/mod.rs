@@ -27,13 +27,15 @@ use crate::guest::{GuestView, ProbeOptions};
 use crate::host::NamedHosts;
 use crate::lab::{HostName, LabName, VmName};
 use crate::plan::plan;
+use crate::run::chain;
 use crate::state::view::View;
 use crate::state::{Site, desired, existing};
 use crate::topology::Topology;
 use crate::verify::faults::apply;
 use crate::verify::{
-    CheckResult, Evidence, Expectation, FaultReport, Matrix, Nics, Places, Services, Traces, Verdict, check_results,
-    diagnose, expected, faults, is_proved, number_of_cells, sample, service_questions, unproved,
+    CheckResult, Concerns, Evidence, Expectation, Fault, FaultReport, Matrix, Nics, Places, Services, Traces, Verdict,
+    check_results, diagnose, expected, faults, is_proved, number_of_cells, sample, service_questions, unheard,
+    unheard_faults, unproved,
 };
 use ask::{Asking, ServiceQuestions};
 pub use details::Details;
@@ -258,11 +260,11 @@ pub(super) fn answer(
     services.take(&about_services, answers.services);
     let mut guests = answers.guests;
     notes.extend(ask_unclear(asking, &mut matrix, &mut guests));
-    let mut views = views(&hosts, lab);
+    let (mut views, mut unread) = views(&hosts, lab);
     let mut since = began.elapsed();
     if let Some(again) = ask_again(asking, (&mut matrix, &mut services, &mut guests), options.wait) {
         began = again;
-        views = self::views(&hosts, lab);
+        (views, unread) = self::views(&hosts, lab);
         since = began.elapsed();
     }
     // No preflight: the lab is up, and what would block another one like it is not of interest here.
@@ -281,7 +283,6 @@ pub(super) fn answer(
         views: &views,
         guests: &guests,
     };
-    refute(&evidence, &mut matrix);
     let traces = Traces {
         topology,
         views: &views,
@@ -289,9 +290,10 @@ pub(super) fn answer(
         since,
     };
     let mut found = faults(&traces);
+    found.extend(unread);
     found.extend(strangers);
-    found.extend(prove::sources(topology, &prove::recorded(topology, &hosts), &matrix));
-    found.extend(prove::floating(topology, &hosts, &matrix));
+    found.extend(unproved_answers(&evidence, &hosts, &matrix));
+    refute(&evidence, &mut matrix);
     let counted = dropped::since(&before, &dropped::count(topology, &hosts));
     for proved in [
         dropped::between_tenants(topology, &counted, &matrix),
@@ -337,6 +339,7 @@ fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<Vm
         .map(|nic| nic.address.addr().into())
         .collect();
     let mut unclear = matrix.unclear();
+    unclear.extend(unheard(topology, guests, matrix));
     unclear.retain(|one| !stopped.contains(&one.address));
     if unclear.is_empty() || asking.env.cancel.is_requested() {
         return None;
@@ -345,7 +348,7 @@ fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<Vm
     let answers = asking.ask(&unclear, &BTreeMap::new(), &AGAIN, &Sessions::default());
     matrix.merge(&unclear, &answers.replies);
     guests.extend(answers.guests);
-    let passed = matrix.passed() - before;
+    let passed = matrix.passed().saturating_sub(before);
     let cells = count(unclear.len(), "cell");
     Some(format!(
         "{cells} asked again, because replies were late or lost: now {passed} as expected"
@@ -387,20 +390,39 @@ fn ask_again(
     }
 }
 
-/// Returns what each host, switch and router shows, all read at the same time; one that cannot be read is left out.
-fn views(hosts: &NamedHosts, lab: &LabName) -> BTreeMap<HostName, View> {
-    thread::scope(|scope| {
-        let reading: Vec<_> = hosts.values().map(|host| scope.spawn(|| host.views(lab))).collect();
-        reading
-            .into_iter()
-            .filter_map(|read| {
-                read.join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                    .ok()
-            })
-            .flatten()
-            .collect()
-    })
+/// Returns what each host, switch and router shows, all read at the same time; and a fault for each host that cannot be
+/// read: what nobody saw there is not proved.
+fn views(hosts: &NamedHosts, lab: &LabName) -> (BTreeMap<HostName, View>, Vec<Fault>) {
+    let read = thread::scope(|scope| {
+        let reading = hosts.iter().map(|(name, host)| (name, scope.spawn(|| host.views(lab))));
+        let reading: Vec<_> = reading.collect();
+        let read = reading.into_iter();
+        read.map(|(name, read)| (name, joined(read))).collect::<Vec<_>>()
+    });
+    let (mut views, mut unread) = (BTreeMap::new(), Vec::new());
+    for (name, read) in read {
+        match read {
+            Ok(read) => views.extend(read),
+            Err(error) => unread.push(Fault {
+                text: format!(
+                    "{name}: what it shows cannot be read, so that nothing is proved there: {}",
+                    chain(&error)
+                ),
+                concerns: Concerns::NoPing,
+            }),
+        }
+    }
+    (views, unread)
+}
+
+/// Returns a fault for each answered cell of which nothing proves who answered, or that it will be answered.
+fn unproved_answers(evidence: &Evidence<'_>, hosts: &NamedHosts, matrix: &Matrix) -> Vec<Fault> {
+    let topology = evidence.topology;
+    let mut found = unheard_faults(evidence, matrix);
+    found.extend(prove::blind(topology, evidence.guests, matrix));
+    found.extend(prove::sources(topology, &prove::recorded(topology, hosts), matrix));
+    found.extend(prove::floating(topology, hosts, matrix));
+    found
 }
 
 /// Makes the answered cells failures whose replies cannot come from the machine that was asked.

@@ -7,9 +7,9 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::guest::{Answer, ProbeOptions, Target};
+use crate::guest::{Answer, GuestView, ProbeOptions, Target};
 use crate::host::{Cmd, NamedHosts};
-use crate::lab::{Asked, HostName, IfName};
+use crate::lab::{Asked, ConsoleKind, HostName, IfName, VmName};
 use crate::state::localhost;
 use crate::topology::{Guest, Topology};
 use crate::verify::{Concerns, Expectation, Fault, Matrix, Verdict};
@@ -17,6 +17,8 @@ use crate::verify::{Concerns, Expectation, Fault, Matrix, Verdict};
 /// The pings that are counted at a tap: much larger than what else passes it meanwhile.
 const COUNT: u32 = 5;
 const SIZE: u16 = 1000;
+/// How often they are counted until all are answered.
+const TRIES: u32 = 3;
 /// What such a packet holds besides its payload: 20 bytes of IPv4 (RFC 791) and 8 of ICMP (RFC 792).
 const HEADERS: u64 = 28;
 /// The table of an emulated router that counts echo requests by their addresses.
@@ -91,11 +93,18 @@ pub(super) fn sources(topology: &Topology, sources: &Sources, matrix: &Matrix) -
             let nics = router.nics.values().filter_map(|nic| nic.address);
             nics.chain(router.outside.iter().copied()).any(|net| net.addr() == *to)
         });
-        let seen = router.and_then(|(name, _)| Some((name, sources.get(name)?)));
-        let (Some((router, seen)), Some(guest)) = (seen, topology.guests.get(vm)) else {
+        let (Some((router, _)), Some(guest)) = (router, topology.guests.get(vm)) else {
             continue;
         };
         let Some(wanted) = source(topology, guest) else {
+            continue;
+        };
+        let concerns = Concerns::One(Asked::Vm(vm.clone()), *address);
+        let Some(seen) = sources.get(router) else {
+            let text = format!(
+                "{router}: from which addresses pings came cannot be read: nothing proves that {wanted} is used"
+            );
+            faults.push(Fault { text, concerns });
             continue;
         };
         let from: Vec<String> = seen
@@ -109,7 +118,7 @@ pub(super) fn sources(topology: &Topology, sources: &Sources, matrix: &Matrix) -
                     "{router}: no ping to {to} came from {wanted}, the source address of guest {vm} outside; they came from {}",
                     if from.is_empty() { "nowhere".to_owned() } else { from.join(", ") }
                 ),
-                concerns: Concerns::One(Asked::Vm(vm.clone()), *address),
+                concerns,
             });
         }
     }
@@ -176,15 +185,27 @@ pub(super) fn floating(topology: &Topology, hosts: &NamedHosts, matrix: &Matrix)
                 scope.spawn(move || {
                     let mut faults = Vec::new();
                     for (asked, guest, nic) in asked {
-                        if passes(topology, hosts, asked, guest, &nic.tap) == Some(false) {
-                            let text = format!(
-                                "{}: pings from {} to {} are answered, but do not pass {}, the tap of guest {vm}: another \
-                                 machine answers",
-                                guest.host, asked.from, asked.address, nic.tap
-                            );
-                            let concerns = Concerns::One(asked.from.clone(), asked.address);
-                            faults.push(Fault { text, concerns });
-                        }
+                        // Lost replies count nothing; those of a busy machine come the next time.
+                        let mut counts = (0..TRIES).map(|_| passes(topology, hosts, asked, guest, &nic.tap));
+                        let what = match counts.find(Option::is_some).flatten() {
+                            Some(true) => continue,
+                            Some(false) => "are answered, but do not pass",
+                            None => "cannot be counted at",
+                        };
+                        let text = format!(
+                            "{}: pings from {} to {} {what} {}, the tap of guest {vm}: {}",
+                            guest.host,
+                            asked.from,
+                            asked.address,
+                            nic.tap,
+                            if what.starts_with("are") {
+                                "another machine answers"
+                            } else {
+                                "nothing proves who answers"
+                            }
+                        );
+                        let concerns = Concerns::One(asked.from.clone(), asked.address);
+                        faults.push(Fault { text, concerns });
                     }
                     faults
                 })
@@ -195,6 +216,31 @@ pub(super) fn floating(topology: &Topology, hosts: &NamedHosts, matrix: &Matrix)
             .flat_map(|faults| faults.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     })
+}
+
+/// Returns a fault for each guest with a serial console that answered its pings, but whose own state could not be read.
+pub(super) fn blind(topology: &Topology, guests: &BTreeMap<VmName, GuestView>, matrix: &Matrix) -> Vec<Fault> {
+    let asked = matrix.cells.iter().filter(|cell| cell.verdict != Verdict::Unknown);
+    let asked: BTreeSet<&VmName> = asked
+        .filter_map(|cell| match &cell.expectation.from {
+            Asked::Vm(vm) => Some(vm),
+            Asked::Host(_) | Asked::Router(_) => None,
+        })
+        .collect();
+    let serial = |vm: &VmName| {
+        let image = topology
+            .guests
+            .get(vm)
+            .and_then(|guest| topology.images.get(&guest.image));
+        image.is_some_and(|image| image.console.kind == ConsoleKind::Serial)
+    };
+    let blind = asked.into_iter().filter(|vm| !guests.contains_key(*vm) && serial(vm));
+    blind
+        .map(|vm| Fault {
+            text: format!("guest {vm}: what it shows cannot be read: its answer was garbled"),
+            concerns: Concerns::Guest(vm.clone()),
+        })
+        .collect()
 }
 
 /// Whether pings pass a guest's tap in both directions; `None` where that cannot be counted, or not all are answered.

@@ -5,9 +5,6 @@ use std::time::Duration;
 use crate::transport::cmd::Cmd;
 use crate::transport::quote;
 
-/// How long a command may take there, in seconds. It bounds what a lost connection leaves running: sshd(8) does not
-/// end a command whose client has disconnected.
-const COMMAND_SECONDS: u32 = 60;
 /// Input up to this many bytes is part of a line; sh reads those byte by byte.
 const LINE_LIMIT: usize = 64 * 1024;
 /// What the shell runs: each line that it reads, until none comes for a minute. The line is read by a shell of its own,
@@ -26,26 +23,28 @@ fn quote_in_line(text: &str) -> String {
     quote(text).replace('\n', "'\"$n\"'")
 }
 
-/// Returns the line that runs `argv` for a limited time, for a shell that has run [`PRELUDE`].
-pub(super) fn line(argv: &[String]) -> String {
-    let words: Vec<String> = argv.iter().map(|argument| quote_in_line(argument)).collect();
-    format!("timeout -k 5 {COMMAND_SECONDS} {}", words.join(" "))
+/// Returns the line that runs a command within its limit, for a shell that has run [`PRELUDE`]. The limit also bounds what a
+/// lost connection leaves running: sshd(8) does not end a command whose client has disconnected.
+pub(super) fn line(cmd: &Cmd) -> String {
+    let words: Vec<String> = cmd.argv.iter().map(|argument| quote_in_line(argument)).collect();
+    let seconds = cmd.within.as_secs().max(1);
+    format!("timeout -k 5 {seconds} {}", words.join(" "))
 }
 
-/// Returns the script that runs `argv` when it has read `length` bytes of input, unless the process `pid`, the shell of
+/// Returns the script that runs a command when it has read `length` bytes of input, unless the process `pid`, the shell of
 /// the same session, has ended meanwhile: then the next run may already have observed the host.
-pub(super) fn line_after_input(argv: &[String], length: usize, pid: &str) -> String {
+pub(super) fn line_after_input(cmd: &Cmd, length: usize, pid: &str) -> String {
     // A file without a name, so that nobody has to remove it; opened again to read it from its begin.
     format!(
         "{PRELUDE}; f=$(mktemp) && exec 8<>\"$f\" && rm -f \"$f\" && cat >&8 && \
          [ \"$(wc -c </proc/self/fd/8)\" -eq {length} ] && kill -0 {pid} && exec {} </proc/self/fd/8 8<&-",
-        line(argv)
+        line(cmd)
     )
 }
 
 /// Returns the line that runs a command with its input; `None` where the input is too long or is not text.
 pub(super) fn line_with_input(cmd: &Cmd) -> Option<String> {
-    let line = line(&cmd.argv);
+    let line = line(cmd);
     if cmd.stdin.is_empty() {
         return Some(format!("{line} </dev/null"));
     }
@@ -72,7 +71,7 @@ mod tests {
 
     /// Returns what a shell prints that is fed the line of `argv`.
     fn run(argv: &[String]) -> String {
-        let line = line(argv);
+        let line = line(&Cmd::new(argv.iter().cloned()));
         assert!(!line.contains('\n'), "{line}");
         let cmd = Cmd::new(["sh", "-c", LOOP]);
         let output = LocalShell.check(&cmd.fed(format!("{PRELUDE}\n{line}\n"))).unwrap();
@@ -111,7 +110,7 @@ mod tests {
 
     /// Runs a command that is fed `input` of `length` bytes in a session whose shell is the process `pid`.
     fn fed(input: &str, length: usize, pid: &str) -> (i32, String) {
-        let script = line_after_input(&["cat".to_owned()], length, pid);
+        let script = line_after_input(&Cmd::new(["cat"]), length, pid);
         let output = LocalShell.run(&Cmd::new(["sh", "-c", &script]).fed(input)).unwrap();
         (output.status, String::from_utf8(output.stdout).unwrap())
     }

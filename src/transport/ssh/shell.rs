@@ -6,10 +6,10 @@
 //! command is run when all of it has arrived, if the shell is still there.
 //!
 //! The shell ends with its connection, or after a minute without a line: the host may not notice that a connection is
-//! dead. What it runs has the mark of the run ([`Owner`]) and ends after a minute, too.
+//! dead. What it runs has the mark of the run ([`Owner`]) and ends after the command's limit.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::exchange::{Exchange, nonce, pause};
 use super::line::{LOOP, PRELUDE, REUSED_WITHIN, fit, line_after_input, line_with_input};
@@ -58,8 +58,9 @@ impl SshShell {
 impl Shell for SshShell {
     fn run(&self, cmd: &Cmd) -> Result<Output, CmdError> {
         check(cmd)?;
+        let began = Instant::now();
         let output = self.with(|open| open.run(cmd)).map_err(|error| failed(cmd, error))?;
-        found(cmd, output)
+        found(cmd, output, began.elapsed())
     }
 
     fn run_all(&self, cmds: &[Cmd]) -> Result<Vec<Output>, CmdError> {
@@ -68,13 +69,14 @@ impl Shell for SshShell {
         let (Some(lines), Some(first)) = (lines.filter(|lines| fit(lines)), cmds.first()) else {
             return cmds.iter().map(|cmd| self.run(cmd)).collect();
         };
+        let began = Instant::now();
         let outputs = self
             .with(|open| open.run_lines(&lines))
             .map_err(|error| failed(first, error))?;
         outputs
             .into_iter()
             .zip(cmds)
-            .map(|(output, cmd)| found(cmd, output))
+            .map(|(output, cmd)| found(cmd, output, began.elapsed()))
             .collect()
     }
 }
@@ -101,8 +103,15 @@ fn check(cmd: &Cmd) -> Result<(), CmdError> {
     })
 }
 
-/// Recognizes a missing program: timeout(1) exits with 127 then, and so does the shell where timeout(1) itself is missing.
-fn found(cmd: &Cmd, output: Output) -> Result<Output, CmdError> {
+/// What timeout(1) exits with where a command took too long: it ended, or had to be killed.
+const TOO_SLOW: [i32; 2] = [124, 137];
+
+/// Recognizes a missing program: timeout(1) exits with 127 then, and so does the shell where timeout(1) itself is missing;
+/// and a command that did not end in time.
+fn found(cmd: &Cmd, output: Output, took: Duration) -> Result<Output, CmdError> {
+    if TOO_SLOW.contains(&output.status) && took >= cmd.within {
+        return Err(cmd.too_slow());
+    }
     let stderr = String::from_utf8_lossy(&output.stderr);
     let missing = if output.status != 127 {
         None
@@ -193,7 +202,7 @@ impl Open {
         let session = &self.session;
         session.expect_answers();
         let mut channel = session.finish(|| session.ssh.channel_session())?;
-        let script = line_after_input(&cmd.argv, cmd.stdin.len(), &pid);
+        let script = line_after_input(cmd, cmd.stdin.len(), &pid);
         let command = format!("exec {}sh -c {}", self.env, quote(&script));
         session.finish(|| channel.exec(&command))?;
         let mut exchange = Exchange::new(&cmd.stdin);

@@ -102,6 +102,7 @@ impl<'a> Path<'a> {
         let Some(id) = segment.vlan else {
             return self.link(host, nic.as_str(), bridge, of);
         };
+        self.carries = Some(id);
         let device = derive::vlan_device(nic, id);
         let (provider, kind) = if segment.switch.is_ovs() {
             (self.provider(host, &device), "patch")
@@ -111,6 +112,7 @@ impl<'a> Path<'a> {
         if inwards {
             self.link(host, nic.as_str(), provider.as_deref(), of);
         }
+        self.carries = None;
         let vlan = if segment.switch.is_ovs() {
             self.tag(host, &device, id, of)
         } else {
@@ -126,8 +128,32 @@ impl<'a> Path<'a> {
         };
         self.hops.push(hop.shows(shows).found(wrong));
         if !inwards {
+            self.carries = Some(id);
             self.link(host, nic.as_str(), provider.as_deref(), of);
+            self.carries = None;
         }
+    }
+
+    /// Checks that a port of Open vSwitch passes the frames, which are untagged except on a VLAN's uplink.
+    fn passes_vlan(&self, host: &HostName, link: &str, port: &Port, of: &str) -> Option<Finding> {
+        let id = self.carries.map_or(0, VlanId::get);
+        let fix = |column: &str| format!("ovs-vsctl clear port {link} {column}");
+        let fault = |text: String| {
+            let text = format!("{host}: link {link} {of} {text}");
+            Finding::new(text).shown(host, &format!("ovs-vsctl list port {link}"))
+        };
+        if let Some(tag) = port.tag {
+            return Some(fault(format!("is in VLAN {tag} only (tag)")).fixed(host, &fix("tag")));
+        }
+        let passes = port.trunks.is_empty() || port.trunks.contains(&id);
+        let ids: Vec<String> = port.trunks.iter().map(ToString::to_string).collect();
+        let not = if id == 0 {
+            "untagged ones".to_owned()
+        } else {
+            format!("those of VLAN {id}")
+        };
+        let text = || format!("passes frames of VLAN {} only, not {not} (trunks)", ids.join(", "));
+        (!passes).then(|| fault(text()).fixed(host, &fix("trunks")))
     }
 
     /// Returns the bridge of Open vSwitch that a patch leads to.
@@ -280,6 +306,9 @@ impl<'a> Path<'a> {
         if is_bridge && *noarp {
             let text = "does not use ARP: it asks for no neighbor and answers none".to_owned();
             return Some(fault(text).shown(host, &show).fixed(host, &set("arp on")));
+        }
+        if let Some(finding) = self.passes_vlan(host, link, port, of) {
+            return Some(finding);
         }
         if let Some(option) = options.first() {
             let default = match option.rsplit_once(' ') {

@@ -17,6 +17,9 @@ pub struct Finding {
     pub fix: Option<String>,
     /// It stops the packets; otherwise it may, and whether it does cannot be seen.
     pub certain: bool,
+    /// It sends the packets elsewhere, or changes where they come from: their replies prove nothing.
+    #[serde(skip)]
+    pub diverts: bool,
 }
 
 impl Finding {
@@ -26,6 +29,7 @@ impl Finding {
             shown_by: None,
             fix: None,
             certain: true,
+            diverts: false,
         }
     }
 
@@ -50,6 +54,12 @@ impl Finding {
     /// Adds that `netlab link` clears a request.
     pub(super) fn released(mut self) -> Self {
         self.fix = Some("`netlab link LAB`, which lists requests and clears them".to_owned());
+        self
+    }
+
+    /// Marks it as one that diverts the packets.
+    pub(super) fn diverting(mut self) -> Self {
+        self.diverts = true;
         self
     }
 

@@ -154,8 +154,14 @@ impl Path<'_> {
             });
         }
         // By another NIC the packets arrive elsewhere.
-        let text = || format!("its route to {to} is by {}, not by {name}", route.link);
-        (route.link != name && via.is_none()).then(|| fault(text()))
+        if route.link != name && via.is_none() {
+            return Some(fault(format!("its route to {to} is by {}, not by {name}", route.link)));
+        }
+        let next = route.via.unwrap_or(to);
+        let mac = view.arp.get(&next).filter(|mac| !self.may_have(next.into(), **mac))?;
+        let text = format!("guest {vm}: its neighbor table has {mac} for {next}, which is not that machine's");
+        let forget = format!("arp -d {next}");
+        Some(Finding::new(text).shown(&at, "cat /proc/net/arp").fixed(&at, &forget))
     }
 
     /// Checks whether a guest takes echo requests and answers them.
@@ -171,6 +177,17 @@ impl Path<'_> {
                 fault
                     .shown(&at, "sysctl net.ipv4.icmp_echo_ignore_all")
                     .fixed(&at, "sysctl -w net.ipv4.icmp_echo_ignore_all=0"),
+            );
+        }
+        // "Do not reply for all local addresses" (ip-sysctl, arp_ignore); the larger of both values counts.
+        if setting("conf/all/arp_ignore").max(setting(&format!("conf/{name}/arp_ignore"))) == 8 {
+            let keys = ["all", name].map(|link| format!("net.ipv4.conf.{link}.arp_ignore"));
+            let text = format!("guest {vm}: NIC {name} answers no ARP requests: arp_ignore is 8");
+            let fix = format!("sysctl -w {}=0 {}=0", keys[0], keys[1]);
+            return Some(
+                Finding::new(text)
+                    .shown(&at, &format!("sysctl {}", keys.join(" ")))
+                    .fixed(&at, &fix),
             );
         }
         // Source validation by RFC 3704 (ip-sysctl, rp_filter): the larger of both values counts.

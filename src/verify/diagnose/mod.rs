@@ -25,8 +25,8 @@ pub use packets::{Counted, at_hop, vanish};
 use super::nics::{Nic, Nics};
 use super::{Cell, Verdict};
 use crate::guest::GuestView;
-use crate::lab::{Asked, HostName, MacAddr, NetworkName, VmName};
-use crate::state::view::View;
+use crate::lab::{Asked, HostName, MacAddr, NetworkName, VlanId, VmName};
+use crate::state::view::{PacketRule, View};
 use crate::state::{HostState, Site, localhost};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 
@@ -77,14 +77,22 @@ pub fn path(evidence: &Evidence<'_>, cell: &Cell) -> Vec<Hop> {
     path.hops
 }
 
-/// Returns why the replies to an answered cell prove nothing: the address translation that its packets need is not the
-/// lab's, so that another machine answers, or the packets came from another address.
+/// Returns why the replies to an answered cell prove nothing: a rule of others diverts its packets, or the address
+/// translation that they need is not the lab's, so that another machine answers, or the packets came from another address.
 pub fn unproved(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
     let IpAddr::V4(to) = cell.expectation.address else {
         return None;
     };
     if cell.verdict != Verdict::Pass || !cell.expectation.reach {
         return None;
+    }
+    let mut diverts = evidence.views.values().flat_map(|view| &view.diverts);
+    if diverts.any(|rule| !is_own(evidence.topology, rule)) {
+        let hops = path(evidence, cell);
+        let mut findings = hops.iter().filter_map(|hop| hop.finding.as_ref());
+        if let Some(diverts) = findings.find(|finding| finding.diverts) {
+            return Some(diverts.to_string());
+        }
     }
     let path = Path::new(evidence, None);
     let topology = evidence.topology;
@@ -105,6 +113,13 @@ pub fn unproved(evidence: &Evidence<'_>, cell: &Cell) -> Option<String> {
     let router = path.router(&own.network, own.gateway?, &from.host)?;
     let finding = path.translated_from(router, own.address.addr());
     finding.map(|finding| finding.to_string())
+}
+
+/// Whether a rule is one of the lab's tables, or of a router that leads to the machine of netlab.
+fn is_own(topology: &Topology, rule: &PacketRule) -> bool {
+    let rest = rule.table.strip_prefix("netlab-");
+    let rest = rest.and_then(|rest| rest.strip_prefix(topology.lab.as_str()));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) || rule.table == "netlab-to-host"
 }
 
 /// Returns the size in bytes of the largest packet that both ends of a path accept, according to the MTU of their
@@ -154,6 +169,8 @@ struct Path<'a> {
     needed: Option<u16>,
     /// The hardware address of the guest that sends.
     source: Option<MacAddr>,
+    /// The VLAN that frames are tagged with where the path is now.
+    carries: Option<VlanId>,
     hops: Vec<Hop>,
 }
 
@@ -163,6 +180,7 @@ impl<'a> Path<'a> {
             evidence,
             needed,
             source: None,
+            carries: None,
             hops: Vec::new(),
         }
     }

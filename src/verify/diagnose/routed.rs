@@ -30,8 +30,26 @@ impl Path<'_> {
             bridge.as_str(),
             format!("gateway address {gateway} on {bridge}"),
         );
-        let found = (!there).then(finding);
+        let found = (!there)
+            .then(finding)
+            .or_else(|| self.ignores_arp(router, bridge.as_str()));
         self.hops.push(hop.shows(Some("present".to_owned())).found(found));
+    }
+
+    /// Checks that a machine answers ARP requests that come in by a link: of arp_ignore the larger value of a link's and
+    /// that of all counts, and 8 is "do not reply for all local addresses" (ip-sysctl).
+    fn ignores_arp(&self, machine: &HostName, link: &str) -> Option<Finding> {
+        let value = |link: &str| self.setting(machine, &format!("ipv4/conf/{link}/arp_ignore"));
+        let ignores = value("all").max(value(link)) == Some(8);
+        let (all, own) = (
+            "net.ipv4.conf.all.arp_ignore",
+            format!("net.ipv4.conf.{link}.arp_ignore"),
+        );
+        ignores.then(|| {
+            Finding::new(format!("{machine}: {link} answers no ARP requests: arp_ignore is 8"))
+                .shown(machine, &format!("sysctl {all} {own}"))
+                .fixed(machine, &format!("sysctl -w {all}=0 {own}=0"))
+        })
     }
 
     /// Adds that a machine forwards from `source` to `to` what comes in by `link`.
@@ -225,7 +243,7 @@ impl Path<'_> {
     }
 
     /// Whether a hardware address can be that of the machine which has an address: not that of another one.
-    fn may_have(&self, address: IpAddr, mac: MacAddr) -> bool {
+    pub(super) fn may_have(&self, address: IpAddr, mac: MacAddr) -> bool {
         if let Some((_, _, nic)) = self.evidence.nics.at(address) {
             return nic.mac == mac;
         }
@@ -233,8 +251,9 @@ impl Path<'_> {
             let mut ports = view.ports.values();
             ports.any(|port| port.addresses.iter().any(|net| net.addr() == address))
         };
-        let owner = self.evidence.views.values().find(has);
-        owner.is_none_or(|view| view.ports.values().any(|port| port.mac == Some(mac)))
+        // Every host may have a gateway's.
+        let mut owners = self.evidence.views.values().filter(has).peekable();
+        owners.peek().is_none() || owners.any(|view| view.ports.values().any(|port| port.mac == Some(mac)))
     }
 
     /// Whether one of a machine's links has an address.
@@ -269,7 +288,15 @@ impl Path<'_> {
             return;
         };
         let decision = decide(view, None, to, None);
-        let finding = self.route_fault(machine, decision, to, wanted);
+        let finding = self
+            .route_fault(machine, decision, to, wanted)
+            .or_else(|| match decision {
+                Decision::Route(route) => {
+                    let next = route.via.unwrap_or_else(|| to.into());
+                    self.neighbor(machine, route.link.as_deref()?, next, to)
+                }
+                Decision::Dropped(_) | Decision::None => None,
+            });
         let shows = match decision {
             Decision::Route(route) => Some(words(route)),
             Decision::Dropped(_) | Decision::None => None,

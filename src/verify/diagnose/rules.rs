@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::Path;
 use super::hop::{Finding, Hop};
+use super::{Path, is_own};
 use crate::lab::HostName;
 use crate::state::Firewall;
-use crate::state::view::DropRule;
+use crate::state::view::PacketRule;
 
 impl Path<'_> {
     /// Adds the rules that translate a guest's address as its packets leave.
@@ -87,16 +87,52 @@ impl Path<'_> {
         let hop = Hop::new(machine, format!("firewall, for {what} packets"));
         let shows = "no rule that is not the lab's drops them".to_owned();
         self.hops.push(hop.shows(Some(shows)).found(finding));
+        if let Some(finding) = self.diverted(machine, routed, from, to) {
+            let hop = Hop::new(machine, "address translation of others");
+            self.hops.push(hop.found(Some(finding)));
+        }
+    }
+
+    /// Returns a rule of others that changes the addresses of the packets, or sends them elsewhere.
+    fn diverted(&self, machine: &HostName, routed: bool, from: Ipv4Addr, to: Ipv4Addr) -> Option<Finding> {
+        let view = self.view(machine)?;
+        let topology = self.evidence.topology;
+        let applies = |rule: &&PacketRule| {
+            let family = match rule.family.as_str() {
+                "ip" | "inet" => routed || view.bridged_rules,
+                _ => true,
+            };
+            // What is for the machine itself is not sent on, and what is from it did not come in.
+            let hook = match rule.hook.as_deref() {
+                Some("postrouting" | "forward" | "output") => !self.has(machine, to),
+                Some("prerouting" | "input") => !self.has(machine, from),
+                _ => true,
+            };
+            family && hook && !is_own(topology, rule) && names(&rule.rule, from, to)
+        };
+        let PacketRule {
+            family,
+            table,
+            chain,
+            rule,
+            ..
+        } = view.diverts.iter().find(applies)?;
+        let text = format!(
+            "{machine}: a rule that is not the lab's translates or diverts packets: table {family} {table}, chain {chain}: {rule}"
+        );
+        Some(Finding::new(text).shown(machine, "nft list ruleset").diverting())
     }
 
     /// Returns a rule that drops the packets, or may, on a host that bridges or routes them.
     fn drops(&self, host: &HostName, routed: bool, from: Ipv4Addr, to: Ipv4Addr) -> Option<Finding> {
         let view = self.view(host)?;
-        let own = format!("netlab-{}", self.evidence.topology.lab);
-        let applies = |rule: &&DropRule| {
+        let topology = self.evidence.topology;
+        let applies = |rule: &&PacketRule| {
             let family = match rule.family.as_str() {
                 "bridge" | "netdev" => true,
                 "ip" | "inet" => routed || view.bridged_rules,
+                // A machine's own requests and answers.
+                "arp" => routed,
                 _ => false,
             };
             // What is forwarded, bridged or routed, passes neither `input` nor `output`.
@@ -105,12 +141,13 @@ impl Path<'_> {
                 Some("input" | "output") => own_packets,
                 _ => true,
             };
-            family && hook && rule.table != own && concerns(&rule.rule, from, to) != Concern::Nothing
+            family && hook && !is_own(topology, rule) && concerns(rule, from, to) != Concern::Nothing
         };
-        let mut rules: Vec<&DropRule> = view.drops.iter().filter(applies).collect();
-        rules.sort_by_key(|rule| concerns(&rule.rule, from, to) != Concern::Address);
+        let mut rules: Vec<&PacketRule> = view.drops.iter().filter(applies).collect();
+        rules.sort_by_key(|rule| concerns(rule, from, to) != Concern::Address);
         let rule = rules.first()?;
-        let DropRule {
+        let concern = concerns(rule, from, to);
+        let PacketRule {
             family,
             table,
             chain,
@@ -121,7 +158,7 @@ impl Path<'_> {
             "{host}: a rule that is not the lab's drops packets: table {family} {table}, chain {chain}: {rule}"
         ))
         .shown(host, "nft list ruleset");
-        Some(match concerns(rule, from, to) {
+        Some(match concern {
             Concern::Address => finding,
             _ => finding.possible(),
         })
@@ -139,11 +176,12 @@ enum Concern {
     Address,
 }
 
-fn concerns(rule: &str, from: Ipv4Addr, to: Ipv4Addr) -> Concern {
+fn concerns(PacketRule { family, rule, .. }: &PacketRule, from: Ipv4Addr, to: Ipv4Addr) -> Concern {
     let words = rule.split(|c: char| c.is_whitespace() || ",{}".contains(c));
     let mut addresses = Vec::new();
     for word in words {
-        if ["tcp", "udp", "arp", "ip6", "dport", "sport"].contains(&word) {
+        let other = ["tcp", "udp", "arp", "ip6", "dport", "sport"].contains(&word);
+        if other && (word, family.as_str()) != ("arp", "arp") {
             return Concern::Nothing;
         }
         let net = word.parse::<Ipv4Net>().ok();
@@ -154,6 +192,43 @@ fn concerns(rule: &str, from: Ipv4Addr, to: Ipv4Addr) -> Concern {
     }
     let named = addresses.iter().any(|net| net.contains(&from) || net.contains(&to));
     if named { Concern::Address } else { Concern::Nothing }
+}
+
+/// Whether a rule names one of the addresses of pings from `from` to `to` as what it applies to, and none of others.
+fn names(rule: &str, from: Ipv4Addr, to: Ipv4Addr) -> bool {
+    let words: Vec<&str> = rule.split(|c: char| c.is_whitespace() || ",;".contains(c)).collect();
+    if words
+        .iter()
+        .any(|word| ["tcp", "udp", "sctp", "arp", "ip6", "@th"].contains(word))
+    {
+        return false;
+    }
+    let mut named = false;
+    for (at, word) in words.iter().enumerate() {
+        let end = match *word {
+            "saddr" | "-s" => from,
+            "daddr" | "-d" => to,
+            _ => continue,
+        };
+        let negated = words.get(at + 1) == Some(&"!=") || (at > 0 && words[at - 1] == "!");
+        let mut rest = words[at + 1..]
+            .iter()
+            .filter(|word| !["!=", "map", "{", ""].contains(*word));
+        let in_set = words[at + 1..].iter().take(3).any(|word| *word == "{");
+        let mut contained = rest
+            .by_ref()
+            .take(if in_set { usize::MAX } else { 1 })
+            .take_while(|word| **word != "}")
+            .map(|word| {
+                let net = word.parse::<Ipv4Net>().ok();
+                net.or_else(|| Some(Ipv4Net::from(word.parse::<Ipv4Addr>().ok()?)))
+            });
+        match contained.by_ref().flatten().any(|net| net.contains(&end)) {
+            contains if contains == negated => return false,
+            contains => named |= contains,
+        }
+    }
+    named
 }
 
 /// A subnet in words.
@@ -169,8 +244,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rule_that_diverts_applies_to_what_it_names_as_source_or_destination() {
+        let of = |rule: &str| names(rule, [10, 0, 1, 2].into(), [10, 0, 2, 2].into());
+        assert!(of("ip daddr 10.0.2.2 dnat to 10.0.1.3"));
+        assert!(of(
+            "ip saddr 10.0.1.0/24 ip daddr { 10.0.9.1, 10.0.2.2 } counter packets 0 bytes 0 redirect"
+        ));
+        assert!(of("dnat to ip daddr map { 10.0.2.2 : 10.0.1.3, 10.0.9.1 : 10.0.1.4 }"));
+        assert!(of("-A PREROUTING -d 10.0.2.2/32 -j DNAT --to-destination 10.0.1.3"));
+        assert!(of("ip saddr 10.0.1.0/24 ip daddr != 10.0.9.0/24 masquerade"));
+        for other in [
+            "ip daddr 10.0.2.3 dnat to 10.0.2.2",
+            "ip daddr 10.0.2.2 tcp dport 80 dnat to 10.0.1.3",
+            "ip saddr 10.0.1.0/24 ip daddr != 10.0.2.0/24 masquerade",
+            "ip saddr 192.168.122.0/24 ip daddr != 192.168.122.0/24 masquerade",
+            "oifname \"eth1\" masquerade",
+            "-A POSTROUTING -s 10.0.1.0/24 ! -d 10.0.2.0/24 -j MASQUERADE",
+        ] {
+            assert!(!of(other), "{other}");
+        }
+    }
+
+    #[test]
     fn a_rule_concerns_pings_between_the_addresses_that_it_names_and_between_all_where_it_names_none() {
-        let of = |rule: &str| concerns(rule, [10, 0, 1, 2].into(), [10, 0, 2, 2].into());
+        let in_family = |family: &str, rule: &str| {
+            let rule = PacketRule {
+                family: family.to_owned(),
+                table: "mine".to_owned(),
+                chain: "all".to_owned(),
+                hook: None,
+                rule: rule.to_owned(),
+            };
+            concerns(&rule, [10, 0, 1, 2].into(), [10, 0, 2, 2].into())
+        };
+        let of = |rule: &str| in_family("ip", rule);
+        assert_eq!(in_family("arp", "arp saddr ip 10.0.1.2 drop"), Concern::Address);
+        assert_eq!(in_family("bridge", "arp saddr ip 10.0.1.2 drop"), Concern::Nothing);
         assert_eq!(of("ip saddr 10.0.1.0/24 drop"), Concern::Address);
         assert_eq!(of("ip daddr { 10.0.9.1, 10.0.2.2 } drop"), Concern::Address);
         assert_eq!(of("ip saddr 10.0.3.0/24 drop"), Concern::Nothing);

@@ -1,7 +1,10 @@
-//! Addresses that a host or router should have and has not. Replies may still come: neighbors remember where an address was,
+//! Addresses that a host or router should have and has not, or has and should not. Replies may still come: neighbors remember where an address was,
 //! and a host forwards whatever is sent to its hardware address.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
 
 use super::Concerns;
 use super::found::Found;
@@ -16,6 +19,7 @@ impl Found<'_> {
         if view.ports.is_empty() {
             return;
         }
+        self.taken(machine, view);
         let has = |address: Ipv4Addr| {
             let mut ports = view.ports.values();
             ports.any(|port| port.addresses.iter().any(|net| net.addr() == IpAddr::from(address)))
@@ -61,6 +65,41 @@ impl Found<'_> {
                 let address = floating.address;
                 let text = format!("{machine}: no link has the floating address {address} of guest {vm}{up}");
                 self.fault(Concerns::Floating(vm.clone(), address.into()), text);
+            }
+        }
+    }
+
+    /// Checks that a host or router has no address of another machine: it would take packets for itself.
+    fn taken(&mut self, machine: &HostName, view: &View) {
+        let topology = self.traces.topology;
+        let mut own: BTreeSet<Ipv4Addr> = BTreeSet::new();
+        if let Some(router) = topology.routers.get(machine) {
+            let nics = router.nics.values().filter_map(|nic| nic.address);
+            own.extend(nics.chain(router.outside.iter().copied()).map(|net| net.addr()));
+        }
+        if let Some(here) = topology.hosts.get(machine) {
+            let segments = here.segments.values();
+            own.extend(segments.flat_map(|segment| segment.gateway.into_iter().chain(segment.address)));
+            own.extend(here.nics.values().filter_map(|nic| Some(nic.address?.addr())));
+            let floating = topology.guests.values().filter_map(|guest| guest.floating.as_ref());
+            own.extend(floating.filter(|one| one.host == *machine).map(|one| one.address));
+        }
+        for (link, port) in &view.ports {
+            for address in port.addresses.iter().map(IpNet::addr) {
+                let IpAddr::V4(v4) = address else { continue };
+                let Some(owner) = self.owners.of_any(address).filter(|_| !own.contains(&v4)) else {
+                    continue;
+                };
+                let text = format!(
+                    "{machine}: link {link} has the address {address} of {}; shown by `ip addr show dev {link}` on {machine}; \
+                     fix: `ip addr del {address} dev {link}` on {machine}",
+                    owner.text
+                );
+                let concerns = match &owner.guest {
+                    Some(vm) => Concerns::Guest(vm.clone()),
+                    None => Concerns::To(address),
+                };
+                self.fault(concerns, text);
             }
         }
     }

@@ -50,7 +50,7 @@ pub fn faults(traces: &Traces<'_>) -> Vec<Fault> {
 
 pub(super) struct Found<'a> {
     pub(super) traces: Traces<'a>,
-    owners: &'a Owners,
+    pub(super) owners: &'a Owners,
     /// Two joined segments with the best evidence: the lower, the better.
     joined: BTreeMap<(Part, Part), (u8, String)>,
     faults: BTreeSet<Fault>,
@@ -242,20 +242,25 @@ impl Found<'_> {
         };
         let mut differing = Vec::new();
         for (address, mac) in &view.arp {
-            if let Some((_, part)) = on_link(*address) {
-                differing.push((
-                    part.clone(),
-                    *address,
-                    *mac,
-                    format!("guest {vm}: by its neighbor table"),
-                ));
-            }
+            let Some((_, part)) = on_link(*address) else { continue };
+            let by_hand = view.arp_by_hand.contains(address);
+            let at = format!(
+                "guest {vm}: by its neighbor table{}",
+                if by_hand { " (set by hand)" } else { "" }
+            );
+            let concerns = if by_hand {
+                Concerns::One(Asked::Vm(vm.clone()), (*address).into())
+            } else {
+                Concerns::To((*address).into())
+            };
+            differing.push((part.clone(), *address, *mac, at, concerns));
         }
         for (address, macs) in &view.replies {
             if let Some((_, part)) = on_link(*address) {
-                let answers = macs
-                    .iter()
-                    .map(|mac| (part.clone(), *address, *mac, format!("guest {vm}: by ARP")));
+                let answers = macs.iter().map(|mac| {
+                    let concerns = Concerns::To((*address).into());
+                    (part.clone(), *address, *mac, format!("guest {vm}: by ARP"), concerns)
+                });
                 differing.extend(answers);
             }
         }
@@ -274,8 +279,8 @@ impl Found<'_> {
                 );
             }
         }
-        for (part, address, mac, at) in differing {
-            self.compare(Some(&part), address.into(), mac, &at, Concerns::To(address.into()));
+        for (part, address, mac, at, concerns) in differing {
+            self.compare(Some(&part), address.into(), mac, &at, concerns);
         }
     }
 

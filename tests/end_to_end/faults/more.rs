@@ -52,7 +52,7 @@ pub(super) const MORE: &[Fault] = &[
         "echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter",
         "echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter",
         &[("r1", "m/blue")],
-        &["drops packets from 10.0.1.2: rp_filter is 1, and its route back is by"],
+        &["guest m: NIC eth0 drops packets whose replies leave by another NIC: rp_filter is 1"],
     ),
     fault(
         Host("node2"),

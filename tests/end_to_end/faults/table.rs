@@ -59,7 +59,7 @@ pub(super) struct Fault {
 }
 
 /// The cells over node2's uplink.
-const R2_ALONE: &[(&str, &str)] = &[("r1", "r2"), ("r2", "gw red"), ("r2", "r1")];
+pub(super) const R2_ALONE: &[(&str, &str)] = &[("r1", "r2"), ("r2", "gw red"), ("r2", "r1")];
 
 use At::{Guest, Host, Hosts};
 
@@ -296,110 +296,5 @@ pub(super) const FAULTS: &[Fault] = &[
             "a loop at layer 2 without spanning tree",
             "the links st0 and st1 of node1",
         ],
-    ),
-];
-
-/// Faults of layer 3 and of rules on the hosts, and of guests.
-pub(super) const ROUTED: &[Fault] = &[
-    // Layer 3 on the hosts.
-    fault(
-        Host("node1"),
-        "ip addr del 10.0.1.1/24 dev br-red",
-        "ip addr add 10.0.1.1/24 dev br-red",
-        &[("r1", "gw red"), ("r2", "gw red")],
-        &["node1: bridge br-red of network red lacks the gateway address 10.0.1.1"],
-    ),
-    fault(
-        Host("node1"),
-        "ip route add blackhole 10.0.1.2",
-        "ip route del blackhole 10.0.1.2",
-        &[("r1", "gw red")],
-        &["node1: its route to 10.0.1.2/32 is blackhole: it drops packets"],
-    ),
-    fault(
-        Host("node1"),
-        "ip route add 10.0.1.2 dev br-blue",
-        "ip route del 10.0.1.2 dev br-blue",
-        &[("r1", "gw red")],
-        &["node1: its route to 10.0.1.2 is 10.0.1.2/32 dev br-blue, not by br-red"],
-    ),
-    fault(
-        Host("node1"),
-        "ip rule add to 10.0.1.2 prohibit",
-        "ip rule del to 10.0.1.2 prohibit",
-        &[("r1", "gw red")],
-        &["to 10.0.1.2/32 prohibit` drops packets to 10.0.1.2"],
-    ),
-    fault(
-        Host("node1"),
-        "sysctl -qw net.ipv4.icmp_echo_ignore_all=1",
-        "sysctl -qw net.ipv4.icmp_echo_ignore_all=0",
-        &[("r1", "gw red"), ("r2", "gw red")],
-        &["node1: it ignores echo requests: net.ipv4.icmp_echo_ignore_all is 1"],
-    ),
-    fault(
-        Host("node1"),
-        "sysctl -qw net.ipv4.conf.br-red.proxy_arp=1",
-        "sysctl -qw net.ipv4.conf.br-red.proxy_arp=0",
-        &[("r1", "b1"), ("r2", "b1")],
-        &["node1: bridge br-red of network red answers ARP requests for addresses of other networks (proxy_arp)"],
-    ),
-    fault(
-        Host("node2"),
-        "nft 'table bridge other { chain c { type filter hook forward priority 0; ip saddr 10.0.1.2 drop; }; }'",
-        "nft delete table bridge other",
-        &[("r1", "r2"), ("r2", "r1")],
-        &["node2: a rule that is not the lab's drops packets: table bridge other, chain c: ip saddr 10.0.1.2 drop"],
-    ),
-    fault(
-        Host("node2"),
-        "sysctl -qw net.bridge.bridge-nf-call-iptables=1 && \
-         nft 'table ip other { chain c { type filter hook forward priority 0; policy drop; }; }'",
-        "nft delete table ip other; sysctl -qw net.bridge.bridge-nf-call-iptables=0",
-        R2_ALONE,
-        &["node2: a rule that is not the lab's drops packets: table ip other, chain c: policy drop"],
-    ),
-    // Guests.
-    fault(
-        Host("node1"),
-        "virsh -q suspend LABNAME.r1",
-        "virsh -q resume LABNAME.r1",
-        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
-        &["node1: guest r1 does not run: somebody paused it", "virsh resume"],
-    ),
-    fault(
-        Guest("r1"),
-        "ip link set eth0 arp off",
-        "ip link set eth0 arp on",
-        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
-        &["guest r1: NIC eth0 does not use ARP"],
-    ),
-    fault(
-        Guest("r1"),
-        "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all",
-        "echo 0 >/proc/sys/net/ipv4/icmp_echo_ignore_all",
-        &[("r2", "r1")],
-        &["guest r1: it ignores echo requests: net.ipv4.icmp_echo_ignore_all is 1"],
-    ),
-    fault(
-        Guest("r1"),
-        "ip route del default; ip route add default via 10.0.1.9",
-        "ip route del default; ip route add default via 10.0.1.1",
-        &[("r1", "gw red"), ("r1", "r2")],
-        &["guest r1: the default route is via 10.0.1.9 instead of 10.0.1.1"],
-    ),
-    fault(
-        Guest("r1"),
-        "ip link set eth0 down",
-        "ip link set eth0 up; ip route add default via 10.0.1.1",
-        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
-        &["guest r1: NIC eth0 is down"],
-    ),
-    fault(
-        Host("node1"),
-        "kill -KILL $(pgrep -f guest=LABNAME.r1)",
-        "virsh -q start LABNAME.r1",
-        &[("r1", "gw red"), ("r1", "r2"), ("r2", "r1")],
-        &["node1: guest r1 is not running"],
     ),
 ];
