@@ -49,6 +49,15 @@ fn guests_of_one_kind_are_restored_from_one_saved_state_and_are_different_guests
     let clock: u64 = ask("a", "date +%s").parse().unwrap();
     assert!(clock.abs_diff(now) < 60, "the guest's clock is {clock}, not {now}");
 
+    // A guest that somebody has paused goes on, and is not restored.
+    let uptime = || -> f64 { ask("b", "cut -d' ' -f1 /proc/uptime").parse().unwrap() };
+    ask("b", "echo kept >/tmp/mine");
+    let before = uptime();
+    bench.inside("node1", &["virsh", "-q", "suspend", &format!("{}.b", bench.name)]);
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(ask("b", "cat /tmp/mine"), "kept");
+    assert!(uptime() > before);
+
     // A guest that is cut off comes back, whatever it was restored from.
     bench.good(&["-q", "restart", &bench.name, "a"]);
     assert_eq!(restored(&bench), 1, "it boots");

@@ -41,10 +41,15 @@ impl Kind {
     }
 }
 
-/// Returns the kind of a defined guest; none where it has a disk or UEFI, which a saved state cannot give it.
+/// Returns the kind of a defined guest; none where it runs or is paused, or has a disk or UEFI, which a
+/// saved state cannot give it.
 pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Result<Option<Kind>, LibvirtError> {
     let operation = Operation::Start(name.clone());
-    let (_, domain) = definition(conn, name, &operation)?;
+    let (handle, domain) = definition(conn, name, &operation)?;
+    // One that was paused goes on.
+    if handle.is_active().map_err(failed(&operation))? {
+        return Ok(None);
+    }
     let Boot::Kernel {
         kernel,
         initrd,
