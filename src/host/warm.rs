@@ -98,8 +98,6 @@ impl Warm<'_> {
             }
             Err(error) => {
                 self.power_off();
-                // It may be damaged: the next run makes another one.
-                let _ = fs::remove_file(state);
                 Err(error)
             }
         }
@@ -168,8 +166,12 @@ impl Warm<'_> {
     /// pipe, so that nothing is copied to a file.
     fn restore(&self, kind: &Kind, state: &Path) -> Result<Opened, StepFailure> {
         let libvirt = &self.connection.libvirt;
+        // It may be damaged: the next guest makes another one.
+        let discard = || drop(fs::remove_file(state));
         let mut file = File::open(state).map_err(StepFailure::SavedState)?;
-        let head = Head::read(&mut file).map_err(StepFailure::SavedState)?;
+        let head = Head::read(&mut file)
+            .inspect_err(|_| discard())
+            .map_err(StepFailure::SavedState)?;
         let head = libvirt.saved_head(self.name, &head)?;
         let pipe = state.with_extension(self.name.to_string());
         let pipe = Pipe::make(&pipe).map_err(StepFailure::SavedState)?;
@@ -186,7 +188,8 @@ impl Warm<'_> {
             let _ = feeding.join();
             restored
         });
-        restored?;
+        restored.inspect_err(|_| discard())?;
+        libvirt.plug_nics(self.name)?;
         let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
         Ok(Opened {
             restored: Some(kind.macs.clone()),

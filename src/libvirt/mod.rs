@@ -257,14 +257,21 @@ impl Libvirt {
             .map_err(|source| LibvirtError::File { operation, source })
     }
 
-    /// Starts a guest from the saved state in `file`, paused, with its NICs.
+    /// Starts a guest from the saved state in `file`, paused, without its NICs.
     pub fn restore_paused(&self, name: &DomainName, file: &Path) -> Result<(), LibvirtError> {
         let operation = Operation::Restore(name.clone());
         let (name, file) = (name.clone(), file.to_owned());
         self.connection.within(&operation, START_WITHIN, move |conn| {
-            saved::restore_paused(conn, &name, &file)?;
-            saved::plug_nics(conn, &name)
+            saved::restore_paused(conn, &name, &file)
         })
+    }
+
+    /// Plugs the NICs of a guest's definition into the guest that was started without them.
+    pub fn plug_nics(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        let operation = Operation::PlugNics(name.clone());
+        let name = name.clone();
+        self.connection
+            .within(&operation, QEMU_WITHIN, move |conn| saved::plug_nics(conn, &name))
     }
 
     /// Resumes a paused domain.

@@ -117,3 +117,47 @@ fn has(state: &PathBuf, text: &str) -> bool {
     let read = file.and_then(|file| file.take(64 << 10).read_to_end(&mut head));
     read.is_ok() && String::from_utf8_lossy(&head).contains(text)
 }
+
+/// A machine with PCI Express, a NIC that is not virtio, and a kernel that is not netlab's.
+const OTHERS: &str = r#"
+[networks.two]
+subnet = "10.0.2.0/24"
+gateway = { address = "10.0.2.1", on = "node1" }
+[images.express]
+recipe = "mini"
+cmdline = "console=ttyS0 quiet no_timer_check"
+machine = { machine = "q35", memory = "107MiB" }
+console = { prompt = "mini# " }
+[images.other]
+kernel = "KERNEL"
+initrd = "INITRD"
+cmdline = "console=ttyS0 quiet no_timer_check"
+warm = true
+machine = { nic_model = "e1000", memory = "109MiB" }
+console = { prompt = "mini# " }
+[vms.a]
+image = "express"
+nics = [{ network = "service" }, { network = "two" }]
+[vms.b]
+image = "other"
+nics = [{ network = "two" }, { network = "service" }]
+"#;
+
+#[test]
+fn machines_with_pci_express_other_nics_and_kernels_of_the_users_own_are_restored_as_well() {
+    let test = "machines_with_pci_express_other_nics_and_kernels_of_the_users_own_are_restored_as_well";
+    let Some(bench) = Bench::new(test, "pcie", EMPTY) else {
+        return;
+    };
+    bench.good(&["-q", "image", "pull", "mini"]);
+    let image = Bench::cache().join("images/mini");
+    let text = format!("{EMPTY}{OTHERS}");
+    let text = text.replace("KERNEL", image.join("kernel").to_str().unwrap());
+    bench.write(&text.replace("INITRD", image.join("initrd").to_str().unwrap()));
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(restored(&bench), 2);
+    let verified = bench.good(&["verify", "--wait", PATIENT, bench.file()]);
+    assert!(verified.contains(" as expected"), "{verified}");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}

@@ -11,8 +11,8 @@ mod writer;
 pub(crate) use node::Node;
 pub use read::{Definitions, read};
 pub(crate) use read::{mark_of, name_of};
-pub(crate) use render::addresses;
 pub use render::{Files, render, render_nic, render_unmarked, render_without_nics};
+pub(crate) use render::{addresses, places_for_nics};
 pub use template::Template;
 pub(crate) use writer::XmlWriter;
 

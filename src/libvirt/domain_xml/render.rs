@@ -47,6 +47,15 @@ pub fn render_without_nics(
     )
 }
 
+/// Returns how many places for NICs a guest without its NICs has to be given: a machine with PCI Express takes a device while
+/// it runs only in a port that is there from the start (libvirt's docs/pci-hotplug.rst).
+pub(crate) fn places_for_nics(domain: &Domain) -> usize {
+    /// Other devices of the template, e.g. the memory balloon, take ports as well.
+    const OTHERS: usize = 4;
+    let has_ports = domain.machine.contains("q35") || domain.machine.starts_with("virt");
+    if has_ports { domain.nics.len() + OTHERS } else { 0 }
+}
+
 /// Returns the XML of one NIC, to be plugged into a running guest.
 pub fn render_nic(nic: &DomainNic) -> Result<String, XmlError> {
     let mut xml = XmlWriter::new();
@@ -98,7 +107,15 @@ fn rendered(
             Piece::Fixed(event) => xml.event(event.clone())?,
             Piece::Blank(Blank::Metadata, _) if parts.mark => metadata(&mut xml, template, name, domain)?,
             Piece::Blank(Blank::Metadata, _) => left_out = true,
-            Piece::Blank(Blank::Interface, _) if !parts.nics => left_out = true,
+            Piece::Blank(Blank::Interface, _) if !parts.nics => {
+                left_out = places_for_nics(domain) == 0;
+                // The root has the index 0.
+                for index in 1..=places_for_nics(domain) {
+                    let index = index.to_string();
+                    let port = [("type", "pci"), ("index", index.as_str()), ("model", "pcie-root-port")];
+                    xml.empty("controller", &port)?;
+                }
+            }
             Piece::Blank(blank, attrs) => fill(&mut xml, *blank, attrs, name, domain, files)?,
         }
     }

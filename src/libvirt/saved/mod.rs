@@ -14,7 +14,7 @@ use super::error::{LibvirtError, Operation, failed, xml_failed};
 use super::{domains, logs, seed, volumes};
 use crate::lab::{Boot, Firmware, MacAddr};
 use crate::libvirt::domain_xml::{
-    Definitions, Files, Template, read, render_nic, render_unmarked, render_without_nics,
+    Definitions, Files, Template, places_for_nics, read, render_nic, render_unmarked, render_without_nics,
 };
 use crate::state::{Domain, DomainName};
 use crate::topology::derive;
@@ -95,7 +95,10 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
     nic_models.sort();
     nic_models.dedup();
     Ok(Some(Kind {
-        description: format!("{versions:?}\n{nic_models:?}\n{capabilities}\n{xml}"),
+        description: format!(
+            "{versions:?}\n{nic_models:?}\n{}\n{capabilities}\n{xml}",
+            places_for_nics(&domain)
+        ),
         files: [kernel].into_iter().chain(initrd).cloned().collect(),
         nic_models,
         macs: domain.nics.iter().map(|nic| nic.mac).collect(),
