@@ -62,7 +62,7 @@ impl Local {
 
     /// Returns everything that netlab could change here, as text to compare.
     pub fn snapshot(&self) -> String {
-        // The kernel looks for another user of a new IPv6 address for a second or two (RFC 4862, 5.4).
+        // A new IPv6 address is tentative for a second or two (RFC 4862, 5.4).
         for _ in 0..100 {
             if self
                 .0
