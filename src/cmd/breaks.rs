@@ -12,7 +12,7 @@ use crate::ops::{self, BreakOptions, Broken, ImageChoice, LoadOptions};
 
 const EXAMPLES: &str = "Examples:
   netlab break lab1                  put a fault in, without naming it
-  netlab break lab1 --level 1        one that is easy to find: something is down
+  netlab break lab1 --level 1        something is down: easy to find
   netlab break lab1 --seed 7         the same fault on every machine of a class
   netlab verify lab.toml             what does not work, and why
   netlab break lab1 --reveal         name it

@@ -15,13 +15,13 @@ use crate::linux::capture::{pcapng, text};
 use crate::ops::{self, CaptureOptions, CaptureReport, ImageChoice, LoadOptions, Points};
 
 const EXAMPLES: &str = "Examples:
-  netlab capture lab1 vm1                       what passes vm1's NIC, on its host
-  netlab capture lab1 vm1:storage -c 10 icmp    ten pings of its NIC in network storage
-  netlab capture lab1 node1:eth0 -w eth0.pcapng both directions of a cable, as a file
+  netlab capture lab1 vm1                      what passes vm1's NIC
+  netlab capture lab1 vm1:storage -c 10 icmp   of one of its NICs
+  netlab capture lab1 node1:eth0 -w eth0.pcapng
   netlab capture lab1 node1:br1 'arp or port 67'
   netlab capture lab1 vm1 -w - | wireshark -k -i -
   netlab capture lab1 --both-ends vm1 vm3 -w path.pcapng icmp
-                                                every link between them, in time order";
+                                               every link between them";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -102,7 +102,10 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         Sink::Text => {
             let name = several.then(|| names[at].as_str());
             let line = line(name, packet);
-            print(terminal::shown(&line).as_bytes()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+            match print(terminal::shown(&line).as_bytes()) {
+                Ok(()) if terminal::is_read() => Ok(()),
+                _ => Err(io::ErrorKind::BrokenPipe.into()),
+            }
         }
     });
     let report = match report {

@@ -10,13 +10,13 @@ use crate::lab::{Delay, Loss, Rate};
 use crate::ops::{self, ImageChoice, LinkChange, LinkReport, LoadOptions};
 
 const EXAMPLES: &str = "Examples:
-  netlab link lab1 node1:eth0 down            pull the cable of node1's NIC eth0
-  netlab link lab1 node1:eth0 up              plug it in again
-  netlab link lab1 vm1 --rate 1mbit           what is sent to vm1, on its host's tap
+  netlab link lab1 node1:eth0 down      pull the cable of node1's NIC eth0
+  netlab link lab1 node1:eth0 up        plug it in again
+  netlab link lab1 vm1 --rate 1mbit     what is sent to vm1
   netlab link lab1 vm1:storage --delay 50ms --jitter 5ms --loss 10%
-  netlab link lab1 node1:eth0,node2:eth0 --delay 20ms   a cable, in each direction
-  netlab link lab1 vm1 --clear                what the lab file states
-  netlab link lab1                            every request";
+  netlab link lab1 node1:eth0,node2:eth0 --delay 20ms   both directions
+  netlab link lab1 vm1 --clear          what the lab file states
+  netlab link lab1                      every request";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -57,8 +57,10 @@ const EXAMPLES: &str = "Examples:
   netlab exec quickstart vm1 -- ping -c1 10.0.1.3
   netlab down             remove all of it
 
-Environment: NETLAB_STATE_DIR (default /var/lib/netlab) and NETLAB_CACHE_DIR (default /var/cache/netlab) are the folders
-of labs and images; NETLAB_LOG=debug records every command sent to a host in the lab's folder.";
+Environment:
+  NETLAB_STATE_DIR  folder of labs (default /var/lib/netlab)
+  NETLAB_CACHE_DIR  folder of images (default /var/cache/netlab)
+  NETLAB_LOG=debug  record every command sent to a host in the lab's folder";
 
 /// One TOML file becomes a running lab of virtual machines on one or many libvirt hosts.
 ///
@@ -68,14 +70,14 @@ of labs and images; NETLAB_LOG=debug records every command sent to a host in the
 #[command(name = "netlab", version, after_help = EXAMPLES)]
 struct Cli {
     /// Print the answer as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
     /// Print no progress on stderr, only errors and warnings.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     quiet: bool,
     /// Print on stderr every command sent to a host, with its status and duration, and every libvirt call; twice:
     /// every round trip, too.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, display_order = 902, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -109,12 +111,6 @@ enum Command {
     Start(power::Args),
     /// Stop VMs of a lab at once and start them again.
     Restart(power::Args),
-    /// Put a fault into a lab that is up, for people to find; reveal it, remove it.
-    Break(breaks::Args),
-    /// Show what passes a link of a lab that is up, or save it as a pcapng file.
-    Capture(capture::Args),
-    /// Limit links of a lab that is up (rate, delay, losses), or set them down and up.
-    Link(link::Args),
 
     /// Check by ping who reaches whom.
     #[command(
@@ -129,6 +125,13 @@ enum Command {
     /// Check the hosts of a lab and print fixes.
     #[command(after_help = "Examples:\n  netlab doctor lab.toml\n  netlab doctor --report report.tar.gz lab.toml")]
     Doctor(doctor::Args),
+
+    /// Limit links of a lab that is up (rate, delay, losses), or set them down and up.
+    Link(link::Args),
+    /// Show what passes a link of a lab that is up, or save it as a pcapng file.
+    Capture(capture::Args),
+    /// Put a fault into a lab that is up, for people to find; reveal it, remove it.
+    Break(breaks::Args),
 
     /// Open a VM's console, which Ctrl-] leaves, or a shell on a host, emulated switch or router.
     #[command(mut_arg("vm", |arg| arg.add(ArgValueCompleter::new(complete::machines))),
@@ -351,5 +354,15 @@ mod tests {
     #[test]
     fn the_arguments_of_every_command_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn examples_fit_a_terminal_of_80_columns() {
+        let cli = Cli::command();
+        for command in std::iter::once(&cli).chain(cli.get_subcommands()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let wide = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(wide, None, "of {}", command.get_name());
+        }
     }
 }

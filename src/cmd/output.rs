@@ -107,7 +107,8 @@ pub fn wrapped(text: &str, columns: Option<usize>, indent: usize) -> String {
         out.extend(pieces.next().map(|first| format!("{}{first}", " ".repeat(own))));
         out.extend(pieces.map(|piece| format!("{lead}{piece}")));
     }
-    out.join("\n")
+    let end = if text.ends_with('\n') { "\n" } else { "" };
+    out.join("\n") + end
 }
 
 /// Returns a warning as it is printed: its help is on a line of its own, and long lines are broken at words. With
@@ -240,6 +241,7 @@ mod tests {
         let text = wrapped("warning: a b c d e f g h i j k\n  help: one", Some(22), 2);
         assert_eq!(text, "warning: a b c d e f\n  g h i j k\n  help: one");
         assert_eq!(wrapped("a b", None, 2), "a b");
+        assert_eq!(wrapped("a b\n", Some(80), 2), "a b\n");
     }
 
     #[test]

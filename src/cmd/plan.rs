@@ -12,7 +12,7 @@ use super::output::{one_line, print_error, warning, wrapped};
 use super::target::Target;
 use super::{Context, complete, terminal};
 use crate::lab::{self, Connect, HostName, IfName, ImageName, LabName};
-use crate::ops::{self, Effect, ImageChoice, LoadOptions, Loaded, PlannedStep};
+use crate::ops::{self, Effect, ImageChoice, LoadOptions, Loaded, PlannedStep, Reason};
 use crate::preflight::Obstacle;
 use crate::topology;
 
@@ -151,14 +151,11 @@ fn text(steps: &[PlannedStep], assumed: &[String], file: Option<&Path>) -> Strin
             let _ = writeln!(out, "      {}", one_line(difference));
         }
         match (file, &step.reason) {
-            (Some(file), Some(reason)) => {
-                let _ = writeln!(
-                    out,
-                    "      {}:{}: {}",
-                    file.display(),
-                    reason.line,
-                    one_line(&reason.text)
-                );
+            (Some(file), Some(Reason::Line { line, text })) => {
+                let _ = writeln!(out, "      {}:{line}: {}", file.display(), one_line(text));
+            }
+            (Some(_), Some(Reason::Request { link })) => {
+                let _ = writeln!(out, "      requested by `netlab link`: {link}");
             }
             (Some(file), None) if step.effect == Effect::Remove => {
                 let _ = writeln!(out, "      no line of {} asks for it any more", file.display());

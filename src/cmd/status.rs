@@ -38,6 +38,9 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         }
         let until = Instant::now() + Duration::from_secs(seconds.into());
         while Instant::now() < until && !cancel.is_requested() {
+            if !terminal::is_read() {
+                return Ok(());
+            }
             std::thread::sleep(TICK);
         }
     }

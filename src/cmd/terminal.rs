@@ -6,6 +6,8 @@ use std::io::{IsTerminal, stderr, stdout};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// What the terminals of this process show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Abilities {
@@ -48,6 +50,15 @@ pub fn bars() -> bool {
 /// Whether standard output is in color.
 pub fn color() -> bool {
     abilities().color && stdout().is_terminal()
+}
+
+/// Whether somebody may still read standard output: the other end of a pipe is not closed.
+pub fn is_read() -> bool {
+    let output = stdout();
+    let mut fds = [PollFd::new(&output, PollFlags::empty())];
+    // The error condition is reported without being asked for: poll(2).
+    let _ = poll(&mut fds, Some(&Timespec::default()));
+    !fds[0].revents().contains(PollFlags::ERR)
 }
 
 /// The columns of standard output; none where it is no terminal.

@@ -152,7 +152,7 @@ impl SessionFault {
                 "check `user` and `password` of the image's login"
             }
             Self::NotRoot { .. } => {
-                "give the image a login that is root, or that may use sudo without a password or with that of `login`"
+                "give the image a login that is root, or that may use sudo without a password or with that of `login`, or state `root_password` for su"
             }
             Self::NotReady { why: Some(why), .. } => ConsoleError::Halted(why.clone()).help(),
             Self::Deadline { .. } | Self::NotReady { why: None, .. } => {

@@ -1,11 +1,11 @@
 //! How a guest's login becomes root, which configuring a NIC needs: not at all where it is root, else by sudo(8) or
-//! doas(1) without a password, or by sudo with that of the login.
+//! doas(1) without a password, by sudo with that of the login, or by su(1) with that of root.
 
 use std::time::Duration;
 
 use super::error::{SessionError, SessionFault};
 use super::session::Session;
-use crate::lab::Login;
+use crate::lab::{Login, Password};
 
 /// Deadline of each question: sudo may wait for a name server that does not exist yet (5 s per attempt and address,
 /// resolv.conf(5)).
@@ -13,6 +13,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Prints how the account becomes root, or nothing.
 const ASK: &str = "if [ \"$(id -u)\" = 0 ]; then echo is-root; elif sudo -n true; then echo by-sudo; \
                    elif doas -n true; then echo by-doas; fi 2>/dev/null";
+/// The same for a shell that has root's password. su may print its question on the same line.
+const ASK_SU: &str = "printf '%s\\n' \"$netlab_su\" | su root -c 'echo by-su' 2>/dev/null";
+/// Forgets that password.
+pub(super) const FORGET: &str = "unset netlab_su; ";
 
 /// A program that runs another one as root; none where the account is root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub(super) enum Privilege {
     Sudo,
     /// By `doas -n`.
     Doas,
+    /// By `su`, with root's password in a variable of the session's shell.
+    Su,
 }
 
 impl Privilege {
@@ -31,32 +37,46 @@ impl Privilege {
     /// # Errors
     /// [`SessionFault::NotRoot`] where it cannot.
     pub fn of(session: &mut Session<'_>, login: Option<&Login>) -> Result<Self, SessionError> {
-        if let Some(privilege) = Self::ask(session)? {
+        if session.privilege == Some(Self::Su) {
+            return Ok(Self::Su);
+        }
+        if let Some(privilege) = Self::ask(session, ASK)? {
             return Ok(privilege);
         }
-        let password = login.and_then(|login| login.password.as_ref()?.text());
-        if let Some(password) = password.filter(|password| !password.contains(char::is_control)) {
+        if let Some(password) = typed(login.and_then(|login| login.password.as_ref())) {
             // sudo then remembers for a while that this terminal may (sudoers(5), timestamp_timeout).
-            let quoted = password.replace('\'', r"'\''");
             session.type_secret(&format!(
-                "printf '%s\\n' '{quoted}' | sudo -S -p '' true >/dev/null 2>&1"
+                "printf '%s\\n' {} | sudo -S -p '' true >/dev/null 2>&1",
+                quoted(password)
             ))?;
-            if let Some(privilege) = Self::ask(session)? {
+            if let Some(privilege) = Self::ask(session, ASK)? {
                 return Ok(privilege);
             }
+        }
+        if let Some(password) = typed(login.and_then(|login| login.root_password.as_ref())) {
+            // The blank keeps the line out of the history of many shells.
+            session.type_secret(&format!(" netlab_su={}", quoted(password)))?;
+            session.privilege = Some(Self::Su);
+            if let Some(privilege) = Self::ask(session, ASK_SU)? {
+                return Ok(privilege);
+            }
+            session.run_idempotent(FORGET, LIMIT)?;
+            session.privilege = None;
         }
         let user = login.map_or_else(|| "of this console".to_owned(), |login| format!("`{}`", login.user));
         Err(session.error(SessionFault::NotRoot { user }))
     }
 
-    fn ask(session: &mut Session<'_>) -> Result<Option<Self>, SessionError> {
-        let output = session.run_idempotent(ASK, LIMIT)?;
-        Ok(output.text.lines().find_map(|line| match line.trim() {
-            "is-root" => Some(Self::Root),
-            "by-sudo" => Some(Self::Sudo),
-            "by-doas" => Some(Self::Doas),
-            _ => None,
-        }))
+    fn ask(session: &mut Session<'_>, question: &str) -> Result<Option<Self>, SessionError> {
+        let output = session.run_idempotent(question, LIMIT)?;
+        let by = [
+            ("is-root", Self::Root),
+            ("by-sudo", Self::Sudo),
+            ("by-doas", Self::Doas),
+            ("by-su", Self::Su),
+        ];
+        let answered = |line: &str| by.iter().find(|(answer, _)| line.trim().ends_with(answer));
+        Ok(output.text.lines().find_map(answered).map(|(_, privilege)| *privilege))
     }
 
     /// Returns the script that runs `script` as root, by sh(1).
@@ -65,9 +85,24 @@ impl Privilege {
             Self::Root => return script.to_owned(),
             Self::Sudo => "sudo -n",
             Self::Doas => "doas -n",
+            Self::Su => {
+                // Output begins on a line of its own, after su's question. root's shell may be none that takes scripts.
+                let script = quoted(&format!("echo; {script}"));
+                let script = quoted(&format!("exec sh -c {script}"));
+                return format!("printf '%s\\n' \"$netlab_su\" | su root -c {script}");
+            }
         };
-        format!("{runner} sh -c '{}'", script.replace('\'', r"'\''"))
+        format!("{runner} sh -c {}", quoted(script))
     }
+}
+
+/// Returns a password that a console can type.
+fn typed(password: Option<&Password>) -> Option<&str> {
+    password?.text().filter(|text| !text.contains(char::is_control))
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -100,5 +135,9 @@ mod tests {
             Privilege::Sudo.run("echo 'a'\necho b"),
             "sudo -n sh -c 'echo '\\''a'\\''\necho b'"
         );
+        let by_su = Privilege::Su.run("id -u").replace("su root -c", "sh -c");
+        let output = std::process::Command::new("sh").args(["-c", &by_su]).output().unwrap();
+        let id = rustix::process::getuid().as_raw();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("\n{id}\n"));
     }
 }

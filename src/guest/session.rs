@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{SessionError, SessionFault};
 use super::frame::{Ended, Frame};
-use super::privilege::Privilege;
+use super::privilege::{FORGET, Privilege};
 use super::terminal::Cleaner;
 use super::transcript::Transcript;
 use super::watch::Watch;
@@ -42,8 +42,9 @@ pub struct Session<'c> {
     pub(super) has_pager: bool,
     /// How the account that is logged in logs in.
     login: Option<Login>,
-    /// By its name, or without one by its prompt, that account is root.
-    is_root: bool,
+    /// How that account becomes root, where that is known: by its name, or without one by its prompt, it is root; or the shell
+    /// has root's password in a variable, until the session ends.
+    pub(super) privilege: Option<Privilege>,
     /// The caller's own deadline for everything, and the time it gave.
     until: Option<(Instant, Duration)>,
     outside: Outside,
@@ -109,10 +110,11 @@ impl<'c> Session<'c> {
             prompt: image.prompt.clone(),
             has_pager: false,
             login: image.login.clone(),
-            is_root: match &image.login {
+            privilege: match &image.login {
                 Some(login) => login.user == "root",
                 None => image.prompt.trim_end().ends_with('#'),
-            },
+            }
+            .then_some(Privilege::Root),
             until,
             outside: Outside::default(),
         };
@@ -194,8 +196,8 @@ impl<'c> Session<'c> {
     /// Like [`Self::run_idempotent`], as root where the account can become root, since ping(8) and arping(8) may need more than
     /// an ordinary account may; else as the account itself.
     pub(super) fn run_as_root(&mut self, script: &str, within: Duration) -> Result<CommandOutput, SessionError> {
-        let privilege = if self.is_root {
-            Ok(Privilege::Root)
+        let privilege = if let Some(privilege) = self.privilege {
+            Ok(privilege)
         } else {
             let login = self.login.clone();
             Privilege::of(self, login.as_ref())
@@ -352,12 +354,17 @@ impl<'c> Session<'c> {
     }
 }
 
-/// Turns the echo on for the next user of the console.
+/// Turns the echo on for the next user of the console, and leaves no password in its shell.
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         if self.echo_off {
             self.console.until(Some(Instant::now() + LAST_LINE));
-            let _ = self.console.send(b"stty echo\n");
+            let forget = if self.privilege == Some(Privilege::Su) {
+                FORGET
+            } else {
+                ""
+            };
+            let _ = self.console.send(format!("{forget}stty echo\n").as_bytes());
         }
     }
 }

@@ -18,12 +18,12 @@ const SECRET_PARAMETERS: [&str; 7] = [
     "api_key",
 ];
 
-/// The values of every key `password` in a TOML text, with their places in bytes.
+/// The values of every key `password` or `root_password` in a TOML text, with their places in bytes.
 pub(crate) fn passwords(text: &str) -> Vec<(Range<usize>, String)> {
     fn of_table(table: &DeTable<'_>, found: &mut Vec<(Range<usize>, String)>) {
         for (key, value) in table {
             match value.get_ref() {
-                DeValue::String(password) if key.get_ref() == "password" => {
+                DeValue::String(password) if ["password", "root_password"].contains(&key.get_ref().as_ref()) => {
                     found.push((value.span(), password.to_string()));
                 }
                 _ => of_value(value, found),

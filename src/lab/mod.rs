@@ -68,6 +68,16 @@ pub use write::{write, write_image};
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own
 /// `image`.
 pub fn load(path: &Path, images: &BTreeSet<ImageName>, image: Option<&ImageName>) -> Result<Lab, LoadError> {
+    load_in(path, path.parent().unwrap_or(Path::new("")), images, image)
+}
+
+/// As [`load`]; relative paths in the file start at `folder`.
+pub fn load_in(
+    path: &Path,
+    folder: &Path,
+    images: &BTreeSet<ImageName>,
+    image: Option<&ImageName>,
+) -> Result<Lab, LoadError> {
     let bytes = std::fs::read(path).map_err(|source| LoadError::Read {
         path: path.to_owned(),
         source,
@@ -75,12 +85,12 @@ pub fn load(path: &Path, images: &BTreeSet<ImageName>, image: Option<&ImageName>
     let file = path.display().to_string();
     let invalid = |problems| LoadError::Invalid(Box::new(problems));
     let text = utf8(&file, bytes).map_err(invalid)?;
-    parse_with(&file, &text, images, image).map_err(invalid)
+    parse_with(&file, folder, &text, images, image).map_err(invalid)
 }
 
 /// Reads and checks the text of a lab that is in no file; its relative paths start at the current folder.
 pub fn load_text(text: &str, images: &BTreeSet<ImageName>, image: Option<&ImageName>) -> Result<Lab, LoadError> {
-    parse_with("-", text, images, image).map_err(|problems| LoadError::Invalid(Box::new(problems)))
+    parse_with("-", Path::new(""), text, images, image).map_err(|problems| LoadError::Invalid(Box::new(problems)))
 }
 
 /// Returns the bytes as text, or the place of the first that is none.
@@ -101,12 +111,14 @@ fn utf8(file: &str, bytes: Vec<u8>) -> Result<String, Problems> {
 /// Reads and checks the text of a lab file; `file` is its name in messages, `images` are the names in the catalog.
 #[allow(clippy::result_large_err)] // once per run
 pub fn parse(file: &str, text: &str, images: &BTreeSet<ImageName>) -> Result<Lab, Problems> {
-    parse_with(file, text, images, None)
+    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+    parse_with(file, folder, text, images, None)
 }
 
 #[allow(clippy::result_large_err)] // once per run
 fn parse_with(
     file: &str,
+    folder: &Path,
     text: &str,
     catalog: &BTreeSet<ImageName>,
     image: Option<&ImageName>,
@@ -127,7 +139,6 @@ fn parse_with(
         reader.problems.extend(syntax);
         return Err(Problems::new(file, text, reader.problems));
     }
-    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
     let mut read = reader.lab(root.get_ref(), folder);
     nova::expand(&mut read, &mut reader.problems);
     let own = reader.images(root.get_ref(), catalog, folder);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Env;
 use crate::guest::{Session, SessionError, SessionFault, Transcript, inspect};
 use crate::host::{Host, NamedHosts};
-use crate::lab::ImageConsole;
+use crate::lab::{ImageConsole, Login};
 use crate::run::chain;
 use crate::state::{DomainName, GuestConfig, Site};
 
@@ -128,7 +128,5 @@ fn read(env: &Env, host: &dyn Host, name: &DomainName, config: &GuestConfig) -> 
 }
 
 fn knows_digest_only(console: &ImageConsole) -> bool {
-    let login = console.login.as_ref();
-    let password = login.and_then(|login| login.password.as_ref());
-    password.is_some_and(|password| password.text().is_none())
+    console.login.as_ref().is_some_and(Login::lacks_passwords)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::connect::known;
 use super::link::Requests;
-use super::{Env, OpsError, connect, observe};
+use super::{Env, LAB_TOML, OpsError, connect, observe};
 use crate::image::{self, Used, UserFiles};
 use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LoadError, Problem, Vm, VmName};
 use crate::run::LabFile;
@@ -43,6 +43,8 @@ pub struct Loaded {
     pub file: PathBuf,
     /// That text.
     pub text: Option<String>,
+    /// The absolute path of the folder at which its relative paths start, where that is not the file's own.
+    pub folder: Option<PathBuf>,
     /// The lab as written, with its defaults.
     pub lab: Lab,
     /// The lab with every choice made, as on hosts that have nothing of it yet: see [`Loaded::keeping`].
@@ -81,6 +83,7 @@ impl Loaded {
             |path| self.files.disk(path, folders),
             |path| self.files.cd(path, folders),
         );
+        topology.number_disks(existing);
         // Requests that cannot be read are none; who changes them reads them first.
         let requests = Requests::read(&env.folders, &topology.lab).unwrap_or_default();
         requests.apply(&mut topology.shaping);
@@ -115,13 +118,15 @@ impl Loaded {
     /// Returns the file as a journal records it: a text is kept in the lab's folder while the lab is up. None where the
     /// file cannot be read any more.
     pub(super) fn recorded(&self, env: &Env) -> Option<LabFile> {
-        match &self.text {
-            None => LabFile::read(&self.file).ok(),
-            Some(text) => Some(LabFile::of(
-                env.folders.lab(&self.topology.lab).join("lab.toml"),
-                text.as_bytes(),
-            )),
-        }
+        let kept = || env.folders.lab(&self.topology.lab).join(LAB_TOML);
+        let file = match &self.text {
+            None => LabFile::read(&self.file).ok()?,
+            Some(text) => LabFile::of(kept(), text.as_bytes()),
+        };
+        Some(LabFile {
+            folder: self.folder.clone(),
+            ..file
+        })
     }
 
     /// Returns what is valid in the file but makes little sense.
@@ -132,10 +137,26 @@ impl Loaded {
 
 /// Loads the lab file `file`.
 pub fn load(env: &Env, file: &Path, options: &LoadOptions) -> Result<Loaded, OpsError> {
+    load_in(env, file, file.parent().unwrap_or(Path::new("")), options)
+}
+
+fn load_in(env: &Env, file: &Path, folder: &Path, options: &LoadOptions) -> Result<Loaded, OpsError> {
     let text = || Some(String::from_utf8_lossy(&std::fs::read(file).ok()?).into_owned());
     let image = chosen(env, options, text)?;
-    let read = |known: &_| lab::load(file, known, image.as_ref());
+    let read = |known: &_| lab::load_in(file, folder, known, image.as_ref());
     loaded(env, file, options, image.clone(), read)
+}
+
+/// Loads the file that a lab came up with.
+pub(super) fn load_recorded(env: &Env, file: &LabFile, options: &LoadOptions) -> Result<Loaded, OpsError> {
+    let Some(folder) = &file.folder else {
+        return load(env, &file.path, options);
+    };
+    let loaded = load_in(env, &file.path, folder, options)?;
+    Ok(Loaded {
+        folder: Some(folder.clone()),
+        ..loaded
+    })
 }
 
 /// Loads a lab from `text`, which is in no file; its relative paths start at the current folder.
@@ -145,6 +166,7 @@ pub fn load_text(env: &Env, text: String, options: &LoadOptions) -> Result<Loade
     let loaded = loaded(env, Path::new("-"), options, image.clone(), read)?;
     Ok(Loaded {
         text: Some(text),
+        folder: std::env::current_dir().ok(),
         ..loaded
     })
 }
@@ -185,6 +207,7 @@ fn loaded(
     let mut loaded = Loaded {
         file: file.to_owned(),
         text: None,
+        folder: None,
         topology: allocate(&lab, &BTreeMap::new()),
         files: UserFiles::of(&lab)?,
         lab,

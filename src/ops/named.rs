@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::load::load_recorded;
 use super::{Env, LoadOptions, Loaded, OpsError, load};
 use crate::lab::{self, Connect, LabName};
-use crate::run::Journal;
+use crate::run::{Journal, LabFile};
 
 /// The name of a lab file in a folder of its own.
 pub const LAB_TOML: &str = "lab.toml";
@@ -50,26 +51,22 @@ pub fn load_named(env: &Env, text: &str, options: &LoadOptions) -> Result<Loaded
         return load(env, path, options);
     }
     let lab = lab_name(text)?;
-    let file = file_of(env, text, &lab)?;
+    let file = recorded(env, text, &lab)?;
     let options = LoadOptions {
         emulate: options.emulate || is_emulated(env, &lab)?,
         ..options.clone()
     };
-    load(env, &file, &options)
+    load_recorded(env, &file, &options)
 }
 
-/// Returns the file of a lab: the one at the path `text` where there is one, else the one that it came up from.
-pub(super) fn file_of(env: &Env, text: &str, lab: &LabName) -> Result<PathBuf, OpsError> {
-    if let Some(file) = file_at(text) {
-        return Ok(file);
-    }
+/// Returns the file that the lab came up from, which a user has named as `text`.
+fn recorded(env: &Env, text: &str, lab: &LabName) -> Result<LabFile, OpsError> {
     let past = Journal::read(&env.folders.lab(lab))?;
     if past.hosts.is_empty() && past.file.is_none() && !past.damaged {
         return Err(OpsError::NoSuchLab { text: text.to_owned() });
     }
     past.file
-        .map(|file| file.path)
-        .filter(|path| path.is_file())
+        .filter(|file| file.path.is_file())
         .ok_or_else(|| OpsError::NoFile { lab: lab.clone() })
 }
 

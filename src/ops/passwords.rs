@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::{Env, OpsError};
 use crate::atomic_file;
 use crate::folders::Folders;
-use crate::lab::{Content, LabName, Password};
+use crate::lab::{Content, LabName, Login, Password};
 use crate::state::{GuestConfig, Site};
 
 /// Passwords and settings by their digests, which differ in length.
@@ -28,8 +28,8 @@ fn read(env: &Env, lab: &LabName) -> io::Result<Passwords> {
     }
 }
 
-fn of(config: &GuestConfig) -> Option<&Password> {
-    config.console.login.as_ref()?.password.as_ref()
+fn of(config: &GuestConfig) -> impl Iterator<Item = &Password> {
+    config.console.login.iter().flat_map(Login::passwords)
 }
 
 /// Keeps the passwords of `sites`, and no others.
@@ -40,10 +40,10 @@ pub(super) fn keep<'a>(env: &Env, lab: &LabName, sites: impl IntoIterator<Item =
         .flat_map(|state| state.domains.values());
     let configs = domains.flat_map(|domain| domain.configured.iter().chain(&domain.seed));
     let known = configs.flat_map(|config| {
-        let password = of(config).and_then(|password| Some((password.digest(), password.text()?.to_owned())));
+        let passwords = of(config).filter_map(|password| Some((password.digest(), password.text()?.to_owned())));
         let data = config.cloud_init.user_data.as_ref();
         let data = data.and_then(|data| Some((data.digest(), data.text()?.to_owned())));
-        password.into_iter().chain(data)
+        passwords.chain(data)
     });
     let known: Passwords = known.collect();
     let write = || -> io::Result<()> {
@@ -71,11 +71,10 @@ pub(super) fn reveal(env: &Env, lab: &LabName, site: &mut Site) {
         {
             *data = Content::from(text.as_str());
         }
-        let Some(password) = config.console.login.as_mut().and_then(|login| login.password.as_mut()) else {
-            continue;
-        };
-        if let (None, Some(text)) = (password.text(), known.get(&password.digest())) {
-            *password = Password::Text(text.clone());
+        for password in config.console.login.iter_mut().flat_map(Login::passwords_mut) {
+            if let (None, Some(text)) = (password.text(), known.get(&password.digest())) {
+                *password = Password::Text(text.clone());
+            }
         }
     }
 }

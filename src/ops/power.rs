@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use serde::Serialize;
 
 use super::connect::{connect_to_change, known};
-use super::named::{file_of, is_emulated};
+use super::named::{is_emulated, load_named};
 use super::observe::observe_to_change;
-use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, converge, lab_name, load, up};
+use super::{Aftermath, Env, ImageChoice, LoadOptions, OpsError, UpOptions, belongs, converge, lab_name, up};
 use crate::lab::{Cable, Connect, HostName, IfName, LabName, VmName};
 use crate::plan::plan;
 use crate::run::{Journal, Lock, Run};
@@ -60,12 +60,11 @@ pub fn power(env: &Env, lab: &str, vms: &BTreeSet<VmName>, power: Power) -> Resu
         steps += stop(env, &name, vms)?;
     }
     if power != Power::Stop {
-        let file = file_of(env, lab, &name)?;
         let options = LoadOptions {
             image: ImageChoice::LastUp,
             emulate: is_emulated(env, &name)?,
         };
-        let mut loaded = load(env, &file, &options)?;
+        let mut loaded = load_named(env, lab, &options)?;
         // Who cuts a machine's power and restores it wants to see it boot.
         loaded.boot_all();
         let guests = &loaded.topology.guests;

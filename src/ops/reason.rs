@@ -1,20 +1,30 @@
-//! Which line of a lab file asks for a step of a plan.
+//! What asks for a step of a plan: a line of the lab file, or a request of `netlab link`.
 
 use serde::Serialize;
 use toml::de::DeValue;
 
-use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, Places, VmName};
+use super::link::{LinkAt, name_of};
+use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, Places, Shaping, VmName};
 use crate::plan::Step;
 use crate::state::{HostState, Site};
-use crate::topology::Topology;
+use crate::topology::{Guest, Topology, stated};
 
-/// A line of a lab file.
+/// What asks for a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Reason {
-    /// Its number, from 1.
-    pub line: usize,
-    /// Its text.
-    pub text: String,
+#[serde(untagged)]
+pub enum Reason {
+    /// A line of the lab file.
+    Line {
+        /// Its number, from 1.
+        line: usize,
+        /// Its text.
+        text: String,
+    },
+    /// A request of `netlab link`.
+    Request {
+        /// The link, e.g. `vm1:service`.
+        link: String,
+    },
 }
 
 /// What of a lab a reason is searched in.
@@ -30,8 +40,15 @@ pub(super) struct Reasons<'a> {
 }
 
 impl Reasons<'_> {
-    /// Returns the line that asks for `step` on `host`; none for what no line asks for any more.
+    /// Returns what asks for `step` on `host`; none for what nothing asks for any more.
     pub fn of(&self, host: &HostName, step: &Step) -> Option<Reason> {
+        if let Step::Shape(machine, link, _) = step
+            && let Some(at) = self.shaped(machine, link)
+            && at.of(&self.topology.shaping) != at.of(&stated(self.lab, &self.topology.guests))
+        {
+            let link = name_of(self.topology, &at);
+            return Some(Reason::Request { link });
+        }
         let path = self.path(host, step)?;
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         // What `[nova]` makes is in no table of its own.
@@ -42,7 +59,7 @@ impl Reasons<'_> {
             self.file.line_of(&["nova"])
         };
         let (line, text) = found?;
-        Some(Reason { line, text })
+        Some(Reason::Line { line, text })
     }
 
     /// Returns the path of the key.
@@ -129,6 +146,7 @@ impl Reasons<'_> {
             | Step::UndefineDomain { name, .. } => self.vm(name.vm(), ""),
             Step::ConfigureGuest(name, _) => self.vm(name.vm(), "nics"),
             Step::SetUpGuest(name, _) => self.vm(name.vm(), "run"),
+            Step::Shape(machine, link, shaping) => self.limit(machine, link, shaping),
             // What is removed to be made again.
             Step::DetachUplink(nic, _) => {
                 self.path(host, &Step::AttachUplink(nic.clone(), state.uplinks.get(nic)?.clone()))
@@ -138,6 +156,50 @@ impl Reasons<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Returns the link that a user limits at `link` of `machine`: a guest's tap is its NIC.
+    fn shaped(&self, machine: &HostName, link: &IfName) -> Option<LinkAt> {
+        let of_guest = |(vm, guest): (&VmName, &Guest)| {
+            let at = guest.nics.iter().position(|nic| nic.tap == *link)?;
+            (guest.host == *machine).then(|| LinkAt::Guest(vm.clone(), at))
+        };
+        self.topology.guests.iter().find_map(of_guest).or_else(|| {
+            let (host, nic) = (machine.clone(), link.clone());
+            Some(LinkAt::End(CableEnd { host, nic }))
+        })
+    }
+
+    /// Returns the path of the limit of a link: in its own table, or in that of its network or cable.
+    fn limit(&self, machine: &HostName, link: &IfName, shaping: &Shaping) -> Option<Vec<String>> {
+        let key = match shaping {
+            Shaping { down: true, .. } => "link",
+            Shaping { delay: Some(_), .. } => "delay",
+            Shaping { loss: Some(_), .. } => "loss",
+            _ => "rate",
+        };
+        let is_there = |at: &Vec<String>| self.file.has(&at.iter().map(String::as_str).collect::<Vec<_>>());
+        let places = match self.shaped(machine, link)? {
+            LinkAt::Guest(vm, at) => {
+                let network = &self.topology.guests.get(&vm)?.nics.get(at)?.network;
+                let nic = self
+                    .vm(&vm, "nics")?
+                    .into_iter()
+                    .chain([at.to_string(), key.to_owned()]);
+                vec![nic.collect(), path(&["networks", network.as_str(), key])]
+            }
+            LinkAt::End(end) => {
+                let nic =
+                    ["hosts", "routers"].map(|table| path(&[table, end.host.as_str(), "nics", end.nic.as_str(), key]));
+                let mut cables = self.topology.cables.iter();
+                let cable = cables.find(|cable| cable.ends.contains(&end));
+                let at = cable.and_then(|cable| self.cable(cable));
+                nic.into_iter()
+                    .chain(at.map(|at| path(&["cables", &at.to_string(), key])))
+                    .collect()
+            }
+        };
+        places.into_iter().find(is_there)
     }
 
     /// Returns the place of a cable in the file's list; there, a switch can be without its port.

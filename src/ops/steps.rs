@@ -1,5 +1,5 @@
-//! The steps of a plan as a user reads them: what each adds, changes or removes, what was there before, and which line of
-//! the lab file asks for it.
+//! The steps of a plan as a user reads them: what each adds, changes or removes, what was there before, and what asks for
+//! it.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub struct PlannedStep {
     pub text: String,
     /// What differs, each as `what: old → new`.
     pub differences: Vec<String>,
-    /// The line of the lab file that asks for it; none where no line does any more.
+    /// What asks for it; none where nothing does any more.
     pub reason: Option<Reason>,
 }
 

@@ -9,7 +9,7 @@ use super::connect::known;
 use super::named::file_at;
 use super::{Env, ImageChoice, LoadOptions, Loaded, OpsError, belongs, connect, lab_name, load, observe, passwords};
 use crate::host::{Host, NamedHosts};
-use crate::lab::{HostName, ImageConsole, LabName};
+use crate::lab::{HostName, ImageConsole, LabName, Login};
 use crate::state::{Domain, DomainName, GuestConfig, Site, reached_from};
 
 /// A running VM.
@@ -110,10 +110,7 @@ impl UpLab {
             return Err(OpsError::VmNotRunning { vm: vm.to_owned(), why });
         }
         // The file, if there is one, where the password is known by its digest only.
-        let is_whole = |console: &&ImageConsole| {
-            let password = console.login.as_ref().and_then(|login| login.password.as_ref());
-            password.is_none_or(|password| password.text().is_some())
-        };
+        let is_whole = |console: &&ImageConsole| !console.login.as_ref().is_some_and(Login::lacks_passwords);
         let recorded = domain.configured.as_ref().map(|config| &config.console);
         let configured = recorded.filter(is_whole).cloned();
         let config = configuration(domain);

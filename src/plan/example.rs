@@ -103,6 +103,7 @@ fn guest(host_name: &str, image: &str, number: u8) -> Guest {
         memory_mib: 128,
         disk_mib: None,
         disks: Vec::new(),
+        disk_numbers: crate::topology::DiskNumbers::default(),
         cdrom: None,
         cpus: 1,
         nics: vec![nic],

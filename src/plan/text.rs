@@ -119,7 +119,7 @@ impl fmt::Display for Step {
             ) if bridge != nic => write!(f, "remove {nic} from bond {bridge}"),
             Self::DetachUplink(nic, Uplink { bridge, was, .. }) => {
                 if bridge == nic {
-                    write!(f, "detach {nic} (left half-attached by an interrupted run)")?;
+                    write!(f, "detach {nic} (attached only in part)")?;
                 } else {
                     write!(f, "detach {nic} from bridge {bridge}")?;
                 }

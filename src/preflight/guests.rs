@@ -86,6 +86,19 @@ pub(super) fn too_many_disks(topology: &Topology, guests: &[(&VmName, &Guest)]) 
     found.collect()
 }
 
+/// VMs that are to lose one of several disks that are alike.
+pub(super) fn unclear_disks(guests: &[(&VmName, &Guest)]) -> Vec<Finding> {
+    let unclear = guests.iter().filter(|(_, guest)| guest.disk_numbers.unclear);
+    let found = unclear.map(|(vm, _)| {
+        finding(
+            format!("which of the further disks of vm `{vm}` is to be deleted is not clear: some are alike, or any may grow"),
+            "first give each disk that stays a size of its own in the order of now, larger than before, and run `netlab up`; \
+             then remove the other",
+        )
+    });
+    found.collect()
+}
+
 /// Machines without the program by which libvirt creates the disks of their guests.
 pub(super) fn disk_program(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
     let mut lacking = BTreeSet::new();

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use super::{Obstacle, Severity};
 use crate::lab::{Connect, HostName, NetworkName, PortMode};
 use crate::state::survey::{BONDING, VLAN_FILTERING};
 use crate::state::{Survey, localhost};
-use crate::topology::Topology;
+use crate::topology::{Topology, derive};
 
 /// Returns what is wrong with the emulated machines; what concerns several of them has `localhost` as its host.
 pub(super) fn check(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
@@ -108,8 +110,36 @@ pub(super) fn check(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -
             "guests on the two will not reach each other; use hosts of one kind for the network",
         );
     }
+    found.extend(links_to_this_machine(topology, surveys));
     found.extend(addresses(topology, surveys));
     found
+}
+
+/// Routers whose link to this machine has a subnet that the lab or this machine has already.
+fn links_to_this_machine(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Vec<Obstacle> {
+    let routers = topology.routers.iter().filter(|(_, router)| router.to_host);
+    let found = routers.filter_map(|(router, _)| {
+        let subnet = IpNet::from(derive::router_end(&topology.lab, router).trunc());
+        let overlaps = |other: &IpNet| other.prefix_len() > 0 && (other.contains(&subnet) || subnet.contains(other));
+        let mut segments = topology.hosts.values().flat_map(|host| &host.segments);
+        let network = segments.find(|(_, segment)| overlaps(&segment.subnet.into()));
+        let network = network.map(|(name, segment)| format!("{} of network `{name}`", segment.subnet));
+        let other = network.or_else(|| {
+            let mut subnets = surveys.get(&localhost())?.subnets.iter();
+            let (other, link) = subnets.find(|(other, _)| overlaps(other))?;
+            Some(format!("{other}, which this machine reaches by {link}"))
+        })?;
+        Some(Obstacle {
+            severity: Severity::Error,
+            host: localhost(),
+            what: format!(
+                "the link of router `{router}` to this machine's own network has the subnet {subnet}, which overlaps {other}"
+            ),
+            help: "rename the lab or the router, from whose names that subnet is derived, or remove `outside = \"host\"`"
+                .to_owned(),
+        })
+    });
+    found.collect()
 }
 
 /// NICs of real hosts with another address than that of the lab file, which only emulated hosts are given.
@@ -160,7 +190,7 @@ fn mixed(topology: &Topology) -> BTreeMap<&NetworkName, (&HostName, &HostName)> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::Switch;
+    use crate::lab::{Router, Switch};
     use crate::plan::example::{host, link, topology};
 
     use crate::state::{LOCALHOST, Site};
@@ -229,6 +259,32 @@ mod tests {
                 && one.what.contains("`service`") && one.what.contains("node2") && one.what.contains("node1")),
             "{found:#?}"
         );
+    }
+
+    #[test]
+    fn the_link_of_a_router_to_this_machine_overlaps_no_subnet_of_this_machine_or_the_lab() {
+        let mut topology = topology();
+        let router = Router {
+            to_host: true,
+            ..Router::default()
+        };
+        topology.routers.insert(host("home"), router);
+        let errors = |topology: &Topology, subnet: &str| -> Vec<String> {
+            let survey = Survey {
+                subnets: vec![(subnet.parse().unwrap(), "wg0".to_owned())],
+                ..Survey::default()
+            };
+            let mut found = on_localhost(topology, survey);
+            found.retain(|obstacle| obstacle.severity == Severity::Error);
+            found.into_iter().map(|obstacle| obstacle.what).collect()
+        };
+        assert_eq!(errors(&topology, "0.0.0.0/0"), [""; 0]);
+        let found = errors(&topology, "198.18.0.0/15");
+        assert!(found[0].contains("which this machine reaches by wg0"), "{found:?}");
+        let segments = topology.hosts.values_mut().flat_map(|host| host.segments.values_mut());
+        segments.for_each(|segment| segment.subnet = "198.18.0.0/15".parse().unwrap());
+        let found = errors(&topology, "10.0.0.0/8");
+        assert!(found[0].contains("198.18.0.0/15 of network `"), "{found:?}");
     }
 
     #[test]

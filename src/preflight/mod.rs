@@ -104,6 +104,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         let mut errors = nics::uplinks(topology, name, host, on_host, survey);
         errors.extend(guests::without_cloud_init(guests));
         errors.extend(guests::too_many_disks(topology, guests));
+        errors.extend(guests::unclear_disks(guests));
         let mut warnings = Vec::new();
         if let Some(survey) = survey {
             errors.extend(nics::names(host, guests, survey));

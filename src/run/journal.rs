@@ -91,6 +91,9 @@ pub struct LabFile {
     pub path: PathBuf,
     /// The first 16 hex digits of the SHA-256 of its content.
     pub digest: String,
+    /// The absolute path of the folder at which its relative paths start, where that is not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
 }
 
 impl LabFile {
@@ -103,7 +106,11 @@ impl LabFile {
     /// Returns the file at `path`, an absolute path, that has this content.
     pub fn of(path: PathBuf, content: &[u8]) -> Self {
         let digest = sum(content);
-        Self { path, digest }
+        Self {
+            path,
+            digest,
+            folder: None,
+        }
     }
 }
 

@@ -79,7 +79,7 @@ impl TryFrom<String> for DomainName {
     }
 }
 
-/// The name of a guest's further disk: its domain's, and its place among the further disks. `<lab>.<vm>.<number>`.
+/// The name of a guest's further disk: its domain's, and its number. `<lab>.<vm>.<number>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DiskName {
@@ -99,7 +99,7 @@ impl DiskName {
     pub fn domain(&self) -> &DomainName {
         &self.domain
     }
-    /// Returns its place among the domain's further disks, from 1.
+    /// Returns its number among the domain's further disks, from 1: at first its place, which it keeps when that changes.
     pub fn number(&self) -> u8 {
         self.number
     }
@@ -166,7 +166,7 @@ impl fmt::Display for Disk {
 /// A further disk in a domain's definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainDisk {
-    /// Its place among the further disks, from 1.
+    /// The number of its file.
     pub number: u8,
     /// What it is an overlay over; absent: it was empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]

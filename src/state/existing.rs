@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Domain, DomainName, HostState, Site, Survey, localhost};
-use crate::lab::{HostName, MacAddr};
-use crate::topology::{Existing, ExistingNic};
+use super::{Disk, Domain, DomainName, HostState, Site, Survey, Volume, localhost};
+use crate::lab::{BaseDisk, HostName, MacAddr};
+use crate::topology::{Existing, ExistingNic, GuestDisk};
 
 /// Returns what the hosts have already. `surveys` may be empty: then only the addresses that uplinks had are known.
 ///
@@ -30,6 +30,10 @@ pub fn existing(observed: &Site, surveys: &BTreeMap<HostName, Survey>) -> Existi
             if domain.running || !existing.guests.contains_key(name.vm()) {
                 existing.guests.insert(name.vm().clone(), nics);
             }
+        }
+        for (name, disk) in &state.disks {
+            let disks = existing.disks.entry(name.domain().vm().clone()).or_default();
+            disks.insert(name.number(), further(disk));
         }
         let moved = state.uplinks.values().flat_map(|uplink| &uplink.was.addresses);
         existing.hosts.extend(moved.filter_map(|net| v4(net.addr())));
@@ -58,6 +62,16 @@ fn address(observed: &Site, state: &HostState, name: &DomainName, domain: &Domai
         .map(|nic| nic.address.addr())
         .or_else(recorded)
         .or_else(lease)
+}
+
+fn further(disk: &Disk) -> GuestDisk {
+    match disk {
+        Disk::Blank { mib } => GuestDisk::Blank { mib: *mib },
+        Disk::Over(Volume { base, base_format }) => GuestDisk::Over(BaseDisk {
+            base: base.clone(),
+            format: base_format.clone(),
+        }),
+    }
 }
 
 fn v4(address: IpAddr) -> Option<Ipv4Addr> {

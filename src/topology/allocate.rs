@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 
 use super::assign::{Assigned, assign};
 use super::{
-    Existing, Guest, GuestDisk, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Tenants, Topology,
-    TopologyHost, derive, setup, shaping, tunnels,
+    DiskNumbers, Existing, Guest, GuestDisk, GuestFloating, GuestNic, GuestSetup, Segment, SegmentDhcp, Tenants,
+    Topology, TopologyHost, derive, setup, shaping, tunnels,
 };
 use crate::lab::{
     Asked, BaseDisk, ExtraDisk, Format, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName,
@@ -73,6 +73,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
                 .unwrap_or(MEMORY_MIB),
             disk_mib: vm.disk_mib,
             disks: vm.disks.iter().map(disk).collect(),
+            disk_numbers: DiskNumbers::default(),
             cdrom: vm.cdrom.clone(),
             cpus: vm.cpus,
             default_route: nics.iter().find_map(|nic| nic.gateway),

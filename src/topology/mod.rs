@@ -21,12 +21,14 @@
 mod allocate;
 mod assign;
 pub mod derive;
+mod disks;
 mod setup;
 mod shaping;
 mod tenants;
 mod tunnels;
 
 pub use allocate::{allocate, reallocate};
+pub use disks::DiskNumbers;
 pub use setup::{GuestSetup, expand};
 pub use shaping::{LinkShaping, stated};
 pub use tenants::Tenants;
@@ -50,6 +52,8 @@ pub struct Existing {
     pub guests: BTreeMap<VmName, Vec<ExistingNic>>,
     /// Addresses that hosts have besides those that the lab gives them.
     pub hosts: BTreeSet<Ipv4Addr>,
+    /// The further disks of guests, by their numbers.
+    pub disks: BTreeMap<VmName, BTreeMap<u8, GuestDisk>>,
     /// The SSH keys that guests with cloud-init were given.
     pub ssh_keys: BTreeMap<VmName, Vec<String>>,
 }
@@ -277,6 +281,8 @@ pub struct Guest {
     pub disk_mib: Option<u64>,
     /// Further disks, in the guest's order.
     pub disks: Vec<GuestDisk>,
+    /// The numbers of their files.
+    pub disk_numbers: DiskNumbers,
     /// Image of a CD that is in its drive.
     pub cdrom: Option<PathBuf>,
     /// Virtual CPUs.

@@ -105,6 +105,38 @@ fn a_plan_explains_its_steps_and_is_json_with_a_version() {
 }
 
 #[test]
+fn a_limit_is_explained_by_the_line_that_states_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = r#"name = "limits"
+[hosts.node1]
+nics.eth0 = {}
+[hosts.node2]
+nics.eth0.rate = "10mbit"
+[[cables]]
+ends = ["node1:eth0", "node2:eth0"]
+link = "down"
+[networks.service]
+subnet = "10.0.1.0/24"
+uplink = "eth0"
+rate = "1mbit"
+[vms.vm1]
+host = "node1"
+nics = [{ network = "service" }, { network = "service", rate = "2mbit" }]
+"#;
+    std::fs::write(folder.path().join("lab.toml"), lab).unwrap();
+    let (_, text, said) = run(folder.path(), &["plan", "--offline", "--explain"]);
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let reason = |step: &str| {
+        let at = lines.iter().position(|line| line.contains(step));
+        lines[at.unwrap_or_else(|| panic!("no {step}: {text}{said}")) + 1]
+    };
+    assert_eq!(reason("set link eth0 of node1 down"), "lab.toml:8: link = \"down\"");
+    assert_eq!(reason("rate 10mbit"), "lab.toml:5: nics.eth0.rate = \"10mbit\"");
+    assert_eq!(reason("rate 1mbit"), "lab.toml:12: rate = \"1mbit\"");
+    assert!(reason("rate 2mbit").starts_with("lab.toml:15: nics"), "{text}");
+}
+
+#[test]
 fn errors_are_json_where_the_answer_is() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("bad.toml"), "name = \"a\"\nnmae = 1\n").unwrap();

@@ -59,6 +59,21 @@ fn a_guest_has_further_disks_that_keep_what_is_written_on_them() {
     let read = "dd if=/dev/vda skip=1000000 count=1 2>/dev/null | head -c 5; head -c 4 /dev/vdb";
     assert_eq!(said(read), "kept\nnew\n");
 
+    // Without the first one, the second stays with what is on it; and back.
+    let plan_with = |disks: &str| {
+        bench.write(&format!("{EMPTY}{}", guest(disks)));
+        bench.good(&["plan", bench.file()])
+    };
+    let plan = plan_with("disks = [{ file = \"data.img\" }]");
+    assert!(
+        plan.contains("delete disk 1 of vm1 with all data on it (1024 MiB") && !plan.contains("disk 2 of vm1"),
+        "{plan}"
+    );
+    let plan = plan_with("disks = [{ file = \"data.img\" }, { size = \"1GiB\" }]\ncdrom = \"tools.iso\"");
+    assert!(!plan.contains("disk 1 of") && !plan.contains("disk 2 of"), "{plan}");
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(said("head -c 4 /dev/vda; cat /sys/block/vdb/size"), "new\n2097152\n");
+
     bench.write(&format!("{EMPTY}{}", guest("disks = [{ size = \"2GiB\" }]")));
     let plan = bench.good(&["plan", bench.file()]);
     assert!(plan.contains("grow disk 1 of vm1 to 2048 MiB"), "{plan}");

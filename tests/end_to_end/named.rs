@@ -4,7 +4,7 @@ use std::fs::File;
 
 use serde_json::Value;
 
-use crate::support::lab::{Bench, EMPTY, said};
+use crate::support::lab::{Bench, EMPTY, GUEST, said};
 
 #[test]
 fn a_lab_that_came_from_standard_input_is_known_by_its_name() {
@@ -30,6 +30,32 @@ fn a_lab_that_came_from_standard_input_is_known_by_its_name() {
     said(&from_input("up", "other.toml"), 0);
     let status: Value = serde_json::from_str(&bench.good(&["status", "--json", &bench.name])).unwrap();
     assert_eq!(status["networks"][0]["addresses"][0], "10.0.2.1/24", "{status:#}");
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}
+
+#[test]
+fn the_paths_of_a_lab_from_standard_input_start_where_it_came_up() {
+    let test = "the_paths_of_a_lab_from_standard_input_start_where_it_came_up";
+    let text =
+        format!("{EMPTY}{GUEST}run = [\"sh given\"]\nfiles = [{{ path = \"/root/given\", from = \"given\" }}]\n");
+    let Some(bench) = Bench::new(test, "ip", &text) else {
+        return;
+    };
+    std::fs::write(bench.path("given"), "echo was here >/tmp/given\n").unwrap();
+    let input = File::open(bench.file()).unwrap();
+    let mut up = bench.netlab(&["-q", "up", "-"]);
+    said(&up.current_dir(bench.path("")).stdin(input).output().unwrap(), 0);
+    assert!(bench.good(&["plan", &bench.name]).contains("nothing to do"));
+    bench.good(&["-q", "restart", &bench.name, "vm1"]);
+    bench.good(&["-q", "up", &bench.name]);
+    assert!(bench.good(&["plan", &bench.name]).contains("nothing to do"));
+    assert_eq!(
+        bench
+            .good(&["exec", "-n", &bench.name, "vm1", "--", "cat /tmp/given"])
+            .trim(),
+        "was here"
+    );
     bench.good(&["-q", "down", &bench.name]);
     bench.assert_as_before();
 }

@@ -20,24 +20,37 @@ const MODULES: [&str; 8] = [
 
 const INIT: &str = "#!/bin/busybox sh
 /bin/busybox --install -s /bin
+rm /bin/su
 export PATH=/bin:/usr/bin HOME=/
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for m in MODULES; do insmod /modules/$m.ko; done
 read -r arguments < /proc/cmdline
 case $arguments in
-  *account=netlab*) mount -t tmpfs none /run; chmod 666 /dev/ttyS0; while :; do setsid cttyhack su netlab; done;;
+  *account=*) account=${arguments#*account=}; mount -t tmpfs none /run; chmod 666 /dev/ttyS0
+    while :; do setsid cttyhack busybox su ${account%% *}; done;;
 esac
 while :; do setsid cttyhack sh; done
 ";
 
-/// An ordinary account that may use sudo, which in this guest asks nobody.
-const ACCOUNT: [(&str, u32, &str); 5] = [
+/// An ordinary account that may use sudo, which in this guest asks nobody, and one that may not. The password of root is
+/// [`ROOT_PASSWORD`].
+const ACCOUNTS: [(&str, u32, &str); 7] = [
     (
         "etc/passwd",
         0o100_644,
-        "root:x:0:0::/root:/bin/sh\nnetlab:x:1000:1000::/:/bin/sh\n",
+        "root:x:0:0::/root:/bin/sh\nnetlab:x:1000:1000::/:/bin/sh\nplain:x:1001:1001::/:/bin/sh\n",
     ),
-    ("etc/group", 0o100_644, "root:x:0:\nnetlab:x:1000:\n"),
+    ("etc/group", 0o100_644, "root:x:0:\nnetlab:x:1000:\nplain:x:1001:\n"),
+    (
+        "etc/shadow",
+        0o100_600,
+        "root:$6$netlab$IMYEJr0GbuIT5R/yjaQXx1mRjWfcw1KeFt23aSADZ76PtucZ/GnvnrOnEAwXvfFAs1QIXa1B2R7OgKqAYKO7R/:19000::::::\n",
+    ),
+    (
+        "etc/pam.d/su",
+        0o100_644,
+        "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
+    ),
     (
         "etc/sudoers",
         0o100_440,
@@ -50,8 +63,12 @@ const ACCOUNT: [(&str, u32, &str); 5] = [
         "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
     ),
 ];
-/// The programs and modules of sudo; their libraries are added.
-const SUDO: [(&str, u32); 3] = [
+/// The password of root.
+pub const ROOT_PASSWORD: &str = "it's secret";
+/// The programs and modules of sudo and su; their libraries are added.
+const PROGRAMS: [(&str, u32); 5] = [
+    ("/usr/bin/su", 0o104_755),
+    ("/lib/x86_64-linux-gnu/security/pam_unix.so", 0o100_644),
     ("/usr/bin/sudo", 0o104_755),
     ("/usr/libexec/sudo/sudoers.so", 0o100_644),
     ("/lib/x86_64-linux-gnu/security/pam_permit.so", 0o100_644),
@@ -72,10 +89,10 @@ pub fn ensure() -> Result<Boot, String> {
     for folder in ["bin", "dev", "etc", "modules", "proc", "run", "sys"] {
         archive.add(folder, 0o040_755, b"");
     }
-    for (name, mode, content) in ACCOUNT {
+    for (name, mode, content) in ACCOUNTS {
         archive.add_with_folders(name, mode, content.as_bytes());
     }
-    for (path, mode) in sudo()? {
+    for (path, mode) in programs()? {
         let content = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
         archive.add_with_folders(path.trim_start_matches('/'), mode, &content);
     }
@@ -113,10 +130,10 @@ pub fn ensure() -> Result<Boot, String> {
     })
 }
 
-/// Returns the files of sudo, with the libraries that ldd(1) names.
-fn sudo() -> Result<BTreeMap<String, u32>, String> {
+/// Returns those files, with the libraries that ldd(1) names.
+fn programs() -> Result<BTreeMap<String, u32>, String> {
     let mut files: BTreeMap<String, u32> = BTreeMap::new();
-    for (path, mode) in SUDO {
+    for (path, mode) in PROGRAMS {
         let needed = output(Command::new("ldd").arg(path))?;
         // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader: `/lib64/ld-linux-x86-64.so.2 (0x…)`
         let paths = needed.split_whitespace().filter(|word| word.starts_with('/'));

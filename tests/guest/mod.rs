@@ -14,7 +14,7 @@ use netlab::guest::{
     Answer, ConfigureError, ConsoleError, ProbeOptions, Reply, Session, SessionFault, Target, Transcript, configure,
     inspect, probe,
 };
-use netlab::lab::{ConsoleKind, Dialect, ImageConsole, MacAddr};
+use netlab::lab::{ConsoleKind, Dialect, ImageConsole, Login, MacAddr, Password};
 use netlab::state::{GuestConfig, GuestNicConfig};
 use qemu::Guest;
 
@@ -270,6 +270,50 @@ fn an_ordinary_account_that_may_use_sudo_configures_its_guest() {
     output(&mut session, "sudo -n sh -c 'echo > /etc/sudoers'");
     let refused = configure(&mut session, &wanted, false).unwrap_err();
     assert!(refused.to_string().contains("cannot become root"), "{refused}");
+}
+
+/// su is Debian's own, and checks root's password.
+#[test]
+fn an_account_that_may_not_use_sudo_configures_its_guest_by_su_with_the_password_of_root() {
+    let test = "an_account_that_may_not_use_sudo_configures_its_guest_by_su_with_the_password_of_root";
+    let Some(guest) = start(test, "account=plain") else {
+        return;
+    };
+    let open = |password: Option<&str>| {
+        let mut console = image(Dialect::Ip);
+        console.prompt = "~ $ ".into();
+        console.login = Some(Login {
+            prompt: "login: ".to_owned(),
+            user: "plain".to_owned(),
+            password: None,
+            root_password: password.map(|text| Password::Text(text.to_owned())),
+        });
+        let transcript = Transcript::append(&guest.folder().join("transcript")).unwrap();
+        let session = Session::open(guest.console(), &console, transcript, &mut |_| ()).unwrap();
+        let mut wanted = config(Dialect::Ip, ["10.0.2.15/24", "10.0.3.15/24"]);
+        wanted.console = console;
+        (session, wanted)
+    };
+    for wrong in [None, Some("guessed")] {
+        let (mut session, wanted) = open(wrong);
+        assert_eq!(output(&mut session, "id -u"), "1001\n");
+        let refused = configure(&mut session, &wanted, false).unwrap_err();
+        assert!(refused.to_string().contains("cannot become root"), "{refused}");
+        assert_eq!(output(&mut session, "echo \"$netlab_su\""), "\n");
+    }
+    let (mut session, wanted) = open(Some(initramfs::ROOT_PASSWORD));
+    configure(&mut session, &wanted, false).unwrap();
+    let state = network_state(&mut session);
+    for line in ["10.0.2.15/24", "default via 10.0.2.2", "vm1\n", "nameserver 10.0.3.3\n"] {
+        assert!(state.contains(line), "no `{line}` in {state}");
+    }
+    assert_eq!(output(&mut session, "id -u"), "1001\n");
+    drop(session);
+    // The next user of the console has no password of root.
+    let (mut session, _) = open(None);
+    assert_eq!(output(&mut session, "echo \"$netlab_su\""), "\n");
+    let transcript = std::fs::read_to_string(guest.folder().join("transcript")).unwrap();
+    assert!(!transcript.contains("secret"), "{transcript}");
 }
 
 #[test]

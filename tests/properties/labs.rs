@@ -417,6 +417,7 @@ fn placed(number: usize, vm: &Vm, host: &TopologyHost) -> Guest {
         memory_mib: vm.memory_mib,
         disk_mib: (vm.memory_mib > 64).then_some(2048),
         disks: disks(vm),
+        disk_numbers: netlab::topology::DiskNumbers::default(),
         cdrom: (vm.image == 0).then(|| "/images/tools.iso".into()),
         cpus: 1,
         nics: nics.collect(),

@@ -12,6 +12,7 @@ mod doctor;
 mod keys;
 mod killed;
 mod labs;
+mod links;
 mod machines;
 mod random_kills;
 mod rebooted;

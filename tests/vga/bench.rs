@@ -151,6 +151,7 @@ pub fn with_login(password: &str) -> ImageConsole {
             prompt: "login: ".to_owned(),
             user: "root".to_owned(),
             password: Some(Password::Text(password.to_owned())),
+            root_password: None,
         }),
         ..image()
     }

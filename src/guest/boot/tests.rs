@@ -31,6 +31,7 @@ fn with_login(password: Option<&str>) -> ImageConsole {
         prompt: "login: ".into(),
         user: "root".into(),
         password: password.map(|text| Password::Text(text.to_owned())),
+        root_password: None,
     };
     ImageConsole {
         login: Some(login),

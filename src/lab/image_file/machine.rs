@@ -103,12 +103,15 @@ impl Reader {
             self.add(value.span(), "a login needs a `user`", "");
         }
         let user = self.typed(get(table, "user"));
-        let password = self.typed(get(table, "password"));
-        let password = self.kept(table, "password", password);
+        let [password, root_password] = ["password", "root_password"].map(|key| {
+            let password = self.typed(get(table, key));
+            self.kept(table, key, password)
+        });
         Some(Login {
             prompt: prompt?,
             user: user?,
             password: password.map(Password::Text),
+            root_password: root_password.map(Password::Text),
         })
     }
 

@@ -180,6 +180,26 @@ pub struct Login {
     pub user: String,
     /// The password to type when asked.
     pub password: Option<Password>,
+    /// The password of root, for an account that becomes root by su(1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_password: Option<Password>,
+}
+
+impl Login {
+    /// Returns its passwords.
+    pub fn passwords(&self) -> impl Iterator<Item = &Password> {
+        self.password.iter().chain(&self.root_password)
+    }
+
+    /// Returns its passwords, to replace them.
+    pub fn passwords_mut(&mut self) -> impl Iterator<Item = &mut Password> {
+        self.password.iter_mut().chain(&mut self.root_password)
+    }
+
+    /// Returns whether a password is known by its digest only.
+    pub fn lacks_passwords(&self) -> bool {
+        self.passwords().any(|password| password.text().is_none())
+    }
 }
 
 /// Which tools a guest has for its addresses.

@@ -179,5 +179,10 @@ pub(in crate::lab) const LOGIN: Table = Table {
         ),
         required("user", Kind::Text, "The user."),
         key("password", Kind::Text, "The password."),
+        key(
+            "root_password",
+            Kind::Text,
+            "The password of root, for a user that becomes root by `su` only.",
+        ),
     ],
 };

@@ -3,7 +3,7 @@
 use super::{Out, list, quoted, table};
 use crate::lab::image::{Digest, Download, ImageEntry, ImageSource, Location};
 use crate::lab::schema::choices::{COMPRESSIONS, CONSOLES, DIALECTS, FORMATS, RECIPES, VIDEOS, name_of};
-use crate::lab::{Dialect, Firmware, ImageConsole, ImageMachine, Login, Password};
+use crate::lab::{Dialect, Firmware, ImageConsole, ImageMachine, Password};
 
 impl Out {
     /// Writes the keys of `[images.X]`.
@@ -79,14 +79,15 @@ impl Out {
         if *dialect != Dialect::Ip {
             self.entry("dialect", quoted(name_of(&DIALECTS, dialect)));
         }
-        let login = login.as_ref().map(|Login { prompt, user, password }| {
-            let password = password
-                .as_ref()
-                .and_then(Password::text)
-                .map(|password| format!("password = {}", quoted(password)));
-            let prompt = format!("prompt = {}", quoted(prompt));
-            let user = format!("user = {}", quoted(user));
-            format!("login = {}", table([prompt, user].into_iter().chain(password)))
+        let login = login.as_ref().map(|login| {
+            let passwords = [("password", &login.password), ("root_password", &login.root_password)];
+            let passwords = passwords.into_iter().filter_map(|(key, password)| {
+                let text = password.as_ref().and_then(Password::text)?;
+                Some(format!("{key} = {}", quoted(text)))
+            });
+            let prompt = format!("prompt = {}", quoted(&login.prompt));
+            let user = format!("user = {}", quoted(&login.user));
+            format!("login = {}", table([prompt, user].into_iter().chain(passwords)))
         });
         let kind = format!("kind = {}", quoted(name_of(&CONSOLES, kind)));
         let prompt = format!("prompt = {}", quoted(prompt));

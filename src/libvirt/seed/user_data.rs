@@ -118,6 +118,7 @@ mod tests {
                     prompt: "login: ".to_owned(),
                     user: "a\"b".to_owned(),
                     password: Some(Password::Text(password.to_owned())),
+                    root_password: None,
                 }),
                 dialect: Dialect::Ip,
                 boot_seconds: 10,

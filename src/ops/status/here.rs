@@ -6,9 +6,10 @@ use super::super::belongs::lost;
 use super::super::connect::emulated;
 use super::super::found::marked;
 use super::super::link::{LinkAt, Requests};
+use super::super::load::load_recorded;
 use super::super::observe::observe_all;
 use super::super::stopped;
-use super::super::{Deviations, Env, LoadOptions, OpsError, connect, inspect_guests, load, passwords};
+use super::super::{Deviations, Env, LoadOptions, OpsError, connect, inspect_guests, passwords};
 use super::report::{
     BondStatus, ForwardStatus, HostStatus, LabState, LabStatus, LinkStatus, NetworkStatus, RunOutcome, RunStatus,
 };
@@ -221,7 +222,7 @@ fn networks(site: &Site) -> Vec<NetworkStatus> {
 /// Returns the networks of the lab's file that are on no host; none where the file is another one now.
 fn unused(env: &Env, file: Option<&LabFile>, found: &[NetworkStatus]) -> Vec<String> {
     let same = file.filter(|file| LabFile::read(&file.path).is_ok_and(|now| now.digest == file.digest));
-    let lab = same.and_then(|file| load(env, &file.path, &LoadOptions::default()).ok());
+    let lab = same.and_then(|file| load_recorded(env, file, &LoadOptions::default()).ok());
     let names = lab.iter().flat_map(|loaded| loaded.lab.networks.keys());
     names
         .map(ToString::to_string)

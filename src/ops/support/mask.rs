@@ -1,6 +1,7 @@
 //! Replaces secrets in texts by `***`.
 
 use crate::lab::masked::{self, MASKED, passwords};
+use crate::lab::{Login, Password};
 use crate::ops::Entries;
 
 /// Shorter secrets are masked only where they are whole words: in the middle of others they are no secret, and a text
@@ -16,7 +17,7 @@ impl Mask {
     /// many other texts, such as `netlab`.
     pub(super) fn of(lab_file: &str, catalog: &Entries) -> Self {
         let logins = catalog.values().filter_map(|image| image.console.login.as_ref());
-        let public: Vec<&str> = logins.filter_map(|login| login.password.as_ref()?.text()).collect();
+        let public: Vec<&str> = logins.flat_map(Login::passwords).filter_map(Password::text).collect();
         let passwords = passwords(lab_file).into_iter().map(|(_, password)| password);
         Self::of_secrets(
             passwords

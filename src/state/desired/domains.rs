@@ -22,7 +22,7 @@ pub(super) fn add<'a>(site: &mut Site, topology: &Topology, survey: impl Fn(&Hos
             };
             state.volumes.insert(name.clone(), volume);
         }
-        for (number, disk) in (1..).zip(&guest.disks) {
+        for (number, disk) in guest.numbered_disks() {
             state.disks.insert(DiskName::new(&name, number), own(disk));
         }
         let accel = accel(&image.machine.arch, survey(&guest.host));
@@ -79,7 +79,7 @@ fn domain(
         None if guest.disks.is_empty() => String::new(),
         _ => image.machine.disk_bus.clone(),
     };
-    let disks = (1..).zip(&guest.disks).map(|(number, disk)| DomainDisk {
+    let disks = guest.numbered_disks().map(|(number, disk)| DomainDisk {
         number,
         over: match own(disk) {
             Disk::Blank { .. } => None,
@@ -148,14 +148,15 @@ pub fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
 
 /// Returns the login of a guest whose account the lab chooses, in place of the image's.
 fn login(of_image: Option<&Login>, setup: &GuestSetup) -> Login {
-    let Login { prompt, user, password } = of_image.cloned().unwrap_or_else(|| Login {
+    let login = of_image.cloned().unwrap_or_else(|| Login {
         prompt: "login: ".to_owned(),
         user: "root".to_owned(),
         password: None,
+        root_password: None,
     });
     Login {
-        prompt,
-        user: setup.user.clone().unwrap_or(user),
-        password: setup.password.clone().or(password),
+        user: setup.user.clone().unwrap_or(login.user),
+        password: setup.password.clone().or(login.password),
+        ..login
     }
 }

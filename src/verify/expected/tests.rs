@@ -61,6 +61,7 @@ pub fn topology(guests: &[(&str, &str, &str, &str)], segments: &[(&str, &str, bo
             memory_mib: 64,
             disk_mib: None,
             disks: Vec::new(),
+            disk_numbers: crate::topology::DiskNumbers::default(),
             cdrom: None,
             cpus: 1,
             default_route: nic.gateway,
