@@ -152,6 +152,7 @@ fn guest(at: u16, image: &ImageName) -> Guest {
         memory_mib: 128,
         disk_mib: None,
         disks: Vec::new(),
+        disk_numbers: netlab::topology::DiskNumbers::default(),
         cdrom: None,
         cpus: 1,
         nics: nics.collect(),

@@ -16,7 +16,7 @@ const ASK: &str = "if [ \"$(id -u)\" = 0 ]; then echo is-root; elif sudo -n true
 /// The same for a shell that has root's password. su may print its question on the same line.
 const ASK_SU: &str = "printf '%s\\n' \"$netlab_su\" | su root -c 'echo by-su' 2>/dev/null";
 /// Forgets that password.
-pub(super) const FORGET: &str = "unset netlab_su; ";
+pub(super) const FORGET: &str = "unset netlab_su";
 
 /// A program that runs another one as root; none where the account is root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

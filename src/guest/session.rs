@@ -28,6 +28,8 @@ const ATTEMPTS: u32 = 3;
 const CHECK_QUIET: Duration = Duration::from_secs(3);
 /// A guest that was seen not to run for this long is given up.
 const GIVE_UP: Duration = Duration::from_secs(10);
+/// How long a session that ends may take to forget a password.
+const FORGET_WITHIN: Duration = Duration::from_secs(10);
 /// How long a session that ends may wait for the guest to take its last line.
 const LAST_LINE: Duration = Duration::from_millis(500);
 
@@ -357,14 +359,14 @@ impl<'c> Session<'c> {
 /// Turns the echo on for the next user of the console, and leaves no password in its shell.
 impl Drop for Session<'_> {
     fn drop(&mut self) {
+        if self.privilege == Some(Privilege::Su) {
+            self.until = None;
+            self.console.until(None);
+            let _ = self.run_idempotent(FORGET, FORGET_WITHIN);
+        }
         if self.echo_off {
             self.console.until(Some(Instant::now() + LAST_LINE));
-            let forget = if self.privilege == Some(Privilege::Su) {
-                FORGET
-            } else {
-                ""
-            };
-            let _ = self.console.send(format!("{forget}stty echo\n").as_bytes());
+            let _ = self.console.send(b"stty echo\n");
         }
     }
 }

@@ -38,7 +38,7 @@ const ACCOUNTS: [(&str, u32, &str); 7] = [
     (
         "etc/passwd",
         0o100_644,
-        "root:x:0:0::/root:/bin/sh\nnetlab:x:1000:1000::/:/bin/sh\nplain:x:1001:1001::/:/bin/sh\n",
+        "root:x:0:0::/root:/bin/sh\nnetlab:x:1000:1000::/:/bin/sh\nplain:x:1001:1001::/:/usr/bin/dash\n",
     ),
     ("etc/group", 0o100_644, "root:x:0:\nnetlab:x:1000:\nplain:x:1001:\n"),
     (
@@ -66,7 +66,9 @@ const ACCOUNTS: [(&str, u32, &str); 7] = [
 /// The password of root.
 pub const ROOT_PASSWORD: &str = "it's secret";
 /// The programs and modules of sudo and su; their libraries are added.
-const PROGRAMS: [(&str, u32); 5] = [
+const PROGRAMS: [(&str, u32); 6] = [
+    // busybox's own shell prefers its own su.
+    ("/usr/bin/dash", 0o100_755),
     ("/usr/bin/su", 0o104_755),
     ("/lib/x86_64-linux-gnu/security/pam_unix.so", 0o100_644),
     ("/usr/bin/sudo", 0o104_755),

@@ -281,7 +281,7 @@ fn an_account_that_may_not_use_sudo_configures_its_guest_by_su_with_the_password
     };
     let open = |password: Option<&str>| {
         let mut console = image(Dialect::Ip);
-        console.prompt = "~ $ ".into();
+        console.prompt = "$ ".into();
         console.login = Some(Login {
             prompt: "login: ".to_owned(),
             user: "plain".to_owned(),
