@@ -124,6 +124,9 @@ impl CommandError {
             Self::UndescribedImage { help, .. } => Some(help.clone()),
             Self::Usage { help, .. } => Some((*help).to_owned()),
             Self::NotBuilt { name } => Some(format!("netlab image pull {name}")),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Some("it is left as it is: name another file, or remove this one".to_owned())
+            }
             Self::Stopped { .. } | Self::Console(_) | Self::File { .. } | Self::Process { .. } => None,
         }
     }
