@@ -36,7 +36,8 @@ fn all_labs_are_listed_with_how_much_of_them_is_there() {
         "no table without rows: {text}"
     );
 
-    assert!(bench.killed(&["-q", "down", &bench.name], 3));
+    bench.good(&["-q", "down", &bench.name]);
+    assert!(bench.killed(&["-q", "up", bench.file()], 4));
     assert_eq!(state(), "partly");
     bench.good(&["-q", "down", &bench.name]);
     let text = bench.bad(&["status", &bench.name], 1);
