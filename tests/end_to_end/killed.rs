@@ -94,7 +94,7 @@ fn a_down_killed_at_any_boundary_of_a_guest_is_reverted_by_up() {
     bench.good(&["-q", "up", bench.file()]);
     for at in 1..200 {
         if !bench.killed(&["-q", "down", &bench.name], at) {
-            assert!(at > 8, "only {at} boundaries were met");
+            assert!(at > 3, "only {at} boundaries were met");
             bench.assert_as_before();
             return;
         }
