@@ -1,3 +1,4 @@
+# shellcheck shell=dash
 # Loads the drivers of NICs that will be plugged in: netlab's own guest has its modules and their order in a folder, others
 # have modprobe or load them when the NIC appears. Arguments: names of modules.
 load_drivers() {

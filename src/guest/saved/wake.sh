@@ -1,3 +1,4 @@
+# shellcheck shell=dash
 # In a guest that was restored: sets the clock, which shows the time of saving, adds to the random numbers, which are those of
 # every guest of the same state, and waits for the NICs. Arguments: seconds since 1970, text that is different in every
 # guest, MAC addresses.
