@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use super::embedded::code;
+use super::embedded::{code, quoted};
 use super::error::{SessionError, SessionFault};
 use super::privilege::Privilege;
 use super::session::Session;
@@ -245,7 +245,7 @@ fn add_services(script: &mut String, config: &GuestConfig) {
     script.push_str(&code(SERVE));
     for Serve { tcp, text } in &config.serve {
         // Writing to a `String` cannot fail.
-        let _ = writeln!(script, "t serve {tcp} '{}'", text.replace('\'', r"'\''"));
+        let _ = writeln!(script, "t serve {tcp} {}", quoted(text));
     }
 }
 

@@ -1,5 +1,5 @@
-//! Shell code that is typed into guests, from files beside the modules. Comments there are for readers: every byte
-//! that is typed costs time.
+//! Shell code that is typed into guests: from files beside the modules, whose comments are for readers (every byte that is
+//! typed costs time), and words of it.
 
 /// Returns the lines of a file without its comment lines.
 pub(super) fn code(file: &str) -> String {
@@ -9,6 +9,11 @@ pub(super) fn code(file: &str) -> String {
         code.push('\n');
     }
     code
+}
+
+/// Returns `text` as one word of a shell, whatever it has.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

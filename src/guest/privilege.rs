@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::embedded::quoted;
 use super::error::{SessionError, SessionFault};
 use super::session::Session;
 use crate::lab::{Login, Password};
@@ -99,10 +100,6 @@ impl Privilege {
 /// Returns a password that a console can type.
 fn typed(password: Option<&Password>) -> Option<&str> {
     password?.text().filter(|text| !text.contains(char::is_control))
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::embedded::code;
+use super::embedded::{code, quoted};
 use super::probe::Answer;
 
 /// The functions of the script, one for each kind of question.
@@ -95,8 +95,8 @@ pub(super) fn script(questions: &BTreeMap<usize, &ServiceQuestion>) -> String {
             let _ = match question {
                 ServiceQuestion::Tcp { host, port } => writeln!(script, "c {number} {host} {port}"),
                 ServiceQuestion::Http { url, text } => {
-                    let text = text.as_deref().unwrap_or_default().replace('\'', r"'\''");
-                    writeln!(script, "g {number} '{url}' '{text}'")
+                    let text = quoted(text.as_deref().unwrap_or_default());
+                    writeln!(script, "g {number} '{url}' {text}")
                 }
                 ServiceQuestion::Dns { name } => writeln!(script, "d {number} {name}"),
                 ServiceQuestion::Ping { host, size } => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::configure::ConfigureError;
-use super::embedded::code;
+use super::embedded::{code, quoted};
 use super::error::SessionError;
 use super::privilege::Privilege;
 use super::session::{CommandOutput, Session};
@@ -163,7 +163,6 @@ fn run(session: &mut Session<'_>, root: Privilege, command: &str) -> Result<Comm
 /// Writes a file beside its place and moves it there, so that it is never half there; its folders are created.
 fn write(session: &mut Session<'_>, root: Privilege, path: &str, content: &[u8], mode: u16) -> Result<(), SetUpError> {
     let sent = upload(session, content, LIMIT)?;
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
     let (to, new) = (quoted(path), quoted(&format!("{path}.netlab-new")));
     let folder = quoted(if folder.is_empty() { "/" } else { folder });

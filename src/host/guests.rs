@@ -118,12 +118,7 @@ fn run_chain(
                 }
                 if opened.is_none() {
                     let kind = console.map(|console| console.kind).unwrap_or_default();
-                    let booted = start(connection, folders, name, kind);
-                    // A QEMU that could not restore the guest may not be gone entirely.
-                    opened = Some(match booted {
-                        Err(_) if !how.is_boot() && !log.cancelled() => start(connection, folders, name, kind)?,
-                        booted => booted?,
-                    });
+                    opened = Some(start(connection, folders, name, kind)?);
                 }
                 Ok(())
             }),

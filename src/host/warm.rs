@@ -91,16 +91,9 @@ impl Warm<'_> {
         if !state.exists() && !self.make_or_wait(kind, state)? {
             return Ok(None);
         }
-        match self.restore(kind, state) {
-            Ok(opened) => {
-                used(state);
-                Ok(Some(opened))
-            }
-            Err(error) => {
-                self.power_off();
-                Err(error)
-            }
-        }
+        let opened = self.restore(kind, state)?;
+        used(state);
+        Ok(Some(opened))
     }
 
     /// Makes the saved state, or waits for the process that does. Returns false where the user asked to stop, or where
@@ -116,7 +109,7 @@ impl Warm<'_> {
                 Ok(_lock) => {
                     let made = self.make(kind, state);
                     if made.is_err() {
-                        self.power_off();
+                        self.start_over();
                         // Under the lock, so that those that wait for it find out.
                         self.unsaved.insert(state.to_string_lossy().into_owned());
                     }
@@ -182,14 +175,19 @@ impl Warm<'_> {
             over.store(true, Ordering::SeqCst);
             if restored.is_err() {
                 // A process that still has the pipe open no longer reads it.
-                self.power_off();
+                self.start_over();
             }
             // Where it was not read to its end, libvirt's error says why.
             let _ = feeding.join();
             restored
         });
         restored.inspect_err(|_| discard())?;
-        libvirt.plug_nics(self.name)?;
+        self.with_nics(kind).inspect_err(|_| self.start_over())
+    }
+
+    /// Plugs the NICs of the restored guest in and opens its console.
+    fn with_nics(&self, kind: &Kind) -> Result<Opened, StepFailure> {
+        self.connection.libvirt.plug_nics(self.name)?;
         let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
         Ok(Opened {
             restored: Some(kind.macs.clone()),
@@ -197,9 +195,9 @@ impl Warm<'_> {
         })
     }
 
-    fn power_off(&self) {
+    fn start_over(&self) {
         // What cannot be stopped fails to start, with libvirt's own error.
-        let _ = self.connection.libvirt.power_off(self.name);
+        let _ = self.connection.libvirt.start_over(self.name);
     }
 }
 

@@ -282,12 +282,12 @@ impl Libvirt {
             .within(&operation, QEMU_WITHIN, move |conn| domains::resume(conn, &name))
     }
 
-    /// Cuts the power of a domain of netlab's. One that does not run counts as stopped.
-    pub fn power_off(&self, name: &DomainName) -> Result<(), LibvirtError> {
+    /// Stops what was started of a guest that could not be saved or restored, so that the guest can boot.
+    pub fn start_over(&self, name: &DomainName) -> Result<(), LibvirtError> {
         let operation = Operation::Stop(name.clone());
         let name = name.clone();
         self.connection
-            .within(&operation, STOP_WITHIN, move |conn| domains::power_off(conn, &name))
+            .within(&operation, STOP_WITHIN, move |conn| saved::start_over(conn, &name))
     }
 
     /// Stops a domain at once. One that is not running, or no longer exists, counts as stopped.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::lab::{Bench, EMPTY, GUEST, quickstart};
+use crate::support::lab::{Bench, EMPTY, GUEST, quickstart, with_switches};
 
 /// The quickstart's hosts, cable and network without its guests, for whose boot each round would wait.
 fn hosts_of_the_quickstart() -> String {
@@ -68,7 +68,7 @@ fn an_up_killed_at_any_boundary_of_a_guest_is_finished_by_up() {
 #[test]
 fn a_down_killed_at_any_boundary_is_finished_by_down() {
     let test = "a_down_killed_at_any_boundary_is_finished_by_down";
-    let Some(bench) = Bench::new(test, "dn", &hosts_of_the_quickstart()) else {
+    let Some(bench) = Bench::new(test, "dn", &with_switches(&hosts_of_the_quickstart())) else {
         return;
     };
     for at in 1..200 {
@@ -77,7 +77,7 @@ fn a_down_killed_at_any_boundary_is_finished_by_down() {
         bench.good(&["-q", "down", &bench.name]);
         bench.assert_as_before();
         if !killed {
-            assert!(at > 5, "only {at} boundaries were met");
+            assert!(at > 8, "only {at} boundaries were met");
             return;
         }
     }
@@ -88,13 +88,13 @@ fn a_down_killed_at_any_boundary_is_finished_by_down() {
 #[ignore = "soak: a guest boots at every step boundary"]
 fn a_down_killed_at_any_boundary_of_a_guest_is_reverted_by_up() {
     let test = "a_down_killed_at_any_boundary_of_a_guest_is_reverted_by_up";
-    let Some(bench) = Bench::new(test, "db", &format!("{EMPTY}{GUEST}")) else {
+    let Some(bench) = Bench::new(test, "db", &with_switches(&format!("{EMPTY}{GUEST}"))) else {
         return;
     };
     bench.good(&["-q", "up", bench.file()]);
     for at in 1..200 {
         if !bench.killed(&["-q", "down", &bench.name], at) {
-            assert!(at > 3, "only {at} boundaries were met");
+            assert!(at > 8, "only {at} boundaries were met");
             bench.assert_as_before();
             return;
         }

@@ -3,11 +3,12 @@
 use serde_json::Value;
 
 use super::local::Local;
-use crate::support::lab::{Bench, EMPTY};
+use crate::support::lab::{Bench, EMPTY, with_switches};
 
 #[test]
 fn all_labs_are_listed_with_how_much_of_them_is_there() {
-    let Some(bench) = Bench::new("all_labs_are_listed_with_how_much_of_them_is_there", "st", EMPTY) else {
+    let test = "all_labs_are_listed_with_how_much_of_them_is_there";
+    let Some(bench) = Bench::new(test, "st", &with_switches(EMPTY)) else {
         return;
     };
     // Labs of other tests may be listed as well.
@@ -36,8 +37,7 @@ fn all_labs_are_listed_with_how_much_of_them_is_there() {
         "no table without rows: {text}"
     );
 
-    bench.good(&["-q", "down", &bench.name]);
-    assert!(bench.killed(&["-q", "up", bench.file()], 4));
+    assert!(bench.killed(&["-q", "down", &bench.name], 3));
     assert_eq!(state(), "partly");
     bench.good(&["-q", "down", &bench.name]);
     let text = bench.bad(&["status", &bench.name], 1);

@@ -30,6 +30,18 @@ memory = "96MiB"
 nics = [{ network = "service" }]
 "#;
 
+/// The lab `text`, one of those here, with two switches at node1: `down` removes an emulated machine in one step, and so has
+/// more of them.
+pub fn with_switches(text: &str) -> String {
+    let nic = "nics.eth0.address = \"172.16.99.108/24\"\n";
+    let text = text.replacen(nic, &format!("{nic}nics.eth1 = {{}}\nnics.eth2 = {{}}\n"), 1);
+    let switches = ["eth1", "eth2"].map(|nic| {
+        let switch = nic.replace("eth", "s");
+        format!("[switches.{switch}]\n[[cables]]\nends = [\"node1:{nic}\", \"{switch}\"]\n")
+    });
+    format!("{text}{}", switches.concat())
+}
+
 /// Seconds for which `verify --wait` asks lossy and unknown cells again: guests under TCG on a busy machine lose pings.
 pub const PATIENT: &str = "120";
 

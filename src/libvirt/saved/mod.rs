@@ -159,6 +159,19 @@ pub(super) fn restore_paused(conn: &Connect, name: &DomainName, file: &Path) -> 
         .map_err(failed(&operation))
 }
 
+/// Stops what was started of a guest that could not be saved or restored, and defines the guest again. libvirt handles the end
+/// of a QEMU's monitor later, in another thread (`qemuProcessHandleMonitorEOF`), and would stop the QEMU that is started
+/// next: it is then another domain's.
+pub(super) fn start_over(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
+    domains::power_off(conn, name)?;
+    let operation = Operation::Define(name.clone());
+    let handle = domains::own(conn, name, &operation)?;
+    let inactive = sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE;
+    let xml = handle.xml_desc(inactive).map_err(failed(&operation))?;
+    handle.undefine().map_err(failed(&operation))?;
+    conn.define_domain_xml(&xml).map(drop).map_err(failed(&operation))
+}
+
 /// Plugs the NICs of a guest's definition into the running guest, in their order.
 pub(super) fn plug_nics(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
     let operation = Operation::PlugNics(name.clone());
