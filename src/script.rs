@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use crate::lab::{Boot, ConsoleKind, Dialect, HostName, IfName, LabName, NetworkName, Serve, Task};
-use crate::libvirt::domain_xml::{self, Files, Template, XmlError};
+use crate::libvirt::domain_xml::{self, Files, Parts, Template, XmlError};
 use crate::libvirt::seed::Seed;
 use crate::linux::{dnsmasq, flows, nftables};
 use crate::plan::Step;
@@ -187,7 +187,7 @@ impl Out {
             seed: &seed_disk(name),
             console_log: &format!("{LOGS}/{name}.console.log"),
         };
-        let xml = domain_xml::render_unmarked(template, name, domain, files)?;
+        let xml = domain_xml::render_parts(template, name, domain, files, Parts::Unmarked)?;
         self.line(format_args!("mkdir -p {LOGS}"));
         self.fed("virsh -q define /dev/stdin", &xml);
         Ok(())

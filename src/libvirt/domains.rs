@@ -10,8 +10,8 @@ use super::error::{LibvirtError, Operation, failed, is, xml_failed};
 use super::{base, further, logs, seed, volumes};
 use crate::lab::Task;
 use crate::libvirt::domain_xml::{
-    ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, TASKS_PREFIX, TASKS_URI, Template,
-    XmlWriter, addresses, mark_of, read, render,
+    ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, Parts, TASKS_PREFIX, TASKS_URI,
+    Template, XmlError, XmlWriter, addresses, mark_of, read, render_parts,
 };
 use crate::state::{Domain, DomainName, GuestConfig, Volume};
 use crate::transport::cmd::Shell;
@@ -36,20 +36,24 @@ pub(super) fn define(
         base::check(&cd, shell)?;
         base::admit(conn, &cd, shell)?;
     }
-    let (disk, console_log) = (volumes::path(name), logs::console(name));
-    let files = Files {
-        disk: &disk,
-        further: &volumes::folder(name.lab()),
-        seed: &seed::path(name),
-        console_log: &console_log,
-    };
-    let xml = render(template, name, domain, files).map_err(xml_failed(&operation))?;
+    let xml = xml(template, name, domain, Parts::All).map_err(xml_failed(&operation))?;
     if let Some(config) = &domain.seed {
         seed::write(conn, name, config)?;
     }
     conn.define_domain_xml(&xml).map_err(failed(&operation))?;
     // After the domain, so that a run that is killed leaves no folder without one.
     Ok(logs::create_folder(name.lab(), shell)?)
+}
+
+/// Returns the XML of these parts of a domain, with its files on the host.
+pub(super) fn xml(template: &Template, name: &DomainName, domain: &Domain, parts: Parts) -> Result<String, XmlError> {
+    let files = Files {
+        disk: &volumes::path(name),
+        further: &volumes::folder(name.lab()),
+        seed: &seed::path(name),
+        console_log: &logs::console(name),
+    };
+    render_parts(template, name, domain, files, parts)
 }
 
 fn find(conn: &Connect, name: &DomainName, operation: &Operation) -> Result<Option<VirDomain>, LibvirtError> {

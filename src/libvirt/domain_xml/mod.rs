@@ -11,7 +11,7 @@ mod writer;
 pub(crate) use node::Node;
 pub use read::{Definitions, read};
 pub(crate) use read::{mark_of, name_of};
-pub use render::{Files, render, render_nic, render_unmarked, render_without_nics};
+pub use render::{Files, Parts, render, render_nic, render_parts};
 pub(crate) use render::{addresses, places_for_nics};
 pub use template::Template;
 pub(crate) use writer::XmlWriter;

@@ -23,28 +23,20 @@ pub struct Files<'a> {
     pub console_log: &'a str,
 }
 
-/// Returns the XML that defines `domain`.
-pub fn render(template: &Template, name: &DomainName, domain: &Domain, files: Files<'_>) -> Result<String, XmlError> {
-    rendered(template, name, domain, files, Parts { mark: true, nics: true })
+/// Which parts of a domain are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parts {
+    /// All.
+    All,
+    /// All but netlab's metadata: netlab leaves such a domain alone.
+    Unmarked,
+    /// All but the NICs, for a guest that is given them while it runs.
+    WithoutNics,
 }
 
-/// Returns the XML of a guest that has none of its NICs yet, marked as `domain` is.
-pub fn render_without_nics(
-    template: &Template,
-    name: &DomainName,
-    domain: &Domain,
-    files: Files<'_>,
-) -> Result<String, XmlError> {
-    rendered(
-        template,
-        name,
-        domain,
-        files,
-        Parts {
-            mark: true,
-            nics: false,
-        },
-    )
+/// Returns the XML that defines `domain`.
+pub fn render(template: &Template, name: &DomainName, domain: &Domain, files: Files<'_>) -> Result<String, XmlError> {
+    render_parts(template, name, domain, files, Parts::All)
 }
 
 /// Returns how many places for NICs a guest without its NICs has to be given: a machine with PCI Express takes a device while
@@ -63,34 +55,8 @@ pub fn render_nic(nic: &DomainNic) -> Result<String, XmlError> {
     xml.done()
 }
 
-/// Returns the XML that defines `domain` without netlab's metadata: netlab leaves such a domain alone.
-pub fn render_unmarked(
-    template: &Template,
-    name: &DomainName,
-    domain: &Domain,
-    files: Files<'_>,
-) -> Result<String, XmlError> {
-    rendered(
-        template,
-        name,
-        domain,
-        files,
-        Parts {
-            mark: false,
-            nics: true,
-        },
-    )
-}
-
-/// Which parts of a domain are written.
-#[derive(Clone, Copy)]
-struct Parts {
-    /// netlab's metadata.
-    mark: bool,
-    nics: bool,
-}
-
-fn rendered(
+/// Returns the XML of these parts of `domain`.
+pub fn render_parts(
     template: &Template,
     name: &DomainName,
     domain: &Domain,
@@ -105,9 +71,9 @@ fn rendered(
         }
         match piece {
             Piece::Fixed(event) => xml.event(event.clone())?,
-            Piece::Blank(Blank::Metadata, _) if parts.mark => metadata(&mut xml, template, name, domain)?,
+            Piece::Blank(Blank::Metadata, _) if parts != Parts::Unmarked => metadata(&mut xml, template, name, domain)?,
             Piece::Blank(Blank::Metadata, _) => left_out = true,
-            Piece::Blank(Blank::Interface, _) if !parts.nics => {
+            Piece::Blank(Blank::Interface, _) if parts == Parts::WithoutNics => {
                 left_out = places_for_nics(domain) == 0;
                 // The root has the index 0.
                 for index in 1..=places_for_nics(domain) {

@@ -10,13 +10,13 @@ use virt::connect::Connect;
 use virt::domain::Domain as VirDomain;
 use virt::sys;
 
+use super::domains;
 use super::error::{LibvirtError, Operation, failed, xml_failed};
-use super::{domains, logs, seed, volumes};
 use crate::lab::{Boot, Firmware, MacAddr};
 use crate::libvirt::domain_xml::{
-    Definitions, Files, Template, places_for_nics, read, render_nic, render_unmarked, render_without_nics,
+    Definitions, Files, Parts, Template, places_for_nics, read, render_nic, render_parts,
 };
-use crate::state::{Domain, DomainName};
+use crate::state::{Accel, Domain, DomainName};
 use crate::topology::derive;
 
 pub use head::Head;
@@ -63,10 +63,9 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
     if !plain || domain.firmware != Firmware::Bios {
         return Ok(None);
     }
-    // Written without a name of its own: what is left is what guests of one kind share, and the template.
-    let nobody = derive::uuid("").to_string();
+    // What guests of one kind share, and the template.
     let common = Domain {
-        uuid: nobody.clone(),
+        uuid: String::new(),
         nics: Vec::new(),
         ..domain.clone()
     };
@@ -76,11 +75,8 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
         seed: "",
         console_log: "",
     };
-    let no_name = DomainName::try_from("any.any".to_owned()).map_err(|error| LibvirtError::Xml {
-        operation: operation.clone(),
-        source: crate::libvirt::domain_xml::XmlError::Broken(error.to_string()),
-    })?;
-    let xml = render_unmarked(template, &no_name, &common, files).map_err(xml_failed(&operation))?;
+    let xml = render_parts(template, name, &common, files, Parts::Unmarked).map_err(xml_failed(&operation))?;
+    let xml = xml.replace(&name.to_string(), "");
     let versions = (
         Connect::version().map_err(failed(&operation))?,
         conn.lib_version().map_err(failed(&operation))?,
@@ -88,8 +84,8 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
     );
     let capabilities = match domain.accel {
         // The emulated CPU is the same on every machine.
-        crate::state::Accel::Qemu => String::new(),
-        crate::state::Accel::Kvm => conn.capabilities().map_err(failed(&operation))?,
+        Accel::Qemu => String::new(),
+        Accel::Kvm => conn.capabilities().map_err(failed(&operation))?,
     };
     let mut nic_models: Vec<String> = domain.nics.iter().map(|nic| nic.model.clone()).collect();
     nic_models.sort();
@@ -126,14 +122,7 @@ fn definition(conn: &Connect, name: &DomainName, operation: &Operation) -> Resul
 pub(super) fn without_nics(conn: &Connect, name: &DomainName, template: &Template) -> Result<String, LibvirtError> {
     let operation = Operation::Start(name.clone());
     let (_, domain) = definition(conn, name, &operation)?;
-    let (disk, console_log) = (volumes::path(name), logs::console(name));
-    let files = Files {
-        disk: &disk,
-        further: &volumes::folder(name.lab()),
-        seed: &seed::path(name),
-        console_log: &console_log,
-    };
-    render_without_nics(template, name, &domain, files).map_err(xml_failed(&operation))
+    domains::xml(template, name, &domain, Parts::WithoutNics).map_err(xml_failed(&operation))
 }
 
 /// Starts a defined guest without its NICs, paused. Its definition stays as it is.

@@ -1,6 +1,7 @@
 //! Whole plans: of a lab's first run, its end, and of changes between.
 
 mod links;
+mod machines;
 
 use std::collections::BTreeSet;
 
@@ -80,41 +81,6 @@ fn a_lab_is_created_from_its_emulated_machines_to_its_guests() {
             "node1: configure vm1 over its console: 10.0.1.2/24",
             "node2: start domain quick.vm2",
             "node2: configure vm2 over its console: 10.0.1.3/24",
-        ]
-    );
-}
-
-#[test]
-fn an_emulated_host_is_removed_as_a_whole_after_its_guests_are_stopped() {
-    assert_eq!(
-        lines(&plan(&up(), &Site::new())),
-        [
-            "node1: stop domain quick.vm1",
-            "node2: stop domain quick.vm2",
-            "localhost: unplug the cable from node1:eth0 to node2:eth0",
-            "localhost: remove emulated machine node1 with all that is in it",
-            "localhost: remove emulated machine node2 with all that is in it",
-        ]
-    );
-}
-
-#[test]
-fn a_host_that_is_not_emulated_is_emptied_in_the_opposite_order() {
-    let mut real = up();
-    real.remove(&localhost());
-    assert_eq!(
-        lines(&plan(&real, &Site::new())),
-        [
-            "node1: stop domain quick.vm1",
-            "node1: undefine domain quick.vm1",
-            "node2: stop domain quick.vm2",
-            "node2: undefine domain quick.vm2",
-            "node2: delete the disk of vm2",
-            "node1: restore net.ipv4.ip_forward",
-            "node1: detach eth0 from bridge br1, restoring 172.16.99.1/24",
-            "node1: delete link br1",
-            "node2: detach eth0 from bridge br1, restoring 172.16.99.2/24",
-            "node2: delete link br1",
         ]
     );
 }
@@ -288,38 +254,6 @@ fn a_bridge_removed_by_hand_is_recreated_and_its_guests_are_restarted() {
 }
 
 #[test]
-fn after_a_reboot_dead_machines_are_recreated_and_down_only_removes_them() {
-    let mut rebooted = Site::from([(host(LOCALHOST), up()[&host(LOCALHOST)].clone())]);
-    for machine in on(&mut rebooted, LOCALHOST).machines.values_mut() {
-        machine.alive = false;
-    }
-    let from_nothing = lines(&plan(&Site::new(), &up()));
-    let again = lines(&plan(&rebooted, &up()));
-    let removal = [
-        "localhost: unplug the cable from node1:eth0 to node2:eth0",
-        "localhost: remove emulated machine node1 with all that is in it",
-        "localhost: remove emulated machine node2 with all that is in it",
-    ];
-    assert_eq!(again[..3], removal);
-    assert_eq!(again[3..], from_nothing);
-    assert_eq!(lines(&plan(&rebooted, &Site::new())), removal);
-}
-
-#[test]
-fn what_is_recorded_inside_a_dead_machine_is_ignored() {
-    let mut half = up();
-    on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
-    let lines = lines(&plan(&half, &up()));
-    assert!(
-        !lines.contains(&"node1: stop domain quick.vm1".to_owned()),
-        "{lines:#?}"
-    );
-    place(&lines, "node1: start domain quick.vm1");
-    let down = plan(&half, &Site::new());
-    assert!(down.steps().all(|(at, _)| *at != host("node1")), "{down:#?}");
-}
-
-#[test]
 fn a_guests_configuration_is_removed_only_by_a_restart() {
     let mut silent = up();
     on(&mut silent, "node1")
@@ -346,41 +280,6 @@ fn a_vlan_device_is_deleted_and_recreated_with_the_cable_below_it() {
     let replugged = place(&lines, "localhost: plug a cable from node1:eth0 to node2:eth0");
     let recreated = place(&lines, "node2: create VLAN device eth0.10 (id 10 on eth0) for test");
     assert!(deleted < replugged && replugged < recreated, "{lines:#?}");
-}
-
-#[test]
-fn a_neighbor_of_a_replaced_machine_keeps_its_guests_and_reattaches_its_nic() {
-    let mut half = up();
-    on(&mut half, LOCALHOST).machines.get_mut(&host("node1")).unwrap().alive = false;
-    let all = lines(&plan(&half, &up()));
-    let on_node2: Vec<_> = all.iter().filter(|line| line.contains("node2")).collect();
-    assert_eq!(
-        on_node2,
-        [
-            "node2: detach eth0 from bridge br1, restoring 172.16.99.2/24",
-            "localhost: unplug the cable from node1:eth0 to node2:eth0",
-            "localhost: plug a cable from node1:eth0 to node2:eth0",
-            "localhost: configure the NICs of emulated host node2",
-            "node2: attach eth0 to bridge br1, moving 172.16.99.2/24",
-        ]
-    );
-}
-
-#[test]
-fn a_machine_with_other_nics_is_replaced_with_everything_inside() {
-    let mut edited = topology();
-    edited.hosts.get_mut(&host("node2")).unwrap().nics.clear();
-    let lines = lines(&plan(&up(), &desired(&edited, &[].into())));
-    assert!(
-        !lines.contains(&"node2: stop domain quick.vm2".to_owned()),
-        "{lines:#?}"
-    );
-    let removed = place(
-        &lines,
-        "localhost: remove emulated machine node2 with all that is in it",
-    );
-    assert!(removed < place(&lines, "localhost: create emulated host node2"));
-    place(&lines, "node2: create the disk of vm2 over /images/disk/base.img");
 }
 
 #[test]
