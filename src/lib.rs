@@ -62,6 +62,7 @@
 //! ```
 
 pub mod atomic_file;
+pub mod causes;
 pub mod cmd;
 pub mod emulated;
 pub mod event;

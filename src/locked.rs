@@ -39,6 +39,9 @@ impl LockedError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Held { .. } => "wait until it has ended, or end it, then run again",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run netlab as the user who owns its state and cache folders: root"
+            }
             Self::Io { .. } => "check free space and permissions of the state and cache folders",
         }
     }

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::output::{harmless, is_json, one_line_json, print_error, wrapped};
 use super::terminal::error_columns;
+use crate::causes::chain;
 use crate::guest::ConsoleError;
 use crate::import::ImportError;
 use crate::lab::{LabName, LoadError, Problem};
 use crate::ops::OpsError;
-use crate::run::chain;
 
 /// Why a command did not do what was requested.
 #[derive(Debug, thiserror::Error)]

@@ -12,9 +12,9 @@ use super::error::CommandError;
 use super::output::{harmless, print_error};
 use super::progress::Progress;
 use super::{Context, complete, print, trace};
+use crate::causes::chain;
 use crate::guest::{SessionError, SessionFault};
 use crate::ops::{self, Env, ExecOptions, ExecReport, OpsError, Targets};
-use crate::run::chain;
 
 /// Exit statuses of netlab's own, like those of timeout(1) and env(1): all others are the command's.
 const DEADLINE: u8 = 124;

@@ -7,9 +7,9 @@ use super::Context;
 use super::error::CommandError;
 use super::output::print_error;
 use super::target::Target;
+use crate::causes::chain;
 use crate::graph::{Marks, dot, html, mermaid, svg};
 use crate::ops::{self, LoadOptions};
-use crate::run::chain;
 use crate::topology::Topology;
 
 #[derive(clap::Args)]

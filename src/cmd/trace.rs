@@ -106,7 +106,7 @@ impl io::Write for LogWriter {
                         path: path.clone(),
                         source,
                     };
-                    write_error(&format!("warning: {}\n", crate::run::chain(&error)));
+                    write_error(&format!("warning: {}\n", crate::causes::chain(&error)));
                     Log::Nowhere
                 }
             };

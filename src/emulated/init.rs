@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::{EmulatedError, Operation, failed};
 use super::{daemon, rootfs};
+use crate::causes::chain;
 use crate::folders::Folders;
 use crate::lab::{HostName, LabName};
 
@@ -46,12 +47,6 @@ pub fn init_main(folders: &Folders, lab: &LabName, host: &HostName) -> ExitCode 
 fn log(text: &str) {
     // Where the log cannot be written, the error cannot be reported either.
     drop(writeln!(io::stderr(), "netlab: {text}"));
-}
-
-/// Returns an error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Sets the machine up and starts its daemons.

@@ -21,6 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::linux::{LinuxHost, Place};
 use super::{Host as _, HostError};
+use crate::causes::chain;
 use crate::emulated::Emulator;
 use crate::folders::Folders;
 use crate::lab::{Connect, LabName};
@@ -257,12 +258,6 @@ fn pass(host: &LinuxHost, forward: &PortForward, client: &TcpStream) -> io::Resu
     let done = relay(input, client, &socket);
     let _ = client.shutdown(if done.is_ok() { Shutdown::Write } else { Shutdown::Both });
     done
-}
-
-/// Returns an error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

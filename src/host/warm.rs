@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::causes::chain;
 use crate::folders::Folders;
 use crate::guest::{Session, Transcript, prepare};
 use crate::host::guests::{Cancellable, Opened, open_started};
@@ -69,7 +70,7 @@ impl Warm<'_> {
                 self.unsaved.insert(id);
                 self.log.note(
                     self.step,
-                    &format!("it boots, since no saved state can be used: {}", why(&error)),
+                    &format!("it boots, since no saved state can be used: {}", chain(&error)),
                 );
                 None
             }
@@ -206,18 +207,6 @@ fn used(state: &Path) {
     #[expect(clippy::disallowed_methods, reason = "a file's time is the time of day")]
     let now = SystemTime::now();
     let _ = File::open(state).and_then(|file| file.set_modified(now));
-}
-
-/// Returns the error and its causes on one line.
-fn why(error: &StepFailure) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text.lines().collect::<Vec<_>>().join(" ")
 }
 
 fn name_of(state: &Path) -> String {

@@ -148,7 +148,7 @@ fn scp(
     direction: &Direction<'_>,
 ) -> Result<Result<Vec<String>, String>, OpsError> {
     if let Err(error) = vm.dial(22) {
-        return Ok(Err(crate::run::chain(&error)));
+        return Ok(Err(crate::causes::chain(&error)));
     }
     let config = ssh_config(env, &options.lab)?.file.display().to_string();
     let alias = format!("{}.{}", vm.name.vm(), vm.name.lab());

@@ -7,11 +7,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::causes::chain;
 use crate::emulated;
 use crate::lab::LabName;
 use crate::libvirt;
 use crate::linux::ip;
-use crate::run::chain;
 use crate::transport::LocalShell;
 
 /// How long the local libvirt may take to list its domains.

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Env;
+use crate::causes::chain;
 use crate::guest::{Session, SessionError, SessionFault, Transcript, inspect};
 use crate::host::{Host, NamedHosts};
 use crate::lab::{ImageConsole, Login};
-use crate::run::chain;
 use crate::state::{DomainName, GuestConfig, Site};
 
 /// How long a guest's shell is waited for. It was configured, so it has booted before: one that boots again takes

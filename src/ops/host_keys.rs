@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::exec::{open, transcript};
 use super::{Env, OpsError, Vm};
 use crate::atomic_file;
+use crate::causes::chain;
 use crate::folders::Folders;
 use crate::guest::{Session, host_keys};
 use crate::lab::LabName;
 use crate::plan::{Plan, Step};
-use crate::run::chain;
 
 /// How long reading the keys may take: less than programs wait for a connection (Ansible's 10 s).
 const WITHIN: Duration = Duration::from_secs(9);

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::OpsError;
+use crate::causes::chain;
 use crate::event::{Event, Events};
 use crate::host::{Host, HostError, NamedHosts};
 use crate::lab::{HostName, LabName};
 use crate::libvirt::LibvirtError;
-use crate::run::{chain, on_each};
+use crate::run::on_each;
 use crate::state::{HostState, Site, Survey, localhost};
 
 /// Returns what `lab` owns on every host; of emulated hosts, only where they are alive.

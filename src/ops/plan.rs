@@ -6,12 +6,13 @@ use super::connect::same_connects;
 use super::{
     Env, GuestReport, Loaded, OpsError, belongs, connect, connects, inspect_guests, observe, passwords, survey,
 };
+use crate::causes::chain;
 use crate::emulated;
 use crate::host::NamedHosts;
 use crate::lab::{Connect, HostName};
 use crate::plan::{self, Plan, Step};
 use crate::preflight::{Obstacle, Severity, preflight};
-use crate::run::{Journal, chain};
+use crate::run::Journal;
 use crate::ssh_key;
 use crate::state::{DomainName, Site, desired, existing, localhost};
 use crate::topology::{Existing, Topology};

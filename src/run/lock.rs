@@ -41,6 +41,9 @@ impl LockError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Held { .. } => "wait until it has ended, or end it, then run again",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run netlab as the user who owns the state folder (NETLAB_STATE_DIR): root"
+            }
             Self::Io { .. } => "check free space and permissions of the state folder (NETLAB_STATE_DIR)",
         }
     }

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use crate::causes::chain;
 use crate::event::{Cancel, Event, Events};
 pub use journal::{Journal, JournalError, LabFile, ROLLBACK, Record};
 pub use lock::{Lock, LockError};
@@ -198,20 +199,6 @@ impl StepLog for HostLog<'_> {
     fn cancelled(&self) -> bool {
         self.run.cancel.is_requested()
     }
-}
-
-/// Returns an error with its causes, in one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Calls `ask` on all hosts in parallel; returns every answer, or the errors of the hosts that had one.

@@ -81,7 +81,7 @@ fn the_error_of_a_second_opener_names_the_holder_of_the_console_which_stays_open
     let mut other = Other(other.spawn().unwrap());
     let error = until("virsh to have the console", || libvirt.open_console(&name).err());
     assert!(error.help().unwrap().contains("close the other console"), "{error:?}");
-    let error = netlab::run::chain(&error);
+    let error = netlab::causes::chain(&error);
     assert!(error.contains("console demo.a`, process "), "{error}");
     assert!(error.contains("is already open"), "{error}");
     // After repeated attempts, virsh still has it.

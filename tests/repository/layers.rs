@@ -9,6 +9,7 @@ use crate::support::sources::{self, Source};
 /// modules that keep to the table cannot import each other in a circle.
 const LAYERS: &[(&str, &[&str])] = &[
     ("atomic_file", &[]),
+    ("causes", &[]),
     ("locked", &[]),
     ("ssh_key", &[]),
     ("yaml", &[]),
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "emulated",
         &[
             "atomic_file",
+            "causes",
             "lab",
             "topology",
             "state",
@@ -47,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "host",
         &[
+            "causes",
             "locked",
             "lab",
             "state",
@@ -66,6 +69,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "run",
         &[
             "atomic_file",
+            "causes",
             "locked",
             "lab",
             "state",
@@ -79,6 +83,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "ops",
         &[
             "atomic_file",
+            "causes",
             "ssh_key",
             "lab",
             "import",
@@ -104,6 +109,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cmd",
         &[
+            "causes",
             "lab",
             "import",
             "topology",

@@ -88,7 +88,7 @@ fn output_that_scrolls_off_the_screen_arrives_intact_with_its_status() {
     let Err(error) = bench.host.open_console(&guest, ConsoleKind::Vga) else {
         panic!("two keyboards");
     };
-    let error = netlab::run::chain(&error);
+    let error = netlab::causes::chain(&error);
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     drop(session);
     // A partial line and a waiting pager of an earlier session are cleared.

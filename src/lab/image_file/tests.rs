@@ -88,3 +88,33 @@ fn every_problem_of_an_image_is_reported_at_once() {
     }
     assert!(!found.iter().any(|line| line.contains("no image `mine`")), "{found:#?}");
 }
+
+#[test]
+fn only_a_guest_whose_memory_may_be_every_guests_is_started_from_a_saved_state() {
+    let warm = |text: &str| {
+        let lab = read(&format!("[images.mine]\n{text}\n"));
+        lab.map(|lab| lab.images[&"mine".parse().unwrap()].warm)
+    };
+    let serial = "console = { prompt = \"# \" }";
+    let login = "console = { prompt = \"# \", login = { user = \"root\", password = \"secret\" } }";
+    let screen = "console = { kind = \"vga\", prompt = \"# \" }";
+    let kernel = "kernel = \"bzImage\"";
+    assert_eq!(warm(&format!("recipe = \"mini\"\n{serial}")), Ok(true));
+    assert_eq!(warm(&format!("recipe = \"mini\"\nwarm = false\n{serial}")), Ok(false));
+    assert_eq!(warm(&format!("recipe = \"mini\"\n{login}")), Ok(false));
+    assert_eq!(warm(&format!("{kernel}\n{serial}")), Ok(false));
+    assert_eq!(warm(&format!("{kernel}\nwarm = true\n{serial}")), Ok(true));
+    let disk = "mirrors = [\"d.img\"]\nformat = \"raw\"";
+    for (text, who) in [
+        (format!("{disk}\nwarm = true\n{serial}"), "with a disk"),
+        (format!("{kernel}\n{disk}\nwarm = true\n{serial}"), "with a disk"),
+        (format!("{kernel}\nwarm = true\n{screen}"), "whose console is a screen"),
+        (
+            format!("{kernel}\nwarm = true\n{login}"),
+            "whose console asks for a login",
+        ),
+    ] {
+        let message = format!("a guest {who} is not started from a saved state | true");
+        assert_eq!(warm(&text), Err(vec![message]));
+    }
+}

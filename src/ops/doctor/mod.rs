@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use super::plan::unreachable_sockets;
 use super::{Env, Loaded, OpsError, connect, connects};
+use crate::causes::chain;
 use crate::emulated::EmulatedError;
 use crate::host::{HostError, NamedHosts};
 use crate::lab::{Connect, HostName};
 use crate::preflight::{Obstacle, Severity, preflight};
-use crate::run::chain;
 use crate::state::{HostState, Site, Survey, localhost};
 use crate::topology::Topology;
 use crate::transport::ssh::SshError;

@@ -3,10 +3,10 @@
 use miette::Diagnostic as _;
 
 use super::{Aftermath, Detail, OpsError};
+use crate::causes::chain;
 use crate::lab::{HostName, suggest};
 use crate::plan::Step;
 use crate::preflight::Obstacle;
-use crate::run::chain;
 
 impl OpsError {
     /// Returns what the user can do about it as a whole; each of [`Self::details`] has its own help.

@@ -10,8 +10,8 @@ use std::io::ErrorKind;
 use super::belongs::{elsewhere, with_state};
 use super::found::{Marked, marked};
 use super::{Env, OpsError};
+use crate::causes::chain;
 use crate::lab::LabName;
-use crate::run::chain;
 use here::read;
 pub use report::{
     BondStatus, ForwardStatus, HostStatus, LabElsewhere, LabList, LabState, LabStatus, LabSummary, LinkStatus,

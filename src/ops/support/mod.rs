@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::doctor::Finding;
 use super::{Env, Loaded, OpsError, plan};
+use crate::causes::chain;
 use crate::image;
-use crate::run::chain;
 use crate::transport::{Cmd, LocalShell, Shell as _};
 use mask::Mask;
 

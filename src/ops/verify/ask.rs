@@ -11,6 +11,7 @@ use super::super::Env;
 use super::checks;
 use super::sessions::{Opening, Sessions};
 use super::turns::Turns;
+use crate::causes::chain;
 use crate::event::Event;
 use crate::guest::{
     Answers as Given, ArpQuestion, ConsoleError, GuestView, ProbeOptions, Reply, ServiceAnswer, ServiceQuestion,
@@ -18,7 +19,6 @@ use crate::guest::{
 };
 use crate::host::NamedHosts;
 use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, VmName};
-use crate::run::chain;
 use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
 use crate::verify::{Expectation, Nics, Replies, ServiceReplies, arp_questions, full_packet};

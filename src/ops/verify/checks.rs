@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::causes::chain;
 use crate::guest::{ServiceAnswer, ServiceQuestion, ask_by};
 use crate::host::{Cmd, Host};
 use crate::lab::Asked;
-use crate::run::chain;
 use crate::topology::Topology;
 
 /// Has `from`, which is `host` or a router on it, ask.

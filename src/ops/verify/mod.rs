@@ -23,11 +23,11 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use super::{Env, Loaded, OpsError, belongs, connect, connects, count, observe, survey};
+use crate::causes::chain;
 use crate::guest::{GuestView, ProbeOptions};
 use crate::host::NamedHosts;
 use crate::lab::{HostName, LabName, VmName};
 use crate::plan::plan;
-use crate::run::chain;
 use crate::state::view::View;
 use crate::state::{Site, desired, existing};
 use crate::topology::Topology;

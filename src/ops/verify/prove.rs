@@ -187,22 +187,14 @@ pub(super) fn floating(topology: &Topology, hosts: &NamedHosts, matrix: &Matrix)
                     for (asked, guest, nic) in asked {
                         // Lost replies count nothing; those of a busy machine come the next time.
                         let mut counts = (0..TRIES).map(|_| passes(topology, hosts, asked, guest, &nic.tap));
-                        let what = match counts.find(Option::is_some).flatten() {
+                        let (what, so) = match counts.find(Option::is_some).flatten() {
                             Some(true) => continue,
-                            Some(false) => "are answered, but do not pass",
-                            None => "cannot be counted at",
+                            Some(false) => ("are answered, but do not pass", "another machine answers"),
+                            None => ("cannot be counted at", "nothing proves who answers"),
                         };
                         let text = format!(
-                            "{}: pings from {} to {} {what} {}, the tap of guest {vm}: {}",
-                            guest.host,
-                            asked.from,
-                            asked.address,
-                            nic.tap,
-                            if what.starts_with("are") {
-                                "another machine answers"
-                            } else {
-                                "nothing proves who answers"
-                            }
+                            "{}: pings from {} to {} {what} {}, the tap of guest {vm}: {so}",
+                            guest.host, asked.from, asked.address, nic.tap
                         );
                         let concerns = Concerns::One(asked.from.clone(), asked.address);
                         faults.push(Fault { text, concerns });

@@ -8,10 +8,10 @@ use std::thread::{self, JoinHandle};
 
 use super::super::Env;
 use super::ask::{Unasked, unasked};
+use crate::causes::chain;
 use crate::guest::{Console, Session, SessionFault, Transcript};
 use crate::host::{Host, NamedHosts};
 use crate::lab::{ConsoleKind, ImageConsole, LabName, VmName};
-use crate::run::chain;
 use crate::state::DomainName;
 use crate::topology::Topology;
 

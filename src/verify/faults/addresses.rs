@@ -1,5 +1,5 @@
-//! Addresses that a host or router should have and has not, or has and should not. Replies may still come: neighbors remember where an address was,
-//! and a host forwards whatever is sent to its hardware address.
+//! Addresses that a host or router should have and has not, or has and should not. Replies may still come: neighbors
+//! remember where an address was, and a host forwards whatever is sent to its hardware address.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
