@@ -3,12 +3,12 @@
 # /proc and /sys are read: every Linux guest has them, whatever its programs; and rules that drop packets, where a program
 # lists them. A number of /proc/sys can be read once, so that `read`, which takes a byte at a time, gets its first digit and
 # an error.
-# a MAC ADDRESS OPTION: asks by ARP for an address through the NIC with that MAC address, for $v seconds; prints that it asks, and who
-# answers.
-a() { for d in /sys/class/net/*; do read -r m <$d/address; [ "$m" = $1 ] && break; done 2>/dev/null
-arping $3 -c$v -w$v -I ${d##*/} $2 2>&1 | while read -r l; do case $l in
-ARPING*) echo "$w @asked $2 @ $w";;
-*"eply from "*) m=${l#*\[}; echo "$w @reply $2 ${m%%\]*} @ $w";; esac; done; }
+# n MAC: prints the name of the NIC with that MAC address.
+n() { set +f; for d in /sys/class/net/*; do read -r m <$d/address; [ "$m" = $1 ] && break; done 2>/dev/null; echo ${d##*/}; }
+# r ADDRESS: reads what arping(8) prints about it; prints that it was asked, and who answers.
+r() { while read -r l; do case $l in
+ARPING*) echo "$w @asked $1 @ $w";;
+*"eply from "*) m=${l#*\[}; echo "$w @reply $1 ${m%%\]*} @ $w";; esac; done; }
 # l: the guest's addresses.
 l() { while read -r p l x; do case "$p $l $x" in "|-- "*) a=$l;; "/32 host LOCAL") echo "$w @local $a @ $w";; esac; done </proc/net/fib_trie; }
 e() { while read -r a t f m x d; do echo "$w @arp $a $f $m $d @ $w"; done </proc/net/arp
