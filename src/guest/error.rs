@@ -93,6 +93,14 @@ pub enum SessionFault {
         /// The command's first line.
         command: String,
     },
+    /// The guest's kernel said that it restarts or halts, while a command ran.
+    #[error("the guest printed `{said}` while it ran `{command}`")]
+    Restarted {
+        /// The command's first line.
+        command: String,
+        /// What the kernel printed.
+        said: String,
+    },
     /// A line of so many bytes, which the guest's terminal might truncate. Nothing was sent.
     #[error("a line of {0} bytes for the guest; at most {LINE_LIMIT} can be sent safely")]
     LineTooLong(usize),
@@ -161,6 +169,7 @@ impl SessionFault {
             Self::Garbled { .. } => {
                 "something else writes to the guest's console, or its shell was restarted: see the transcript"
             }
+            Self::Restarted { .. } => "once it has booted, `netlab up` configures it again",
             Self::LineTooLong(_) => "split it into several lines",
             Self::Download { .. } => "check that nothing writes the file meanwhile; copy again",
             Self::Upload { .. } => "check that the guest has room in /tmp, and cat(1) and wc(1)",

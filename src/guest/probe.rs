@@ -238,23 +238,15 @@ fn script(
 ) -> String {
     let ProbeOptions { count, wait, at_once } = options;
     let at_once = (*at_once).max(1);
-    let mut script = format!(
-        "( set -f; w={mark} c={count} v={} z= k=\n{}",
-        (*wait).max(1),
-        code(PING)
-    );
-    script.push_str(&by_arp.map_or_else(String::new, seen::brief));
-    // A shell of its own waits for what it began itself.
-    script.push_str("(\n");
-    script.push_str(&by_arp.map_or_else(String::new, seen::silent));
+    let mut script = format!("( set -f; w={mark} c={count} v={} z=\n{}", (*wait).max(1), code(PING));
+    script.push_str(&by_arp.map_or_else(String::new, seen::questions));
     script.push_str(&services::script(asked));
     let (silent, loud): (Vec<Target>, Vec<Target>) = targets.iter().partition(|target| target.silent);
     let full = loud.iter().any(|target| target.size.is_some());
     add_lanes(&mut script, &silent, 2 * at_once, "v=1\n");
     add_lanes(&mut script, &loud, if full { at_once.div_ceil(2) } else { at_once }, "");
-    script.push_str("wait\n)\n");
+    script.push_str("wait\n");
     if by_arp.is_some() {
-        script.push_str(seen::END_BRIEF);
         script.push_str(seen::PRINT);
     }
     script.push_str(")\n");

@@ -37,13 +37,6 @@ pub struct ArpQuestion {
     pub forged: Option<Ipv4Addr>,
 }
 
-impl ArpQuestion {
-    /// Its owner must answer, at once.
-    fn is_brief(&self) -> bool {
-        !self.foreign && self.forged.is_none()
-    }
-}
-
 /// What became of packets from an address that is not the guest's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forged {
@@ -114,37 +107,32 @@ pub struct GuestLink {
     pub mtu: u32,
 }
 
-/// Returns the functions, and the commands that ask for addresses of the guest's own segments. They run beside the pings
-/// and no longer than these: whoever else has the address answers as soon as its owner, and arping(8) of busybox would wait
-/// a second for more. What reads its output is ended by [`END_BRIEF`].
-pub(super) fn brief(questions: &[ArpQuestion]) -> String {
+/// Returns the functions and the commands that ask: they run beside the pings. Those for addresses of the guest's own
+/// segments end with the first answer (who else has the address answers at about the same time, and arping(8) of busybox
+/// would wait a second for more); where nobody must answer they take $v seconds.
+pub(super) fn questions(questions: &[ArpQuestion]) -> String {
     let mut script = code(SEEN);
-    for ArpQuestion { nic, address, .. } in questions.iter().filter(|question| question.is_brief()) {
-        // Writing to a `String` cannot fail, here and below.
-        let _ = writeln!(
-            script,
-            "arping -c$v -w$v -I $(n {nic}) {address} 2>&1 | r {address} & k=\"$k $!\""
-        );
-    }
-    script
-}
-
-/// Ends what reads the answers to [`brief`] questions; arping itself ends at its own limit, and prints no more.
-pub(super) const END_BRIEF: &str = "[ -z \"$k\" ] || kill $k\n";
-
-/// Returns the commands that ask where nobody must answer: for $v seconds.
-pub(super) fn silent(questions: &[ArpQuestion]) -> String {
-    let mut script = String::new();
     if questions.iter().any(|question| question.forged.is_some()) {
         script.push_str(&code(FORGE));
     }
-    for question in questions.iter().filter(|question| !question.is_brief()) {
-        let ArpQuestion { nic, address, .. } = question;
-        let _ = match question.forged {
-            Some(source) => writeln!(script, "{{ set +f; i {nic} {address} {source}; }} &"),
-            None => writeln!(
+    for ArpQuestion {
+        nic,
+        address,
+        foreign,
+        forged,
+    } in questions
+    {
+        // Writing to a `String` cannot fail.
+        let _ = match (forged, foreign) {
+            (Some(source), _) => writeln!(script, "{{ set +f; i {nic} {address} {source}; }} &"),
+            (None, true) => writeln!(
                 script,
-                "arping -D -c$v -w$v -I $(n {nic}) {address} 2>&1 | r {address} &"
+                "arping -D -c$v -w$v -I $(n {nic}) {address} 2>&1 | r {address} all 3<&0 &"
+            ),
+            // This shell waits for what reads, not for arping.
+            (None, false) => writeln!(
+                script,
+                "{{ arping -c$v -w$v -I $(n {nic}) {address} 2>&1 & }} | r {address} 3<&0 &"
             ),
         };
     }
@@ -344,8 +332,7 @@ mod tests {
             foreign: false,
             ..question.clone()
         };
-        let asked = [question, forged, own];
-        let asked = brief(&asked) + &silent(&asked);
+        let asked = questions(&[question, forged, own]);
         assert!(asked.lines().all(|line| line.len() <= LINE_LIMIT), "{asked}");
         let screen = script("n0123456789abcdef", true);
         assert!(screen.lines().all(|line| line.len() <= LINE_LIMIT), "{screen}");

@@ -5,10 +5,14 @@
 # an error.
 # n MAC: prints the name of the NIC with that MAC address.
 n() { set +f; for d in /sys/class/net/*; do read -r m <$d/address; [ "$m" = $1 ] && break; done 2>/dev/null; echo ${d##*/}; }
-# r ADDRESS: reads what arping(8) prints about it; prints that it was asked, and who answers.
+# $p: the process ID of this shell, which begins the questions and prints the answers.
+read -r p x </proc/self/stat
+# r ADDRESS [ALL]: reads what arping(8) prints about it from descriptor 3; prints that it was asked, and who answers. It ends
+# at the first answer, and another process reads the others while this shell runs; with ALL it ends as arping does.
 r() { while read -r l; do case $l in
 ARPING*) echo "$w @asked $1 @ $w";;
-*"eply from "*) m=${l#*\[}; echo "$w @reply $1 ${m%%\]*} @ $w";; esac; done; }
+*"eply from "*) m=${l#*\[}; [ -d /proc/$p ] && echo "$w @reply $1 ${m%%\]*} @ $w"
+[ "$2" ] || { r $1 all & return; };; esac; done <&3; }
 # l: the guest's addresses.
 l() { while read -r p l x; do case "$p $l $x" in "|-- "*) a=$l;; "/32 host LOCAL") echo "$w @local $a @ $w";; esac; done </proc/net/fib_trie; }
 e() { while read -r a t f m x d; do echo "$w @arp $a $f $m $d @ $w"; done </proc/net/arp

@@ -352,8 +352,25 @@ impl<'c> Session<'c> {
 
     fn garbled(&self, script: &str) -> SessionError {
         let command = first_line(script);
-        self.error(SessionFault::Garbled { command })
+        let said = self
+            .transcript
+            .last_lines()
+            .into_iter()
+            .rev()
+            .find_map(|line| halts(&line));
+        self.error(match said {
+            Some(said) => SessionFault::Restarted { command, said },
+            None => SessionFault::Garbled { command },
+        })
     }
+}
+
+/// Returns what a kernel prints last, where `line` has it (kernel/reboot.c of Linux).
+fn halts(line: &str) -> Option<String> {
+    let said = &line[line.find("reboot: ")?..];
+    let last = ["Restarting system", "Power down", "System halted"];
+    let ends = last.iter().any(|last| said["reboot: ".len()..].starts_with(last));
+    ends.then(|| said.trim_end().to_owned())
 }
 
 /// Turns the echo on for the next user of the console, and leaves no password in its shell.

@@ -16,6 +16,8 @@ pub struct View {
     pub ports: Ports,
     /// What its bridges have learned.
     pub learned: Vec<Learned>,
+    /// The entries of their forwarding databases that do not change with what they learn: set by hand, or of their own.
+    pub fixed: Vec<Learned>,
     /// Its neighbor table.
     pub neighbors: Vec<Neighbor>,
     /// Its routes of every table.
@@ -79,14 +81,14 @@ pub struct Port {
     pub qdisc: String,
 }
 
-/// A hardware address that a bridge has learned from a frame.
+/// A hardware address in the forwarding database of a bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Learned {
     /// The address.
     pub mac: MacAddr,
     /// The bridge.
     pub bridge: String,
-    /// The port that the frame came in by.
+    /// The port that frames for it leave by: the one by which frames from it came in.
     pub port: String,
     /// How long ago the last such frame came in; absent: unknown.
     pub age: Option<Duration>,

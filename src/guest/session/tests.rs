@@ -111,6 +111,21 @@ fn late_output_of_an_earlier_command_is_not_taken_for_an_answer() {
 
 #[test]
 fn a_restarted_shell_is_not_taken_for_success() {
+    let error = restarted("");
+    assert!(matches!(error.fault, SessionFault::Garbled { .. }), "{error}");
+}
+
+#[test]
+fn a_guest_that_restarts_during_a_command_says_so() {
+    let error = restarted("[  939.817012] reboot: Restarting system\r\n");
+    assert_eq!(
+        error.fault.to_string(),
+        "the guest printed `reboot: Restarting system` while it ran `echo a`"
+    );
+}
+
+/// Returns the error of a command during which a guest prints `said` and starts another shell.
+fn restarted(said: &'static str) -> SessionError {
     let mut lines = 0;
     let mut shell = Shell::simple();
     let guest = move |line: &str| {
@@ -121,12 +136,11 @@ fn a_restarted_shell_is_not_taken_for_success() {
         // The frame of the second script begins, and init starts another shell.
         if lines == 2 && line.starts_with("} <") {
             shell = Shell::simple();
-            return Some(format!("\r\n{PROMPT}"));
+            return Some(format!("\r\n{said}{PROMPT}"));
         }
         shell.line(line)
     };
-    let error = open(Scripted::new(guest)).run("echo a", PATIENCE).unwrap_err();
-    assert!(matches!(error.fault, SessionFault::Garbled { .. }), "{error}");
+    open(Scripted::new(guest)).run("echo a", PATIENCE).unwrap_err()
 }
 
 #[test]

@@ -183,7 +183,11 @@ fn read(text: &str) -> View {
                 port: port.to_owned(),
                 age: age.parse().ok().map(Duration::from_secs),
             })),
-            ["fdb"] => view.learned.extend(learned(lines.next().unwrap_or_default(), &ages)),
+            ["fdb"] => {
+                let (learned, fixed) = entries(lines.next().unwrap_or_default(), &ages);
+                view.learned.extend(learned);
+                view.fixed = fixed;
+            }
             ["policy"] => view.rules = policy(lines.next().unwrap_or_default()),
             [setting] if setting.starts_with("/proc/sys/net/") => {
                 let setting = setting.trim_start_matches("/proc/sys/net/").split_once(':');
@@ -199,23 +203,26 @@ fn read(text: &str) -> View {
     view
 }
 
-/// Returns what the bridges have learned, without what is configured in them.
-fn learned(json: &str, ages: &BTreeMap<(String, MacAddr), Duration>) -> Vec<Learned> {
+/// Returns what the bridges have learned, and the entries that are not learned.
+fn entries(json: &str, ages: &BTreeMap<(String, MacAddr), Duration>) -> (Vec<Learned>, Vec<Learned>) {
     let raw: Vec<RawLearned> = serde_json::from_str(json).unwrap_or_default();
-    raw.into_iter()
-        .filter(|entry| entry.state.is_empty() || entry.state == "stale")
-        .filter_map(|entry| {
-            let (bridge, mac) = (entry.master?, entry.mac.parse().ok()?);
-            let age = ages.get(&(bridge.clone(), mac)).copied();
-            Some(Learned {
-                mac,
-                // A whole second may already be over.
-                age: age.or_else(|| entry.updated.map(|seconds| Duration::from_secs(seconds + 1))),
-                bridge,
-                port: entry.ifname,
-            })
-        })
-        .collect()
+    let (mut learned, mut fixed) = (Vec::new(), Vec::new());
+    for entry in raw {
+        let (Some(bridge), Ok(mac)) = (entry.master, entry.mac.parse()) else {
+            continue;
+        };
+        let age = ages.get(&(bridge.clone(), mac)).copied();
+        let is_learned = entry.state.is_empty() || entry.state == "stale";
+        let of_its_kind = if is_learned { &mut learned } else { &mut fixed };
+        of_its_kind.push(Learned {
+            mac,
+            // A whole second may already be over.
+            age: age.or_else(|| entry.updated.map(|seconds| Duration::from_secs(seconds + 1))),
+            bridge,
+            port: entry.ifname,
+        });
+    }
+    (learned, fixed)
 }
 
 fn neighbors(json: &str) -> Vec<Neighbor> {
@@ -352,6 +359,8 @@ table inet mine {
             [("tap2", age(1500)), ("eth0", age(8000))],
             "permanent ones are configured"
         );
+        let fixed: Vec<_> = view.fixed.iter().map(|one| one.port.as_str()).collect();
+        assert_eq!(fixed, ["tap1"], "an entry without a bridge is the link's own");
         assert_eq!(view.neighbors.len(), 2);
         assert!(view.neighbors[0].permanent && view.neighbors[1].mac.is_none());
         let drops: Vec<_> = view

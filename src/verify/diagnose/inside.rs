@@ -140,7 +140,7 @@ impl Path<'_> {
             return Some(fault(format!("it has no route to {to}{default}")).fixed_by_up());
         };
         if route.rejects {
-            let delete = format!("ip route del unreachable {}", route.to);
+            let delete = format!("ip route del {}", route.to);
             return Some(fault(format!("its route to {} refuses packets", route.to)).fixed(&at, &delete));
         }
         let by = |via: Option<Ipv4Addr>| via.map_or_else(|| "on the link".to_owned(), |via| format!("via {via}"));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::{Concerns, Fault, Traces};
 use crate::guest::{Deviation, GuestView};
-use crate::lab::{Asked, HostName, MacAddr, VmName};
+use crate::lab::{Asked, HostName, IfName, MacAddr, VmName};
 use crate::state::guest_config;
 use crate::state::view::View;
-use crate::topology::{Guest, Segment};
+use crate::topology::{Guest, GuestNic, Segment};
 use crate::verify::parts::{Owner, Owners, Part, part};
 
 /// Returns the faults, each once.
@@ -23,6 +23,7 @@ pub fn faults(traces: &Traces<'_>) -> Vec<Fault> {
     };
     for (host, view) in traces.views {
         found.learned(host, view);
+        found.fixed_entries(host, view);
         found.neighbors(host, view);
         found.bridges(host, view);
         found.addresses(host, view);
@@ -111,15 +112,7 @@ impl Found<'_> {
             let Some(nic) = guest.nics.iter().find(|nic| nic.mac == one.mac) else {
                 continue;
             };
-            let wanted = if guest.host == *host {
-                Some(nic.tap.clone())
-            } else {
-                segment
-                    .ports()
-                    .into_iter()
-                    .find(|port| port.as_str() == one.port)
-                    .or_else(|| segment.port())
-            };
+            let wanted = wanted_port(host, segment, guest, nic, &one.port);
             if let Some(wanted) = wanted.filter(|wanted| wanted.as_str() != one.port) {
                 let text = format!(
                     "{host}: bridge {} learned the MAC address {} of guest {vm} from port {port}, not from {wanted}: another \
@@ -335,4 +328,22 @@ impl Found<'_> {
             }
         }
     }
+}
+
+/// Returns the port of a host's bridge by which a guest's NIC is reached, which is `port` where several are.
+pub(super) fn wanted_port(
+    host: &HostName,
+    segment: &Segment,
+    guest: &Guest,
+    nic: &GuestNic,
+    port: &str,
+) -> Option<IfName> {
+    if guest.host == *host {
+        return Some(nic.tap.clone());
+    }
+    let ports = segment.ports();
+    ports
+        .into_iter()
+        .find(|own| own.as_str() == port)
+        .or_else(|| segment.port())
 }

@@ -1,9 +1,10 @@
-//! Faults of bridges and their ports that need not stop a ping: ports that do not learn, proxies of ARP, loops.
+//! Faults of bridges and their ports that need not stop a ping: ports that do not learn, entries of forwarding databases that
+//! were set by hand, proxies of ARP, loops.
 
 use std::collections::BTreeMap;
 
 use super::Concerns;
-use super::found::Found;
+use super::found::{Found, wanted_port};
 use crate::lab::HostName;
 use crate::state::view::{Port, View};
 use crate::topology::Segment;
@@ -60,6 +61,35 @@ impl Found<'_> {
         if let Some(port) = segment.port().filter(|port| off(port.as_str())) {
             let of = format!("of network {}", own.network);
             self.fault(Concerns::Within(own.clone()), text(port.as_str(), of));
+        }
+    }
+
+    /// Checks that no entry of a forwarding database that was set by hand sends a guest's frames to another port than its own.
+    pub(super) fn fixed_entries(&mut self, host: &HostName, view: &View) {
+        let topology = self.traces.topology;
+        let Some(here) = topology.hosts.get(host) else { return };
+        for one in &view.fixed {
+            let mut segments = here.segments.iter();
+            let Some((network, segment)) = segments.find(|(_, segment)| segment.bridge.as_str() == one.bridge) else {
+                continue;
+            };
+            for (vm, guest) in &topology.guests {
+                let nics = guest.nics.iter();
+                for nic in nics.filter(|nic| nic.mac == one.mac && nic.network == *network) {
+                    let Some(wanted) =
+                        wanted_port(host, segment, guest, nic, &one.port).filter(|wanted| wanted.as_str() != one.port)
+                    else {
+                        continue;
+                    };
+                    let text = format!(
+                        "{host}: bridge {} sends the frames for guest {vm} to port {}, not to {wanted}, by an entry of its \
+                         forwarding database that was set by hand; shown by `bridge fdb show br {}` on {host}; fix: `bridge \
+                         fdb del {} dev {} master` on {host}",
+                        one.bridge, one.port, one.bridge, one.mac, one.port
+                    );
+                    self.fault(Concerns::Guest(vm.clone()), text);
+                }
+            }
         }
     }
 

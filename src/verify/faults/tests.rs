@@ -92,6 +92,23 @@ fn a_mac_address_learned_from_its_own_port_is_no_fault_and_from_another_one_is()
 }
 
 #[test]
+fn an_entry_set_by_hand_that_sends_a_guests_frames_to_another_port_is_a_fault() {
+    let fixed = |port: &str| {
+        let view = learned(mac_of("vm1"), port, 0);
+        View {
+            fixed: view.learned,
+            ..View::default()
+        }
+    };
+    assert_eq!(found(fixed("eth0"), vm2()), [""; 0]);
+    let faults = found(fixed("st0"), vm2());
+    assert!(
+        faults[0].contains("frames for guest vm1 to port st0, not to eth0") && faults[0].contains("dev st0 master"),
+        "{faults:?}"
+    );
+}
+
+#[test]
 fn a_neighbor_with_another_mac_address_than_the_labs_is_a_fault_that_names_both_owners() {
     let address = "10.0.1.1".parse().unwrap();
     let good = GuestView {
