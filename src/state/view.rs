@@ -173,6 +173,8 @@ pub struct Passed {
     pub from: Ipv4Addr,
     /// Destination; for ARP the address that is asked for, or the one that asked.
     pub to: Ipv4Addr,
+    /// The hardware address that the frames are sent to; absent: not seen.
+    pub next: Option<MacAddr>,
     /// How many.
     pub count: u32,
 }

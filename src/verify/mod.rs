@@ -18,7 +18,10 @@ mod unheard;
 
 pub use changes::{Change, Changes};
 pub use checks::{CheckResult, ServiceReplies, Services, check_results, is_proved, service_questions};
-pub use diagnose::{Counted, Evidence, Finding, Hop, at_hop, diagnose, first, full_packet, path, unproved, vanish};
+pub use diagnose::{
+    Counted, Evidence, Finding, Hop, at_hop, diagnose, first, full_packet, misdirected, path, unproved, untranslated,
+    vanish,
+};
 pub use expected::{Expectation, expected, kept_apart, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Verdict};

@@ -1,6 +1,6 @@
 # Counts for SECONDS, or until SIGTERM, the echo requests and replies with a payload of one of the sizes, and all ARP
 # packets, on every link (packet(7)). Prints `ready`, at the end a line for each kind: link, `in` or `out`, kind, payload
-# in bytes, source, destination, count.
+# in bytes, source, destination, hardware address of the frame's destination, count.
 use strict; use Socket;
 my ($seconds, @sizes) = @ARGV;
 my %sizes = map { $_ => 1 } @sizes;
@@ -42,7 +42,8 @@ while (!$ended && time < $until) {
         ioctl($socket, 0x8910, $request) ? unpack('Z16', $request) : '?';
     };
     my $direction = $type == 4 ? 'out' : 'in'; # PACKET_OUTGOING
-    $counts{join ' ', $name, $direction, $kind, $size, inet_ntoa($source), inet_ntoa($target)}++;
+    my $next = join ':', unpack('(H2)6', $frame);
+    $counts{join ' ', $name, $direction, $kind, $size, inet_ntoa($source), inet_ntoa($target), $next}++;
 }
 print "$_ $counts{$_}\n" for sort keys %counts;
 print "end\n";

@@ -44,9 +44,9 @@ pub fn read(text: &str) -> Vec<Passed> {
         .collect()
 }
 
-/// Reads a line of the program, e.g. `tap1 in request 611 10.0.1.2 10.0.1.3 3`.
+/// Reads a line of the program, e.g. `tap1 in request 611 10.0.1.2 10.0.1.3 52:54:00:00:00:03 3`.
 fn counted(line: &str) -> Option<Passed> {
-    let [link, _, kind, size, from, to, count] = line.split(' ').collect::<Vec<_>>()[..] else {
+    let [link, _, kind, size, from, to, next, count] = line.split(' ').collect::<Vec<_>>()[..] else {
         return None;
     };
     Some(Passed {
@@ -61,6 +61,7 @@ fn counted(line: &str) -> Option<Passed> {
         size: size.parse().ok()?,
         from: from.parse().ok()?,
         to: to.parse().ok()?,
+        next: next.parse().ok(),
         count: count.parse().ok()?,
     })
 }
@@ -103,6 +104,7 @@ fn dumped(line: &str) -> Option<Passed> {
         size,
         from,
         to,
+        next: None,
         count: 1,
     })
 }
@@ -113,28 +115,30 @@ mod tests {
 
     #[test]
     fn both_programs_are_read() {
-        let passed = |kind, size, from: [u8; 4], to: [u8; 4], count| Passed {
+        let passed = |kind, size, from: [u8; 4], to: [u8; 4], next: Option<&str>, count| Passed {
             link: "tap1".to_owned(),
             kind,
             size,
             from: from.into(),
             to: to.into(),
+            next: next.map(|mac| mac.parse().unwrap()),
             count,
         };
         let (a, b) = ([10, 0, 1, 2], [10, 0, 1, 3]);
-        let counted = "ready\ntap1 in request 611 10.0.1.2 10.0.1.3 3\ntap1 out arp-reply 0 10.0.1.3 10.0.1.2 1\nend\n";
+        let counted = "ready\ntap1 in request 611 10.0.1.2 10.0.1.3 52:54:00:00:00:03 3\n\
+                       tap1 out arp-reply 0 10.0.1.3 10.0.1.2 52:54:00:00:00:02 1\nend\n";
         let wanted = [
-            passed(PassedKind::Request, 611, a, b, 3),
-            passed(PassedKind::ArpReply, 0, b, a, 1),
+            passed(PassedKind::Request, 611, a, b, Some("52:54:00:00:00:03"), 3),
+            passed(PassedKind::ArpReply, 0, b, a, Some("52:54:00:00:00:02"), 1),
         ];
         assert_eq!(read(counted), wanted);
         let dumped = "12:00:00.000000 tap1  P   IP 10.0.1.2 > 10.0.1.3: ICMP echo request, id 3, seq 1, length 619\n\
                       12:00:00.000000 tap1  B   ARP, Request who-has 10.0.1.3 {} 10.0.1.2, length 28\n\
                       12:00:00.000000 tap1  Out ARP, Reply 10.0.1.3 is-at 52:54:00:00:00:03, length 28\n";
         let wanted = [
-            passed(PassedKind::Request, 611, a, b, 1),
-            passed(PassedKind::ArpRequest, 0, a, b, 1),
-            passed(PassedKind::ArpReply, 0, b, [0, 0, 0, 0], 1),
+            passed(PassedKind::Request, 611, a, b, None, 1),
+            passed(PassedKind::ArpRequest, 0, a, b, None, 1),
+            passed(PassedKind::ArpReply, 0, b, [0, 0, 0, 0], None, 1),
         ];
         // tcpdump's word, which netlab itself does not use.
         let dumped = dumped.replace("{}", concat!("te", "ll"));

@@ -14,7 +14,7 @@ use crate::lab::{Asked, HostName};
 use crate::linux::capture;
 use crate::state::localhost;
 use crate::topology::Topology;
-use crate::verify::{Cell, Counted, Finding, Hop, Nics, full_packet, vanish};
+use crate::verify::{Cell, Counted, Finding, Hop, Nics, full_packet, misdirected, untranslated, vanish};
 
 /// Marked pings of a pair.
 const COUNT: u32 = 3;
@@ -102,8 +102,11 @@ pub(in super::super) fn follow(env: &Env, answered: &Answered, pairs: &[Pair<'_>
             IpAddr::V4(to) => source(topology, &asked.from, to).map(|from| [from, to]),
             IpAddr::V6(_) => None,
         };
+        let evidence = answered.evidence();
+        let elsewhere = misdirected(&evidence, pair.cell, &counted, size)
+            .or_else(|| untranslated(&evidence, pair.cell, &counted, size));
         Followed {
-            finding: ends.and_then(|ends| vanish(&pair.hops, &counted, size, ends)),
+            finding: elsewhere.or_else(|| vanish(&pair.hops, &counted, size, ends?)),
             size,
         }
     });

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use hop::{Finding, Hop, first};
-pub use packets::{Counted, at_hop, vanish};
+pub use packets::{Counted, at_hop, misdirected, untranslated, vanish};
 
 use super::nics::{Nic, Nics};
 use super::{Cell, Verdict};

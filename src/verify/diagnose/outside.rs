@@ -33,7 +33,7 @@ impl<'a> Path<'a> {
     }
 
     /// Returns the source address that packets of `source` have once they have left `host`, where the lab decides that.
-    fn translated(&self, host: &HostName, source: Ipv4Addr) -> Option<Ipv4Addr> {
+    pub(super) fn translated(&self, host: &HostName, source: Ipv4Addr) -> Option<Ipv4Addr> {
         let guest = self.evidence.nics.at(source.into());
         if let Some(floating) = guest.and_then(|(_, guest, _)| guest.floating.as_ref()) {
             return Some(floating.address);
@@ -75,9 +75,10 @@ impl<'a> Path<'a> {
             if let (Some(out), Some(nic)) = (out, nic) {
                 self.wire((from, out), (machine, nic), None);
             }
-            self.arrives(machine, nic, [source, to]);
-            if let Some(back) = self.translated(from, source).filter(|back| *back != to) {
-                self.back(machine, back, None);
+            let seen = self.translated(from, source);
+            self.arrives(machine, nic, [seen.unwrap_or(source), to]);
+            if let Some(back) = seen.filter(|back| *back != to) {
+                self.back(machine, Some(to), back, None);
             }
         }
     }

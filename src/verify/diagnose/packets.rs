@@ -1,11 +1,14 @@
 //! Where packets vanish, by what was counted on the links of a path.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::hop::{Finding, Hop};
-use crate::lab::HostName;
+use super::{Ends, Evidence, Path};
+use crate::lab::{Asked, HostName};
 use crate::state::view::{Passed, PassedKind};
+use crate::verify::Cell;
+use crate::verify::parts::Owners;
 
 /// What was counted on each machine; one that is absent counted nothing.
 pub type Counted = BTreeMap<HostName, Vec<Passed>>;
@@ -76,6 +79,50 @@ pub fn vanish(hops: &[Hop], counted: &Counted, size: u16, [source, target]: [Ipv
         back[at],
         back[at + 1],
     ))
+}
+
+/// Returns that a guest sends its marked packets to another machine than to its next hop: by a redirect (RFC 792), which
+/// neither its routes nor its neighbor table show.
+pub fn misdirected(evidence: &Evidence<'_>, cell: &Cell, counted: &Counted, size: u16) -> Option<Finding> {
+    let (Asked::Vm(vm), IpAddr::V4(to)) = (&cell.expectation.from, cell.expectation.address) else {
+        return None;
+    };
+    let Ends { from, own, .. } = Ends::of(evidence.topology, &evidence.nics, vm, to.into())?;
+    let next = if own.address.contains(&to) { to } else { own.gateway? };
+    let path = Path::new(evidence, None);
+    let mut passed = counted.get(&from.host)?.iter().filter(|one| {
+        let leaves = one.link == own.tap.as_str() && one.from == own.address.addr();
+        leaves && one.kind == PassedKind::Request && one.size == size
+    });
+    let mac = passed.find_map(|one| one.next.filter(|mac| !path.may_have(next.into(), *mac)))?;
+    let at = format!("guest {vm}");
+    let who = Owners::of(evidence.topology, evidence.views).who(mac);
+    let text = format!("{at}: it sends its packets for {to} to {who}, not to its next hop {next}: it was redirected");
+    let found = Finding::new(text).shown(&at, &format!("ip route get {to}"));
+    Some(found.fixed(&at, "ip route flush cache"))
+}
+
+/// Returns that the marked packets of a guest arrive outside of the networks from its own address, which the lab translates:
+/// nothing there has a route back to it.
+pub fn untranslated(evidence: &Evidence<'_>, cell: &Cell, counted: &Counted, size: u16) -> Option<Finding> {
+    let (Asked::Vm(vm), IpAddr::V4(to)) = (&cell.expectation.from, cell.expectation.address) else {
+        return None;
+    };
+    let Ends { from, own, to: target } = Ends::of(evidence.topology, &evidence.nics, vm, to.into())?;
+    let path = Path::new(evidence, None);
+    let source = own.address.addr();
+    let router = path.router(&own.network, own.gateway?, &from.host)?;
+    let wanted = path.translated(router, source)?;
+    let (machine, _) = path.owner(to).filter(|_| target.is_none() && wanted != source)?;
+    let arrived = counted
+        .get(machine)?
+        .iter()
+        .find(|one| one.kind == PassedKind::Request && one.size == size && one.to == to && one.from != wanted)?;
+    let text = format!(
+        "{machine}: packets of guest {vm} arrive from {}, not from {wanted}: {router} does not translate their source address",
+        arrived.from
+    );
+    Some(Finding::new(text).shown(router, "nft list ruleset"))
 }
 
 /// Returns what was counted at a hop, in words; `None` where nothing was.
@@ -177,6 +224,7 @@ mod tests {
             size: if matches!(kind, Request | Reply) { 611 } else { 0 },
             from,
             to,
+            next: None,
             count,
         }
     }

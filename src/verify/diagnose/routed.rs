@@ -203,9 +203,23 @@ impl Path<'_> {
             ),
             Decision::Route(route) => {
                 let (link, wanted) = (route.link.as_deref()?, wanted?);
-                let text = format!("its route to {to} is {}, not by {wanted}", words(route));
+                let segments = self
+                    .evidence
+                    .topology
+                    .hosts
+                    .get(machine)
+                    .map(|host| host.segments.values());
+                let mut segments = segments.into_iter().flatten();
+                let on_link = segments.any(|segment| segment.bridge.as_str() == wanted && segment.subnet.contains(&to));
+                let detour = on_link && route.via.is_some();
+                let not = if link == wanted {
+                    "on the link".to_owned()
+                } else {
+                    format!("by {wanted}")
+                };
+                let text = format!("its route to {to} is {}, not {not}", words(route));
                 let delete = format!("ip route del {}{}", words(route), table(route));
-                (link != wanted).then(|| {
+                (link != wanted || detour).then(|| {
                     fault(text)
                         .shown(machine, &format!("{get}; ip rule"))
                         .fixed(machine, &delete)
@@ -281,13 +295,13 @@ impl Path<'_> {
         self.rules(machine, true, ends);
     }
 
-    /// Adds a machine's route back to the source of requests.
-    pub(super) fn back(&mut self, machine: &HostName, to: Ipv4Addr, wanted: Option<&str>) {
+    /// Adds a machine's route back to the source of requests, of replies that come from `from`.
+    pub(super) fn back(&mut self, machine: &HostName, from: Option<Ipv4Addr>, to: Ipv4Addr, wanted: Option<&str>) {
         let view = self.view(machine).filter(|view| !view.routes.is_empty());
         let Some(view) = view.filter(|_| !self.has(machine, to)) else {
             return;
         };
-        let decision = decide(view, None, to, None);
+        let decision = decide(view, from, to, None);
         let finding = self
             .route_fault(machine, decision, to, wanted)
             .or_else(|| match decision {

@@ -36,7 +36,7 @@ impl<'a> Path<'a> {
                 self.gateway(host, &own.network, address);
                 self.answers(host, ends);
                 let bridge = self.part(host, &own.network).map(|segment| segment.bridge.as_str());
-                self.back(host, source, bridge);
+                self.back(host, Some(address), source, bridge);
             }
             _ => self.through_gateway(from, own, to, address),
         }
@@ -94,7 +94,7 @@ impl<'a> Path<'a> {
                 None => self.outside(router, source, address),
             }
         }
-        self.back(router, source, Some(inner));
+        self.back(router, Some(address), source, Some(inner));
     }
 
     /// The path of the packets of a host or router.
@@ -123,7 +123,7 @@ impl<'a> Path<'a> {
             }
             self.floating(floating, ends[0], to);
             if let (Some(one), Some(source)) = (&floating.1.floating, source) {
-                self.back(&one.host, source, None);
+                self.back(&one.host, None, source, None);
             }
         } else if let (Some((network, _)), Some((name, guest, nic))) = (on_link, target) {
             self.rules(machine, true, ends);
@@ -136,12 +136,60 @@ impl<'a> Path<'a> {
                 self.gateway(host, network, to);
                 self.answers(host, ends);
                 let bridge = self.part(host, network).map(|segment| segment.bridge.as_str());
-                self.back(host, ends[0], bridge);
+                self.back(host, Some(to), ends[0], bridge);
             }
         } else {
             self.rules(machine, true, ends);
-            self.outside(machine, ends[0], to);
+            match self.next_host(machine, to) {
+                Some(next) => self.through_host(machine, next, ends),
+                None => self.outside(machine, ends[0], to),
+            }
         }
+    }
+
+    /// Returns the host of the lab, and its NIC, that has the address of a host's default gateway by the lab; `None` where the
+    /// gateway is another machine, or `to` is on a link of the host itself.
+    fn next_host(&self, machine: &HostName, to: Ipv4Addr) -> Option<(&'a HostName, &'a IfName)> {
+        let topology = self.evidence.topology;
+        let nics = &topology.hosts.get(machine)?.nics;
+        let mut addresses = nics.values().filter_map(|nic| nic.address);
+        if addresses.any(|net| net.contains(&to)) {
+            return None;
+        }
+        let gateway = nics.values().find_map(|nic| nic.gateway)?;
+        let (next, nic) = self.owner(gateway)?;
+        topology.hosts.get_key_value(next)?;
+        Some((next, nic?)).filter(|(next, _)| *next != machine)
+    }
+
+    /// The path from a host through another one, which is its default gateway, to an address outside of the networks.
+    fn through_host(
+        &mut self,
+        machine: &HostName,
+        (router, nic): (&'a HostName, &'a IfName),
+        [source, to]: [Ipv4Addr; 2],
+    ) {
+        self.outside_to(machine, router, nic);
+        let segments = self
+            .evidence
+            .topology
+            .hosts
+            .get(router)
+            .map(|host| host.segments.values());
+        let mut segments = segments.into_iter().flatten();
+        let attached = segments.find(|segment| segment.uplink.as_ref() == Some(nic) && segment.vlan.is_none());
+        let inner = attached.map_or(nic, |segment| &segment.bridge).as_str();
+        if self.has(router, to) {
+            self.answers(router, [source, to]);
+            return self.back(router, Some(to), source, Some(inner));
+        }
+        self.forwarding(router, inner, source, to);
+        let out = self.outward(router, source, to).map(|(_, link)| link.as_str());
+        self.route(router, Some(source), to, Some(inner), out);
+        self.translates_from(router, source);
+        self.rules(router, true, [source, to]);
+        self.outside(router, source, to);
+        self.back(router, Some(to), source, Some(inner));
     }
 
     /// The address that a machine sends from to one outside of its networks: that of the NIC on its subnet, else of the one

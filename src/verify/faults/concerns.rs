@@ -103,6 +103,21 @@ impl<'a> Members<'a> {
             Concerns::Guest(vm) => {
                 asked.reach && (asked.from == Asked::Vm(vm.clone()) || target.is_some_and(|(to, _)| *to == vm))
             }
+            Concerns::DefaultRoute(vm) => {
+                let Some((guest, parts)) = self.guests.get(vm).filter(|_| asked.reach) else {
+                    return false;
+                };
+                let on_link = match asked.address {
+                    IpAddr::V4(to) => guest.nics.iter().any(|nic| nic.address.contains(&to)),
+                    IpAddr::V6(_) => true,
+                };
+                // A host or router may ask from an address of the guest's network.
+                let from_elsewhere =
+                    || matches!(asked.from, Asked::Vm(_)) && !from.iter().any(|one| parts.contains(one));
+                let is_gateway = guest.default_route.map(IpAddr::from) == Some(asked.address);
+                let asks = asked.from == Asked::Vm(vm.clone()) && (!on_link || is_gateway);
+                asks || (target.is_some_and(|(to, _)| *to == vm) && from_elsewhere())
+            }
             Concerns::Apart(within) => !asked.reach && from.contains(within),
             Concerns::Within(within) => {
                 asked.reach && (from.contains(within) || target.is_some_and(|(_, to)| to == within))

@@ -311,7 +311,10 @@ impl Found<'_> {
         if let Some(image) = self.traces.topology.images.get(&guest.image) {
             for deviation in view.deviations(&guest_config(vm, guest, image)) {
                 let concerns = match deviation {
-                    Deviation::NotServing(_) => Concerns::NoPing,
+                    Deviation::NotServing(_) | Deviation::NameServer(_) | Deviation::HostName { .. } => {
+                        Concerns::NoPing
+                    }
+                    Deviation::DefaultRoute { .. } => Concerns::DefaultRoute(vm.clone()),
                     _ => Concerns::Guest(vm.clone()),
                 };
                 self.fault(concerns, format!("guest {vm}: {deviation}"));

@@ -43,6 +43,8 @@ pub enum Concerns {
     To(IpAddr),
     /// Those from this guest, and to its addresses, that must be reachable.
     Guest(VmName),
+    /// Those that this guest sends by its default route or to its gateway, and those whose replies it sends by that route.
+    DefaultRoute(VmName),
     /// Those to this gateway address of a segment, and those that guests of the segment send by it; only of guests on this
     /// host, where each host has the gateway address.
     Gateway(Part, Ipv4Addr, Option<HostName>),

@@ -98,6 +98,21 @@ pub(super) const OUTSIDE: &[Fault] = &[
         &[("plain", "203.0.113.1"), ("web", "203.0.113.1")],
         &["home: a rule that is not the lab's drops packets: table ip other, chain c: icmp type echo-request drop"],
     ),
+    // The router sees the address that the gateway's host gives the packets.
+    fault(
+        Guest("home"),
+        "nft 'table ip other { chain c { type filter hook input priority 0; ip saddr 192.168.99.108 drop; }; }'",
+        "nft delete table ip other",
+        &[("plain", "203.0.113.1")],
+        &["home: a rule that is not the lab's drops packets: table ip other, chain c: ip saddr 192.168.99.108 drop"],
+    ),
+    fault(
+        Host("node1"),
+        "nft 'table ip other { chain c { type filter hook prerouting priority -300; ip saddr 10.0.1.2 notrack; }; }'",
+        "nft delete table ip other",
+        &[("plain", "203.0.113.1")],
+        &["home: packets of guest plain arrive from 10.0.1.2, not from 192.168.99.108: node1 does not translate"],
+    ),
 ];
 
 /// Everything from and to the outside.

@@ -31,6 +31,13 @@ pub(super) const ROUTED: &[Fault] = &[
     ),
     fault(
         Host("node1"),
+        "ip rule add from 10.0.1.1 lookup 99 && ip route add default via 10.0.1.3 table 99",
+        "ip rule del from 10.0.1.1 lookup 99; ip route flush table 99",
+        &[("r1", "gw red")],
+        &["node1: its route to 10.0.1.2 is default via 10.0.1.3 dev br-red, not on the link"],
+    ),
+    fault(
+        Host("node1"),
         "ip rule add to 10.0.1.2 prohibit",
         "ip rule del to 10.0.1.2 prohibit",
         &[("r1", "gw red")],
@@ -148,7 +155,7 @@ pub(super) const GUESTS: &[Fault] = &[
         Guest("r1"),
         "ip route del default; ip route add default via 10.0.1.9",
         "ip route del default; ip route add default via 10.0.1.1",
-        &[("r1", "gw red"), ("r1", "r2")],
+        &[("r1", "gw red")],
         &["guest r1: the default route is via 10.0.1.9 instead of 10.0.1.1"],
     ),
     fault(

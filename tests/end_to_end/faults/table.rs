@@ -112,6 +112,13 @@ pub(super) const FAULTS: &[Fault] = &[
             "node1",
         ],
     },
+    Fault {
+        at: Host("node1"),
+        put: "bridge fdb replace MAC-r1 dev eth0 master static sticky",
+        remove: "bridge fdb del MAC-r1 dev eth0 master",
+        red: &[("r1", "r2"), ("r2", "r1"), ("r1", "gw red")],
+        words: &["node1: bridge br-red sends the frames for guest r1 to port eth0, not to"],
+    },
     // Somebody else has an address.
     Fault {
         at: Guest("r2"),
