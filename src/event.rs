@@ -40,6 +40,8 @@ pub enum Event {
         step: Step,
         /// Why it failed, if it did.
         error: Option<String>,
+        /// It was given up because a stop was requested.
+        stopped: bool,
         /// How long it took; steps of one batch share the batch's time.
         took: Duration,
     },

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::error::CommandError;
+use super::output::wrapped;
 use super::target::Target;
-use super::terminal::unicode;
+use super::terminal::{columns, unicode};
 use super::{Context, complete};
 use crate::lab::{ImageName, readable};
 use crate::ops::{self, DiagnoseOptions, DiagnoseReport, ImageChoice, LoadOptions};
@@ -46,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
             to: args.to.clone(),
         },
     )?;
-    context.answer(&text(&report, !unicode()), &report)?;
+    context.answer(&text(&report, !unicode(), columns()), &report)?;
     if report.works {
         return Ok(());
     }
@@ -58,7 +59,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
     Err(CommandError::NotAsDescribed { message, help: None })
 }
 
-fn text(report: &DiagnoseReport, ascii: bool) -> String {
+fn text(report: &DiagnoseReport, ascii: bool, columns: Option<usize>) -> String {
     let mut out = String::new();
     let target = report.address.to_string();
     let at = if report.to == target {
@@ -69,7 +70,7 @@ fn text(report: &DiagnoseReport, ascii: bool) -> String {
     let result = match (report.works, report.received, report.sent) {
         (true, ..) => "works".to_owned(),
         (false, Some(received), Some(sent)) if received == sent && report.cause.is_some() => {
-            "answered, which proves nothing".to_owned()
+            "answered, but not as the lab describes it".to_owned()
         }
         (false, Some(received), Some(sent)) => format!("does not work: {received} of {sent} pings were answered"),
         (false, ..) => "could not be asked".to_owned(),
@@ -89,8 +90,8 @@ fn text(report: &DiagnoseReport, ascii: bool) -> String {
         let _ = write!(out, "{}", line(hop, ascii));
     }
     // What guests and users named is in it.
-    let lines: Vec<String> = out.lines().map(readable).collect();
-    lines.join("\n") + "\n"
+    let lines = out.lines().map(|line| wrapped(&readable(line), columns, 4));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn mark(good: Option<bool>, ascii: bool) -> &'static str {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::emulated::EmulatedError;
-use crate::guest::{ConfigureError, ConsoleError, SessionError, SetUpError};
+use crate::guest::{ConfigureError, ConsoleError, SessionError, SessionFault, SetUpError};
 use crate::lab::{Asked, HostName};
 use crate::libvirt::LibvirtError;
 use crate::libvirt::domain_xml::XmlError;
@@ -208,6 +208,17 @@ impl StepFailure {
             Self::NotForThisHost | Self::NotConnected | Self::NicsNotSeen => return None,
         };
         Some(help.to_owned())
+    }
+
+    /// Returns whether the step was given up because a stop was requested.
+    pub fn is_stopped(&self) -> bool {
+        let session = match self {
+            Self::Guest(session)
+            | Self::Configure(ConfigureError::Session(session))
+            | Self::SetUp(SetUpError::Session(session)) => session,
+            _ => return false,
+        };
+        matches!(session.fault, SessionFault::Console(ConsoleError::Cancelled))
     }
 
     /// Returns whether applying the step cut the connection to the host, so that no further step must be tried there.

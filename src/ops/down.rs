@@ -91,10 +91,17 @@ fn remove(env: &Env, lab: &LabName, options: &DownOptions) -> Result<usize, OpsE
         Some(hosts) => hosts.into_iter().for_each(|(host, connect)| {
             known.entry(host).or_insert(connect);
         }),
-        None if past.damaged || known.is_empty() => env.events.send(Event::Warning(format!(
-            "the journal of lab {lab} is missing or damaged: only emulated hosts are searched\n  help: if the lab was \
-             on other hosts, too, give its file: netlab down FILE"
-        ))),
+        None if past.damaged || known.is_empty() => {
+            let why = if folder.exists() {
+                format!("the journal of lab {lab} is missing or damaged")
+            } else {
+                format!("nothing is recorded of a lab {lab}")
+            };
+            env.events.send(Event::Warning(format!(
+                "{why}: only emulated hosts are searched\n  help: if it is on other hosts, too, give its file: netlab down \
+                 FILE"
+            )));
+        }
         None => {}
     }
     known.extend(emulated(env, lab)?);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::Env;
 use crate::causes::chain;
-use crate::guest::{Session, SessionError, SessionFault, Transcript, inspect};
+use crate::guest::{GuestView, Session, SessionError, SessionFault, Transcript, inspect};
 use crate::host::{Host, NamedHosts};
-use crate::lab::{ImageConsole, Login};
+use crate::lab::{ImageConsole, LabName, Login, VmName};
 use crate::state::{DomainName, GuestConfig, Site};
 
 /// How long a guest's shell is waited for. It was configured, so it has booted before: one that boots again takes
@@ -29,6 +29,22 @@ pub struct GuestReport {
 }
 
 impl GuestReport {
+    /// Compares what guests showed with what they were given, as `wanted` has it.
+    pub(super) fn of(lab: &LabName, views: &BTreeMap<VmName, GuestView>, wanted: &Site) -> Self {
+        let mut report = Self::default();
+        for (vm, view) in views {
+            let name = DomainName::new(lab, vm);
+            let mut domains = wanted.values().filter_map(|state| state.domains.get(&name));
+            let config = domains.find_map(|domain| domain.configured.as_ref());
+            let deviations = config.map(|config| view.deviations(config)).unwrap_or_default();
+            if !deviations.is_empty() {
+                let texts = deviations.iter().map(ToString::to_string).collect();
+                report.deviations.insert(name, texts);
+            }
+        }
+        report
+    }
+
     /// Returns `observed` with those guests not configured that differ from their configuration, which is how a plan
     /// configures them again.
     pub fn apply(&self, observed: &Site) -> Site {

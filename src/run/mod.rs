@@ -175,14 +175,15 @@ impl StepLog for HostLog<'_> {
                 .remove(&step.to_string())
                 .map(|began| began.elapsed())
                 .unwrap_or_default();
-            let error = error.filter(|error| error.step == *step).map(|error| chain(error));
+            let error = error.filter(|error| error.step == *step);
             if error.is_none() {
                 self.done.fetch_add(1, Ordering::SeqCst);
             }
             self.run.events.send(Event::Ended {
                 host: self.host.clone(),
                 step: step.clone(),
-                error,
+                error: error.map(|error| chain(&error.cause)),
+                stopped: error.is_some_and(|error| error.cause.is_stopped()),
                 took,
             });
         }

@@ -147,6 +147,7 @@ fn lasting(event: &Event) -> Option<String> {
             host,
             step,
             error: Some(error),
+            stopped: false,
             took,
             // As JSON, the error has it.
         } if !is_json() => Some(format!("{host}: {step} ({}): failed: {}", span(*took), harmless(error))),
@@ -166,7 +167,16 @@ impl Lines {
             return vec![line];
         }
         match event {
-            Event::Ended { host, step, took, .. } => vec![format!("{host}: {step} ({})", span(*took))],
+            Event::Ended {
+                host,
+                step,
+                took,
+                stopped,
+                ..
+            } => {
+                let stopped = if *stopped { ": stopped on request" } else { "" };
+                vec![format!("{host}: {step} ({}){stopped}", span(*took))]
+            }
             Event::Busy { what, text } if !self.busy.contains_key(what) => {
                 self.busy.insert(what.clone(), Instant::now());
                 vec![format!("{what}: {}", one_line(text))]
@@ -204,6 +214,7 @@ pub(super) mod tests {
                 index: None,
             },
             error: error.map(str::to_owned),
+            stopped: error == Some("stopped"),
             took: Duration::from_millis(12 + number as u64),
         }
     }
@@ -225,6 +236,10 @@ pub(super) mod tests {
         assert_eq!(
             lines.show(&ended(20, Some("busy"))),
             ["node1: delete link br20 (32 ms): failed: busy"]
+        );
+        assert_eq!(
+            lines.show(&ended(21, Some("stopped"))),
+            ["node1: delete link br21 (33 ms): stopped on request"]
         );
     }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::{Env, Loaded, OpsError, belongs, connect, connects, count, observe, survey};
+use super::{Env, GuestReport, Loaded, OpsError, belongs, connect, connects, count, observe, survey};
 use crate::causes::chain;
 use crate::guest::{GuestView, ProbeOptions};
 use crate::host::NamedHosts;
@@ -271,7 +271,8 @@ pub(super) fn answer(
     let surveys = surveys?;
     let wanted = loaded.keeping(env, &existing(&observed, &surveys));
     let desired = desired(&wanted, &surveys);
-    let to_do = plan(&observed, &desired);
+    let changed = GuestReport::of(lab, &guests, &desired);
+    let to_do = plan(&changed.apply(&observed), &desired);
     let drift = bonds::drift(topology, &observed, &to_do);
     notes.extend(bonds::degraded(&observed));
 

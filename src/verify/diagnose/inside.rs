@@ -35,8 +35,8 @@ impl Path<'_> {
         self.nic(vm, nic);
         let finding = self.accepts(vm, nic, from);
         let seen = self.evidence.guests.get(vm);
-        let hop = Hop::new(format!("guest {vm}"), "answers echo requests");
-        let shows = seen.map(|_| "nothing that it shows prevents it".to_owned());
+        let hop = Hop::new(format!("guest {vm}"), "settings and rules for echo requests");
+        let shows = seen.map(|_| "nothing prevents an answer".to_owned());
         self.hops.push(hop.shows(shows).found(finding));
         let finding = self.leaves(vm, nic, from, via);
         let hop = Hop::new(format!("guest {vm}"), format!("route back to {from}"));

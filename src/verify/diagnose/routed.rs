@@ -287,10 +287,8 @@ impl Path<'_> {
                 .shown(machine, &format!("sysctl {key}"))
                 .fixed(machine, &format!("sysctl -w {key}=0"))
         });
-        let shows = self
-            .view(machine)
-            .map(|_| "nothing that it shows prevents it".to_owned());
-        let hop = Hop::new(machine, "answers echo requests");
+        let shows = self.view(machine).map(|_| "nothing prevents an answer".to_owned());
+        let hop = Hop::new(machine, "settings and rules for echo requests");
         self.hops.push(hop.shows(shows).found(finding));
         self.rules(machine, true, ends);
     }

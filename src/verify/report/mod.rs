@@ -65,40 +65,33 @@ fn explanation(cell: &Cell) -> Vec<String> {
 struct Group<'a> {
     /// What they have in common: their cause, or what was answered where no cause is known.
     cause: &'a str,
-    /// How many cells it concerns.
-    count: usize,
-    /// Those of them that have no other cause.
+    /// The cells, each of which is in one group; none where all that a fault concerns have another cause, too.
     cells: Vec<&'a Cell>,
 }
 
-/// Groups the cells that are not as expected by their cause, the largest group first; a fault that concerns no cell is a
-/// group without cells.
+/// Groups the cells that are not as expected by their cause, the largest group first; a fault that is the cause of no cell
+/// is a group without cells.
 fn groups<'a>(matrix: &'a Matrix, faults: &'a [FaultReport]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut at: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut add = |cause: &'a str, count: usize, cell: Option<&'a Cell>| {
+    let mut add = |cause: &'a str, cell: Option<&'a Cell>| {
         let at = *at.entry(cause).or_insert_with(|| {
             groups.push(Group {
                 cause,
-                count: 0,
                 cells: Vec::new(),
             });
             groups.len() - 1
         });
-        groups[at].count = groups[at].count.max(count);
         groups[at].cells.extend(cell);
     };
     for fault in faults {
-        add(&fault.text, fault.cells, None);
+        add(&fault.text, None);
     }
     for cell in matrix.cells.iter().filter(|cell| cell.verdict != Verdict::Pass) {
         let cause = cell.cause.as_deref().or(cell.reason.as_deref());
-        add(cause.unwrap_or_default(), 0, Some(cell));
+        add(cause.unwrap_or_default(), Some(cell));
     }
-    for group in &mut groups {
-        group.count = group.count.max(group.cells.len());
-    }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    groups.sort_by_key(|group| std::cmp::Reverse(group.cells.len()));
     groups
 }
 

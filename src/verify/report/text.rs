@@ -32,7 +32,7 @@ pub fn text(shown: &Shown<'_>, style: Style) -> String {
         let _ = writeln!(out, "{:indent$}{head}{text}", "");
     };
     for group in groups(matrix, faults) {
-        let head = cells(group.count);
+        let head = cells(group.cells.len());
         line(
             &mut out,
             0,

@@ -129,7 +129,7 @@ fn causes(out: &mut String, page: &Page<'_>) {
     }
     out.push_str("<h2>Not as expected</h2>\n<dl>\n");
     for group in bad {
-        let count = number_of_cells(group.count);
+        let count = number_of_cells(group.cells.len());
         let _ = writeln!(out, "<dt><b>{count}</b> {}</dt>", escape(group.cause));
         for cell in group.cells.iter().take(LISTED) {
             let asked = &cell.expectation;
