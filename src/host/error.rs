@@ -212,11 +212,11 @@ impl StepFailure {
 
     /// Returns whether the step was given up because a stop was requested.
     pub fn is_stopped(&self) -> bool {
-        let session = match self {
-            Self::Guest(session)
-            | Self::Configure(ConfigureError::Session(session))
-            | Self::SetUp(SetUpError::Session(session)) => session,
-            _ => return false,
+        let (Self::Guest(session)
+        | Self::Configure(ConfigureError::Session(session))
+        | Self::SetUp(SetUpError::Session(session))) = self
+        else {
+            return false;
         };
         matches!(session.fault, SessionFault::Console(ConsoleError::Cancelled))
     }
