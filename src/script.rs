@@ -255,6 +255,7 @@ impl Out {
             seeded,
             serve,
             cloud_init: _,
+            proxies: _,
         } = config;
         if *seeded {
             self.line(format_args!("# cloud-init does that; `virsh console {name}` shows it."));

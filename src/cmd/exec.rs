@@ -21,6 +21,10 @@ const DEADLINE: u8 = 124;
 const NOT_RUN: u8 = 125;
 /// Bytes of standard input that are passed on at most.
 const MOST_INPUT: u64 = 1 << 20;
+/// How long a command may take by default, and how many bytes of its input a second more is for: consoles of busy hosts
+/// pass a third of what others do.
+const SECONDS: u64 = 60;
+const INPUT_PER_SECOND: u64 = 10_000;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -39,10 +43,10 @@ pub struct Args {
     /// In all VMs, hosts, switches and routers with such a name at the same time, e.g. `web-*`.
     #[arg(long, value_name = "PATTERN")]
     on: Option<String>,
-    /// How long the command may take, in seconds; waiting for the VM's shell is included. On a host behind ssh it is
-    /// ended after a minute at the latest.
-    #[arg(long, alias = "within", value_name = "SECONDS", default_value_t = 60)]
-    timeout: u64,
+    /// How long the command may take, in seconds; waiting for the VM's shell and passing standard input on are included.
+    /// Default: 60, and one more for each 10 kB of standard input.
+    #[arg(long, alias = "within", value_name = "SECONDS")]
+    timeout: Option<u64>,
     /// Do not read standard input. Without this option it is passed on to the command.
     #[arg(long, short = 'n')]
     no_stdin: bool,
@@ -82,11 +86,16 @@ fn status_of(error: &CommandError) -> u8 {
 fn status_of_failed(error: &OpsError) -> u8 {
     match error {
         OpsError::Guest(SessionError {
-            fault: SessionFault::Deadline { .. } | SessionFault::NotReady { .. },
+            fault: SessionFault::Deadline { .. } | SessionFault::UploadDeadline { .. } | SessionFault::NotReady { .. },
             ..
         }) => DEADLINE,
         _ => NOT_RUN,
     }
+}
+
+/// Returns the default limit, in seconds, of a command with `input` bytes of standard input.
+fn seconds_for(input: usize) -> u64 {
+    SECONDS + u64::try_from(input).unwrap_or(u64::MAX) / INPUT_PER_SECOND
 }
 
 /// Reads standard input to its end, unless it is a terminal.
@@ -119,12 +128,13 @@ fn run(context: &Context, args: &Args) -> Result<u8, CommandError> {
         (None, Some(pattern)) => Targets::Matching(pattern.clone()),
         (None, None) => Targets::AllVms,
     };
+    let stdin = if args.no_stdin { Vec::new() } else { standard_input()? };
     let options = ExecOptions {
         lab: args.lab.clone(),
         on,
-        within: Duration::from_secs(args.timeout),
+        within: Duration::from_secs(args.timeout.unwrap_or_else(|| seconds_for(stdin.len()))),
         command: args.command.clone(),
-        stdin: if args.no_stdin { Vec::new() } else { standard_input()? },
+        stdin,
     };
     let (events, progress) = Progress::start(true);
     let env = Env {

@@ -110,6 +110,14 @@ pub enum SessionFault {
         /// Its size.
         bytes: usize,
     },
+    /// A file was not written over the console in time.
+    #[error("{bytes} bytes did not arrive in the guest within {} s", .within.as_secs())]
+    UploadDeadline {
+        /// Its size.
+        bytes: usize,
+        /// The deadline.
+        within: Duration,
+    },
     /// A file that was read over the console is not the guest's.
     #[error("a file of {bytes} bytes did not arrive from the guest")]
     Download {
@@ -172,6 +180,7 @@ impl SessionFault {
             Self::Restarted { .. } => "once it has booted, `netlab up` configures it again",
             Self::LineTooLong(_) => "split it into several lines",
             Self::Download { .. } => "check that nothing writes the file meanwhile; copy again",
+            Self::UploadDeadline { .. } => "a console passes some 30 kB a second, on a busy host less: allow more time",
             Self::Upload { .. } => "check that the guest has room in /tmp, and cat(1) and wc(1)",
             Self::Transcript(_) => "check free space and permissions of the state folder",
         }

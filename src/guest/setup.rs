@@ -8,7 +8,7 @@ use super::error::SessionError;
 use super::privilege::Privilege;
 use super::session::{CommandOutput, Session};
 use super::{LINE_LIMIT, upload};
-use crate::lab::Task;
+use crate::lab::{Proxies, Task};
 use crate::state::SetUp;
 
 /// Deadline of one command, or of writing one file.
@@ -107,7 +107,7 @@ pub fn set_up<E: From<SetUpError>>(
             Task::Run(command) => {
                 let command = command.text().unwrap_or_default();
                 on_task(&format!("running {number} of {of}: {}", first_line(command)));
-                let output = run(session, root, command)?;
+                let output = run(session, root, &format!("{}{command}", exported(&set_up.proxies)))?;
                 if output.status != 0 {
                     let failed = SetUpError::Command {
                         command: first_line(command),
@@ -132,8 +132,14 @@ pub(super) fn wait_for_cloud_init(session: &mut Session<'_>) -> Result<(), Confi
         return Ok(());
     }
     Err(ConfigureError::CloudInit {
-        output: output.text.trim().to_owned(),
+        output: status(&output.text).to_owned(),
     })
+}
+
+/// Returns what `cloud-init status` printed of all that appeared on the console, on which cloud-init prints, too.
+fn status(printed: &str) -> &str {
+    let begin = printed.rfind("status: ").unwrap_or_default();
+    printed.get(begin..).unwrap_or_default().trim()
 }
 
 fn first_line(command: &str) -> String {
@@ -143,6 +149,18 @@ fn first_line(command: &str) -> String {
         format!("{first} …")
     } else {
         first.to_owned()
+    }
+}
+
+/// Returns the command that gives a shell the environment variables `proxies`; empty where there are none.
+fn exported(proxies: &Proxies) -> String {
+    let variables: Vec<String> = proxies
+        .variables()
+        .map(|(name, value)| format!(" {name}={}", quoted(value)))
+        .collect();
+    match variables[..] {
+        [] => String::new(),
+        _ => format!("export{}; ", variables.concat()),
     }
 }
 
@@ -180,4 +198,23 @@ fn write(session: &mut Session<'_>, root: Privilege, path: &str, content: &[u8],
         path: path.to_owned(),
         output: output.text,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_status_of_cloud_init_is_shown_of_what_the_console_printed_meanwhile() {
+        let printed = "[  1.0] cloud-init[4]: status: running\nssh-rsa AAAA root@deb\nstatus: error\ndetail:\n('locale', Error)\n";
+        assert_eq!(status(printed), "status: error\ndetail:\n('locale', Error)");
+        assert_eq!(status("cloud-init: not found\n"), "cloud-init: not found");
+    }
+
+    #[test]
+    fn commands_have_the_proxies_in_their_environment() {
+        let proxies = Proxies::of(|name| (name == "http_proxy").then(|| "http://proxy:3128".to_owned()));
+        assert_eq!(exported(&proxies), "export http_proxy='http://proxy:3128'; ");
+        assert_eq!(exported(&Proxies::default()), "");
+    }
 }

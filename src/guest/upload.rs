@@ -23,9 +23,24 @@ const LINES: usize = 24;
 /// Writes `content` to a new file that only the session's account can read, and returns its path.
 ///
 /// # Errors
-/// [`SessionFault::Upload`] where the guest's file differs, e.g. since its disk is full; [`SessionFault::Deadline`]
-/// after `within`.
+/// [`SessionFault::Upload`] where the guest's file differs, e.g. since its disk is full;
+/// [`SessionFault::UploadDeadline`] after `within`.
 pub fn upload(session: &mut Session<'_>, content: &[u8], within: Duration) -> Result<String, SessionError> {
+    write(session, content, within).map_err(|error| match error.fault {
+        // The command that was typed last is none of the caller's.
+        SessionFault::Deadline { .. } => SessionError {
+            fault: SessionFault::UploadDeadline {
+                bytes: content.len(),
+                within,
+            },
+            screen: Vec::new(),
+            ..error
+        },
+        _ => error,
+    })
+}
+
+fn write(session: &mut Session<'_>, content: &[u8], within: Duration) -> Result<String, SessionError> {
     let began = Instant::now();
     let left = || within.saturating_sub(began.elapsed());
     let path = format!("/tmp/netlab.{}", fresh_nonce());

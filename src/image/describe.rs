@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::detect::{self, Content, Mismatch, Wanted};
 use super::fetch::FetchError;
+use super::qcow2;
 use super::{ImageError, at, decompress, digest};
 use crate::lab::{
     Compression, ConsoleKind, Dialect, DigestKind, Download, Firmware, Format, ImageConsole, ImageEntry, ImageMachine,
@@ -60,7 +61,12 @@ pub(super) fn recognize(path: &Path) -> std::io::Result<Result<(Compression, For
         Err(error) => return Ok(Err(decompress::UnpackError::Corrupt(error).into())),
     };
     Ok(match detect::detect(&head) {
-        Content::Qcow2 => Ok((compression, Format::Qcow2)),
+        Content::Qcow2 => match compression {
+            Compression::None => qcow2::check_file(path)?.map_err(FetchError::from),
+            // It is checked once it is unpacked.
+            _ => Ok(()),
+        }
+        .map(|()| (compression, Format::Qcow2)),
         found if detect::fits(found, Wanted::Disk(Format::Raw)) => Ok((compression, Format::Raw)),
         found => Err(Mismatch { found }.into()),
     })

@@ -189,19 +189,22 @@ mod tests {
         let raw = vec![0; 1 << 20];
         let mut iso = raw.clone();
         iso[0x8001..0x8006].copy_from_slice(b"CD001");
-        let qcow2 = b"QFI\xfb\0\0\0\x03";
+        // Version 3, clusters of 64 KiB, no L1 table, a header of 104 bytes.
+        let mut qcow2 = vec![0; 512];
+        qcow2[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+        (qcow2[23], qcow2[103]) = (16, 104);
         assert_eq!(
             format("a.qcow2", &raw, recognize).unwrap(),
             (Compression::None, Format::Raw)
         );
         assert_eq!(
-            format("a.raw", qcow2, recognize).unwrap(),
+            format("a.raw", &qcow2, recognize).unwrap(),
             (Compression::None, Format::Qcow2)
         );
         assert_eq!(format("a.iso", &iso, cd_of).unwrap(), (Compression::None, Format::Cd));
         let error = |name: &str, head: &[u8], read: fn(&Path) -> _| format(name, head, read).unwrap_err().to_string();
         assert!(error("b", &iso, recognize).contains("CD image"));
-        assert!(error("b", qcow2, cd_of).contains("qcow2"));
+        assert!(error("b", &qcow2, cd_of).contains("qcow2"));
         assert!(error("b", b"", recognize).contains("empty"));
         assert!(error("b", b"KDMV", recognize).contains("VMDK"));
         let missing = entry(&folder.path().join("none"), recognize).unwrap_err();

@@ -2,6 +2,8 @@
 //!
 //! Layout: docs/interop/qcow2.txt of QEMU. All numbers are big-endian.
 
+mod clusters;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -21,6 +23,12 @@ pub enum Qcow2Error {
     /// Encrypted.
     #[error("it is encrypted")]
     Encrypted,
+    /// Data that its tables name is behind its end.
+    #[error("it is not complete: it has data behind its end at {length} bytes")]
+    Incomplete {
+        /// Size of the file in bytes.
+        length: u64,
+    },
 }
 
 impl Qcow2Error {
@@ -30,6 +38,7 @@ impl Qcow2Error {
             Self::NotQcow2 => "check `format` of the image's entry",
             Self::Backing(_) | Self::DataFile => "flatten it with `qemu-img convert -O qcow2`, then pin the result",
             Self::Encrypted => "decrypt it with `qemu-img convert`, then pin the result",
+            Self::Incomplete { .. } => "fetch the file again: a copy or a download of it was cut off",
         }
     }
 }
@@ -42,11 +51,15 @@ const DATA_FILE_NAME: u32 = 0x4441_5441;
 /// Bytes of a file that are searched for the header, its extensions and the backing file's name.
 const HEAD: u64 = 64 * 1024;
 
-/// Checks the header of the file at `path`.
+/// Checks the header of the file at `path`, and that the file is complete.
 pub fn check_file(path: &Path) -> std::io::Result<Result<(), Qcow2Error>> {
     let mut head = Vec::new();
-    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
-    Ok(check(&head))
+    let file = File::open(path)?;
+    (&file).take(HEAD).read_to_end(&mut head)?;
+    match check(&head) {
+        Ok(()) => clusters::check(&file, &head),
+        wrong => Ok(wrong),
+    }
 }
 
 fn number<const N: usize>(head: &[u8], at: usize) -> Option<[u8; N]> {

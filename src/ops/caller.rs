@@ -1,25 +1,29 @@
-//! The public SSH keys of who runs netlab: what guests with cloud-init are given where the lab has no `ssh_keys`.
+//! Who runs netlab: the public SSH keys that guests with cloud-init are given where the lab has no `ssh_keys`, and the proxies
+//! that guests are given where a router leads to this machine's network.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::lab::Proxies;
 use crate::ssh_key;
 use crate::transport::{Cmd, LocalShell, Shell as _};
 
-/// Where the caller's keys are.
+/// Where the caller's keys are, and the caller's proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caller {
     /// A folder with files `.pub`, e.g. `~/.ssh`.
     pub folder: Option<PathBuf>,
     /// Whether an agent is asked, as the environment says (ssh-agent(1)).
     pub agent: bool,
+    /// The proxies of the environment.
+    pub proxies: Proxies,
 }
 
 impl Caller {
     /// Returns where the keys are of the user of this process or, under sudo(8), of the user who called it.
     pub fn from_env() -> Self {
-        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let home = match var("SUDO_USER") {
             Some(user) if rustix::process::geteuid().is_root() => home_of(&user),
             _ => var("HOME").map(PathBuf::from),
@@ -27,6 +31,7 @@ impl Caller {
         Self {
             folder: home.map(|home| home.join(".ssh")),
             agent: var("SSH_AUTH_SOCK").is_some(),
+            proxies: Proxies::of(|name| var(name)?.into_string().ok()),
         }
     }
 
@@ -85,7 +90,7 @@ mod tests {
         }
         let caller = Caller {
             folder: Some(folder.path().to_owned()),
-            agent: false,
+            ..Caller::default()
         };
         assert_eq!(caller.keys(), [format!("{key} mine")]);
         assert_eq!(Caller::default().keys(), [""; 0]);

@@ -223,9 +223,10 @@ fn in_vm(env: &Env, vm: &Vm, options: &ExecOptions) -> Result<ExecReport, OpsErr
     let began = Instant::now();
     let console = open(env, vm, image, (began, options.within))?;
     let mut session = Session::open_within(console, image, transcript(env, vm)?, (began, options.within))?;
+    let left = || options.within.saturating_sub(began.elapsed());
     let mut files = Vec::new();
     let mut upload = |session: &mut Session, content: &[u8]| -> Result<String, OpsError> {
-        let path = upload(session, content, options.within)?;
+        let path = upload(session, content, left())?;
         files.push(path.clone());
         Ok(path)
     };
@@ -241,7 +242,7 @@ fn in_vm(env: &Env, vm: &Vm, options: &ExecOptions) -> Result<ExecReport, OpsErr
         format!(" <{}", upload(&mut session, &options.stdin)?)
     };
     // In a subshell: on a serial port `exit` would end the shell that netlab uses.
-    let output = session.run(&format!("( {script}\n){input}"), options.within);
+    let output = session.run(&format!("( {script}\n){input}"), left());
     if !files.is_empty() {
         // The command's own result counts.
         let _ = session.run_idempotent(&format!("rm -f {}", files.join(" ")), CLEAN_WITHIN);

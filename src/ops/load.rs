@@ -87,6 +87,7 @@ impl Loaded {
         // Requests that cannot be read are none; who changes them reads them first.
         let requests = Requests::read(&env.folders, &topology.lab).unwrap_or_default();
         requests.apply(&mut topology.shaping);
+        topology.with_proxies(&env.caller.proxies);
         for guest in topology.guests.values_mut() {
             if guest.setup.ssh_keys.is_none() && is_cloud(&topology.images, &guest.image) {
                 guest.setup.ssh_keys = Some(self.keys.clone());

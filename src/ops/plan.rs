@@ -101,6 +101,21 @@ fn others_keys(loaded: &Loaded, existing: &Existing) -> Vec<Obstacle> {
     others.collect()
 }
 
+/// Returns a warning where guests do not get a proxy of the caller's.
+fn withheld_proxies(env: &Env, topology: &Topology) -> Option<Obstacle> {
+    let leads = topology.routers.values().any(|router| router.to_host);
+    let withheld = env.caller.proxies.withheld();
+    (leads && !withheld.is_empty()).then(|| Obstacle {
+        severity: Severity::Warning,
+        host: localhost(),
+        what: format!("guests do not get {} of the environment", withheld.join(" and ")),
+        help:
+            "a proxy on this machine's loopback device cannot be reached from guests, and one with a password would be \
+               readable in them: write another one in `run`"
+                .to_owned(),
+    })
+}
+
 /// Returns whether it is known of a guest that it does not run, although libvirt counts it as running.
 fn is_halted(observed: &Site, name: &DomainName) -> bool {
     let mut seen = observed.values().filter_map(|state| state.seen.domains.get(name));
@@ -210,6 +225,7 @@ pub fn preflight_and_plan(
         return Err(OpsError::PreflightFailed(errors));
     }
     warnings.extend(others_keys(loaded, &existing));
+    warnings.extend(withheld_proxies(env, &topology));
     let desired = desired(&topology, &surveys);
     let guests = inspect_guests(env, hosts, observed, &desired);
     warnings.extend(

@@ -158,6 +158,7 @@ fn set_up(name: &DomainName, will: &Domain, done: &[Task]) -> Option<Step> {
             lasting: is_lasting(will),
             tasks: will.tasks.clone(),
             done: same,
+            proxies: config.proxies.clone(),
         };
         Step::SetUpGuest(name.clone(), Box::new(set_up))
     })

@@ -9,7 +9,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::lab::{
-    Boot, Content, Datapath, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Serve, Task, Video, VmName,
+    Boot, Content, Datapath, Firmware, IfName, ImageConsole, LabName, MacAddr, NameError, Proxies, Serve, Task, Video,
+    VmName,
 };
 
 /// A libvirt domain's name: `<lab>.<vm>`. The dot, which neither part can contain, makes it unambiguous.
@@ -302,6 +303,9 @@ pub struct GuestConfig {
     /// What only cloud-init is given.
     #[serde(default, skip_serializing_if = "CloudConfig::is_empty")]
     pub cloud_init: CloudConfig,
+    /// Proxies for its commands and packages, from the caller's environment.
+    #[serde(skip)]
+    pub proxies: Proxies,
 }
 
 /// What a guest's cloud-init is given besides the network and the account of the console.
@@ -343,6 +347,9 @@ pub struct SetUp {
     pub tasks: Vec<Task>,
     /// How many of them are done already.
     pub done: usize,
+    /// Proxies for the commands, from the caller's environment.
+    #[serde(skip)]
+    pub proxies: Proxies,
 }
 
 impl GuestConfig {

@@ -42,7 +42,8 @@ use uuid::Uuid;
 
 use crate::lab::{
     BaseDisk, Cable, Class, Connect, Datapath, Forward, HostName, IfName, Image, ImageName, LabHostNic, LabName,
-    MacAddr, NatRule, NetworkName, Ping, Router, Serve, ServiceCheck, Switch, SwitchKind, TunnelKind, VlanId, VmName,
+    MacAddr, NatRule, NetworkName, Ping, Proxies, Router, Serve, ServiceCheck, Switch, SwitchKind, TunnelKind, VlanId,
+    VmName,
 };
 
 /// What the hosts of a lab have already: guests keep what they were given, and new ones are given none of it.
@@ -127,6 +128,13 @@ impl Topology {
     pub fn emulate(&mut self) {
         for host in self.hosts.values_mut() {
             host.connect = Connect::Emulated;
+        }
+    }
+
+    /// Gives the commands and packages of guests the caller's proxies, where a router leads to this machine's network.
+    pub fn with_proxies(&mut self, proxies: &Proxies) {
+        if self.routers.values().any(|router| router.to_host) {
+            setup::add_proxies(&mut self.guests, proxies);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::{Existing, Guest, Topology};
-use crate::lab::{Content, FileSource, Image, ImageName, Lab, Password, Setup, Task, Template, VmName};
+use crate::lab::{Content, FileSource, Image, ImageName, Lab, Password, Proxies, Setup, Task, Template, VmName};
 
 /// What a guest is given, by cloud-init and over its console.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct GuestSetup {
     pub packages: Vec<String>,
     /// Files to write, then commands to run.
     pub tasks: Vec<Task>,
+    /// Proxies for its commands and packages.
+    pub proxies: Proxies,
     /// Keys that only cloud-init can use, where the image has none.
     pub unusable: Vec<&'static str>,
 }
@@ -55,8 +57,21 @@ pub(super) fn add(
             password: setup.password,
             user_data: setup.user_data.map(|file| file.content),
             packages: setup.packages.unwrap_or_default(),
+            proxies: Proxies::default(),
             unusable,
         };
+    }
+}
+
+/// Gives the commands and packages of all guests `proxies`, by which none of the guests is asked.
+pub(super) fn add_proxies(guests: &mut BTreeMap<VmName, Guest>, proxies: &Proxies) {
+    let own = addresses(guests);
+    let own = own
+        .into_iter()
+        .flat_map(|(name, address)| [name.to_string(), address.to_string()]);
+    let proxies = proxies.clone().but_for(own);
+    for guest in guests.values_mut() {
+        guest.setup.proxies = proxies.clone();
     }
 }
 

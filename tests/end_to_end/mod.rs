@@ -31,6 +31,7 @@ mod machine;
 mod many;
 mod missing;
 mod named;
+mod netboot;
 mod observed;
 mod package;
 mod random_kills;

@@ -167,3 +167,43 @@ fn a_router_that_leads_to_the_machine_leaves_nothing_wherever_a_run_is_killed() 
         }
     }
 }
+
+const WITH_GUEST: &str = r#"
+[networks.service]
+subnet = "10.0.1.0/24"
+gateway = { address = "10.0.1.1", on = "node1" }
+[vms.vm1]
+memory = "96MiB"
+nics = [{ network = "service" }]
+run = ["echo $http_proxy $no_proxy >/tmp/proxies"]
+"#;
+
+#[test]
+fn commands_of_a_lab_that_leads_to_the_machine_have_the_callers_proxies_and_another_caller_changes_nothing() {
+    let test =
+        "commands_of_a_lab_that_leads_to_the_machine_have_the_callers_proxies_and_another_caller_changes_nothing";
+    let Some(bench) = Bench::new(test, "prox", &format!("{LAB}{WITH_GUEST}")) else {
+        return;
+    };
+    let netlab = |proxy: &str, arguments: &[&str]| {
+        let mut command = bench.netlab(arguments);
+        command.env("http_proxy", proxy).env("no_proxy", "example.net");
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), errors)
+    };
+    netlab("http://proxy.example.org:3128", &["-q", "up", bench.file()]);
+    assert_eq!(
+        bench.good(&["exec", &bench.name, "vm1", "-n", "--", "cat /tmp/proxies"]),
+        "http://proxy.example.org:3128 example.net,vm1,10.0.1.2\n"
+    );
+    let (plan, warnings) = netlab("http://127.0.0.1:3128", &["plan", bench.file()]);
+    assert!(plan.contains("nothing to do"), "{plan}");
+    assert!(
+        warnings.contains("guests do not get http_proxy of the environment"),
+        "{warnings}"
+    );
+    bench.good(&["-q", "down", &bench.name]);
+    bench.assert_as_before();
+}

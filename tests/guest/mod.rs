@@ -76,6 +76,7 @@ fn config(dialect: Dialect, addresses: [&str; 2]) -> GuestConfig {
         seeded: false,
         serve: Vec::new(),
         cloud_init: netlab::state::CloudConfig::default(),
+        proxies: netlab::lab::Proxies::default(),
     }
 }
 

@@ -267,6 +267,7 @@ fn a_seed_disk_is_created_with_its_domain_and_qemu_may_read_it() {
         seeded: true,
         serve: Vec::new(),
         cloud_init: netlab::state::CloudConfig::default(),
+        proxies: netlab::lab::Proxies::default(),
     });
     let error = libvirt.define(&name, &wanted).unwrap_err().to_string();
     assert!(error.contains("no storage pool"), "{error}");

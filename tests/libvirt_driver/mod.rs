@@ -477,6 +477,7 @@ fn a_domain_is_defined_started_observed_stopped_and_removed() {
         seeded: false,
         serve: Vec::new(),
         cloud_init: netlab::state::CloudConfig::default(),
+        proxies: netlab::lab::Proxies::default(),
     };
     libvirt.set_configured(&life, &config).unwrap();
     assert_eq!(libvirt.observe(&lab()).unwrap().domains[&life].configured, Some(config));

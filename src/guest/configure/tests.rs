@@ -26,6 +26,7 @@ fn config(dialect: Dialect) -> GuestConfig {
         seeded: false,
         serve: Vec::new(),
         cloud_init: crate::state::CloudConfig::default(),
+        proxies: crate::lab::Proxies::default(),
     }
 }
 

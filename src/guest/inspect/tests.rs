@@ -35,6 +35,7 @@ fn config() -> GuestConfig {
         seeded: false,
         serve: Vec::new(),
         cloud_init: crate::state::CloudConfig::default(),
+        proxies: crate::lab::Proxies::default(),
     }
 }
 

@@ -60,6 +60,7 @@ fn own(config: &GuestConfig, instance: &str) -> String {
         list(&mut out, "ssh_authorized_keys:", "  ", &config.cloud_init.ssh_keys);
     }
     if !config.cloud_init.packages.is_empty() {
+        proxies(&mut out, config);
         out.push_str("package_update: true\n");
         list(&mut out, "packages:", "  ", &config.cloud_init.packages);
     }
@@ -67,6 +68,17 @@ fn own(config: &GuestConfig, instance: &str) -> String {
         out.push_str("{}\n");
     }
     out
+}
+
+/// Appends the proxies of apt(8) (cloud-init's module "Apt Configure").
+fn proxies(out: &mut String, config: &GuestConfig) {
+    let urls = config.proxies.variables().filter(|(name, _)| *name != "no_proxy");
+    for (number, (name, url)) in urls.enumerate() {
+        if number == 0 {
+            out.push_str("apt:\n");
+        }
+        let _ = writeln!(out, "  {name}: {}", quoted(url));
+    }
 }
 
 fn list(out: &mut String, key: &str, indent: &str, items: &[String]) {
@@ -105,7 +117,7 @@ mod tests {
     use sha_crypt::PasswordVerifier as _;
 
     use super::*;
-    use crate::lab::{Dialect, ImageConsole};
+    use crate::lab::{Dialect, ImageConsole, Proxies};
     use crate::state::CloudConfig;
 
     fn config(password: &str) -> GuestConfig {
@@ -133,6 +145,7 @@ mod tests {
                 packages: vec!["curl".to_owned()],
                 user_data: None,
             },
+            proxies: Proxies::default(),
         }
     }
 
@@ -181,5 +194,17 @@ mod tests {
         config.cloud_init.user_data = Some(Content::from("#cloud-config\nlocale: Zürich\n"));
         let data = user_data(&config, "");
         assert!(data.is_ascii() && data.contains("base64"), "{data}");
+    }
+
+    #[test]
+    fn packages_are_fetched_by_the_callers_proxies() {
+        let mut config = config("secret");
+        assert!(!user_data(&config, "one").contains("apt:"));
+        config.proxies = Proxies::of(|name| Some(format!("http://{}:3128", name.replace('_', "-"))));
+        let data = user_data(&config, "one");
+        let wanted = "apt:\n  http_proxy: \"http://http-proxy:3128\"\n  https_proxy: \"http://https-proxy:3128\"\npackage_update: true\n";
+        assert!(data.contains(wanted), "{data}");
+        config.cloud_init.packages.clear();
+        assert!(!user_data(&config, "one").contains("apt:"));
     }
 }

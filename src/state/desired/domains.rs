@@ -143,6 +143,7 @@ pub fn guest_config(vm: &VmName, guest: &Guest, image: &Image) -> GuestConfig {
         } else {
             CloudConfig::default()
         },
+        proxies: setup.proxies.clone(),
     }
 }
 
