@@ -16,6 +16,8 @@ pub struct View {
     pub ports: Ports,
     /// What its bridges have learned.
     pub learned: Vec<Learned>,
+    /// The flows of each bridge of Open vSwitch.
+    pub flows: BTreeMap<String, Flows>,
     /// The entries of their forwarding databases that do not change with what they learn: set by hand, or of their own.
     pub fixed: Vec<Learned>,
     /// Its neighbor table.
@@ -79,6 +81,15 @@ pub struct Port {
     pub spanning_tree: bool,
     /// Its queueing discipline, e.g. `noqueue`, `netem`.
     pub qdisc: String,
+}
+
+/// The flows of a bridge of Open vSwitch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flows {
+    /// One of them forwards like a switch, as that of every new bridge does (`actions=NORMAL`, ovs-ofctl(8)).
+    pub switch: bool,
+    /// Those that are neither that one nor netlab's, as ovs-ofctl prints them.
+    pub others: Vec<String>,
 }
 
 /// A hardware address in the forwarding database of a bridge.

@@ -6,7 +6,7 @@ use crate::lab::IfName;
 use crate::state::PortSecurity;
 
 /// The cookie of netlab's flows: "netl".
-pub(super) const COOKIE: &str = "0x6e65746c";
+pub const COOKIE: &str = "0x6e65746c";
 
 /// The priority of the flows that count packets from an address that is not the port's.
 const FORGED: &str = "305";

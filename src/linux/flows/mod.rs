@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use self::flow::{COOKIE, Flow};
+pub use self::flow::COOKIE;
+use self::flow::Flow;
 use crate::lab::{IfName, LabName};
 use crate::state::PortSecurity;
 use crate::transport::{Cmd, CmdError, Script, Shell};

@@ -12,6 +12,7 @@ use super::json::RawLink;
 use super::nic::destination;
 use super::snapshot::Snapshot;
 use crate::lab::MacAddr;
+use crate::linux::flows::COOKIE;
 use crate::state::view::{Learned, Neighbor, PacketRule, PolicyRule, Port, View, ViewRoute};
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
@@ -183,6 +184,16 @@ fn read(text: &str) -> View {
                 port: port.to_owned(),
                 age: age.parse().ok().map(Duration::from_secs),
             })),
+            ["flows", bridge] => _ = view.flows.entry(bridge.to_owned()).or_default(),
+            ["flow", bridge, .., last] if last.starts_with("actions=") => {
+                let flow = line.trim_start_matches("flow ").trim_start_matches(bridge).trim();
+                let flows = view.flows.entry(bridge.to_owned()).or_default();
+                let is_own = flow.contains(&format!("cookie={COOKIE}"));
+                flows.switch |= last == "actions=NORMAL";
+                flows
+                    .others
+                    .extend((!is_own && flow != "priority=0 actions=NORMAL").then(|| flow.to_owned()));
+            }
             ["fdb"] => {
                 let (learned, fixed) = entries(lines.next().unwrap_or_default(), &ages);
                 view.learned.extend(learned);
@@ -304,6 +315,7 @@ fn rule(table: &(String, String), chain: &str, hook: Option<&str>, rule: &str) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::view::Flows;
 
     const PRINTED: &str = r#"forward 1
 /proc/sys/net/ipv4/conf/br1/rp_filter:1
@@ -311,6 +323,12 @@ mod tests {
 policy
 [{"priority":0,"src":"all","table":"local"},{"priority":9,"src":"10.0.1.0","srclen":24,"iif":"br1","table":"100"},{"priority":10,"src":"all","dst":"10.0.9.9","fwmark":"0x1","action":"blackhole"}]
 age br1 52:54:00:00:00:02 150
+flows br3
+flows br2
+flow br2 cookie=0x6e65746c, priority=310,ip,in_port=1 actions=NORMAL
+flow br2 priority=100,icmp actions=drop
+flow br2 priority=0 actions=NORMAL
+flow br2 NXST_FLOW reply (xid=0x4):
 fdb
 [{"mac":"33:33:00:00:00:01","ifname":"br1","flags":["self"],"state":"permanent"},{"mac":"52:54:00:00:00:02","ifname":"tap2","used":1,"updated":1,"flags":[],"master":"br1","state":""},{"mac":"52:54:00:00:00:03","ifname":"eth0","used":1,"updated":7,"flags":[],"master":"br1","state":""},{"mac":"52:54:00:00:00:01","ifname":"tap1","flags":[],"master":"br1","state":"permanent"}]
 neigh
@@ -359,6 +377,11 @@ table inet mine {
             [("tap2", age(1500)), ("eth0", age(8000))],
             "permanent ones are configured"
         );
+        let flows = Flows {
+            switch: true,
+            others: vec!["priority=100,icmp actions=drop".to_owned()],
+        };
+        assert_eq!((&view.flows["br2"], &view.flows["br3"]), (&flows, &Flows::default()));
         let fixed: Vec<_> = view.fixed.iter().map(|one| one.port.as_str()).collect();
         assert_eq!(fixed, ["tap1"], "an entry without a bridge is the link's own");
         assert_eq!(view.neighbors.len(), 2);

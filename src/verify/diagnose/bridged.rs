@@ -67,7 +67,8 @@ impl<'a> Path<'a> {
         let finding = self
             .host(host)
             .or_else(|| self.port(host, bridge, None, &format!("of network {network}")))
-            .or_else(|| self.bridge_options(host, segment));
+            .or_else(|| self.bridge_options(host, segment))
+            .or_else(|| self.flows(host, bridge));
         let shows = self.view(host).map(|view| {
             let learned = view.learned.iter().filter(|one| one.bridge == bridge);
             let source = self.source.and_then(|mac| learned.clone().find(|one| one.mac == mac));
@@ -91,6 +92,25 @@ impl<'a> Path<'a> {
                 .fixed(host, &set)
                 .possible()
         })
+    }
+
+    /// Checks that a bridge of Open vSwitch forwards like a switch: it has the flow that a new bridge has (ovs-vswitchd(8)),
+    /// and, besides those with netlab's cookie, no others.
+    fn flows(&self, host: &HostName, bridge: &str) -> Option<Finding> {
+        let flows = self.view(host)?.flows.get(bridge)?;
+        let shown = |text: String| Finding::new(text).shown(host, &format!("ovs-ofctl dump-flows {bridge}"));
+        if !flows.switch {
+            let text =
+                format!("{host}: bridge {bridge} has no flow that forwards packets like a switch (actions=NORMAL)");
+            let add = format!("ovs-ofctl add-flow {bridge} priority=0,actions=NORMAL");
+            return Some(shown(text).fixed(host, &add));
+        }
+        let other = flows.others.first()?;
+        let matched = other.split(" actions=").next().unwrap_or_default();
+        let matched = matched.rsplit(' ').next().unwrap_or_default();
+        let text = format!("{host}: bridge {bridge} has a flow that is not the lab's: {other}");
+        let delete = format!("ovs-ofctl --strict del-flows {bridge} {matched}");
+        Some(shown(text).fixed(host, &delete).possible())
     }
 
     /// Adds a segment's uplink, and the VLAN device on it; in the order in which packets pass them.

@@ -24,6 +24,7 @@ pub fn faults(traces: &Traces<'_>) -> Vec<Fault> {
     for (host, view) in traces.views {
         found.learned(host, view);
         found.fixed_entries(host, view);
+        found.taps(host, view);
         found.neighbors(host, view);
         found.bridges(host, view);
         found.addresses(host, view);

@@ -64,6 +64,25 @@ impl Found<'_> {
         }
     }
 
+    /// Checks that no tap has its guest's hardware address: a bridge keeps the frames for those of its own ports.
+    pub(super) fn taps(&mut self, host: &HostName, view: &View) {
+        let topology = self.traces.topology;
+        for (vm, guest) in topology.guests.iter().filter(|(_, guest)| guest.host == *host) {
+            for nic in &guest.nics {
+                let tap = &nic.tap;
+                if view.ports.get(tap.as_str()).and_then(|port| port.mac) == Some(nic.mac) {
+                    let text = format!(
+                        "{host}: link {tap} of guest {vm} has the guest's own MAC address {}: the bridge keeps the frames for \
+                         it; shown by `ip link show dev {tap}` on {host}; fix: `ip link set dev {tap} address fe{}` on {host}",
+                        nic.mac,
+                        &nic.mac.to_string()[2..]
+                    );
+                    self.fault(Concerns::Guest(vm.clone()), text);
+                }
+            }
+        }
+    }
+
     /// Checks that no entry of a forwarding database that was set by hand sends a guest's frames to another port than its own.
     pub(super) fn fixed_entries(&mut self, host: &HostName, view: &View) {
         let topology = self.traces.topology;

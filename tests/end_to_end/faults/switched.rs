@@ -86,6 +86,21 @@ pub(super) const SWITCHED: &[Fault] = &[
         "ovs-ofctl add-flow br-red priority=9,ip,nw_dst=10.0.1.3,actions=drop",
         "ovs-ofctl del-flows br-red ip,nw_dst=10.0.1.3",
         R2_ALONE,
+        &["node2: bridge br-red has a flow that is not the lab's: priority=9,ip,nw_dst=10.0.1.3 actions=drop"],
+    ),
+    fault(
+        Host("node2"),
+        "ovs-ofctl del-flows br-red",
+        "ovs-ofctl add-flow br-red priority=0,actions=NORMAL",
+        R2_ALONE,
+        &["node2: bridge br-red has no flow that forwards packets like a switch"],
+    ),
+    // Nothing that is read shows it: the packets are followed.
+    fault(
+        Host("node2"),
+        "ovs-ofctl mod-port br-red TAP-r2 no-forward",
+        "ovs-ofctl mod-port br-red TAP-r2 forward",
+        R2_ALONE,
         &["packets vanish between"],
     ),
 ];

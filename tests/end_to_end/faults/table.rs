@@ -260,13 +260,13 @@ pub(super) const FAULTS: &[Fault] = &[
         R2_ALONE,
         &["node2: link eth0 of network red has an MTU of only 1400 bytes"],
     ),
-    // A bridge that was made to send frames to the wrong port shows nothing by its links: the packets are followed.
+    // A bridge keeps the frames for its ports' own addresses.
     fault(
         Host("node1"),
-        "bridge fdb replace MAC-r1 dev eth0 master static sticky",
-        "bridge fdb del MAC-r1 dev eth0 master",
-        &[("r2", "r1")],
-        &["packets vanish between eth0 of node1 and"],
+        "ip link set dev TAP-r1 address MAC-r1",
+        "ip link set dev TAP-r1 address fe:54:00:00:00:01",
+        &[("r2", "r1"), ("r1", "r2")],
+        &["of guest r1 has the guest's own MAC address"],
     ),
     fault(
         Host("node2"),
