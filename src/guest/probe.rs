@@ -213,6 +213,18 @@ fn probe_all<E>(
             }
         }
     }
+    if let Some(view) = answers.view.as_mut().filter(|view| view.makes_fragments) {
+        let some = |reply: &Reply| matches!(reply.answer, Answer::Counted { received, .. } if received > 0);
+        let answered = targets
+            .iter()
+            .filter(|target| answers.replies.get(&target.address).is_some_and(some));
+        let answered: Vec<&Target> = answered.collect();
+        let mark = fresh_nonce();
+        let within = LIMIT.saturating_add(LIMIT_EACH.saturating_mul(u32::try_from(answered.len()).unwrap_or(u32::MAX)));
+        let text = run(&whole(&mark, &answered), within)?;
+        let lines = text.lines().filter_map(|line| unwrap_line(line, &mark));
+        view.fragmented = lines.map(|(address, _)| address).collect();
+    }
     let why = "its line in the guest's answer was garbled";
     let open = open.into_iter();
     let open = open.map(|target| (target.address, Answer::Unknown(why.into()).into()));
@@ -248,6 +260,22 @@ fn script(
     script.push_str("wait\n");
     if by_arp.is_some() {
         script.push_str(seen::PRINT);
+    }
+    script.push_str(")\n");
+    script
+}
+
+/// Returns the script that names each of `targets` that a full packet does not reach in one piece: each is sent one, after the
+/// kernel has forgotten the path MTUs that it has learned, which may be no more.
+fn whole(mark: &str, targets: &[&Target]) -> String {
+    let mut script = format!(
+        "( w={mark}\no() {{ ip route flush cache; ping -q -c1 -W2 -s$2 $1 || echo \"$w $1 [ in fragments ] $1 $w\"; }}\n"
+    );
+    for target in targets {
+        if let Some(size) = target.size {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(script, "o {} {size}", target.address);
+        }
     }
     script.push_str(")\n");
     script

@@ -55,6 +55,10 @@ pub struct GuestView {
     pub arp_by_hand: BTreeSet<Ipv4Addr>,
     /// Who answered its ARP questions.
     pub replies: BTreeMap<Ipv4Addr, BTreeSet<MacAddr>>,
+    /// It sent packets in fragments while it pinged: those larger than a path MTU that it has learned (RFC 1191).
+    pub makes_fragments: bool,
+    /// The addresses that full packets reach in fragments only.
+    pub fragmented: BTreeSet<IpAddr>,
     /// Its addresses, without those of its loopback network.
     pub addresses: BTreeSet<Ipv4Addr>,
     /// Its routes.
@@ -181,6 +185,7 @@ fn read_line(view: &mut GuestView, words: &[&str]) -> Option<()> {
             let replies = view.replies.entry(address.parse().ok()?).or_default();
             replies.insert(mac.to_lowercase().parse().ok()?);
         }
+        ["fragments"] => view.makes_fragments = true,
         ["forged", source, answered] => {
             let forged = view.forged.entry(source.parse().ok()?).or_default();
             let answered: u32 = answered.parse().ok()?;
@@ -267,6 +272,7 @@ mod tests {
         w1 @local 127.0.0.1 @ w1\nw1 @local 10.0.1.2 @ w1\n\
         w1 @link eth0 52:54:00:00:00:02 0x1003 1300 1 @ w1\n\
         w1 @link lo 00:00:00:00:00:00 0x9 65536 1 @ w1\n\
+        w1 @fragments @ w1\n\
         w1 @forged 10.0.1.250 0 @ w1\nw1 @forged 10.0.1.250 1 @ w1\nw1 @forged 10.0.1.250 no @ w1\n\
         w1 @reply 10.0.1.3 52:54:00:00:00:03 @ w1\n\
         w1 @reply 10.0.1.4 52:54:0 [  2.1] eth0: up\n0:00:00:03 @ w1\n";
@@ -287,6 +293,7 @@ mod tests {
         let mac = |last: u8| MacAddr::new([0x52, 0x54, 0, 0, 0, last]).unwrap();
         assert_eq!(view.arp, [(Ipv4Addr::new(10, 0, 1, 1), mac(0x11))].into());
         assert_eq!(view.addresses, [Ipv4Addr::new(10, 0, 1, 2)].into());
+        assert!(view.makes_fragments);
         assert_eq!(view.replies, [(Ipv4Addr::new(10, 0, 1, 3), [mac(3)].into())].into());
         let routes: Vec<_> = view
             .routes

@@ -3,6 +3,10 @@
 # /proc and /sys are read: every Linux guest has them, whatever its programs; and rules that drop packets, where a program
 # lists them. A number of /proc/sys can be read once, so that `read`, which takes a byte at a time, gets its first digit and
 # an error.
+# j: how many fragments this machine has made is in $s (/proc/net/snmp: ipFragCreates of RFC 1213).
+j() { while read -r s x; do case $x in *[a-z]*) ;; *) set -- $x; s=${19}; return;; esac; done </proc/net/snmp; } 2>/dev/null
+# $b: the same before the pings.
+j; b=$s
 # n MAC: prints the name of the NIC with that MAC address.
 n() { set +f; for d in /sys/class/net/*; do read -r m <$d/address; [ "$m" = $1 ] && break; done 2>/dev/null; echo ${d##*/}; }
 # $p: the process ID of this shell, which begins the questions and prints the answers.
@@ -25,4 +29,5 @@ echo "$w @link ${d##*/} $m $f $u $c @ $w"; done 2>/dev/null
 c=/proc/sys/net/ipv4; for f in $c/icmp_echo_ignore_all $c/conf/*/rp_filter $c/conf/*/arp_ignore; do x=; read -r x <$f; echo "$w @sys ${f#$c/} $x @ $w"; done
 { command -v nft >/dev/null && nft list ruleset; [ -s /proc/net/ip_tables_names ] && iptables -S; } | while read -r x; do case $x in
 *drop*|*DROP*|*reject*|*REJECT*) echo "$w @drop $x @ $w";; esac; done
+j; [ "$s" = "$b" ] || echo "$w @fragments @ $w"
 echo "$w @end @ $w"; } 2>/dev/null

@@ -1,13 +1,13 @@
 //! Compares expectations with answers: a cell each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Serialize;
 
 use super::Expectation;
 use crate::guest::{Answer, NO_ROUTE, Reply};
-use crate::lab::Asked;
+use crate::lab::{Asked, VmName};
 
 /// The result of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,6 +60,19 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// Makes the answered cells of `vm` to `addresses` failures: full packets reach those in fragments only.
+    pub fn fragmented(&mut self, vm: &VmName, addresses: &BTreeSet<IpAddr>) {
+        let from = Asked::Vm(vm.clone());
+        for cell in self.cells.iter_mut().filter(|cell| cell.expectation.from == from) {
+            let answered = matches!(cell.verdict, Verdict::Pass | Verdict::Lossy) && cell.expectation.reach;
+            if answered && addresses.contains(&cell.expectation.address) {
+                cell.verdict = Verdict::Fail;
+                cell.small_only = true;
+                cell.reason = Some("full packets pass in fragments only: the path MTU is too small".to_owned());
+            }
+        }
+    }
+
     /// Compares `expectations` with `replies`; the cells of a source that failed or did not answer are unknown.
     pub fn new(expectations: Vec<Expectation>, replies: &Replies) -> Self {
         let cells = expectations.into_iter().map(|expectation| {
@@ -283,6 +296,16 @@ pub(super) mod tests {
         let cell = both_sizes(0, 2);
         assert_eq!((cell.verdict, cell.small_only), (Verdict::Fail, true));
         assert!(cell.reason.unwrap().contains("MTU"));
+    }
+
+    #[test]
+    fn full_packets_that_pass_in_fragments_only_are_a_failure() {
+        let mut matrix = one(true, counted(2, 2));
+        let to = matrix.cells[0].expectation.address;
+        matrix.fragmented(&"a".parse().unwrap(), &[to].into());
+        let cell = &matrix.cells[0];
+        assert_eq!((cell.verdict, cell.small_only), (Verdict::Fail, true));
+        assert!(cell.reason.as_ref().unwrap().contains("in fragments only"));
     }
 
     #[test]

@@ -289,6 +289,18 @@ fn mtus(topology: &Topology) -> BTreeMap<IpAddr, u16> {
         }
     }
     mtus.extend(nics().map(|nic| (nic.address.addr().into(), nic.mtu.unwrap_or(ETHERNET_MTU))));
+    for guest in topology.guests.values() {
+        let nic = guest
+            .nics
+            .iter()
+            .find(|nic| nic.gateway.is_some() && nic.gateway == guest.default_route);
+        let mtu = nic.and_then(|nic| nic.mtu).unwrap_or(ETHERNET_MTU);
+        let floating = guest
+            .floating
+            .iter()
+            .map(|floating| (floating.address.into(), mtu.min(ETHERNET_MTU)));
+        mtus.extend(floating);
+    }
     mtus
 }
 

@@ -426,8 +426,12 @@ fn unproved_answers(evidence: &Evidence<'_>, hosts: &NamedHosts, matrix: &Matrix
     found
 }
 
-/// Makes the answered cells failures whose replies cannot come from the machine that was asked.
+/// Makes the answered cells failures whose replies cannot come from the machine that was asked, or prove less than they seem
+/// to.
 fn refute(evidence: &Evidence<'_>, matrix: &mut Matrix) {
+    for (vm, view) in evidence.guests {
+        matrix.fragmented(vm, &view.fragmented);
+    }
     for cell in &mut matrix.cells {
         if let Some(why) = unproved(evidence, cell) {
             cell.verdict = Verdict::Fail;

@@ -159,9 +159,26 @@ impl Path<'_> {
         let finding = self
             .port(machine, link, None, &towards)
             .or_else(|| self.carrier(machine, link, &towards))
+            .or_else(|| self.small_bridge(machine, link, &towards))
             .or_else(|| self.neighbor(machine, link, route.via.unwrap_or_else(|| to.into()), to));
         let hop = Hop::on_link(machine, link, format!("link {link} {towards}"));
         self.hops.push(hop.shows(self.shows(machine, link)).found(finding));
+    }
+
+    /// Checks the MTU of a bridge by which packets are routed, which is that of its smallest port unless it was set.
+    fn small_bridge(&self, machine: &HostName, bridge: &str, of: &str) -> Option<Finding> {
+        let ports = &self.view(machine)?.ports;
+        let mtu = ports.get(bridge)?.mtu;
+        let mut members = ports.values().filter(|port| port.master.as_deref() == Some(bridge));
+        let needed = self.needed.filter(|needed| mtu < u32::from(*needed))?;
+        let is_set = members.clone().next().is_some() && members.all(|port| port.mtu > mtu);
+        is_set.then(|| {
+            Finding::new(format!(
+                "{machine}: bridge {bridge} {of} has an MTU of only {mtu} bytes"
+            ))
+            .shown(machine, &format!("ip link show dev {bridge}"))
+            .fixed(machine, &format!("ip link set dev {bridge} mtu {needed}"))
+        })
     }
 
     fn route_fault(

@@ -24,10 +24,13 @@ impl Found<'_> {
             let proxy = |link: &str| view.settings.get(&format!("ipv4/conf/{link}/proxy_arp")) == Some(&1);
             let bridge = segment.bridge.as_str();
             if proxy(bridge) || proxy("all") {
+                let on = ["all", bridge].into_iter().filter(|link| proxy(link));
+                let off: Vec<String> = on.map(|link| format!("net.ipv4.conf.{link}.proxy_arp=0")).collect();
                 let text = format!(
                     "{host}: bridge {bridge} of network {network} answers ARP requests for addresses of other networks \
                      (proxy_arp); shown by `sysctl net.ipv4.conf.all.proxy_arp net.ipv4.conf.{bridge}.proxy_arp` on {host}; \
-                     fix: `sysctl -w net.ipv4.conf.{bridge}.proxy_arp=0` on {host}"
+                     fix: `sysctl -w {}` on {host}",
+                    off.join(" ")
                 );
                 self.fault(Concerns::Apart(own), text);
             }

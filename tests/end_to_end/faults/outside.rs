@@ -98,6 +98,13 @@ pub(super) const OUTSIDE: &[Fault] = &[
         &[("plain", "203.0.113.1"), ("web", "203.0.113.1")],
         &["home: a rule that is not the lab's drops packets: table ip other, chain c: icmp type echo-request drop"],
     ),
+    fault(
+        Host("node1"),
+        "ip link set dev $(ls /sys/class/net | grep ^service-) mtu 1280",
+        "ip link set dev $(ls /sys/class/net | grep ^service-) mtu 1500",
+        &[("home", "192.168.99.50")],
+        &["towards 10.0.1.3 has an MTU of only 1280 bytes"],
+    ),
     // The router sees the address that the gateway's host gives the packets.
     fault(
         Guest("home"),
