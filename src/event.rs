@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::lab::HostName;
+use crate::lab::{HostName, VmName};
 use crate::plan::{Stage, Step};
 
 /// Something happened.
@@ -31,6 +31,17 @@ pub enum Event {
         step: Step,
         /// The status.
         text: String,
+    },
+    /// A guest was started, or started again in another manner.
+    Started {
+        /// Where.
+        host: HostName,
+        /// Which guest.
+        vm: VmName,
+        /// From the saved state of one of its kind; else it boots.
+        restored: bool,
+        /// Why it boots although guests of its kind need not.
+        why: Option<String>,
     },
     /// A step ended.
     Ended {

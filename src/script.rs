@@ -142,7 +142,8 @@ impl Out {
             | Step::DeleteVolume(..)
             | Step::DeleteDisk(..)
             | Step::UndefineDomain { .. }
-            | Step::StopDomain { .. } => self.line("# (not done by hand)"),
+            | Step::StopDomain { .. }
+            | Step::RunState(..) => self.line("# (not done by hand)"),
         }
         Ok(())
     }

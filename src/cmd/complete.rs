@@ -28,6 +28,16 @@ fn lab_names(current: &OsStr) -> Vec<CompletionCandidate> {
     starting_with(current, names.filter(|name| name.parse::<LabName>().is_ok()))
 }
 
+/// Completes a checkpoint of the lab on the command line.
+pub fn checkpoints(current: &OsStr) -> Vec<CompletionCandidate> {
+    let env = Env::new(Folders::from_env(), PathBuf::from("netlab"));
+    let lab = words().find_map(|word| ops::lab_name(&word).ok());
+    let known = lab
+        .and_then(|lab| ops::checkpoints(&env, &lab).ok())
+        .unwrap_or_default();
+    starting_with(current, known.into_iter().map(|checkpoint| checkpoint.name.to_string()))
+}
+
 /// Completes an image of the catalog.
 pub fn images(current: &OsStr) -> Vec<CompletionCandidate> {
     let entries = image::entries().unwrap_or_default();
@@ -87,6 +97,13 @@ fn starting_with(current: &OsStr, names: impl Iterator<Item = String>) -> Vec<Co
         .collect()
 }
 
+/// Returns the words on the command line that is being completed, behind netlab and the command: the lab, among options and
+/// their values.
+fn words() -> impl Iterator<Item = String> {
+    let words = std::env::args().skip_while(|word| word != "--").skip(1);
+    words.skip(2).filter(|word| !word.starts_with('-'))
+}
+
 /// The names in a lab file.
 #[derive(Default)]
 struct Names {
@@ -101,10 +118,7 @@ struct Names {
 impl Names {
     /// Reads the lab that is named on the command line that is being completed; nothing where there is none.
     fn of_lab() -> Self {
-        let words = std::env::args().skip_while(|word| word != "--").skip(1);
-        // netlab, the command, and then the lab, among options and their values.
-        let mut words = words.skip(2).filter(|word| !word.starts_with('-'));
-        words.find_map(|word| Self::read(&word)).unwrap_or_default()
+        words().find_map(|word| Self::read(&word)).unwrap_or_default()
     }
 
     fn read(lab: &str) -> Option<Self> {

@@ -43,7 +43,6 @@ const PEERS: &[(&str, &str)] = &[
     ("report", "verify --html FILE"),
     ("rm", "down"),
     ("run", "up"),
-    ("save", "cp"),
     ("scp", "cp"),
     ("shell", "console"),
     ("show", "status"),

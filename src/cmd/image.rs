@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::error::CommandError;
 use super::output::table;
 use super::progress::Progress;
-use super::{Context, complete};
+use super::{Context, complete, signals};
 use crate::event::Events;
 use crate::image::{self, Built, ImageError, Options, Release, Update};
 use crate::lab::{ImageEntry, ImageName, ImageSource, write_image};
@@ -51,6 +51,18 @@ pub enum Verb {
         /// description for a lab file.
         #[arg(long, value_name = "IMAGE", conflicts_with = "allow_unverified", add = ArgValueCompleter::new(complete::images))]
         like: Option<ImageName>,
+    },
+    /// Make the saved state now that guests of an image are started from, instead of at the first `up`.
+    #[command(
+        after_help = "Examples:\n  netlab image warm mini              for VMs as the image has them, with one NIC\n  netlab image warm mini --lab FILE   for the VMs of a lab: their memory, CPUs, NICs"
+    )]
+    Warm {
+        /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::images))]
+        name: ImageName,
+        /// A lab file: for each kind of VM that it has of this image. It may describe the image, too.
+        #[arg(long)]
+        lab: Option<PathBuf>,
     },
     /// Remove an image's files from the cache.
     Rm {
@@ -96,7 +108,11 @@ struct Answer {
     built: Built,
 }
 
-pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
+pub fn run(context: &mut Context, verb: &Verb) -> Result<(), CommandError> {
+    if let Verb::Warm { name, lab } = verb {
+        return warm(context, name, lab.as_deref());
+    }
+    let context = &*context;
     let known = |lab: &Option<PathBuf>| ops::load_images(&context.env, lab.as_deref());
     match verb {
         Verb::List { lab } => list(context, &known(lab)?),
@@ -143,6 +159,8 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
                 image::import(file, name, entry, &context.env.folders, &options, events)
             })
         }
+        // Above: it changes the context.
+        Verb::Warm { .. } => Ok(()),
         Verb::Rm { name, lab } => {
             let entries = known(lab)?;
             let entry = one(name, &entries)?;
@@ -162,6 +180,22 @@ pub fn run(context: &Context, verb: &Verb) -> Result<(), CommandError> {
             })
         }
     }
+}
+
+/// Makes the saved states of an image's guests.
+fn warm(context: &mut Context, name: &ImageName, lab: Option<&Path>) -> Result<(), CommandError> {
+    signals::listen(context.env.cancel.clone(), None)?;
+    let (events, progress) = Progress::start(context.quiet);
+    context.env.events = events;
+    let result = ops::warm(&context.env, name, lab);
+    progress.finish();
+    let report = result?;
+    let kinds = ops::count(report.kinds, "kind");
+    let text = format!(
+        "image {name}: {kinds} of VMs can be restored, {} saved now\n",
+        report.made
+    );
+    context.answer(&text, &report)
 }
 
 /// What the publisher of an image lists.

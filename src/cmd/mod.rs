@@ -3,6 +3,7 @@
 
 mod breaks;
 mod capture;
+mod checkpoint;
 mod complete;
 mod console;
 mod cp;
@@ -20,6 +21,7 @@ mod internal;
 mod link;
 mod manual;
 mod output;
+mod pause;
 mod plan;
 mod power;
 mod progress;
@@ -111,6 +113,25 @@ enum Command {
     Start(power::Args),
     /// Stop VMs of a lab at once and start them again.
     Restart(power::Args),
+
+    /// Pause VMs of a lab, on all hosts at the same time: nothing of them runs, and nothing is lost.
+    #[command(
+        after_help = "Examples:\n  netlab pause quickstart          all its VMs\n  netlab pause quickstart vm1 vm3"
+    )]
+    Pause(pause::Args),
+    /// Resume paused VMs of a lab, and set their clocks.
+    #[command(after_help = "Examples:\n  netlab resume quickstart\n  netlab resume quickstart vm1")]
+    Resume(pause::Args),
+    /// Save memory and disks of all VMs of a lab at one moment: a checkpoint, which `down` removes with the lab.
+    #[command(
+        after_help = "Examples:\n  netlab save quickstart start\n  netlab save quickstart --list\n  netlab save quickstart --remove start"
+    )]
+    Save(checkpoint::SaveArgs),
+    /// Bring all VMs of a lab back to a checkpoint, memory and disks, and set their clocks.
+    #[command(
+        after_help = "Examples:\n  netlab restore quickstart start\n  netlab restore quickstart    the newest checkpoint"
+    )]
+    Restore(checkpoint::RestoreArgs),
 
     /// Check by ping who reaches whom.
     #[command(
@@ -323,6 +344,10 @@ fn run(context: &mut Context, command: Command) -> Result<(), CommandError> {
         Command::Stop(args) => power::run(context, &args, ops::Power::Stop),
         Command::Start(args) => power::run(context, &args, ops::Power::Start),
         Command::Restart(args) => power::run(context, &args, ops::Power::Restart),
+        Command::Pause(args) => pause::run(context, &args, ops::Paused::Paused),
+        Command::Resume(args) => pause::run(context, &args, ops::Paused::Resumed),
+        Command::Save(args) => checkpoint::save(context, &args),
+        Command::Restore(args) => checkpoint::restore(context, &args),
         Command::Break(args) => breaks::run(context, &args),
         Command::Capture(args) => capture::run(context, &args),
         Command::Link(args) => link::run(context, &args),

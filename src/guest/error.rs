@@ -101,6 +101,9 @@ pub enum SessionFault {
         /// What the kernel printed.
         said: String,
     },
+    /// The guest's clock could not be set; what the guest printed.
+    #[error("the guest's clock could not be set: {0}")]
+    Clock(String),
     /// A line of so many bytes, which the guest's terminal might truncate. Nothing was sent.
     #[error("a line of {0} bytes for the guest; at most {LINE_LIMIT} can be sent safely")]
     LineTooLong(usize),
@@ -178,6 +181,7 @@ impl SessionFault {
                 "something else writes to the guest's console, or its shell was restarted: see the transcript"
             }
             Self::Restarted { .. } => "once it has booted, `netlab up` configures it again",
+            Self::Clock(_) => "set it with date(1) on the guest's console",
             Self::LineTooLong(_) => "split it into several lines",
             Self::Download { .. } => "check that nothing writes the file meanwhile; copy again",
             Self::UploadDeadline { .. } => "a console passes some 30 kB a second, on a busy host less: allow more time",

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::embedded::code;
-use super::error::SessionError;
+use super::error::{SessionError, SessionFault};
 use super::frame::fresh_nonce;
+use super::privilege::Privilege;
 use super::session::Session;
-use crate::lab::MacAddr;
+use crate::lab::{Login, MacAddr};
 
 const LOAD_DRIVERS: &str = include_str!("saved/load-drivers.sh");
 const WAKE: &str = include_str!("saved/wake.sh");
@@ -51,6 +52,30 @@ pub fn wake(session: &mut Session<'_>, macs: &[MacAddr]) -> Result<bool, Session
     let now = SystemTime::now();
     let output = session.run_idempotent(&wake_script(macs, now), LIMIT)?;
     Ok(output.status == 0)
+}
+
+/// Sets the clock of a guest that was paused or restored, and adds to its random numbers, which a guest that is restored twice
+/// would have twice.
+///
+/// # Errors
+/// [`SessionFault::Clock`] where the guest refuses it.
+pub fn set_clock(session: &mut Session<'_>, login: Option<&Login>) -> Result<(), SessionError> {
+    let root = Privilege::of(session, login)?;
+    #[expect(clippy::disallowed_methods, reason = "it is the time of day that the guest is given")]
+    let now = SystemTime::now();
+    let output = session.run_idempotent(&root.run(&clock_script(now)), LIMIT)?;
+    if output.status == 0 {
+        return Ok(());
+    }
+    Err(session.error(SessionFault::Clock(output.text.trim().to_owned())))
+}
+
+fn clock_script(now: SystemTime) -> String {
+    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!(
+        "( echo {} >/dev/urandom; date -s @{seconds} >/dev/null )",
+        fresh_nonce()
+    )
 }
 
 fn wake_script(macs: &[MacAddr], now: SystemTime) -> String {

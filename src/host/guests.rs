@@ -6,8 +6,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::causes::chain;
 use crate::folders::Folders;
-use crate::guest::{ConfigureError, Console, ConsoleError, Session, SessionFault, Transcript, configure, set_up, wake};
+use crate::guest::{
+    ConfigureError, Console, ConsoleError, Session, SessionFault, Transcript, configure, set_clock, set_up, wake,
+};
 use crate::host::linux::Connection;
 use crate::host::steps::one;
 use crate::host::warm::{Unsaved, Warm};
@@ -103,6 +106,7 @@ fn run_chain(
         }
         let error = match step {
             Step::StartDomain(name, how) => one(step, log, || -> Result<(), HostError> {
+                let mut why = None;
                 // Files of saved states are on this machine.
                 if let (Start::Warm, Some(console), None) = (how, console, &connection.remote) {
                     let warm = Warm {
@@ -114,11 +118,17 @@ fn run_chain(
                         step,
                         log,
                     };
-                    opened = warm.start();
+                    match warm.start() {
+                        Ok(started) => opened = started,
+                        Err(error) => why = Some(error),
+                    }
                 }
                 if opened.is_none() {
                     let kind = console.map(|console| console.kind).unwrap_or_default();
                     opened = Some(start(connection, folders, name, kind)?);
+                }
+                if let Some(opened) = opened.as_ref().filter(|opened| !opened.was_paused) {
+                    log.started(name.vm(), opened.restored.is_some(), why.as_deref());
                 }
                 Ok(())
             }),
@@ -144,6 +154,8 @@ pub(super) struct Opened {
     pub(super) console: Box<dyn Console>,
     /// MAC addresses of the NICs of a guest that was restored: it has to be made one of its own.
     pub(super) restored: Option<Vec<MacAddr>>,
+    /// It was paused: its clock is late, and it is no fresh guest that could be reset.
+    pub(super) was_paused: bool,
 }
 
 /// Gives the ports of a paused guest their flows, opens its console and resumes it.
@@ -158,6 +170,7 @@ pub(super) fn open_started(
         age: connection.libvirt.age()?,
         console: console::open(&connection.libvirt, folders, name, kind)?,
         restored: None,
+        was_paused: false,
     };
     connection.libvirt.resume(name)?;
     Ok(opened)
@@ -171,9 +184,11 @@ fn start(
     name: &DomainName,
     kind: ConsoleKind,
 ) -> Result<Opened, HostError> {
+    let was_paused = connection.libvirt.is_paused(name)?;
     let once = || -> Result<_, HostError> {
         connection.libvirt.start_paused(name)?;
-        open_started(connection, folders, name, kind)
+        let opened = open_started(connection, folders, name, kind)?;
+        Ok(Opened { was_paused, ..opened })
     };
     for _ in 0..RETRIES {
         let age = connection.libvirt.age()?;
@@ -195,7 +210,7 @@ fn configure_guest(
     log: &dyn StepLog,
 ) -> Result<(), StepFailure> {
     // Only a guest that this run has started has nothing to lose.
-    let mut may_reset = opened.is_some();
+    let mut may_reset = opened.as_ref().is_some_and(|opened| !opened.was_paused);
     for _ in 0..RETRIES {
         let age = match &opened {
             Some(opened) => opened.age,
@@ -209,12 +224,12 @@ fn configure_guest(
             && !log.cancelled()
         {
             may_reset = false;
-            let why = if restored {
-                "the guest that was restored cannot be used: it boots"
+            if restored {
+                let why = format!("the guest that was restored cannot be used: {}", chain(failure));
+                log.started(name.vm(), false, Some(&why));
             } else {
-                "the guest takes nothing from its keyboard: reset it, once"
-            };
-            log.note(step, why);
+                log.note(step, "the guest takes nothing from its keyboard: reset it, once");
+            }
             opened = Some(reset(connection, folders, name, config.console.kind)?);
             continue;
         }
@@ -256,11 +271,12 @@ fn configure_once(
     step: &Step,
     log: &dyn StepLog,
 ) -> Result<(), StepFailure> {
-    let (console, restored) = match opened {
-        Some(opened) => (opened.console, opened.restored),
+    let (console, restored, was_paused) = match opened {
+        Some(opened) => (opened.console, opened.restored, opened.was_paused),
         None => (
             console::open(&connection.libvirt, folders, name, config.console.kind)?,
             None,
+            false,
         ),
     };
     let console = Box::new(Cancellable { console, log });
@@ -270,6 +286,9 @@ fn configure_once(
         && !wake(&mut session, &macs)?
     {
         return Err(StepFailure::NicsNotSeen);
+    }
+    if was_paused && let Err(error) = set_clock(&mut session, config.console.login.as_ref()) {
+        log.note(step, &error.fault.to_string());
     }
     let again = config.seeded && connection.libvirt.was_configured(name).map_err(HostError::from)?;
     configure(&mut session, config, again)?;

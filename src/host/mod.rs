@@ -10,6 +10,7 @@ pub mod forward;
 pub mod guests;
 pub mod linux;
 mod network;
+mod run_state;
 mod steps;
 mod warm;
 
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 
 use crate::guest::vga::Screen;
 use crate::guest::{ProbeOptions, Reply, Target, probe_by};
-use crate::lab::{Asked, ConsoleKind, HostName, LabName};
+use crate::lab::{Asked, CheckpointName, ConsoleKind, HostName, LabName, VmName};
 use crate::plan::Step;
 use crate::state::view::View;
 use crate::state::{DomainName, HostState};
@@ -46,6 +47,17 @@ pub trait Host: Send + Sync {
     /// Returns an error where the host has too little space for files of this machine that are to be copied to it. A host
     /// that uses them in place needs none.
     fn check_space(&self, _files: &BTreeSet<PathBuf>) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// Returns an error where the host has too little space for a checkpoint of guests with so many MiB of memory; with
+    /// `restore`, to restore the disks of that one.
+    fn check_checkpoint_space(
+        &self,
+        _lab: &LabName,
+        _memory_mib: u64,
+        _restore: Option<&CheckpointName>,
+    ) -> Result<(), HostError> {
         Ok(())
     }
 
@@ -126,6 +138,8 @@ pub trait StepLog: Sync {
     fn end(&self, steps: &[Step], result: Result<(), &StepError>);
     /// Reports the progress of a step, e.g. what a booting guest printed last.
     fn note(&self, step: &Step, text: &str);
+    /// Reports that a guest was started: restored, or booting; and why it boots although guests of its kind need not.
+    fn started(&self, _vm: &VmName, _restored: bool, _why: Option<&str>) {}
     /// Returns whether the user asked to stop: nothing new must be begun.
     fn cancelled(&self) -> bool;
 }

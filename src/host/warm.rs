@@ -2,7 +2,7 @@
 //! saved, and is then restored like the others. Files are in netlab's cache on this machine, so guests of hosts behind
 //! ssh boot.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -26,20 +26,22 @@ use crate::state::DomainName;
 
 /// Between two attempts at a lock that another process has.
 const TRY_EVERY: Duration = Duration::from_millis(50);
+/// So many bytes of saved states are kept: some thirty of small guests.
+const MOST: u64 = 4 << 30;
 /// A saved state that was not used for so long is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Kinds whose saved state this run could not make: their guests boot, and it is not tried again.
+/// Kinds whose saved state this run could not make or use, and why: their guests boot, and it is not tried again.
 #[derive(Debug, Default)]
-pub struct Unsaved(Mutex<BTreeSet<String>>);
+pub struct Unsaved(Mutex<BTreeMap<String, String>>);
 
 impl Unsaved {
-    fn contains(&self, kind: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(kind)
+    fn why(&self, kind: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(kind).cloned()
     }
 
-    fn insert(&self, kind: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+    fn insert(&self, kind: String, why: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, why);
     }
 }
 
@@ -56,25 +58,24 @@ pub(super) struct Warm<'a> {
 
 impl Warm<'_> {
     /// Starts the guest from the saved state of its kind, which is made where there is none; returns its open console. None
-    /// where it has to boot: why is noted, unless guests of its kind always do. The guest is then off.
-    pub(super) fn start(&self) -> Option<Opened> {
-        let kind = self.connection.libvirt.kind(self.name).ok().flatten()?;
-        let state = self.state(&kind).ok()?;
+    /// where guests of its kind always boot.
+    ///
+    /// # Errors
+    /// Why no saved state can be used. The guest is then off.
+    pub(super) fn start(&self) -> Result<Option<Opened>, String> {
+        let Some(kind) = self.connection.libvirt.kind(self.name).ok().flatten() else {
+            return Ok(None);
+        };
+        let state = self.state(&kind).map_err(|error| error.to_string())?;
         let id = state.to_string_lossy().into_owned();
-        if self.unsaved.contains(&id) {
-            return None;
+        if let Some(why) = self.unsaved.why(&id) {
+            return Err(why);
         }
-        match self.restored(&kind, &state) {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.unsaved.insert(id);
-                self.log.note(
-                    self.step,
-                    &format!("it boots, since no saved state can be used: {}", chain(&error)),
-                );
-                None
-            }
-        }
+        self.restored(&kind, &state).map_err(|error| {
+            let why = format!("no saved state can be used: {}", chain(&error));
+            self.unsaved.insert(id, why.clone());
+            why
+        })
     }
 
     /// Returns the file of a kind's saved state.
@@ -106,13 +107,14 @@ impl Warm<'_> {
         loop {
             match Locked::take(&lock, &locked::verb()) {
                 _ if state.exists() => return Ok(true),
-                _ if self.log.cancelled() || self.unsaved.contains(&state.to_string_lossy()) => return Ok(false),
+                _ if self.log.cancelled() || self.unsaved.why(&state.to_string_lossy()).is_some() => return Ok(false),
                 Ok(_lock) => {
                     let made = self.make(kind, state);
-                    if made.is_err() {
+                    if let Err(error) = &made {
                         self.start_over();
                         // Under the lock, so that those that wait for it find out.
-                        self.unsaved.insert(state.to_string_lossy().into_owned());
+                        let why = format!("no saved state could be made: {}", chain(error));
+                        self.unsaved.insert(state.to_string_lossy().into_owned(), why);
                     }
                     return made.map(|()| true);
                 }
@@ -126,7 +128,7 @@ impl Warm<'_> {
     fn make(&self, kind: &Kind, state: &Path) -> Result<(), StepFailure> {
         self.log
             .note(self.step, "boots once, to be saved for all guests of its kind");
-        remove_unused(&self.folders.saved());
+        remove_unused(&self.folders.saved(), MOST);
         let libvirt = &self.connection.libvirt;
         libvirt.start_paused_without_nics(self.name)?;
         let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
@@ -213,15 +215,29 @@ fn name_of(state: &Path) -> String {
     state.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Removes what nobody has used for long, and what was left by a process that was killed.
-fn remove_unused(folder: &Path) {
+/// Removes what nobody has used for long, what was left by a process that was killed, and of the rest what was used the
+/// longest ago, as far as it is more than `most` bytes. A file that is read at the moment is read to its end.
+fn remove_unused(folder: &Path, most: u64) {
     let files = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let mut states = Vec::new();
     for file in files {
         let path = file.path();
         let is_state = path.extension().is_some_and(|end| end == "state");
-        let age = file.metadata().and_then(|file| file.modified()).map(|at| at.elapsed());
-        let old = |limit| matches!(age, Ok(Ok(age)) if age > limit);
+        let Ok((size, used)) = file.metadata().and_then(|file| Ok((file.len(), file.modified()?))) else {
+            continue;
+        };
+        let old = |limit| used.elapsed().is_ok_and(|age| age > limit);
         if old(if is_state { UNUSED } else { Duration::from_secs(60 * 60) }) {
+            let _ = fs::remove_file(path);
+        } else if is_state {
+            states.push((used, size, path));
+        }
+    }
+    states.sort_by(|a, b| b.cmp(a));
+    let mut kept = 0;
+    for (_, size, path) in states {
+        kept += size;
+        if kept > most {
             let _ = fs::remove_file(path);
         }
     }
@@ -262,5 +278,36 @@ impl Pipe {
 impl Drop for Pipe {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saved_states_that_were_used_last_are_kept_up_to_a_size_and_old_ones_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a file's time is the time of day")]
+        let now = SystemTime::now();
+        let file = |name: &str, size: usize, days: u64| {
+            let path = folder.path().join(name);
+            fs::write(&path, vec![0; size]).unwrap();
+            let used = now - Duration::from_secs(days * 24 * 60 * 60);
+            File::open(path).unwrap().set_modified(used).unwrap();
+        };
+        file("new.state", 40, 0);
+        file("week.state", 40, 7);
+        file("fortnight.state", 40, 14);
+        file("old.state", 1, 31);
+        file("killed.part", 1, 1);
+        file("made.part", 1, 0);
+        remove_unused(folder.path(), 100);
+        let left = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name());
+        let mut left: Vec<_> = left.map(|name| name.into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["made.part", "new.state", "week.state"]);
     }
 }

@@ -305,3 +305,12 @@ impl Kind for ImageKind {
 }
 /// The name of an image, e.g. `linux-0.2`: inner dots, too. At most 48 bytes.
 pub type ImageName = Name<ImageKind>;
+
+/// Label of [`CheckpointName`].
+pub enum CheckpointKind {}
+impl Kind for CheckpointKind {
+    const WORD: &'static str = "checkpoint name";
+    const LIMIT: usize = 32;
+}
+/// The name of a checkpoint of a lab: it becomes a folder's name on every host. At most 32 bytes.
+pub type CheckpointName = Name<CheckpointKind>;

@@ -7,7 +7,7 @@ use virt::error::{Error, ErrorNumber};
 use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
-use super::{base, further, logs, seed, volumes};
+use super::{base, checkpoints, further, logs, seed, volumes};
 use crate::lab::Task;
 use crate::libvirt::domain_xml::{
     ADDRESSES_PREFIX, ADDRESSES_URI, CONFIGURED_URI, Definitions, Files, Node, Parts, TASKS_PREFIX, TASKS_URI,
@@ -121,13 +121,15 @@ pub(super) fn undefine(conn: &Connect, name: &DomainName, uuid: &str, shell: &dy
         // Before the definition, by which the next run finds them where this one is killed.
         volumes::clean_up(conn, name, shell);
         logs::delete(name, shell)?;
+        checkpoints::forget(name, shell)?;
         return match domain.undefine_flags(flags) {
             Err(error) if !is(&error, ErrorNumber::NoDomain) => Err(failed(&operation)(error)),
             _ => Ok(()),
         };
     }
     volumes::clean_up(conn, name, shell);
-    Ok(logs::delete(name, shell)?)
+    logs::delete(name, shell)?;
+    Ok(checkpoints::forget(name, shell)?)
 }
 
 /// Returns the flags by which libvirt removes what a domain has besides its definition: the variables of UEFI. A driver
@@ -186,6 +188,24 @@ pub(super) fn power_off(conn: &Connect, name: &DomainName) -> Result<(), Libvirt
     let operation = Operation::Stop(name.clone());
     let domain = own(conn, name, &operation)?;
     unless_stopped(domain.destroy(), &operation)
+}
+
+/// Returns whether a domain is paused that was configured: libvirt gives one whose start was interrupted the same reason.
+pub(super) fn is_paused(conn: &Connect, name: &DomainName) -> Result<bool, LibvirtError> {
+    let operation = Operation::Start(name.clone());
+    let (state, _) = own(conn, name, &operation)?.state().map_err(failed(&operation))?;
+    Ok(state.to_raw() == sys::VIR_DOMAIN_PAUSED && was_configured(conn, name)?)
+}
+
+/// Pauses a running domain. One that is paused stays so.
+pub(super) fn pause(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
+    let operation = Operation::Pause(name.clone());
+    let domain = own(conn, name, &operation)?;
+    let (state, _) = domain.state().map_err(failed(&operation))?;
+    if state.to_raw() == sys::VIR_DOMAIN_PAUSED {
+        return Ok(());
+    }
+    domain.suspend().map_err(failed(&operation)).map(drop)
 }
 
 /// Resumes a paused domain. One that runs (the answer to an earlier call was lost) is left running.
@@ -263,6 +283,29 @@ fn record(
         .set_metadata(kind, Some(&xml), Some(prefix), Some(uri), affect)
         .map_err(failed(operation))
         .map(drop)
+}
+
+/// Records in the definition what the running domain records of its addresses and tasks: it was restored, with its disks.
+pub(super) fn keep_records(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
+    let operation = Operation::RecordConfiguration(name.clone());
+    let domain = own(conn, name, &operation)?;
+    let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
+    for (prefix, uri) in [(ADDRESSES_PREFIX, ADDRESSES_URI), (TASKS_PREFIX, TASKS_URI)] {
+        let live = match domain.metadata(kind, Some(uri), sys::VIR_DOMAIN_AFFECT_LIVE) {
+            Ok(xml) => Some(xml),
+            Err(error) if is(&error, ErrorNumber::NoDomainMetadata) => None,
+            Err(error) => return Err(failed(&operation)(error)),
+        };
+        let keep = sys::VIR_DOMAIN_AFFECT_CONFIG;
+        let kept = domain.set_metadata(kind, live.as_deref(), Some(prefix), Some(uri), keep);
+        // There may be none to remove.
+        if let Err(error) = kept
+            && !is(&error, ErrorNumber::NoDomainMetadata)
+        {
+            return Err(failed(&operation)(error));
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether the running domain has a record of [`set_configured`].

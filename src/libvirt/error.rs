@@ -10,6 +10,7 @@ use virt::error::{Error, ErrorNumber, ErrorNumberEnum};
 
 use super::base::BaseError;
 use super::cause::Cause;
+use super::checkpoints::CheckpointError;
 use crate::guest::ConsoleError;
 use crate::lab::{HostName, LabName};
 use crate::libvirt::domain_xml::XmlError;
@@ -27,6 +28,8 @@ pub enum Operation {
     Undefine(DomainName),
     /// Starting a domain.
     Start(DomainName),
+    /// Pausing a running domain.
+    Pause(DomainName),
     /// Resuming a paused domain.
     Resume(DomainName),
     /// Stopping a domain.
@@ -78,6 +81,7 @@ impl fmt::Display for Operation {
             Self::Define(name) => write!(f, "define domain {name}"),
             Self::Undefine(name) => write!(f, "undefine domain {name}"),
             Self::Start(name) => write!(f, "start domain {name}"),
+            Self::Pause(name) => write!(f, "pause domain {name}"),
             Self::Resume(name) => write!(f, "resume domain {name}"),
             Self::Stop(name) => write!(f, "stop domain {name}"),
             Self::Save(name) => write!(f, "save domain {name}"),
@@ -249,6 +253,9 @@ pub enum LibvirtError {
         /// The folder on the host.
         folder: &'static str,
     },
+    /// What a checkpoint has of a guest cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The host has too little space for the files that are to be copied to it.
     #[error(
         "{files} file{} to be copied to the host need{} {needed_mib} MiB, {available_mib} MiB are free in {folder}",
@@ -325,6 +332,7 @@ impl LibvirtError {
             Self::UnknownUserData(_) => "run `netlab up` with the lab's file, which names it",
             Self::UnknownPassword(_) => "run `netlab up` with the lab's file, which has the password",
             Self::Base(error) => return error.help(),
+            Self::Checkpoint(error) => error.help(),
             Self::Console { source, .. } => source.help(),
             Self::NoSpace { .. } | Self::NoSpaceForCopies { .. } => "free space on the host, or choose smaller images",
             Self::CorruptCopy(_) | Self::LostCopy(_) => "run netlab again to copy the file once more",

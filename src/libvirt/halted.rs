@@ -65,7 +65,6 @@ pub(super) fn paused(state: u32, reason: &DomainStateReasonEnum) -> Option<Strin
                 .to_owned()
         }
         sys::VIR_DOMAIN_PAUSED_STARTING_UP => "its start was interrupted".to_owned(),
-        sys::VIR_DOMAIN_PAUSED_USER => "somebody paused it".to_owned(),
-        _ => "it is paused".to_owned(),
+        _ => "it is paused; `netlab resume` resumes it".to_owned(),
     })
 }

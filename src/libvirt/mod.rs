@@ -4,6 +4,7 @@
 
 mod base;
 mod cause;
+mod checkpoints;
 mod connection;
 mod console;
 pub mod domain_xml;
@@ -27,6 +28,7 @@ mod watchdog;
 
 pub use base::BaseError;
 pub use cause::Cause;
+pub use checkpoints::CheckpointError;
 pub use error::{LibvirtError, Operation};
 pub(crate) use kvm::kvm_of_emulated_host;
 pub(crate) use machines::of_cache as cached_machines;
@@ -272,6 +274,20 @@ impl Libvirt {
         let name = name.clone();
         self.connection
             .within(&operation, QEMU_WITHIN, move |conn| saved::plug_nics(conn, &name))
+    }
+
+    /// Returns whether a guest is paused that was configured before; one whose start was interrupted was not.
+    pub fn is_paused(&self, name: &DomainName) -> Result<bool, LibvirtError> {
+        let operation = Operation::Start(name.clone());
+        self.connection.with(&operation, |conn| domains::is_paused(conn, name))
+    }
+
+    /// Pauses a running domain. One that is paused stays so.
+    pub fn pause(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        let operation = Operation::Pause(name.clone());
+        let name = name.clone();
+        self.connection
+            .within(&operation, QEMU_WITHIN, move |conn| domains::pause(conn, &name))
     }
 
     /// Resumes a paused domain.

@@ -66,7 +66,7 @@ fn of_lab(handle: &VirDomain, lab: &LabName) -> Result<Option<(DomainName, Domai
     };
     domain.running = state == sys::VIR_DOMAIN_RUNNING;
     // A record that cannot be read counts as none: the guest is then configured again.
-    let record = root.metadata(CONFIGURED_URI).filter(|_| domain.running);
+    let record = root.metadata(CONFIGURED_URI).filter(|_| active);
     domain.configured = record.and_then(|record| serde_json::from_str(&record.text).ok());
     // Likewise: everything is then done again.
     let record = root.metadata(TASKS_URI);

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::breaks::BreakError;
 use super::capture::CaptureError;
+use super::checkpoint::CheckpointFault;
 use crate::guest::SessionError;
 use crate::host::{HostError, StepError};
 use crate::image::ImageError;
@@ -218,12 +219,26 @@ pub enum OpsError {
         /// The links that it has.
         known: Vec<String>,
     },
+    /// Guests of an image always boot.
+    #[error("guests of image {0} are not started from a saved state")]
+    NeverWarm(ImageName),
+    /// The saved state of an image could not be made.
+    #[error("guests of image {image} boot: {why}")]
+    NotWarm {
+        /// The image.
+        image: ImageName,
+        /// Why.
+        why: String,
+    },
     /// Packets cannot be captured.
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// A fault cannot be put in, revealed or removed.
     #[error(transparent)]
     Break(#[from] BreakError),
+    /// A checkpoint cannot be made, used or removed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointFault),
     /// Without a delay there is nothing to vary.
     #[error("a jitter varies a delay, and the link has none")]
     JitterWithoutDelay,
@@ -295,6 +310,14 @@ pub enum Aftermath {
     },
     /// Everything else was removed.
     RestRemoved,
+    /// What was saved was deleted, and the guests were resumed.
+    Resumed,
+    /// What could not be resumed is paused.
+    Paused,
+    /// Nothing was changed yet.
+    Unchanged,
+    /// Guests are restored, paused or off.
+    HalfRestored,
 }
 
 /// One of several causes of an [`OpsError`].

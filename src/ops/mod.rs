@@ -20,6 +20,7 @@ mod belongs;
 mod breaks;
 mod caller;
 mod capture;
+mod checkpoint;
 mod connect;
 mod converge;
 mod cp;
@@ -37,6 +38,7 @@ mod marks;
 mod named;
 mod observe;
 mod passwords;
+mod pause;
 mod plan;
 mod power;
 mod reason;
@@ -50,6 +52,7 @@ mod support;
 mod up;
 mod verify;
 mod vm;
+mod warm;
 
 use std::path::PathBuf;
 
@@ -60,6 +63,9 @@ use crate::lab::LabName;
 pub use breaks::{BreakError, BreakOptions, Broken, Fault, break_lab, heal, reveal};
 pub use caller::Caller;
 pub use capture::{CaptureError, CaptureOptions, CaptureReport, Point, Points, capture, points};
+pub use checkpoint::{
+    Checkpoint, CheckpointFault, RestoreReport, SaveReport, checkpoints, remove_checkpoint, restore, save,
+};
 pub use connect::{connect, connects};
 pub use cp::{Copied, CopyOptions, Place, copy};
 pub use diagnose::{DiagnoseOptions, DiagnoseReport, diagnose};
@@ -75,6 +81,7 @@ pub use load::{Entries, ImageChoice, LoadOptions, Loaded, load, load_images, loa
 pub use marks::marks;
 pub use named::{LAB_TOML, is_emulated, lab_name, load_named};
 pub use observe::{observe, survey};
+pub use pause::{PauseReport, Paused, pause};
 pub use plan::{Planned, plan, plan_offline, preflight_and_plan};
 pub use power::{Chosen, Power, PowerReport, power};
 pub use reason::Reason;
@@ -90,6 +97,7 @@ pub use support::{SupportReport, support_report};
 pub use up::{UpOptions, UpReport, UpVm, up};
 pub use verify::{Details, VerifyOptions, VerifyReport, verify};
 pub use vm::{UpLab, Vm, find_vm, up_lab};
+pub use warm::{WarmReport, warm};
 
 /// What every use case needs from its caller.
 #[derive(Debug, Clone)]

@@ -164,8 +164,8 @@ fn set_up(name: &DomainName, will: &Domain, done: &[Task]) -> Option<Step> {
     })
 }
 
-/// Everything that libvirt knows of a domain is the same.
-fn same_definition(a: &Domain, b: &Domain) -> bool {
+/// Returns whether everything that libvirt knows of a domain is the same.
+pub fn same_definition(a: &Domain, b: &Domain) -> bool {
     // Destructured exhaustively, so that a new field is an error here.
     let Domain {
         uuid,

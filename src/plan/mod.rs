@@ -18,6 +18,7 @@ mod forwards;
 pub mod lines;
 mod machines;
 mod network;
+mod run_state;
 mod services;
 mod shaping;
 mod step;
@@ -25,6 +26,8 @@ mod step;
 mod tests;
 mod text;
 
+pub use domains::same_definition;
+pub use run_state::RunState;
 pub use step::{Stage, Step};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +50,21 @@ impl Plan {
     /// There is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
+    }
+
+    /// Returns a plan of these steps, in this order of stages; stages and hosts without steps are left out.
+    pub fn of(stages: impl IntoIterator<Item = Vec<(HostName, Step)>>) -> Self {
+        let stages = stages.into_iter().filter_map(|steps| {
+            let stage = steps.first()?.1.stage();
+            let mut hosts: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
+            for (host, step) in steps {
+                hosts.entry(host).or_default().push(step);
+            }
+            Some((stage, hosts))
+        });
+        Self {
+            stages: stages.collect(),
+        }
     }
 
     /// Returns every step with its host, in order.

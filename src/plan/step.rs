@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::RunState;
 use crate::lab::{Boot, Cable, HostName, IfName, NetworkName, Shaping};
 use crate::state::{
     Dhcp, Disk, DiskName, Domain, DomainName, Firewall, GuestConfig, Link, Machine, MachineKind, PortForward, SetUp,
@@ -25,6 +26,8 @@ use crate::state::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    /// Saved states of guests deleted.
+    RemoveSaved,
     /// Limits of links removed: what is down comes up, before anything is done to it.
     RemoveShaping,
     /// Guests stopped, domains undefined.
@@ -47,6 +50,18 @@ pub enum Stage {
     Guests,
     /// Limits of links, which would slow down everything before.
     Shaping,
+    /// Guests paused.
+    Pause,
+    /// Memory and disks of paused guests saved.
+    Save,
+    /// Saved states checked.
+    CheckSaved,
+    /// Guests restored from their saved states, paused.
+    Restore,
+    /// Paused guests resumed.
+    Resume,
+    /// Clocks of guests set.
+    Clock,
 }
 
 /// One change to one host.
@@ -142,6 +157,8 @@ pub enum Step {
     ConfigureGuest(DomainName, Box<GuestConfig>),
     /// Write files and run commands in a running guest over its console, and record in the domain what was done.
     SetUpGuest(DomainName, Box<SetUp>),
+    /// Change the state that a guest's machine is in: no plan between two sites has this.
+    RunState(DomainName, RunState),
 }
 
 impl Step {
@@ -176,6 +193,7 @@ impl Step {
             Self::StartDomain(..) | Self::ConfigureGuest(..) | Self::SetUpGuest(..) => Stage::Guests,
             Self::Shape(..) => Stage::Shaping,
             Self::Unshape(..) => Stage::RemoveShaping,
+            Self::RunState(_, change) => change.stage(),
         }
     }
 

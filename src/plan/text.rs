@@ -171,6 +171,7 @@ impl fmt::Display for Step {
             Self::StopDomain { name, .. } => write!(f, "stop domain {name}"),
             Self::ConfigureGuest(name, config) => configure(f, name, config),
             Self::SetUpGuest(name, set_up) => self::set_up(f, name, set_up),
+            Self::RunState(name, change) => change.describe(f, name.vm()),
         }
     }
 }

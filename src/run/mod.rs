@@ -20,7 +20,7 @@ pub use lock::{Lock, LockError};
 pub use past::{LastRun, Past, Rollback, RunEnd};
 
 use crate::host::{HostError, NamedHosts, StepError, StepFailure, StepLog};
-use crate::lab::{HostName, LabName};
+use crate::lab::{HostName, LabName, VmName};
 use crate::plan::{Plan, Step};
 
 /// The result of a run.
@@ -194,6 +194,15 @@ impl StepLog for HostLog<'_> {
             host: self.host.clone(),
             step: step.clone(),
             text: text.to_owned(),
+        });
+    }
+
+    fn started(&self, vm: &VmName, restored: bool, why: Option<&str>) {
+        self.run.events.send(Event::Started {
+            host: self.host.clone(),
+            vm: vm.clone(),
+            restored,
+            why: why.map(str::to_owned),
         });
     }
 

@@ -10,6 +10,7 @@
 mod belongs;
 mod bounded;
 mod brought;
+mod checkpoints;
 mod clash;
 mod commands;
 mod debian;
@@ -34,6 +35,7 @@ mod named;
 mod netboot;
 mod observed;
 mod package;
+mod paused;
 mod random_kills;
 mod removed;
 mod script;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::lab::{Bench, EMPTY, PATIENT};
+use crate::support::lab::{Bench, EMPTY, PATIENT, said};
 
 /// Two guests of a kind of their own: no other test has guests of this size.
 fn lab(memory: u32) -> String {
@@ -84,7 +84,20 @@ fn a_saved_state_that_is_damaged_is_thrown_away_and_the_guest_boots() {
     for state in own() {
         std::fs::remove_file(state).unwrap();
     }
-    bench.good(&["-q", "up", bench.file()]);
+    // Made ahead of the first `up`, once.
+    let warm = |made: &str| {
+        let answer = bench.good(&["-q", "image", "warm", "mini", "--lab", bench.file()]);
+        assert!(
+            answer.contains(&format!("1 kind of VMs can be restored, {made} saved now")),
+            "{answer}"
+        );
+    };
+    warm("1");
+    warm("0");
+    let first = said(&bench.run(&["up", "--timings", bench.file()]), 0);
+    for vm in ["a", "b"] {
+        assert!(first.contains(&format!("restored  node1: {vm}\n")), "{first}");
+    }
     bench.good(&["-q", "down", &bench.name]);
     let own = own();
     let [state] = &own[..] else {
@@ -93,7 +106,9 @@ fn a_saved_state_that_is_damaged_is_thrown_away_and_the_guest_boots() {
     let whole = std::fs::read(state).unwrap();
     for damaged in [&whole[..whole.len() / 2], b"netlab", b""] {
         std::fs::write(state, damaged).unwrap();
-        bench.good(&["-q", "up", bench.file()]);
+        let up = said(&bench.run(&["up", "--timings", bench.file()]), 0);
+        assert!(up.contains(" boots: no saved state can be used: "), "{up}");
+        assert!(up.contains("booted  "), "{up}");
         let verified = bench.good(&["verify", "--wait", PATIENT, bench.file()]);
         assert!(verified.contains(" as expected"), "{verified}");
         bench.good(&["-q", "down", &bench.name]);

@@ -24,6 +24,10 @@ fn a_lab_on_two_machines_comes_up_answers_and_goes_without_a_trace() {
     assert!(again.contains("nothing to do"), "{again}");
     let status = machines.good(&["status", &machines.name]);
     assert_eq!(status.matches("running").count(), 2, "{status}");
+    // Of what is saved there, too, nothing is left.
+    machines.good(&["save", &machines.name]);
+    machines.good(&["restore", &machines.name]);
+    machines.good(&["verify", lab]);
     // `down` needs the name only.
     std::fs::remove_file(machines.lab()).unwrap();
     machines.good(&["down", &machines.name]);

@@ -134,7 +134,7 @@ impl Bars {
             Event::Bytes { what, done, total } => self.bytes(what, *done, *total),
             Event::Counted { what, done, total } => self.counted(what, *done, *total),
             Event::Done { what } | Event::Failed { what } => self.stop_spinner(what),
-            Event::Stage(_) | Event::Warning(_) => {}
+            Event::Stage(_) | Event::Started { .. } | Event::Warning(_) => {}
         }
     }
 

@@ -123,6 +123,17 @@ impl Shower {
                 self.stage = Some((*stage, Instant::now()));
             }
             Event::Ended { host, step, took, .. } => self.timings.step(host, step, *took),
+            Event::Started {
+                host,
+                vm,
+                restored,
+                why,
+            } => {
+                if let Some(why) = why.as_ref().filter(|_| !matches!(self.shape, Shape::Quiet)) {
+                    print_error(&format!("{host}: {vm} boots: {}", one_line(why)));
+                }
+                self.timings.started.insert((host.clone(), vm.clone()), *restored);
+            }
             _ => {}
         }
         match &mut self.shape {

@@ -1,9 +1,10 @@
 //! Where the time of a run went: per stage, and the slowest steps.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cmd::output::table;
-use crate::lab::HostName;
+use crate::lab::{HostName, VmName};
 use crate::plan::{Stage, Step};
 
 /// Slowest steps kept.
@@ -16,14 +17,24 @@ pub struct Timings {
     pub stages: Vec<(Stage, Duration)>,
     /// The slowest steps, slowest first: host, step, time.
     pub slowest: Vec<(HostName, String, Duration)>,
+    /// Guests that were started, and whether from a saved state.
+    pub started: BTreeMap<(HostName, VmName), bool>,
 }
 
 impl Timings {
-    /// Both as aligned text.
+    /// All of it as aligned text.
     pub fn table(&self) -> String {
         let stage = |(stage, took): &(Stage, Duration)| vec![stage_name(*stage).to_owned(), span(*took)];
         let step = |(host, step, took): &(HostName, String, Duration)| vec![span(*took), format!("{host}: {step}")];
         let mut out = table(&self.stages.iter().map(stage).collect::<Vec<_>>());
+        if !self.started.is_empty() {
+            out.push_str("guests:\n");
+            let guest = |((host, vm), restored): (&(HostName, VmName), &bool)| {
+                let how = if *restored { "restored" } else { "booted" };
+                vec![how.to_owned(), format!("{host}: {vm}")]
+            };
+            out.push_str(&table(&self.started.iter().map(guest).collect::<Vec<_>>()));
+        }
         if !self.slowest.is_empty() {
             out.push_str("slowest steps:\n");
             out.push_str(&table(&self.slowest.iter().map(step).collect::<Vec<_>>()));
@@ -54,6 +65,13 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::Define => "define",
         Stage::Guests => "guests",
         Stage::Shaping => "limits of links",
+        Stage::RemoveSaved => "delete saved states",
+        Stage::Pause => "pause",
+        Stage::Save => "save",
+        Stage::CheckSaved => "check saved states",
+        Stage::Restore => "restore",
+        Stage::Resume => "resume",
+        Stage::Clock => "set clocks",
     }
 }
 

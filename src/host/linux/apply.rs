@@ -5,7 +5,7 @@ use super::LinuxHost;
 use super::connection::{Connection, Remote};
 use crate::emulated;
 use crate::host::steps::{in_parallel, one};
-use crate::host::{StepError, StepFailure, StepLog, guests, network};
+use crate::host::{StepError, StepFailure, StepLog, guests, network, run_state};
 use crate::lab::LabName;
 use crate::linux::FailedAt;
 use crate::linux::ip::{self, NetworkError};
@@ -20,12 +20,14 @@ enum Batch {
     Network,
     Libvirt(std::mem::Discriminant<Step>),
     Guests,
+    RunState,
 }
 
 fn batch_kind(step: &Step) -> Batch {
     match step.stage() {
         Stage::Network | Stage::RemoveNetwork | Stage::Shaping | Stage::RemoveShaping => Batch::Network,
         Stage::Guests => Batch::Guests,
+        _ if matches!(step, Step::RunState(..)) => Batch::RunState,
         _ => Batch::Libvirt(std::mem::discriminant(step)),
     }
 }
@@ -66,6 +68,15 @@ impl LinuxHost {
                         .collect()
                 }
                 Batch::Libvirt(_) => in_parallel(batch, |step| one(step, log, || apply_libvirt(connection, step, log))),
+                Batch::RunState => {
+                    let guests = run_state::Guests {
+                        connection,
+                        folders: &self.folders,
+                        consoles: &self.consoles,
+                        log,
+                    };
+                    guests.run(batch)
+                }
                 Batch::Guests => guests::run(connection, &self.folders, &self.slots, batch, log),
             });
         }

@@ -16,8 +16,9 @@ use crate::folders::Folders;
 use crate::guest::vga::Screen;
 use crate::guest::{Console, ProbeOptions, Reply, Target};
 use crate::host::guests::BootSlots;
+use crate::host::run_state::Consoles;
 use crate::host::{Host, HostError, StepError, StepLog, console, network, ping_through};
-use crate::lab::{Asked, ConsoleKind, HostName, LabName, SshTarget};
+use crate::lab::{Asked, CheckpointName, ConsoleKind, HostName, LabName, SshTarget};
 use crate::linux::ip;
 use crate::plan::Step;
 use crate::state::view::View;
@@ -44,6 +45,7 @@ pub struct LinuxHost {
     place: Place,
     folders: Folders,
     slots: Arc<BootSlots>,
+    consoles: Consoles,
     connection: Mutex<Option<Arc<Connection>>>,
     confirm_within: Duration,
     owner: Option<Owner>,
@@ -58,6 +60,7 @@ impl LinuxHost {
             place,
             folders,
             slots,
+            consoles: Consoles::default(),
             connection: Mutex::new(None),
             confirm_within: CONFIRM_WITHIN,
             owner: None,
@@ -159,6 +162,20 @@ impl Host for LinuxHost {
             Some(remote) => Ok(remote.copies.check_space(&connection.libvirt, files)?),
             None => Ok(()),
         }
+    }
+
+    fn check_checkpoint_space(
+        &self,
+        lab: &LabName,
+        memory_mib: u64,
+        restore: Option<&CheckpointName>,
+    ) -> Result<(), HostError> {
+        let connection = self.connected()?;
+        match restore {
+            None => connection.libvirt.check_space_to_save(lab, memory_mib)?,
+            Some(checkpoint) => connection.libvirt.check_space_to_restore(lab, checkpoint)?,
+        }
+        Ok(())
     }
 
     fn survey(&self, lab: &LabName) -> Result<Survey, HostError> {

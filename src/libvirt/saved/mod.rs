@@ -2,7 +2,7 @@
 //! further one is restored from that file under its own name, and its NICs are plugged in.
 
 mod head;
-mod save;
+pub(super) mod save;
 
 use std::path::{Path, PathBuf};
 

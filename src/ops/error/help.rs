@@ -49,6 +49,12 @@ impl OpsError {
                      guests' transcripts are in {}",
                     transcripts.display()
                 ),
+                Aftermath::Unchanged => "nothing was changed".to_owned(),
+                Aftermath::Resumed => "every guest runs on, and nothing of the checkpoint is left".to_owned(),
+                Aftermath::Paused => format!("`netlab resume {lab}` tries again, `netlab down {lab}` removes everything"),
+                Aftermath::HalfRestored => format!(
+                    "`netlab restore {lab}` tries again; `netlab up` resumes guests that are paused and boots those that are off"
+                ),
                 Aftermath::RestRemoved => {
                     format!("everything else was removed; `netlab down {lab}` tries the rest again")
                 }
@@ -62,6 +68,7 @@ impl OpsError {
             Self::NoSuchVm { vm, known, .. } => Some(suggest(vm, known.iter().map(String::as_str))),
             Self::HostStopped { lab, host, .. } => Some(format!("`netlab start {lab} {host}` starts it, with all its VMs")),
             Self::Break(error) => error.help(),
+            Self::Checkpoint(error) => Some(error.help()),
             Self::Capture(error) => error.help(),
             Self::JitterWithoutDelay => Some("add `--delay`, e.g. `--delay 50ms`".to_owned()),
             Self::NoSuchLink { text, known, .. } | Self::NoSuchEnd { text, known, .. } => {
@@ -83,7 +90,12 @@ impl OpsError {
             Self::Dial { source, .. } if source.is_refused() => Some(
                 "nothing listens on that port in the guest; `netlab exec` and `netlab cp` use its console".to_owned(),
             ),
+            Self::NeverWarm(_) => Some(
+                "an image can have `warm = true` where it starts a kernel, has no disk and asks for no login on its serial console"
+                    .to_owned(),
+            ),
             Self::NoSuchHost { .. }
+            | Self::NotWarm { .. }
             | Self::Dial { .. }
             | Self::Copy { .. }
             | Self::ImageWithoutEffect { .. }

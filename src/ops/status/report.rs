@@ -202,7 +202,7 @@ pub struct VmStatus {
     /// Its host.
     pub host: String,
     /// `running`, `running, changed`, `running, not configured`, or why it does not run, e.g. `crashed` or
-    /// `halted: somebody paused it`.
+    /// `halted: it is paused; …`.
     pub state: String,
     /// How it differs from what it was given.
     pub deviations: Vec<String>,

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::lab::HostName;
+use crate::state::DomainName;
 
 /// What stops packets at a hop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,6 +49,12 @@ impl Finding {
     /// Adds that `netlab up` repairs it.
     pub(super) fn fixed_by_up(mut self) -> Self {
         self.fix = Some("`netlab up`".to_owned());
+        self
+    }
+
+    /// Adds that `netlab resume` repairs it.
+    pub(super) fn resumed(mut self, domain: &DomainName) -> Self {
+        self.fix = Some(format!("`netlab resume {} {}`", domain.lab(), domain.vm()));
         self
     }
 

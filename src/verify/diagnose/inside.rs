@@ -77,7 +77,7 @@ impl Path<'_> {
             return Some(if why.contains("`kill -CONT") {
                 paused
             } else {
-                paused.fixed(host, &format!("virsh resume {name}"))
+                paused.resumed(&name)
             });
         }
         if !domain.running {

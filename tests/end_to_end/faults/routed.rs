@@ -135,7 +135,7 @@ pub(super) const GUESTS: &[Fault] = &[
         "virsh -q suspend LABNAME.r1",
         "virsh -q resume LABNAME.r1",
         R1,
-        &["node1: guest r1 does not run: somebody paused it", "virsh resume"],
+        &["node1: guest r1 does not run: it is paused", "netlab resume"],
     ),
     fault(
         Guest("r1"),

@@ -1,0 +1,40 @@
+//! `netlab pause` and `resume`: VMs of a lab that is up.
+
+use clap_complete::engine::ArgValueCompleter;
+
+use super::error::CommandError;
+use super::progress::Progress;
+use super::{Context, complete, signals, trace};
+use crate::lab::VmName;
+use crate::ops::{self, Paused};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The lab's name, its file, or the folder of that.
+    #[arg(add = ArgValueCompleter::new(complete::labs))]
+    lab: String,
+    /// The names of VMs; without one, all VMs of the lab.
+    #[arg(add = ArgValueCompleter::new(complete::vms))]
+    vms: Vec<VmName>,
+}
+
+pub fn run(context: &mut Context, args: &Args, wanted: Paused) -> Result<(), CommandError> {
+    let lab = ops::lab_name(&args.lab)?;
+    trace::record_in(&context.env.folders, &lab);
+    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
+    let (events, progress) = Progress::start(context.quiet);
+    context.env.events = events;
+    let vms = args.vms.iter().cloned().collect();
+    let result = ops::pause(&context.env, &args.lab, &vms, wanted);
+    progress.finish();
+    let report = result.map_err(|error| signals::caused(error, &lab))?;
+    let names: Vec<_> = report.vms.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    let text = match (report.vms.len(), wanted) {
+        (0, Paused::Paused) => format!("lab {lab}: nothing runs that could be paused\n"),
+        (0, Paused::Resumed) => format!("lab {lab}: nothing is paused\n"),
+        (_, Paused::Paused) => format!("{names}: paused\nnext: netlab resume {lab}\n"),
+        (_, Paused::Resumed) => format!("{names}: resumed\n"),
+    };
+    context.answer(&text, &report)
+}
