@@ -25,7 +25,7 @@ pub use packets::{Counted, at_hop, misdirected, untranslated, vanish};
 use super::nics::{Nic, Nics};
 use super::{Cell, Verdict};
 use crate::guest::GuestView;
-use crate::lab::{Asked, HostName, MacAddr, NetworkName, VlanId, VmName};
+use crate::lab::{Asked, HostName, IfName, MacAddr, NetworkName, VlanId, VmName};
 use crate::state::view::{PacketRule, View};
 use crate::state::{HostState, Site, localhost};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
@@ -191,6 +191,20 @@ impl<'a> Path<'a> {
 
     fn view(&self, machine: &HostName) -> Option<&'a View> {
         self.evidence.views.get(machine)
+    }
+
+    /// The parts of networks on a host.
+    fn segments(&self, host: &HostName) -> impl Iterator<Item = &'a Segment> + use<'a> {
+        let host = self.evidence.topology.hosts.get(host);
+        host.into_iter().flat_map(|host| host.segments.values())
+    }
+
+    /// The link by which a host sends what leaves by a NIC: the bridge that the NIC is attached to, else itself.
+    fn in_use(&self, host: &HostName, nic: &'a IfName) -> &'a IfName {
+        let attached = |segment: &&Segment| segment.uplink.as_ref() == Some(nic) && segment.vlan.is_none();
+        self.segments(host)
+            .find(attached)
+            .map_or(nic, |segment| &segment.bridge)
     }
 
     fn part(&self, host: &HostName, network: &NetworkName) -> Option<&'a Segment> {

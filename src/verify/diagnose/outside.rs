@@ -27,9 +27,7 @@ impl<'a> Path<'a> {
             nic.or_else(|| nics.find(|(_, nic)| nic.gateway.is_some()))
                 .map(|(name, _)| name)
         })?;
-        let mut segments = here.segments.values();
-        let attached = segments.find(|segment| segment.uplink.as_ref() == Some(nic) && segment.vlan.is_none());
-        Some((nic, attached.map_or(nic, |segment| &segment.bridge)))
+        Some((nic, self.in_use(host, nic)))
     }
 
     /// Returns the source address that packets of `source` have once they have left `host`, where the lab decides that.
@@ -57,14 +55,7 @@ impl<'a> Path<'a> {
             let out = self.outward(from, source, to).map(|(nic, _)| nic);
             let out = out.or_else(|| self.router_nic(from, to));
             if let Some(out) = out {
-                let segments = self
-                    .evidence
-                    .topology
-                    .hosts
-                    .get(from)
-                    .map(|host| host.segments.values());
-                let mut segments = segments.into_iter().flatten();
-                let bridge = segments.find(|segment| segment.port().as_ref() == Some(out));
+                let bridge = self.segments(from).find(|segment| segment.port().as_ref() == Some(out));
                 self.link(
                     from,
                     out.as_str(),

@@ -220,14 +220,9 @@ impl Path<'_> {
             ),
             Decision::Route(route) => {
                 let (link, wanted) = (route.link.as_deref()?, wanted?);
-                let segments = self
-                    .evidence
-                    .topology
-                    .hosts
-                    .get(machine)
-                    .map(|host| host.segments.values());
-                let mut segments = segments.into_iter().flatten();
-                let on_link = segments.any(|segment| segment.bridge.as_str() == wanted && segment.subnet.contains(&to));
+                let on_link = self
+                    .segments(machine)
+                    .any(|segment| segment.bridge.as_str() == wanted && segment.subnet.contains(&to));
                 let detour = on_link && route.via.is_some();
                 let not = if link == wanted {
                     "on the link".to_owned()

@@ -170,15 +170,7 @@ impl<'a> Path<'a> {
         [source, to]: [Ipv4Addr; 2],
     ) {
         self.outside_to(machine, router, nic);
-        let segments = self
-            .evidence
-            .topology
-            .hosts
-            .get(router)
-            .map(|host| host.segments.values());
-        let mut segments = segments.into_iter().flatten();
-        let attached = segments.find(|segment| segment.uplink.as_ref() == Some(nic) && segment.vlan.is_none());
-        let inner = attached.map_or(nic, |segment| &segment.bridge).as_str();
+        let inner = self.in_use(router, nic).as_str();
         if self.has(router, to) {
             self.answers(router, [source, to]);
             return self.back(router, Some(to), source, Some(inner));
