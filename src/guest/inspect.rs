@@ -18,8 +18,10 @@ use super::session::Session;
 use crate::lab::{ConsoleKind, ETHERNET_MTU, MacAddr};
 use crate::state::{GuestConfig, GuestNicConfig};
 
-/// Deadline of the script, which waits for nothing; on a screen it is typed first.
+/// Deadline of the script, which waits for nothing.
 const LIMIT: Duration = Duration::from_secs(30);
+/// On a screen it is typed first, some 900 characters: 6 s, on a busy machine several times that.
+const SCREEN_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a guest has not, or has otherwise than it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,11 +129,15 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// Returns what the guest has; none where its answer was cut. On a screen only its addresses are read. The deadline is
-/// 30 s.
+/// Returns what the guest has; none where its answer was cut. On a screen neither its services nor its kernel's settings
+/// are read. The deadline is 30 s, on a screen 120 s.
 pub fn inspect(session: &mut Session<'_>, kind: ConsoleKind) -> Result<Option<GuestView>, SessionError> {
     let mark = fresh_nonce();
-    let output = session.run_idempotent(&seen::script(&mark, kind == ConsoleKind::Vga), LIMIT)?;
+    let (screen, limit) = match kind {
+        ConsoleKind::Serial => (false, LIMIT),
+        ConsoleKind::Vga => (true, SCREEN_LIMIT),
+    };
+    let output = session.run_idempotent(&seen::script(&mark, screen), limit)?;
     Ok(seen::read(&output.text, &mark))
 }
 

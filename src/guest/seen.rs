@@ -146,15 +146,22 @@ pub(super) fn questions(questions: &[ArpQuestion]) -> String {
 /// The command that prints everything, after the pings.
 pub(super) const PRINT: &str = "set +f; e\n";
 
-/// Returns the script that prints everything and asks nothing; on a screen only the guest's addresses, because every byte
-/// is typed.
+/// Returns the script that prints everything and asks nothing; on a screen only the guest's addresses, routes, links, host
+/// name and name servers, because every byte is typed.
 pub(super) fn script(mark: &str, screen: bool) -> String {
-    let print = if screen { "l; echo \"$w @end @ $w\"" } else { "e" };
+    let print = if screen {
+        "{ l; j; echo \"$w @end @ $w\"; } 2>/dev/null"
+    } else {
+        "e"
+    };
     let functions = code(SEEN);
     let mut functions = functions.as_str();
     if screen {
-        let at = functions.find("\nl() ").map_or(0, |at| at + 1);
-        functions = functions[at..].split_inclusive('\n').next().unwrap_or_default();
+        let place = |function: &str| functions.find(function).map(|at| at + 1);
+        let (begin, end) = (place("\nl() "), place("\ne() "));
+        functions = functions
+            .get(begin.unwrap_or(0)..end.unwrap_or(functions.len()))
+            .unwrap_or(functions);
     }
     format!("( w={mark}\n{functions}{print} )\n")
 }
@@ -343,6 +350,10 @@ mod tests {
         assert!(asked.lines().all(|line| line.len() <= LINE_LIMIT), "{asked}");
         let screen = script("n0123456789abcdef", true);
         assert!(screen.lines().all(|line| line.len() <= LINE_LIMIT), "{screen}");
-        assert!(screen.contains("/proc/net/fib_trie") && screen.len() < 300, "{screen}");
+        assert!(screen.contains("/proc/net/fib_trie") && screen.len() < 800, "{screen}");
+        assert!(
+            screen.contains("/proc/net/route") && !screen.contains("/proc/net/arp"),
+            "{screen}"
+        );
     }
 }

@@ -163,6 +163,10 @@ impl FetchError {
     /// Returns what a user can do about it.
     pub fn help(&self) -> &'static str {
         match self {
+            Self::Status(404 | 410) => {
+                "check the URL of the mirror, or add another one; publishers remove old releases: where the URL has a date, \
+                 `netlab image update` shows newer ones"
+            }
             Self::Status(_) | Self::WebPage | Self::Empty | Self::Excess => {
                 "check the URL of the mirror, or add another one"
             }

@@ -126,6 +126,22 @@ fn a_lab_of_guests_with_a_shell_on_the_screen_goes_up_and_down() {
     let test = "a_lab_of_guests_with_a_shell_on_the_screen_goes_up_and_down";
     up_and_down(test, "vsh", "shell.img", ["ne2k_pci", ""], |bench| {
         assert_eq!(exec(bench, "vm-1", &["hostname; exit 3"], 3), "vm-1\n");
+        exec(
+            bench,
+            "vm-1",
+            &["ifconfig eth0 mtu 1400; route del default; hostname other"],
+            0,
+        );
+        let plan = bench.good(&["plan", bench.file()]);
+        for found in [
+            "an MTU of 1400 bytes, not 1500",
+            "there is no default route via 10.0.1.1",
+            "the host name is other instead of vm-1",
+        ] {
+            assert!(plan.contains(found), "{plan}");
+        }
+        bench.good(&["-q", "up", bench.file()]);
+        assert!(bench.good(&["plan", bench.file()]).contains("nothing to do"));
         let picture = bench.path("screen.png");
         bench.good(&["screenshot", &bench.name, "vm-1", picture.to_str().unwrap()]);
         assert!(std::fs::read(picture).unwrap().starts_with(b"\x89PNG"));

@@ -114,7 +114,7 @@ fn what_cannot_be_read_is_no_deviation() {
 }
 
 #[test]
-fn on_a_screen_only_the_addresses_are_compared() {
+fn where_only_addresses_could_be_read_they_are_compared() {
     assert_eq!(
         deviations("w1 @local 10.0.1.2 @ w1\nw1 @end @ w1\n", &config()),
         [""; 0]
