@@ -35,6 +35,13 @@ impl Caller {
         }
     }
 
+    /// Returns the files of private keys beside their public ones, in the order of their names.
+    pub fn identities(&self) -> Vec<PathBuf> {
+        let public = self.folder.as_deref().map(public_of).unwrap_or_default();
+        let private = public.into_iter().map(|file| file.with_extension(""));
+        private.filter(|file| file.is_file()).collect()
+    }
+
     /// Returns the keys, each once: those of files in the order of their names, then those of the agent. Files that cannot
     /// be read and an agent that does not answer have none.
     pub fn keys(&self) -> Vec<String> {
@@ -62,14 +69,20 @@ fn home_of(user: &OsStr) -> Option<PathBuf> {
 }
 
 fn of_folder(folder: &Path) -> Vec<String> {
+    let files = public_of(folder);
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    texts.flat_map(|text| ssh_key::of_lines(&text)).collect()
+}
+
+/// Returns the files `.pub` of a folder.
+fn public_of(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let mut files: Vec<PathBuf> = paths
         .filter(|path| path.extension() == Some(OsStr::new("pub")) && path.is_file())
         .collect();
     files.sort();
-    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-    texts.flat_map(|text| ssh_key::of_lines(&text)).collect()
+    files
 }
 
 #[cfg(test)]
@@ -93,6 +106,9 @@ mod tests {
             ..Caller::default()
         };
         assert_eq!(caller.keys(), [format!("{key} mine")]);
+        assert!(caller.identities().is_empty());
+        std::fs::write(folder.path().join("b"), "private").unwrap();
+        assert_eq!(caller.identities(), [folder.path().join("b")]);
         assert_eq!(Caller::default().keys(), [""; 0]);
     }
 }

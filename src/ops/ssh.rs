@@ -23,6 +23,8 @@ pub struct SshConfig {
     pub lab: LabName,
     /// The file that has this configuration.
     pub file: PathBuf,
+    /// The caller's private keys, of which the VMs were given the public ones: under sudo(8) ssh alone would use root's.
+    pub identities: Vec<PathBuf>,
     /// The VMs.
     pub vms: Vec<SshVm>,
 }
@@ -72,6 +74,7 @@ pub fn ssh_config(env: &Env, lab: &str) -> Result<SshConfig, OpsError> {
     let config = SshConfig {
         file: folders.ssh_config(&up.lab),
         vms: vms.collect(),
+        identities: env.caller.identities(),
         lab: up.lab.clone(),
     };
     let written = Folders::make(&folders.lab(&up.lab))
@@ -100,6 +103,7 @@ impl SshConfig {
             "# Guests of lab {}, by netlab: for ssh, scp and rsync -e ssh, with -F.\n",
             self.lab
         );
+        let path = |path: &Path| quoted(&path.display().to_string().replace('%', "%%"));
         for vm in &self.vms {
             // Writing to a `String` cannot fail.
             let _ = write!(
@@ -111,8 +115,11 @@ impl SshConfig {
                 alias = vm.alias,
                 user = quoted(&vm.user),
                 proxy = vm.proxy.replace('%', "%%"),
-                known = quoted(&vm.known_hosts.display().to_string().replace('%', "%%")),
+                known = path(&vm.known_hosts),
             );
+            for identity in &self.identities {
+                let _ = writeln!(text, "  IdentityFile {}", path(identity));
+            }
         }
         text
     }
@@ -174,6 +181,7 @@ mod tests {
         SshConfig {
             lab: "demo".parse().unwrap(),
             file: "/s 50%/labs/demo/ssh_config".into(),
+            identities: vec!["/home/50% me/.ssh/id".into()],
             vms: vec![vm("web-1", "node-1", "root"), vm("db", "node2", "debian")],
         }
     }
@@ -196,6 +204,7 @@ mod tests {
             "hostkeyalias web-1.demo",
             "proxycommand env 'NETLAB_STATE_DIR=/s 50%%' /usr/bin/netlab proxy demo web-1",
             "stricthostkeychecking accept-new",
+            "identityfile /home/50% me/.ssh/id",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }

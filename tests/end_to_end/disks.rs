@@ -91,6 +91,23 @@ fn a_guest_has_further_disks_that_keep_what_is_written_on_them() {
         "kept\n"
     );
 
+    // The first of two is removed: its file is deleted, and no other one.
+    bench.write(&format!(
+        "{EMPTY}{}",
+        guest("disks = [{ size = \"2GiB\" }, { file = \"data.img\" }]")
+    ));
+    bench.good(&["-q", "up", bench.file()]);
+    said("echo mine | dd of=/dev/vdb 2>/dev/null; sync");
+    bench.write(&format!("{EMPTY}{}", guest("disks = [{ file = \"data.img\" }]")));
+    bench.good(&["-q", "up", bench.file()]);
+    assert_eq!(said("head -c 5 /dev/vda; ls /sys/block | grep -c vd"), "mine\n1\n");
+    let folder = format!("/var/lib/libvirt/images/netlab.{}", bench.name);
+    let files = bench.inside("node1", &["ls", &folder]);
+    assert!(
+        files.contains("vm1.2.qcow2") && !files.contains("vm1.1.qcow2"),
+        "{files}"
+    );
+
     bench.good(&["-q", "down", &bench.name]);
     assert!(std::fs::read(&data).unwrap() == content, "the user's file is unchanged");
     assert_eq!(state(), before, "and so is its owner");
