@@ -204,7 +204,7 @@ mod tests {
             "hostkeyalias web-1.demo",
             "proxycommand env 'NETLAB_STATE_DIR=/s 50%%' /usr/bin/netlab proxy demo web-1",
             "stricthostkeychecking accept-new",
-            "identityfile /home/50% me/.ssh/id",
+            "identityfile /home/50%% me/.ssh/id",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
         }
