@@ -150,7 +150,7 @@ pub(super) const PRINT: &str = "set +f; e\n";
 /// name and name servers, because every byte is typed.
 pub(super) fn script(mark: &str, screen: bool) -> String {
     let print = if screen {
-        "{ l; j; echo \"$w @end @ $w\"; } 2>/dev/null"
+        "{ l; z; echo \"$w @end @ $w\"; } 2>/dev/null"
     } else {
         "e"
     };

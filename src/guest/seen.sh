@@ -19,14 +19,14 @@ ARPING*) echo "$w @asked $1 @ $w";;
 [ "$2" ] || { r $1 all & return; };; esac; done <&3; }
 # l: the guest's addresses.
 l() { while read -r p l x; do case "$p $l $x" in "|-- "*) a=$l;; "/32 host LOCAL") echo "$w @local $a @ $w";; esac; done </proc/net/fib_trie; }
-# j: its routes, host name, name servers and links. On a screen nothing but l and j is asked: every byte is typed.
-j() { while read -r i d g f x y z m x; do echo "$w @route $i $d $g $f $m $z @ $w"; done </proc/net/route
+# z: its routes, host name, name servers and links. On a screen nothing but l and z is asked: every byte is typed.
+z() { while read -r i d g f x y z m x; do echo "$w @route $i $d $g $f $m $z @ $w"; done </proc/net/route
 read -r x </proc/sys/kernel/hostname; echo "$w @name $x @ $w"
 while read -r x a y; do echo "$w @dns $x $a @ $w"; done </etc/resolv.conf && echo "$w @resolv @ $w"
 for d in /sys/class/net/*; do c=0; read -r m <$d/address; read -r u <$d/mtu; read -r f <$d/flags; read -r c <$d/carrier
 echo "$w @link ${d##*/} $m $f $u $c @ $w"; done 2>/dev/null; }
 e() { while read -r a t f m x d; do echo "$w @arp $a $f $m $d @ $w"; done </proc/net/arp
-l; j
+l; z
 for f in tcp tcp6; do [ -r /proc/net/$f ] && { echo "$w @sockets @ $w"; while read -r x l y s z; do [ "$s" = 0A ] && echo "$w @listen ${l##*:} @ $w"; done </proc/net/$f; }; done
 c=/proc/sys/net/ipv4; for f in $c/icmp_echo_ignore_all $c/conf/*/rp_filter $c/conf/*/arp_ignore; do x=; read -r x <$f; echo "$w @sys ${f#$c/} $x @ $w"; done
 { command -v nft >/dev/null && nft list ruleset; [ -s /proc/net/ip_tables_names ] && iptables -S; } | while read -r x; do case $x in
