@@ -80,10 +80,17 @@ impl Out {
             Step::SetSysctl(key, value) => self.line(format_args!("sysctl -q -w {key}={value}")),
             Step::LoadRuleset(rules) => {
                 let text = nftables::text(lab, rules);
-                if text.is_empty() {
-                    self.line("# (with each domain: its port does not exist yet)");
-                } else {
+                if !text.is_empty() {
                     self.fed("nft -f -", &text);
+                }
+                for (bridge, gateways) in &rules.gateway_flows {
+                    let flows = gateways
+                        .iter()
+                        .flat_map(|gateway| flows::script_of_gateway(bridge, gateway));
+                    flows.for_each(|line| self.line(line));
+                }
+                if !rules.flows.is_empty() {
+                    self.line("# (flows of guests with each domain: its port does not exist yet)");
                 }
             }
             Step::StartDhcp(network, dhcp) => self.serve(lab, network, dhcp),

@@ -17,9 +17,10 @@ use crate::host::warm::{Unsaved, Warm};
 use crate::host::{HostError, StepError, StepFailure, StepLog, console};
 use crate::lab::{ConsoleKind, MacAddr};
 use crate::libvirt::Age;
-use crate::linux::flows;
+use crate::linux::{flows, ip};
 use crate::plan::Step;
 use crate::state::{DomainName, GuestConfig, SetUp, Start};
+use crate::transport::CmdError;
 
 /// How often starting or configuring a guest is repeated after libvirt's daemon was restarted during it.
 const RETRIES: u32 = 3;
@@ -290,9 +291,29 @@ fn configure_once(
     if was_paused && let Err(error) = set_clock(&mut session, config.console.login.as_ref()) {
         log.note(step, &error.fault.to_string());
     }
+    await_forwarding(connection, config, log)?;
     let again = config.seeded && connection.libvirt.was_configured(name).map_err(HostError::from)?;
     configure(&mut session, config, again)?;
     connection.libvirt.set_configured(name, config)?;
+    Ok(())
+}
+
+/// The longest that a port listens and learns: twice the largest forward delay of 30 s (IEEE 802.1D-2004, table 17-1).
+const LONGEST_LEARNING: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Waits for spanning tree at the ports of a guest that asks a DHCP server: it would give up before it can send anything.
+fn await_forwarding(connection: &Connection, config: &GuestConfig, log: &dyn StepLog) -> Result<(), CmdError> {
+    let asking = config.nics.iter().filter(|nic| nic.dhcp);
+    let macs: Vec<MacAddr> = asking.map(|nic| nic.mac).collect();
+    let began = Instant::now();
+    while !macs.is_empty()
+        && began.elapsed() < LONGEST_LEARNING
+        && !log.cancelled()
+        && ip::learning(connection.shell.as_ref(), &macs)?
+    {
+        thread::sleep(PAUSE);
+    }
     Ok(())
 }
 

@@ -42,9 +42,10 @@ pub(super) fn observe(shell: &dyn Shell, lab: &LabName, host: &HostName) -> Resu
 /// Returns the lab's rules, those of nftables and those of Open vSwitch's bridges.
 fn firewall(shell: &dyn Shell, lab: &LabName) -> Result<Option<Firewall>, CmdError> {
     let mut rules = nftables::observe(shell, lab)?;
-    if let Some((flows, altered)) = flows::observe(shell, lab)? {
+    if let Some((wanted, altered)) = flows::observe(shell, lab)? {
         let rules = rules.get_or_insert_default();
-        rules.flows = flows;
+        rules.flows = wanted.ports;
+        rules.gateway_flows = wanted.gateways;
         rules.altered |= altered;
     }
     Ok(rules)
@@ -142,9 +143,8 @@ fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) 
         Some(Tool::Nft) => {
             for (at, step) in steps.iter().enumerate() {
                 let done = match step {
-                    Step::LoadRuleset(rules) => {
-                        nftables::load(shell, lab, rules).and_then(|()| Ok(flows::load(shell, lab, &rules.flows)?))
-                    }
+                    Step::LoadRuleset(rules) => nftables::load(shell, lab, rules)
+                        .and_then(|()| Ok(flows::load(shell, lab, &flows::Wanted::of(rules))?)),
                     _ => nftables::delete(shell, lab).and_then(|()| Ok(flows::delete(shell, lab)?)),
                 };
                 done.map_err(|error| Failed::new(at, error))?;

@@ -93,6 +93,15 @@ impl<'a> Change<'a> {
         !ours || self.kept.contains(name)
     }
 
+    /// The port is neither created nor attached by this plan.
+    pub(super) fn keeps_port(&self, name: &IfName) -> bool {
+        if self.to.uplinks.contains_key(name) {
+            self.stays_attached(name)
+        } else {
+            self.remains(name)
+        }
+    }
+
     /// The NIC is in the right bridge and remains there. What was on it before is a fact and not compared.
     fn stays_attached(&self, nic: &IfName) -> bool {
         let (was, will) = (self.from.uplinks.get(nic), self.to.uplinks.get(nic));

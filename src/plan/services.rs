@@ -41,7 +41,7 @@ impl Change<'_> {
             .map(|(address, nic)| Step::AddFloating(*address, nic.clone()))
             .collect();
         if let Some(rules) = self.to.firewall
-            && self.from.firewall != Some(rules)
+            && (self.from.firewall != Some(rules) || !self.keeps_flows(rules))
         {
             steps.push(Step::LoadRuleset(Box::new(rules.clone())));
         }
@@ -54,6 +54,14 @@ impl Change<'_> {
     fn serves_on(&self, network: &NetworkName) -> bool {
         let was = self.from.dhcp.get(network);
         was.is_some_and(|was| self.to.dhcp.get(network) == Some(was) && self.network.remains(&was.bridge))
+    }
+
+    /// The bridges that have the firewall's flows remain with their ports, which have the numbers by which flows know them.
+    fn keeps_flows(&self, rules: &Firewall) -> bool {
+        let with_gateways = rules.gateway_flows.iter();
+        let mut ports = with_gateways.flat_map(|(_, gateways)| gateways.iter().map(|gateway| &gateway.port));
+        let mut bridges = rules.flows.keys().chain(rules.gateway_flows.keys());
+        bridges.all(|bridge| self.network.remains(bridge)) && ports.all(|port| self.network.keeps_port(port))
     }
 
     /// The address is unchanged; one on a NIC that is plugged again is removed with the old NIC.

@@ -28,8 +28,11 @@ fn created(f: &mut fmt::Formatter<'_>, name: &IfName, link: &Link) -> fmt::Resul
                 write!(f, " with MAC {mac}")?;
             }
         }
-        LinkKind::OvsBridge { datapath, mac, .. } => {
+        LinkKind::OvsBridge { datapath, stp, mac } => {
             write!(f, "create Open vSwitch bridge {name} (datapath {datapath})")?;
+            if let Some(delay) = stp {
+                write!(f, " with spanning tree (forward delay {delay} s)")?;
+            }
             if let Some(mac) = mac {
                 write!(f, " with MAC {mac}")?;
             }
@@ -235,6 +238,7 @@ fn load(f: &mut fmt::Formatter<'_>, rules: &Firewall) -> fmt::Result {
     let gateways = rules
         .local_gateways
         .iter()
+        .chain(rules.gateway_flows.values().flatten())
         .map(|gateway| format!("keep gateway {} off {}", gateway.address, gateway.port));
     let apart = rules.apart.iter().map(|(from, to)| {
         let to: Vec<&str> = to.iter().map(IfName::as_str).collect();

@@ -22,7 +22,7 @@ pub(super) fn errors(topology: &Topology, host: &TopologyHost, on_host: &OnHost<
     let local = host
         .segments
         .values()
-        .any(|segment| segment.gateway_everywhere && segment.is_connected());
+        .any(|segment| segment.gateway_everywhere && segment.is_connected() && !segment.switch.is_ovs());
     let translates = !host.nat.is_empty() || !on_host.floating.is_empty();
     let serves = host.segments.values().any(|segment| segment.dhcp.is_some());
     let networks = || host.segments.keys();

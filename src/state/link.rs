@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::{Bond, Datapath, IfName, MacAddr, TunnelKind, VlanId};
 
+/// Start of the purpose of an Open vSwitch bridge that only has a NIC, for the networks with VLANs on it.
+pub(crate) const PROVIDER: &str = "uplink ";
+
 /// A link that netlab creates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
@@ -52,6 +55,9 @@ pub enum LinkKind {
     OvsBridge {
         /// What forwards its packets.
         datapath: Datapath,
+        /// Spanning tree with this forward delay, in seconds; absent: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stp: Option<u8>,
         /// Its MAC address; absent: that of its uplink.
         mac: Option<MacAddr>,
     },

@@ -34,6 +34,7 @@ pub use domain::{
 pub use existing::existing;
 pub use forward::{PortForward, unreached};
 pub use identity::{BondSeen, Condition, DomainSeen, Identities};
+pub(crate) use link::PROVIDER;
 pub use link::{Link, LinkKind, Missing, NicConfig, Route, Sysctl, Uplink};
 pub use machine::{Machine, MachineKind, MachineNic};
 pub use reach::reached_from;

@@ -31,6 +31,9 @@ pub struct Firewall {
     /// The same for ports of Open vSwitch's bridges, by bridge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flows: BTreeMap<IfName, BTreeMap<IfName, PortSecurity>>,
+    /// Gateway addresses that several hosts have, at ports of Open vSwitch's bridges, by bridge.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gateway_flows: BTreeMap<IfName, BTreeSet<LocalGateway>>,
     /// The tables hold something that netlab did not write, or lack a part of it. `true` is only ever observed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub altered: bool,

@@ -163,6 +163,7 @@ fn everything() -> Firewall {
             .map(|(port, address)| (ifname(port), secured("52:54:00:00:00:01", address)))
             .into(),
         flows: BTreeMap::new(),
+        gateway_flows: BTreeMap::new(),
         altered: false,
     }
 }

@@ -43,7 +43,7 @@ pub fn live<T>(
 }
 
 /// The matrix, every cell of which is as expected.
-fn verified(bench: &Bench) -> Cells {
+pub fn verified(bench: &Bench) -> Cells {
     let output = bench.run(&["verify", "--wait", PATIENT, "--json", bench.file()]);
     let text = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);

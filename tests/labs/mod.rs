@@ -9,6 +9,7 @@
 
 mod bonds;
 mod checks;
+mod everywhere;
 mod killed;
 mod live;
 mod outside;

@@ -45,6 +45,11 @@ pub const VERIFY: &str =
 
 /// Brings a lab up, does `meanwhile` to it while all frames on the cable are captured at node1, and takes it down.
 pub fn live(test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Frame>)> {
+    live_with("", test, file, meanwhile)
+}
+
+/// The same, with kernel modules loaded before: devices that come with a module stay.
+pub fn live_with(modules: &str, test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Frame>)> {
     let lab = topology(file).lab;
     let cable = format!(
         "lab={lab}\n{}\n{HOSTS_PING}\n{VERIFY}\nverify {file}\n{meanwhile}\n{}",
@@ -52,6 +57,7 @@ pub fn live(test: &str, file: &str, meanwhile: &str) -> Option<(Printed, Vec<Fra
         capture::END
     );
     let parts = [
+        ("modules", &*format!("modprobe -a 8021q {modules}")),
         ("before", OBSERVE),
         ("up", &format!("netlab -q up --timings {file}")),
         ("again", &format!("netlab up {file}")),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::bonds::written;
 use crate::capture;
 use crate::kernel;
-use crate::labs::{OBSERVE, cells, live};
+use crate::labs::{OBSERVE, cells, live_with};
 use crate::support::frames::{Frame, frames};
 
 /// Two hosts without guests, with a network in tunnels and one with a tag.
@@ -82,7 +82,8 @@ fn guests_reach_each_other_by_gre_of_the_kernels_open_vswitch() {
     let text = fs::read_to_string(lab).unwrap();
     let text = text.replace("switch = \"ovs\"\n", "switch = \"ovs\"\ndatapath = \"system\"\n");
     let test = "guests_by_gre_of_the_kernel";
-    let Some((printed, frames)) = live(
+    let Some((printed, frames)) = live_with(
+        "openvswitch vport-gre",
         test,
         &written(test, &text),
         "ip -n netlab.ovs-gre.node1 -br link show type gretap",

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use super::Check;
 use super::addresses::{Owner, usable};
 use crate::lab::file::{At, NetworkFile, OnFile, UplinkFile};
-use crate::lab::schema::choices::LEAST_DELAY;
+use crate::lab::schema::choices::{LEAST_DELAY, LEAST_DELAY_OF_OVS};
 use crate::lab::{Gateway, GatewayHosts, HostName, IfName, MacAddr, Network, NetworkName, VlanId};
 
 /// Subnets of networks by first address and prefix length: of two subnets one contains the other, or they are disjoint.
@@ -153,13 +153,18 @@ impl Check<'_> {
         }
     }
 
-    /// The kernel takes no delay below 2 s with spanning tree, and without it there is nothing to wait for.
+    /// Bridges take no delay below some seconds with spanning tree, and without it there is nothing to wait for.
     fn forward_delay(&mut self, network: &NetworkFile) {
         let Some(At { value: delay, span }) = &network.forward_delay else {
             return;
         };
-        if network.stp && *delay < LEAST_DELAY {
-            let message = format!("forward_delay is at least {LEAST_DELAY} with spanning tree");
+        let (least, whose) = if network.ovs {
+            (LEAST_DELAY_OF_OVS, " of Open vSwitch")
+        } else {
+            (LEAST_DELAY, "")
+        };
+        if network.stp && *delay < least {
+            let message = format!("forward_delay is at least {least} with spanning tree{whose}");
             self.add(span, message, "write a longer delay, or remove `stp = true`");
         } else if !network.stp && *delay > 0 {
             let message = "forward_delay is 0 without spanning tree";

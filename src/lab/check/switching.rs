@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Check;
-use crate::lab::file::{At, NetworkFile, OnFile};
+use crate::lab::file::{At, NetworkFile};
 use crate::lab::{Datapath, HostName, IfName, NetworkName, SwitchKind, TunnelKind};
 
 impl Check<'_> {
@@ -22,20 +22,6 @@ impl Check<'_> {
                 self.add(span, message, "add `switch = \"ovs\"`, or write `tunnel = \"vxlan\"`");
             }
             return SwitchKind::Bridge;
-        }
-        if file.stp {
-            let message = format!("network `{name}` has spanning tree and Open vSwitch");
-            self.add(&file.name.span, message, "remove `stp`, or `switch`");
-        }
-        let everywhere = file
-            .gateway
-            .as_ref()
-            .filter(|gateway| matches!(gateway.on, OnFile::Every));
-        if let Some(gateway) = everywhere.filter(|_| file.uplink.is_some() || file.tunnel.is_some()) {
-            let message = format!("network `{name}` has a gateway on every host and Open vSwitch between them");
-            let help = "name one host: `on = \"<host>\"`, or remove `switch`: a gateway's address is kept on its host by a \
-                        rule for Linux bridges";
-            self.add(&gateway.address.span, message, help);
         }
         SwitchKind::Ovs(file.datapath.as_ref().and_then(|at| at.value))
     }

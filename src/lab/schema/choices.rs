@@ -95,6 +95,8 @@ pub(in crate::lab) const MOST_MTU: u32 = 9216;
 /// The shortest and the longest forward delay of a bridge with spanning tree in seconds (net/bridge/br_private_stp.h).
 pub(in crate::lab) const LEAST_DELAY: u8 = 2;
 pub(in crate::lab) const MOST_DELAY: u8 = 30;
+/// The shortest one of Open vSwitch's bridges (ovs-vswitchd.conf.db(5), stp-forward-delay; IEEE 802.1D-2004, table 17-1).
+pub(in crate::lab) const LEAST_DELAY_OF_OVS: u8 = 4;
 /// Most VMs of one table.
 pub(in crate::lab) const MOST_COUNT: u32 = 1000;
 /// The longest round trip in milliseconds that a check can ask for.

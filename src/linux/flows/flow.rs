@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::lab::IfName;
-use crate::state::PortSecurity;
+use crate::state::{LocalGateway, PortSecurity};
 
 /// The cookie of netlab's flows: "netl".
 pub const COOKIE: &str = "0x6e65746c";
@@ -39,7 +39,22 @@ pub(super) fn lines(port: &IfName, PortSecurity { mac, address }: &PortSecurity)
     lines
 }
 
-/// Reads a flow, of those that [`lines`] returns or `dump-flows` prints; also how many packets it had, if that is printed.
+/// Returns what does not pass the port of a gateway that other hosts have, too: ARP for or from its address, and DHCP, as
+/// the rules for Linux bridges drop it. Flows match packets that enter: each host drops what the others send. Untagged
+/// packets only, since the port may also carry VLANs of other networks.
+pub(super) fn keep_off(LocalGateway { port, address }: &LocalGateway) -> Vec<String> {
+    let line = |protocol: &str, condition: String| {
+        format!("priority=330,{protocol},in_port={port},vlan_tci=0x0000/0x1fff,{condition} actions=drop")
+    };
+    vec![
+        line("arp", format!("arp_spa={address}")),
+        line("arp", format!("arp_tpa={address}")),
+        line("udp", "tp_dst=67".to_owned()),
+        line("udp", "tp_dst=68".to_owned()),
+    ]
+}
+
+/// Reads a flow, of those that [`lines`] and [`keep_off`] return or `dump-flows` prints; also how many packets it had, if that is printed.
 pub(super) fn read(line: &str) -> (Flow, u64) {
     let (conditions, actions) = line.split_once(" actions=").unwrap_or((line, ""));
     let mut packets = 0;

@@ -1,4 +1,5 @@
-//! What guests may send through the ports of Open vSwitch's bridges, by OpenFlow: takes the ports of each bridge, keeps them
+//! What may pass the ports of Open vSwitch's bridges, by OpenFlow: what guests may send, and what no port to other hosts
+//! passes where each host has the gateway's address. Takes the ports of each bridge, keeps them
 //! in the bridge's `external_ids`, and gives those that exist their flows; reads both and returns them. Decides nothing about
 //! what is wanted; touches only bridges that have the lab's mark, and there only flows with netlab's cookie.
 //!
@@ -10,12 +11,13 @@ mod flow;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 
 pub use self::flow::COOKIE;
 use self::flow::Flow;
 use crate::lab::{IfName, LabName};
-use crate::state::PortSecurity;
+use crate::state::{Firewall, LocalGateway, PortSecurity};
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
 const LIST: Script = Script {
@@ -26,14 +28,57 @@ const LIST: Script = Script {
 /// Start of the keys of `external_ids` that have a port's addresses.
 const PORT: &str = "netlab-port-";
 
-/// Secured ports, by bridge.
-pub type Ports = BTreeMap<IfName, BTreeMap<IfName, PortSecurity>>;
+/// Start of the keys that have the gateway's address which a port to other hosts does not pass.
+const GATEWAY: &str = "netlab-gateway-";
+
+/// What is wanted of the bridges.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Secured ports, by bridge.
+    pub ports: BTreeMap<IfName, BTreeMap<IfName, PortSecurity>>,
+    /// Gateways' addresses that ports do not pass, by bridge.
+    pub gateways: BTreeMap<IfName, BTreeSet<LocalGateway>>,
+}
+
+impl Wanted {
+    /// Returns what a firewall wants of Open vSwitch's bridges.
+    pub fn of(firewall: &Firewall) -> Self {
+        Self {
+            ports: firewall.flows.clone(),
+            gateways: firewall.gateway_flows.clone(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ports.is_empty() && self.gateways.is_empty()
+    }
+
+    /// Returns the keys of `external_ids` of each bridge, and their values.
+    fn keys(&self) -> BTreeMap<&IfName, BTreeMap<String, String>> {
+        let mut keys: BTreeMap<&IfName, BTreeMap<String, String>> = BTreeMap::new();
+        for (bridge, ports) in &self.ports {
+            let of_ports = ports.iter().map(|(port, PortSecurity { mac, address })| {
+                let value = format!("{mac}/{address}");
+                (format!("{PORT}{port}"), value)
+            });
+            keys.entry(bridge).or_default().extend(of_ports);
+        }
+        for (bridge, gateways) in &self.gateways {
+            let of_gateways = gateways
+                .iter()
+                .map(|LocalGateway { port, address }| (format!("{GATEWAY}{port}"), address.to_string()));
+            keys.entry(bridge).or_default().extend(of_gateways);
+        }
+        keys
+    }
+}
 
 /// What one bridge has.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Bridge {
     /// What its `external_ids` have.
     wanted: BTreeMap<IfName, PortSecurity>,
+    gateways: BTreeSet<LocalGateway>,
     /// Something there cannot be read.
     altered: bool,
     present: BTreeSet<IfName>,
@@ -46,7 +91,12 @@ impl Bridge {
     /// The lines of all flows of the ports that exist.
     fn lines(&self) -> impl Iterator<Item = String> {
         let ports = self.wanted.iter().filter(|(port, _)| self.present.contains(*port));
-        ports.flat_map(|(port, security)| flow::lines(port, security))
+        let of_ports = ports.flat_map(|(port, security)| flow::lines(port, security));
+        let gateways = self
+            .gateways
+            .iter()
+            .filter(|gateway| self.present.contains(&gateway.port));
+        of_ports.chain(gateways.flat_map(flow::keep_off))
     }
 
     /// Has the flows of the ports that exist. Those of one that was removed have a number in place of its name: they are
@@ -58,14 +108,27 @@ impl Bridge {
     }
 }
 
-/// Returns the secured ports of `lab` on the host, and whether their flows differ from what they are to be; none where
-/// there are no such ports. One command.
-pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Option<(Ports, bool)>, CmdError> {
+/// Returns what `lab` wants of the bridges of the host, and whether their flows differ from that; none where it wants
+/// nothing. One command.
+pub fn observe(shell: &dyn Shell, lab: &LabName) -> Result<Option<(Wanted, bool)>, CmdError> {
     let bridges = read(&shell.check(&counters(lab))?);
     let altered = !bridges.values().all(Bridge::is_as_wanted);
-    let ports = bridges.into_iter().map(|(name, bridge)| (name, bridge.wanted));
-    let ports: Ports = ports.collect();
-    Ok((!ports.is_empty()).then_some((ports, altered)))
+    let wanted = wanted(&bridges);
+    Ok((altered || !wanted.is_empty()).then_some((wanted, altered)))
+}
+
+/// Returns what is wanted of bridges, by their `external_ids`.
+fn wanted(bridges: &BTreeMap<IfName, Bridge>) -> Wanted {
+    let mut wanted = Wanted::default();
+    for (name, bridge) in bridges {
+        if !bridge.wanted.is_empty() {
+            wanted.ports.insert(name.clone(), bridge.wanted.clone());
+        }
+        if !bridge.gateways.is_empty() {
+            wanted.gateways.insert(name.clone(), bridge.gateways.clone());
+        }
+    }
+    wanted
 }
 
 /// Returns the command that prints what [`forged`] reads.
@@ -79,24 +142,29 @@ pub fn forged(output: &[u8]) -> u64 {
     read(output).values().map(|bridge| bridge.forged).sum()
 }
 
-/// Makes `ports` the secured ones in place of those that `lab` has, and loads their flows. A few commands for each bridge.
-pub fn load(shell: &dyn Shell, lab: &LabName, ports: &Ports) -> Result<(), CmdError> {
-    let before = read(&shell.check(&counters(lab))?);
+/// Makes `next` what is wanted in place of what `lab` has, and loads the flows. A few commands for each bridge.
+pub fn load(shell: &dyn Shell, lab: &LabName, next: &Wanted) -> Result<(), CmdError> {
+    let bridges = read(&shell.check(&counters(lab))?);
+    let (next, before) = (next.keys(), wanted(&bridges));
+    let before = before.keys();
     let mut columns: Vec<String> = Vec::new();
-    for (name, bridge) in &before {
-        if !ports.contains_key(name) {
+    for name in bridges.keys() {
+        let stays = |key: &String| next.get(name).is_some_and(|keys| keys.contains_key(key));
+        if !next.contains_key(name) {
             shell.check(&delete_flows(name))?;
         }
-        let stays = |port: &IfName| ports.get(name).is_some_and(|ports| ports.contains_key(port));
-        for port in bridge.wanted.keys().filter(|port| !stays(port)) {
-            columns.push(format!("-- remove Bridge {name} external_ids {PORT}{port}"));
+        for key in before
+            .get(name)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .filter(|key| !stays(key))
+        {
+            columns.push(format!("-- remove Bridge {name} external_ids {key}"));
         }
     }
-    for (name, ports) in ports {
-        for (port, PortSecurity { mac, address }) in ports {
-            columns.push(format!(
-                "-- set Bridge {name} external_ids:{PORT}{port}=\"{mac}/{address}\""
-            ));
+    for (name, keys) in &next {
+        for (key, value) in keys {
+            columns.push(format!("-- set Bridge {name} external_ids:{key}=\"{value}\""));
         }
     }
     if !columns.is_empty() {
@@ -140,19 +208,23 @@ fn text(bridge: &Bridge) -> String {
 
 /// Removes the ports and their flows. A few commands.
 pub fn delete(shell: &dyn Shell, lab: &LabName) -> Result<(), CmdError> {
-    load(shell, lab, &Ports::new())
+    load(shell, lab, &Wanted::default())
 }
 
 /// Returns the command lines that secure ports by hand, once they exist.
 pub fn script(bridge: &IfName, port: &IfName, security: &PortSecurity) -> Vec<String> {
-    let lines = flow::lines(port, security).into_iter();
-    lines
-        .map(|line| {
-            format!(
-                "ovs-ofctl add-flow {bridge} '{}'",
-                line.replace(" actions=", ",actions=")
-            )
-        })
+    add(bridge, flow::lines(port, security))
+}
+
+/// Returns the command lines that keep a gateway's address off a port by hand.
+pub fn script_of_gateway(bridge: &IfName, gateway: &LocalGateway) -> Vec<String> {
+    add(bridge, flow::keep_off(gateway))
+}
+
+fn add(bridge: &IfName, flows: Vec<String>) -> Vec<String> {
+    let flows = flows.into_iter().map(|line| line.replace(" actions=", ",actions="));
+    flows
+        .map(|line| format!("ovs-ofctl add-flow {bridge} '{line}'"))
         .collect()
 }
 
@@ -184,6 +256,10 @@ fn read(printed: &[u8]) -> BTreeMap<IfName, Bridge> {
                 Some((port, security)) => _ = bridge.wanted.insert(port, security),
                 None => bridge.altered = true,
             },
+            "gateway" => match gateway(what) {
+                Some(gateway) => _ = bridge.gateways.insert(gateway),
+                None => bridge.altered = true,
+            },
             "present" => bridge.present.extend(what.parse::<IfName>().ok()),
             "flow" => {
                 let (flow, packets) = flow::read(what);
@@ -207,6 +283,16 @@ fn port(text: &str) -> Option<(IfName, PortSecurity)> {
         address: address.parse().ok()?,
     };
     Some((port.parse().ok()?, security))
+}
+
+/// Reads a port and the gateway's address that does not pass it.
+fn gateway(text: &str) -> Option<LocalGateway> {
+    let (port, address) = text.split_once('=')?;
+    let address: Ipv4Addr = address.parse().ok()?;
+    Some(LocalGateway {
+        port: port.parse().ok()?,
+        address,
+    })
 }
 
 #[cfg(test)]

@@ -129,6 +129,7 @@ impl Ovs {
                 .and_then(|mac| mac.parse().ok());
             let given = map(bridge, "external_ids").contains_key(MAC_GIVEN);
             return Some(LinkKind::OvsBridge {
+                stp: spanning_tree(bridge),
                 datapath: if text_of(bridge, "datapath_type") == "netdev" {
                     Datapath::Netdev
                 } else {
@@ -162,6 +163,16 @@ impl Ovs {
             local: address("local_ip"),
             remote: address("remote_ip"),
         })
+    }
+
+    /// Returns whether a bridge has spanning tree.
+    pub fn has_spanning_tree(&self, bridge: &str) -> bool {
+        self.bridges.get(bridge).is_some_and(|row| spanning_tree(row).is_some())
+    }
+
+    /// Returns the state of a port in spanning tree, by the kernel's names, which are the same; none without it.
+    pub fn state(&self, port: &str) -> Option<String> {
+        map(&self.ports.get(port)?.row, "status").remove("stp_state")
     }
 
     /// Returns the MTU that the device of a bridge is to have.
@@ -234,6 +245,14 @@ impl Ovs {
         };
         others.filter_map(key).collect()
     }
+}
+
+/// Returns the forward delay of a bridge's spanning tree in seconds; none where it has no spanning tree.
+fn spanning_tree(bridge: &Row) -> Option<u8> {
+    let enabled = bridge.get("stp_enable").and_then(Value::as_bool).unwrap_or_default();
+    let delay = || map(bridge, "other_config").get("stp-forward-delay")?.parse().ok();
+    // The default (ovs-vswitchd.conf.db(5)).
+    enabled.then(|| delay().unwrap_or(15))
 }
 
 /// Returns what a port with several interfaces is.
@@ -338,7 +357,7 @@ mod tests {
 
     /// What ovs-vsctl 3.1 prints of a bridge with a NIC, a tunnel and one end of a patch.
     const PRINTED: &str = concat!(
-        r#"{"data":[["br1",["set",[["uuid","p0"],["uuid","p1"],["uuid","p2"],["uuid","p3"]]],"netdev",["map",[["netlab","lab"],["netlab-mac","given"],["netlab-purpose","network/x"]]],["map",[["hwaddr","02:00:00:00:00:11"]]]],["br2",["uuid","p4"],"netdev",["map",[]],["map",[]]]],"headings":["name","ports","datapath_type","external_ids","other_config"]}"#,
+        r#"{"data":[["br1",["set",[["uuid","p0"],["uuid","p1"],["uuid","p2"],["uuid","p3"]]],"netdev",["map",[["netlab","lab"],["netlab-mac","given"],["netlab-purpose","network/x"]]],["map",[["hwaddr","02:00:00:00:00:11"],["stp-forward-delay","4"]]],true],["br2",["uuid","p4"],"netdev",["map",[]],["map",[["stp-forward-delay","4"]]],false]],"headings":["name","ports","datapath_type","external_ids","other_config","stp_enable"]}"#,
         "\n",
         r#"{"data":[[["uuid","p0"],"br1",["set",[]],["uuid","i0"],["map",[]]],[["uuid","p1"],"eth0",7,["uuid","i1"],["map",[]]],[["uuid","p2"],"gre1",["set",[]],["uuid","i2"],["map",[["netlab","lab"],["netlab-purpose","network/x"]]]],[["uuid","p3"],"eth0.10",["set",[]],["uuid","i3"],["map",[["netlab","lab"],["netlab-purpose","network/x"]]]],[["uuid","p4"],"PEER",10,["uuid","i4"],["map",[["netlab","lab"],["netlab-purpose","network/x"]]]]],"headings":["_uuid","name","tag","interfaces","external_ids"]}"#,
         "\n",
@@ -357,6 +376,7 @@ mod tests {
         let ovs = printed();
         let bridge = LinkKind::OvsBridge {
             datapath: Datapath::Netdev,
+            stp: Some(4),
             mac: Some("02:00:00:00:00:11".parse().unwrap()),
         };
         assert_eq!((ovs.kind("br1"), ovs.mtu("br1")), (Some(bridge), Some(1450)));

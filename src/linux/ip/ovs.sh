@@ -6,8 +6,8 @@ socket=${OVS_RUNDIR:-/run/openvswitch}/db.sock
 [ -S "$socket" ] && [ -w "$socket" ] && command -v ovs-vsctl >/dev/null || exit 0
 ask() {
     ovs-vsctl --timeout=20 --format=json \
-        -- --columns=name,ports,datapath_type,external_ids,other_config list Bridge \
-        -- --columns=_uuid,name,tag,trunks,interfaces,external_ids,bond_mode,lacp,other_config,bond_active_slave list Port \
+        -- --columns=name,ports,datapath_type,external_ids,other_config,stp_enable list Bridge \
+        -- --columns=_uuid,name,tag,trunks,interfaces,external_ids,bond_mode,lacp,other_config,bond_active_slave,status list Port \
         -- --columns=_uuid,name,type,options,ofport,error,mtu_request,link_state list Interface
 }
 tables=$(ask 2>/dev/null) || {

@@ -9,7 +9,7 @@ use super::record::Record;
 use super::snapshot::Snapshot;
 use crate::lab::{IfName, LabName};
 use crate::plan::Step;
-use crate::plan::lines::{NicState, OWNER, add_bridge, is_ovs, quoted, remove_nic, set_mac};
+use crate::plan::lines::{NicState, OWNER, add_bridge, is_ovs, quoted, remove_nic, set_mac, spanning_tree};
 use crate::state::LinkKind;
 use crate::transport::Shell;
 
@@ -98,12 +98,13 @@ fn attach_again(snapshot: &Snapshot, lab: &LabName, nic: &IfName) -> Result<Vec<
     let Record { bridge: name, was } = parse(link, &record)?;
     let (on_nic, on_bridge) = (NicState::read(snapshot, link).0, NicState::read(snapshot, bridge).0);
     let mut lines = Vec::new();
-    if let (Some(LinkKind::OvsBridge { datapath, .. }), Some(address)) =
+    if let (Some(LinkKind::OvsBridge { datapath, stp, .. }), Some(address)) =
         (snapshot.ovs.kind(name.as_str()), &bridge.address)
     {
         lines.push(format!(
             "ovs-vsctl --may-exist add-br {name} -- set Bridge {name} datapath_type={datapath} \
-             other_config:hwaddr={address} external_ids:{OWNER}={lab} -- --may-exist add-port {name} {nic}"
+             other_config:hwaddr={address}{} external_ids:{OWNER}={lab} -- --may-exist add-port {name} {nic}",
+            spanning_tree(stp, "")
         ));
     } else if let Some(address) = &bridge.address {
         // Where it still exists, the first fails.

@@ -66,14 +66,18 @@ pub fn view(shell: &dyn Shell) -> Result<View, CmdError> {
                 addresses: addresses
                     .filter_map(|raw| IpNet::new(raw.local?, raw.prefixlen).ok())
                     .collect(),
-                stp: slave["state"].as_str().map(str::to_owned),
+                stp: match slave["state"].as_str() {
+                    Some(state) => Some(state.to_owned()),
+                    None => snapshot.ovs.state(&link.ifname),
+                },
                 options: port_options(slave),
                 master: link.master.clone(),
                 noarp: link.flags.iter().any(|flag| flag == "NOARP"),
                 vlan: vlan(link),
                 link: link.link.clone(),
                 filters_vlans: link.filters_vlans(),
-                spanning_tree: link.kind() == Some("bridge") && link.stp().is_some(),
+                spanning_tree: (link.kind() == Some("bridge") && link.stp().is_some())
+                    || snapshot.ovs.has_spanning_tree(&link.ifname),
                 qdisc: link.qdisc.clone().unwrap_or_default(),
             };
             (link.ifname.clone(), port)

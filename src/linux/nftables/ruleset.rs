@@ -35,6 +35,7 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
         apart,
         ports,
         flows: _,
+        gateway_flows: _,
         altered: _,
     } = firewall;
     let mut rules = Vec::new();

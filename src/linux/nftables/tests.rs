@@ -46,6 +46,7 @@ fn firewalls() -> impl Strategy<Value = Firewall> {
             apart,
             ports,
             flows: BTreeMap::new(),
+            gateway_flows: BTreeMap::new(),
             altered: false,
         })
 }
@@ -117,6 +118,7 @@ fn sample() -> Firewall {
             })
             .into(),
         flows: BTreeMap::new(),
+        gateway_flows: BTreeMap::new(),
         altered: false,
     }
 }

@@ -23,7 +23,7 @@ mod uplink;
 pub(crate) use self::mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted};
 pub(crate) use nic::{Address, Hop, NicState};
 pub use ovs::OvsObject;
-pub(crate) use ovs::{MAC_GIVEN, OWNER, PURPOSE, is_ovs, remove_nic, set_mac};
+pub(crate) use ovs::{MAC_GIVEN, OWNER, PURPOSE, is_ovs, remove_nic, set_mac, spanning_tree};
 pub(crate) use shaping::{DOWN_KIND, shape, unshape};
 pub(crate) use uplink::UplinkMove;
 

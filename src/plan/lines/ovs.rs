@@ -2,7 +2,7 @@
 //! its mark from its first moment: `external_ids` with the lab and the purpose.
 
 use crate::lab::{Bond, BondMode, IfName, LabName, LacpRate};
-use crate::state::{Link, LinkKind};
+use crate::state::{Link, LinkKind, PROVIDER};
 use crate::topology::derive::{patch_peer, provisional_mac};
 
 /// The key of `external_ids` that names the lab which an object belongs to.
@@ -30,7 +30,7 @@ pub(super) fn set(name: &IfName, link: &Link, marks: Option<&LabName>) -> Vec<St
         None => String::new(),
     };
     match &link.kind {
-        LinkKind::OvsBridge { datapath, mac } => {
+        LinkKind::OvsBridge { datapath, stp, mac } => {
             let given = if mac.is_some() {
                 format!(" external_ids:{MAC_GIVEN}=given")
             } else {
@@ -40,7 +40,8 @@ pub(super) fn set(name: &IfName, link: &Link, marks: Option<&LabName>) -> Vec<St
             let mtu = link.mtu.map_or("[]".to_owned(), |mtu| mtu.to_string());
             vec![format!(
                 "ovs-vsctl --may-exist add-br {name} -- set Bridge {name} datapath_type={datapath} \
-                 other_config:hwaddr={mac}{} -- set Interface {name} mtu_request={mtu}",
+                 other_config:hwaddr={mac}{}{} -- set Interface {name} mtu_request={mtu}",
+                spanning_tree(*stp, &link.purpose),
                 ids(&given)
             )]
         }
@@ -85,6 +86,21 @@ pub(super) fn set(name: &IfName, link: &Link, marks: Option<&LabName>) -> Vec<St
             )]
         }
         LinkKind::Bridge { .. } | LinkKind::Vlan { .. } | LinkKind::Vxlan { .. } | LinkKind::Bond(_) => Vec::new(),
+    }
+}
+
+/// Returns a bridge's spanning tree as columns of it (ovs-vswitchd.conf.db(5)). A bridge that only has an uplink passes the
+/// frames of the spanning trees of the networks on it, which bridges drop otherwise.
+pub(crate) fn spanning_tree(stp: Option<u8>, purpose: &str) -> String {
+    match stp {
+        Some(delay) => {
+            // The bridge takes no delay that is too short for its maximum age, by default 20 s: 2 × (delay − 1 s) ≥ age
+            // (IEEE 802.1D-2004, 17.14).
+            let age = delay.saturating_sub(1).saturating_mul(2).clamp(6, 20);
+            format!(" stp_enable=true other_config:stp-max-age={age} other_config:stp-forward-delay={delay}")
+        }
+        None if purpose.starts_with(PROVIDER) => " stp_enable=false other_config:forward-bpdu=true".to_owned(),
+        None => " stp_enable=false".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::datapath;
 use crate::lab::{Class, Connect, Datapath, ETHERNET_MTU, HostName, IfName, LabBond, LabName, NetworkName};
 use crate::state::survey::BONDING;
-use crate::state::{HostState, Link, LinkKind, Missing, NicConfig, Survey, Sysctl, Uplink};
+use crate::state::{HostState, Link, LinkKind, Missing, NicConfig, PROVIDER, Survey, Sysctl, Uplink};
 use crate::topology::{Segment, SegmentTunnel, TopologyHost, derive};
 
 /// A host of the lab, and what is known of it.
@@ -81,6 +81,7 @@ impl OfHost<'_> {
             },
             Some(datapath) => LinkKind::OvsBridge {
                 datapath,
+                stp: segment.stp,
                 mac: self.mac(datapath, &segment.bridge, segment.mac, over_bond),
             },
         };
@@ -157,13 +158,14 @@ impl OfHost<'_> {
         let link = Link {
             kind: LinkKind::OvsBridge {
                 datapath,
+                stp: None,
                 mac: self.mac(datapath, &bridge, None, self.bond(nic).is_some()),
             },
             master: None,
             addresses: BTreeSet::new(),
             mtu: None,
             gateway: None,
-            purpose: format!("uplink {nic}"),
+            purpose: format!("{PROVIDER}{nic}"),
         };
         state.links.entry(bridge.clone()).or_insert(link);
         self.attach(state, nic, &bridge, Some(datapath), was);

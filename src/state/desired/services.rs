@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::lab::IfName;
-use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LocalGateway, Nat, PortSecurity, Sysctl};
-use crate::topology::{OnHost, Topology, TopologyHost};
+use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LinkKind, LocalGateway, Nat, PortSecurity, Sysctl};
+use crate::topology::{OnHost, Segment, Topology, TopologyHost};
 
 /// Adds to `state`, which has the links already, what `host` with `on_host` does for its networks besides bridging.
 pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHost, on_host: &OnHost<'_>) {
@@ -36,8 +36,14 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
         }
     }
     for (network, segment) in &host.segments {
-        if let (Some(address), true, Some(port)) = (segment.gateway, segment.gateway_everywhere, segment.port()) {
-            firewall.local_gateways.insert(LocalGateway { port, address });
+        if let (Some(address), true) = (segment.gateway, segment.gateway_everywhere) {
+            let ports = segment.ports().into_iter();
+            let gateways = ports.flat_map(|port| interfaces(state, port));
+            keep_off(
+                &mut firewall,
+                segment,
+                gateways.map(|port| LocalGateway { port, address }),
+            );
         }
         if let (Some(gateway), Some(dhcp)) = (segment.gateway, &segment.dhcp) {
             let leases = dhcp.leases.iter().map(|(mac, (vm, address))| {
@@ -91,6 +97,24 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
         state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
     }
     state.firewall = (firewall != Firewall::default()).then_some(firewall);
+}
+
+/// Keeps a gateway's address off the ports that lead to the other hosts that have it.
+fn keep_off(firewall: &mut Firewall, segment: &Segment, gateways: impl Iterator<Item = LocalGateway>) {
+    let gateways: BTreeSet<LocalGateway> = gateways.collect();
+    if !segment.switch.is_ovs() {
+        firewall.local_gateways.extend(gateways);
+    } else if !gateways.is_empty() {
+        firewall.gateway_flows.insert(segment.bridge.clone(), gateways);
+    }
+}
+
+/// Returns a port as packets enter by it: by the members of a bond of Open vSwitch's.
+fn interfaces(state: &HostState, port: IfName) -> Vec<IfName> {
+    match state.links.get(&port).map(|link| &link.kind) {
+        Some(LinkKind::OvsBond { members, .. }) => members.iter().cloned().collect(),
+        _ => vec![port],
+    }
 }
 
 /// Returns the link that the host's own traffic of a NIC uses: the bridge that it is attached to, else the NIC itself.

@@ -6,7 +6,7 @@ use super::Path;
 use super::hop::{Finding, Hop};
 use crate::lab::{CableEnd, HostName, IfName, NetworkName, Shaping, VlanId};
 use crate::state::LinkKind;
-use crate::state::view::{Port, Ports};
+use crate::state::view::Port;
 use crate::topology::{Segment, SegmentTunnel, derive};
 
 impl<'a> Path<'a> {
@@ -299,7 +299,7 @@ impl<'a> Path<'a> {
         if bridge.is_some() && !carrier {
             return self
                 .held_end(host, link, of)
-                .or_else(|| Some(fault(without_carrier(ports, link)).shown(host, &show)));
+                .or_else(|| Some(fault(self.without_carrier(host, link)).shown(host, &show)));
         }
         if let Some(bridge) = master
             .as_ref()
@@ -408,18 +408,5 @@ impl<'a> Path<'a> {
             (_, Some(on)) if on != nic.as_str() => fault(format!("is on {on}, not on {nic}")),
             _ => None,
         }
-    }
-}
-
-/// Returns why a port has no carrier.
-fn without_carrier(ports: &Ports, link: &str) -> String {
-    let members = ports.iter().filter(|(_, port)| port.master.as_deref() == Some(link));
-    let members: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
-    match members[..] {
-        [] => "has no carrier: its other end is not connected".to_owned(),
-        _ => format!(
-            "has no carrier: no cable of its NICs {} is connected",
-            members.join(" and ")
-        ),
     }
 }

@@ -6,6 +6,7 @@ use super::Path;
 use super::hop::{Finding, Hop};
 use crate::lab::{Cable, HostName, IfName, PortMode, VlanId};
 use crate::state::localhost;
+use crate::state::view::Ports;
 use crate::topology::Topology;
 
 /// The bridge of an emulated switch.
@@ -35,12 +36,27 @@ impl<'a> Path<'a> {
     /// Checks that a link has a carrier.
     pub(super) fn carrier(&self, machine: &HostName, link: &str, of: &str) -> Option<Finding> {
         let port = self.view(machine)?.ports.get(link)?;
-        let text = format!("{machine}: link {link} {of} has no carrier: its other end is not connected");
+        let text = format!("{machine}: link {link} {of} {}", self.without_carrier(machine, link));
         let show = format!("ip -details link show dev {link}");
         (port.up && !port.carrier).then(|| {
             let held = self.held_end(machine, link, of);
             held.unwrap_or_else(|| Finding::new(text).shown(machine, &show))
         })
+    }
+
+    /// Returns why a link has no carrier: the NICs of the bond that it is or is on, else what is connected to it.
+    pub(super) fn without_carrier(&self, machine: &HostName, link: &str) -> String {
+        let host = self.evidence.topology.hosts.get(machine);
+        let is_nic = |name: &&str| host.is_some_and(|host| host.nics.keys().any(|nic| nic.as_str() == *name));
+        let below = self.view(machine).map(|view| below(&view.ports, link));
+        let nics: Vec<&str> = below.into_iter().flatten().filter(is_nic).collect();
+        match nics[..] {
+            [] | [_] => "has no carrier: its other end is not connected".to_owned(),
+            _ => format!(
+                "has no carrier: no cable of its NICs {} is connected",
+                nics.join(" and ")
+            ),
+        }
     }
 
     /// Checks that an emulated switch exists and works.
@@ -85,6 +101,24 @@ impl<'a> Path<'a> {
             )
         };
         (wanted != found).then(|| show(Finding::new(text())).fixed_by_up())
+    }
+}
+
+/// Returns the NICs that a link without carrier gets its frames from: a VLAN device from that below it, a bridge or a bond
+/// from its ports. A lower device that is on another machine is not among the ports.
+fn below<'p>(ports: &'p Ports, link: &'p str) -> Vec<&'p str> {
+    let parent = ports
+        .get(link)
+        .filter(|port| port.vlan.is_some())
+        .and_then(|port| port.link.as_deref());
+    if let Some(parent) = parent.filter(|parent| ports.contains_key(*parent)) {
+        return below(ports, parent);
+    }
+    let members = ports.iter().filter(|(_, port)| port.master.as_deref() == Some(link));
+    let members: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
+    match members[..] {
+        [] => vec![link],
+        _ => members.into_iter().flat_map(|member| below(ports, member)).collect(),
     }
 }
 

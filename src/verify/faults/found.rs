@@ -9,7 +9,7 @@ use crate::guest::{Deviation, GuestView};
 use crate::lab::{Asked, HostName, IfName, MacAddr, VmName};
 use crate::state::guest_config;
 use crate::state::view::View;
-use crate::topology::{Guest, GuestNic, Segment};
+use crate::topology::{Guest, GuestNic, Segment, derive};
 use crate::verify::parts::{Owner, Owners, Part, part};
 
 /// Returns the faults, each once.
@@ -94,7 +94,7 @@ impl Found<'_> {
             let port = self.port_text(host, &one.port);
             if !owners.iter().any(|owner| owner.part.as_ref() == Some(&own)) {
                 let Some(other) = &first.part else { continue };
-                if self.passes_tagged(segment, other, &one.port) {
+                if self.passes_tagged(host, segment, other, &one.port) {
                     continue;
                 }
                 let expected = self.is_expected(host, segment, &one.port);
@@ -142,7 +142,8 @@ impl Found<'_> {
 
     /// Whether a port belongs to the bridge of a network by the lab.
     fn is_expected(&self, host: &HostName, segment: &Segment, port: &str) -> bool {
-        let uplink = segment.ports().iter().any(|own| own.as_str() == port);
+        let uplink =
+            segment.ports().iter().any(|own| own.as_str() == port) || self.is_patch_of_vlan(host, segment, port);
         let mut guests = self.traces.topology.guests.values().filter(|guest| guest.host == *host);
         uplink
             || guests.any(|guest| {
@@ -178,14 +179,35 @@ impl Found<'_> {
     }
 
     /// Tagged frames of a network that a host does not have pass an untagged bridge on the same NIC unchanged.
-    fn passes_tagged(&self, segment: &Segment, other: &Part, port: &str) -> bool {
+    fn passes_tagged(&self, at: &HostName, segment: &Segment, other: &Part, port: &str) -> bool {
         let mut hosts = self.traces.topology.hosts.values();
         let tagged = hosts.any(|host| {
             host.segments
                 .get(&other.network)
                 .is_some_and(|other| other.vlan.is_some())
         });
-        tagged && segment.vlan.is_none() && segment.uplink.as_ref().is_some_and(|nic| nic.as_str() == port)
+        let on_nic = segment.uplink.as_ref().is_some_and(|nic| nic.as_str() == port);
+        tagged && segment.vlan.is_none() && (on_nic || self.is_patch_of_vlan(at, segment, port))
+    }
+
+    /// A port leads from a bridge of Open vSwitch to that of a network with a VLAN on the same NIC.
+    fn is_patch_of_vlan(&self, host: &HostName, segment: &Segment, port: &str) -> bool {
+        let Some(nic) = segment
+            .uplink
+            .as_ref()
+            .filter(|_| segment.switch.is_ovs() && segment.vlan.is_none())
+        else {
+            return false;
+        };
+        let others = self.traces.topology.hosts.get(host).map(|here| here.segments.values());
+        let mut others = others
+            .into_iter()
+            .flatten()
+            .filter(|other| other.uplink.as_ref() == Some(nic));
+        others.any(|other| {
+            let patch = other.vlan.map(|id| derive::vlan_device(nic, id));
+            patch.is_some_and(|patch| derive::patch_peer(&patch).as_str() == port)
+        })
     }
 
     /// Checks the neighbor table of a host or router.
