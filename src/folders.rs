@@ -18,7 +18,9 @@ pub struct Folders {
 impl Folders {
     /// Returns the folders that the environment asks for.
     pub fn from_env() -> Self {
-        let folder = |key, default: &str| std::env::var_os(key).map_or_else(|| default.into(), PathBuf::from);
+        // Set and empty is the same as not set, as for the folders of XDG.
+        let set = |key| std::env::var_os(key).filter(|value| !value.is_empty());
+        let folder = |key, default: &str| set(key).map_or_else(|| default.into(), PathBuf::from);
         Self {
             state: folder("NETLAB_STATE_DIR", "/var/lib/netlab"),
             cache: folder("NETLAB_CACHE_DIR", "/var/cache/netlab"),

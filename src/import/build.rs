@@ -10,7 +10,7 @@ use super::{ImportError, ImportOptions, Wrong, vms};
 
 /// Returns the lab file, as far as it is known without checking it.
 pub(super) fn build(conf: &Conf, options: &ImportOptions, comments: &mut Comments) -> Result<Source, ImportError> {
-    let networks = networks(conf, comments)?;
+    let mut networks = networks(conf, comments)?;
     let one_router = networks.is_routed() && !networks.multi_host;
     if let Some(value) = conf.value("network_host")?.filter(|_| !one_router) {
         let why = if networks.multi_host {
@@ -21,6 +21,8 @@ pub(super) fn build(conf: &Conf, options: &ImportOptions, comments: &mut Comment
         comments.drop(&value, why);
     }
     let machines = machines(conf, options, one_router, comments)?;
+    let addresses = machines.iter().filter_map(|machine| Some(machine.address.as_ref()?.0));
+    networks.choose_range(addresses, comments);
     if networks.inner.is_none() && machines.len() > 1 {
         return Err(Wrong {
             line: 0,

@@ -27,9 +27,23 @@ pub(super) struct Conf {
     pub unreadable: Vec<(usize, String)>,
 }
 
-/// Returns the bytes of a file as text: UTF-8, else Latin-1, in which every byte is a character. Lines may end as on any
-/// system.
+/// Returns the bytes of a file as text: UTF-16 where it begins with that mark, UTF-8, else Latin-1, in which every byte is a
+/// character. Lines may end as on any system.
 pub(super) fn decode(bytes: &[u8]) -> String {
+    let units = |unit: fn([u8; 2]) -> u16| -> Vec<u16> {
+        let pairs = bytes.chunks_exact(2).skip(1);
+        pairs.filter_map(|pair| Some(unit(pair.try_into().ok()?))).collect()
+    };
+    let wide = match bytes {
+        [0xff, 0xfe, ..] => Some(units(u16::from_le_bytes)),
+        [0xfe, 0xff, ..] => Some(units(u16::from_be_bytes)),
+        _ => None,
+    };
+    if let Some(wide) = wide {
+        return String::from_utf16_lossy(&wide)
+            .replace("\r\n", "\n")
+            .replace('\r', "\n");
+    }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
         Err(_) => bytes.iter().copied().map(char::from).collect(),

@@ -15,6 +15,8 @@ const NIC: &str = "eth0";
 /// `flat_network_bridge`.
 const BRIDGE: &str = "br100";
 const FIXED_RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8);
+/// The prefix length of hosts' subnets, which is in no nova.conf.
+const HOST_PREFIX: u8 = 24;
 const NETWORK_SIZE: u32 = 256;
 const VLAN_START: u32 = 100;
 const LAST_VLAN: u32 = 4094;
@@ -57,6 +59,31 @@ impl Networks {
         self.manager != Manager::Flat
     }
 
+    /// Chooses the range where the file has none: nova's default, else a part of it. Networks were then created by a
+    /// command, whose range nobody knows; they must not have the subnets of the hosts' own `addresses`, each a /24.
+    pub(super) fn choose_range(&mut self, addresses: impl Iterator<Item = Ipv4Addr>, comments: &mut Comments) {
+        if self.range.1.is_some() {
+            return;
+        }
+        let hosts = addresses.filter_map(|address| Ipv4Net::new(address, HOST_PREFIX).ok());
+        let hosts: Vec<Ipv4Net> = hosts.collect();
+        let count = u32::try_from(self.tenants.len().max(1)).unwrap_or(u32::MAX);
+        let needed = self.size.0.saturating_mul(count.next_power_of_two());
+        let is_free = |part: &Ipv4Net| !hosts.iter().any(|host| part.contains(host) || host.contains(part));
+        let parts = prefix_of(needed).and_then(|prefix| FIXED_RANGE.subnets(prefix.max(FIXED_RANGE.prefix_len())).ok());
+        let free = parts.into_iter().flatten().find(is_free);
+        match free.filter(|part| part.network() != FIXED_RANGE.network()) {
+            Some(part) => {
+                self.range.0 = part;
+                comments.assume(&format!(
+                    "fixed_range = {part}: it is not in the file, and nova's default {FIXED_RANGE} has hosts' addresses \
+                     where networks would begin"
+                ));
+            }
+            None => comments.assume(&format!("fixed_range = {FIXED_RANGE}, nova's default")),
+        }
+    }
+
     /// The first network's subnet.
     pub(super) fn first(&self) -> Option<Ipv4Net> {
         Ipv4Net::new(self.range.0.network(), prefix_of(self.size.0)?).ok()
@@ -70,7 +97,7 @@ pub(super) fn networks(conf: &Conf, comments: &mut Comments) -> Result<Networks,
         Some(value) => value.flag()? && manager != Manager::Flat,
         None => false,
     };
-    let range = range(conf, comments)?;
+    let range = range(conf)?;
     let size = size(conf, &range, comments)?;
     let inner = match manager {
         Manager::Vlan => {
@@ -130,13 +157,12 @@ fn manager(conf: &Conf, comments: &mut Comments) -> Result<Manager, Wrong> {
 }
 
 /// The range of all networks; the first releases called it `private_range`.
-fn range(conf: &Conf, comments: &mut Comments) -> Result<(Ipv4Net, Option<Value>), Wrong> {
+fn range(conf: &Conf) -> Result<(Ipv4Net, Option<Value>), Wrong> {
     let written = match conf.value("fixed_range")? {
         Some(value) => Some(value),
         None => conf.value("private_range")?,
     };
     let Some(value) = written else {
-        comments.assume(&format!("fixed_range = {FIXED_RANGE}, nova's default"));
         return Ok((FIXED_RANGE, None));
     };
     let net = value.subnet()?;

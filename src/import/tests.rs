@@ -182,3 +182,19 @@ fn a_host_is_added_by_name_and_address() {
     let error = import(b"--vlan_start=1", &twice).unwrap_err().to_string();
     assert_eq!(error, "--host = node2=172.16.99.109: given twice");
 }
+
+#[test]
+fn a_file_in_utf_16_is_read() {
+    let text = "--vlan_start=7\r\n";
+    let big: Vec<u8> = [0xfe, 0xff]
+        .into_iter()
+        .chain(text.encode_utf16().flat_map(u16::to_be_bytes))
+        .collect();
+    let little: Vec<u8> = [0xff, 0xfe]
+        .into_iter()
+        .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
+        .collect();
+    for bytes in [big, little] {
+        assert_eq!(conf::decode(&bytes), "--vlan_start=7\n");
+    }
+}

@@ -240,10 +240,15 @@ fn load(f: &mut fmt::Formatter<'_>, rules: &Firewall) -> fmt::Result {
         .iter()
         .chain(rules.gateway_flows.values().flatten())
         .map(|gateway| format!("keep gateway {} off {}", gateway.address, gateway.port));
-    let apart = rules.apart.iter().map(|(from, to)| {
-        let to: Vec<&str> = to.iter().map(IfName::as_str).collect();
-        format!("keep {from} apart from {}", to.join(" and "))
-    });
+    let apart: Vec<&str> = rules.together.keys().map(IfName::as_str).collect();
+    let apart = (!apart.is_empty()).then(|| format!("keep {} apart", apart.join(" and ")));
+    // Each pair once.
+    let routed = rules
+        .together
+        .iter()
+        .flat_map(|(from, to)| to.iter().filter(move |to| from < to).map(move |to| (from, to)));
+    let routed = routed.map(|(from, to)| format!("route between {from} and {to}"));
+    let apart = apart.into_iter().chain(routed);
     let ports = rules.ports.iter().chain(rules.flows.values().flatten());
     let ports =
         ports.map(|(port, security)| format!("let only {} ({}) send on {port}", security.address, security.mac));

@@ -25,8 +25,15 @@ pub(super) fn errors(topology: &Topology, host: &TopologyHost, on_host: &OnHost<
         .any(|segment| segment.gateway_everywhere && segment.is_connected() && !segment.switch.is_ovs());
     let translates = !host.nat.is_empty() || !on_host.floating.is_empty();
     let serves = host.segments.values().any(|segment| segment.dhcp.is_some());
-    let networks = || host.segments.keys();
-    let apart = networks().any(|a| networks().any(|b| topology.tenants.are_apart(a, b)));
+    let tenants: BTreeSet<_> = host
+        .segments
+        .keys()
+        .filter_map(|network| topology.tenants.of.get(network))
+        .collect();
+    let apart = tenants.iter().any(|tenant| {
+        let routed = topology.tenants.routed(tenant);
+        tenants.iter().any(|other| !routed.contains(other))
+    });
     let mut nics = on_host.guests.iter().flat_map(|(_, guest)| &guest.nics);
     let of_bridge = |network| {
         host.segments

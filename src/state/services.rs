@@ -21,10 +21,10 @@ pub struct Firewall {
     /// Gateway addresses that several hosts have, kept apart on the segment between them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub local_gateways: BTreeSet<LocalGateway>,
-    /// Bridges of networks of different tenants: what comes in by the first is not routed out by the others, except to
-    /// floating addresses.
+    /// Bridges of networks of tenants that are kept apart, each with those that it is routed to, itself among them: what
+    /// comes in by it is not routed out by the other ones, except to floating addresses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub apart: BTreeMap<IfName, BTreeSet<IfName>>,
+    pub together: BTreeMap<IfName, BTreeSet<IfName>>,
     /// Bridge ports on which a guest sends with its own addresses only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<IfName, PortSecurity>,

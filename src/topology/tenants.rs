@@ -22,4 +22,10 @@ impl Tenants {
         let routed = |tenants: &BTreeSet<TenantName>| tenants.contains(a) && tenants.contains(b);
         a != b && !self.routes.iter().any(routed)
     }
+
+    /// Returns the tenants whose networks are routed to those of `tenant`, itself among them.
+    pub fn routed<'a>(&'a self, tenant: &'a TenantName) -> BTreeSet<&'a TenantName> {
+        let routes = self.routes.iter().filter(|route| route.contains(tenant));
+        routes.flatten().chain([tenant]).collect()
+    }
 }

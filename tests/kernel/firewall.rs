@@ -154,7 +154,7 @@ fn everything() -> Firewall {
                 address: [10, 0, 2, 1].into(),
             },
         ]),
-        apart: [
+        together: [
             (ifname("br1"), [ifname("br2"), ifname("br3")].into()),
             (ifname("br2"), [ifname("br1")].into()),
         ]
@@ -184,7 +184,7 @@ fn a_loaded_rule_set_is_observed_as_desired_replaced_and_deleted() {
         (|all| all.local_gateways.clear()) as fn(&mut Firewall),
         |all| all.nat.clear(),
         |all| all.floating.clear(),
-        |all| all.apart.clear(),
+        |all| all.together.clear(),
         |all| all.ports.clear(),
         |all| _ = all.ports.pop_first(),
         |all| _ = all.nat.pop_last(),

@@ -34,9 +34,9 @@ fn guests_of_two_tenants_reach_each_other_by_floating_addresses_only() {
     let two = guest(test, &host, "tap2", "br2", "10.0.2.2/24", "10.0.2.1").unwrap();
     assert!(one.pings("10.0.2.2"), "nothing keeps them apart yet");
 
-    let apart = [("br1", "br2"), ("br2", "br1")];
+    let apart = ["br1", "br2"];
     let mut rules = Firewall {
-        apart: apart.map(|(from, to)| (ifname(from), [ifname(to)].into())).into(),
+        together: apart.map(|bridge| (ifname(bridge), [ifname(bridge)].into())).into(),
         ..Firewall::default()
     };
     host.load(&rules);

@@ -68,7 +68,8 @@ fn dropped(bench: &Bench, host: &str, words: &str) -> u64 {
 
 /// What a guest knows of a gateway: the MAC address that answered.
 fn mac_of_gateway(bench: &Bench, vm: &str, gateway: &str) -> String {
-    let ask = format!("ip neigh flush all >/dev/null; ping -c2 -W5 {gateway} >/dev/null; ip neigh | grep '^{gateway} '");
+    let ask =
+        format!("ip neigh flush all >/dev/null; ping -c2 -W5 {gateway} >/dev/null; ip neigh | grep '^{gateway} '");
     let known = bench.good(&["exec", "-n", bench.file(), vm, "--", &ask]);
     let mut words = known.split_whitespace().skip_while(|word| *word != "lladdr");
     words.nth(1).unwrap_or_else(|| panic!("{vm}: {known}")).to_owned()

@@ -6,6 +6,7 @@
     reason = "helpers of tests are tests too"
 )]
 
+mod bonds;
 mod cut;
 mod disks;
 mod doctor;

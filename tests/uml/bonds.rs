@@ -181,3 +181,80 @@ fn guests_reach_each_other_by_a_vlan_over_bonds_with_lacp() {
     };
     guests_reach_each_other("guests_over_lacp", &of_bridges(lacp));
 }
+
+/// A lab of this kernel itself, whose NICs are ends of cables.
+const LOCAL: &str = r#"
+name = "bonded"
+[hosts.here]
+connect = "local"
+[hosts.here.bonds.bond0]
+nics = ["eth0", "eth1"]
+mode = "active-backup"
+primary = "eth0"
+address = "10.9.0.1/24"
+[networks.service]
+subnet = "10.0.1.0/24"
+uplink = "bond0"
+bridge = "br1"
+gateway = { address = "10.0.1.1", on = "here" }
+"#;
+
+/// NICs with an address and a route on the one, and what is at the other ends of their cables.
+const NICS: &str = "ip netns add other
+    for n in 0 1; do ip link add eth$n type veth peer name p$n netns other; ip link set eth$n up; done
+    ip -n other link add sw type bridge
+    for n in 0 1; do ip -n other link set p$n master sw up; done
+    ip -n other link set sw up; ip -n other address add 10.9.0.2/24 dev sw
+    ping() { busybox ping -c2 -W10 10.9.0.2; }";
+
+const LINKS: &str = "ip address; ip route";
+
+#[test]
+fn a_kernel_bond_is_made_of_this_machines_nics_and_one_that_exists_is_used_and_stays() {
+    let test = "a_kernel_bond_is_made_of_this_machines_nics_and_one_that_exists_is_used_and_stays";
+    let file = written("uml-bonded", LOCAL);
+    let up = format!("netlab -q up {file}");
+    let made = format!(
+        "{up}\nnetlab up {file}\nping() {{ busybox ping -c2 -W10 10.9.0.2; }}\nping\nip -br -4 address show dev br1
+         cat /proc/net/bonding/bond0"
+    );
+    let existing = "ip link add bond0 type bond mode balance-rr miimon 50
+         for n in 0 1; do ip link set eth$n down; ip link set eth$n master bond0; done
+         ip link set bond0 up; ip address add 10.9.0.1/24 dev bond0
+         ip route add default via 10.9.0.2";
+    let used = format!(
+        "ip -o link show bond0 | cut -d: -f1\n{up}\nip -o link show bond0 | cut -d: -f1\nbusybox ping -c2 -W10 10.9.0.2
+         cat /proc/net/bonding/bond0\nip route show default"
+    );
+    let parts = [
+        ("nics", NICS),
+        ("one", "modprobe bonding max_bonds=0; sleep 3"),
+        ("before", LINKS),
+        ("made", &made),
+        ("down", "netlab -q down bonded; sleep 3"),
+        ("after", LINKS),
+        ("existing", existing),
+        ("before used", LINKS),
+        ("used", &used),
+        ("down again", "netlab -q down bonded"),
+        ("after used", LINKS),
+    ];
+    let Some(printed) = kernel::good(test, &parts, WITHIN) else {
+        return;
+    };
+    let made = printed.by("made");
+    assert!(made.contains("nothing to do") && made.contains("10.9.0.1/24"), "{made}");
+    assert!(
+        made.contains("fault-tolerance (active-backup)") && made.matches("Slave Interface: eth").count() == 2,
+        "{made}"
+    );
+    assert_eq!(printed.by("after"), printed.by("before"), "something was left behind");
+    let used = printed.by("used");
+    let lines: Vec<&str> = used.lines().collect();
+    assert_eq!(lines[0], lines[1], "the same link: {used}");
+    assert!(
+        used.contains("load balancing (round-robin)") && used.contains("default via 10.9.0.2 dev br1"),
+        "{used}"
+    );
+    assert_eq!(printed.by("after used"), printed.by("before used"), "the bond stays");
+}

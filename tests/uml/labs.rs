@@ -14,8 +14,8 @@ use crate::capture;
 use crate::kernel::{self, Printed};
 use crate::support::frames::{Frame, frames};
 
-/// A guest boots in 10 to 20 s; on a machine that does other things, too, in three times as long.
-pub const WITHIN: Duration = Duration::from_secs(600);
+/// A guest boots in 10 to 20 s; on a machine that does other things, too, in ten times as long.
+pub const WITHIN: Duration = Duration::from_secs(1800);
 
 /// Everything of a lab that could be left behind: links, namespaces, processes, mounts and files. Not: the folders of
 /// locks and labs, which stay, and that iproute2 has made its own folder a mount point.

@@ -71,8 +71,9 @@ pub(super) enum Match {
     /// By one of several links.
     EntersAny(BTreeSet<IfName>),
     Leaves(IfName),
-    /// By one of several links.
-    LeavesAny(BTreeSet<IfName>),
+    LeavesNot(IfName),
+    /// By none of several links.
+    LeavesNone(BTreeSet<IfName>),
     /// It was sent to this address, before that was translated.
     SentTo(Ipv4Addr),
     /// An ARP packet whose sender claims this address.
@@ -160,7 +161,8 @@ impl fmt::Display for Match {
             Self::EntersNot(link) => write!(f, "iifname != \"{link}\""),
             Self::EntersAny(links) => write!(f, "iifname {}", set(links.iter().map(quoted))),
             Self::Leaves(link) => write!(f, "oifname \"{link}\""),
-            Self::LeavesAny(links) => write!(f, "oifname {}", set(links.iter().map(quoted))),
+            Self::LeavesNot(link) => write!(f, "oifname != \"{link}\""),
+            Self::LeavesNone(links) => write!(f, "oifname != {}", set(links.iter().map(quoted))),
             Self::SentTo(address) => write!(f, "ct original ip daddr {address}"),
             Self::ArpFrom(address) => write!(f, "arp saddr ip {address}"),
             Self::ArpTo(address) => write!(f, "arp daddr ip {address}"),
@@ -265,7 +267,8 @@ impl Match {
             (("ip", "daddr"), "==") => Self::To(net(right)?),
             (("ip", "daddr"), "!=") => Self::NotTo(net(right)?),
             (("meta", "iifname"), "==") if right.is_object() => Self::EntersAny(links(right)?),
-            (("meta", "oifname"), "==") if right.is_object() => Self::LeavesAny(links(right)?),
+            (("meta", "oifname"), "!=") if right.is_object() => Self::LeavesNone(links(right)?),
+            (("meta", "oifname"), "!=") => Self::LeavesNot(link(right)?),
             (("meta", "iifname"), "==") => Self::Enters(link(right)?),
             (("meta", "iifname"), "!=") => Self::EntersNot(link(right)?),
             (("meta", "oifname"), "==") => Self::Leaves(link(right)?),
@@ -379,7 +382,8 @@ impl Rule {
                 Match::Enters(link) => ("==", meta("iifname"), json!(link)),
                 Match::EntersNot(link) => ("!=", meta("iifname"), json!(link)),
                 Match::EntersAny(links) => ("==", meta("iifname"), json!({"set": links})),
-                Match::LeavesAny(links) => ("==", meta("oifname"), json!({"set": links})),
+                Match::LeavesNot(link) => ("!=", meta("oifname"), json!(link)),
+                Match::LeavesNone(links) => ("!=", meta("oifname"), json!({"set": links})),
                 Match::Leaves(link) => ("==", meta("oifname"), json!(link)),
                 Match::SentTo(to) => ("==", json!({"ct": {"key": "ip daddr", "dir": "original"}}), json!(to)),
                 Match::ArpFrom(from) => ("==", payload("arp", "saddr ip"), json!(from)),

@@ -32,7 +32,7 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
         nat,
         floating,
         local_gateways,
-        apart,
+        together,
         ports,
         flows: _,
         gateway_flows: _,
@@ -81,12 +81,17 @@ pub(super) fn rules(firewall: &Firewall) -> Vec<Rule> {
             source.map_or(Verdict::Masquerade, Verdict::Snat),
         );
     }
-    if !apart.is_empty() && !floating.is_empty() {
+    if !together.is_empty() && !floating.is_empty() {
         // A floating address is outside of all tenants, for guests as well as for everybody else.
         ip(Hook::Forward, vec![Match::Translated], Verdict::Accept);
     }
-    for (from, to) in apart {
-        let leaves = one_or_any(to, Match::Leaves, Match::LeavesAny);
+    if !together.is_empty() {
+        let apart: BTreeSet<IfName> = together.keys().cloned().collect();
+        let others = one_or_any(&apart, Match::LeavesNot, Match::LeavesNone);
+        ip(Hook::Forward, vec![others], Verdict::Accept);
+    }
+    for (from, to) in together {
+        let leaves = one_or_any(to, Match::LeavesNot, Match::LeavesNone);
         ip(
             Hook::Forward,
             vec![Match::Enters(from.clone()), leaves],
@@ -212,11 +217,11 @@ pub(super) fn firewall(found: &[Rule]) -> Firewall {
                 let out = out.clone();
                 firewall.nat.insert(Nat { from, out, source });
             }
-            (Family::Ip, Hook::Forward, [Match::Enters(from), Match::Leaves(to)], _) => {
-                firewall.apart.insert(from.clone(), [to.clone()].into());
+            (Family::Ip, Hook::Forward, [Match::Enters(from), Match::LeavesNot(to)], _) => {
+                firewall.together.insert(from.clone(), [to.clone()].into());
             }
-            (Family::Ip, Hook::Forward, [Match::Enters(from), Match::LeavesAny(to)], _) => {
-                firewall.apart.insert(from.clone(), to.clone());
+            (Family::Ip, Hook::Forward, [Match::Enters(from), Match::LeavesNone(to)], _) => {
+                firewall.together.insert(from.clone(), to.clone());
             }
             (Family::Bridge, Hook::Prerouting, [Match::Enters(port), Match::ArpTo(address)], _) => {
                 firewall.local_gateways.insert(LocalGateway {

@@ -39,11 +39,11 @@ fn firewalls() -> impl Strategy<Value = Firewall> {
         btree_map(link(), btree_set(link(), 1..4), 0..4),
         btree_map(link(), security, 0..4),
     )
-        .prop_map(|(nat, floating, local_gateways, apart, ports)| Firewall {
+        .prop_map(|(nat, floating, local_gateways, together, ports)| Firewall {
             nat,
             floating,
             local_gateways,
-            apart,
+            together,
             ports,
             flows: BTreeMap::new(),
             gateway_flows: BTreeMap::new(),
@@ -103,9 +103,10 @@ fn sample() -> Firewall {
             port: link("eth0"),
             address: [10, 0, 1, 1].into(),
         }]),
-        apart: [
-            (link("br100"), [link("br101"), link("br102")].into()),
-            (link("br101"), [link("br100")].into()),
+        together: [
+            (link("br100"), [link("br100")].into()),
+            (link("br101"), [link("br101"), link("br102")].into()),
+            (link("br102"), [link("br101"), link("br102")].into()),
         ]
         .into(),
         ports: [("tap1", 2), ("tap2", 3)]
@@ -186,7 +187,7 @@ fn whatever_netlab_does_not_write_shows_as_altered() {
     let mut wanted = sample();
     wanted.nat.clear();
     wanted.floating.clear();
-    wanted.apart.clear();
+    wanted.together.clear();
     assert_eq!(observe(&listed(true, &ours), &lab()).unwrap(), Some(wanted));
     for more in [
         r#", {"chain": {"family": "bridge", "table": "netlab-quick", "name": "theirs", "handle": 5}}"#,

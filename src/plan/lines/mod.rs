@@ -248,7 +248,9 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
             ..link.clone()
         };
         let mut lines = create_ovs(name, &bare, observed);
-        lines.extend(observed.link.uplink_mac.as_ref().map(|mac| set_mac(name, mac)));
+        let follows_uplink = matches!(link.kind, LinkKind::OvsBridge { mac: None, .. });
+        let mac = observed.link.uplink_mac.as_ref().filter(|_| follows_uplink);
+        lines.extend(mac.map(|mac| set_mac(name, mac)));
         return Ok(lines);
     }
     let mut lines = Vec::new();

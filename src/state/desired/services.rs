@@ -1,10 +1,10 @@
 //! Rules, servers and floating addresses of one host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::lab::IfName;
+use crate::lab::{IfName, TenantName};
 use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LinkKind, LocalGateway, Nat, PortSecurity, Sysctl};
 use crate::topology::{OnHost, Segment, Topology, TopologyHost};
 
@@ -67,14 +67,7 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
             state.dhcp.insert(network.clone(), served);
         }
     }
-    for (network, segment) in &host.segments {
-        let others = host.segments.iter();
-        let others = others.filter(|(other, _)| topology.tenants.are_apart(network, other));
-        let bridges: BTreeSet<IfName> = others.map(|(_, other)| other.bridge.clone()).collect();
-        if !bridges.is_empty() {
-            firewall.apart.insert(segment.bridge.clone(), bridges);
-        }
-    }
+    firewall.together = together(topology, host);
     let nics = on_host.guests.iter().flat_map(|(_, guest)| &guest.nics);
     for nic in nics.filter(|nic| nic.port_security) {
         let is_ovs = host
@@ -97,6 +90,28 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
         state.sysctls.insert(Sysctl::Ipv4Forward, "1".to_owned());
     }
     state.firewall = (firewall != Firewall::default()).then_some(firewall);
+}
+
+/// Returns the bridges that are kept apart from others, each with those that it is routed to. With thousands of tenants
+/// there are millions of pairs that are apart: what is routed is listed.
+fn together(topology: &Topology, host: &TopologyHost) -> BTreeMap<IfName, BTreeSet<IfName>> {
+    let mut bridges: BTreeMap<&TenantName, BTreeSet<IfName>> = BTreeMap::new();
+    for (network, segment) in &host.segments {
+        if let Some(tenant) = topology.tenants.of.get(network) {
+            bridges.entry(tenant).or_default().insert(segment.bridge.clone());
+        }
+    }
+    let mut together = BTreeMap::new();
+    for (tenant, own) in &bridges {
+        let with = topology.tenants.routed(tenant);
+        if bridges.keys().all(|other| with.contains(other)) {
+            continue;
+        }
+        let reached = with.iter().filter_map(|other| bridges.get(other)).flatten();
+        let reached: BTreeSet<IfName> = reached.cloned().collect();
+        together.extend(own.iter().map(|bridge| (bridge.clone(), reached.clone())));
+    }
+    together
 }
 
 /// Keeps a gateway's address off the ports that lead to the other hosts that have it.

@@ -125,3 +125,31 @@ fn a_host_without_anything_has_no_entry() {
     }
     assert_eq!(desired(&topology, &BTreeMap::new()), Site::new());
 }
+
+#[test]
+fn of_thousands_of_tenants_it_is_listed_what_is_routed_and_not_each_pair_that_is_apart() {
+    const COUNT: usize = 3000;
+    let mut topology = topology();
+    let node1 = topology.hosts.get_mut(&host("node1")).unwrap();
+    let segment = node1.segments.values().next().unwrap().clone();
+    for number in 0..COUNT {
+        let network: crate::lab::NetworkName = format!("n{number}").parse().unwrap();
+        let mut segment = segment.clone();
+        segment.bridge = link(&format!("b{number}"));
+        node1.segments.insert(network.clone(), segment);
+        topology
+            .tenants
+            .of
+            .insert(network, format!("t{number}").parse().unwrap());
+    }
+    topology.tenants.routes = vec![["t0", "t1"].map(|tenant| tenant.parse().unwrap()).into()];
+    let site = desired(&topology, &BTreeMap::new());
+    let together = &site[&host("node1")].firewall.as_ref().unwrap().together;
+    assert_eq!(together.len(), COUNT);
+    assert_eq!(together[&link("b0")], [link("b0"), link("b1")].into());
+    assert_eq!(together[&link("b2")], [link("b2")].into());
+    assert_eq!(
+        together.values().map(std::collections::BTreeSet::len).sum::<usize>(),
+        COUNT + 2
+    );
+}
