@@ -7,10 +7,10 @@ use crate::support::skip;
 /// Starts Open vSwitch's daemons on node1, as its package does with systemd.
 const DAEMONS: &str = "mkdir -p /run/openvswitch && cd /run/openvswitch && \
     ovsdb-tool create conf.db /usr/share/openvswitch/vswitch.ovsschema && \
-    ovsdb-server conf.db --remote=punix:/run/openvswitch/db.sock --unixctl=/run/openvswitch/ovsdb.ctl \
+    ovsdb-server conf.db --remote=punix:/run/openvswitch/db.sock \
         --pidfile=/run/openvswitch/ovsdb-server.pid --log-file=/dev/null --detach --no-chdir >/dev/null 2>&1 && \
     ovs-vsctl --no-wait init && \
-    ovs-vswitchd unix:/run/openvswitch/db.sock --unixctl=/run/openvswitch/vswitchd.ctl \
+    ovs-vswitchd unix:/run/openvswitch/db.sock \
         --pidfile=/run/openvswitch/ovs-vswitchd.pid --log-file=/dev/null --detach --no-chdir >/dev/null 2>&1";
 
 /// Machines, with Open vSwitch on node1.
@@ -104,16 +104,8 @@ fn a_bond_is_made_of_a_real_machines_nics_with_its_address_on_the_bridge_and_dow
     machines.assert_as(&before);
 }
 
-/// A bond that exists is a link of that name, of whatever kind: here one end of a cable.
-#[test]
-fn a_bond_that_the_host_has_already_is_used_and_never_remade() {
-    let Some(machines) = Machines::new("bond used") else {
-        return;
-    };
-    let rename = "ip link set eth0 down && ip link set eth0 name bond0 && ip link set bond0 up && \
-                  ip address add 10.9.0.1/24 dev bond0 && ip -o link show dev bond0 | cut -d: -f1";
-    let index = machines.run("node1", &["sh", "-c", rename]);
-    let before = machines.snapshot();
+/// A lab on node1 whose network is carried by a bond that the host has, of whatever members.
+fn write_lab_of_existing(machines: &Machines, more: &str, stp: bool) {
     let text = format!(
         r#"
 name = "{}"
@@ -122,16 +114,38 @@ connect = "ssh://root@10.200.1.2"
 [hosts.node1.bonds.bond0]
 nics = ["eth8", "eth9"]
 mode = "802.3ad"
+{more}
 [networks.service]
 subnet = "10.0.1.0/24"
 uplink = "bond0"
 bridge = "br1"
+stp = {stp}
 gateway = {{ address = "10.0.1.1", on = "node1" }}
 "#,
         machines.name
     );
+    std::fs::write(machines.lab(), text).unwrap();
+}
+
+/// Renames a NIC of node1 to `bond0`: a bond that exists is a link of that name, of whatever kind.
+fn rename(machines: &Machines, nic: &str, address: &str) {
+    let commands = format!(
+        "ip link set {nic} down && ip link set {nic} name bond0 && ip link set bond0 up && \
+         ip address replace {address} dev bond0"
+    );
+    machines.run("node1", &["sh", "-c", &commands]);
+}
+
+#[test]
+fn a_bond_that_the_host_has_already_is_used_and_never_remade() {
+    let Some(machines) = Machines::new("bond used") else {
+        return;
+    };
+    rename(&machines, "eth0", "10.9.0.1/24");
+    let index = || machines.run("node1", &["sh", "-c", "ip -o link show dev bond0 | cut -d: -f1"]);
+    let (before, was) = (machines.snapshot(), index());
+    write_lab_of_existing(&machines, "", false);
     let lab = machines.lab();
-    std::fs::write(&lab, text).unwrap();
     let lab = lab.to_str().unwrap();
     let plan = machines.good(&["plan", lab]);
     assert!(
@@ -141,8 +155,39 @@ gateway = {{ address = "10.0.1.1", on = "node1" }}
     assert!(!plan.contains("create bond") && !plan.contains("eth8"), "{plan}");
     machines.good(&["up", lab]);
     assert!(has(&machines, "br1").contains("10.9.0.1/24"));
-    let show = "ip -o link show dev bond0 | cut -d: -f1";
-    assert_eq!(machines.run("node1", &["sh", "-c", show]), index, "the same link");
+    assert_eq!(index(), was, "the same link");
+    machines.good(&["down", &machines.name]);
+    machines.assert_as(&before);
+}
+
+#[test]
+fn a_bond_that_carries_the_session_is_taken_over_where_the_lab_says_so_and_reverted_where_that_cuts_it() {
+    let Some(machines) = Machines::new("bond taken") else {
+        return;
+    };
+    rename(&machines, "mgmt", "10.200.1.2/24");
+    let before = machines.snapshot();
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    write_lab_of_existing(&machines, "", false);
+    let said = machines.bad(&["up", lab]);
+    assert!(
+        said.contains("carries the ssh session") && said.contains("takeover = true"),
+        "{said}"
+    );
+    // A port of a bridge with spanning tree forwards nothing for its first thirty seconds.
+    write_lab_of_existing(&machines, "takeover = true", true);
+    let said = machines.bad(&["up", "--confirm-timeout", "12", lab]);
+    assert!(
+        said.contains("cut the connection") && said.contains("rolled it back"),
+        "{said}"
+    );
+    machines.assert_as(&before);
+
+    write_lab_of_existing(&machines, "takeover = true", false);
+    machines.good(&["up", lab]);
+    assert!(has(&machines, "br1").contains("10.200.1.2/24"));
+    machines.good(&["verify", lab]);
     machines.good(&["down", &machines.name]);
     machines.assert_as(&before);
 }
