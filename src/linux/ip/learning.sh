@@ -3,7 +3,7 @@
 # the NICs' MAC addresses. libvirt gives a tap its guest's address with fe as the first byte (virNetDevTapCreateInBridgePort).
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 for mac; do
-    for file in $(grep -lix "fe:${mac#??:}" /sys/class/net/*/address); do
+    grep -lix "fe:${mac#??:}" /sys/class/net/*/address | while read -r file; do
         link=${file%/address}
         tap=${link##*/}
         if [ -e "$link/brport/state" ]; then

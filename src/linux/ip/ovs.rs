@@ -70,11 +70,13 @@ impl Ovs {
                     .iter()
                     .filter_map(|id| interfaces.get(&uuid(id)?).cloned())
                     .collect();
+                // Somebody may have left one member only, which has its own name.
+                let bonded = own.len() > 1 || own.iter().any(|only| text_of(only, "name") != text_of(port, "name"));
                 let found = Port {
                     bridge: name.clone(),
                     row: port.clone(),
                     interface: own.first().cloned().unwrap_or_default(),
-                    members: if own.len() > 1 { own } else { Vec::new() },
+                    members: if bonded { own } else { Vec::new() },
                 };
                 ovs.ports.insert(text_of(port, "name"), found);
             }
