@@ -1,7 +1,7 @@
 //! Bonds of a machine behind ssh: netlab creates one of NICs without addresses, and a bond that the machine has is used as it
 //! is. This kernel may have no module for bonds: then they are Open vSwitch's.
 
-use crate::machines::Machines;
+use crate::machines::{Machines, assert_soon};
 use crate::support::skip;
 
 /// Starts Open vSwitch's daemons on node1, as its package does with systemd.
@@ -101,7 +101,11 @@ fn a_bond_is_made_of_a_real_machines_nics_with_its_address_on_the_bridge_and_dow
     let status = machines.good(&["status", &machines.name]);
     assert!(status.contains("bond0"), "{status}");
     machines.good(&["down", &machines.name]);
-    machines.assert_as(&before);
+    // The host's own daemon keeps a socket for the ports of bridges in user space.
+    assert_soon(&before, "", || {
+        let now = machines.snapshot().into_iter();
+        now.filter(|line| !line.contains(" socket p_raw ")).collect()
+    });
 }
 
 /// A lab on node1 whose network is carried by a bond that the host has, of whatever members.
