@@ -68,6 +68,8 @@ test: setup nextest
 	cargo fmt --check
 	./tests/run-all
 
+# A browser draws the pages of `verify`.
+soak: TEST += chromium
 soak: setup nextest
 	./tests/run-all soak
 

@@ -191,11 +191,7 @@ fn warm(context: &mut Context, name: &ImageName, lab: Option<&Path>) -> Result<(
     progress.finish();
     let report = result?;
     let kinds = ops::count(report.kinds, "kind");
-    let text = format!(
-        "image {name}: {kinds} of VMs can be restored, {} saved now\n",
-        report.made
-    );
-    context.answer(&text, &report)
+    context.answer(&format!("image {name}: {kinds} of VMs can be restored\n"), &report)
 }
 
 /// What the publisher of an image lists.

@@ -21,8 +21,6 @@ pub struct WarmReport {
     pub image: ImageName,
     /// How many kinds of VMs can be restored.
     pub kinds: usize,
-    /// For how many of them the saved state was made now.
-    pub made: usize,
 }
 
 /// A kind of VM.
@@ -76,7 +74,6 @@ pub fn warm(env: &Env, image: &ImageName, lab: Option<&Path>) -> Result<WarmRepo
     }
     let own = (image::entries()?.get(image) != Some(entry)).then(|| write_image(image, entry));
     let text = text(image, own.as_deref().unwrap_or_default(), &shapes);
-    let before = states(env);
     let loaded = load_text(env, text, &LoadOptions::default())?;
     let (result, booted) = watched(env, |env| up(env, &loaded, &UpOptions::default()));
     // Also where a signal has stopped it.
@@ -93,7 +90,6 @@ pub fn warm(env: &Env, image: &ImageName, lab: Option<&Path>) -> Result<WarmRepo
     Ok(WarmReport {
         image: image.clone(),
         kinds: shapes.len(),
-        made: states(env).difference(&before).count(),
     })
 }
 
@@ -125,15 +121,6 @@ fn watched<T>(env: &Env, work: impl FnOnce(&Env) -> T) -> (T, Vec<String>) {
             passing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
         )
     })
-}
-
-/// Returns the names of the saved states that there are.
-fn states(env: &Env) -> BTreeSet<String> {
-    let files = std::fs::read_dir(env.folders.saved()).into_iter().flatten().flatten();
-    let states = files.filter(|file| file.path().extension().is_some_and(|end| end == "state"));
-    states
-        .map(|file| file.file_name().to_string_lossy().into_owned())
-        .collect()
 }
 
 /// Returns the lab file.

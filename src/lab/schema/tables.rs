@@ -229,7 +229,7 @@ pub(in crate::lab) const NETWORK: Table = Table {
         key(
             "forward_delay",
             Kind::Integer(0, MOST_DELAY as u32),
-            "Forward delay of the bridge, in seconds: from 2 with spanning tree (default: 15), 0 without.",
+            "Forward delay of the bridge, in seconds: from 2 with spanning tree, on Open vSwitch from 4 (default: 15), 0 without.",
         ),
         key(
             "mtu",
