@@ -1,8 +1,9 @@
 # shellcheck shell=sh disable=SC2048,SC2086,SC2154
 # Pings addresses with the options that this guest's ping(8) has. Given: $w the mark of a line, $c echo requests per
-# address, $v seconds that replies are waited for. `-M do` is tried on the guest itself; `-i` with a fraction by each ping,
-# since most programs have it and a program more takes 50 ms in emulation.
-d=; ping -q -M "do" -c1 -W1 127.0.0.1 >/dev/null 2>&1 && d="-M do"
+# address, $v seconds that replies are waited for. `-M do` is tried on the guest itself, unless ping is a part of its shell
+# (busybox), which has no such option; `-i` with a fraction by each ping, since most programs have it: a program more takes
+# 50 ms in emulation.
+d=; case $(command -v ping) in */*) ping -q -M "do" -c1 -W1 127.0.0.1 >/dev/null 2>&1 && d="-M do";; esac
 # q OPTION… ADDRESS: pings; the result is in $s.
 q() { r=$(ping -q -c$c -W$v $o $* 2>&1); case $r in *statistics*) ;; *) [ -z "$o" ] || { o=; q $*; return; };; esac; s=${r##*ping statistics ---}; }
 # p ADDRESS: pings by full packets of $z bytes of payload; where not all come back, by small ones; and where all of the full
