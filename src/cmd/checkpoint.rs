@@ -5,12 +5,13 @@ use std::time::Duration;
 use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
+use super::changing::change;
 use super::error::CommandError;
 use super::output::{table, without_empty_columns};
-use super::progress::{Progress, span};
-use super::{Context, complete, signals, trace};
+use super::progress::span;
+use super::{Context, complete};
 use crate::lab::{CheckpointName, LabName};
-use crate::ops::{self, Checkpoint, Env, OpsError};
+use crate::ops::{self, Checkpoint};
 
 #[derive(clap::Args)]
 pub struct SaveArgs {
@@ -50,11 +51,11 @@ pub fn save(context: &mut Context, args: &SaveArgs) -> Result<(), CommandError> 
         return context.answer(&text(&lab, &list), &list);
     }
     if let Some(removed) = args.remove.clone() {
-        let lab = with_progress(context, &lab, |env| ops::remove_checkpoint(env, &args.lab, &removed))?;
+        let lab = change(context, &lab, |env| ops::remove_checkpoint(env, &args.lab, &removed))?;
         let text = format!("checkpoint {removed} of lab {lab} removed\n");
         return context.answer(&text, &Removed { lab, removed });
     }
-    let report = with_progress(context, &lab, |env| ops::save(env, &args.lab, args.name.clone()))?;
+    let report = change(context, &lab, |env| ops::save(env, &args.lab, args.name.clone()))?;
     let text = format!(
         "lab {lab} is saved as {}: {} in {}\nnext: netlab restore {lab} {}\n",
         report.checkpoint,
@@ -67,7 +68,7 @@ pub fn save(context: &mut Context, args: &SaveArgs) -> Result<(), CommandError> 
 
 pub fn restore(context: &mut Context, args: &RestoreArgs) -> Result<(), CommandError> {
     let lab = ops::lab_name(&args.lab)?;
-    let report = with_progress(context, &lab, |env| ops::restore(env, &args.lab, args.name.as_ref()))?;
+    let report = change(context, &lab, |env| ops::restore(env, &args.lab, args.name.as_ref()))?;
     let text = format!(
         "lab {lab} is as in {}: {} in {}\n",
         report.checkpoint,
@@ -75,21 +76,6 @@ pub fn restore(context: &mut Context, args: &RestoreArgs) -> Result<(), CommandE
         span(Duration::from_secs_f64(report.seconds)),
     );
     context.answer(&text, &report)
-}
-
-/// Runs what changes the lab, with its progress on standard error.
-fn with_progress<T>(
-    context: &mut Context,
-    lab: &LabName,
-    run: impl FnOnce(&Env) -> Result<T, OpsError>,
-) -> Result<T, CommandError> {
-    trace::record_in(&context.env.folders, lab);
-    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
-    let (events, progress) = Progress::start(context.quiet);
-    context.env.events = events;
-    let result = run(&context.env);
-    progress.finish();
-    result.map_err(|error| signals::caused(error, lab))
 }
 
 fn text(lab: &LabName, list: &[Checkpoint]) -> String {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap_complete::engine::ArgValueCompleter;
 
+use super::changing::change;
 use super::error::CommandError;
-use super::progress::Progress;
 use super::target::in_this_folder;
-use super::{Context, complete, signals, trace};
+use super::{Context, complete};
 use crate::ops::{self, DownOptions};
 
 #[derive(clap::Args)]
@@ -30,18 +30,12 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
         None => in_this_folder(context)?.to_owned(),
     };
     let lab = ops::lab_name(&named)?;
-    trace::record_in(&context.env.folders, &lab);
-    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
-    let (events, progress) = Progress::start(context.quiet);
-    context.env.events = events;
     let options = DownOptions {
         file: Some(named),
         force: args.force,
         confirm_within: Duration::from_secs(args.confirm_timeout.into()),
     };
-    let result = ops::down(&context.env, &lab, &options);
-    progress.finish();
-    let report = result.map_err(|error| signals::caused(error, &lab))?;
+    let report = change(context, &lab, |env| ops::down(env, &lab, &options))?;
     let text = match report.steps {
         0 => format!("lab {lab} is not up: nothing to do\n"),
         steps => format!("lab {lab} removed: {}\n", ops::count(steps, "step")),

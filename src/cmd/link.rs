@@ -2,10 +2,10 @@
 
 use clap_complete::engine::ArgValueCompleter;
 
+use super::changing::change;
 use super::error::CommandError;
 use super::output::table;
-use super::progress::Progress;
-use super::{Context, complete, signals, trace};
+use super::{Context, complete};
 use crate::lab::{Delay, Loss, Rate};
 use crate::ops::{self, ImageChoice, LinkChange, LinkReport, LoadOptions};
 
@@ -55,7 +55,7 @@ enum State {
 }
 
 pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
-    let change = LinkChange {
+    let wanted = LinkChange {
         down: args.state.map(|state| matches!(state, State::Down)),
         rate: args.rate,
         delay: args.delay,
@@ -69,14 +69,8 @@ pub fn run(context: &mut Context, args: &Args) -> Result<(), CommandError> {
         emulate: ops::is_emulated(&context.env, &lab)?,
     };
     let loaded = ops::load_named(&context.env, &args.lab, &options)?;
-    trace::record_in(&context.env.folders, &lab);
-    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
-    let (events, progress) = Progress::start(context.quiet);
-    context.env.events = events;
     let targets: Vec<String> = args.link.iter().cloned().collect();
-    let result = ops::link(&context.env, &loaded, &targets, &change);
-    progress.finish();
-    let report = result.map_err(|error| signals::caused(error, &lab))?;
+    let report = change(context, &lab, |env| ops::link(env, &loaded, &targets, &wanted))?;
     context.answer(&text(&report), &report)
 }
 

@@ -3,6 +3,7 @@
 
 mod breaks;
 mod capture;
+mod changing;
 mod checkpoint;
 mod complete;
 mod console;

@@ -2,9 +2,9 @@
 
 use clap_complete::engine::ArgValueCompleter;
 
+use super::changing::change;
 use super::error::CommandError;
-use super::progress::Progress;
-use super::{Context, complete, signals, trace};
+use super::{Context, complete};
 use crate::lab::VmName;
 use crate::ops::{self, Paused};
 
@@ -20,14 +20,8 @@ pub struct Args {
 
 pub fn run(context: &mut Context, args: &Args, wanted: Paused) -> Result<(), CommandError> {
     let lab = ops::lab_name(&args.lab)?;
-    trace::record_in(&context.env.folders, &lab);
-    signals::listen(context.env.cancel.clone(), Some(lab.clone()))?;
-    let (events, progress) = Progress::start(context.quiet);
-    context.env.events = events;
     let vms = args.vms.iter().cloned().collect();
-    let result = ops::pause(&context.env, &args.lab, &vms, wanted);
-    progress.finish();
-    let report = result.map_err(|error| signals::caused(error, &lab))?;
+    let report = change(context, &lab, |env| ops::pause(env, &args.lab, &vms, wanted))?;
     let names: Vec<_> = report.vms.iter().map(ToString::to_string).collect();
     let names = names.join(", ");
     let text = match (report.vms.len(), wanted) {

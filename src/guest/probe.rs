@@ -31,6 +31,8 @@ const LIMIT_EACH: Duration = Duration::from_secs(5);
 
 /// The functions of the script.
 const PING: &str = include_str!("probe.sh");
+/// The function that sends a packet whole.
+const WHOLE: &str = include_str!("whole.sh");
 
 /// The result of a guest's pings to one address.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -215,15 +217,8 @@ fn probe_all<E>(
     }
     if let Some(view) = answers.view.as_mut().filter(|view| view.makes_fragments) {
         let some = |reply: &Reply| matches!(reply.answer, Answer::Counted { received, .. } if received > 0);
-        let answered = targets
-            .iter()
-            .filter(|target| answers.replies.get(&target.address).is_some_and(some));
-        let answered: Vec<&Target> = answered.collect();
-        let mark = fresh_nonce();
-        let within = LIMIT.saturating_add(LIMIT_EACH.saturating_mul(u32::try_from(answered.len()).unwrap_or(u32::MAX)));
-        let text = run(&whole(&mark, &answered), within)?;
-        let lines = text.lines().filter_map(|line| unwrap_line(line, &mark));
-        view.fragmented = lines.map(|(address, _)| address).collect();
+        let is_answered = |target: &Target| answers.replies.get(&target.address).is_some_and(some);
+        view.fragmented = fragmented(targets.iter().filter(|target| is_answered(target)), run)?;
     }
     let why = "its line in the guest's answer was garbled";
     let open = open.into_iter();
@@ -265,20 +260,30 @@ fn script(
     script
 }
 
-/// Returns the script that names each of `targets` that a full packet does not reach in one piece: each is sent one, after the
-/// kernel has forgotten the path MTUs that it has learned, which may be no more.
-fn whole(mark: &str, targets: &[&Target]) -> String {
-    let mut script = format!(
-        "( w={mark}\no() {{ ip route flush cache; ping -q -c1 -W2 -s$2 $1 || echo \"$w $1 [ in fragments ] $1 $w\"; }}\n"
-    );
+/// Returns those of `targets` of which it is not proved that a full packet reaches them in one piece. Each is sent one, and
+/// where that is lost another one, after the kernel has forgotten the path MTUs that it has learned, which may be no more.
+fn fragmented<'t, E>(
+    targets: impl Iterator<Item = &'t Target>,
+    run: impl FnOnce(&str, Duration) -> Result<String, E>,
+) -> Result<BTreeSet<IpAddr>, E> {
+    let (mark, mut script, mut asked) = (fresh_nonce(), String::new(), BTreeSet::new());
+    let mut within = LIMIT;
     for target in targets {
         if let Some(size) = target.size {
             // Writing to a `String` cannot fail.
-            let _ = writeln!(script, "o {} {size}", target.address);
+            let _ = writeln!(script, "o {} {size} || o {} {size}", target.address, target.address);
+            asked.insert(target.address);
+            within = within.saturating_add(LIMIT_EACH);
         }
     }
-    script.push_str(")\n");
-    script
+    let text = run(
+        &format!("( w={mark}\n{}{}{script})\n", code(seen::FRAGMENTS), code(WHOLE)),
+        within,
+    )?;
+    for (address, _) in text.lines().filter_map(|line| unwrap_line(line, &mark)) {
+        asked.remove(&address);
+    }
+    Ok(asked)
 }
 
 /// Adds lanes that each begin with `first`.

@@ -11,6 +11,8 @@ use crate::lab::MacAddr;
 
 /// The functions of the script.
 const SEEN: &str = include_str!("seen.sh");
+/// The function that counts fragments.
+pub(super) const FRAGMENTS: &str = include_str!("fragments.sh");
 /// The function that sends from another address.
 const FORGE: &str = include_str!("forge.sh");
 /// A flag of /proc/net/arp: the entry has a hardware address (ATF_COM; linux/if_arp.h).
@@ -111,11 +113,16 @@ pub struct GuestLink {
     pub mtu: u32,
 }
 
+/// Returns the functions, and the commands with which they begin.
+fn functions() -> String {
+    code(FRAGMENTS) + &code(SEEN)
+}
+
 /// Returns the functions and the commands that ask: they run beside the pings. Those for addresses of the guest's own
 /// segments end with the first answer (who else has the address answers at about the same time, and arping(8) of busybox
 /// would wait a second for more); where nobody must answer they take $v seconds.
 pub(super) fn questions(questions: &[ArpQuestion]) -> String {
-    let mut script = code(SEEN);
+    let mut script = functions();
     if questions.iter().any(|question| question.forged.is_some()) {
         script.push_str(&code(FORGE));
     }
@@ -154,7 +161,7 @@ pub(super) fn script(mark: &str, screen: bool) -> String {
     } else {
         "e"
     };
-    let functions = code(SEEN);
+    let functions = functions();
     let mut functions = functions.as_str();
     if screen {
         let place = |function: &str| functions.find(function).map(|at| at + 1);
@@ -286,7 +293,13 @@ mod tests {
 
     #[test]
     fn the_scripts_of_one_exchange_have_functions_of_different_names() {
-        let scripts = [SEEN, FORGE, include_str!("probe.sh"), include_str!("services.sh")];
+        let scripts = [
+            FRAGMENTS,
+            SEEN,
+            FORGE,
+            include_str!("probe.sh"),
+            include_str!("services.sh"),
+        ];
         let lines = scripts.iter().flat_map(|script| script.lines());
         let names: Vec<_> = lines.filter_map(|line| Some(line.split_once("() {")?.0)).collect();
         let different: BTreeSet<_> = names.iter().collect();

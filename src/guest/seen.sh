@@ -3,9 +3,7 @@
 # /proc and /sys are read: every Linux guest has them, whatever its programs; and rules that drop packets, where a program
 # lists them. A number of /proc/sys can be read once, so that `read`, which takes a byte at a time, gets its first digit and
 # an error.
-# j: how many fragments this machine has made is in $s (/proc/net/snmp: ipFragCreates of RFC 1213).
-j() { while read -r s x; do case $x in *[a-z]*) ;; *) set -- $x; s=${19}; return;; esac; done </proc/net/snmp; } 2>/dev/null
-# $b: the same before the pings.
+# $b: how many fragments it had made before the pings.
 j; b=$s
 # n MAC: prints the name of the NIC with that MAC address.
 n() { set +f; for d in /sys/class/net/*; do read -r m <$d/address; [ "$m" = $1 ] && break; done 2>/dev/null; echo ${d##*/}; }

@@ -24,8 +24,8 @@ const QUIET_KERNEL: &str =
     "{ echo 1 >/proc/sys/kernel/printk || dmesg -n 1 || sudo -n dmesg -n 1 || doas -n dmesg -n 1; } 2>/dev/null";
 /// Ends the line editing of bash, which takes forty times as long for a typed byte as the terminal does (readline redraws its
 /// line), and begins it again for the next user of the console. Other shells have no `SHELLOPTS`.
-const EDIT_NOTHING: &str = "case $SHELLOPTS in *emacs*) netlab_o=emacs; set +o emacs;; esac";
-const EDIT_AGAIN: &str = "[ -z \"$netlab_o\" ] || { set -o emacs; unset netlab_o; }";
+const EDIT_NOTHING: &str = "case ${SHELLOPTS-} in *emacs*) netlab_o=emacs; set +o emacs;; esac";
+const EDIT_AGAIN: &str = "[ -z \"${netlab_o-}\" ] || { set -o emacs; unset netlab_o; }";
 /// How often a command that may run twice is run before its answer counts as garbled.
 const ATTEMPTS: u32 = 3;
 /// After so much silence it is checked from outside whether the guest runs at all, and then again at this interval.

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Prints what the kernel shows besides links, addresses and routes: `forward 0|1`; `age <bridge> <mac> <1/100 s>` for each
-# learned entry of a bridge; `ovs <bridge> <port> <mac> <seconds>` for each of a bridge of Open vSwitch; `flows <bridge>`, and
-# `flow <bridge> <flow>` for each of its flows; after a line `fdb` the forwarding databases and after `neigh` the neighbor
-# table, as JSON on one line each; after `policy` the rules of policy routing, also as JSON; `/proc/sys/net/…:value` for
-# settings that decide about packets; after `rules` the rules of nftables as text, and those of iptables-legacy that drop
-# what is forwarded or translate addresses; `bridge-nf` where bridged packets pass the rules for routed ones. Prints nothing
-# of what the host does not have.
+# learned entry of a bridge; `ovs <bridge> <port> <mac> <seconds>` for each of a bridge of Open vSwitch; `flows <bridge>` for
+# each of those bridges that is a lab's, and `flow <bridge> <flow>` for each of its flows; after a line `fdb` the forwarding
+# databases and after `neigh` the neighbor table, as JSON on one line each; after `policy` the rules of policy routing, also
+# as JSON; `/proc/sys/net/…:value` for settings that decide about packets; after `rules` the rules of nftables as text, and
+# those of iptables-legacy that drop what is forwarded or translate addresses; `bridge-nf` where bridged packets pass the
+# rules for routed ones. Prints nothing of what the host does not have.
 PATH=$PATH:/usr/sbin:/sbin
 read -r forward </proc/sys/net/ipv4/ip_forward && echo "forward $forward"
 [ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null)" = 1 ] && echo bridge-nf
@@ -37,7 +37,8 @@ if [ -S "${OVS_RUNDIR:-/run/openvswitch}/db.sock" ] && command -v ovs-appctl >/d
     } | awk '
         $1 != "fdb" { name[$1, $2] = $3; next }
         $5 ~ /:/ && ($2, $3) in name { print "ovs", $2, name[$2, $3], $5, $6 }'
-    for bridge in $(echo "$ports" | cut -d' ' -f1 | sort -u); do
+    # Those of others may have thousands.
+    for bridge in $(ovs-vsctl --timeout=5 --bare --columns=name find Bridge 'external_ids:netlab!=""' 2>/dev/null); do
         echo "flows $bridge"
         ovs-ofctl --timeout=5 --no-stats dump-flows "$bridge" 2>/dev/null | sed "s/^ */flow $bridge /"
     done

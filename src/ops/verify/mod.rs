@@ -1,7 +1,9 @@
 //! Verifies a lab: nothing is left to do, guests, hosts and routers reach those they must and no others, and nothing that
-//! they saw contradicts it. `settle` waits for spanning tree, `ask` sends the pings, `prove` records who answered,
-//! `dropped` what the lab's rules dropped, `servers` who else answers by DHCP, `follow` where packets are lost. Changes nothing that outlasts it.
+//! they saw contradicts it. `settle` waits for spanning tree, `ask` sends the pings, `again` those of unclear cells once more,
+//! `prove` records who answered, `dropped` what the lab's rules dropped, `servers` who else answers by DHCP, `follow` where
+//! packets are lost. Changes nothing that outlasts it.
 
+mod again;
 mod ask;
 mod bonds;
 pub(super) mod capture;
@@ -15,14 +17,13 @@ mod sessions;
 mod settle;
 mod turns;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::{Env, GuestReport, Loaded, OpsError, belongs, connect, connects, count, observe, survey};
+use super::{Env, GuestReport, Loaded, OpsError, belongs, connect, connects, observe, survey};
 use crate::causes::chain;
 use crate::guest::{GuestView, ProbeOptions};
 use crate::host::NamedHosts;
@@ -34,15 +35,12 @@ use crate::topology::Topology;
 use crate::verify::faults::apply;
 use crate::verify::{
     CheckResult, Concerns, Evidence, Expectation, Fault, FaultReport, Matrix, Nics, Places, Services, Traces, Verdict,
-    check_results, diagnose, expected, faults, is_proved, number_of_cells, sample, service_questions, unheard,
-    unheard_faults, unproved,
+    check_results, diagnose, expected, faults, is_proved, number_of_cells, sample, service_questions, unheard_faults,
+    unproved,
 };
 use ask::{Asking, ServiceQuestions};
 pub use details::Details;
 use sessions::Sessions;
-
-/// The pause before cells are asked again: a guest that is not running answers at once, again and again.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// The first pings of every cell; late replies are waited for only where some are missing.
 const FIRST: ProbeOptions = ProbeOptions {
@@ -50,14 +48,6 @@ const FIRST: ProbeOptions = ProbeOptions {
     wait: 1,
     at_once: 8,
 };
-/// The pings of a cell that was not clear: more of them, so that a network that loses every second packet is not taken for
-/// one that was late, and a longer wait.
-const AGAIN: ProbeOptions = ProbeOptions {
-    count: 5,
-    wait: 3,
-    at_once: 8,
-};
-
 /// How a lab is verified.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyOptions {
@@ -259,10 +249,10 @@ pub(super) fn answer(
     let mut services = Services::default();
     services.take(&about_services, answers.services);
     let mut guests = answers.guests;
-    notes.extend(ask_unclear(asking, &mut matrix, &mut guests));
+    notes.extend(again::ask_unclear(asking, &mut matrix, &mut guests));
     let (mut views, mut unread) = views(&hosts, lab);
     let mut since = began.elapsed();
-    if let Some(again) = ask_again(asking, (&mut matrix, &mut services, &mut guests), options.wait) {
+    if let Some(again) = again::ask_again(asking, (&mut matrix, &mut services, &mut guests), options.wait) {
         began = again;
         (views, unread) = self::views(&hosts, lab);
         since = began.elapsed();
@@ -327,68 +317,6 @@ pub(super) fn answer(
 /// Returns the result of a thread; a panic there is one here.
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Asks once more, and waits longer, where replies may only have been late. Cells of guests that do not run are left out.
-/// Returns what was asked again, in words.
-fn ask_unclear(asking: Asking<'_>, matrix: &mut Matrix, guests: &mut BTreeMap<VmName, GuestView>) -> Option<String> {
-    let (topology, observed) = (asking.topology, asking.observed);
-    let stopped = topology.guests.iter();
-    let stopped = stopped.filter(|(vm, _)| ask::can_be_asked(topology, observed, vm).is_err());
-    let stopped: BTreeSet<IpAddr> = stopped
-        .flat_map(|(_, guest)| &guest.nics)
-        .map(|nic| nic.address.addr().into())
-        .collect();
-    let mut unclear = matrix.unclear();
-    unclear.extend(unheard(topology, guests, matrix));
-    unclear.retain(|one| !stopped.contains(&one.address));
-    if unclear.is_empty() || asking.env.cancel.is_requested() {
-        return None;
-    }
-    let before = matrix.passed();
-    let answers = asking.ask(&unclear, &BTreeMap::new(), &AGAIN, &Sessions::default());
-    matrix.merge(&unclear, &answers.replies);
-    guests.extend(answers.guests);
-    let passed = matrix.passed().saturating_sub(before);
-    let cells = count(unclear.len(), "cell");
-    Some(format!(
-        "{cells} asked again, because replies were late or lost: now {passed} as expected"
-    ))
-}
-
-/// Asks for the lossy and unknown cells and checks again until there are none, or `wait` is over. Returns when it began
-/// to ask for the last time.
-fn ask_again(
-    asking: Asking<'_>,
-    (matrix, services, guests): (&mut Matrix, &mut Services, &mut BTreeMap<VmName, GuestView>),
-    wait: Duration,
-) -> Option<Instant> {
-    let Asking {
-        env, topology, hosts, ..
-    } = asking;
-    let began = Instant::now();
-    let mut last = None;
-    loop {
-        let unsettled = matrix.unsettled();
-        let unsettled_services = services.unsettled(topology);
-        let left = wait.saturating_sub(began.elapsed());
-        if (unsettled.is_empty() && unsettled_services.is_empty()) || left.is_zero() || env.cancel.is_requested() {
-            return last;
-        }
-        thread::sleep(PAUSE.min(left));
-        // A guest that did not run may run now; hosts that cannot be read now may be read the next time.
-        if let Ok(observed) = observe(hosts, &topology.lab) {
-            last = Some(Instant::now());
-            let asking = Asking {
-                observed: &observed,
-                ..asking
-            };
-            let answers = asking.ask(&unsettled, &unsettled_services, &FIRST, &Sessions::default());
-            matrix.merge(&unsettled, &answers.replies);
-            services.take(&unsettled_services, answers.services);
-            guests.extend(answers.guests);
-        }
-    }
 }
 
 /// Returns what each host, switch and router shows, all read at the same time; and a fault for each host that cannot be

@@ -16,7 +16,7 @@ mod underlay;
 mod walk;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use hop::{Finding, Hop, first};
@@ -171,6 +171,8 @@ struct Path<'a> {
     source: Option<MacAddr>,
     /// The VLAN that frames are tagged with where the path is now.
     carries: Option<VlanId>,
+    /// The hosts that the packets have passed as the gateway of another one.
+    passed: BTreeSet<&'a HostName>,
     hops: Vec<Hop>,
 }
 
@@ -181,6 +183,7 @@ impl<'a> Path<'a> {
             needed,
             source: None,
             carries: None,
+            passed: BTreeSet::new(),
             hops: Vec::new(),
         }
     }

@@ -44,9 +44,51 @@ impl<'a> Path<'a> {
         }
     }
 
+    /// Returns the host of the lab, and its NIC, that has the address of a host's default gateway by the lab; `None` where the
+    /// gateway is another machine, or `to` is on a link of the host itself.
+    fn next_host(&self, machine: &HostName, to: Ipv4Addr) -> Option<(&'a HostName, &'a IfName)> {
+        let topology = self.evidence.topology;
+        let nics = &topology.hosts.get(machine)?.nics;
+        let mut addresses = nics.values().filter_map(|nic| nic.address);
+        if addresses.any(|net| net.contains(&to)) {
+            return None;
+        }
+        let gateway = nics.values().find_map(|nic| nic.gateway)?;
+        let (next, nic) = self.owner(gateway)?;
+        topology.hosts.get_key_value(next)?;
+        Some((next, nic?)).filter(|(next, _)| *next != machine)
+    }
+
+    /// The path from a host through another one, which is its default gateway, to an address outside of the networks.
+    fn through_host(
+        &mut self,
+        machine: &HostName,
+        (router, nic): (&'a HostName, &'a IfName),
+        [source, to]: [Ipv4Addr; 2],
+    ) {
+        self.outside_to(machine, router, nic);
+        let inner = self.in_use(router, nic).as_str();
+        if self.has(router, to) {
+            self.answers(router, [source, to]);
+            return self.back(router, Some(to), source, Some(inner));
+        }
+        self.forwarding(router, inner, source, to);
+        let out = self.outward(router, source, to).map(|(_, link)| link.as_str());
+        self.route(router, Some(source), to, Some(inner), out);
+        self.translates_from(router, source);
+        self.rules(router, true, [source, to]);
+        self.outside(router, source, to);
+        self.back(router, Some(to), source, Some(inner));
+    }
+
     /// Adds the rest of a path to an address outside of the networks: from a host, or a router, that has packets from
     /// `source` for it.
     pub(super) fn outside(&mut self, from: &HostName, source: Ipv4Addr, to: Ipv4Addr) {
+        // Each host once: two may be each other's gateway.
+        if let Some(next) = self.next_host(from, to).filter(|(next, _)| self.passed.insert(next)) {
+            let source = self.translated(from, source).unwrap_or(source);
+            return self.through_host(from, next, [source, to]);
+        }
         if let Some(owner) = self.owner(to) {
             let (machine, nic) = owner;
             if machine == from {

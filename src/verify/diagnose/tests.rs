@@ -126,3 +126,46 @@ fn a_stopped_emulated_host_comes_before_its_guests() {
     });
     assert_eq!(found.as_deref(), Some("node1: the emulated host is not running"));
 }
+
+/// Two hosts in a row lead outside: `far` by `near`, and `near` by the router's neighbor `edge`.
+const ROW: &str = r#"
+name = "row"
+routers.home = { nics.eth0.address = "192.168.99.1/24", outside = "203.0.113.1/32" }
+hosts.edge = { nics.eth0.address = "172.16.1.1/24", nics.eth1 = { address = "192.168.99.2/24", gateway = "192.168.99.1" } }
+hosts.near = { nics.eth0 = { address = "172.16.1.2/24", gateway = "172.16.1.1" }, nics.eth1.address = "172.16.2.1/24" }
+hosts.far = { nics.eth0 = { address = "172.16.2.2/24", gateway = "172.16.2.1" } }
+cables = [
+  { ends = ["far:eth0", "near:eth1"] },
+  { ends = ["near:eth0", "edge:eth0"] },
+  { ends = ["edge:eth1", "home:eth0"] },
+]
+nat = [{ on = "edge", from = ["172.16.0.0/16", "inner"], out = "eth1" }]
+networks.inner = { subnet = "10.0.1.0/24", gateway = { address = "10.0.1.1", on = "far" } }
+vms.v = { host = "far", nics = [{ network = "inner" }] }
+verify.outside = ["203.0.113.1"]
+verify.ping = [{ from = ["far"], to = "203.0.113.1" }]
+"#;
+
+#[test]
+fn a_path_leads_outside_through_every_host_that_is_the_gateway_of_another() {
+    let images = BTreeSet::from(["mini".parse().unwrap()]);
+    let topology = crate::topology::allocate(&crate::lab::parse("row.toml", ROW, &images).unwrap(), &BTreeMap::new());
+    let cells = Matrix::new(expected(&topology), &BTreeMap::new()).cells;
+    let evidence = Evidence {
+        topology: &topology,
+        nics: Nics::of(&topology),
+        observed: &Site::new(),
+        views: &BTreeMap::new(),
+        guests: &BTreeMap::new(),
+        desired: &Site::new(),
+    };
+    let outside = cells.iter().filter(|cell| cell.expectation.to == "203.0.113.1");
+    let outside: Vec<_> = outside.map(|cell| path(&evidence, cell)).collect();
+    assert_eq!(outside.len(), 2, "of the guest and of its host");
+    for hops in outside {
+        let translating = hops.iter().filter(|hop| hop.what.starts_with("address translation"));
+        let at: Vec<_> = translating.map(|hop| hop.at.as_str()).collect();
+        assert!(at.ends_with(&["near", "edge"]), "{at:?}");
+        assert!(hops.iter().any(|hop| hop.at == "home"), "{hops:?}");
+    }
+}

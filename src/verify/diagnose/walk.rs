@@ -140,48 +140,8 @@ impl<'a> Path<'a> {
             }
         } else {
             self.rules(machine, true, ends);
-            match self.next_host(machine, to) {
-                Some(next) => self.through_host(machine, next, ends),
-                None => self.outside(machine, ends[0], to),
-            }
+            self.outside(machine, ends[0], to);
         }
-    }
-
-    /// Returns the host of the lab, and its NIC, that has the address of a host's default gateway by the lab; `None` where the
-    /// gateway is another machine, or `to` is on a link of the host itself.
-    fn next_host(&self, machine: &HostName, to: Ipv4Addr) -> Option<(&'a HostName, &'a IfName)> {
-        let topology = self.evidence.topology;
-        let nics = &topology.hosts.get(machine)?.nics;
-        let mut addresses = nics.values().filter_map(|nic| nic.address);
-        if addresses.any(|net| net.contains(&to)) {
-            return None;
-        }
-        let gateway = nics.values().find_map(|nic| nic.gateway)?;
-        let (next, nic) = self.owner(gateway)?;
-        topology.hosts.get_key_value(next)?;
-        Some((next, nic?)).filter(|(next, _)| *next != machine)
-    }
-
-    /// The path from a host through another one, which is its default gateway, to an address outside of the networks.
-    fn through_host(
-        &mut self,
-        machine: &HostName,
-        (router, nic): (&'a HostName, &'a IfName),
-        [source, to]: [Ipv4Addr; 2],
-    ) {
-        self.outside_to(machine, router, nic);
-        let inner = self.in_use(router, nic).as_str();
-        if self.has(router, to) {
-            self.answers(router, [source, to]);
-            return self.back(router, Some(to), source, Some(inner));
-        }
-        self.forwarding(router, inner, source, to);
-        let out = self.outward(router, source, to).map(|(_, link)| link.as_str());
-        self.route(router, Some(source), to, Some(inner), out);
-        self.translates_from(router, source);
-        self.rules(router, true, [source, to]);
-        self.outside(router, source, to);
-        self.back(router, Some(to), source, Some(inner));
     }
 
     /// The address that a machine sends from to one outside of its networks: that of the NIC on its subnet, else of the one
@@ -201,7 +161,7 @@ impl<'a> Path<'a> {
     }
 
     /// Adds the cables between a machine and the NIC of a host.
-    fn outside_to(&mut self, machine: &HostName, host: &HostName, nic: &IfName) {
+    pub(super) fn outside_to(&mut self, machine: &HostName, host: &HostName, nic: &IfName) {
         if host == machine {
             return;
         }
