@@ -109,10 +109,6 @@ struct Answer {
 }
 
 pub fn run(context: &mut Context, verb: &Verb) -> Result<(), CommandError> {
-    if let Verb::Warm { name, lab } = verb {
-        return warm(context, name, lab.as_deref());
-    }
-    let context = &*context;
     let known = |lab: &Option<PathBuf>| ops::load_images(&context.env, lab.as_deref());
     match verb {
         Verb::List { lab } => list(context, &known(lab)?),
@@ -159,8 +155,7 @@ pub fn run(context: &mut Context, verb: &Verb) -> Result<(), CommandError> {
                 image::import(file, name, entry, &context.env.folders, &options, events)
             })
         }
-        // Above: it changes the context.
-        Verb::Warm { .. } => Ok(()),
+        Verb::Warm { name, lab } => warm(context, name, lab.as_deref()),
         Verb::Rm { name, lab } => {
             let entries = known(lab)?;
             let entry = one(name, &entries)?;

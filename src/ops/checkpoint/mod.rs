@@ -5,7 +5,11 @@ mod kept;
 mod restore;
 mod save;
 
-use crate::lab::{CheckpointName, LabName, suggest};
+use std::collections::BTreeMap;
+
+use super::OpsError;
+use crate::host::NamedHosts;
+use crate::lab::{CheckpointName, HostName, LabName, suggest};
 
 pub use kept::{Checkpoint, checkpoints};
 pub use restore::{RestoreReport, restore};
@@ -86,5 +90,28 @@ impl CheckpointFault {
                  `netlab save {lab} --remove {checkpoint}`"
             ),
         }
+    }
+}
+
+/// Returns an error that names every host with too little space for so many MiB of memory and the disks of the lab, or those
+/// that the checkpoint `of` has of it.
+fn check_space(
+    hosts: &NamedHosts,
+    lab: &LabName,
+    memory_mib: BTreeMap<&HostName, u64>,
+    of: Option<&CheckpointName>,
+) -> Result<(), OpsError> {
+    let mut short = Vec::new();
+    for (host, memory_mib) in memory_mib {
+        if let Some(connected) = hosts.get(host)
+            && let Err(error) = connected.check_checkpoint_space(lab, memory_mib, of)
+        {
+            short.push((host.clone(), error));
+        }
+    }
+    if short.is_empty() {
+        Ok(())
+    } else {
+        Err(OpsError::NoSpace(short))
     }
 }

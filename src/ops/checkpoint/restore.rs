@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::super::pause::{Changed, ended, guests, set_clock};
 use super::super::{Aftermath, Env, OpsError, lab_name, observe, passwords, stop_on_request};
-use super::CheckpointFault;
 use super::kept::{Kept, KeptGuest, Records};
+use super::{CheckpointFault, check_space};
 use crate::lab::{CheckpointName, HostName, LabName};
 use crate::plan::{Plan, RunState, Step, plan, same_definition};
 use crate::run::{Lock, Run};
@@ -45,6 +45,9 @@ pub fn restore(env: &Env, lab: &str, name: Option<&CheckpointName>) -> Result<Re
         }
         .into());
     }
+    let with_disks = kept.guests.iter().filter(|(name, guest)| !guest.files(name).is_empty());
+    let disks = with_disks.map(|(_, guest)| (&guest.host, 0)).collect();
+    check_space(&site.hosts, &lab, disks, Some(&checkpoint))?;
     reveal(env, &lab, &site.observed, &mut kept);
     let run = site.run(env, "restore")?;
     let of = |change: &dyn Fn(&DomainName, &KeptGuest) -> Option<RunState>| -> Vec<(HostName, Step)> {
@@ -59,7 +62,6 @@ pub fn restore(env: &Env, lab: &str, name: Option<&CheckpointName>) -> Result<Re
         site.finish(&run)?;
         return Err(error);
     }
-    check_space(&site, &lab, &checkpoint, &kept)?;
     let restore = |name: &DomainName, guest: &KeptGuest| RunState::Restore {
         from: checkpoint.clone(),
         disks: guest.files(name),
@@ -124,24 +126,6 @@ fn reveal(env: &Env, lab: &LabName, observed: &Site, kept: &mut Kept) {
     for (name, guest) in &mut kept.guests {
         let domain = site.get_mut(&guest.host).and_then(|state| state.domains.remove(name));
         guest.domain.configured = domain.and_then(|domain| domain.configured);
-    }
-}
-
-/// Returns an error that names every host with too little space for the disks.
-fn check_space(site: &Changed<'_>, lab: &LabName, checkpoint: &CheckpointName, kept: &Kept) -> Result<(), OpsError> {
-    let with_disks = kept.guests.iter().filter(|(name, guest)| !guest.files(name).is_empty());
-    let mut short = Vec::new();
-    for host in with_disks.map(|(_, guest)| &guest.host).collect::<BTreeSet<_>>() {
-        if let Some(connected) = site.hosts.get(host)
-            && let Err(error) = connected.check_checkpoint_space(lab, 0, Some(checkpoint))
-        {
-            short.push((host.clone(), error));
-        }
-    }
-    if short.is_empty() {
-        Ok(())
-    } else {
-        Err(OpsError::NoSpace(short))
     }
 }
 

@@ -1,15 +1,14 @@
 //! Saves a checkpoint, and removes one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::super::pause::{Changed, ended, guests, unstoppable};
 use super::super::{Aftermath, Env, OpsError, lab_name};
-use super::CheckpointFault;
 use super::kept::{Kept, KeptGuest, Records};
-use crate::host::NamedHosts;
+use super::{CheckpointFault, check_space};
 use crate::lab::{CheckpointName, HostName, LabName};
 use crate::plan::{Plan, RunState, Step};
 use crate::run::Lock;
@@ -65,7 +64,11 @@ pub fn save(env: &Env, lab: &str, name: Option<CheckpointName>) -> Result<SaveRe
         (guest.name.clone(), KeptGuest { paused, ..kept })
     });
     let kept: BTreeMap<DomainName, KeptGuest> = kept.collect();
-    check_space(&site.hosts, &lab, &kept)?;
+    let mut memory: BTreeMap<&HostName, u64> = BTreeMap::new();
+    for guest in kept.values() {
+        *memory.entry(&guest.host).or_default() += guest.domain.memory_mib;
+    }
+    check_space(&site.hosts, &lab, memory, None)?;
     #[expect(clippy::disallowed_methods, reason = "it is the time of day that the list shows")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut kept = Kept {
@@ -165,25 +168,6 @@ fn next_name<'a>(names: impl Iterator<Item = &'a CheckpointName>) -> Result<Chec
 fn hosts_by_guest(kept: &Kept) -> BTreeMap<DomainName, HostName> {
     let guests = kept.guests.iter();
     guests.map(|(name, guest)| (name.clone(), guest.host.clone())).collect()
-}
-
-/// Returns an error that names every host with too little space.
-fn check_space(hosts: &NamedHosts, lab: &LabName, kept: &BTreeMap<DomainName, KeptGuest>) -> Result<(), OpsError> {
-    let mut short = Vec::new();
-    for host in kept.values().map(|guest| &guest.host).collect::<BTreeSet<_>>() {
-        let there = kept.values().filter(|guest| guest.host == *host);
-        let memory_mib = there.map(|guest| guest.domain.memory_mib).sum();
-        if let Some(connected) = hosts.get(host)
-            && let Err(error) = connected.check_checkpoint_space(lab, memory_mib, None)
-        {
-            short.push((host.clone(), error));
-        }
-    }
-    if short.is_empty() {
-        Ok(())
-    } else {
-        Err(OpsError::NoSpace(short))
-    }
 }
 
 /// The plan that pauses all guests and saves them.
