@@ -73,7 +73,10 @@ impl Folders {
         self.cache.join("capabilities")
     }
 
-    /// Returns the folder of the saved states that guests are started from.
+    /// The folder of saved states on a host behind ssh: that of a netlab which runs there.
+    pub const SAVED_BEHIND_SSH: &str = "/var/cache/netlab/saved";
+
+    /// Returns the folder of the saved states that guests are started from, on this machine.
     pub fn saved(&self) -> PathBuf {
         self.cache.join("saved")
     }

@@ -13,7 +13,7 @@ use crate::guest::{
 };
 use crate::host::linux::Connection;
 use crate::host::steps::one;
-use crate::host::warm::{Unsaved, Warm};
+use crate::host::warm::{Tried, Warm};
 use crate::host::{HostError, StepError, StepFailure, StepLog, console};
 use crate::lab::{ConsoleKind, MacAddr};
 use crate::libvirt::Age;
@@ -25,11 +25,11 @@ use crate::transport::CmdError;
 /// How often starting or configuring a guest is repeated after libvirt's daemon was restarted during it.
 const RETRIES: u32 = 3;
 
-/// The limit of guests that boot at a time on one machine, and which of them cannot be started from a saved state.
+/// The limit of guests that boot at a time on one machine, and what is known of the saved states that they start from.
 pub struct BootSlots {
     free: Mutex<usize>,
     freed: Condvar,
-    unsaved: Unsaved,
+    tried: Tried,
 }
 
 impl Default for BootSlots {
@@ -40,7 +40,7 @@ impl Default for BootSlots {
         Self {
             free: Mutex::new((2 * processors).max(4)),
             freed: Condvar::new(),
-            unsaved: Unsaved::default(),
+            tried: Tried::default(),
         }
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn run(
     thread::scope(|scope| {
         let running: Vec<_> = chains
             .iter()
-            .map(|chain| scope.spawn(move || slots.with(|| run_chain(connection, folders, &slots.unsaved, chain, log))))
+            .map(|chain| scope.spawn(move || slots.with(|| run_chain(connection, folders, &slots.tried, chain, log))))
             .collect();
         running
             .into_iter()
@@ -92,7 +92,7 @@ fn domain(step: &Step) -> Option<&DomainName> {
 fn run_chain(
     connection: &Connection,
     folders: &Folders,
-    unsaved: &Unsaved,
+    tried: &Tried,
     steps: &[Step],
     log: &dyn StepLog,
 ) -> Option<StepError> {
@@ -108,12 +108,11 @@ fn run_chain(
         let error = match step {
             Step::StartDomain(name, how) => one(step, log, || -> Result<(), HostError> {
                 let mut why = None;
-                // Files of saved states are on this machine.
-                if let (Start::Warm, Some(console), None) = (how, console, &connection.remote) {
+                if let (Start::Warm, Some(console)) = (how, console) {
                     let warm = Warm {
                         connection,
                         folders,
-                        unsaved,
+                        tried,
                         name,
                         console,
                         step,

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machines::Machines;
+use crate::machines::{Machines, NODES};
 use crate::sshd::{children, wait_until};
 
 #[test]
@@ -19,6 +19,7 @@ fn a_lab_on_two_machines_comes_up_answers_and_goes_without_a_trace() {
     let lab = lab.to_str().unwrap();
     let before = machines.snapshot();
     machines.good(&["up", lab]);
+    assert!(NODES.iter().all(|node| machines.restored(node)), "a guest booted");
     machines.good(&["verify", lab]);
     let again = machines.good(&["up", lab]);
     assert!(again.contains("nothing to do"), "{again}");

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use netlab::folders::Folders;
 use netlab::lab::{Cable, CableEnd, HostName};
 use netlab::plan::Step;
 use netlab::state::{Machine, MachineKind, MachineNic};
@@ -53,6 +54,7 @@ impl Machines {
             // Their own files: nothing of netlab's cache is seen there.
             fs::create_dir_all(cache()).unwrap();
             machines.run(node, &["mount", "-t", "tmpfs", "tmpfs", cache().to_str().unwrap()]);
+            machines.share_saved_states(node);
         }
         machines.write_lab("");
         Some(machines)
@@ -119,6 +121,25 @@ impl Machines {
         self.run(machine, &["sh", "-c", script, "sh", own]);
     }
 
+    /// The machines have one processor, one QEMU and the same images: what one has saved, all of them can start, in the next
+    /// test, too.
+    fn share_saved_states(&self, node: &str) {
+        let shared = kept("ssh-saved");
+        fs::create_dir_all(&shared).unwrap();
+        let script = "mkdir -p \"$2\" && mount --bind \"$1\" \"$2\"";
+        self.run(
+            node,
+            &[
+                "sh",
+                "-c",
+                script,
+                "sh",
+                shared.to_str().unwrap(),
+                Folders::SAVED_BEHIND_SSH,
+            ],
+        );
+    }
+
     pub fn pid(&self, machine: &str) -> u32 {
         self.emulated.pid(&host(machine))
     }
@@ -128,6 +149,12 @@ impl Machines {
         let shell = NamespaceShell::of_process(self.pid(machine));
         let output = shell.check(&Cmd::new(argv.iter().copied()));
         String::from_utf8_lossy(&output.unwrap_or_else(|error| panic!("{machine}: {error}"))).into_owned()
+    }
+
+    /// Whether a guest on the machine was restored.
+    pub fn restored(&self, machine: &str) -> bool {
+        let processes = self.run(machine, &["ps", "-e", "-o", "args="]);
+        processes.contains(" -incoming ")
     }
 
     fn enter(&self, machine: &str) -> Command {

@@ -25,3 +25,4 @@ mod sshd;
 mod support;
 mod takeover;
 mod trips;
+mod warm;

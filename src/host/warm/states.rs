@@ -1,0 +1,255 @@
+//! The folder of saved states on a host, through its shell: in netlab's cache on this machine, which the hosts that are emulated
+//! on it see at the same place; in a host's own cache where the host is behind ssh.
+
+use std::path::PathBuf;
+
+use crate::folders::Folders;
+use crate::host::StepFailure;
+use crate::host::linux::Connection;
+use crate::libvirt::{self, Head, Kind};
+use crate::state::DomainName;
+use crate::transport::{Cmd, CmdError, Script, Shell};
+
+const STATES: Script = Script {
+    name: "warm/states.sh",
+    text: include_str!("states.sh"),
+};
+/// What the script exits with where there is no such state.
+const NONE: i32 = 3;
+/// So many bytes of saved states are kept on a host: some thirty of small guests.
+const MOST: u64 = 4 << 30;
+
+/// The saved states on one host, each with an identifier by its content.
+pub(super) struct States<'a> {
+    shell: &'a dyn Shell,
+    folder: PathBuf,
+    /// Differs from that of every other host with a folder of its own.
+    host: String,
+}
+
+impl<'a> States<'a> {
+    /// Returns the states of a connected host.
+    pub fn of(connection: &'a Connection, folders: &Folders) -> Self {
+        let (folder, host) = match &connection.remote {
+            None => (folders.saved(), String::new()),
+            Some(remote) => (Folders::SAVED_BEHIND_SSH.into(), remote.settings.place()),
+        };
+        Self {
+            shell: connection.shell.as_ref(),
+            folder,
+            host,
+        }
+    }
+
+    /// Returns the identifier of a kind's state on this host: another one where a file that its guests boot from has changed.
+    pub fn id(&self, kind: &Kind) -> Result<String, CmdError> {
+        // The name of a copy has its digest.
+        let files = kind.files.iter().filter(|file| libvirt::label(file).is_none());
+        let files: Vec<String> = files.map(|file| file.to_string_lossy().into_owned()).collect();
+        let mut now = Vec::new();
+        if !files.is_empty() {
+            let stat = ["stat", "-L", "-c", "%d %i %s %.9Y", "--"].map(ToOwned::to_owned);
+            now = self.shell.check(&Cmd::new(stat.into_iter().chain(files)))?;
+        }
+        Ok(kind.id(&String::from_utf8_lossy(&now)))
+    }
+
+    /// Returns the name of the lock under which a state is made here.
+    pub fn lock(&self, id: &str) -> String {
+        let host: String = self.host.chars().filter(|c| !matches!(c, '/' | '[' | ']')).collect();
+        format!("{id}{host}.lock")
+    }
+
+    /// Returns the file that a guest is saved to.
+    pub fn part(&self, guest: &DomainName) -> PathBuf {
+        self.folder.join(format!("{guest}.part"))
+    }
+
+    /// Returns the pipe of [`Self::feed`].
+    pub fn pipe(&self, guest: &DomainName) -> PathBuf {
+        self.folder.join(format!("{guest}.pipe"))
+    }
+
+    fn cmd(&self, what: &str, arguments: &[&str]) -> Cmd {
+        let folder = self.folder.to_string_lossy();
+        Cmd::script(STATES, [what, &folder].into_iter().chain(arguments.iter().copied()))
+    }
+
+    fn run(&self, what: &str, arguments: &[&str]) -> Result<(), CmdError> {
+        self.shell.check(&self.cmd(what, arguments)).map(drop)
+    }
+
+    /// Makes the folder where there is none, and room in it: states that were not used for long are removed.
+    pub fn make(&self) -> Result<(), CmdError> {
+        self.run("make", &[&MOST.to_string()])
+    }
+
+    /// Returns the head of a state, which counts as used now; none where there is no such state. One that cannot be read is
+    /// removed.
+    pub fn head(&self, id: &str) -> Result<Option<Head>, StepFailure> {
+        let cmd = self.cmd("head", &[id]);
+        let output = self.shell.run(&cmd)?;
+        if output.status == NONE {
+            return Ok(None);
+        }
+        let head = output.succeeded(&cmd)?;
+        match Head::read(&mut head.as_slice()) {
+            Ok(head) => Ok(Some(head)),
+            Err(error) => {
+                self.discard(id);
+                Err(StepFailure::SavedState(error))
+            }
+        }
+    }
+
+    /// Begins to feed [`Self::pipe`], from which a guest is to be restored: `head`, and what the state has behind its own one of
+    /// `length` bytes. Nothing is copied to a file.
+    pub fn feed(&self, id: &str, guest: &DomainName, head: Vec<u8>, length: u64) -> Result<(), CmdError> {
+        let cmd = self.cmd("feed", &[id, &guest.to_string(), &length.to_string()]);
+        self.shell.check(&cmd.fed(head)).map(drop)
+    }
+
+    /// Ends what feeds the pipe, which nobody reads any longer.
+    pub fn end(&self, guest: &DomainName) {
+        // It ends by itself, later.
+        let _ = self.run("end", &[&guest.to_string()]);
+    }
+
+    /// Makes what was saved of a guest the state `id`.
+    pub fn keep(&self, guest: &DomainName, id: &str) -> Result<(), CmdError> {
+        self.run("keep", &[&guest.to_string(), id])
+    }
+
+    /// Removes a state that may be damaged, or what was saved of a guest.
+    pub fn discard(&self, name: &str) {
+        // What cannot be removed is found to be damaged once more.
+        let _ = self.run("discard", &[name]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::transport::LocalShell;
+
+    fn states(folder: &Path) -> States<'static> {
+        States {
+            shell: &LocalShell,
+            folder: folder.to_owned(),
+            host: "[::1]:22".to_owned(),
+        }
+    }
+
+    fn guest() -> DomainName {
+        "lab.a".to_owned().try_into().unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name());
+        let mut names: Vec<_> = files.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn saved_states_that_were_used_last_are_kept_up_to_a_size_and_old_ones_are_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a file's time is the time of day")]
+        let now = SystemTime::now();
+        let file = |name: &str, size: usize, days: u64| {
+            let path = temp.path().join(name);
+            fs::write(&path, vec![0; size]).unwrap();
+            let used = now - Duration::from_secs(days * 24 * 60 * 60);
+            File::open(path).unwrap().set_modified(used).unwrap();
+        };
+        file("new.state", 40, 0);
+        file("week.state", 40, 7);
+        file("fortnight.state", 40, 14);
+        file("old.state", 1, 31);
+        file("killed.part", 1, 1);
+        file("made.part", 1, 0);
+        states(temp.path()).run("make", &["100"]).unwrap();
+        assert_eq!(names(temp.path()), ["made.part", "new.state", "week.state"]);
+    }
+
+    /// A saved state with a head of 92 and 8 bytes.
+    fn saved() -> Vec<u8> {
+        let mut file = b"LibvirtQemudSave".to_vec();
+        for number in [2_u32, 8, 1, 0, 0] {
+            file.extend(number.to_ne_bytes());
+        }
+        file.resize(92, 0);
+        file.extend(b"<xml/>\0\0stream");
+        file
+    }
+
+    #[test]
+    fn a_state_is_kept_for_root_only_and_is_fed_with_another_head() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("cache/saved");
+        let states = states(&folder);
+        assert_eq!(states.head("kind").unwrap(), None);
+        states.make().unwrap();
+        assert_eq!(states.head("kind").unwrap(), None);
+        fs::write(states.part(&guest()), saved()).unwrap();
+        states.keep(&guest(), "kind").unwrap();
+        let file = folder.join("kind.state");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let head = states.head("kind").unwrap().unwrap();
+        assert_eq!(head.length, 100);
+        // More than a pipe holds.
+        let own = vec![b'h'; 100_000];
+        states.feed("kind", &guest(), own.clone(), head.length).unwrap();
+        assert_eq!(
+            fs::read(states.pipe(&guest())).unwrap(),
+            [own, b"stream".to_vec()].concat()
+        );
+    }
+
+    #[test]
+    fn what_nobody_reads_is_ended_and_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let states = states(temp.path());
+        fs::write(temp.path().join("kind.state"), saved()).unwrap();
+        states.feed("kind", &guest(), b"head".to_vec(), 100).unwrap();
+        states.end(&guest());
+        // The process ends a moment later.
+        let begun = std::time::Instant::now();
+        while LocalShell
+            .run(&Cmd::new(["pgrep", "-f", "sh kind lab.a 100$"]))
+            .unwrap()
+            .status
+            == 0
+        {
+            assert!(begun.elapsed() < Duration::from_secs(10), "it still runs");
+        }
+        assert_eq!(names(temp.path()), ["kind.state"]);
+    }
+
+    #[test]
+    fn a_damaged_state_is_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let states = states(temp.path());
+        for damaged in [&saved()[..50], b"", b"netlab"] {
+            fs::write(temp.path().join("kind.state"), damaged).unwrap();
+            assert!(states.head("kind").is_err());
+            assert_eq!(states.head("kind").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn two_hosts_make_their_states_at_the_same_time() {
+        let states = states(Path::new("/any"));
+        assert_eq!(states.lock("kind"), "kind::1:22.lock");
+        let other = States {
+            host: "node2".to_owned(),
+            ..states
+        };
+        assert_eq!(other.lock("kind"), "kindnode2.lock");
+    }
+}

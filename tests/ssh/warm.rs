@@ -1,0 +1,80 @@
+//! Guests behind ssh that are started from a saved state, which is made and kept on their host.
+
+use crate::machines::{Machines, kill};
+use crate::sshd::wait_until;
+
+const FOLDER: &str = "/var/cache/netlab/saved";
+
+/// One guest on node1, of a kind that no other test has.
+fn write_lab(machines: &Machines) {
+    let text = format!(
+        r#"
+name = "{}"
+[hosts.node1]
+connect = "ssh://root@10.200.1.2"
+[networks.inside]
+subnet = "10.0.1.0/24"
+gateway = {{ address = "10.0.1.1" }}
+[vms.vm1]
+memory = "99MiB"
+nics = [{{ network = "inside" }}]
+"#,
+        machines.name
+    );
+    std::fs::write(machines.lab(), text).unwrap();
+}
+
+/// Modes of the saved states.
+fn states(machines: &Machines) -> String {
+    machines.run("node1", &["find", FOLDER, "-name", "*.state", "-printf", "%m\n"])
+}
+
+#[test]
+#[ignore = "soak: five starts of a guest"]
+fn a_guest_behind_ssh_is_restored_from_a_state_on_its_host_or_boots_where_none_can_be_made_or_used() {
+    let Some(machines) = Machines::new("warm") else {
+        return;
+    };
+    write_lab(&machines);
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    // Not the folder that all tests share.
+    machines.run("node1", &["umount", FOLDER]);
+    let before = machines.snapshot();
+    let up = || {
+        let said = machines.good(&["up", lab]);
+        machines.good(&["verify", lab]);
+        let plan = machines.good(&["plan", lab]);
+        assert!(plan.contains("nothing to do"), "{plan}");
+        let restored = machines.restored("node1");
+        machines.good(&["down", &machines.name]);
+        machines.assert_as(&before);
+        (restored, said)
+    };
+
+    // Killed while it is made.
+    let making = machines.spawn(&["up", lab]);
+    wait_until("the state is being saved", || {
+        !machines.run("node1", &["ls", FOLDER]).is_empty()
+    });
+    kill(making);
+    machines.good(&["down", &machines.name]);
+    machines.assert_as(&before);
+
+    let (warm, said) = up();
+    assert!(warm, "{said}");
+    assert_eq!(states(&machines), "600\n");
+
+    // Damaged: libvirt, or QEMU, refuses it.
+    let cut = "cd $1 && for state in *.state; do head -c 20000000 \"$state\" >cut && mv cut \"$state\"; done";
+    machines.run("node1", &["sh", "-c", cut, "sh", FOLDER]);
+    let (warm, said) = up();
+    assert!(!warm && said.contains("no saved state can be used: "), "{said}");
+    assert_eq!(states(&machines), "");
+
+    // No space for it.
+    machines.run("node1", &["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", FOLDER]);
+    let (warm, said) = up();
+    assert!(!warm && said.contains("no saved state can be used: "), "{said}");
+    assert_eq!(machines.run("node1", &["ls", FOLDER]), "");
+}
