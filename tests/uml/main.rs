@@ -15,6 +15,7 @@ mod cloud;
 mod compiled;
 mod kernel;
 mod labs;
+mod links;
 mod made_good;
 mod ovs;
 mod preflight;
