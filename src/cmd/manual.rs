@@ -97,16 +97,42 @@ pub fn pages(folder: Option<&Path>) -> Result<(), CommandError> {
         source,
     };
     Folders::make_open(folder).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), folder).map_err(failed)?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    write_pages(&command, folder).map_err(failed)?;
     let main = main_page().map_err(failed)?;
     fs::write(folder.join("netlab.1"), main).map_err(failed)?;
     fs::write(folder.join("netlab.toml.5"), lab_file_page()).map_err(failed)
 }
 
+/// Writes the page of a command and those of the commands below it.
+fn write_pages(command: &clap::Command, folder: &Path) -> std::io::Result<()> {
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        write_pages(below, folder)?;
+    }
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    fs::write(folder.join(format!("{name}.1")), page(command)?)
+}
+
+/// Returns the page of a command. `clap_mangen` calls what follows the options EXTRA and fills its lines; here it is a section
+/// of examples, a line each.
+fn page(command: &clap::Command) -> std::io::Result<String> {
+    let mut page = Vec::new();
+    Man::new(command.clone()).render(&mut page)?;
+    let page = String::from_utf8_lossy(&page).into_owned();
+    let Some((before, extra)) = page.split_once(".SH EXTRA\nExamples:\n") else {
+        return Ok(page);
+    };
+    let section = extra.find("\n.SH").unwrap_or(extra.len());
+    let (extra, sections) = extra.split_at(section);
+    // Environment and files are sections of the main page.
+    let examples = extra.split("\n\n").next().unwrap_or_default().trim_end();
+    Ok(format!("{before}.SH EXAMPLES\n.EX\n{examples}\n.EE{sections}"))
+}
+
 /// Returns the page of the program itself, with its environment and files.
 fn main_page() -> std::io::Result<Vec<u8>> {
-    let mut page = Vec::new();
-    Man::new(Cli::command()).render(&mut page)?;
+    let mut page = page(&Cli::command())?.into_bytes();
     let mut more = Roff::new();
     for (title, entries) in [("ENVIRONMENT", ENVIRONMENT), ("FILES", FILES)] {
         more.control("SH", [title]);
@@ -197,6 +223,15 @@ mod tests {
         assert!(!page("netlab-image-pull.1").is_empty());
         let main = page("netlab.1");
         assert!(main.contains("ENVIRONMENT") && main.contains("FILES"), "{main}");
+        let link = page("netlab-link.1");
+        assert!(
+            link.contains(".SH EXAMPLES\n.EX\n  netlab link ") && !link.contains("EXTRA"),
+            "{link}"
+        );
+        assert!(
+            main.matches("NETLAB_STATE_DIR").count() == 1 && main.contains("\n.EE\n.SH VERSION"),
+            "{main}"
+        );
         let file = page("netlab.toml.5");
         for key in keys() {
             // A hyphen is escaped in roff.

@@ -10,6 +10,7 @@ use crate::cmd::output::{one_line, print_error, set_bars};
 use crate::cmd::terminal::unicode;
 use crate::event::Event;
 use crate::lab::HostName;
+use crate::ops::count;
 use crate::plan::Step;
 
 /// Most characters of a name in front of a bar.
@@ -115,7 +116,7 @@ impl Bars {
                     let key = key(host, step);
                     let lines = self.lines.entry(key.clone()).or_default();
                     *lines += 1;
-                    let text = format!("{}; {lines} lines printed", one_line(&step.to_string()));
+                    let text = format!("{}; {} printed", one_line(&step.to_string()), count(*lines, "line"));
                     self.spinner(&key, &guest).set_message(text);
                 }
                 None => self.host(host).set_message(one_line(text)),
