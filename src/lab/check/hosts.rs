@@ -9,7 +9,7 @@ use crate::lab::file::{At, CableEndFile, CableFile, HostNicFile, LabFile, Router
 use crate::lab::{Cable, CableEnd, Connect, HostName, IfName, LabHost, LabHostNic, PortMode, Router, Shaping, Switch};
 
 /// The name of the machine that netlab runs on.
-const LOCALHOST: &str = "localhost";
+pub(super) const LOCALHOST: &str = "localhost";
 
 impl Check<'_> {
     pub(super) fn all_hosts(&mut self, file: &LabFile) {

@@ -47,8 +47,8 @@ struct Check<'a> {
     /// Further addresses that the file mentions as somebody's, e.g. of name servers.
     mentioned: BTreeSet<Ipv4Addr>,
     macs: BTreeSet<MacAddr>,
-    /// VMs that a DHCP server names, by their names in lower case.
-    served: BTreeMap<String, VmName>,
+    /// VMs by their names in lower case.
+    vm_names: BTreeMap<String, VmName>,
     /// Ports that lead to a VM.
     forwards: BTreeMap<u16, VmName>,
     /// VMs that are left out for another problem.
@@ -79,7 +79,7 @@ pub(super) fn check(
         owners: BTreeMap::new(),
         mentioned: addresses::mentioned(file),
         macs: BTreeSet::new(),
-        served: BTreeMap::new(),
+        vm_names: BTreeMap::new(),
         forwards: BTreeMap::new(),
         lost: BTreeSet::new(),
         made: Vec::new(),

@@ -193,19 +193,10 @@ impl Check<'_> {
         let router = host.clone().filter(|name| self.routers.contains_key(name));
         let host = host.filter(|name| self.hosts.contains_key(name));
         let found = [vm.map(Asked::Vm), host.map(Asked::Host), router.map(Asked::Router)];
-        let mut found = found.into_iter().flatten();
-        match (found.next(), found.next()) {
-            (Some(only), None) => Some(only),
-            (Some(_), Some(_)) => {
-                self.add(
-                    span,
-                    format!("`{text}` is both a vm and a machine"),
-                    "rename one of the two",
-                );
-                None
-            }
-            (None, _) if self.is_lost(text) => None,
-            (None, _) => {
+        match found.into_iter().flatten().next() {
+            Some(found) => Some(found),
+            None if self.is_lost(text) => None,
+            None => {
                 let names = vms.keys().map(VmName::as_str);
                 let machines = self.hosts.keys().chain(self.routers.keys()).map(HostName::as_str);
                 let help = self.suggest(text, names.chain(machines));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Check;
 use super::addresses::Owner;
+use super::hosts::LOCALHOST;
 use crate::lab::file::{At, LabFile, VmFile};
 use crate::lab::{Forward, HostName, ImageName, NetworkName, Nic, Setup, Vm, VmName};
 
@@ -92,7 +93,7 @@ impl Check<'_> {
             if let Some(made) = self.made.last_mut() {
                 made.push(name.clone());
             }
-            self.served_name(vm, &name);
+            self.vm_name(vm, &name);
             let Some(host) = hosts.get((place as usize - 1) % hosts.len().max(1)) else {
                 self.lost.insert(name);
                 continue;
@@ -147,24 +148,37 @@ impl Check<'_> {
         ports.collect()
     }
 
-    /// A VM on a network with DHCP has a name that the server can give it.
-    fn served_name(&mut self, vm: &VmFile, name: &VmName) {
-        let networks = vm.nics.iter().filter_map(|nic| self.networks.get(&nic.network.value));
-        if !networks.into_iter().any(|network| network.dhcp) {
-            return;
-        }
+    /// A VM has a name of its own among all machines, also where case does not count, and one that a DHCP server can give it.
+    fn vm_name(&mut self, vm: &VmFile, name: &VmName) {
+        let span = &vm.name.span;
         let plain = name.as_str().to_ascii_lowercase();
-        if DNSMASQ.contains(&plain.as_str()) {
+        let mut networks = vm.nics.iter().filter_map(|nic| self.networks.get(&nic.network.value));
+        let is_served = networks.any(|network| network.dhcp);
+        if is_served && DNSMASQ.contains(&plain.as_str()) {
             let message = format!("`{name}` cannot be a vm name on a network with DHCP: it is a keyword of dnsmasq");
-            self.add(&vm.name.span, message, "choose another name");
+            self.add(span, message, "choose another name");
         }
-        match self.served.insert(plain, name.clone()) {
+        if plain == LOCALHOST {
+            let message = format!("`{name}` cannot be a vm name: each machine calls itself that");
+            self.add(span, message, "choose another name");
+        }
+        if self.is_machine(name.as_str()) {
+            let message = format!("a vm and a host, switch or router are called `{name}`");
+            self.add(span, message, "commands take the names of both: rename one of the two");
+        }
+        match self.vm_names.insert(plain, name.clone()) {
             Some(other) if other != *name => {
                 let message = format!("vms `{other}` and `{name}` differ in upper and lower case only");
-                self.add(&vm.name.span, message, "DNS ignores case: rename one of the two");
+                self.add(span, message, "DNS ignores case: rename one of the two");
             }
             _ => {}
         }
+    }
+
+    fn is_machine(&self, text: &str) -> bool {
+        HostName::new(text).is_ok_and(|name| {
+            self.hosts.contains_key(&name) || self.switches.contains_key(&name) || self.routers.contains_key(&name)
+        })
     }
 
     fn nics(&mut self, vm: &VmFile, name: &VmName) -> Vec<Nic> {

@@ -373,7 +373,7 @@ fn vms_hosts_and_routers_can_ping() {
     let found = wrong(&cloud(
         "[vms.a]\nhost = \"a\"\n[[verify.ping]]\nfrom = [\"a\", \"c\"]\nto = \"192.0.2.1\"\n",
     ));
-    has(&found, "`a` is both a vm and a machine");
+    has(&found, "a vm and a host, switch or router are called `a`");
     has(&found, "there is no vm, host or router `c`");
 }
 
