@@ -137,6 +137,13 @@ impl Check<'_> {
             };
             made.insert(nic.name.value.clone(), checked);
         }
+        let mut gateways = nics
+            .iter()
+            .filter_map(|nic| Some((&nic.name.value, nic.gateway.as_ref()?)));
+        if let (Some((first, _)), Some((second, At { span, .. }))) = (gateways.next(), gateways.next()) {
+            let message = format!("`{whose}` has gateways behind both {first} and {second}");
+            self.add(span, message, "a machine has one default route: remove one of the two");
+        }
         made
     }
 

@@ -12,6 +12,7 @@ mod setup;
 mod switching;
 mod tenants;
 mod tunnels;
+mod unplugged;
 mod verify;
 mod vms;
 
@@ -97,6 +98,7 @@ pub(super) fn check(
     check.switching(&file.networks);
     check.tunnels(&file.networks, &vms);
     check.connected(&file.networks, &cables, &vms);
+    check.unplugged(file, &cables);
     let pings = check.all_pings(&file.pings, &vms);
     let checks = check.all_checks(&file.checks, &vms);
     match (&file.name, check.problems.is_empty()) {

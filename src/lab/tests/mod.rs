@@ -6,6 +6,7 @@ mod nova;
 mod setup;
 mod shaping;
 mod tenants;
+mod unplugged;
 
 use std::collections::{BTreeMap, BTreeSet};
 
