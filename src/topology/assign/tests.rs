@@ -9,7 +9,7 @@ use crate::topology::{Existing, ExistingNic, Topology, allocate, reallocate};
 fn lab(more: &str) -> Lab {
     let text = format!(
         "name = \"t\"\nimage = \"i\"\n[images.i]\nrecipe = \"mini\"\ncmdline = \"\"\nconsole = {{ prompt = \"# \" }}\n\
-         [hosts.a]\nnics.eth0.address = \"10.0.0.4/24\"\n\
+         [hosts.node1]\nnics.eth0.address = \"10.0.0.4/24\"\n\
          [networks.n]\nsubnet = \"10.0.0.0/24\"\nuplink = \"eth0\"\ngateway = {{ address = \"10.0.0.1\" }}\n\
          [networks.m]\nsubnet = \"10.0.1.0/24\"\nnameservers = [\"10.0.1.1\"]\n{more}"
     );
