@@ -137,6 +137,7 @@ impl Check<'_> {
             };
             made.insert(nic.name.value.clone(), checked);
         }
+        self.one_subnet_each(whose, nics);
         let mut gateways = nics
             .iter()
             .filter_map(|nic| Some((&nic.name.value, nic.gateway.as_ref()?)));
@@ -145,6 +146,28 @@ impl Check<'_> {
             self.add(span, message, "a machine has one default route: remove one of the two");
         }
         made
+    }
+
+    /// Warns of NICs of a machine that are in one subnet: its kernel sends by the one whose route was added first.
+    fn one_subnet_each(&mut self, whose: &HostName, nics: &[HostNicFile]) {
+        let addressed: Vec<_> = nics
+            .iter()
+            .filter_map(|nic| Some((&nic.name.value, nic.address.as_ref()?)))
+            .collect();
+        for (place, (nic, At { value: subnet, span })) in addressed.iter().enumerate() {
+            let mut before = addressed[..place].iter();
+            if let Some((other, _)) = before.find(|(_, other)| other.value.trunc() == subnet.trunc()) {
+                let message = format!(
+                    "`{whose}` has addresses of `{}` on both {other} and {nic}: what it sends there leaves by one of them only",
+                    subnet.trunc()
+                );
+                self.warn(
+                    span,
+                    message,
+                    "make a bond of the two, or give each NIC a subnet of its own",
+                );
+            }
+        }
     }
 
     /// Returns the cables, in order, with the limits of those that have some.

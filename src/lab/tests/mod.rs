@@ -2,11 +2,11 @@
 
 mod large;
 mod mistakes;
+mod nics;
 mod nova;
 mod setup;
 mod shaping;
 mod tenants;
-mod unplugged;
 
 use std::collections::{BTreeMap, BTreeSet};
 

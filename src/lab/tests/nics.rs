@@ -1,4 +1,4 @@
-//! NICs without a cable that something leads through.
+//! NICs that cannot send what they are meant to: without a cable, or in the subnet of another.
 
 use super::good;
 
@@ -33,4 +33,17 @@ fn a_nic_without_a_cable_that_something_leads_through_is_a_warning() {
     let cable = |end: &str| format!("[[cables]]\nends = [\"{end}\", \"s\"]\n");
     let cables = ["a:eth1", "b:eth1", "isp:eth0"].map(cable).concat();
     assert_eq!(warnings(&cables), [""; 0]);
+}
+
+#[test]
+fn two_nics_of_a_machine_in_one_subnet_are_a_warning() {
+    let warnings = |other: &str| {
+        let text =
+            format!("name = \"l\"\n[hosts.a]\nnics.eth0.address = \"192.0.2.2/24\"\nnics.eth1.address = \"{other}\"\n");
+        good(&text).warnings.len()
+    };
+    assert_eq!(warnings("192.0.2.3/24"), 1);
+    assert_eq!(warnings("198.51.100.3/24"), 0);
+    // What the longer prefix has is sent by its NIC.
+    assert_eq!(warnings("192.0.2.129/25"), 0);
 }
