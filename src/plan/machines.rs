@@ -96,7 +96,9 @@ impl<'a> Change<'a> {
     /// The machine stays, and its NICs are configured again.
     fn is_reconfigured(&self, host: &HostName) -> bool {
         let was = self.from.machines.get(host).zip(self.wanted.get(host));
-        let changed = was.is_some_and(|(was, wanted)| !was.changed.is_empty() || was.names != wanted.names);
+        let changed = was.is_some_and(|(was, wanted)| {
+            !was.changed.is_empty() || was.names != wanted.names || was.outside != wanted.outside
+        });
         self.replugged.contains(host) || changed || self.is_released(host)
     }
 
@@ -143,8 +145,8 @@ impl<'a> Change<'a> {
     pub(super) fn steps(&self) -> Vec<Step> {
         let removed = self.from.machines.keys().filter(|host| !self.stays(host));
         let new = || self.wanted.iter().filter(|(host, _)| !self.stays(host));
-        // A machine gets its addresses once all its NICs exist; one that lost a NIC, or what was on it, or resolves other
-        // names, gets them again.
+        // A machine gets its addresses once all its NICs exist; one that lost a NIC, or what was on it, or has
+        // something else behind it, gets them again.
         let configured = self
             .wanted
             .iter()

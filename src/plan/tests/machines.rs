@@ -106,3 +106,14 @@ fn a_host_that_is_not_emulated_is_emptied_in_the_opposite_order() {
         ]
     );
 }
+
+#[test]
+fn a_machine_that_has_something_else_behind_it_is_configured_again_and_not_replaced() {
+    let mut other = up();
+    let machine = on(&mut other, LOCALHOST).machines.get_mut(&host("node1")).unwrap();
+    machine.outside.insert("203.0.113.1/32".parse().unwrap());
+    assert_eq!(
+        lines(&plan(&other, &up())),
+        ["localhost: configure the NICs of emulated host node1"]
+    );
+}
