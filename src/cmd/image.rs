@@ -7,7 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::output::table;
+use super::output::table_with_optional;
 use super::progress::Progress;
 use super::{Context, complete, signals};
 use crate::event::Events;
@@ -364,5 +364,5 @@ fn list(context: &Context, entries: &Entries) -> Result<(), CommandError> {
             row.source.clone(),
         ]
     }));
-    context.answer(&table(&lines), &rows)
+    context.answer(&table_with_optional(&lines), &rows)
 }

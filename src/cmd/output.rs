@@ -24,6 +24,22 @@ pub fn table(rows: &[Vec<String>]) -> String {
     table_within(rows, terminal::columns())
 }
 
+/// Like [`table`], without the last column on a terminal where the table would not fit with it.
+pub fn table_with_optional(rows: &[Vec<String>]) -> String {
+    with_optional_within(rows, terminal::columns())
+}
+
+fn with_optional_within(rows: &[Vec<String>], columns: Option<usize>) -> String {
+    let whole = table_within(rows, None);
+    let fits = |columns| whole.lines().all(|line| line.chars().count() <= columns);
+    if columns.is_none_or(fits) {
+        return whole;
+    }
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let but_last = |row: &Vec<String>| row.iter().take(count - 1).cloned().collect();
+    table_within(&rows.iter().map(but_last).collect::<Vec<_>>(), columns)
+}
+
 /// Like [`table`], within these columns: the cells of the widest columns are broken at spaces.
 fn table_within(rows: &[Vec<String>], columns: Option<usize>) -> String {
     // What guests, tools and users named is in the cells.
@@ -234,6 +250,19 @@ mod tests {
         assert_eq!(table, "vm1  10.0.1.2/24 10.0.2.2/24\n     10.0.3.2/24\nvm2  -\n");
         // No word is broken.
         assert_eq!(table_within(&rows, Some(3)).lines().next(), Some("vm1  10.0.1.2/24"));
+    }
+
+    #[test]
+    fn an_optional_column_is_left_out_where_the_table_would_not_fit() {
+        let rows = [
+            vec!["NAME".to_owned(), "SOURCE".to_owned()],
+            vec!["mini".to_owned(), "https://example.org/mini.img".to_owned()],
+        ];
+        assert_eq!(with_optional_within(&rows, Some(20)), "NAME\nmini\n");
+        for enough in [Some(34), None] {
+            let table = with_optional_within(&rows, enough);
+            assert_eq!(table, "NAME  SOURCE\nmini  https://example.org/mini.img\n");
+        }
     }
 
     #[test]
