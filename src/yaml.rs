@@ -24,6 +24,34 @@ pub(crate) fn mapping(text: &str) -> Result<(), String> {
     }
 }
 
+/// Returns the keys of the mapping that a document is; `None` where it is none.
+pub(crate) fn keys(text: &str) -> Option<Vec<String>> {
+    mapping(text).ok()?;
+    let (mut depth, mut is_key, mut keys) = (0_usize, true, Vec::new());
+    for event in Parser::new_from_str(text) {
+        let ended = match event.ok()?.0 {
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                depth += 1;
+                continue;
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                depth -= 1;
+                None
+            }
+            Event::Scalar(text, ..) => Some(text),
+            Event::Alias(_) => None,
+            _ => continue,
+        };
+        if depth == 1 {
+            if is_key {
+                keys.extend(ended.map(|key| key.to_string()));
+            }
+            is_key = !is_key;
+        }
+    }
+    Some(keys)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +64,12 @@ mod tests {
         for text in ["#cloud-config\n", "#cloud-config\n- a\n", "a: 1\n---\nb: 2\n"] {
             assert!(mapping(text).is_err(), "{text}");
         }
+    }
+    #[test]
+    fn keys_of_the_root_are_listed_and_no_others() {
+        let text =
+            "#cloud-config\nruncmd:\n  - [ls, {a: b}]\n  - echo: x\nx: &y {k: v}\n? [p, q]\n: r\nz: *y\nlast: 1\n";
+        assert_eq!(keys(text).unwrap(), ["runcmd", "x", "z", "last"]);
+        assert_eq!(keys("- a\n"), None);
     }
 }

@@ -11,16 +11,19 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use super::cloud_init;
 use super::embedded::{code, quoted};
 use super::error::{SessionError, SessionFault};
 use super::privilege::Privilege;
 use super::session::Session;
-use super::setup::wait_for_cloud_init;
-use crate::lab::{Dialect, ETHERNET_MTU, MacAddr, Serve};
+use crate::lab::{ConsoleKind, Dialect, ETHERNET_MTU, MacAddr, Serve};
 use crate::state::{GuestConfig, GuestNicConfig};
 
-/// Deadline of the script: enough for its few dozen processes even in a guest that shares its CPU with many.
+/// Deadline of the script without its NICs: enough for its few dozen processes even in a guest that shares its CPU with many.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Deadline of each NIC: a DHCP client may ask for a minute before it gives up (dhclient.conf(5), timeout), and each call of
+/// nmcli(1) takes seconds in emulation.
+const NIC_LIMIT: Duration = Duration::from_secs(75);
 
 /// Deadline of cloud-init once a guest shows its prompt: it configures the network before anybody can log in, but a
 /// DHCP server may keep it waiting.
@@ -30,6 +33,9 @@ const SEEDED_ATTEMPTS: u32 = 120;
 
 /// What both dialects begin with.
 const COMMON: &str = include_str!("configure/common.sh");
+/// The functions that give NetworkManager an address, and their substitute where it is not expected.
+const MANAGER: &str = include_str!("configure/manager.sh");
+const NO_MANAGER: &str = "managed() { false; }\n";
 /// The functions that lease addresses by DHCP, for both dialects.
 const DHCP: &str = include_str!("configure/dhcp.sh");
 const IP: Functions = Functions {
@@ -78,10 +84,12 @@ pub enum ConfigureError {
         /// Its output.
         output: String,
     },
-    /// cloud-init ended with errors.
-    #[error("cloud-init ended with errors in the guest: {output}")]
+    /// cloud-init could not do what the lab file asks for.
+    #[error("{}{}", .failed.join("; "), printed(.output))]
     CloudInit {
-        /// What `cloud-init status --long` prints.
+        /// Its modules that failed, with their messages.
+        failed: Vec<String>,
+        /// The end of what its modules printed; empty where that cannot be read.
         output: String,
     },
     /// cloud-init did not apply the seed disk.
@@ -101,10 +109,22 @@ impl ConfigureError {
             Self::Session(error) => error.help(),
             Self::NicMissing { .. } => "the guest's kernel may lack a driver for the image's `nic_model`",
             Self::Command { .. } => "check that the image's `dialect` fits, and run the command on the guest's console",
-            Self::CloudInit { .. } | Self::NotSeeded { .. } => {
+            Self::CloudInit { .. } => {
+                "what the lab file asks for (`packages`, `user_data`, `user`, `ssh_keys`) cannot be done in this guest: \
+                 correct it and run `netlab up` again; /var/log/cloud-init-output.log in the guest has more"
+            }
+            Self::NotSeeded { .. } => {
                 "in the guest, `cloud-init status --long` and /var/log/cloud-init.log give the reason"
             }
         }
+    }
+}
+
+fn printed(output: &str) -> String {
+    if output.is_empty() {
+        String::new()
+    } else {
+        format!("; its modules printed at last:\n{output}")
     }
 }
 
@@ -118,13 +138,20 @@ fn list(things: &[String]) -> String {
 
 /// Gives the guest the configuration `config`, or waits until a seeded guest has it: one that had it before, `again`, is
 /// configured like any other, since cloud-init configures a guest only as it boots. Idempotent; addresses and default
-/// routes that these NICs had before are replaced. The deadlines are 60 s and, for a seeded guest, 180 s.
-pub fn configure(session: &mut Session<'_>, config: &GuestConfig, again: bool) -> Result<(), ConfigureError> {
+/// routes that these NICs had before are replaced. The deadlines are 60 s with 75 s per NIC and, for a seeded guest, 180 s, without the time that
+/// cloud-init takes for packages and the user's own settings. `warn` is called with what cloud-init could not do of what only
+/// the image asks for.
+pub fn configure(
+    session: &mut Session<'_>,
+    config: &GuestConfig,
+    again: bool,
+    warn: &mut dyn FnMut(&str),
+) -> Result<(), ConfigureError> {
     let (script, limit) = if config.seeded && !again {
         (seeded_script(config), SEEDED_WITHIN)
     } else {
         let root = Privilege::of(session, config.console.login.as_ref())?;
-        (root.run(&script(config)), LIMIT)
+        (root.run(&script(config)), limit(config))
     };
     let mut output = session.run_idempotent(&script, limit)?;
     let besides = !config.serve.is_empty() || config.has_asymmetric_routes();
@@ -138,13 +165,17 @@ pub fn configure(session: &mut Session<'_>, config: &GuestConfig, again: bool) -
         }
     }
     if output.status == 0 {
-        if config.seeded && !again && config.cloud_init.is_work() {
-            // Only then is it known whether it could do what it was given.
-            wait_for_cloud_init(session)?;
+        if config.seeded && !again {
+            cloud_init::check(session, config, warn)?;
         }
         return Ok(());
     }
     Err(explain(&output.text, config))
+}
+
+/// Returns the deadline of the script for `config`.
+fn limit(config: &GuestConfig) -> Duration {
+    LIMIT + NIC_LIMIT * u32::try_from(config.nics.len()).unwrap_or(u32::MAX)
 }
 
 /// The reason for a status other than 0, from the lines that the script marked.
@@ -185,6 +216,12 @@ fn script(config: &GuestConfig) -> String {
     let dialect = functions(config);
     script.push_str(&code(dialect.functions));
     let leases = config.nics.iter().any(|nic| nic.dhcp);
+    // Each character that is typed on a keyboard takes 6 ms.
+    if leases || config.console.kind == ConsoleKind::Serial {
+        script.push_str(&code(MANAGER));
+    } else {
+        script.push_str(NO_MANAGER);
+    }
     if leases {
         script.push_str(&code(dialect.dhcp));
         script.push_str(&code(DHCP));

@@ -73,11 +73,13 @@ pub enum SessionFault {
         /// The user.
         user: String,
     },
-    /// The account that is logged in is not root, and can become it neither by sudo nor by doas.
-    #[error("the account {user} of the guest is not root and cannot become root by `sudo -n` or `doas -n`")]
+    /// The account that is logged in is not root and cannot become root.
+    #[error("the account {user} of the guest is not root and cannot become root: {} refused", .tried.join(", "))]
     NotRoot {
         /// The account.
         user: String,
+        /// What was tried, e.g. `sudo -n`.
+        tried: Vec<&'static str>,
     },
     /// A command did not end in time.
     #[error("`{command}` did not end within {} s in the guest", .within.as_secs())]

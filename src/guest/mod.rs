@@ -2,6 +2,7 @@
 //! with the guest's last output. Never waits without a deadline and never takes garbled output for a success.
 
 mod boot;
+mod cloud_init;
 mod configure;
 mod console;
 mod download;

@@ -44,7 +44,9 @@ impl Privilege {
         if let Some(privilege) = Self::ask(session, ASK)? {
             return Ok(privilege);
         }
+        let mut tried = vec!["`sudo -n`", "`doas -n`"];
         if let Some(password) = typed(login.and_then(|login| login.password.as_ref())) {
+            tried.push("`sudo` with its password");
             // sudo then remembers for a while that this terminal may (sudoers(5), timestamp_timeout).
             session.type_secret(&format!(
                 "printf '%s\\n' {} | sudo -S -p '' true >/dev/null 2>&1",
@@ -55,6 +57,7 @@ impl Privilege {
             }
         }
         if let Some(password) = typed(login.and_then(|login| login.root_password.as_ref())) {
+            tried.push("`su` with `root_password`");
             // The blank keeps the line out of the history of many shells.
             session.type_secret(&format!(" netlab_su={}", quoted(password)))?;
             session.privilege = Some(Self::Su);
@@ -65,7 +68,7 @@ impl Privilege {
             session.privilege = None;
         }
         let user = login.map_or_else(|| "of this console".to_owned(), |login| format!("`{}`", login.user));
-        Err(session.error(SessionFault::NotRoot { user }))
+        Err(session.error(SessionFault::NotRoot { user, tried }))
     }
 
     fn ask(session: &mut Session<'_>, question: &str) -> Result<Option<Self>, SessionError> {
@@ -122,7 +125,12 @@ mod tests {
         assert_eq!(of("by-sudo\n").unwrap(), Privilege::Sudo);
         assert_eq!(of("by-doas\n").unwrap(), Privilege::Doas);
         let error = of("").unwrap_err();
-        assert!(error.to_string().contains("cannot become root"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("cannot become root: `sudo -n`, `doas -n` refused"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::configure::ConfigureError;
-use super::embedded::{code, quoted};
+use super::cloud_init;
+use super::embedded::quoted;
 use super::error::SessionError;
 use super::privilege::Privilege;
 use super::session::{CommandOutput, Session};
@@ -13,14 +13,10 @@ use crate::state::SetUp;
 
 /// Deadline of one command, or of writing one file.
 const LIMIT: Duration = Duration::from_secs(1800);
-/// Deadline of cloud-init: it may install packages.
-const CLOUD_INIT_WITHIN: Duration = Duration::from_secs(1800);
 /// Deadline of what is only cleaned up.
 const CLEAN_WITHIN: Duration = Duration::from_secs(10);
 /// The longest line that is typed; longer ones are sent as a file. Quotes that are added need space, too.
 const LONGEST: usize = LINE_LIMIT - 200;
-/// Waits for cloud-init and prints its errors. Its status 2 means that it recovered from all of them (cloud-init 23.4).
-const CLOUD_INIT: &str = include_str!("setup/cloud-init.sh");
 
 /// A file could not be written or a command failed in a guest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,9 +24,6 @@ pub enum SetUpError {
     /// The session failed.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// cloud-init reports errors.
-    #[error(transparent)]
-    CloudInit(ConfigureError),
     /// A command's exit status was not 0.
     #[error("command {number} of {of}, `{command}`, ended with status {status} in the guest{}", said(.output))]
     Command {
@@ -60,7 +53,6 @@ impl SetUpError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Session(error) => error.help(),
-            Self::CloudInit(error) => error.help(),
             Self::Command { .. } => {
                 "the guest stays up, and what was done before is not repeated: correct the command, or the cause in the \
                  guest, and run `netlab up` again"
@@ -82,16 +74,23 @@ fn said(output: &str) -> String {
 }
 
 /// Does what is not done yet of `set_up`, in order, until something fails. `on_task` is called with a text before each one,
-/// `done` with how many are done after it.
+/// `done` with how many are done after it, `warn` with what cloud-init could not do.
 pub fn set_up<E: From<SetUpError>>(
     session: &mut Session<'_>,
     set_up: &SetUp,
     on_task: &mut dyn FnMut(&str),
     done: &mut dyn FnMut(usize) -> Result<(), E>,
+    warn: &mut dyn FnMut(&str),
 ) -> Result<(), E> {
     if set_up.seeded {
         on_task("waiting for cloud-init");
-        wait_for_cloud_init(session).map_err(SetUpError::CloudInit)?;
+        // What it was asked for has been checked as the guest was configured.
+        let mut warn_first = |text: &str| {
+            if set_up.done == 0 {
+                warn(text);
+            }
+        };
+        cloud_init::wait(session, &mut warn_first).map_err(SetUpError::from)?;
     }
     let login = set_up.console.login.as_ref();
     let root = Privilege::of(session, login).map_err(SetUpError::from)?;
@@ -123,23 +122,6 @@ pub fn set_up<E: From<SetUpError>>(
         done(place + 1)?;
     }
     Ok(())
-}
-
-/// Waits until cloud-init has ended. A guest without the program cloud-init is not waited for.
-pub(super) fn wait_for_cloud_init(session: &mut Session<'_>) -> Result<(), ConfigureError> {
-    let output = session.run_idempotent(&format!("( {} )", code(CLOUD_INIT)), CLOUD_INIT_WITHIN)?;
-    if output.status == 0 {
-        return Ok(());
-    }
-    Err(ConfigureError::CloudInit {
-        output: status(&output.text).to_owned(),
-    })
-}
-
-/// Returns what `cloud-init status` printed of all that appeared on the console, on which cloud-init prints, too.
-fn status(printed: &str) -> &str {
-    let begin = printed.rfind("status: ").unwrap_or_default();
-    printed.get(begin..).unwrap_or_default().trim()
 }
 
 fn first_line(command: &str) -> String {
@@ -203,13 +185,6 @@ fn write(session: &mut Session<'_>, root: Privilege, path: &str, content: &[u8],
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_status_of_cloud_init_is_shown_of_what_the_console_printed_meanwhile() {
-        let printed = "[  1.0] cloud-init[4]: status: running\nssh-rsa AAAA root@deb\nstatus: error\ndetail:\n('locale', Error)\n";
-        assert_eq!(status(printed), "status: error\ndetail:\n('locale', Error)");
-        assert_eq!(status("cloud-init: not found\n"), "cloud-init: not found");
-    }
 
     #[test]
     fn commands_have_the_proxies_in_their_environment() {

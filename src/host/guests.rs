@@ -292,7 +292,7 @@ fn configure_once(
     }
     await_forwarding(connection, config, log)?;
     let again = config.seeded && connection.libvirt.was_configured(name).map_err(HostError::from)?;
-    configure(&mut session, config, again)?;
+    configure(&mut session, config, again, &mut |text| log.warn(name.vm(), text))?;
     connection.libvirt.set_configured(name, config)?;
     Ok(())
 }
@@ -331,9 +331,12 @@ fn set_up_guest(
     let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm())).map_err(StepFailure::Transcript)?;
     let note = |line: &str| log.note(step, line);
     let mut session = Session::open(console, &what.console, transcript, &mut |line| note(line))?;
-    set_up(&mut session, what, &mut |line| note(line), &mut |done| {
+    let mut record = |done| {
         let done = what.tasks.get(..done).unwrap_or_default();
         Ok(connection.libvirt.set_tasks(name, done, what.lasting)?)
+    };
+    set_up(&mut session, what, &mut |line| note(line), &mut record, &mut |text| {
+        log.warn(name.vm(), text);
     })
 }
 

@@ -140,6 +140,8 @@ pub trait StepLog: Sync {
     fn note(&self, step: &Step, text: &str);
     /// Reports that a guest was started: restored, or booting; and why it boots although guests of its kind need not.
     fn started(&self, _vm: &VmName, _restored: bool, _why: Option<&str>) {}
+    /// Reports what the user should know of a guest although its step goes on.
+    fn warn(&self, _vm: &VmName, _text: &str) {}
     /// Returns whether the user asked to stop: nothing new must be begun.
     fn cancelled(&self) -> bool;
 }

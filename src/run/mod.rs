@@ -6,7 +6,7 @@ pub mod journal;
 pub mod lock;
 mod past;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -121,6 +121,7 @@ impl Run<'_> {
             host: name,
             done,
             since: Mutex::default(),
+            warned: Mutex::default(),
         };
         host.apply(self.lab, steps, &log).err().unwrap_or_default()
     }
@@ -133,6 +134,8 @@ struct HostLog<'a> {
     done: &'a AtomicUsize,
     /// When the steps in progress began, by the step's text.
     since: Mutex<BTreeMap<String, Instant>>,
+    /// What was warned of: two steps of a guest may see the same.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 impl HostLog<'_> {
@@ -204,6 +207,14 @@ impl StepLog for HostLog<'_> {
             restored,
             why: why.map(str::to_owned),
         });
+    }
+
+    fn warn(&self, vm: &VmName, text: &str) {
+        let text = format!("{vm} on {}: {text}", self.host);
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert(text.clone()) {
+            self.run.events.send(Event::Warning(text));
+        }
     }
 
     fn cancelled(&self) -> bool {

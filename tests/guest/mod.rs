@@ -120,11 +120,17 @@ fn a_guest_runs_commands_is_configured_and_probed() {
     assert!(long == "1234567\n".repeat(31_000), "{} of 248000 bytes", long.len());
 
     for dialect in [Dialect::Ip, Dialect::Ifconfig] {
-        configure(&mut session, &config(dialect, ["10.0.2.77/24", "10.0.3.77/25"]), false).unwrap();
+        configure(
+            &mut session,
+            &config(dialect, ["10.0.2.77/24", "10.0.3.77/25"]),
+            false,
+            &mut |_| (),
+        )
+        .unwrap();
         let wanted = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
-        configure(&mut session, &wanted, false).unwrap();
+        configure(&mut session, &wanted, false, &mut |_| ()).unwrap();
         let first = network_state(&mut session);
-        configure(&mut session, &wanted, false).unwrap();
+        configure(&mut session, &wanted, false, &mut |_| ()).unwrap();
         assert_eq!(network_state(&mut session), first);
         for line in [
             "10.0.2.15/24",
@@ -210,7 +216,7 @@ fn check_refusals(session: &mut Session, dialect: Dialect) {
     let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
     let unknown = "52:54:00:aa:00:99".parse().unwrap();
     wrong.nics.push(nic(unknown, "10.0.4.15/24".parse().unwrap()));
-    match configure(session, &wrong, false).unwrap_err() {
+    match configure(session, &wrong, false, &mut |_| ()).unwrap_err() {
         ConfigureError::NicMissing { mac, has } => {
             assert_eq!(mac, unknown);
             let has: Vec<String> = has.iter().map(|nic| nic.to_lowercase()).collect();
@@ -226,7 +232,7 @@ fn check_refusals(session: &mut Session, dialect: Dialect) {
     }
     let mut wrong = config(dialect, ["10.0.2.15/24", "10.0.3.15/24"]);
     wrong.default_route = Some("192.0.2.1".parse().unwrap());
-    match configure(session, &wrong, false).unwrap_err() {
+    match configure(session, &wrong, false, &mut |_| ()).unwrap_err() {
         ConfigureError::Command { command, output } => {
             assert!(command.contains("192.0.2.1"), "{command}");
             assert!(output.contains("nreachable"), "{output}");
@@ -254,7 +260,7 @@ fn an_ordinary_account_that_may_use_sudo_configures_its_guest() {
 
     let mut wanted = config(Dialect::Ip, ["10.0.2.15/24", "10.0.3.15/24"]);
     wanted.console = console;
-    configure(&mut session, &wanted, false).unwrap();
+    configure(&mut session, &wanted, false, &mut |_| ()).unwrap();
     let state = network_state(&mut session);
     for line in ["10.0.2.15/24", "default via 10.0.2.2", "vm1\n", "nameserver 10.0.3.3\n"] {
         assert!(state.contains(line), "no `{line}` in {state}");
@@ -269,7 +275,7 @@ fn an_ordinary_account_that_may_use_sudo_configures_its_guest() {
 
     // Where sudo refuses, it is said which account it is about.
     output(&mut session, "sudo -n sh -c 'echo > /etc/sudoers'");
-    let refused = configure(&mut session, &wanted, false).unwrap_err();
+    let refused = configure(&mut session, &wanted, false, &mut |_| ()).unwrap_err();
     assert!(refused.to_string().contains("cannot become root"), "{refused}");
 }
 
@@ -298,12 +304,12 @@ fn an_account_that_may_not_use_sudo_configures_its_guest_by_su_with_the_password
     for wrong in [None, Some("guessed")] {
         let (mut session, wanted) = open(wrong);
         assert_eq!(output(&mut session, "id -u"), "1001\n");
-        let refused = configure(&mut session, &wanted, false).unwrap_err();
+        let refused = configure(&mut session, &wanted, false, &mut |_| ()).unwrap_err();
         assert!(refused.to_string().contains("cannot become root"), "{refused}");
         assert_eq!(output(&mut session, "echo \"$netlab_su\""), "\n");
     }
     let (mut session, wanted) = open(Some(initramfs::ROOT_PASSWORD));
-    configure(&mut session, &wanted, false).unwrap();
+    configure(&mut session, &wanted, false, &mut |_| ()).unwrap();
     let state = network_state(&mut session);
     for line in ["10.0.2.15/24", "default via 10.0.2.2", "vm1\n", "nameserver 10.0.3.3\n"] {
         assert!(state.contains(line), "no `{line}` in {state}");

@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("event", &["lab", "plan"]),
     ("transport", &["lab", "folders"]),
     ("linux", &["lab", "topology", "state", "plan", "transport"]),
-    ("guest", &["lab", "state", "folders"]),
+    ("guest", &["yaml", "lab", "state", "folders"]),
     ("image", &["atomic_file", "locked", "lab", "folders", "event"]),
     (
         "libvirt",

@@ -46,7 +46,12 @@ fn configured(text: &'static str, status: i32) -> Result<(), ConfigureError> {
             as_root(script)
         }
     });
-    configure(&mut open(Scripted::new(shell)), &config(Dialect::Ip), false)
+    configure(
+        &mut open(Scripted::new(shell)),
+        &config(Dialect::Ip),
+        false,
+        &mut |_| (),
+    )
 }
 
 #[test]
@@ -163,7 +168,7 @@ fn no_lease_another_lease_and_no_client_are_reported() {
     fails(
         "udhcpc() { :; }",
         no_lease,
-        "netlab-failed ask_dhcp eth2 netlab-said the server is silent",
+        "netlab-failed ask_dhcp eth2 1400 netlab-said the server is silent",
     );
     fails("10.0.2.2", "10.0.2.22", "netlab-failed has_address eth2 10.0.2.2");
     fails("[ $1 = udhcpc ]", "false", "the guest has neither udhcpc");
@@ -218,7 +223,7 @@ fn a_failed_session_is_reported_as_such() {
     let mut session = open(Scripted::new(Shell::running(as_root)));
     let mut config = config(Dialect::Ip);
     config.nameservers = config.nameservers.repeat(100);
-    let error = configure(&mut session, &config, false).unwrap_err();
+    let error = configure(&mut session, &config, false, &mut |_| ()).unwrap_err();
     assert!(matches!(error, ConfigureError::Session(error) if matches!(error.fault, SessionFault::LineTooLong(_))));
 }
 
@@ -243,7 +248,7 @@ fn a_seeded_guest_is_checked_and_never_changed() {
                 (String::new(), 0)
             }
         });
-        configure(&mut open(Scripted::new(shell)), &seeded, false)
+        configure(&mut open(Scripted::new(shell)), &seeded, false, &mut |_| ())
     };
     assert_eq!(shell("", 0), Ok(()));
     let error = shell(
@@ -266,6 +271,7 @@ fn the_client_that_a_guest_has_stays_and_renews_its_lease() {
             "called() {{ echo \"called $*\" >>/run/netlab/called; }}
 has() {{ case ' {has} ' in *\" $1 \"*) ;; *) return 1;; esac; }}
 active() {{ [ $1 = '{active}' ]; }}
+managed() {{ active NetworkManager; }}
 udhcpc() {{ called udhcpc $*; ls $PWD; }}
 dhclient() {{ called dhclient $*; }}
 dhcpcd() {{ called dhcpcd $*; }}
@@ -294,7 +300,19 @@ networkctl() {{ called networkctl $*; }}"
     let dhcpcd = called("dhcpcd", "");
     assert_eq!(dhcpcd, "called dhcpcd -4 -G -w -t 20 eth2\nend: dhcpcd -4 -x eth2");
     let manager = called("nmcli udhcpc dhclient", "NetworkManager");
-    assert!(manager.contains("ipv4.method auto ipv4.never-default yes"), "{manager}");
+    assert!(
+        manager.contains("802-3-ethernet.mtu 1400 ipv4.method auto ipv4.never-default yes"),
+        "{manager}"
+    );
+    // It would remove an address that it has not set itself.
+    assert!(
+        manager.contains("ethernet ifname eth1 con-name netlab-eth1 "),
+        "{manager}"
+    );
+    assert!(
+        manager.contains("802-3-ethernet.mtu 1500 ipv4.method manual ipv4.addresses 10.0.1.2/24"),
+        "{manager}"
+    );
     assert!(
         manager.contains("called nmcli -w 30 connection up netlab-eth2\n"),
         "{manager}"
