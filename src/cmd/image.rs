@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::{Context, complete, signals};
 use crate::event::Events;
 use crate::image::{self, Built, ImageError, Options, Release, Update};
-use crate::lab::{ImageEntry, ImageName, ImageSource, write_image};
+use crate::lab::{ImageEntry, ImageName, ImageSource, masked, write_image};
 use crate::ops::{self, Entries, OpsError};
 
 #[derive(clap::Subcommand)]
@@ -233,7 +233,12 @@ fn update(context: &Context, name: Option<&ImageName>, entries: &Entries) -> Res
                 // The catalog's own name cannot be used again in a lab file.
                 let day = is.day().replace('-', "");
                 let own = ImageName::new(&format!("{image}-{day}")).unwrap_or_else(|_| image.clone());
-                let written = write_image(&own, &entry);
+                // Its URLs have the credentials of the image's own.
+                let whole = write_image(&own, &entry);
+                let mut written = masked::urls(&whole);
+                if written != whole {
+                    written.push_str("# write the credentials of the URL in place of ***\n");
+                }
                 let _ = writeln!(
                     text,
                     "{image}: {is} is newer than {was}; as an image of a lab file:\n\n{written}"
@@ -245,6 +250,12 @@ fn update(context: &Context, name: Option<&ImageName>, entries: &Entries) -> Res
                 row.release = Some(was);
                 row.newest = Some(is);
                 row.entry = Some(written);
+            }
+            Update::Nothing { list } => {
+                let why = "it lists no release whose name is like that of the image";
+                let _ = writeln!(text, "{image}: {list}: {why}");
+                row.state = "unknown";
+                row.error = Some(format!("{list}: {why}"));
             }
             Update::Unlisted { list, error } => {
                 let _ = writeln!(text, "{image}: {list} cannot be read: {error}");

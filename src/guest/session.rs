@@ -392,8 +392,9 @@ impl Drop for Session<'_> {
     }
 }
 
-/// The name of a script in errors.
+/// The name of a script in errors, without the parenthesis of the subshell that it runs in.
 pub(super) fn first_line(script: &str) -> String {
     let line = script.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("( ").unwrap_or(line);
     line.chars().take(80).collect()
 }

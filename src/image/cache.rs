@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::detect::{self, Wanted};
+use super::detect::{self, Cpu, Wanted};
 use super::fetch::Limits;
 use super::key::{folder, key};
 use super::work::{LOCK, Work, remove, remove_stale};
@@ -114,7 +114,9 @@ pub fn obtain(
 fn kept(name: &ImageName, entry: &ImageEntry, folders: &Folders, built: Built) -> Result<Built, ImageError> {
     for (file, download) in entry.source.downloads() {
         let path = folder(name, entry, folders).join(file_name(file));
-        if let Err(mismatch) = detect::check(&path, wanted(file, download)).map_err(at(&path))? {
+        if let Err(mismatch) =
+            detect::check(&path, wanted(file, download, entry), download.compression).map_err(at(&path))?
+        {
             return Err(ImageError::NoMirror {
                 name: name.to_string(),
                 failed: vec![(Location::File(path), mismatch.into())],
@@ -134,9 +136,10 @@ pub(super) fn file_name(file: FileName) -> &'static str {
 }
 
 /// Returns what a file must be.
-pub(super) fn wanted(file: FileName, download: &Download) -> Wanted {
+pub(super) fn wanted(file: FileName, download: &Download, entry: &ImageEntry) -> Wanted {
     match file {
-        FileName::Kernel | FileName::Initrd => Wanted::Boot,
+        FileName::Kernel => Wanted::Kernel(Cpu::of(&entry.machine.arch)),
+        FileName::Initrd => Wanted::Initrd,
         FileName::Disk => Wanted::Disk(download.format),
     }
 }
@@ -168,7 +171,7 @@ pub fn import(
     }
     let work = Work::begin(name, entry, folders, options, events)?;
     let made = work.fetch(
-        name,
+        (name, entry),
         &[(FileName::Disk, &here)],
         (&folder(name, entry, folders), folders),
         options,

@@ -45,7 +45,7 @@ pub enum UnpackError {
     #[error("it cannot be unpacked: {0}")]
     Corrupt(std::io::Error),
     /// The content exceeds its size limit.
-    #[error("it unpacks to more than {at_most} bytes")]
+    #[error("it has more than {at_most} bytes, the limit of its entry")]
     TooBig {
         /// The limit.
         at_most: u64,
@@ -84,6 +84,7 @@ impl UnpackError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Abandoned => "try again",
+            Self::Corrupt(error) if is_cut(error) => "fetch the file again: a copy or a download of it was cut off",
             Self::Corrupt(_) => "check `compression` of the image's entry; the file may be damaged",
             Self::TooBig { .. } => "check the file, then raise `at_most` in `unpacked` of the image's entry",
             Self::NoSpace { .. } | Self::TooLittle { .. } => {
@@ -92,6 +93,12 @@ impl UnpackError {
             Self::Io { .. } => "check the permissions of the cache (NETLAB_CACHE_DIR)",
         }
     }
+}
+
+/// Returns whether a decoder found the end of the file too early.
+fn is_cut(error: &std::io::Error) -> bool {
+    let text = error.to_string();
+    error.kind() == std::io::ErrorKind::UnexpectedEof || text.contains("incomplete") || text.contains("eof")
 }
 
 /// The destination of unpacked bytes.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::detect::{self, Content, Mismatch, Wanted};
+use super::detect::{self, Content, Layer, Mismatch, Wanted};
 use super::fetch::FetchError;
 use super::qcow2;
 use super::{ImageError, at, decompress, digest};
@@ -24,11 +24,15 @@ pub fn describe(path: &Path, name: &ImageName, like: Option<&ImageEntry>) -> Res
     };
     if !path.is_file() {
         return Err(wrong(match path.metadata() {
-            Ok(_) => FetchError::NotAFile,
+            Ok(found) => FetchError::not_a_file(&found),
             Err(error) => FetchError::NoFile(error),
         }));
     }
-    let (compression, format) = recognize(&path).map_err(at(&path))?.map_err(wrong)?;
+    let length = path.metadata().map_err(at(&path))?.len();
+    let (compression, format) = recognize(&path, Format::Raw).map_err(at(&path))?.map_err(wrong)?;
+    if compression == Compression::None && length > AT_MOST {
+        return Err(wrong(decompress::UnpackError::TooBig { at_most: AT_MOST }.into()));
+    }
     let sum = digest::of_file(DigestKind::Sha256, &path).map_err(at(&path))?;
     let download = Download {
         mirrors: vec![Location::File(path)],
@@ -50,25 +54,31 @@ pub fn describe(path: &Path, name: &ImageName, like: Option<&ImageEntry>) -> Res
     })
 }
 
-/// Returns how the disk image at `path` is compressed and its format, as its bytes show them, or why it is none.
-pub(super) fn recognize(path: &Path) -> std::io::Result<Result<(Compression, Format), FetchError>> {
-    let compression = match detect::of_file(path)? {
-        Content::Compressed(compression) => compression,
-        _ => Compression::None,
+/// Returns how the disk image at `path` is compressed and its format, as its bytes show them, or why it is none. `raw`: the
+/// format of what is no qcow2 image.
+pub(super) fn recognize(path: &Path, raw: Format) -> std::io::Result<Result<(Compression, Format), FetchError>> {
+    let wanted = Wanted::Disk(raw);
+    let (compression, whole) = match detect::of_file(path)? {
+        Content::Compressed(compression) => (compression, None),
+        found => (Compression::None, Some(found)),
     };
     let head = match decompress::head(path, compression) {
         Ok(head) => head,
         Err(error) => return Ok(Err(decompress::UnpackError::Corrupt(error).into())),
     };
-    Ok(match detect::detect(&head) {
+    // What a file shows at its end is known of the whole file only.
+    Ok(match whole.unwrap_or_else(|| detect::detect(&head)) {
         Content::Qcow2 => match compression {
             Compression::None => qcow2::check_file(path)?.map_err(FetchError::from),
             // It is checked once it is unpacked.
             _ => Ok(()),
         }
         .map(|()| (compression, Format::Qcow2)),
-        found if detect::fits(found, Wanted::Disk(Format::Raw)) => Ok((compression, Format::Raw)),
-        found => Err(Mismatch { found }.into()),
+        found if detect::fits(found, wanted) => Ok((compression, raw)),
+        found => {
+            let layer = Layer::Unpacked(compression);
+            Err(Mismatch { found, wanted, layer }.into())
+        }
     })
 }
 

@@ -156,7 +156,7 @@ impl ImageError {
                 None => "give the image at least one mirror",
             },
             Self::UserFile { error, .. } => match error {
-                FetchError::NoFile(_) | FetchError::NotAFile => "check the path: it is relative to the lab file",
+                FetchError::NoFile(_) | FetchError::NotAFile(_) => "check the path: it is relative to the lab file",
                 error => error.help(),
             },
             Self::Checksums(error) => error.help(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::describe::{AT_MOST, common, recognize};
-use super::detect::{self, Mismatch, Wanted};
+use super::detect::{self, Wanted};
 use super::fetch::FetchError;
 use super::{ImageError, at, cache, key};
 use crate::folders::Folders;
@@ -33,7 +33,7 @@ impl UserFiles {
                 if let ExtraDisk::File(path) = disk
                     && !files.disks.contains_key(path)
                 {
-                    files.disks.insert(path.clone(), entry(path, recognize)?);
+                    files.disks.insert(path.clone(), entry(path, disk_of)?);
                 }
             }
             if let Some(path) = &vm.cdrom
@@ -109,7 +109,7 @@ fn entry(
 ) -> Result<(ImageName, ImageEntry), ImageError> {
     let path = std::path::absolute(path).map_err(at(path))?;
     let read = match path.metadata() {
-        Ok(found) if !found.is_file() => Err(FetchError::NotAFile),
+        Ok(found) if !found.is_file() => Err(FetchError::not_a_file(&found)),
         Err(error) => Err(FetchError::NoFile(error)),
         Ok(_) => read(&path).map_err(at(&path))?,
     };
@@ -130,13 +130,15 @@ fn entry(
     Ok((name, common(ImageSource::Download(download))))
 }
 
+fn disk_of(path: &Path) -> std::io::Result<Recognized> {
+    recognize(path, Format::Data)
+}
+
 fn cd_of(path: &Path) -> std::io::Result<Recognized> {
-    let found = detect::of_file(path)?;
-    Ok(if detect::fits(found, Wanted::Disk(Format::Cd)) {
-        Ok((Compression::None, Format::Cd))
-    } else {
-        Err(Mismatch { found }.into())
-    })
+    let checked = detect::check(path, Wanted::Disk(Format::Cd), Compression::None)?;
+    Ok(checked
+        .map(|()| (Compression::None, Format::Cd))
+        .map_err(FetchError::from))
 }
 
 /// Returns the name of a file's copy: what of its name can be an image's.
@@ -194,20 +196,23 @@ mod tests {
         qcow2[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
         (qcow2[23], qcow2[103]) = (16, 104);
         assert_eq!(
-            format("a.qcow2", &raw, recognize).unwrap(),
-            (Compression::None, Format::Raw)
+            format("a.qcow2", &raw, disk_of).unwrap(),
+            (Compression::None, Format::Data)
         );
         assert_eq!(
-            format("a.raw", &qcow2, recognize).unwrap(),
+            format("a.raw", &qcow2, disk_of).unwrap(),
             (Compression::None, Format::Qcow2)
         );
         assert_eq!(format("a.iso", &iso, cd_of).unwrap(), (Compression::None, Format::Cd));
         let error = |name: &str, head: &[u8], read: fn(&Path) -> _| format(name, head, read).unwrap_err().to_string();
-        assert!(error("b", &iso, recognize).contains("CD image"));
+        assert_eq!(
+            format("a.tar", b"a text as a disk", disk_of).unwrap(),
+            (Compression::None, Format::Data)
+        );
         assert!(error("b", &qcow2, cd_of).contains("qcow2"));
-        assert!(error("b", b"", recognize).contains("empty"));
-        assert!(error("b", b"KDMV", recognize).contains("VMDK"));
-        let missing = entry(&folder.path().join("none"), recognize).unwrap_err();
+        assert!(error("b", b"", disk_of).contains("empty"));
+        assert!(error("b", b"KDMV", disk_of).contains("VMDK"));
+        let missing = entry(&folder.path().join("none"), disk_of).unwrap_err();
         assert!(missing.to_string().contains("none"), "{missing}");
     }
 }

@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::decompress::{UnpackError, Unpacked};
-use super::detect::{self, Content, Mismatch, Wanted};
+use super::detect::{self, Content, Layer, Mismatch, Wanted};
 use super::digest::{self, same_kind};
 use super::part::Part;
 use super::qcow2::{self, Qcow2Error};
 use super::transfer;
 use crate::event::{Cancel, Events};
-use crate::lab::{Digest, DigestKind, Download, Format, Location};
+use crate::lab::{Compression, Digest, DigestKind, Download, Format, Location};
 
 /// The limits of a fetch.
 #[derive(Debug, Clone)]
@@ -106,8 +106,8 @@ pub enum FetchError {
     #[error("{0}")]
     NoFile(std::io::Error),
     /// A path of a folder or a device.
-    #[error("it is not a file")]
-    NotAFile,
+    #[error("it is {0}, not a file")]
+    NotAFile(&'static str),
     /// A digest differs.
     #[error("the {what} should be {wanted} and is {found}")]
     Differs {
@@ -117,6 +117,12 @@ pub enum FetchError {
         wanted: Digest,
         /// The digest of the file.
         found: Digest,
+    },
+    /// The digest that the entry has for the download is that of what is in it.
+    #[error("{digest} is the digest of the unpacked file, not of the download")]
+    OfUnpacked {
+        /// The digest.
+        digest: Digest,
     },
     /// It cannot be unpacked.
     #[error(transparent)]
@@ -142,6 +148,21 @@ fn innermost(error: &reqwest::Error) -> String {
 }
 
 impl FetchError {
+    /// What a path is that is no regular file.
+    pub(super) fn not_a_file(found: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::FileTypeExt as _;
+        let kind = found.file_type();
+        Self::NotAFile(if kind.is_dir() {
+            "a folder"
+        } else if kind.is_fifo() {
+            "a named pipe"
+        } else if kind.is_socket() {
+            "a socket"
+        } else {
+            "a device"
+        })
+    }
+
     pub(super) fn io(path: &Path, source: std::io::Error) -> Self {
         let path = path.to_owned();
         Self::Unpack(if source.kind() == std::io::ErrorKind::StorageFull {
@@ -155,7 +176,8 @@ impl FetchError {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Status(status) => matches!(status, 408 | 429 | 500..),
-            Self::Stalled(_) | Self::Cut { .. } | Self::Excess | Self::Connection(_) => true,
+            Self::Connection(error) => !error.is_redirect(),
+            Self::Stalled(_) | Self::Cut { .. } | Self::Excess => true,
             _ => false,
         }
     }
@@ -170,11 +192,15 @@ impl FetchError {
             Self::Status(_) | Self::WebPage | Self::Empty | Self::Excess => {
                 "check the URL of the mirror, or add another one"
             }
+            Self::Connection(error) if error.is_redirect() => "check the URL of the mirror, or add another one",
             Self::Stalled(_) | Self::Cut { .. } | Self::Connection(_) => {
                 "check the network and proxy settings, then try again: a partial download is resumed"
             }
-            Self::NoFile(_) | Self::NotAFile => "check the path of the file",
+            Self::NoFile(_) | Self::NotAFile(_) => "check the path of the file",
             Self::Differs { .. } => "if the file was replaced on purpose, update the digest in the image's entry",
+            Self::OfUnpacked { .. } => {
+                "write the digest as `unpacked = { sha256 = \"...\" }`, or that of the download as `sha256`"
+            }
             Self::Unpack(error) => error.help(),
             Self::Mismatch(error) => error.help(),
             Self::Qcow2(error) => error.help(),
@@ -249,6 +275,7 @@ async fn from_mirror(job: &Job<'_>, mirror: &Location, part: &Part) -> Result<Fe
         let wrong = matches!(
             result,
             Err(FetchError::Differs { .. }
+                | FetchError::OfUnpacked { .. }
                 | FetchError::Mismatch(_)
                 | FetchError::WebPage
                 | FetchError::Qcow2(_)
@@ -269,6 +296,7 @@ async fn from_mirror(job: &Job<'_>, mirror: &Location, part: &Part) -> Result<Fe
 
 /// Replaces an error by what the file is, where its first bytes show that.
 fn recognized(job: &Job<'_>, mirror: &Location, part: &Part, error: FetchError) -> FetchError {
+    let is_url = matches!(mirror, Location::Url(_));
     let path = match mirror {
         Location::File(path) => path,
         Location::Url(_) if part.path().exists() => part.path(),
@@ -276,15 +304,28 @@ fn recognized(job: &Job<'_>, mirror: &Location, part: &Part, error: FetchError) 
     };
     match error {
         FetchError::Unpack(UnpackError::Corrupt(_)) => {
-            match detect::check_compression(path, job.download.compression) {
+            match detect::check_compression(path, job.wanted, job.download.compression) {
                 Ok(Err(mismatch)) if mismatch.found != Content::Unknown => mismatch.into(),
                 _ => error,
             }
         }
-        FetchError::Differs { .. } if matches!(detect::of_file(path), Ok(Content::WebPage)) => FetchError::WebPage,
+        FetchError::Differs { .. } => match detect::of_file(path) {
+            Ok(Content::WebPage) if is_url => FetchError::WebPage,
+            // A server may compress what it sends, although it is asked not to.
+            Ok(found @ Content::Compressed(_)) if job.download.compression == Compression::None => {
+                let (wanted, layer) = (job.wanted, Layer::Unpacked(Compression::None));
+                if detect::fits(found, wanted) {
+                    error
+                } else {
+                    Mismatch { found, wanted, layer }.into()
+                }
+            }
+            _ => error,
+        },
         FetchError::Mismatch(Mismatch {
             found: Content::WebPage,
-        }) => FetchError::WebPage,
+            ..
+        }) if is_url => FetchError::WebPage,
         error => error,
     }
 }
@@ -299,12 +340,18 @@ fn check(job: &Job<'_>, mirror: &Location, unpacked: &Unpacked) -> Result<Fetche
             Location::Url(_) => part_path(&job.parts, mirror),
         };
         let path = if part.exists() { part } else { job.target.clone() };
-        compare("download", wanted, &unpacked.download, &path)?;
+        let compared = compare("download", wanted, &unpacked.download, &path);
+        if compared.is_err() && compare("unpacked file", wanted, &unpacked.content, &job.target).is_ok() {
+            let digest = wanted.clone();
+            return Err(FetchError::OfUnpacked { digest });
+        }
+        compared?;
     }
     if let Some(wanted) = &download.unpacked {
         compare("unpacked file", wanted, &unpacked.content, &job.target)?;
     }
-    detect::check(&job.target, job.wanted).map_err(|source| FetchError::io(&job.target, source))??;
+    detect::check(&job.target, job.wanted, download.compression)
+        .map_err(|source| FetchError::io(&job.target, source))??;
     if job.wanted == Wanted::Disk(Format::Qcow2) {
         qcow2::check_file(&job.target).map_err(|source| FetchError::io(&job.target, source))??;
     }

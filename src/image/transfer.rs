@@ -59,15 +59,20 @@ impl Unpacking {
 
 /// Reads the image from a file of this machine.
 pub(super) async fn from_file(job: &Job<'_>, path: &Path) -> Result<Unpacked, FetchError> {
-    let length = path.metadata().map_err(FetchError::NoFile)?.len();
+    let found = path.metadata().map_err(FetchError::NoFile)?;
+    if !found.is_file() {
+        return Err(FetchError::not_a_file(&found));
+    }
+    let length = found.len();
+    let at_most = job.download.at_most;
+    if job.download.compression == Compression::None && length > at_most {
+        return Err(UnpackError::TooBig { at_most }.into());
+    }
     let growing = Arc::new(Growing::default());
     growing.grew(length);
     growing.complete();
-    if !path.is_file() {
-        return Err(FetchError::NotAFile);
-    }
     // Holes are copied as holes.
-    let blocks = path.metadata().map_err(FetchError::NoFile)?.blocks();
+    let blocks = found.blocks();
     space::check(&job.parts, length.min(blocks.saturating_mul(512)))?;
     let unpacking = Unpacking::start(job, path, true, growing)?;
     while !unpacking.thread.is_finished() {

@@ -100,6 +100,11 @@ pub enum Update {
         /// Its entry. It has a digest where the publisher's list of checksums has one.
         entry: Box<ImageEntry>,
     },
+    /// The list has no release whose name is like the entry's.
+    Nothing {
+        /// Its URL.
+        list: String,
+    },
     /// The list cannot be read.
     Unlisted {
         /// Its URL.
@@ -141,17 +146,22 @@ impl<'a> Dated<'a> {
         }
     }
 
-    /// Returns the releases in a listing that are newer than this one, the newest first.
-    fn newer(&self, page: &str) -> Vec<Release> {
-        let mut found: Vec<Release> = links(page)
+    /// Returns the releases in a listing.
+    fn listed(&self, page: &str) -> Vec<Release> {
+        links(page)
             .into_iter()
             .filter_map(|name| {
                 let rest = name.strip_prefix(self.before)?;
                 let (release, place) = Release::find(rest)?;
                 let same = place.start == 0 && rest[place.end..] == *self.after;
-                (same && release > self.release).then_some(release)
+                same.then_some(release)
             })
-            .collect();
+            .collect()
+    }
+
+    /// Returns those of the releases `listed` that are newer than this one, the newest first.
+    fn newer(&self, listed: Vec<Release>) -> Vec<Release> {
+        let mut found: Vec<Release> = listed.into_iter().filter(|release| *release > self.release).collect();
         found.sort();
         found.dedup();
         found.reverse();
@@ -197,7 +207,13 @@ pub fn newer(entry: &ImageEntry, stall: Duration) -> Update {
             };
         }
     };
-    let releases = dated.newer(&page);
+    let listed = dated.listed(&page);
+    if listed.is_empty() {
+        return Update::Nothing {
+            list: crate::lab::masked::urls(dated.list),
+        };
+    }
+    let releases = dated.newer(listed);
     let mut first = None;
     for release in releases {
         let newer = with_release(download, &dated.release, &release);
@@ -278,7 +294,8 @@ mod tests {
         <a href=\"release-20261399/\">no date</a>\n<a href=\"other-20271020/\">x</a></pre>";
 
     fn releases(url: &str, page: &str) -> Vec<String> {
-        let found = Dated::of(url).unwrap().newer(page);
+        let dated = Dated::of(url).unwrap();
+        let found = dated.newer(dated.listed(page));
         found.iter().map(ToString::to_string).collect()
     }
 

@@ -131,14 +131,14 @@ impl Work {
             } => self.replace(&folder, |work, ready| {
                 build::assemble(work, ready, &|text| self.busy(text))
             }),
-            source => self.fetch(name, &source.downloads(), (&folder, folders), options),
+            source => self.fetch((name, entry), &source.downloads(), (&folder, folders), options),
         }
     }
 
     /// Fetches files, each with its name in the cache, into `folder` of the cache in `folders`.
     pub(super) fn fetch(
         &self,
-        name: &ImageName,
+        (name, entry): (&ImageName, &ImageEntry),
         files: &[(FileName, &Download)],
         (folder, folders): (&Path, &Folders),
         options: &Options,
@@ -157,7 +157,7 @@ impl Work {
                     ..(*download).clone()
                 };
                 built.published = built.published.or(published);
-                let fetched = self.fetch_one(name, (*file, download), ready, options)?;
+                let fetched = self.fetch_one((name, entry), (*file, download), ready, options)?;
                 // The origin that is shown is that of the first file.
                 built.source.get_or_insert_with(|| fetched.source.to_string());
                 built.sha256.get_or_insert_with(|| fetched.download.clone());
@@ -194,7 +194,7 @@ impl Work {
 
     fn fetch_one(
         &self,
-        name: &ImageName,
+        (name, entry): (&ImageName, &ImageEntry),
         (file, download): (FileName, &Download),
         ready: &Path,
         options: &Options,
@@ -202,7 +202,7 @@ impl Work {
         let job = Job {
             what: self.what.clone(),
             download,
-            wanted: wanted(file, download),
+            wanted: wanted(file, download, entry),
             target: ready.join(file_name(file)),
             parts: self.images.join(format!(".{}", self.key)),
             attempts_left: AtomicI64::from(i64::from(options.limits.requests)),

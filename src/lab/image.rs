@@ -177,13 +177,15 @@ pub enum Format {
     Qcow2,
     /// Sector after sector, of a CD.
     Cd,
+    /// Sector after sector, of a further disk, which no firmware starts.
+    Data,
 }
 
 impl Format {
     /// Returns libvirt's and QEMU's name of it.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Raw | Self::Cd => "raw",
+            Self::Raw | Self::Cd | Self::Data => "raw",
             Self::Qcow2 => "qcow2",
         }
     }
@@ -246,8 +248,12 @@ impl Digest {
     /// or of the BSD tools (`SHA256 (FILE) = HEX`).
     pub fn written(kind: DigestKind, text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let hex = match text.rsplit_once(") = ") {
-            Some((_, hex)) => hex,
+        if text.contains("://") {
+            return Err("this is a URL: that of a list of checksums is written as `checksums = \"...\"`".to_owned());
+        }
+        // openssl(1) writes no blank before the equals sign.
+        let hex = match text.split_once('(').and_then(|_| text.rsplit_once('=')) {
+            Some((_, hex)) => hex.trim(),
             None => text.split_whitespace().next().unwrap_or_default(),
         };
         let hex = match hex.split_once(':') {
@@ -255,7 +261,17 @@ impl Digest {
             Some((word, _)) => return Err(format!("this is a {word}, and the key is for a {}", kind.word())),
             None => hex,
         };
-        Self::new(kind, hex)
+        let is_hex = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Self::new(kind, hex).map_err(|message| {
+            let other = [DigestKind::Sha256, DigestKind::Sha512]
+                .into_iter()
+                .find(|other| other.digits() == hex.len());
+            match other.filter(|_| is_hex) {
+                Some(other) => format!("{message}; this is a {0}: write `{0} = \"...\"`", other.word()),
+                None if is_hex => format!("{message}; these are {}", hex.len()),
+                None => message,
+            }
+        })
     }
 
     /// Which digest it is.

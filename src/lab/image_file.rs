@@ -3,13 +3,16 @@
 mod machine;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::ops::Range;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::At;
+use super::home;
 use super::image::{
     Compression, Digest, DigestKind, Download, FileName, Format, ImageEntry, ImageSource, KernelSource, Location,
 };
@@ -262,7 +265,7 @@ impl Reader {
             let help = "write `format = \"raw\"` or `\"qcow2\"`: it is never guessed from the content";
             self.add(span.clone(), "the image has no `format`", help);
         }
-        let format = self.choice(format, "format", &choices::FORMATS);
+        let format = self.format(format);
         let digest = self.digest(table);
         let checksums = self.checksums(get(table, "checksums"));
         let (unpacked, at_most) = self.unpacked(get(table, "unpacked"));
@@ -277,8 +280,25 @@ impl Reader {
         })
     }
 
+    /// Returns a disk's format. That of another program's disk image is converted by the user.
+    fn format(&mut self, value: Option<&Value<'_>>) -> Option<Format> {
+        let foreign = ["vmdk", "vdi", "vhdx", "vhd", "vpc", "qed", "qcow", "parallels"];
+        let value = value?;
+        let text = self.string(value)?.to_owned();
+        if foreign.contains(&text.to_lowercase().as_str()) {
+            let help = "convert the file: qemu-img convert -O qcow2 FILE FILE.qcow2; then write `format = \"qcow2\"`";
+            self.add(
+                value.span(),
+                format!("netlab does not run `{text}` images as they are"),
+                help,
+            );
+            return None;
+        }
+        self.choice(Some(value), "format", &choices::FORMATS)
+    }
+
     fn mirrors(&mut self, value: Option<&Value<'_>>, span: &Range<usize>, folder: &Path) -> Option<Vec<Location>> {
-        let list = self.list(value);
+        let list = self.one_or_more(value);
         if list.is_empty() {
             let place = value.map_or(span.clone(), Spanned::span);
             let help = "write `mirrors = [\"https://...\"]`; or a path or `file:///...`";
@@ -296,8 +316,12 @@ impl Reader {
             return None;
         }
         if let Some(path) = text.strip_prefix("file://") {
+            let path = path
+                .strip_prefix("localhost")
+                .filter(|rest| rest.starts_with('/'))
+                .unwrap_or(path);
             if path.starts_with('/') {
-                return Some(Location::File(PathBuf::from(path)));
+                return Some(Location::File(unescaped(path)));
             }
             self.add(
                 value.span(),
@@ -321,24 +345,17 @@ impl Reader {
         Some(Location::Url(text.to_owned()))
     }
 
-    /// Reads a path: relative to the lab file's folder, or to the home folder of the user who runs netlab (`~/...`).
+    /// Reads a path: relative to the lab file's folder, or to a home folder (`~/...`, `~user/...`).
     pub(super) fn path(&mut self, value: &Value<'_>, folder: &Path) -> Option<PathBuf> {
         let text = self.string(value)?;
         if text.is_empty() || text.chars().any(char::is_control) {
             self.add(value.span(), "this is not a path", "");
             return None;
         }
-        let Some(rest) = text.strip_prefix("~/") else {
-            return Some(folder.join(text));
-        };
-        match std::env::home_dir() {
-            Some(home) if home.is_absolute() => Some(home.join(rest)),
-            _ => {
-                self.add(
-                    value.span(),
-                    "the home folder is unknown: HOME is not set",
-                    "write the whole path",
-                );
+        match home::path(text, folder) {
+            Ok(path) => Some(path),
+            Err(message) => {
+                self.add(value.span(), message, "write the whole path");
                 None
             }
         }
@@ -385,6 +402,27 @@ impl Reader {
         let at_most = self.mib(get(table, "at_most")).map_or(AT_MOST, |mib| mib << 20);
         (digest, at_most)
     }
+}
+
+/// Returns the path of a `file://` URL, whose `%20` and the like are bytes (RFC 8089). A percent sign without two hex digits
+/// is one.
+fn unescaped(path: &str) -> PathBuf {
+    let (mut bytes, mut rest) = (Vec::new(), path.as_bytes());
+    while let [first, after @ ..] = rest {
+        let digits = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|two| std::str::from_utf8(two).ok());
+        let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        if let Some(byte) = byte.filter(|byte| *byte != 0) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 /// What replaces a secret.
 pub(crate) const MASKED: &str = "***";
 /// What a parameter of a URL with a secret has in its name.
-const SECRET_PARAMETERS: [&str; 7] = [
+const SECRET_PARAMETERS: [&str; 10] = [
     "token",
     "secret",
     "passw",
@@ -16,7 +16,12 @@ const SECRET_PARAMETERS: [&str; 7] = [
     "credential",
     "apikey",
     "api_key",
+    "api-key",
+    "accesskey",
+    "access_key",
 ];
+/// Names of parameters that are secrets: that of Azure's shared access signatures is `sig`.
+const SECRET_NAMES: [&str; 7] = ["sig", "key", "auth", "pass", "pwd", "jwt", "hmac"];
 
 /// The values of every key `password` or `root_password` in a TOML text, with their places in bytes.
 pub(crate) fn passwords(text: &str) -> Vec<(Range<usize>, String)> {
@@ -79,7 +84,8 @@ fn credentials(text: &str) -> Vec<Range<usize>> {
     let mut from = 0;
     while let Some(at) = text[from..].find("://") {
         let start = from + at + "://".len();
-        let is_web = text[..from + at].ends_with("http") || text[..from + at].ends_with("https");
+        let scheme = text[..from + at].to_ascii_lowercase();
+        let is_web = scheme.ends_with("http") || scheme.ends_with("https");
         let ends = |one: char| one.is_whitespace() || "\"'`<>\\".contains(one);
         let url = start..text[start..].find(ends).map_or(text.len(), |length| start + length);
         let length = text[url.clone()].find(['/', '?', '#']).unwrap_or(url.len());
@@ -96,7 +102,9 @@ fn credentials(text: &str) -> Vec<Range<usize>> {
             let pair = part.trim_end_matches(['?', '&', ';', '#']);
             if let Some((name, value)) = pair.split_once('=') {
                 let name = name.to_lowercase();
-                if !value.is_empty() && SECRET_PARAMETERS.iter().any(|secret| name.contains(secret)) {
+                let is_secret = SECRET_NAMES.contains(&name.as_str())
+                    || SECRET_PARAMETERS.iter().any(|secret| name.contains(secret));
+                if !value.starts_with(MASKED) && is_secret {
                     found.push(place + pair.len() - value.len()..place + pair.len());
                 }
             }
@@ -128,6 +136,9 @@ mod tests {
                 "https://h/x?a=1&access_token=abc&X-Amz-Signature=12#z",
                 "https://h/x?a=1&access_token=***&X-Amz-Signature=***#z",
             ),
+            ("https://h/x?sv=1&sig=a%2Bb&se=2", "https://h/x?sv=1&sig=***&se=2"),
+            ("HTTPS://token@h/x?KEY=1&monkey=2", "HTTPS://***@h/x?KEY=***&monkey=2"),
+            ("https://h/x?sig=***: not found", "https://h/x?sig=***: not found"),
             ("http://", "http://"),
         ] {
             assert_eq!(urls(text), masked);

@@ -16,6 +16,7 @@ mod check;
 mod content;
 mod excerpt;
 mod file;
+mod home;
 pub mod image;
 mod image_file;
 mod lease;
@@ -38,6 +39,7 @@ mod switch;
 mod syntax;
 mod template;
 pub(crate) mod tunnel;
+mod user_data;
 mod write;
 
 use std::collections::BTreeSet;
@@ -65,6 +67,7 @@ pub use ssh_target::{SshTarget, SshTargetError};
 pub use switch::{Datapath, SwitchKind};
 pub use template::Template;
 pub use tunnel::{Tunnel, TunnelKind, Underlay};
+pub use user_data::UserData;
 pub use write::{write, write_image};
 
 /// Reads and checks the lab file at `path`; `images` are the names in the catalog. `image` replaces the lab's own

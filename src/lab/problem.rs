@@ -192,6 +192,20 @@ pub enum LoadError {
     Invalid(#[from] Box<Problems>),
 }
 
+/// What people write who know the words of other tools, and the word here.
+const OTHER_WORDS: [(&str, &str); 10] = [
+    ("url", "mirrors"),
+    ("urls", "mirrors"),
+    ("path", "mirrors"),
+    ("file", "mirrors"),
+    ("source", "mirrors"),
+    ("src", "mirrors"),
+    ("gz", "gzip"),
+    ("bz2", "bzip2"),
+    ("zst", "zstd"),
+    ("uefi", "efi"),
+];
+
 /// Returns "did you mean ...?", or the list of what exists.
 pub(crate) fn suggest<'a>(wrong: &str, existing: impl IntoIterator<Item = &'a str>) -> String {
     let existing: Vec<&str> = existing.into_iter().collect();
@@ -204,6 +218,13 @@ pub(crate) fn suggest<'a>(wrong: &str, existing: impl IntoIterator<Item = &'a st
 
 /// Returns what was probably meant by a name that does not exist.
 pub(super) fn meant<'a>(wrong: &str, existing: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let existing: Vec<&str> = existing.into_iter().collect();
+    let same = OTHER_WORDS.iter().filter(|(other, _)| *other == wrong);
+    for (_, word) in same {
+        if let Some(word) = existing.iter().find(|one| *one == word) {
+            return Some(word);
+        }
+    }
     let most = |word: &str| 1.max(word.len().max(wrong.len()) / 3);
     // A difference in length is at least as many errors.
     let possible = existing

@@ -15,7 +15,7 @@ pub struct Setup {
     pub user: Option<String>,
     /// The password of that account.
     pub password: Option<Password>,
-    /// Further settings of cloud-init: a `#cloud-config`.
+    /// Further settings of cloud-init, in one of its formats.
     pub user_data: Option<NamedFile>,
     /// Packages that cloud-init installs.
     pub packages: Option<Vec<String>>,

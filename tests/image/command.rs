@@ -218,9 +218,16 @@ fn a_path_may_begin_with_the_home_folder_and_a_password_in_a_url_is_never_shown(
     );
     let output = netlab(cache, &["image", "pull", "mine", "--lab", "lab.toml"])
         .env("HOME", cache)
+        .env_remove("SUDO_USER")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lab(
+        cache,
+        &format!("mirrors = \"~no-such-user/disk.img\"\nsha256 = \"{}\"", sum.hex()),
+    );
+    let (code, _, said) = run(cache, &["image", "pull", "mine", "--lab", "lab.toml"]);
+    assert!(code != 0 && said.contains("there is no user `no-such-user`"), "{said}");
     for mirror in ["http://u:secretpw@127.0.0.1:1/nope", "https://u:secretpw@h/a b"] {
         lab(
             cache,

@@ -514,6 +514,23 @@ fn a_file_that_is_not_what_its_entry_states_is_reported_with_what_it_is() {
 }
 
 #[test]
+fn a_digest_of_the_unpacked_file_is_reported_as_such() {
+    let (file, zipped) = (content(), packed("gzip", &content()));
+    let server = Server::start(&zipped, &[Act::Give]);
+    let mut case = Case::new(&[&server], Some(sha256(&file)));
+    case.download.compression = Compression::Gzip;
+    let error = case.refused();
+    assert!(
+        error.contains("digest of the unpacked file") && error.contains("unpacked = {"),
+        "{error}"
+    );
+    // A server that compresses what it was asked not to compress.
+    let server = Server::start(&zipped, &[Act::Give]);
+    let error = Case::new(&[&server], Some(sha256(&file))).refused();
+    assert!(error.contains("this is compressed by gzip"), "{error}");
+}
+
+#[test]
 fn a_right_checksum_counts_more_than_the_type_that_a_server_states() {
     let file = content();
     let server = Server::start(&file, &[Act::GiveAsPage]);

@@ -127,8 +127,11 @@ fn a_newer_release_is_found_with_its_checksum() {
         b"<html><body><pre><a href=\"20260923-2610/\">x</a></pre></body></html>",
     );
     assert!(matches!(newer(&entry, stall), Update::Newest(_)));
-    server.put("/images/", b"");
-    assert!(matches!(newer(&entry, stall), Update::Newest(_)));
+    // A list without a release of such a name, e.g. of a mirror that needs a login, says nothing about newer ones.
+    for list in [&b""[..], b"<a href=\"latest/\">latest</a>"] {
+        server.put("/images/", list);
+        assert!(matches!(newer(&entry, stall), Update::Nothing { .. }));
+    }
 }
 
 #[test]
@@ -167,6 +170,14 @@ fn the_command_prints_an_entry_that_a_lab_file_can_have() {
     std::fs::write(&lab, of("", printed)).unwrap();
     let list = run(&["image", "list"]);
     assert!(list.contains("d-20261102"), "{list}");
+    // The printed entry is for a file that others may read: the credentials are written by the user.
+    std::fs::write(
+        &lab,
+        of("[images.d]", &written).replace("http://", "http://u:secretpw@"),
+    )
+    .unwrap();
+    let text = run(&["image", "update", "d"]);
+    assert!(text.contains("http://u:***@") && !text.contains("secretpw"), "{text}");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
     assert_eq!(left.len(), 1, "no image was fetched: {left:?}");
 }

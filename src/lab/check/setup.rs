@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::Check;
 use crate::lab::file::{At, GuestFileFile, LabFile, SetupFile};
+use crate::lab::home;
+use crate::lab::user_data;
 use crate::lab::{Content, FileSource, GuestFile, NamedFile, Password, Setup, Template, Vm, VmName};
-use crate::{ssh_key, yaml};
+use crate::ssh_key;
 
 /// Most bytes of a file that is written in a guest: over a console, this much takes minutes.
 const MOST_FILE: u64 = 1 << 20;
@@ -151,21 +153,16 @@ impl Check<'_> {
 
     fn user_data(&mut self, path: &At<String>) -> Option<NamedFile> {
         let file = self.named_file(path, MOST_TEXT)?;
-        let message = match file.content.text() {
-            None => "is not UTF-8 text".to_owned(),
-            Some(text) if text.lines().next().map(str::trim_end) != Some("#cloud-config") => {
-                let help = "its first line is `#cloud-config`, and YAML follows";
-                self.add(&path.span, format!("`{}` is not a cloud-config", path.value), help);
-                return None;
+        match user_data::text(file.content.bytes().unwrap_or_default(), MOST_TEXT) {
+            Ok(text) => Some(NamedFile {
+                content: Content::from(text.as_str()),
+                ..file
+            }),
+            Err((why, help)) => {
+                self.add(&path.span, format!("`{}`: {why}", path.value), help);
+                None
             }
-            Some(text) => match yaml::mapping(text) {
-                Ok(()) => return Some(file),
-                Err(why) => why,
-            },
-        };
-        let help = "correct the file; `cloud-init schema --config-file FILE` checks what its keys mean";
-        self.add(&path.span, format!("`{}`: {message}", path.value), help);
-        None
+        }
     }
 
     /// Reads a file that the lab file names, relative to its own folder.
@@ -194,13 +191,9 @@ fn unreadable(path: &Path, most: u64) -> String {
     }
 }
 
-/// Returns a path as the lab file means it: `~/` is the caller's home.
+/// Returns a path as the lab file means it; one whose home folder is unknown is not there.
 fn in_folder(folder: &Path, path: &str) -> PathBuf {
-    let home = path.strip_prefix("~/").zip(std::env::var_os("HOME"));
-    match home {
-        Some((rest, home)) => Path::new(&home).join(rest),
-        None => folder.join(path),
-    }
+    home::path(path, folder).unwrap_or_else(|_| folder.join(path))
 }
 
 /// Reads a regular file of at most `most` bytes: nothing that never ends.

@@ -105,6 +105,9 @@ impl Reader {
         let user = self.typed(get(table, "user"));
         let [password, root_password] = ["password", "root_password"].map(|key| {
             let password = self.typed(get(table, key));
+            if let (Some(value), Some(text)) = (get(table, key), &password) {
+                self.plain(value, text);
+            }
             self.kept(table, key, password)
         });
         Some(Login {

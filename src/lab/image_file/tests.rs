@@ -69,7 +69,7 @@ fn every_problem_of_an_image_is_reported_at_once() {
         "unsupported URL scheme `ftp`",
         "`https:///x` is not a URL",
         "a `file://` URL has an absolute path",
-        "a sha256 is 64 hex digits | \"12\"",
+        "a sha256 is 64 hex digits; these are 2 | \"12\"",
         "unknown compression `rar`",
         "unknown disk bus `floppy`",
         "`<x/>` is not a name of libvirt",

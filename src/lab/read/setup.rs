@@ -17,10 +17,7 @@ impl Reader {
             password: get(table, "password").and_then(|value| self.password(value)),
             user_data: get(table, "user_data").and_then(|value| self.at_string(value)),
             packages: get(table, "packages").map(|value| self.packages(value)),
-            files: get(table, "files").map(|value| {
-                let list = self.list(Some(value));
-                list.into_iter().filter_map(|value| self.guest_file(value)).collect()
-            }),
+            files: get(table, "files").map(|value| self.guest_files(value)),
             run: get(table, "run").map(|value| self.commands(value)),
         }
     }
@@ -63,12 +60,24 @@ impl Reader {
             );
             return None;
         }
+        self.plain(value, &text);
         Some(text)
+    }
+
+    /// Reports a password that is a hash: netlab types the password itself on the console.
+    pub(in crate::lab) fn plain(&mut self, value: &Value<'_>, text: &str) {
+        if is_hash(text) {
+            self.add(
+                value.span(),
+                "this is the hash of a password",
+                "write the password itself: netlab logs in with it on the console, and the seed disk has its hash only",
+            );
+        }
     }
 
     fn packages(&mut self, value: &Value<'_>) -> Vec<String> {
         let mut packages = Vec::new();
-        for value in self.list(Some(value)) {
+        for value in self.one_or_more(Some(value)) {
             let Some(text) = self.string(value) else { continue };
             let legal = |c: char| c.is_ascii_alphanumeric() || "+-._:=~/*@".contains(c);
             if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(legal) {
@@ -92,6 +101,19 @@ impl Reader {
             }
         }
         commands
+    }
+
+    fn guest_files(&mut self, value: &Value<'_>) -> Vec<GuestFileFile> {
+        let mut files: Vec<GuestFileFile> = Vec::new();
+        for value in self.list(Some(value)) {
+            let Some(file) = self.guest_file(value) else { continue };
+            if files.iter().any(|other| other.path == file.path) {
+                let message = format!("the file `{}` is written twice", file.path);
+                self.add(value.span(), message, "remove one of the two");
+            }
+            files.push(file);
+        }
+        files
     }
 
     fn guest_file(&mut self, value: &Value<'_>) -> Option<GuestFileFile> {
@@ -170,5 +192,28 @@ impl Reader {
             vars.insert(text.to_owned(), content);
         }
         vars
+    }
+}
+
+/// Returns whether a password has the form of crypt(5): `$id$salt$hash`.
+fn is_hash(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('$').collect();
+    matches!(parts[..], ["", "1" | "2a" | "2b" | "2y" | "5" | "6" | "7" | "y" | "gy", _, .., last] if last.len() >= 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_no_password() {
+        let sum = "x".repeat(43);
+        assert!(is_hash(&format!("$6$salt${sum}")));
+        assert!(is_hash(&format!("$5$rounds=5000$salt${sum}")));
+        assert!(is_hash(&format!("$y$j9T$salt${sum}")));
+        assert!(is_hash(&format!("$2y$10${sum}")));
+        for password in ["$6$abc", "$6$a$b", "Pa$$word", "$9$salt$aaaaaaaaaaaaaaaaaaaaaaaa", ""] {
+            assert!(!is_hash(password), "{password}");
+        }
     }
 }

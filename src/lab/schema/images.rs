@@ -36,7 +36,7 @@ pub(in crate::lab) const IMAGE: Table = Table {
         ),
         key(
             "mirrors",
-            Kind::List(&Kind::Text),
+            Kind::OneOrMore(&Kind::Text),
             "https, http or file URLs, or paths relative to the lab file, in the order in which they are tried.",
         ),
         key("sha256", HEX, "SHA-256 of the download."),
@@ -81,7 +81,7 @@ pub(in crate::lab) const BOOT_FILE: Table = Table {
     keys: &[
         required(
             "mirrors",
-            Kind::List(&Kind::Text),
+            Kind::OneOrMore(&Kind::Text),
             "https, http or file URLs, or paths, in the order in which they are tried.",
         ),
         key("sha256", HEX, "SHA-256 of the file."),

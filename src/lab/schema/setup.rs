@@ -21,11 +21,11 @@ pub(super) const PASSWORD: Key = key(
 pub(super) const USER_DATA: Key = key(
     "user_data",
     Kind::Text,
-    "File with further settings for cloud-init, a #cloud-config.",
+    "File with further settings for cloud-init: a #cloud-config, a script, or another of its formats; may be a gzip file.",
 );
 pub(super) const PACKAGES: Key = key(
     "packages",
-    Kind::List(&Kind::Text),
+    Kind::OneOrMore(&Kind::Text),
     "Packages that cloud-init installs.",
 );
 pub(super) const FILES: Key = key(

@@ -50,11 +50,11 @@ fn what_is_written_for_a_vm_and_for_all_is_read_back_from_the_written_file() {
 }
 
 #[test]
-fn user_data_is_a_cloud_config() {
+fn user_data_is_what_cloud_init_reads() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lab.toml").display().to_string();
     let cases = BTreeMap::from([
-        ("#!/bin/sh\nls\n", "is not a cloud-config"),
+        ("ls\n", "nothing that cloud-init reads"),
         ("#cloud-config\na: [1\nb: 2\n", "line 3"),
         ("#cloud-config\n- a\n", "not a YAML mapping"),
     ]);

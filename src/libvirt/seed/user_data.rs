@@ -8,11 +8,13 @@ use sha_crypt::{PasswordHasher as _, ShaCrypt};
 use sha2::{Digest as _, Sha256};
 
 use super::iso::quoted;
-use crate::lab::{Content, Login, Password};
+use crate::lab::{Content, Login, Password, UserData};
 use crate::state::GuestConfig;
 
 /// Characters of a line of base64 (RFC 2045, section 6.8).
 const LINE: usize = 76;
+/// MIME type of a `#cloud-config`.
+const CLOUD_CONFIG: &str = "text/cloud-config";
 /// The line between the parts: no YAML has it.
 const BOUNDARY: &str = "=====netlab=====";
 /// How cloud-init merges netlab's part into the user's: lists are joined, and of other values the user's are kept
@@ -27,7 +29,13 @@ pub fn user_data(config: &GuestConfig, instance: &str) -> String {
         return own;
     };
     // Merging is chosen by the part that is merged into those before it.
-    let (users, own) = (part(users, ""), part(&own, &format!("X-Merge-Type: {MERGE}\n")));
+    let users = match UserData::of(users) {
+        // Its own headers follow the line that begins the part.
+        Some(UserData::Mime) => format!("--{BOUNDARY}\n{}\n", users.trim_end()),
+        Some(UserData::Part(mime)) => part(users, mime, ""),
+        None => part(users, CLOUD_CONFIG, ""),
+    };
+    let own = part(&own, CLOUD_CONFIG, &format!("X-Merge-Type: {MERGE}\n"));
     format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n\n{users}{own}--{BOUNDARY}--\n")
 }
 
@@ -98,8 +106,8 @@ fn hashed(password: &str, instance: &str) -> String {
     hash.map_or_else(|_| "!".to_owned(), |hash| hash.as_str().to_owned())
 }
 
-/// Returns a part of a MIME document (RFC 2046); what is not plain ASCII is encoded.
-fn part(text: &str, header: &str) -> String {
+/// Returns a part of the type `mime` of a MIME document (RFC 2046); what is not plain ASCII is encoded.
+fn part(text: &str, mime: &str, header: &str) -> String {
     let (encoding, text) = if text.is_ascii() {
         ("7bit", text.trim_end().to_owned())
     } else {
@@ -108,7 +116,7 @@ fn part(text: &str, header: &str) -> String {
         ("base64", lines.collect::<Vec<_>>().join("\n"))
     };
     format!(
-        "--{BOUNDARY}\nContent-Type: text/cloud-config; charset=\"utf-8\"\nContent-Transfer-Encoding: {encoding}\n{header}\n{text}\n"
+        "--{BOUNDARY}\nContent-Type: {mime}; charset=\"utf-8\"\nContent-Transfer-Encoding: {encoding}\n{header}\n{text}\n"
     )
 }
 
@@ -191,6 +199,11 @@ mod tests {
             parts[2].contains("X-Merge-Type: list(append)") && parts[2].contains("\npackages:\n"),
             "{data}"
         );
+        config.cloud_init.user_data = Some(Content::from("#!/bin/sh\nls\n"));
+        assert!(user_data(&config, "").contains("Content-Type: text/x-shellscript; charset"));
+        let mime = "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\nx\n--b--\n";
+        config.cloud_init.user_data = Some(Content::from(mime));
+        assert!(user_data(&config, "").contains(&format!("--{BOUNDARY}\n{mime}--{BOUNDARY}\n")));
         config.cloud_init.user_data = Some(Content::from("#cloud-config\nlocale: Zürich\n"));
         let data = user_data(&config, "");
         assert!(data.is_ascii() && data.contains("base64"), "{data}");
