@@ -108,7 +108,9 @@ fn entry(
     read: impl FnOnce(&Path) -> std::io::Result<Recognized>,
 ) -> Result<(ImageName, ImageEntry), ImageError> {
     let path = std::path::absolute(path).map_err(at(path))?;
-    let read = match path.metadata() {
+    let found = path.metadata();
+    let length = found.as_ref().map_or(0, std::fs::Metadata::len);
+    let read = match found {
         Ok(found) if !found.is_file() => Err(FetchError::not_a_file(&found)),
         Err(error) => Err(FetchError::NoFile(error)),
         Ok(_) => read(&path).map_err(at(&path))?,
@@ -125,7 +127,8 @@ fn entry(
         compression,
         format,
         unpacked: None,
-        at_most: AT_MOST,
+        // The user's own file has the size that it has; what it unpacks to is not known.
+        at_most: AT_MOST.max(length),
     };
     Ok((name, common(ImageSource::Download(download))))
 }

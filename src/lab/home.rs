@@ -9,6 +9,9 @@ const USERS: &str = "/etc/passwd";
 /// Returns `text` as a path: `~/...` begins in the home folder of who runs netlab, under sudo(8) of who called it, `~user/...`
 /// in that user's. Any other path is joined to `folder`. The error is a sentence.
 pub(super) fn path(text: &str, folder: &Path) -> Result<PathBuf, String> {
+    if text.contains("://") {
+        return Err("this is a URL, and a file of this machine is needed: download it first".to_owned());
+    }
     let Some((user, rest)) = text
         .strip_prefix('~')
         .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
@@ -65,6 +68,7 @@ mod tests {
             assert_eq!(own(Some("anna"), Some("/root")), Some("/home/anna".into()));
         }
         assert_eq!(path("a/~b", Path::new("/lab")), Ok("/lab/a/~b".into()));
+        assert!(path("https://h/a", Path::new("/lab")).unwrap_err().contains("a URL"));
         assert_eq!(path("/a", Path::new("/lab")), Ok("/a".into()));
         assert!(
             path("~no-such-user/a", Path::new("/lab"))

@@ -355,7 +355,7 @@ impl Reader {
         match home::path(text, folder) {
             Ok(path) => Some(path),
             Err(message) => {
-                self.add(value.span(), message, "write the whole path");
+                self.add(value.span(), message, "write the path of a file");
                 None
             }
         }

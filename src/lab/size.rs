@@ -1,4 +1,4 @@
-//! Sizes of memory, written `128MiB` or `1GiB`.
+//! Sizes of memory and disks, written `128MiB` or `1GiB`.
 
 /// Least memory of a guest, in MiB.
 pub const LEAST_MIB: u64 = 16;
@@ -20,7 +20,7 @@ pub(super) fn parse_mib(text: &str) -> Result<u64, String> {
         .ok()
         .and_then(|n| n.checked_mul(factor))
         .filter(|mib| (LEAST_MIB..=MOST_MIB).contains(mib))
-        .ok_or_else(|| format!("`{text}` is out of range: memory is 16MiB to 16TiB"))
+        .ok_or_else(|| format!("`{text}` is out of range: a size is 16MiB to 16TiB"))
 }
 
 #[cfg(test)]

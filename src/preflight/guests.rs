@@ -6,7 +6,7 @@ use super::{Finding, Obstacle, Severity, finding};
 use crate::lab::{Connect, HostName, MacAddr, VmName};
 use crate::state::survey::Kvm;
 use crate::state::{Domain, DomainName, Site, Survey, localhost};
-use crate::topology::{Guest, Topology};
+use crate::topology::{Guest, GuestDisk, Topology};
 
 /// Domains of others with the lab's names or MAC addresses. A MAC address must be unique on all hosts of the lab, since
 /// networks extend from host to host; libvirt does not check that.
@@ -182,6 +182,46 @@ pub(super) fn memory(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, 
                 if guests == 1 { "s" } else { "" },
             ),
             help: "give the guests less `memory`, or run fewer of them".to_owned(),
+        })
+    });
+    short.collect()
+}
+
+/// Machines with less free space than disks of guests that do not exist yet can grow to. Only sizes that the lab states
+/// count; disks grow as they are written, so that this is no error.
+pub(super) fn disk_space(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {
+    let mut sizes: BTreeMap<HostName, u64> = BTreeMap::new();
+    let mut free: BTreeMap<HostName, u64> = BTreeMap::new();
+    for (vm, guest) in &topology.guests {
+        let Some(host) = topology.hosts.get(&guest.host) else {
+            continue;
+        };
+        let name = DomainName::new(&topology.lab, vm);
+        if observed
+            .get(&guest.host)
+            .is_some_and(|state| state.domains.contains_key(&name))
+        {
+            continue;
+        }
+        let machine = machine_below(&guest.host, &host.connect);
+        if let Some(mib) = surveys.get(&guest.host).and_then(|survey| survey.disk_mib) {
+            let least = free.entry(machine.clone()).or_insert(mib);
+            *least = mib.min(*least);
+        }
+        let further = guest.disks.iter().filter_map(|disk| match disk {
+            GuestDisk::Blank { mib } => Some(*mib),
+            GuestDisk::Over(_) => None,
+        });
+        *sizes.entry(machine).or_default() += guest.disk_mib.into_iter().chain(further).sum::<u64>();
+    }
+    let short = sizes.into_iter().filter_map(|(host, size)| {
+        let free = *free.get(&host).filter(|free| **free < size)?;
+        Some(Obstacle {
+            severity: Severity::Warning,
+            host,
+            what: format!("disks of guests to be created can grow to {size} MiB, {free} MiB are free"),
+            help: "a guest whose disk no longer fits is paused when it writes: give `disk` and `disks` less, or free some space"
+                .to_owned(),
         })
     });
     short.collect()

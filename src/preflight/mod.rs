@@ -128,6 +128,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         }
     }
     obstacles.extend(guests::memory(topology, surveys, observed));
+    obstacles.extend(guests::disk_space(topology, surveys, observed));
     obstacles.extend(guests::disk_program(topology, surveys));
     obstacles.extend(guests::kvm(topology, surveys, observed));
     obstacles.extend(machines::check(topology, surveys));

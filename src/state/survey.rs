@@ -60,6 +60,9 @@ pub struct Survey {
     pub foreign_keys: BTreeMap<(TunnelKind, u32), String>,
     /// Memory that is available to guests, in MiB (MemAvailable of /proc/meminfo); 0: unknown.
     pub memory_mib: u64,
+    /// Free space of the folder that guests' disks are in, in MiB; none: unknown.
+    #[serde(default)]
+    pub disk_mib: Option<u64>,
     /// Architectures that QEMU can run on the host, by libvirt's names; none: unknown.
     pub arches: Option<BTreeSet<String>>,
     /// QEMU's machine types by architecture; of one that is absent they are unknown.

@@ -33,9 +33,11 @@ fn a_floating_address_comes_is_observed_and_goes_however_long_the_nics_name_is()
         let shown = host.check_fed(&["ip", "address", "show", "dev", nic], "");
         assert!(shown.contains("192.168.99.50/32"), "{shown}");
         // It is the lab's, and no part of what the NIC has.
-        let memory_mib = survey.memory_mib;
+        // Memory and free space are those of the moment.
+        let (memory_mib, disk_mib) = (survey.memory_mib, survey.disk_mib);
         let after = Survey {
             memory_mib,
+            disk_mib,
             ..host.survey()
         };
         assert_eq!(after, survey);

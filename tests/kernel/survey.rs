@@ -104,6 +104,7 @@ link set dev br9 alias netlab:other:x
         ]
     );
     assert!(survey.programs.contains("ip") && survey.memory_mib > 0);
+    assert!(survey.disk_mib.is_some_and(|mib| mib > 200), "{:?}", survey.disk_mib);
 
     let was = eth0.clone();
     host.apply(&[Step::AttachUplink(ifname("eth0"), uplink("br1", &was))])

@@ -1,6 +1,7 @@
 //! What a Linux host is and has, apart from the lab.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::connection::{Connection, both};
 use crate::emulated;
@@ -62,9 +63,16 @@ pub(super) fn of_planned(folders: &Folders, lab: &LabName) -> Result<Survey, Hos
         programs: machine.programs,
         missing_modules: machine.missing_modules,
         memory_mib: machine.memory_mib,
+        disk_mib: free_mib(&folders.state),
         kvm: libvirt::kvm_of_emulated_host(&LocalShell)?,
         ..Survey::default()
     })
+}
+
+/// Returns the free space for a folder that may not exist yet, in MiB.
+fn free_mib(folder: &Path) -> Option<u64> {
+    let found = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize) >> 20)
 }
 
 /// Returns the host's address that its ssh session is connected to: the third field of SSH_CONNECTION (ssh(1)).

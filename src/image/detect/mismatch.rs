@@ -106,6 +106,9 @@ impl Mismatch {
             Content::Compressed(_) if is_kernel => {
                 "a kernel for x86 is not compressed as a whole: unpack it, e.g. with `gunzip FILE`; an initial RAM file system is written as `initrd = \"...\"`"
             }
+            Content::Compressed(_) if self.wanted == Wanted::Disk(Format::Cd) => {
+                "unpack it, e.g. with `gunzip FILE`, and use the result"
+            }
             Content::Compressed(_) if is_packed => {
                 "it is compressed twice: unpack it once by hand, then write how the result is compressed"
             }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Check;
 use crate::lab::file::{At, GuestFileFile, LabFile, SetupFile};
@@ -167,7 +167,13 @@ impl Check<'_> {
 
     /// Reads a file that the lab file names, relative to its own folder.
     fn named_file(&mut self, path: &At<String>, most: u64) -> Option<NamedFile> {
-        let whole = in_folder(self.folder, &path.value);
+        let whole = match home::path(&path.value, self.folder) {
+            Ok(whole) => whole,
+            Err(message) => {
+                self.add(&path.span, message, "write the path of a file");
+                return None;
+            }
+        };
         match read(&whole, most) {
             Ok(bytes) => Some(NamedFile {
                 path: whole,
@@ -189,11 +195,6 @@ fn unreadable(path: &Path, most: u64) -> String {
         }
         _ => "paths are relative to the folder of the lab file".to_owned(),
     }
-}
-
-/// Returns a path as the lab file means it; one whose home folder is unknown is not there.
-fn in_folder(folder: &Path, path: &str) -> PathBuf {
-    home::path(path, folder).unwrap_or_else(|_| folder.join(path))
 }
 
 /// Reads a regular file of at most `most` bytes: nothing that never ends.

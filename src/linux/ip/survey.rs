@@ -169,6 +169,7 @@ fn read_script(shell: &dyn Shell, survey: &mut Survey) -> Result<(), CmdError> {
             Some(("firmware", json)) => firmware(json, survey),
             Some(("ovs", _)) => survey.ovs_runs = true,
             Some(("memory", kb)) => survey.memory_mib = kb.parse::<u64>().unwrap_or_default() / 1024,
+            Some(("disk", kb)) => survey.disk_mib = kb.parse::<u64>().ok().map(|kb| kb / 1024),
             _ => {}
         }
     }

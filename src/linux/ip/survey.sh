@@ -1,6 +1,7 @@
 #!/bin/sh
 # Prints `program <name>` for each argument that is an installed program, `missing <module>` for a missing kernel
-# feature, `ovs runs` where Open vSwitch does, `memory <kB>`, and `firmware <json>` for each of QEMU's descriptions of firmware. A module counts as present when it is loaded, built in or loadable, or when a link of its
+# feature, `ovs runs` where Open vSwitch does, `memory <kB>`,
+# `disk <kB>` for the free space of the folder that guests' disks are in, and `firmware <json>` for each of QEMU's descriptions of firmware. A module counts as present when it is loaded, built in or loadable, or when a link of its
 # kind, or a rule, can be created in a network namespace that ends with the attempt.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 for program; do
@@ -43,4 +44,7 @@ for file in /usr/share/qemu/firmware/*.json /etc/qemu/firmware/*.json; do
     [ -s "$file" ] && echo "firmware $(tr -d '\n' <"$file")"
 done
 [ -S "${OVS_RUNDIR:-/run/openvswitch}/db.sock" ] && echo 'ovs runs'
+folder=/var/lib/libvirt/images
+until [ -d "${folder:-/}" ]; do folder=${folder%/*}; done
+df -Pk "${folder:-/}" | sed -n '2s/.* \([0-9][0-9]*\)  *[0-9][0-9]*% .*/disk \1/p'
 sed -n 's/^MemAvailable: *\([0-9]*\) kB/memory \1/p' /proc/meminfo

@@ -269,6 +269,28 @@ fn memory_is_summed_over_all_hosts_of_one_machine() {
 }
 
 #[test]
+fn sizes_of_disks_of_new_guests_are_compared_with_the_free_space_of_their_machine() {
+    let mut topology = local();
+    topology
+        .guests
+        .values_mut()
+        .for_each(|guest| guest.disk_mib = Some(600));
+    let survey = Survey {
+        disk_mib: Some(1000),
+        ..survey()
+    };
+    let found = preflight(&topology, &on_node1(survey.clone()), &Site::new());
+    let [obstacle] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(obstacle.severity, Severity::Warning);
+    assert!(
+        obstacle.what.contains("can grow to 1200 MiB, 1000 MiB are free"),
+        "{obstacle}"
+    );
+    // Of guests that exist, a part of the size is in use already.
+    assert_eq!(preflight(&topology, &on_node1(survey), &up()), []);
+}
+
+#[test]
 fn guests_that_run_already_need_no_more_memory_but_those_that_stopped_do() {
     let survey = Survey {
         memory_mib: 100,
