@@ -90,6 +90,14 @@ fn held(file: &mut File) -> LockedError {
     LockedError::Held { holder }
 }
 
+/// Returns the process that holds the lock at `path` for the command `verb`, where one does: as the file names it. One that a
+/// killed holder left names a process that does not run. Nothing is locked meanwhile.
+pub fn holder(path: &Path, verb: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let process = text.strip_prefix(&format!("`netlab {verb}`, process "))?.parse().ok()?;
+    Path::new(&format!("/proc/{process}")).exists().then_some(process)
+}
+
 /// Removes the file before it is unlocked: the next process makes another one, so that the lock is free even where a
 /// child process has inherited the descriptor.
 impl Drop for Locked {
@@ -118,8 +126,12 @@ mod tests {
         let first = Locked::take(&path, "up").unwrap();
         let error = Locked::take(&path, "down").unwrap_err().to_string();
         assert_eq!(error, format!("locked by `netlab up`, process {}", std::process::id()));
+        assert_eq!(holder(&path, "up"), Some(std::process::id()));
+        assert_eq!(holder(&path, "down"), None);
         drop(first);
         assert!(!path.exists());
+        std::fs::write(&path, "`netlab up`, process 4194305").unwrap();
+        assert_eq!(holder(&path, "up"), None, "no process has such a number");
         Locked::take(&path, "down").unwrap();
     }
 

@@ -128,11 +128,12 @@ fn last_run(run: &RunStatus) -> String {
     text.push_str(match run.outcome {
         RunOutcome::Finished => ", finished",
         RunOutcome::Failed => ", failed at",
+        RunOutcome::Running => ", in progress:",
         RunOutcome::InterruptedDuring => ", interrupted at",
         RunOutcome::InterruptedAfter => ", interrupted after",
     });
     match (run.outcome, &run.host, &run.step) {
-        (RunOutcome::Finished, ..) => {}
+        (RunOutcome::Finished, ..) | (RunOutcome::Running, None, _) => {}
         (_, Some(host), Some(step)) => text.extend([" ", host, ": ", &one_line(step)]),
         _ => text.push_str(" 0 steps"),
     }
@@ -281,6 +282,14 @@ mod tests {
         assert_eq!(
             last_run(&failed),
             "last run: up, 2026-11-26 13:05 UTC, failed at node1: define domain lab.vm1: no space; rolled back\n"
+        );
+        let running = RunStatus {
+            outcome: RunOutcome::Running,
+            ..run()
+        };
+        assert_eq!(
+            last_run(&running),
+            "last run: up, 2026-11-26 13:05 UTC, in progress: node1: define domain lab.vm1\n"
         );
         let finished = RunStatus {
             outcome: RunOutcome::Finished,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::folders::Folders;
 use crate::lab::LabName;
-use crate::locked::{Locked, LockedError};
+use crate::locked::{self, Locked, LockedError};
 
 /// The lock of a lab, held until dropped.
 #[derive(Debug)]
@@ -68,6 +68,11 @@ impl Lock {
             Err(LockedError::Io { path, source }) => Err(io(path, source)),
         }
     }
+}
+
+/// Returns whether the command `verb` runs on `lab`.
+pub fn is_held_by(folders: &Folders, lab: &LabName, verb: &str) -> bool {
+    locked::holder(&folders.state.join("locks").join(lab.as_str()), verb).is_some()
 }
 
 #[cfg(test)]

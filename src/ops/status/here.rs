@@ -16,7 +16,7 @@ use super::report::{
 use super::vms::vms;
 use crate::host::forward;
 use crate::lab::{CableEnd, Class, Connect, HostName, IfName, LabName};
-use crate::run::{Journal, LabFile, LastRun, Rollback, RunEnd};
+use crate::run::{self, Journal, LabFile, LastRun, Rollback, RunEnd};
 use crate::state::{HostState, LinkKind, MachineKind, Site, localhost};
 
 /// Reads a lab of this state folder, or of none; the guests are asked over their consoles only where that is wanted.
@@ -101,7 +101,7 @@ pub(super) fn read(env: &Env, lab: &LabName, ask_guests: bool) -> Result<LabStat
         && vms.iter().all(|vm| vm.state == "running");
     Ok(LabStatus {
         lab: lab.clone(),
-        last_run: past.last.map(last_run),
+        last_run: past.last.map(|run| last_run(env, lab, run)),
         state: match (site.is_empty() && rebooted.is_empty(), whole) {
             (true, _) => LabState::Down,
             (false, true) => LabState::Up,
@@ -242,10 +242,15 @@ fn uplink(state: &HostState, bridge: &IfName) -> Option<String> {
         .map(ToString::to_string)
 }
 
-fn last_run(run: LastRun) -> RunStatus {
+fn last_run(env: &Env, lab: &LabName, run: LastRun) -> RunStatus {
+    let running = run::lock::is_held_by(&env.folders, lab, &run.command);
     let (outcome, host, step) = match run.end {
         RunEnd::Finished => (RunOutcome::Finished, None, None),
         RunEnd::Failed { host, error } => (RunOutcome::Failed, Some(host), Some(error)),
+        RunEnd::Interrupted { during, .. } if running => {
+            let (host, step) = during.into_iter().next().unzip();
+            (RunOutcome::Running, host, step.map(|step| step.to_string()))
+        }
         RunEnd::Interrupted { during, after } => match (during.into_iter().next(), after) {
             (Some((host, step)), _) => (RunOutcome::InterruptedDuring, Some(host), Some(step.to_string())),
             (None, Some((host, step))) => (RunOutcome::InterruptedAfter, Some(host), Some(step.to_string())),

@@ -123,7 +123,7 @@ pub struct RunStatus {
     pub began: Option<String>,
     /// How it ended.
     pub outcome: RunOutcome,
-    /// Where it failed or was interrupted.
+    /// Where it failed or was interrupted, or where it is.
     pub host: Option<String>,
     /// What failed and why, or which step was in progress.
     pub step: Option<String>,
@@ -139,6 +139,8 @@ pub enum RunOutcome {
     Finished,
     /// A step failed.
     Failed,
+    /// It has not ended yet.
+    Running,
     /// It was killed or stopped by a signal during a step.
     InterruptedDuring,
     /// It was killed or stopped by a signal behind a step.
