@@ -13,19 +13,35 @@ use crate::lab::{Login, MacAddr};
 
 const LOAD_DRIVERS: &str = include_str!("saved/load-drivers.sh");
 const WAKE: &str = include_str!("saved/wake.sh");
+const IDENTITY: &str = include_str!("saved/identity.sh");
 /// Deadline of either script: the second waits five seconds for each NIC.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Prepares a guest that has booted to be saved: the drivers of the NICs that will be plugged in, by their models, are
-/// loaded, and nothing is left to be written to disks.
-pub fn prepare(session: &mut Session<'_>, nic_models: &[String]) -> Result<(), SessionError> {
-    session.run_idempotent(&prepare_script(nic_models), LIMIT).map(drop)
+/// What has to be made different in a guest that was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// MAC addresses of its NICs, which were plugged in.
+    pub macs: Vec<MacAddr>,
+    /// Whether it has a disk: machine ID and host keys of its ssh server are there.
+    pub has_disk: bool,
 }
 
-fn prepare_script(nic_models: &[String]) -> String {
+/// Prepares a guest that has booted to be saved: the drivers of the NICs that will be plugged in, by their models, are
+/// loaded, and nothing is left to be written to disks; where it has one, nothing on it identifies the guest.
+pub fn prepare(session: &mut Session<'_>, nic_models: &[String], has_disk: bool) -> Result<(), SessionError> {
+    let script = prepare_script(nic_models, has_disk);
+    session.run_idempotent(&script, LIMIT).map(drop)
+}
+
+fn prepare_script(nic_models: &[String], has_disk: bool) -> String {
     let drivers: Vec<&str> = nic_models.iter().flat_map(|model| drivers(model)).copied().collect();
+    let forget = if has_disk {
+        format!("{}forget_identity 2>/dev/null\n", code(IDENTITY))
+    } else {
+        String::new()
+    };
     format!(
-        "( {}load_drivers {} 2>/dev/null\nsync )",
+        "( {}load_drivers {} 2>/dev/null\n{forget}sync )",
         code(LOAD_DRIVERS),
         drivers.join(" ")
     )
@@ -46,11 +62,11 @@ fn drivers(model: &str) -> &'static [&'static str] {
 }
 
 /// Makes a guest that was restored one of its own: sets its clock and its random numbers apart from those of its
-/// like. Returns whether it sees its NICs, after five seconds at most.
-pub fn wake(session: &mut Session<'_>, macs: &[MacAddr]) -> Result<bool, SessionError> {
+/// like, and gives its disk an identity. Returns whether it sees its NICs, after five seconds at most. May be repeated.
+pub fn wake(session: &mut Session<'_>, restored: &Restored) -> Result<bool, SessionError> {
     #[expect(clippy::disallowed_methods, reason = "it is the time of day that the guest is given")]
     let now = SystemTime::now();
-    let output = session.run_idempotent(&wake_script(macs, now), LIMIT)?;
+    let output = session.run_idempotent(&wake_script(restored, now), LIMIT)?;
     Ok(output.status == 0)
 }
 
@@ -78,15 +94,23 @@ fn clock_script(now: SystemTime) -> String {
     )
 }
 
-fn wake_script(macs: &[MacAddr], now: SystemTime) -> String {
+fn wake_script(restored: &Restored, now: SystemTime) -> String {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let digits = [fresh_nonce(), fresh_nonce()].concat().replace('n', "");
     let mut script = format!("( {}", code(WAKE));
+    if restored.has_disk {
+        script.push_str(&code(IDENTITY));
+    }
     // Writing to a `String` cannot fail.
-    let _ = write!(script, "wake {} {}", seconds.as_secs(), fresh_nonce());
-    for mac in macs {
+    let _ = write!(script, "wake {} {digits}", seconds.as_secs());
+    for mac in &restored.macs {
         let _ = write!(script, " {mac}");
     }
-    script.push_str(" 2>/dev/null )");
+    script.push_str(" 2>/dev/null");
+    if restored.has_disk {
+        let _ = write!(script, " && new_identity {digits} 2>/dev/null");
+    }
+    script.push_str(" )");
     script
 }
 
@@ -98,18 +122,40 @@ mod tests {
     #[test]
     fn scripts_load_the_drivers_of_the_models_and_name_every_nic() {
         let models = ["e1000".to_owned(), "virtio".to_owned()];
-        assert!(prepare_script(&models).contains("load_drivers e1000 virtio_pci virtio_net "));
+        let prepare = prepare_script(&models, false);
+        assert!(prepare.contains("load_drivers e1000 virtio_pci virtio_net "));
+        assert!(!prepare.contains("identity"));
         let macs = ["52:54:00:00:00:01", "52:54:00:00:00:02"].map(|mac| mac.parse().unwrap());
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let script = wake_script(&macs, now);
+        let mut restored = Restored {
+            macs: macs.into(),
+            has_disk: false,
+        };
+        let script = wake_script(&restored, now);
+        assert!(!script.contains("identity"));
         assert!(script.contains("wake 1800000000 "), "{script}");
         assert!(script.contains(" 52:54:00:00:00:01 52:54:00:00:00:02 "), "{script}");
-        assert!(script.lines().all(|line| line.len() <= LINE_LIMIT));
+        restored.has_disk = true;
+        for script in [wake_script(&restored, now), prepare_script(&models, true)] {
+            assert!(script.contains("identity"));
+            assert!(script.lines().all(|line| line.len() <= LINE_LIMIT));
+        }
     }
 
     #[test]
     fn two_guests_of_one_state_are_given_different_random_numbers() {
-        let now = UNIX_EPOCH;
-        assert_ne!(wake_script(&[], now), wake_script(&[], now));
+        let restored = Restored {
+            macs: Vec::new(),
+            has_disk: false,
+        };
+        let digits = || {
+            let script = wake_script(&restored, UNIX_EPOCH);
+            let (_, rest) = script.split_once("wake 0 ").unwrap();
+            rest.split_whitespace().next().unwrap().to_owned()
+        };
+        let (one, other) = (digits(), digits());
+        assert_ne!(one, other);
+        let is_hex = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(is_hex(&one), "{one}");
     }
 }

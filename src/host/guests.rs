@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::causes::chain;
 use crate::folders::Folders;
 use crate::guest::{
-    ConfigureError, Console, ConsoleError, Session, SessionFault, Transcript, configure, set_clock, set_up, wake,
+    ConfigureError, Console, ConsoleError, Restored, Session, SessionFault, Transcript, configure, set_clock, set_up,
+    wake,
 };
 use crate::host::linux::Connection;
 use crate::host::steps::one;
@@ -152,8 +153,8 @@ fn run_chain(
 pub(super) struct Opened {
     pub(super) age: Age,
     pub(super) console: Box<dyn Console>,
-    /// MAC addresses of the NICs of a guest that was restored: it has to be made one of its own.
-    pub(super) restored: Option<Vec<MacAddr>>,
+    /// What has to be made different in a guest that was restored.
+    pub(super) restored: Option<Restored>,
     /// It was paused: its clock is late, and it is no fresh guest that could be reset.
     pub(super) was_paused: bool,
 }
@@ -275,15 +276,15 @@ fn configure_once(
         Some(opened) => (opened.console, opened.restored, opened.was_paused),
         None => (
             console::open(&connection.libvirt, folders, name, config.console.kind)?,
-            None,
+            left_by_another(connection, name, config)?,
             false,
         ),
     };
     let console = Box::new(Cancellable { console, log });
     let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm())).map_err(StepFailure::Transcript)?;
     let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
-    if let Some(macs) = restored
-        && !wake(&mut session, &macs)?
+    if let Some(restored) = restored
+        && !wake(&mut session, &restored)?
     {
         return Err(StepFailure::NicsNotSeen);
     }
@@ -295,6 +296,23 @@ fn configure_once(
     configure(&mut session, config, again, &mut |text| log.warn(name.vm(), text))?;
     connection.libvirt.set_configured(name, config)?;
     Ok(())
+}
+
+/// Returns what has to be made different in a running guest that was never configured: a run that was killed may have restored it.
+fn left_by_another(
+    connection: &Connection,
+    name: &DomainName,
+    config: &GuestConfig,
+) -> Result<Option<Restored>, HostError> {
+    let console = &config.console;
+    if console.kind != ConsoleKind::Serial || console.login.is_some() || connection.libvirt.was_configured(name)? {
+        return Ok(None);
+    }
+    Ok(Some(Restored {
+        // Those that it lacks, its configuration finds out.
+        macs: Vec::new(),
+        has_disk: true,
+    }))
 }
 
 /// The longest that a port listens and learns: twice the largest forward delay of 30 s (IEEE 802.1D-2004, table 17-1).

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::causes::chain;
 use crate::folders::Folders;
-use crate::guest::{Session, Transcript, prepare};
+use crate::guest::{Restored, Session, Transcript, prepare};
 use crate::host::guests::{Cancellable, Opened, open_started};
 use crate::host::linux::Connection;
 use crate::host::{StepFailure, StepLog};
@@ -120,7 +120,6 @@ impl Warm<'_> {
                     match &made {
                         Ok(_) => self.tried.insert(&lock, Try::Made),
                         Err(error) => {
-                            self.start_over();
                             let why = format!("no saved state could be made: {}", chain(error));
                             self.tried.insert(&lock, Try::Failed(why));
                         }
@@ -137,7 +136,19 @@ impl Warm<'_> {
     fn make(&self, kind: &Kind, states: &States<'_>, id: &str) -> Result<(), StepFailure> {
         self.log
             .note(self.step, "boots once, to be saved for all guests of its kind");
-        states.make()?;
+        let disk = kind.disk.as_deref();
+        states.begin(self.name, disk)?;
+        let made = self.boot_and_save(kind, states);
+        let kept = made.and_then(|()| Ok(states.keep(self.name, id, disk)?));
+        kept.or_else(|error| {
+            self.start_over();
+            states.discard(&self.name.to_string());
+            states.end(self.name, disk)?;
+            Err(error)
+        })
+    }
+
+    fn boot_and_save(&self, kind: &Kind, states: &States<'_>) -> Result<(), StepFailure> {
         let libvirt = &self.connection.libvirt;
         libvirt.start_paused_without_nics(self.name)?;
         let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
@@ -149,30 +160,36 @@ impl Warm<'_> {
         let transcript = Transcript::append(&transcript).map_err(StepFailure::Transcript)?;
         let note = |line: &str| self.log.note(self.step, line);
         let mut session = Session::open(console, self.console, transcript, &mut |line| note(line))?;
-        prepare(&mut session, &kind.nic_models)?;
+        prepare(&mut session, &kind.nic_models, kind.disk.is_some())?;
         drop(session);
-        let part = states.part(self.name);
-        let kept = libvirt.save(self.name, &part).map_err(StepFailure::from);
-        let kept = kept.and_then(|()| Ok(states.keep(self.name, id)?));
-        kept.inspect_err(|_| states.discard(&self.name.to_string()))
+        Ok(libvirt.save(self.name, &states.memory(self.name))?)
     }
 
-    /// Restores the guest with its NICs. libvirt reads the head of the guest and the stream of the saved state from one
+    /// Restores the guest with its NICs; where that fails, it is off, with the disk that it had. libvirt reads the head of the guest and the stream of the saved state from one
     /// pipe.
     fn restore(&self, kind: &Kind, states: &States<'_>, id: &str, head: &Head) -> Result<Opened, StepFailure> {
         let libvirt = &self.connection.libvirt;
+        let disk = kind.disk.as_deref();
         let own = libvirt.saved_head(self.name, head)?;
-        states.feed(id, self.name, own, head.length)?;
-        let restored = libvirt.restore_paused(self.name, &states.pipe(self.name));
-        if restored.is_err() {
-            // A process that still has the pipe open no longer reads it.
-            self.start_over();
-            states.end(self.name);
+        let fed = states.feed(id, self.name, (own, head.length), disk);
+        let restored = fed.map_err(StepFailure::from).and_then(|()| {
+            let restored = libvirt.restore_paused(self.name, &states.pipe(self.name));
             // It may be damaged: the next guest makes another one.
-            states.discard(id);
+            Ok(restored.inspect_err(|_| states.discard(id))?)
+        });
+        let opened = restored.and_then(|()| self.with_nics(kind));
+        match opened {
+            Ok(opened) => {
+                states.done(self.name, disk)?;
+                Ok(opened)
+            }
+            Err(error) => {
+                // First, because a process that still has the pipe open then no longer reads it, and nothing uses the disk.
+                self.start_over();
+                states.end(self.name, disk)?;
+                Err(error)
+            }
         }
-        restored?;
-        self.with_nics(kind).inspect_err(|_| self.start_over())
     }
 
     /// Plugs the NICs of the restored guest in and opens its console.
@@ -180,7 +197,10 @@ impl Warm<'_> {
         self.connection.libvirt.plug_nics(self.name)?;
         let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
         Ok(Opened {
-            restored: Some(kind.macs.clone()),
+            restored: Some(Restored {
+                macs: kind.macs.clone(),
+                has_disk: kind.disk.is_some(),
+            }),
             ..opened
         })
     }

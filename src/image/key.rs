@@ -44,6 +44,7 @@ fn identity(file: &Download) -> String {
     } = file;
     let what = match (digest, unpacked) {
         (None, None) => {
+            let mirrors: Vec<Location> = mirrors.iter().map(whole).collect();
             let states = mirrors.iter().filter_map(|mirror| match mirror {
                 Location::File(path) => path
                     .metadata()
@@ -63,7 +64,29 @@ fn identity(file: &Download) -> String {
     format!("{what} {compression:?} {format:?}")
 }
 
+/// Returns a location that does not depend on the folder netlab runs in: the same lab file can be given by its name, its path, or
+/// the name of its lab.
+fn whole(location: &Location) -> Location {
+    match location {
+        Location::File(path) => Location::File(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        Location::Url(_) => location.clone(),
+    }
+}
+
 /// Returns the names of the cache folders of images.
 pub fn keys<'a>(images: impl IntoIterator<Item = (&'a ImageName, &'a ImageEntry)>) -> BTreeSet<String> {
     images.into_iter().map(|(name, entry)| key(name, entry)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_same_image_whichever_path_leads_to_it() {
+        let file = |path: &str| whole(&Location::File(path.into()));
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(file("d.img"), Location::File(here.join("d.img")));
+        assert_eq!(file("d.img"), file(here.join("./d.img").to_str().unwrap()));
+    }
 }

@@ -104,7 +104,7 @@ impl Reader {
             value => self.boolean(value),
         };
         if warm && let Some(key) = get(table, "warm").map(Spanned::span) {
-            self.restorable(key, source.as_ref(), console.as_ref());
+            self.restorable(key, console.as_ref());
         }
         Some(ImageEntry {
             description: self.text(get(table, "description")).unwrap_or_default(),
@@ -116,12 +116,9 @@ impl Reader {
         })
     }
 
-    /// What a guest has in its memory when it is saved is every guest's: nothing of a disk, and no password.
-    fn restorable(&mut self, span: Range<usize>, source: Option<&ImageSource>, console: Option<&ImageConsole>) {
-        let has_disk = |source: &ImageSource| source.downloads().iter().any(|(name, _)| *name == FileName::Disk);
-        let wrong = if source.is_some_and(has_disk) {
-            "a guest with a disk is not started from a saved state"
-        } else if console.is_some_and(|console| console.kind == ConsoleKind::Vga) {
+    /// What a guest has in its memory when it is saved is every guest's: no password.
+    fn restorable(&mut self, span: Range<usize>, console: Option<&ImageConsole>) {
+        let wrong = if console.is_some_and(|console| console.kind == ConsoleKind::Vga) {
             "a guest whose console is a screen is not started from a saved state"
         } else if console.is_some_and(|console| console.login.is_some()) {
             "a guest whose console asks for a login is not started from a saved state"

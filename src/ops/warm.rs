@@ -27,15 +27,17 @@ pub struct WarmReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
     memory_mib: Option<u64>,
+    disk_mib: Option<u64>,
     cpus: u32,
     nics: usize,
 }
 
 impl Shape {
-    /// Returns the kind of a VM; none where it has disks, with which it boots.
+    /// Returns the kind of a VM; none where it has further disks or a CD, with which it boots.
     fn of(vm: &Vm) -> Option<Self> {
         (vm.disks.is_empty() && vm.cdrom.is_none()).then_some(Self {
             memory_mib: vm.memory_mib,
+            disk_mib: vm.disk_mib,
             cpus: vm.cpus,
             nics: vm.nics.len(),
         })
@@ -68,6 +70,7 @@ pub fn warm(env: &Env, image: &ImageName, lab: Option<&Path>) -> Result<WarmRepo
     if shapes.is_empty() {
         shapes.insert(Shape {
             memory_mib: None,
+            disk_mib: None,
             cpus: 1,
             nics: 1,
         });
@@ -144,6 +147,9 @@ fn text(image: &ImageName, own: &str, shapes: &BTreeSet<Shape>) -> String {
         if let Some(mib) = shape.memory_mib {
             let _ = writeln!(text, "memory = \"{mib}MiB\"");
         }
+        if let Some(mib) = shape.disk_mib {
+            let _ = writeln!(text, "disk = \"{mib}MiB\"");
+        }
     }
     text
 }
@@ -157,6 +163,7 @@ mod tests {
         let image: ImageName = "mini".parse().unwrap();
         let shape = |memory_mib, nics| Shape {
             memory_mib,
+            disk_mib: None,
             cpus: 2,
             nics,
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Step;
 use crate::lab::{IfName, Task};
-use crate::state::{Disk, DiskName, Domain, DomainName, SetUp, Volume};
+use crate::state::{Disk, DiskName, Domain, DomainName, SetUp, Start, Volume};
 
 /// The guests' part of a host's state.
 pub(super) struct Guests<'a> {
@@ -74,7 +74,13 @@ pub(super) fn changes(from: &Guests, to: &Guests, remains: impl Fn(&IfName) -> b
                 steps.push(Step::DefineDomain(name.clone(), Box::new(domain)));
             }
             if will.running && !stays_up {
-                steps.push(Step::StartDomain(name.clone(), will.start));
+                // A disk that a guest may have written to is not replaced by that of a saved state.
+                let start = if is_lasting(will) && same_disk {
+                    Start::Boot
+                } else {
+                    will.start
+                };
+                steps.push(Step::StartDomain(name.clone(), start));
             }
             let configured = was.filter(|_| stays_up).and_then(|was| was.configured.as_ref());
             if let Some(config) = &will.configured

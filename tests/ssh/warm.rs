@@ -24,9 +24,9 @@ nics = [{{ network = "inside" }}]
     std::fs::write(machines.lab(), text).unwrap();
 }
 
-/// Modes of the saved states.
+/// Modes of what is in saved states.
 fn states(machines: &Machines) -> String {
-    machines.run("node1", &["find", FOLDER, "-name", "*.state", "-printf", "%m\n"])
+    machines.run("node1", &["find", FOLDER, "-path", "*.state/*", "-printf", "%m %f\n"])
 }
 
 #[test]
@@ -63,10 +63,11 @@ fn a_guest_behind_ssh_is_restored_from_a_state_on_its_host_or_boots_where_none_c
 
     let (warm, said) = up();
     assert!(warm, "{said}");
-    assert_eq!(states(&machines), "600\n");
+    assert_eq!(states(&machines), "600 memory\n");
 
     // Damaged: libvirt, or QEMU, refuses it.
-    let cut = "cd $1 && for state in *.state; do head -c 20000000 \"$state\" >cut && mv cut \"$state\"; done";
+    let cut =
+        "cd $1 && for state in *.state; do head -c 20000000 \"$state/memory\" >cut && mv cut \"$state/memory\"; done";
     machines.run("node1", &["sh", "-c", cut, "sh", FOLDER]);
     let (warm, said) = up();
     assert!(!warm && said.contains("no saved state can be used: "), "{said}");

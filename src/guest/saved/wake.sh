@@ -1,7 +1,7 @@
 # shellcheck shell=dash
 # In a guest that was restored: sets the clock, which shows the time of saving, adds to the random numbers, which are those of
-# every guest of the same state, and waits for the NICs. Arguments: seconds since 1970, text that is different in every
-# guest, MAC addresses.
+# every guest of the same state, and waits for the NICs. Arguments: seconds since 1970, 32 hexadecimal digits that are different in
+# every guest, MAC addresses.
 wake() {
 	date -s "@$1" >/dev/null
 	echo "$2" >/dev/urandom

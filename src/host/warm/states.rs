@@ -1,7 +1,8 @@
 //! The folder of saved states on a host, through its shell: in netlab's cache on this machine, which the hosts that are emulated
 //! on it see at the same place; in a host's own cache where the host is behind ssh.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::folders::Folders;
 use crate::host::StepFailure;
@@ -16,6 +17,8 @@ const STATES: Script = Script {
 };
 /// What the script exits with where there is no such state.
 const NONE: i32 = 3;
+/// Limit of a command: a state has some hundred MB.
+const COPIED_WITHIN: Duration = Duration::from_secs(300);
 /// So many bytes of saved states are kept on a host: some thirty of small guests.
 const MOST: u64 = 4 << 30;
 
@@ -60,9 +63,9 @@ impl<'a> States<'a> {
         format!("{id}{host}.lock")
     }
 
-    /// Returns the file that a guest is saved to.
-    pub fn part(&self, guest: &DomainName) -> PathBuf {
-        self.folder.join(format!("{guest}.part"))
+    /// Returns the file that a guest's memory is saved to.
+    pub fn memory(&self, guest: &DomainName) -> PathBuf {
+        self.folder.join(format!("{guest}.part/memory"))
     }
 
     /// Returns the pipe of [`Self::feed`].
@@ -70,24 +73,33 @@ impl<'a> States<'a> {
         self.folder.join(format!("{guest}.pipe"))
     }
 
-    fn cmd(&self, what: &str, arguments: &[&str]) -> Cmd {
+    fn cmd(&self, what: &str, arguments: &[&str], disk: Option<&Path>) -> Cmd {
         let folder = self.folder.to_string_lossy();
-        Cmd::script(STATES, [what, &folder].into_iter().chain(arguments.iter().copied()))
+        let disk = disk.map(Path::to_string_lossy);
+        let arguments = arguments.iter().copied().chain(disk.as_deref());
+        // Disks are copied, and what was saved is written to the disk.
+        Cmd::script(STATES, [what, &folder].into_iter().chain(arguments)).within(COPIED_WITHIN)
     }
 
-    fn run(&self, what: &str, arguments: &[&str]) -> Result<(), CmdError> {
-        self.shell.check(&self.cmd(what, arguments)).map(drop)
+    fn run(&self, what: &str, arguments: &[&str], disk: Option<&Path>) -> Result<(), CmdError> {
+        self.shell.check(&self.cmd(what, arguments, disk)).map(drop)
     }
 
-    /// Makes the folder where there is none, and room in it: states that were not used for long are removed.
-    pub fn make(&self) -> Result<(), CmdError> {
-        self.run("make", &[&MOST.to_string()])
+    /// Makes room for what is saved of a guest with this disk: states that were not used for long are removed.
+    pub fn begin(&self, guest: &DomainName, disk: Option<&Path>) -> Result<(), CmdError> {
+        self.run("make", &[&MOST.to_string()], None)?;
+        self.run("begin", &[&guest.to_string()], disk)
+    }
+
+    /// Makes what was saved of a guest, and a copy of its disk, the state `id`.
+    pub fn keep(&self, guest: &DomainName, id: &str, disk: Option<&Path>) -> Result<(), CmdError> {
+        self.run("keep", &[&guest.to_string(), id], disk)
     }
 
     /// Returns the head of a state, which counts as used now; none where there is no such state. One that cannot be read is
     /// removed.
     pub fn head(&self, id: &str) -> Result<Option<Head>, StepFailure> {
-        let cmd = self.cmd("head", &[id]);
+        let cmd = self.cmd("head", &[id], None);
         let output = self.shell.run(&cmd)?;
         if output.status == NONE {
             return Ok(None);
@@ -102,28 +114,33 @@ impl<'a> States<'a> {
         }
     }
 
-    /// Begins to feed [`Self::pipe`], from which a guest is to be restored: `head`, and what the state has behind its own one of
-    /// `length` bytes. Nothing is copied to a file.
-    pub fn feed(&self, id: &str, guest: &DomainName, head: Vec<u8>, length: u64) -> Result<(), CmdError> {
-        let cmd = self.cmd("feed", &[id, &guest.to_string(), &length.to_string()]);
+    /// Makes a guest's disk a copy of the state's, and begins to feed [`Self::pipe`], from which its memory is to be restored:
+    /// `head`, and what the state has behind its own one of `length` bytes. The memory is not copied to a file.
+    pub fn feed(
+        &self,
+        id: &str,
+        guest: &DomainName,
+        (head, length): (Vec<u8>, u64),
+        disk: Option<&Path>,
+    ) -> Result<(), CmdError> {
+        let cmd = self.cmd("feed", &[id, &guest.to_string(), &length.to_string()], disk);
         self.shell.check(&cmd.fed(head)).map(drop)
     }
 
-    /// Ends what feeds the pipe, which nobody reads any longer.
-    pub fn end(&self, guest: &DomainName) {
-        // It ends by itself, later.
-        let _ = self.run("end", &[&guest.to_string()]);
+    /// Ends what feeds the pipe, which nobody reads any longer, and makes the guest's disk again what it was.
+    pub fn end(&self, guest: &DomainName, disk: Option<&Path>) -> Result<(), CmdError> {
+        self.run("end", &[&guest.to_string()], disk)
     }
 
-    /// Makes what was saved of a guest the state `id`.
-    pub fn keep(&self, guest: &DomainName, id: &str) -> Result<(), CmdError> {
-        self.run("keep", &[&guest.to_string(), id])
+    /// Forgets what the disk of a guest that was restored had been.
+    pub fn done(&self, guest: &DomainName, disk: Option<&Path>) -> Result<(), CmdError> {
+        disk.map_or(Ok(()), |_| self.run("done", &[&guest.to_string()], None))
     }
 
     /// Removes a state that may be damaged, or what was saved of a guest.
     pub fn discard(&self, name: &str) {
         // What cannot be removed is found to be damaged once more.
-        let _ = self.run("discard", &[name]);
+        let _ = self.run("discard", &[name], None);
     }
 }
 
@@ -131,8 +148,7 @@ impl<'a> States<'a> {
 mod tests {
     use std::fs::{self, File};
     use std::os::unix::fs::PermissionsExt as _;
-    use std::path::Path;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use super::*;
     use crate::transport::LocalShell;
@@ -161,23 +177,24 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         #[expect(clippy::disallowed_methods, reason = "a file's time is the time of day")]
         let now = SystemTime::now();
-        let file = |name: &str, size: usize, days: u64| {
+        let folder = |name: &str, kib: usize, days: u64| {
             let path = temp.path().join(name);
-            fs::write(&path, vec![0; size]).unwrap();
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("memory"), vec![1; kib << 10]).unwrap();
             let used = now - Duration::from_secs(days * 24 * 60 * 60);
             File::open(path).unwrap().set_modified(used).unwrap();
         };
-        file("new.state", 40, 0);
-        file("week.state", 40, 7);
-        file("fortnight.state", 40, 14);
-        file("old.state", 1, 31);
-        file("killed.part", 1, 1);
-        file("made.part", 1, 0);
-        states(temp.path()).run("make", &["100"]).unwrap();
+        folder("new.state", 400, 0);
+        folder("week.state", 400, 7);
+        folder("fortnight.state", 400, 14);
+        folder("old.state", 1, 31);
+        folder("killed.part", 1, 1);
+        folder("made.part", 1, 0);
+        states(temp.path()).run("make", &["1000000"], None).unwrap();
         assert_eq!(names(temp.path()), ["made.part", "new.state", "week.state"]);
     }
 
-    /// A saved state with a head of 92 and 8 bytes.
+    /// libvirt's file of a guest, with a head of 92 and 8 bytes.
     fn saved() -> Vec<u8> {
         let mut file = b"LibvirtQemudSave".to_vec();
         for number in [2_u32, 8, 1, 0, 0] {
@@ -188,23 +205,29 @@ mod tests {
         file
     }
 
+    fn make(states: &States<'_>, memory: &[u8], disk: Option<&Path>) {
+        states.begin(&guest(), disk).unwrap();
+        fs::write(states.memory(&guest()), memory).unwrap();
+        states.keep(&guest(), "kind", disk).unwrap();
+    }
+
     #[test]
     fn a_state_is_kept_for_root_only_and_is_fed_with_another_head() {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("cache/saved");
         let states = states(&folder);
         assert_eq!(states.head("kind").unwrap(), None);
-        states.make().unwrap();
-        assert_eq!(states.head("kind").unwrap(), None);
-        fs::write(states.part(&guest()), saved()).unwrap();
-        states.keep(&guest(), "kind").unwrap();
-        let file = folder.join("kind.state");
+        make(&states, &saved(), None);
+        let file = folder.join("kind.state/memory");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        // The second one is not kept.
+        make(&states, b"other", None);
+        assert_eq!(fs::read(&file).unwrap(), saved());
         let head = states.head("kind").unwrap().unwrap();
         assert_eq!(head.length, 100);
         // More than a pipe holds.
         let own = vec![b'h'; 100_000];
-        states.feed("kind", &guest(), own.clone(), head.length).unwrap();
+        states.feed("kind", &guest(), (own.clone(), head.length), None).unwrap();
         assert_eq!(
             fs::read(states.pipe(&guest())).unwrap(),
             [own, b"stream".to_vec()].concat()
@@ -212,20 +235,47 @@ mod tests {
     }
 
     #[test]
+    fn the_disk_of_a_guest_is_the_states_or_again_what_it_was() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("saved");
+        let states = states(&folder);
+        let disk = temp.path().join("disk");
+        let write = |text: &str| fs::write(&disk, text).unwrap();
+        let read = || fs::read_to_string(&disk).unwrap();
+        let disk = Some(disk.as_path());
+        write("new");
+        states.begin(&guest(), disk).unwrap();
+        write("booted");
+        states.end(&guest(), disk).unwrap();
+        assert_eq!(read(), "new", "it could not be saved");
+        write("booted");
+        make(&states, &saved(), disk);
+        write("of another guest");
+        let feed = || states.feed("kind", &guest(), (Vec::new(), 100), disk).unwrap();
+        feed();
+        assert_eq!(read(), "booted");
+        states.end(&guest(), disk).unwrap();
+        assert_eq!(read(), "of another guest", "it could not be restored");
+        feed();
+        fs::read(states.pipe(&guest())).unwrap();
+        states.done(&guest(), disk).unwrap();
+        states.end(&guest(), disk).unwrap();
+        assert_eq!(read(), "booted");
+        let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("kind.state"), mode("kind.state/disk")), (0o700, 0o600));
+    }
+
+    #[test]
     fn what_nobody_reads_is_ended_and_leaves_nothing() {
         let temp = tempfile::tempdir().unwrap();
         let states = states(temp.path());
-        fs::write(temp.path().join("kind.state"), saved()).unwrap();
-        states.feed("kind", &guest(), b"head".to_vec(), 100).unwrap();
-        states.end(&guest());
+        make(&states, &saved(), None);
+        states.feed("kind", &guest(), (b"head".to_vec(), 100), None).unwrap();
+        states.end(&guest(), None).unwrap();
         // The process ends a moment later.
         let begun = std::time::Instant::now();
-        while LocalShell
-            .run(&Cmd::new(["pgrep", "-f", "sh kind lab.a 100$"]))
-            .unwrap()
-            .status
-            == 0
-        {
+        let own = format!("sh {}/lab.a 100$", temp.path().display());
+        while LocalShell.run(&Cmd::new(["pgrep", "-f", &own])).unwrap().status == 0 {
             assert!(begun.elapsed() < Duration::from_secs(10), "it still runs");
         }
         assert_eq!(names(temp.path()), ["kind.state"]);
@@ -236,7 +286,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let states = states(temp.path());
         for damaged in [&saved()[..50], b"", b"netlab"] {
-            fs::write(temp.path().join("kind.state"), damaged).unwrap();
+            make(&states, damaged, None);
             assert!(states.head("kind").is_err());
             assert_eq!(states.head("kind").unwrap(), None);
         }

@@ -30,7 +30,8 @@ pub enum Parts {
     All,
     /// All but netlab's metadata: netlab leaves such a domain alone.
     Unmarked,
-    /// All but the NICs, for a guest that is given them while it runs.
+    /// All but the NICs, for a guest that is given them while it runs. A generation ID, which libvirt makes at each start and each
+    /// restore, makes its kernel take other random numbers (libvirt's docs/formatdomain.rst, `genid`).
     WithoutNics,
 }
 
@@ -46,6 +47,12 @@ pub(crate) fn places_for_nics(domain: &Domain) -> usize {
     const OTHERS: usize = 4;
     let has_ports = domain.machine.contains("q35") || domain.machine.starts_with("virt");
     if has_ports { domain.nics.len() + OTHERS } else { 0 }
+}
+
+/// QEMU has that device for these machines only.
+fn has_generation_id(domain: &Domain) -> bool {
+    ["x86_64", "i686"].contains(&domain.arch.as_str())
+        && (domain.machine.starts_with("pc") || domain.machine.contains("q35"))
 }
 
 /// Returns the XML of one NIC, to be plugged into a running guest.
@@ -81,6 +88,10 @@ pub fn render_parts(
                     let port = [("type", "pci"), ("index", index.as_str()), ("model", "pcie-root-port")];
                     xml.empty("controller", &port)?;
                 }
+            }
+            Piece::Blank(Blank::Uuid, attrs) if parts == Parts::WithoutNics && has_generation_id(domain) => {
+                fill(&mut xml, Blank::Uuid, attrs, name, domain, files)?;
+                xml.empty("genid", &[])?;
             }
             Piece::Blank(blank, attrs) => fill(&mut xml, *blank, attrs, name, domain, files)?,
         }

@@ -10,9 +10,9 @@ use virt::connect::Connect;
 use virt::domain::Domain as VirDomain;
 use virt::sys;
 
-use super::domains;
 use super::error::{LibvirtError, Operation, failed, xml_failed};
-use crate::lab::{Boot, Firmware, MacAddr};
+use super::{domains, volumes};
+use crate::lab::{Firmware, MacAddr};
 use crate::libvirt::domain_xml::{
     Definitions, Files, Parts, Template, places_for_nics, read, render_nic, render_parts,
 };
@@ -28,6 +28,8 @@ pub struct Kind {
     pub description: String,
     /// The files that they boot from.
     pub files: Vec<PathBuf>,
+    /// The disk of the guest that was asked for, which is over one of the files.
+    pub disk: Option<PathBuf>,
     /// Models of the NICs that are plugged in.
     pub nic_models: Vec<String>,
     /// MAC addresses of the guest that was asked for.
@@ -41,8 +43,8 @@ impl Kind {
     }
 }
 
-/// Returns the kind of a defined guest; none where it runs or is paused, or has a disk or UEFI, which a
-/// saved state cannot give it.
+/// Returns the kind of a defined guest; none where it runs or is paused, or has further disks, a CD, a seed or UEFI, which
+/// a saved state cannot give it.
 pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Result<Option<Kind>, LibvirtError> {
     let operation = Operation::Start(name.clone());
     let (handle, domain) = definition(conn, name, &operation)?;
@@ -50,15 +52,6 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
     if handle.is_active().map_err(failed(&operation))? {
         return Ok(None);
     }
-    let Boot::Kernel {
-        kernel,
-        initrd,
-        disk: None,
-        ..
-    } = &domain.boot
-    else {
-        return Ok(None);
-    };
     let plain = domain.disks.is_empty() && domain.cdrom.is_none() && domain.seed.is_none();
     if !plain || domain.firmware != Firmware::Bios {
         return Ok(None);
@@ -92,10 +85,12 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
     nic_models.dedup();
     Ok(Some(Kind {
         description: format!(
-            "{versions:?}\n{nic_models:?}\n{}\n{capabilities}\n{xml}",
-            places_for_nics(&domain)
+            "{versions:?}\n{nic_models:?}\n{}\n{:?}\n{capabilities}\n{xml}",
+            places_for_nics(&domain),
+            domain.disk_mib,
         ),
-        files: [kernel].into_iter().chain(initrd).cloned().collect(),
+        files: domain.boot.files().into_iter().cloned().collect(),
+        disk: domain.boot.disk().map(|_| volumes::path(name).into()),
         nic_models,
         macs: domain.nics.iter().map(|nic| nic.mac).collect(),
     }))

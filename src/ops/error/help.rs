@@ -91,7 +91,7 @@ impl OpsError {
                 "nothing listens on that port in the guest; `netlab exec` and `netlab cp` use its console".to_owned(),
             ),
             Self::NeverWarm(_) => Some(
-                "an image can have `warm = true` where it starts a kernel, has no disk and asks for no login on its serial console"
+                "an image can have `warm = true` where it asks for no login on its serial console"
                     .to_owned(),
             ),
             Self::NoSuchHost { .. }

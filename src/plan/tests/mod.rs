@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::example::{host, link, on, topology, up, vm};
 use super::{Plan, Step, plan};
 use crate::lab::{BaseDisk, Content, IfName, Task, VlanId};
-use crate::state::{DomainName, HostState, LOCALHOST, Link, LinkKind, Site, desired, localhost};
+use crate::state::{Domain, DomainName, HostState, LOCALHOST, Link, LinkKind, Site, Start, desired, localhost};
 use crate::topology::GuestDisk;
 
 /// The plan as a user reads it, `host: step`.
@@ -104,6 +104,32 @@ fn a_killed_guest_is_started_again_and_nothing_else_is_touched() {
             "node2: configure vm2 over its console: 10.0.1.3/24",
         ]
     );
+}
+
+#[test]
+fn a_guest_with_a_disk_is_started_from_a_saved_state_only_where_its_disk_is_made() {
+    let domains = |site: &mut Site, change: &dyn Fn(&mut Domain)| {
+        let states = site.values_mut();
+        states.flat_map(|state| state.domains.values_mut()).for_each(change);
+    };
+    let mut to = up();
+    domains(&mut to, &|domain| domain.start = Start::Warm);
+    let starts = |from: &Site| {
+        let plan = plan(from, &to);
+        let starts = plan.steps().filter_map(|(_, step)| match step {
+            Step::StartDomain(name, how) => Some((name.vm().to_string(), *how)),
+            _ => None,
+        });
+        starts.collect::<Vec<_>>()
+    };
+    let (kernel, disk) = ("vm1".to_owned(), "vm2".to_owned());
+    assert_eq!(
+        starts(&Site::new()),
+        [(kernel.clone(), Start::Warm), (disk.clone(), Start::Warm)]
+    );
+    let mut crashed = up();
+    domains(&mut crashed, &|domain| domain.running = false);
+    assert_eq!(starts(&crashed), [(kernel, Start::Warm), (disk, Start::Boot)]);
 }
 
 #[test]
