@@ -1,6 +1,6 @@
 //! Guests behind ssh that are started from a saved state, which is made and kept on their host.
 
-use crate::machines::{Machines, kill};
+use crate::machines::{Machines, cache, kill};
 use crate::sshd::wait_until;
 
 const FOLDER: &str = "/var/cache/netlab/saved";
@@ -78,4 +78,57 @@ fn a_guest_behind_ssh_is_restored_from_a_state_on_its_host_or_boots_where_none_c
     let (warm, said) = up();
     assert!(!warm && said.contains("no saved state can be used: "), "{said}");
     assert_eq!(machines.run("node1", &["ls", FOLDER]), "");
+}
+
+#[test]
+#[ignore = "soak: two starts of a guest"]
+fn a_guest_behind_ssh_with_a_disk_is_restored_with_a_disk_of_its_own() {
+    let Some(machines) = Machines::new("warm disk") else {
+        return;
+    };
+    machines.good(&["-q", "image", "pull", "mini"]);
+    let disk = machines.keyring.path("disk");
+    std::fs::write(&disk, [b"base".to_vec(), vec![0; 8 << 20]].concat()).unwrap();
+    let mini = cache().join("images/mini");
+    let text = format!(
+        r#"
+name = "{}"
+[hosts.node1]
+connect = "ssh://root@10.200.1.2"
+[networks.inside]
+subnet = "10.0.1.0/24"
+gateway = {{ address = "10.0.1.1" }}
+[images.disk]
+kernel = "{mini}/kernel"
+initrd = "{mini}/initrd"
+mirrors = ["{disk}"]
+format = "raw"
+cmdline = "console=ttyS0 quiet no_timer_check"
+warm = true
+machine = {{ memory = "101MiB" }}
+console = {{ prompt = "mini# " }}
+[vms.vm1]
+image = "disk"
+nics = [{{ network = "inside" }}]
+"#,
+        machines.name,
+        mini = mini.display(),
+        disk = disk.display(),
+    );
+    std::fs::write(machines.lab(), text).unwrap();
+    let lab = machines.lab();
+    let lab = lab.to_str().unwrap();
+    let before = machines.snapshot();
+    let exec = |script: &str| machines.good(&["exec", &machines.name, "vm1", "--", script]);
+    // Made, then found.
+    for _ in 0..2 {
+        machines.good(&["up", lab]);
+        assert!(machines.restored("node1"));
+        assert_eq!(exec("head -c 4 /dev/vda"), "base");
+        exec("printf mine >/dev/vda && sync");
+        let plan = machines.good(&["plan", lab]);
+        assert!(plan.contains("nothing to do"), "{plan}");
+        machines.good(&["down", &machines.name]);
+        machines.assert_as(&before);
+    }
 }
