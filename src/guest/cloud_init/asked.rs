@@ -71,9 +71,13 @@ impl Asked {
         }
         let work = config.cloud_init.is_work();
         if let Some(data) = &config.cloud_init.user_data {
-            match data.text().and_then(yaml::keys) {
-                Some(users) => keys.extend(users),
-                None => return Self { modules: None, work },
+            match data.text() {
+                // A script is run by this module.
+                Some(script) if script.starts_with("#!") => _ = keys.insert("scripts_user".to_owned()),
+                text => match text.and_then(yaml::keys) {
+                    Some(users) => keys.extend(users),
+                    None => return Self { modules: None, work },
+                },
             }
         }
         let modules = keys.iter().flat_map(|key| modules(&normal(key)));

@@ -190,6 +190,8 @@ fn keys_of_the_users_settings_and_names_of_older_releases_mean_the_same_modules(
     ] {
         assert!(!asked.includes(Some(module)), "{module}");
     }
+    let script = Asked::by(&config(&[], Some("#!/bin/sh\ntrue\n")));
+    assert!(script.includes(Some("scripts-user")) && !script.includes(Some("ntp")));
     // Settings that are known only by their digest may ask for anything.
     let mut unknown = config(&[], Some(data));
     let digest = unknown.cloud_init.user_data.as_ref().unwrap().digest();
