@@ -91,6 +91,33 @@ fn a_link_changes_in_place_and_its_addresses_come_and_go() {
 }
 
 #[test]
+fn a_bridge_below_another_root_has_the_delay_that_it_was_given() {
+    let test = "a_bridge_below_another_root_has_the_delay_that_it_was_given";
+    let (Some(host), Some(root)) = (Namespace::new(test), Namespace::new(test)) else {
+        return;
+    };
+    host.cable("eth0", &root, "eth0");
+    root.ip("link add br0 type bridge stp_state 1 forward_delay 400 priority 0");
+    root.ip("link set dev eth0 master br0 up");
+    root.ip("link set dev br0 up");
+    let wanted = |stp| Link {
+        kind: LinkKind::Bridge { stp, mac: None },
+        ..bridge("network service")
+    };
+    host.apply(&[Step::CreateLink(ifname("br1"), wanted(Some(20)))]).unwrap();
+    host.ip("link set dev eth0 master br1 up");
+    let shown = || host.check_fed(&["ip", "-details", "link", "show", "dev", "br1"], "");
+    crate::support::wait_until("the other bridge is the root", || shown().contains("forward_delay 400 "));
+    for stp in [Some(20), Some(10), None, Some(2)] {
+        let stays = wanted(stp);
+        if stp != Some(20) {
+            host.apply(&[Step::ChangeLink(ifname("br1"), stays.clone())]).unwrap();
+        }
+        assert_eq!(host.observe().links, links([("br1", stays)]), "{stp:?}: {}", shown());
+    }
+}
+
+#[test]
 fn a_bridge_that_was_only_half_made_is_ours_and_is_finished_by_a_change() {
     let Some(host) = Namespace::new("a_bridge_that_was_only_half_made_is_ours") else {
         return;

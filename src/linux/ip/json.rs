@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::mark;
 use crate::lab::{Bond, BondMode, Partner};
 use crate::transport::{Cmd, CmdError, Shell};
 
@@ -98,7 +99,7 @@ pub(crate) struct RawInfo {
     pub slave: Value,
 }
 
-/// What only links of some kinds have: a bridge the first three, VLAN and VXLAN devices an id, a VXLAN
+/// What only links of some kinds have: a bridge the first four, VLAN and VXLAN devices an id, a VXLAN
 /// device the address and the UDP port of its end, a tap whether it persists. Links of other kinds have the same names for
 /// something else, e.g. `"local": "any"` of a GRE device.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -107,6 +108,8 @@ pub(crate) struct RawData {
     pub stp_state: Option<u32>,
     #[serde(default, deserialize_with = "if_known")]
     pub forward_delay: Option<u32>,
+    #[serde(default, deserialize_with = "if_known")]
+    pub root_port: Option<u32>,
     #[serde(default, deserialize_with = "if_known")]
     pub vlan_filtering: Option<u32>,
     #[serde(default, deserialize_with = "if_known")]
@@ -154,11 +157,18 @@ impl RawLink {
         self.linkinfo.info_kind.as_deref()
     }
 
-    /// Returns the forward delay of a bridge with spanning tree, in seconds; none for one without.
+    /// Returns whether a bridge is the root of its spanning tree; only then the kernel shows its own forward delay.
+    pub fn is_root(&self) -> bool {
+        self.linkinfo.info_data.root_port.is_none_or(|port| port == 0)
+    }
+
+    /// Returns the forward delay that a bridge with spanning tree has or was given, in seconds; none for one without.
     pub fn stp(&self) -> Option<u8> {
         let data = &self.linkinfo.info_data;
-        let delay = data.forward_delay.unwrap_or_default() / 100;
-        (data.stp_state != Some(0)).then(|| u8::try_from(delay).unwrap_or(u8::MAX))
+        let shown = data.forward_delay.unwrap_or_default() / 100;
+        let shown = u8::try_from(shown).unwrap_or(u8::MAX);
+        let given = mark::delay_given(self).filter(|_| !self.is_root());
+        (data.stp_state != Some(0)).then(|| given.unwrap_or(shown))
     }
 
     /// Returns the settings of a bond; none where they are not ones that netlab gives a bond.

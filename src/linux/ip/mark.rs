@@ -11,7 +11,7 @@ use super::json::{RawLink, query};
 use super::ovs;
 use super::snapshot::Snapshot;
 use crate::lab::LabName;
-use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET};
+use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, without_delay};
 pub(super) use crate::topology::derive::link_group as group;
 use crate::transport::{CmdError, Shell};
 
@@ -113,6 +113,20 @@ pub(super) fn in_group(link: &RawLink, lab: &str) -> bool {
 pub(super) fn mac_is_set(link: &RawLink) -> bool {
     let alias = link.ifalias.as_deref().unwrap_or_default();
     alias.ends_with(MAC_IS_SET)
+}
+
+/// Returns the purpose of a link that a lab created, without what the alias says of its MAC address, MTU and delay.
+pub(super) fn plain(purpose: &str) -> &str {
+    let purpose = purpose.strip_suffix(MAC_IS_SET).unwrap_or(purpose);
+    let purpose = purpose.strip_suffix(MTU_IS_SET).unwrap_or(purpose);
+    without_delay(purpose).0
+}
+
+/// Returns the forward delay in seconds that a bridge was given, by its alias.
+pub(super) fn delay_given(link: &RawLink) -> Option<u8> {
+    let alias = link.ifalias.as_deref().unwrap_or_default();
+    let alias = alias.strip_suffix(MAC_IS_SET).unwrap_or(alias);
+    without_delay(alias.strip_suffix(MTU_IS_SET).unwrap_or(alias)).1
 }
 
 /// Returns whether the link has an MTU that its network stated.

@@ -15,7 +15,7 @@ use super::{Network, floating, ovs};
 use crate::lab::{Bond, BondMode, IfName, LabName, VlanId};
 use crate::linux::sysctl::SysctlMarks;
 use crate::linux::tc;
-use crate::plan::lines::{MAC_IS_SET, MTU_IS_SET, NicState};
+use crate::plan::lines::NicState;
 use crate::state::{BondSeen, Link, LinkKind, Missing, Uplink};
 use crate::transport::Shell;
 
@@ -108,9 +108,8 @@ fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet
                 .and_then(|address| address.parse().ok()),
         },
     };
-    let purpose = purpose.strip_suffix(MAC_IS_SET).unwrap_or(purpose);
-    let purpose = purpose.strip_suffix(MTU_IS_SET).unwrap_or(purpose);
-    let delays = matches!(kind, LinkKind::Bridge { stp: None, .. }) && data.forward_delay != Some(0);
+    let purpose = mark::plain(purpose);
+    let delays = matches!(kind, LinkKind::Bridge { stp: None, .. }) && raw.is_root() && data.forward_delay != Some(0);
     Ok(Link {
         kind,
         master: raw.master.as_deref().and_then(|master| IfName::new(master).ok()),

@@ -14,12 +14,33 @@ pub(crate) const MAC_IS_SET: &str = " (address given)";
 /// of its ports, and the number alone does not show which of the two it is.
 pub(crate) const MTU_IS_SET: &str = " (MTU given)";
 
+/// Before and after the forward delay of a bridge with spanning tree, in seconds, which follows its purpose. The kernel shows
+/// the delay of the root bridge, which another one may be (net/bridge/br_stp.c, br_record_config_timeout_values).
+const DELAY: (&str, &str) = (" (forward delay ", " s)");
+
+/// Returns what follows the purpose of a link in its alias.
+fn delay(link: &Link) -> String {
+    match link.kind {
+        LinkKind::Bridge { stp: Some(seconds), .. } => format!("{}{seconds}{}", DELAY.0, DELAY.1),
+        _ => String::new(),
+    }
+}
+
+/// Returns a purpose without a forward delay behind it, and that delay in seconds.
+pub(crate) fn without_delay(purpose: &str) -> (&str, Option<u8>) {
+    let parts = purpose.strip_suffix(DELAY.1).and_then(|rest| rest.rsplit_once(DELAY.0));
+    match parts.map(|(purpose, seconds)| (purpose, seconds.parse())) {
+        Some((purpose, Ok(seconds))) => (purpose, Some(seconds)),
+        _ => (purpose, None),
+    }
+}
+
 /// Returns the alias of a finished link as an argument for `ip -batch`; None where no alias can hold it.
 pub(super) fn alias(lab: &LabName, link: &Link) -> Option<String> {
     let mac_is_set = matches!(link.kind, LinkKind::Bridge { mac: Some(_), .. });
     let suffix = if mac_is_set { MAC_IS_SET } else { "" };
     let mtu = if link.mtu.is_some() { MTU_IS_SET } else { "" };
-    let alias = format!("netlab:{lab}:{}{mtu}{suffix}", link.purpose);
+    let alias = format!("netlab:{lab}:{}{}{mtu}{suffix}", link.purpose, delay(link));
     quoted(&alias).filter(|_| alias.len() <= ALIAS_LIMIT)
 }
 

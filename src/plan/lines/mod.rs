@@ -20,7 +20,7 @@ mod shaping;
 mod tests;
 mod uplink;
 
-pub(crate) use self::mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted};
+pub(crate) use self::mark::{ALIAS_LIMIT, MAC_IS_SET, MTU_IS_SET, quoted, without_delay};
 pub(crate) use nic::{Address, Hop, NicState};
 pub use ovs::OvsObject;
 pub(crate) use ovs::{MAC_GIVEN, OWNER, PURPOSE, is_ovs, remove_nic, set_mac, spanning_tree};
