@@ -10,6 +10,7 @@
 mod belongs;
 mod bounded;
 mod brought;
+mod changed;
 mod checkpoints;
 mod clash;
 mod commands;

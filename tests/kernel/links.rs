@@ -104,10 +104,13 @@ fn a_bridge_below_another_root_has_the_delay_that_it_was_given() {
         kind: LinkKind::Bridge { stp, mac: None },
         ..bridge("network service")
     };
-    host.apply(&[Step::CreateLink(ifname("br1"), wanted(Some(20)))]).unwrap();
+    host.apply(&[Step::CreateLink(ifname("br1"), wanted(Some(20)))])
+        .unwrap();
     host.ip("link set dev eth0 master br1 up");
     let shown = || host.check_fed(&["ip", "-details", "link", "show", "dev", "br1"], "");
-    crate::support::wait_until("the other bridge is the root", || shown().contains("forward_delay 400 "));
+    crate::support::wait_until("the other bridge is the root", || {
+        shown().contains("forward_delay 400 ")
+    });
     for stp in [Some(20), Some(10), None, Some(2)] {
         let stays = wanted(stp);
         if stp != Some(20) {
