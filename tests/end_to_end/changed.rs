@@ -18,6 +18,19 @@ ends = ["node1:eth0", "node2:eth0"]
 ends = ["node1:eth1", "node2:eth1"]
 "#;
 
+/// The same hosts with a bond each, at a switch.
+fn bonded() -> String {
+    let host = |host: &str, address: &str| {
+        let nics = ["eth0", "eth1"].map(|nic| format!("[[cables]]\nends = [\"{host}:{nic}\", \"rack\"]\n"));
+        format!(
+            "[hosts.{host}.bonds.bond0]\nnics = [\"eth0\", \"eth1\"]\nmode = \"active-backup\"\naddress = \"{address}/24\"\n{}",
+            nics.concat()
+        )
+    };
+    let hosts = [host("node1", "172.16.99.108"), host("node2", "172.16.99.109")].concat();
+    format!("name = \"LABNAME\"\n[switches.rack]\n{hosts}")
+}
+
 /// A network `name` with its gateway on `gateway`, and further keys.
 fn network(name: &str, third: u8, gateway: &str, more: &str) -> String {
     format!(
@@ -146,7 +159,8 @@ fn a_lab_that_is_edited_again_and_again_is_as_described_after_each_up() {
         assert!(plan.starts_with("nothing to do"), "{edit}: {plan}");
         bench.good(&["-q", "verify", "--wait", PATIENT, bench.file()]);
     }
-    // A host goes, with everything on it, and comes back.
+    // Both hosts have other NICs; then one goes, with everything on it, and comes back.
+    let on_bonds = [network("s", 1, "node1", "switch = \"ovs\"\nuplink = \"bond0\""), both()].concat();
     let hosts = HOSTS.split("[hosts.node2]").next().unwrap();
     let alone = [
         network("s", 1, "node1", ""),
@@ -154,7 +168,11 @@ fn a_lab_that_is_edited_again_and_again_is_as_described_after_each_up() {
         vm("b", "node1", &["s"]),
     ]
     .concat();
-    for text in [format!("{hosts}{alone}"), format!("{HOSTS}{}", edits().remove(0).1)] {
+    for text in [
+        format!("{}{on_bonds}", bonded()),
+        format!("{hosts}{alone}"),
+        format!("{HOSTS}{}", edits().remove(0).1),
+    ] {
         bench.write(&text);
         bench.good(&["-q", "up", bench.file()]);
         bench.good(&["-q", "verify", "--wait", PATIENT, bench.file()]);

@@ -25,18 +25,26 @@ echo policy
 ip -json rule show 2>/dev/null | tr '\n' ' '
 echo
 if [ -S "${OVS_RUNDIR:-/run/openvswitch}/db.sock" ] && command -v ovs-appctl >/dev/null; then
-    # Port numbers are those of a bridge.
+    # Port numbers are those of a bridge. No name of a link has a slash.
     ports=$(ovs-appctl --timeout=5 dpif/show 2>/dev/null | awk '
         /^  [^ ].*:$/ { sub(":", "", $1); bridge = $1; next }
         /^    / { split($2, number, "/"); print bridge, number[1], $1 }')
     {
         echo "$ports"
+        # A bond learns by one of its members.
+        ovs-appctl --timeout=5 bond/show 2>/dev/null | awk '
+            /^---- / { bond = $2 }
+            $1 == "member" || $1 == "slave" { sub(":", "", $2); print "/bond", $2, bond }'
         for bridge in $(echo "$ports" | cut -d' ' -f1 | sort -u); do
-            ovs-appctl --timeout=5 fdb/show "$bridge" 2>/dev/null | sed "s/^/fdb $bridge /"
+            ovs-appctl --timeout=5 fdb/show "$bridge" 2>/dev/null | sed "s,^,/fdb $bridge ,"
         done
     } | awk '
-        $1 != "fdb" { name[$1, $2] = $3; next }
-        $5 ~ /:/ && ($2, $3) in name { print "ovs", $2, name[$2, $3], $5, $6 }'
+        $1 == "/bond" { bond[$2] = $3; next }
+        $1 != "/fdb" { name[$1, $2] = $3; next }
+        $5 ~ /:/ && ($2, $3) in name {
+            port = name[$2, $3]
+            print "ovs", $2, port in bond ? bond[port] : port, $5, $6
+        }'
     # Those of others may have thousands.
     for bridge in $(ovs-vsctl --timeout=5 --bare --columns=name find Bridge 'external_ids:netlab!=""' 2>/dev/null); do
         echo "flows $bridge"

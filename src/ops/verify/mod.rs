@@ -286,10 +286,13 @@ pub(super) fn answer(
     found.extend(unproved_answers(&evidence, &hosts, &matrix));
     refute(&evidence, &mut matrix);
     let counted = dropped::since(&before, &dropped::count(topology, &hosts));
-    for proved in [
-        dropped::between_tenants(topology, &counted, &matrix),
-        dropped::forged(topology, &counted, &guests),
-    ] {
+    let mut apart = dropped::between_tenants(topology, &counted, &matrix);
+    if !apart.faults.is_empty() && !env.cancel.is_requested() {
+        let (counted, note) = again::ask_apart(asking, &mut matrix);
+        apart = dropped::between_tenants(topology, &counted, &matrix);
+        notes.push(note);
+    }
+    for proved in [apart, dropped::forged(topology, &counted, &guests)] {
         found.extend(proved.faults);
         notes.extend(proved.notes);
     }
