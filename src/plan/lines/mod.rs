@@ -255,7 +255,8 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
     }
     let mut lines = Vec::new();
     // The kernel checks the delay against its current state (net/bridge/br_stp.c, br_set_forward_delay): 0 is legal
-    // only without spanning tree, so the two are set one after the other.
+    // only without spanning tree, so the two are set one after the other. A bridge whose topology has just changed learns
+    // nothing while its delay is 0 (net/bridge/br_fdb.c, hold_time): what it learned before would be wrong until then.
     match link.kind {
         LinkKind::Bridge { stp: Some(delay), .. } => lines.push(format!(
             "link set dev {name} type bridge forward_delay {} stp_state 1",
@@ -263,7 +264,7 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
         )),
         LinkKind::Bridge { stp: None, .. } => lines.extend([
             format!("link set dev {name} type bridge stp_state 0 mcast_snooping 0"),
-            format!("link set dev {name} type bridge forward_delay 0"),
+            format!("link set dev {name} type bridge forward_delay 0 fdb_flush"),
         ]),
         LinkKind::Vxlan { .. }
         | LinkKind::Vlan { .. }
