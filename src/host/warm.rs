@@ -165,8 +165,8 @@ impl Warm<'_> {
         Ok(libvirt.save(self.name, &states.memory(self.name))?)
     }
 
-    /// Restores the guest with its NICs; where that fails, it is off, with the disk that it had. libvirt reads the head of the guest and the stream of the saved state from one
-    /// pipe.
+    /// Restores the guest with its NICs; where that fails, it is off, with the disk that it had. libvirt reads the head of the
+    /// guest and the stream of the saved state from one pipe.
     fn restore(&self, kind: &Kind, states: &States<'_>, id: &str, head: &Head) -> Result<Opened, StepFailure> {
         let libvirt = &self.connection.libvirt;
         let disk = kind.disk.as_deref();
