@@ -285,14 +285,7 @@ pub(super) fn answer(
     found.extend(strangers);
     found.extend(unproved_answers(&evidence, &hosts, &matrix));
     refute(&evidence, &mut matrix);
-    let counted = dropped::since(&before, &dropped::count(topology, &hosts));
-    let mut apart = dropped::between_tenants(topology, &counted, &matrix);
-    if !apart.faults.is_empty() && !env.cancel.is_requested() {
-        let (counted, note) = again::ask_apart(asking, &mut matrix);
-        apart = dropped::between_tenants(topology, &counted, &matrix);
-        notes.push(note);
-    }
-    for proved in [apart, dropped::forged(topology, &counted, &guests)] {
+    for proved in drops(asking, &before, &mut matrix, &guests) {
         found.extend(proved.faults);
         notes.extend(proved.notes);
     }
@@ -315,6 +308,26 @@ pub(super) fn answer(
         services,
         lengths,
     })
+}
+
+/// Returns what is proved of what the lab's rules have dropped since `before`. Where that is not all between tenants, their
+/// cells are asked once more.
+fn drops(
+    asking: Asking<'_>,
+    before: &dropped::Counted,
+    matrix: &mut Matrix,
+    guests: &BTreeMap<VmName, GuestView>,
+) -> [dropped::Proved; 2] {
+    let topology = asking.topology;
+    let counted = dropped::since(before, &dropped::count(topology, asking.hosts));
+    let forged = dropped::forged(topology, &counted, guests);
+    let mut apart = dropped::between_tenants(topology, &counted, matrix);
+    if !apart.faults.is_empty() && !asking.env.cancel.is_requested() {
+        let (counted, note) = again::ask_apart(asking, matrix);
+        apart = dropped::between_tenants(topology, &counted, matrix);
+        apart.notes.insert(0, note);
+    }
+    [apart, forged]
 }
 
 /// Returns the result of a thread; a panic there is one here.
