@@ -136,7 +136,11 @@ fn run_tool(shell: &dyn Shell, lab: &LabName, steps: &[Step], links: Links<'_>) 
                 Step::AddFloating(address, nic) => Some((*address, nic)),
                 _ => None,
             });
-            ip::announce(shell, &added.collect::<Vec<_>>());
+            let mut added = added.peekable();
+            if added.peek().is_some() {
+                // Harmless where it does not work.
+                let _ = shell.run(&ip::announcement(added));
+            }
             Ok(())
         }
         Some(Tool::Tc) => tc::apply(shell, lab, steps).map_err(|failed| Failed::new(failed.at, failed.cause)),

@@ -35,6 +35,7 @@ mod host_keys;
 mod link;
 mod load;
 mod marks;
+mod moved;
 mod named;
 mod observe;
 mod passwords;

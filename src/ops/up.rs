@@ -11,7 +11,7 @@ use super::connect::{connect_to_change, same_connects};
 use super::observe::observe_to_change;
 use super::power::{Chosen, only};
 use super::{
-    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, converge, host_keys, passwords,
+    Aftermath, Env, Loaded, OpsError, Planned, belongs, breaks, connects, converge, host_keys, moved, passwords,
     preflight_and_plan, roll_back, stop_on_request, stopped,
 };
 use crate::atomic_file;
@@ -173,6 +173,7 @@ fn bring_up(env: &Env, loaded: &Loaded, options: &UpOptions) -> Result<(usize, T
     let (done, now) = converge::run(&run, "up", &to_do, &desired, |report| {
         after_failure(env, loaded, options, &run, report, (&wanted, &before))
     })?;
+    moved::announce(&hosts, &before, &now);
     finish(env, loaded, &run, wanted, &now)?;
     started(env, lab, options)?;
     passwords::keep(env, lab, [&desired])?;

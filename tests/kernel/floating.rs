@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use netlab::linux::ip;
 use netlab::plan::Step;
 use netlab::state::{Link, LinkKind, NicConfig, Survey};
+use netlab::transport::Shell as _;
 
 use crate::namespace::{Namespace, assert_same, bridge, ifname, lab, links, uplink};
 
@@ -176,4 +178,23 @@ fn a_bridge_with_an_uplink_has_the_labs_ethernet_address_else_that_of_the_nic() 
         .unwrap();
         assert_same(&host.snapshot(), &before, "afterwards");
     }
+}
+
+#[test]
+fn a_neighbor_learns_at_once_where_an_announced_address_is() {
+    let test = "a_neighbor_learns_at_once_where_an_announced_address_is";
+    let (Some(one), Some(other)) = (Namespace::new(test), Namespace::new(test)) else {
+        return;
+    };
+    one.cable("eth0", &other, "eth0");
+    one.ip("address add 10.0.1.1/24 dev eth0");
+    other.ip("address add 10.0.1.2/24 dev eth0");
+    other.ip("neighbor add 10.0.1.1 lladdr 02:00:00:00:00:09 dev eth0 nud stale");
+    let link = one.check_fed(&["ip", "-brief", "link", "show", "dev", "eth0"], "");
+    let own = link.split_whitespace().nth(2).unwrap();
+    let known = || other.check_fed(&["ip", "neighbor", "show", "10.0.1.1"], "");
+    assert!(!known().contains(own));
+    let announced = ip::announcement([("10.0.1.1".parse().unwrap(), &ifname("eth0"))]);
+    one.shell.check(&announced).unwrap();
+    crate::support::wait_until("the neighbor knows it", || known().contains(own));
 }

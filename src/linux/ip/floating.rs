@@ -10,12 +10,6 @@ use super::json::RawAddress;
 use super::snapshot::Snapshot;
 use super::{NetworkError, mark};
 use crate::lab::{IfName, LabName};
-use crate::transport::{Cmd, Script, Shell};
-
-const ANNOUNCE: Script = Script {
-    name: "ip/announce.sh",
-    text: include_str!("announce.sh"),
-};
 
 /// Returns whether the address is a floating one, of any lab.
 pub(super) fn is_any(raw: &RawAddress) -> bool {
@@ -57,15 +51,4 @@ pub(super) fn is_on(snapshot: &Snapshot, lab: &LabName, address: Ipv4Addr, nic: 
 pub(super) fn is_ours_on(snapshot: &Snapshot, lab: &LabName, address: Ipv4Addr, nic: &IfName) -> bool {
     let link = snapshot.link(nic.as_str());
     link.is_some_and(|link| link.addr_info.iter().any(|raw| of(raw, lab) == Some(address)))
-}
-
-/// Announces addresses to the neighbors, where the host has arping(8). One command.
-pub fn announce(shell: &dyn Shell, addresses: &[(Ipv4Addr, &IfName)]) {
-    if addresses.is_empty() {
-        return;
-    }
-    let pairs = addresses.iter();
-    let pairs = pairs.flat_map(|(address, nic)| [nic.to_string(), address.to_string()]);
-    // See the script: harmless where it does not work.
-    let _ = shell.run(&Cmd::script(ANNOUNCE, pairs));
 }

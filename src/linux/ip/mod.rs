@@ -12,6 +12,7 @@
 //!   detaches it (and attaches it again). Both directions do only what is still missing.
 //! - A setting's old value is on disk before the lab's mark, the mark before the change.
 
+mod announce;
 mod apply;
 mod error;
 mod floating;
@@ -32,10 +33,10 @@ mod view;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+pub use announce::announcement;
 pub use apply::apply;
 pub(crate) use apply::load_bonding;
 pub use error::{AttachError, NetworkError, Owner, Unreadable, Unrestorable};
-pub use floating::announce;
 pub(crate) use json::{RawLink, query};
 pub use learning::learning;
 pub use mark::labs;
