@@ -11,7 +11,7 @@ use super::error::CommandError;
 use super::output::{one_line, print_error, warning, wrapped};
 use super::target::Target;
 use super::{Context, complete, terminal};
-use crate::lab::{self, Connect, HostName, IfName, ImageName, LabName};
+use crate::lab::{self, Connect, HostName, IfName, ImageName, LabName, SwitchKind};
 use crate::ops::{self, Effect, ImageChoice, LoadOptions, Loaded, PlannedStep, Reason};
 use crate::preflight::Obstacle;
 use crate::topology;
@@ -106,6 +106,17 @@ fn assumed(loaded: &Loaded) -> Vec<String> {
         format!("{hosts}: nothing of the lab is there, and nothing else conflicts with it"),
         format!("{hosts}: kernel modules, programs, memory and disk space suffice"),
     ];
+    let chosen = loaded.topology.hosts.iter().filter(|(_, host)| {
+        let mut segments = host.segments.values();
+        segments.any(|segment| segment.switch == SwitchKind::Ovs(None))
+    });
+    let chosen: Vec<&str> = chosen.map(|(name, _)| name.as_str()).collect();
+    if !chosen.is_empty() {
+        assumed.push(format!(
+            "{}: the kernel has Open vSwitch's data path; without it, its own in user space takes a few steps more",
+            chosen.join(", ")
+        ));
+    }
     let real = loaded
         .topology
         .hosts

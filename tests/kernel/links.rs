@@ -91,6 +91,29 @@ fn a_link_changes_in_place_and_its_addresses_come_and_go() {
 }
 
 #[test]
+fn an_mtu_that_somebody_gave_a_bridge_is_observed_and_changed_back() {
+    let test = "an_mtu_that_somebody_gave_a_bridge_is_observed_and_changed_back";
+    let (Some(host), Some(other)) = (Namespace::new(test), Namespace::new(test)) else {
+        return;
+    };
+    host.cable("eth0", &other, "eth0");
+    host.apply(&[create("br1")]).unwrap();
+    host.ip("link set dev eth0 master br1 up");
+    let wanted = links([("br1", bridge("network service"))]);
+    host.ip("link set dev eth0 mtu 1450");
+    assert_eq!(host.observe().links, wanted, "that of its port");
+    host.ip("link set dev eth0 mtu 1500");
+    host.ip("link set dev br1 mtu 1400");
+    let seen = host.observe().links;
+    assert_eq!(seen[&ifname("br1")].mtu, Some(1400));
+    host.apply(&[Step::ChangeLink(ifname("br1"), bridge("network service"))])
+        .unwrap();
+    assert_eq!(host.observe().links, wanted);
+    let shown = host.check_fed(&["ip", "link", "show", "dev", "br1"], "");
+    assert!(shown.contains("mtu 1500 "), "{shown}");
+}
+
+#[test]
 fn a_bridge_below_another_root_has_the_delay_that_it_was_given() {
     let test = "a_bridge_below_another_root_has_the_delay_that_it_was_given";
     let (Some(host), Some(root)) = (Namespace::new(test), Namespace::new(test)) else {

@@ -299,7 +299,7 @@ impl<'a> Run<'a> {
             in_ovs: before.kind() == Some("bond") && snapshot.ovs.object(name.as_str()).is_some(),
             master_is_ovs: false,
             uplink_mac: nic.and_then(|nic| nic.address.clone()),
-            mtu_is_set: mark::mtu_is_set(before),
+            mtu_is_set: mark::mtu_is_set(before) || snapshot.is_lowered(before),
             remotes: snapshot.remotes(name.as_str()),
         }
     }

@@ -123,7 +123,7 @@ fn made(snapshot: &Snapshot, raw: &RawLink, purpose: &str, came: &BTreeSet<IpNet
             .collect(),
         mtu: raw
             .mtu
-            .filter(|_| mark::mtu_is_set(raw))
+            .filter(|_| mark::mtu_is_set(raw) || snapshot.is_lowered(raw))
             .map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX))
             .or_else(|| snapshot.ovs.mtu(&raw.ifname)),
         gateway: snapshot.default_route(&raw.ifname),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::json::{RawAddresses, RawForward, RawLink, RawRoute, parse, query};
 use super::ovs::{self, Ovs};
+use crate::lab::ETHERNET_MTU;
 use crate::linux::tc::{self, RawQdisc};
 use crate::plan::lines::ROUTE_MARK;
 use crate::transport::{Cmd, CmdError, Shell};
@@ -93,6 +94,17 @@ impl Snapshot {
             IpAddr::V4(gateway) => Some(gateway),
             IpAddr::V6(_) => None,
         }
+    }
+
+    /// Returns whether the MTU of a Linux bridge is less than Ethernet's and that of each of its ports: the kernel gives it the
+    /// smallest of theirs, until somebody sets another one.
+    pub fn is_lowered(&self, bridge: &RawLink) -> bool {
+        let smallest = |mtu: u32| {
+            let ports = self.links.iter();
+            let mut ports = ports.filter(|port| port.master.as_deref() == Some(bridge.ifname.as_str()));
+            mtu < u32::from(ETHERNET_MTU) && ports.all(|port| port.mtu.is_none_or(|of_port| mtu < of_port))
+        };
+        bridge.kind() == Some("bridge") && bridge.mtu.is_some_and(smallest)
     }
 
     /// Returns the link of that name.

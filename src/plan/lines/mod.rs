@@ -102,7 +102,7 @@ pub struct ObservedLink {
     pub remotes: BTreeSet<Ipv4Addr>,
     /// The MAC address of its uplink, where the bridge must have that one again.
     pub uplink_mac: Option<String>,
-    /// It has an MTU that its network stated.
+    /// It has an MTU that its network stated, or somebody set.
     pub mtu_is_set: bool,
     /// It has the default route that a lab gave the host.
     pub gateway: Option<Ipv4Addr>,
