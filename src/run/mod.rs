@@ -170,8 +170,11 @@ impl StepLog for HostLog<'_> {
             first: steps.first().map(ToString::to_string).unwrap_or_default(),
             error: error.map(|error| chain(error)),
         };
-        // The steps have run: an end that cannot be recorded changes only what a reader of the journal sees.
-        let _ = self.add(&record);
+        // What the user has stopped is neither done nor failed: for a reader of the journal it was interrupted. An end that
+        // cannot be recorded changes only what such a reader sees: the steps have run.
+        if !error.is_some_and(|error| error.cause.is_stopped()) {
+            let _ = self.add(&record);
+        }
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         for step in steps {
             let took = since

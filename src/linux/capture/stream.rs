@@ -13,7 +13,7 @@ pub fn command(link: &str, count: Option<u64>, filter: &str) -> Vec<String> {
     words.map(ToOwned::to_owned).into()
 }
 
-/// Returns a filter that takes the same frames with a tag, too: without the word `vlan`, pcap-filter(7) looks for everything
+/// Returns a filter that takes the same frames with a tag, too: without the word `vlan`, pcap-filter(7) expects everything
 /// where it is in a frame without one. A filter that has the word is left as it is.
 fn also_tagged(filter: &str) -> String {
     let mut words = filter.split(|char: char| !char.is_ascii_alphanumeric());
