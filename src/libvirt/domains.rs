@@ -148,15 +148,18 @@ fn undefine_flags(domain: &VirDomain, operation: &Operation) -> Result<u32, Libv
     })
 }
 
-/// Starts a domain paused, so that its console can be opened before it prints anything. A domain that is paused or
-/// running already (an earlier start was interrupted) is left unchanged. A disk whose image file has changed is an
-/// error.
+/// Starts a domain paused, so that its console can be opened before it prints anything. One that runs, or is paused and was
+/// configured, is left unchanged; one that an interrupted start left paused, perhaps without its NICs, is started anew. A disk
+/// whose image file has changed is an error.
 pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
     let operation = Operation::Start(name.clone());
     let domain = own(conn, name, &operation)?;
     let (state, _) = domain.state().map_err(failed(&operation))?;
-    if [sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_RUNNING].contains(&state.to_raw()) {
-        return Ok(());
+    match state.to_raw() {
+        sys::VIR_DOMAIN_RUNNING => return Ok(()),
+        sys::VIR_DOMAIN_PAUSED if was_configured(conn, name)? => return Ok(()),
+        sys::VIR_DOMAIN_PAUSED => power_off(conn, name)?,
+        _ => {}
     }
     let inactive = domain
         .xml_desc(sys::VIR_DOMAIN_XML_INACTIVE)

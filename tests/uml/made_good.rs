@@ -47,7 +47,7 @@ fn the_kernels_vlan_tests_pass_where_there_are_vlans() {
         test,
         "kernel",
         "vlan missing_kernel_module netem",
-        Duration::from_secs(180),
+        Duration::from_secs(400),
     );
 }
 

@@ -71,12 +71,17 @@ feed)
 	fi
 	# Opened where it is read: its end is limited from outside.
 	# shellcheck disable=SC2016
-	timeout 300 sh -c '{ cat "$1.head"; tail -c "+$(($2 + 1))" memory; } >"$1.pipe"; rm -f "$1.head" "$1.pipe"' \
+	timeout 300 sh -c '{ cat "$1.head"; tail -c "+$(($2 + 1))" memory; } >"$1.pipe"; rm -f "$1.pipe" "$1.head"' \
 		sh "$all/$guest" "$length" </dev/null >/dev/null 2>&1 &
 	;;
 end)
-	# A writer that waits for a reader gets one, which does not read.
-	[ ! -p "$1.pipe" ] || : <>"$1.pipe"
+	# A writer that waits for a reader gets one, which does not read. It must have ended: it would remove the next pipe.
+	tries=50
+	while [ -e "$1.head" ] && [ -p "$1.pipe" ] && [ $tries -gt 0 ]; do
+		: <>"$1.pipe"
+		tries=$((tries - 1))
+		sleep 0.1
+	done
 	[ -z "${2-}" ] || [ ! -f "$1.disk" ] || copy "$1.disk" "$2"
 	rm -f "$1.head" "$1.pipe" "$1.disk"
 	;;
