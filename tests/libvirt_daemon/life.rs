@@ -57,6 +57,31 @@ fn a_change_by_virsh_is_observed_whether_the_domain_runs_or_not() {
 }
 
 #[test]
+fn a_guest_that_an_interrupted_start_left_paused_without_its_nics_is_started_with_them() {
+    let test = "a_guest_that_an_interrupted_start_left_paused_without_its_nics_is_started_with_them";
+    let Some(daemon) = Daemon::new(test) else { return };
+    let (libvirt, name) = (daemon.libvirt(), daemon.name("a"));
+    daemon.sh("ip link add name br1 type bridge; ip link set br1 up");
+    let nics = || {
+        daemon
+            .sh("virsh -q domiflist demo.a")
+            .lines()
+            .filter(|line| line.contains("br1"))
+            .count()
+    };
+    libvirt.define(&name, &guest(&name, None, &["br1"])).unwrap();
+    libvirt.start_paused_without_nics(&name).unwrap();
+    assert_eq!(nics(), 0);
+    libvirt.start_paused(&name).unwrap();
+    assert_eq!(nics(), 1);
+    libvirt.resume(&name).unwrap();
+    let pid = || daemon.sh("cat /run/libvirt/qemu/demo.a.pid");
+    let running = pid();
+    libvirt.start_paused(&name).unwrap();
+    assert_eq!(pid(), running, "one that runs is left unchanged");
+}
+
+#[test]
 fn a_guest_whose_qemu_was_killed_is_distinguished_from_one_that_was_shut_off() {
     let Some(daemon) = Daemon::new("a_guest_whose_qemu_was_killed_is_distinguished_from_one_that_was_shut_off") else {
         return;
