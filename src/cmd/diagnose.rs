@@ -48,15 +48,47 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
         },
     )?;
     context.answer(&text(&report, !unicode(), columns()), &report)?;
-    if report.works {
+    if report.as_described {
         return Ok(());
     }
-    let message = if report.apart {
-        format!("{} must not reach {} by the lab file", report.from, report.to)
-    } else {
-        format!("{} does not reach {}", report.from, report.to)
-    };
+    let message = failure(&report);
     Err(CommandError::NotAsDescribed { message, help: None })
+}
+
+/// Whether every ping was answered.
+fn answered(report: &DiagnoseReport) -> bool {
+    report.received.is_some_and(|received| received > 0) && report.received == report.sent
+}
+
+/// What is not as the lab describes it.
+fn failure(report: &DiagnoseReport) -> String {
+    let DiagnoseReport { from, to, .. } = report;
+    match (&report.apart, report.received) {
+        (_, None) => format!("{from} could not be asked"),
+        (Some(_), Some(0)) => format!("that {from} does not reach {to} is not proved"),
+        (Some(_), _) => format!("{from} reaches {to}, and must not by the lab file"),
+        (None, _) if answered(report) => format!("{from} is answered by {to}, but not as the lab describes it"),
+        (None, _) => format!("{from} does not reach {to}"),
+    }
+}
+
+/// The result in a few words.
+fn result(report: &DiagnoseReport) -> String {
+    let (Some(received), Some(sent)) = (report.received, report.sent) else {
+        return "could not be asked".to_owned();
+    };
+    match (&report.apart, received) {
+        (Some(_), 0) if report.as_described => {
+            format!("kept apart, as the lab describes: none of {sent} pings was answered")
+        }
+        (Some(_), 0) => format!("kept apart by the lab, which is not proved: none of {sent} pings was answered"),
+        (Some(_), _) => format!("answered, but kept apart by the lab: {received} of {sent} pings were answered"),
+        (None, _) if report.works => "works".to_owned(),
+        (None, _) if answered(report) && report.cause.is_some() => {
+            "answered, but not as the lab describes it".to_owned()
+        }
+        (None, _) => format!("does not work: {received} of {sent} pings were answered"),
+    }
 }
 
 fn text(report: &DiagnoseReport, ascii: bool, columns: Option<usize>) -> String {
@@ -67,16 +99,11 @@ fn text(report: &DiagnoseReport, ascii: bool, columns: Option<usize>) -> String 
     } else {
         format!(" ({target})")
     };
-    let result = match (report.works, report.received, report.sent) {
-        (true, ..) => "works".to_owned(),
-        (false, Some(received), Some(sent)) if received == sent && report.cause.is_some() => {
-            "answered, but not as the lab describes it".to_owned()
-        }
-        (false, Some(received), Some(sent)) => format!("does not work: {received} of {sent} pings were answered"),
-        (false, ..) => "could not be asked".to_owned(),
-    };
     // Writing to a `String` cannot fail.
-    let _ = writeln!(out, "{} -> {}{at}: {result}", report.from, report.to);
+    let _ = writeln!(out, "{} -> {}{at}: {}", report.from, report.to, result(report));
+    if let Some(apart) = &report.apart {
+        let _ = writeln!(out, "    {apart}");
+    }
     if let Some(reason) = &report.reason {
         let _ = writeln!(out, "    {reason}");
     }
@@ -149,6 +176,63 @@ mod tests {
             link: None,
             back: false,
         }
+    }
+
+    fn report(apart: bool, as_described: bool, received: Option<u32>, cause: Option<&str>) -> DiagnoseReport {
+        DiagnoseReport {
+            lab: "quick".parse().unwrap(),
+            from: "vm1".to_owned(),
+            to: "vm2".to_owned(),
+            address: [10, 0, 2, 2].into(),
+            works: !apart && as_described,
+            as_described,
+            apart: apart.then(|| "node1 drops it".to_owned()),
+            sent: received.map(|_| 3),
+            received,
+            reason: None,
+            cause: cause.map(str::to_owned),
+            hops: Vec::new(),
+            vanished: None,
+            faults: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn two_that_are_kept_apart_are_shown_with_the_rule_and_are_no_failure() {
+        let apart = text(&report(true, true, Some(0), None), false, None);
+        assert_eq!(
+            apart,
+            "vm1 -> vm2 (10.0.2.2): kept apart, as the lab describes: none of 3 pings was answered\n    node1 drops it\n"
+        );
+    }
+
+    #[test]
+    fn the_result_and_the_error_do_not_contradict_each_other() {
+        let both = |report: DiagnoseReport| (result(&report), failure(&report));
+        let of = |texts: (&str, &str)| (texts.0.to_owned(), texts.1.to_owned());
+        assert_eq!(
+            both(report(true, false, Some(3), None)),
+            of((
+                "answered, but kept apart by the lab: 3 of 3 pings were answered",
+                "vm1 reaches vm2, and must not by the lab file"
+            ))
+        );
+        assert_eq!(
+            both(report(false, false, Some(3), Some("another machine answers"))),
+            of((
+                "answered, but not as the lab describes it",
+                "vm1 is answered by vm2, but not as the lab describes it"
+            ))
+        );
+        assert_eq!(
+            both(report(false, false, Some(1), None)),
+            of(("does not work: 1 of 3 pings were answered", "vm1 does not reach vm2"))
+        );
+        let unasked = of(("could not be asked", "vm1 could not be asked"));
+        assert_eq!(both(report(true, false, None, None)), unasked);
+        assert_eq!(both(report(false, false, None, None)), unasked);
+        let unproved = both(report(true, false, Some(0), None)).1;
+        assert_eq!(unproved, "that vm1 does not reach vm2 is not proved");
     }
 
     #[test]

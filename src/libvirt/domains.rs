@@ -149,7 +149,7 @@ fn undefine_flags(domain: &VirDomain, operation: &Operation) -> Result<u32, Libv
 }
 
 /// Starts a domain paused, so that its console can be opened before it prints anything. One that runs, or is paused and was
-/// configured, is left unchanged; one that an interrupted start left paused, perhaps without its NICs, is started anew. A disk
+/// configured, is left unchanged; one that an interrupted start left paused, perhaps without its NICs, is started again. A disk
 /// whose image file has changed is an error.
 pub(super) fn start_paused(conn: &Connect, name: &DomainName, shell: &dyn Shell) -> Result<(), LibvirtError> {
     let operation = Operation::Start(name.clone());

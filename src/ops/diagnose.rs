@@ -10,7 +10,7 @@ use super::verify::{Answered, Questions, VerifyOptions, answer};
 use super::{Env, Loaded, OpsError};
 use crate::lab::{Asked, LabName, NetworkName, VmName};
 use crate::topology::Topology;
-use crate::verify::{Expectation, Finding, Hop, Verdict, addresses_of_name, at_hop, expected, first, path};
+use crate::verify::{Expectation, Finding, Hop, Verdict, addresses_of_name, apart_by, at_hop, expected, first, path};
 
 /// Which pair is diagnosed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,10 @@ pub struct DiagnoseReport {
     pub address: IpAddr,
     /// The source reaches the target, and the replies come from it.
     pub works: bool,
-    /// By the lab file the target must not be reachable.
-    pub apart: bool,
+    /// The result is what the lab file describes: it works; where the target must not be reachable, no ping was answered.
+    pub as_described: bool,
+    /// By what the target is kept apart, where the lab file describes that it must not be reachable.
+    pub apart: Option<String>,
     /// Echo requests sent, where counted.
     pub sent: Option<u32>,
     /// Echo replies received, where counted.
@@ -73,10 +75,22 @@ fn report(env: &Env, loaded: &Loaded, answered: &Answered) -> DiagnoseReport {
     let mut hops = path(&answered.evidence(), cell);
     let answers = cell.received.is_some_and(|received| received > 0) && cell.sent == cell.received;
     let works = answers && cell.cause.is_none() && !cell.small_only;
+    let as_described = if asked.reach {
+        works
+    } else {
+        cell.verdict == Verdict::Pass
+    };
     if works || !asked.reach {
         // What may stop packets did not.
         for hop in &mut hops {
             hop.finding = hop.finding.take().filter(|finding| finding.certain && !works);
+        }
+    }
+    if as_described {
+        // What keeps two apart that must be is no fault, and is not to be repaired.
+        for finding in hops.iter_mut().filter_map(|hop| hop.finding.as_mut()) {
+            finding.fix = None;
+            finding.certain = false;
         }
     }
     let mut vanished = None;
@@ -109,13 +123,14 @@ fn report(env: &Env, loaded: &Loaded, answered: &Answered) -> DiagnoseReport {
         to: asked.to.clone(),
         address: asked.address,
         works,
-        apart: !asked.reach,
+        as_described,
+        apart: (!asked.reach).then(|| apart_by(&answered.topology, asked)),
         sent: cell.sent,
         received: cell.received,
         reason: cell.reason.clone().filter(|_| cell.verdict != Verdict::Pass),
         faults: cell.cause.iter().filter(|text| !of_hop(text)).cloned().collect(),
         vanished,
-        cause: cause.filter(|_| !works),
+        cause: cause.filter(|_| !works && !as_described),
         hops,
     }
 }

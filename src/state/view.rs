@@ -54,8 +54,8 @@ pub struct Port {
     pub carrier: bool,
     /// The bridge that it is a port of.
     pub master: Option<String>,
-    /// Its MTU, in bytes.
-    pub mtu: u32,
+    /// Its MTU, in bytes; absent for a port of Open vSwitch that is no device of the kernel.
+    pub mtu: Option<u32>,
     /// Its hardware address.
     pub mac: Option<MacAddr>,
     /// Its addresses.

@@ -5,7 +5,7 @@ pub(super) mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::lab::{Asked, HostName, IfName, NetworkName, VmName};
+use crate::lab::{Asked, HostName, IfName, NetworkName, Ping, VmName};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
 
 /// One question and its expected answer.
@@ -168,6 +168,39 @@ pub fn kept_apart<'a>(topology: &'a Topology, asked: &Expectation) -> Option<(&'
         .tenants
         .are_apart(&own.network, &nic.network)
         .then_some((router, bridge))
+}
+
+/// Returns by what the lab keeps a source and a target apart, in words: a rule for tenants and the command that shows it,
+/// the lab file, or that nothing leads from one to the other. Only of a question that must not be answered.
+pub fn apart_by(topology: &Topology, asked: &Expectation) -> String {
+    if let Some((host, bridge)) = kept_apart(topology, asked) {
+        let lab = &topology.lab;
+        return format!(
+            "{host} drops what comes in by {bridge} for networks of other tenants, by a rule of table ip netlab-{lab}, chain \
+             forward; shown by `nft list table ip netlab-{lab}` on {host}"
+        );
+    }
+    let nothing = "the lab describes nothing that leads from one to the other".to_owned();
+    let of_file = |ping: &Ping| !ping.reach && ping.to == asked.address && ping.from.contains(&asked.from);
+    if topology.pings.iter().any(of_file) {
+        return "the lab file says so: `[[verify.ping]]` with `reach = false`".to_owned();
+    }
+    let Asked::Vm(from) = &asked.from else { return nothing };
+    let has = |nic: &&GuestNic| IpAddr::from(nic.address.addr()) == asked.address;
+    let target = |guest: &'_ Guest| guest.nics.iter().find(has).map(|nic| nic.network.clone());
+    let mut guests = topology.guests.values();
+    let target = guests.find_map(|guest| Some((target(guest)?, &guest.host)));
+    let (Some(from), Some((network, host))) = (topology.guests.get(from), target) else {
+        return nothing;
+    };
+    if from.nics.iter().any(|own| own.network == network) {
+        return format!(
+            "neither an uplink nor a tunnel connects the parts of network {network} on {} and {host}",
+            from.host
+        );
+    }
+    let own: Vec<&str> = from.nics.iter().map(|nic| nic.network.as_str()).collect();
+    format!("no host routes from {} to {network} and back", own.join(" or "))
 }
 
 /// Returns the host that answers for a network's gateway address to guests on `near`: their own, if every host has it.

@@ -22,7 +22,7 @@ pub use diagnose::{
     Counted, Evidence, Finding, Hop, at_hop, diagnose, first, full_packet, misdirected, path, unproved, untranslated,
     vanish,
 };
-pub use expected::{Expectation, expected, kept_apart, number_of_cells};
+pub use expected::{Expectation, apart_by, expected, kept_apart, number_of_cells};
 pub use faults::{Concerns, Fault, FaultReport, Traces, faults};
 pub use matrix::{Cell, Matrix, Replies, Verdict};
 pub use names::addresses as addresses_of_name;

@@ -1,6 +1,7 @@
 //! FAULTS 52 and 53: a guest that restarted, or was changed by hand, is drift, and `up` configures it again.
 
 use crate::support::lab::{Bench, PATIENT};
+use crate::support::wait_until;
 
 const LAB: &str = r#"
 name = "LABNAME"
@@ -58,11 +59,11 @@ fn a_guest_that_was_changed_or_restarted_is_drift_and_up_configures_it_again() {
 
     // libvirt does not report a reset, so the domain's record still says that the guest is configured.
     bench.inside("node1", &["virsh", "-q", "reset", &format!("{}.vm1", bench.name)]);
-    let status = bench.good(&["status", &bench.name]);
-    assert!(
-        status.contains("running, changed") && status.contains("VM vm1 was changed: it was restarted"),
-        "{status}"
-    );
+    // Until it has booted, it does not answer.
+    wait_until("the restart is reported", || {
+        let status = bench.good(&["status", &bench.name]);
+        status.contains("running, changed") && status.contains("VM vm1 was changed: it was restarted")
+    });
     bench.good(&["-q", "up", bench.file()]);
     assert_eq!(plan(), nothing);
     let verified = bench.good(&["verify", bench.file()]);

@@ -61,7 +61,7 @@ pub fn view(shell: &dyn Shell) -> Result<View, CmdError> {
                 trunks,
                 up: link.is_up(),
                 carrier: link.has_carrier(),
-                mtu: link.mtu.unwrap_or(u32::MAX),
+                mtu: link.mtu,
                 mac: link.address.as_deref().and_then(|text| text.parse().ok()),
                 addresses: addresses
                     .filter_map(|raw| IpNet::new(raw.local?, raw.prefixlen).ok())

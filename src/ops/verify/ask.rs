@@ -18,7 +18,7 @@ use crate::guest::{
     SessionError, SessionFault, Target, probe, probe_and_ask,
 };
 use crate::host::NamedHosts;
-use crate::lab::{Asked, ConsoleKind, ETHERNET_MTU, VmName};
+use crate::lab::{Asked, ConsoleKind, VmName};
 use crate::state::{DomainName, Site, localhost};
 use crate::topology::Topology;
 use crate::verify::{Expectation, Nics, Replies, ServiceReplies, arp_questions, full_packet};
@@ -71,7 +71,6 @@ impl Asking<'_> {
     ) -> Answers {
         let topology = self.topology;
         let by_arp = arp_questions(topology);
-        let mtus = mtus(topology);
         let nics = Nics::of(topology);
         let mut questions: BTreeMap<&Asked, Vec<&Expectation>> = BTreeMap::new();
         for expectation in expectations {
@@ -92,14 +91,14 @@ impl Asking<'_> {
                 .into_iter()
                 .enumerate()
                 .map(|(number, (from, mine))| {
-                    let (by_arp, mtus, nics, turns) = (&by_arp, &mtus, &nics, &turns);
+                    let (by_arp, nics, turns) = (&by_arp, &nics, &turns);
                     let ask = move || {
                         let by_arp = match from {
                             Asked::Vm(vm) => by_arp.get(vm).map_or(&[][..], Vec::as_slice),
                             Asked::Host(_) | Asked::Router(_) => &[],
                         };
                         let questions = Questions {
-                            targets: targets(topology, (mtus, nics), from, number, &mine),
+                            targets: targets(topology, nics, from, number, &mine),
                             by_arp,
                             services: services.get(from).map_or(&[], Vec::as_slice),
                             options,
@@ -242,18 +241,15 @@ struct Answered {
 /// that not all ping the same machine at the same time.
 fn targets(
     topology: &Topology,
-    (mtus, nics): (&BTreeMap<IpAddr, u16>, &Nics<'_>),
+    nics: &Nics<'_>,
     from: &Asked,
     number: usize,
     expectations: &[&Expectation],
 ) -> Vec<Target> {
     let target = |one: &&Expectation| {
         let address = one.address;
-        let known = mtus.get(&address).filter(|_| one.reach);
-        let packet = known.map(|mtu| match from {
-            Asked::Vm(vm) => full_packet(topology, nics, vm, address),
-            Asked::Host(_) | Asked::Router(_) => *mtu,
-        });
+        let known = nics.mtu(address).filter(|_| one.reach);
+        let packet = known.map(|_| full_packet(topology, nics, from, address));
         Target {
             address,
             size: packet.map(|packet| packet - HEADERS),
@@ -266,42 +262,6 @@ fn targets(
     // Of an address with two expectations, the one that must be answered decides.
     targets.sort_by_key(|target| (target.silent, std::cmp::Reverse(target.size)));
     targets
-}
-
-/// Returns the MTU in bytes of each address whose path the lab describes: of guests, hosts and emulated routers. The path
-/// to any other address may be smaller, and that is no fault of the lab.
-fn mtus(topology: &Topology) -> BTreeMap<IpAddr, u16> {
-    let mut mtus: BTreeMap<IpAddr, u16> = BTreeMap::new();
-    for router in topology.routers.values() {
-        let nics = router.nics.values().filter_map(|nic| nic.address);
-        let all = nics.chain(router.outside.iter().copied());
-        mtus.extend(all.map(|net| (net.addr().into(), ETHERNET_MTU)));
-    }
-    let nics = || topology.guests.values().flat_map(|guest| &guest.nics);
-    let networks: BTreeMap<_, _> = nics().map(|nic| (&nic.network, nic.mtu)).collect();
-    for host in topology.hosts.values() {
-        let nics = host.nics.values().filter_map(|nic| nic.address);
-        mtus.extend(nics.map(|net| (net.addr().into(), ETHERNET_MTU)));
-        for (network, segment) in &host.segments {
-            let mtu = networks.get(network).copied().flatten().unwrap_or(ETHERNET_MTU);
-            let addresses = segment.gateway.iter().chain(&segment.address);
-            mtus.extend(addresses.map(|address| ((*address).into(), mtu)));
-        }
-    }
-    mtus.extend(nics().map(|nic| (nic.address.addr().into(), nic.mtu.unwrap_or(ETHERNET_MTU))));
-    for guest in topology.guests.values() {
-        let nic = guest
-            .nics
-            .iter()
-            .find(|nic| nic.gateway.is_some() && nic.gateway == guest.default_route);
-        let mtu = nic.and_then(|nic| nic.mtu).unwrap_or(ETHERNET_MTU);
-        let floating = guest
-            .floating
-            .iter()
-            .map(|floating| (floating.address.into(), mtu.min(ETHERNET_MTU)));
-        mtus.extend(floating);
-    }
-    mtus
 }
 
 /// Returns an error for a guest that does not run or is not configured: it is not waited for.

@@ -144,11 +144,11 @@ fn run(topology: &Topology, hosts: &NamedHosts, machine: &HostName, cmd: &Cmd) -
 
 /// The payload that marks the pings of a pair: full packets where only those are lost.
 fn size(topology: &Topology, cell: &Cell, at: u16) -> u16 {
-    match &cell.expectation.from {
-        _ if !cell.small_only => SIZE + at,
-        Asked::Vm(vm) => full_packet(topology, &Nics::of(topology), vm, cell.expectation.address) - HEADERS,
-        Asked::Host(_) | Asked::Router(_) => 1500 - HEADERS,
+    if !cell.small_only {
+        return SIZE + at;
     }
+    let asked = &cell.expectation;
+    full_packet(topology, &Nics::of(topology), &asked.from, asked.address) - HEADERS
 }
 
 /// The address that a source sends from inside the lab.

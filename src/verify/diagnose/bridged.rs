@@ -255,7 +255,8 @@ impl<'a> Path<'a> {
         let stp = port.stp.as_ref().map(|state| format!(", {state}"));
         let (master, stp) = (master.unwrap_or_default(), stp.unwrap_or_default());
         let up = if port.up { "up" } else { "down" };
-        Some(format!("{up}{master}{stp}, MTU {}", port.mtu))
+        let mtu = port.mtu.map_or_else(String::new, |mtu| format!(", MTU {mtu}"));
+        Some(format!("{up}{master}{stp}{mtu}"))
     }
 
     /// Checks that a link exists, is up, is attached to `bridge`, has a carrier and a sufficient MTU, and passes frames.
@@ -318,8 +319,9 @@ impl<'a> Path<'a> {
             let fix = format!("bridge link set dev {link} state 3");
             return Some(if by_hand { finding.fixed(host, &fix) } else { finding });
         }
-        if self.needed.is_some_and(|needed| *mtu < needed.into()) && !is_bridge {
-            let fix = set(&format!("mtu {}", self.needed.unwrap_or_default()));
+        let small = |needed: u16| Some((mtu.filter(|mtu| *mtu < needed.into())?, needed));
+        if let Some((mtu, needed)) = self.needed.and_then(small).filter(|_| !is_bridge) {
+            let fix = set(&format!("mtu {needed}"));
             let text = format!("has an MTU of only {mtu} bytes");
             return Some(fault(text).shown(host, &show).fixed(host, &fix));
         }

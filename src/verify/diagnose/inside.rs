@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use super::Path;
 use super::hop::{Finding, Hop};
-use super::{ETHERNET, Path};
 use crate::guest::{GuestLink, GuestRoute, GuestView};
-use crate::lab::VmName;
+use crate::lab::{ETHERNET_MTU, VmName};
 use crate::state::DomainName;
 use crate::topology::{Guest, GuestNic};
 
@@ -53,8 +53,16 @@ impl Path<'_> {
             .push(hop.shows(known.then(|| "runs, configured".to_owned())).found(finding));
     }
 
-    /// Adds the tap of a guest's NIC.
+    /// Adds the tap of a guest's NIC; not of a guest that does not run, whose tap does not exist.
     fn tap(&mut self, vm: &VmName, guest: &Guest, nic: &GuestNic) {
+        let name = DomainName::new(&self.evidence.topology.lab, vm);
+        let off = self.state(&guest.host).is_some_and(|state| {
+            let domain = state.domains.get(&name);
+            domain.is_none_or(|domain| !domain.running)
+        });
+        if off {
+            return;
+        }
         let (of, bridge) = (format!("of guest {vm}"), Some(nic.bridge.as_str()));
         self.link(&guest.host, nic.tap.as_str(), bridge, &of);
     }
@@ -123,7 +131,7 @@ impl Path<'_> {
         if !view.addresses.contains(&nic.address.addr()) {
             return Some(fault(format!("lacks its address {}", nic.address)).fixed_by_up());
         }
-        let wanted = u32::from(nic.mtu.unwrap_or(ETHERNET));
+        let wanted = u32::from(nic.mtu.unwrap_or(ETHERNET_MTU));
         let small = self.needed.is_some_and(|needed| link.mtu < u32::from(needed));
         small
             .then(|| fault(format!("has an MTU of only {} bytes", link.mtu)).fixed(&at, &set(&format!("mtu {wanted}"))))

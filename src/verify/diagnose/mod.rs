@@ -25,13 +25,10 @@ pub use packets::{Counted, at_hop, misdirected, untranslated, vanish};
 use super::nics::{Nic, Nics};
 use super::{Cell, Verdict};
 use crate::guest::GuestView;
-use crate::lab::{Asked, HostName, IfName, MacAddr, NetworkName, VlanId, VmName};
-use crate::state::view::{PacketRule, View};
+use crate::lab::{Asked, ETHERNET_MTU, HostName, IfName, LabHostNic, MacAddr, NetworkName, VlanId, VmName};
+use crate::state::view::{PacketRule, Port, View};
 use crate::state::{HostState, Site, localhost};
 use crate::topology::{Guest, GuestNic, Segment, Topology};
-
-/// Ethernet's MTU in bytes (RFC 894).
-const ETHERNET: u16 = 1500;
 
 /// Everything that was observed.
 #[derive(Debug, Clone)]
@@ -65,11 +62,10 @@ pub fn path(evidence: &Evidence<'_>, cell: &Cell) -> Vec<Hop> {
         return Vec::new();
     };
     let from = &cell.expectation.from;
-    let needed = match from {
-        Asked::Vm(vm) => full_packet(evidence.topology, &evidence.nics, vm, to.into()),
-        Asked::Host(_) | Asked::Router(_) => ETHERNET,
-    };
-    let mut path = Path::new(evidence, cell.small_only.then_some(needed));
+    let needed = cell
+        .small_only
+        .then(|| full_packet(evidence.topology, &evidence.nics, from, to.into()));
+    let mut path = Path::new(evidence, needed);
     match from {
         Asked::Vm(asked) => path.of_guest(asked, to),
         Asked::Host(machine) | Asked::Router(machine) => path.of_machine(machine, to),
@@ -122,17 +118,23 @@ fn is_own(topology: &Topology, rule: &PacketRule) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) || rule.table == "netlab-to-host"
 }
 
-/// Returns the size in bytes of the largest packet that both ends of a path accept, according to the MTU of their
-/// networks.
-pub fn full_packet(topology: &Topology, nics: &Nics<'_>, from: &VmName, to: IpAddr) -> u16 {
-    let ends = Ends::of(topology, nics, from, to);
-    let nics = ends
-        .iter()
-        .flat_map(|ends| [Some(ends.own), ends.to.map(|(_, _, nic)| nic)]);
-    nics.flatten()
-        .map(|nic| nic.mtu.unwrap_or(ETHERNET))
-        .min()
-        .unwrap_or(ETHERNET)
+/// Returns the size in bytes of the largest packet that both ends of a path accept: the MTU of the network by which the
+/// source sends, or that of the target's if it is smaller.
+pub fn full_packet(topology: &Topology, nics: &Nics<'_>, from: &Asked, to: IpAddr) -> u16 {
+    let own = match from {
+        Asked::Vm(vm) => Ends::of(topology, nics, vm, to).and_then(|ends| ends.own.mtu),
+        Asked::Host(host) => {
+            let segments = topology.hosts.get(host).map(|host| host.segments.values());
+            let mut on_link = segments.into_iter().flatten().filter(|segment| match to {
+                IpAddr::V4(to) => segment.subnet.contains(&to),
+                IpAddr::V6(_) => false,
+            });
+            on_link.next().and_then(|segment| segment.mtu)
+        }
+        Asked::Router(_) => None,
+    };
+    let own = own.unwrap_or(ETHERNET_MTU);
+    nics.mtu(to).map_or(own, |mtu| mtu.min(own))
 }
 
 /// Both ends of a path.
@@ -202,12 +204,39 @@ impl<'a> Path<'a> {
         host.into_iter().flat_map(|host| host.segments.values())
     }
 
-    /// The link by which a host sends what leaves by a NIC: the bridge that the NIC is attached to, else itself.
-    fn in_use(&self, host: &HostName, nic: &'a IfName) -> &'a IfName {
+    /// The NICs of a host or router by the lab.
+    fn nics_of(&self, machine: &HostName) -> Option<&'a BTreeMap<IfName, LabHostNic>> {
+        let topology = self.evidence.topology;
+        match topology.routers.get(machine) {
+            Some(router) => Some(&router.nics),
+            None => Some(&topology.hosts.get(machine)?.nics),
+        }
+    }
+
+    /// The link by which a host sends what leaves by a NIC: the lab's bridge that the NIC is attached to, else the link that
+    /// has its IP addresses: itself, or the bridge or bond whose port it is, e.g. Open vSwitch's bridge of a NIC with VLANs.
+    fn in_use(&self, host: &HostName, nic: &'a IfName) -> &'a str {
         let attached = |segment: &&Segment| segment.uplink.as_ref() == Some(nic) && segment.vlan.is_none();
-        self.segments(host)
-            .find(attached)
-            .map_or(nic, |segment| &segment.bridge)
+        if let Some(segment) = self.segments(host).find(attached) {
+            return segment.bridge.as_str();
+        }
+        let Some(ports) = self.view(host).map(|view| &view.ports) else {
+            return nic.as_str();
+        };
+        let has_address = |port: &Port| port.addresses.iter().any(|net| net.addr().is_ipv4());
+        let mut link = nic.as_str();
+        let mut seen = BTreeSet::new();
+        while let Some(port) = ports.get(link).filter(|port| !has_address(port)) {
+            match port.master.as_deref() {
+                Some(master) if ports.contains_key(master) && seen.insert(master) => link = master,
+                _ => break,
+            }
+        }
+        // Of a chain without any address the NIC is what the lab names.
+        match ports.get(link) {
+            Some(port) if has_address(port) => link,
+            _ => nic.as_str(),
+        }
     }
 
     fn part(&self, host: &HostName, network: &NetworkName) -> Option<&'a Segment> {

@@ -11,7 +11,7 @@ use crate::lab::{HostName, IfName};
 impl<'a> Path<'a> {
     /// The link of a host by which packets leave to the outside, and the NIC behind it: by the rule that translates their
     /// source, else the one that has the host's default gateway.
-    pub(super) fn outward(&self, host: &HostName, source: Ipv4Addr, to: Ipv4Addr) -> Option<(&'a IfName, &'a IfName)> {
+    pub(super) fn outward(&self, host: &HostName, source: Ipv4Addr, to: Ipv4Addr) -> Option<(&'a IfName, &'a str)> {
         let here = self.evidence.topology.hosts.get(host)?;
         let mut rules = here.nat.iter();
         let rule = rules.find(|rule| rule.from.iter().any(|net| net.contains(&source)));
@@ -67,13 +67,13 @@ impl<'a> Path<'a> {
         [source, to]: [Ipv4Addr; 2],
     ) {
         self.outside_to(machine, router, nic);
-        let inner = self.in_use(router, nic).as_str();
+        let inner = self.in_use(router, nic);
         if self.has(router, to) {
             self.answers(router, [source, to]);
             return self.back(router, Some(to), source, Some(inner));
         }
         self.forwarding(router, inner, source, to);
-        let out = self.outward(router, source, to).map(|(_, link)| link.as_str());
+        let out = self.outward(router, source, to).map(|(_, link)| link);
         self.route(router, Some(source), to, Some(inner), out);
         self.translates_from(router, source);
         self.rules(router, true, [source, to]);

@@ -51,34 +51,24 @@ pub fn vanish(hops: &[Hop], counted: &Counted, size: u16, [source, target]: [Ipv
         if by_router[at + 1] > 0 {
             return trace.unanswered(&by_router, at + 1, Ipv4Addr::UNSPECIFIED);
         }
-        return Some(between(
-            points[at],
-            next,
-            "echo requests",
-            requests[at],
-            requests[at + 1],
-        ));
+        return Some(between(points[at], next, REQUESTS, requests[at], requests[at + 1]));
     }
     let replies = trace.counts(echo(PassedKind::Reply));
     let (last, sent) = (*points.last()?, *requests.last()?);
     let came = *replies.last()?;
     if came < sent {
-        let text = format!(
-            "{sent} echo requests arrive, and {} replies come back by it",
-            number(came)
-        );
+        let back = match came {
+            0 => "no reply comes".to_owned(),
+            _ => amount(came, ["reply comes", "replies come"]),
+        };
+        let requests = amount(sent, ["echo request arrives", "echo requests arrive"]);
+        let text = format!("{requests}, and {back} back by it");
         return Some(seen_by(last, &text));
     }
     let back: Vec<u32> = replies.iter().rev().copied().collect();
     let at = drop_of(&back)?;
     let point = |at: usize| points[points.len() - 1 - at];
-    Some(between(
-        point(at),
-        point(at + 1),
-        "echo replies",
-        back[at],
-        back[at + 1],
-    ))
+    Some(between(point(at), point(at + 1), REPLIES, back[at], back[at + 1]))
 }
 
 /// Returns that a guest sends its marked packets to another machine than to its next hop: by a redirect (RFC 792), which
@@ -137,7 +127,8 @@ pub fn at_hop(hop: &Hop, counted: &Counted, size: u16) -> Option<String> {
             .sum()
     };
     let (requests, replies) = (of(PassedKind::Request), of(PassedKind::Reply));
-    Some(format!("{requests} requests, {replies} replies passed"))
+    let requests = amount(requests, ["request", "requests"]);
+    Some(format!("{requests}, {} passed", amount(replies, ["reply", "replies"])))
 }
 
 struct Trace<'a> {
@@ -167,16 +158,22 @@ impl Trace<'_> {
         });
         if let Some(point) = (from..=last).rev().find(|at| replies[*at] > 0) {
             let lost = (from..point).rev().find(|at| replies[*at] == 0);
-            return lost.map(|at| between(self.points[at + 1], self.points[at], "ARP replies", replies[at + 1], 0));
+            return lost.map(|at| between(self.points[at + 1], self.points[at], ARP_REPLIES, replies[at + 1], 0));
         }
         match self.points.get(reached) {
             // Beyond a router another one asks.
             Some(next) if next.0 != self.points[last].0 || reached < 2 => {
-                Some(between(self.points[last], *next, "ARP requests", asked[last], 0))
+                Some(between(self.points[last], *next, ARP_REQUESTS, asked[last], 0))
             }
             _ => Some(seen_by(
                 self.points[last],
-                &format!("{} ARP requests pass, and nobody answers them", asked[last]),
+                &amount(
+                    asked[last],
+                    [
+                        "ARP request passes, and nobody answers it",
+                        "ARP requests pass, and nobody answers them",
+                    ],
+                ),
             )),
         }
     }
@@ -187,16 +184,29 @@ fn drop_of(counts: &[u32]) -> Option<usize> {
     counts.windows(2).position(|pair| pair[1] < pair[0])
 }
 
-fn number(count: u32) -> String {
-    if count == 0 { "no".to_owned() } else { count.to_string() }
+/// A number of things in words, of one thing or of several.
+fn amount(count: u32, [one, several]: [&str; 2]) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
-fn between((machine, link): Point<'_>, next: Point<'_>, what: &str, passed: u32, arrived: u32) -> Finding {
+/// What passes a link, of one packet and of several.
+type Pass = [&'static str; 2];
+
+const REQUESTS: Pass = ["echo request passes", "echo requests pass"];
+const REPLIES: Pass = ["echo reply passes", "echo replies pass"];
+const ARP_REQUESTS: Pass = ["ARP request passes", "ARP requests pass"];
+const ARP_REPLIES: Pass = ["ARP reply passes", "ARP replies pass"];
+
+fn between((machine, link): Point<'_>, next: Point<'_>, pass: Pass, passed: u32, arrived: u32) -> Finding {
+    let arrived = match arrived {
+        0 => "none".to_owned(),
+        _ => arrived.to_string(),
+    };
     let text = format!(
-        "packets vanish between {link} of {machine} and {} of {}: {passed} {what} pass the one, {} the other",
+        "packets vanish between {link} of {machine} and {} of {}: {} the one, {arrived} the other",
         next.1,
         next.0,
-        number(arrived)
+        amount(passed, pass),
     );
     Finding::new(text).shown(machine, &format!("tcpdump -ni {link} icmp or arp"))
 }
@@ -249,7 +259,7 @@ mod tests {
         let node1 = [passed("tap1", Request, 3), passed("eth0", Request, 3)];
         assert_eq!(
             vanished(&node1, &[]).unwrap(),
-            "packets vanish between eth0 of node1 and eth0 of node2: 3 echo requests pass the one, no the other"
+            "packets vanish between eth0 of node1 and eth0 of node2: 3 echo requests pass the one, none the other"
         );
         let node2 = [
             passed("eth0", Request, 3),
@@ -263,8 +273,25 @@ mod tests {
         );
         assert_eq!(
             vanished(&node1, &node2[..2]).unwrap(),
-            "node2: at link tap2 3 echo requests arrive, and no replies come back by it"
+            "node2: at link tap2 3 echo requests arrive, and no reply comes back by it"
         );
+    }
+
+    #[test]
+    fn of_one_packet_a_text_is_in_the_singular() {
+        let one = [passed("tap1", Request, 1), passed("eth0", Request, 1)];
+        assert!(
+            vanished(&one, &[])
+                .unwrap()
+                .ends_with(": 1 echo request passes the one, none the other")
+        );
+        let arrived = [passed("eth0", Request, 1), passed("tap2", Request, 1)];
+        let wanted = "node2: at link tap2 1 echo request arrives, and no reply comes back by it";
+        assert_eq!(vanished(&one, &arrived).unwrap(), wanted);
+        let node2 = host("node2");
+        let hop = Hop::on_link(&node2, "tap2", "a link");
+        let counted = [(node2, arrived.to_vec())].into();
+        assert_eq!(at_hop(&hop, &counted, 611).unwrap(), "1 request, 0 replies passed");
     }
 
     #[test]
@@ -277,7 +304,7 @@ mod tests {
         assert!(
             vanished(&node1, &[])
                 .unwrap()
-                .contains("3 ARP requests pass the one, no the other")
+                .contains("3 ARP requests pass the one, none the other")
         );
         let node2 = [passed("eth0", ArpRequest, 3), passed("tap2", ArpRequest, 3)];
         assert_eq!(

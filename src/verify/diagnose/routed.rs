@@ -168,10 +168,10 @@ impl Path<'_> {
     /// Checks the MTU of a bridge by which packets are routed, which is that of its smallest port unless it was set.
     fn small_bridge(&self, machine: &HostName, bridge: &str, of: &str) -> Option<Finding> {
         let ports = &self.view(machine)?.ports;
-        let mtu = ports.get(bridge)?.mtu;
+        let mtu = ports.get(bridge)?.mtu?;
         let mut members = ports.values().filter(|port| port.master.as_deref() == Some(bridge));
         let needed = self.needed.filter(|needed| mtu < u32::from(*needed))?;
-        let is_set = members.clone().next().is_some() && members.all(|port| port.mtu > mtu);
+        let is_set = members.clone().next().is_some() && members.all(|port| port.mtu.is_none_or(|own| own > mtu));
         is_set.then(|| {
             Finding::new(format!(
                 "{machine}: bridge {bridge} {of} has an MTU of only {mtu} bytes"
@@ -193,11 +193,7 @@ impl Path<'_> {
         match decision {
             Decision::None => {
                 let down = wanted.and_then(|link| self.port(machine, link, None, &format!("towards {to}")));
-                Some(down.unwrap_or_else(|| {
-                    fault(format!("it has no route to {to}, and no default route"))
-                        .shown(machine, &get)
-                        .fixed_by_up()
-                }))
+                Some(down.unwrap_or_else(|| self.no_route(machine, to, wanted.is_some()).shown(machine, &get)))
             }
             Decision::Dropped(rule) => {
                 let priority = rule.text.split(':').next().unwrap_or_default();
@@ -237,6 +233,38 @@ impl Path<'_> {
                         .fixed(machine, &delete)
                 })
             }
+        }
+    }
+
+    /// Returns that a machine has no route. `netlab up` restores one that the lab gives it: `of_lab`, or one that follows
+    /// from an address or a gateway of the machine; a router has none to the networks.
+    fn no_route(&self, machine: &HostName, to: Ipv4Addr, of_lab: bool) -> Finding {
+        let topology = self.evidence.topology;
+        let mut networks = topology.hosts.values().flat_map(|host| host.segments.values());
+        let mut nics = self.nics_of(machine).into_iter().flat_map(|nics| nics.values());
+        let given = nics.any(|nic| nic.gateway.is_some() || nic.address.is_some_and(|net| net.contains(&to)))
+            || self.segments(machine).any(|segment| segment.subnet.contains(&to));
+        if topology.routers.contains_key(machine) && !given && networks.any(|segment| segment.subnet.contains(&to)) {
+            let guest = self
+                .evidence
+                .nics
+                .at(to.into())
+                .map(|(vm, guest, _)| (vm, &guest.floating));
+            let floating = match guest {
+                Some((vm, Some(floating))) => format!(": that of guest {vm} is {}", floating.address),
+                Some((vm, None)) => format!(", and guest {vm} has none"),
+                None => String::new(),
+            };
+            return Finding::new(format!(
+                "{machine}: it has no route to {to}: by the lab a router has none to the networks, whose guests are reached \
+                 from there at floating addresses only{floating}"
+            ));
+        }
+        let finding = Finding::new(format!("{machine}: it has no route to {to}, and no default route"));
+        if of_lab || given {
+            finding.fixed_by_up()
+        } else {
+            finding
         }
     }
 

@@ -6,8 +6,8 @@ use super::*;
 use crate::lab::{Asked, HostName};
 use crate::plan::example::{host, link, on, topology, up, vm};
 use crate::state::Site;
-use crate::state::view::{Port, View};
-use crate::verify::{Matrix, expected};
+use crate::state::view::{Port, View, ViewRoute};
+use crate::verify::{Expectation, Matrix, expected};
 
 /// The desired links of both hosts.
 fn views() -> BTreeMap<HostName, View> {
@@ -15,7 +15,7 @@ fn views() -> BTreeMap<HostName, View> {
         up: true,
         carrier: true,
         master: master.map(str::to_owned),
-        mtu: 1500,
+        mtu: Some(1500),
         ..Port::default()
     };
     let of = |number: u8| {
@@ -63,12 +63,13 @@ fn without_an_observed_fault_there_is_no_diagnosis() {
 }
 
 #[test]
-fn a_stopped_guest_is_named_at_either_end() {
-    for (guest, at) in [("vm1", "node1"), ("vm2", "node2")] {
-        let found = diagnosed("vm1", |site, _| {
+fn a_stopped_guest_without_its_tap_is_named_at_either_end() {
+    for (guest, at, tap) in [("vm1", "node1", "tap1"), ("vm2", "node2", "tap2")] {
+        let found = diagnosed("vm1", |site, views| {
             for domain in on(site, at).domains.values_mut() {
                 domain.running = false;
             }
+            views.get_mut(&host(at)).unwrap().ports.remove(tap).unwrap();
         });
         assert_eq!(found, Some(format!("{at}: guest {guest} is not running")));
     }
@@ -98,7 +99,7 @@ fn the_first_faulty_link_of_the_path_is_named_with_its_fault() {
             .unwrap()
             .starts_with("node1: link eth0 of network service has no carrier")
     );
-    let small = port("node1", "tap1", |port| port.mtu = 1400);
+    let small = port("node1", "tap1", |port| port.mtu = Some(1400));
     assert_eq!(
         small.unwrap(),
         "node1: link tap1 of guest vm1 has an MTU of only 1400 bytes"
@@ -168,4 +169,173 @@ fn a_path_leads_outside_through_every_host_that_is_the_gateway_of_another() {
         assert!(at.ends_with(&["near", "edge"]), "{at:?}");
         assert!(hops.iter().any(|hop| hop.at == "home"), "{hops:?}");
     }
+}
+
+/// A lab with tunnels between two hosts and a large network; only the tunnels of `red` have a guest.
+const SIZES: &str = r#"
+name = "sizes"
+hosts.node1 = { nics.eth0.address = "172.16.99.1/24" }
+hosts.node2 = { nics.eth0.address = "172.16.99.2/24" }
+cables = [{ ends = ["node1:eth0", "node2:eth0"] }]
+[networks.storage]
+subnet = "10.0.3.0/24"
+tunnel = "vxlan"
+addresses = { node1 = "10.0.3.1", node2 = "10.0.3.2" }
+[networks.red]
+subnet = "10.0.1.0/24"
+switch = "ovs"
+tunnel = "gre"
+addresses = { node1 = "10.0.1.1", node2 = "10.0.1.2" }
+[networks.large]
+subnet = "10.0.9.0/24"
+uplink = "eth0"
+mtu = 9000
+addresses = { node1 = "10.0.9.1", node2 = "10.0.9.2" }
+[vms.v]
+host = "node1"
+nics = [{ network = "red" }]
+"#;
+
+#[test]
+fn full_packets_have_the_mtu_of_the_network_also_where_it_has_no_guest() {
+    let images = BTreeSet::from(["mini".parse().unwrap()]);
+    let topology = crate::topology::allocate(
+        &crate::lab::parse("sizes.toml", SIZES, &images).unwrap(),
+        &BTreeMap::new(),
+    );
+    let nics = Nics::of(&topology);
+    let size = |from: Asked, to: &str| full_packet(&topology, &nics, &from, to.parse().unwrap());
+    let node2 = || Asked::Host(host("node2"));
+    assert_eq!(size(node2(), "10.0.3.1"), 1450, "tunnels without a guest");
+    assert_eq!(size(node2(), "10.0.1.1"), 1458, "tunnels with a guest");
+    assert_eq!(size(node2(), "10.0.9.1"), 9000);
+    assert_eq!(size(node2(), "172.16.99.1"), 1500);
+    assert_eq!(size(node2(), "192.0.2.1"), 1500, "an address that nobody has");
+    assert_eq!(size(Asked::Router(host("home")), "10.0.9.1"), 1500, "over Ethernet");
+    assert_eq!(size(Asked::Vm(vm("v")), "10.0.1.2"), 1458);
+}
+
+#[test]
+fn a_host_whose_nic_is_a_port_sends_by_the_link_that_has_the_address() {
+    let topology = topology();
+    let port = |master: Option<&str>, address: Option<&str>| Port {
+        up: true,
+        carrier: true,
+        mtu: Some(1500),
+        master: master.map(str::to_owned),
+        addresses: address.into_iter().map(|net| net.parse().unwrap()).collect(),
+        ..Port::default()
+    };
+    let in_use = |nic: &str, ports: &[(&str, Port)]| {
+        let ports = ports.iter().map(|(name, port)| ((*name).to_owned(), port.clone()));
+        let view = View {
+            ports: ports.collect(),
+            ..View::default()
+        };
+        let views = [(host("node1"), view)].into();
+        let evidence = Evidence {
+            topology: &topology,
+            nics: Nics::of(&topology),
+            observed: &Site::new(),
+            views: &views,
+            guests: &BTreeMap::new(),
+            desired: &Site::new(),
+        };
+        Path::new(&evidence, None).in_use(&host("node1"), &link(nic)).to_owned()
+    };
+    let (none, address) = (None, Some("192.168.1.1/24"));
+    let provider = [("eth1", port(Some("br-eth1"), none)), ("br-eth1", port(None, address))];
+    assert_eq!(in_use("eth1", &provider), "br-eth1");
+    let local = Some("fe80::1/64");
+    let local = [("eth1", port(Some("br-eth1"), local)), ("br-eth1", port(None, address))];
+    assert_eq!(in_use("eth1", &local), "br-eth1", "only IPv4 addresses count");
+    let bond = [
+        ("eth1", port(Some("bond0"), none)),
+        ("bond0", port(Some("br9"), none)),
+        ("br9", port(None, address)),
+    ];
+    assert_eq!(in_use("eth1", &bond), "br9");
+    let by_hand = [("eth1", port(Some("br9"), address)), ("br9", port(None, none))];
+    assert_eq!(in_use("eth1", &by_hand), "eth1");
+    let lost = [("eth1", port(Some("br9"), none)), ("br9", port(None, none))];
+    assert_eq!(in_use("eth1", &lost), "eth1");
+    assert_eq!(in_use("eth0", &[]), "br1", "the bridge of a network on the NIC");
+}
+
+#[test]
+fn that_a_machine_has_no_route_is_repaired_by_up_only_where_the_lab_gives_it_one() {
+    let images = BTreeSet::from(["mini".parse().unwrap()]);
+    let topology = crate::topology::allocate(&crate::lab::parse("row.toml", ROW, &images).unwrap(), &BTreeMap::new());
+    let loopback = ViewRoute {
+        kind: "local".to_owned(),
+        to: "127.0.0.0/8".parse().unwrap(),
+        via: None,
+        link: Some("lo".to_owned()),
+        table: Some("local".to_owned()),
+        metric: 0,
+    };
+    let view = View {
+        routes: vec![loopback],
+        ..View::default()
+    };
+    let views = [(host("home"), view.clone()), (host("near"), view)].into();
+    let evidence = Evidence {
+        topology: &topology,
+        nics: Nics::of(&topology),
+        observed: &Site::new(),
+        views: &views,
+        guests: &BTreeMap::new(),
+        desired: &Site::new(),
+    };
+    let found = |from: Asked, to: &str| {
+        let asked = Expectation {
+            from,
+            to: to.to_owned(),
+            address: to.parse().unwrap(),
+            reach: true,
+        };
+        let hops = path(&evidence, &Matrix::new(vec![asked], &BTreeMap::new()).cells[0]);
+        let finding = first(&hops).unwrap();
+        (finding.text.clone(), finding.fix.clone())
+    };
+    let guest = topology.guests[&vm("v")].nics[0].address.addr().to_string();
+    let (text, fix) = found(Asked::Router(host("home")), &guest);
+    let wanted = format!(
+        "home: it has no route to {guest}: by the lab a router has none to the networks, whose guests are reached from there \
+         at floating addresses only, and guest v has none"
+    );
+    assert_eq!((text, fix), (wanted, None));
+    let (text, fix) = found(Asked::Router(host("home")), "198.51.100.1");
+    assert_eq!(
+        (text.as_str(), fix),
+        ("home: it has no route to 198.51.100.1, and no default route", None)
+    );
+    let (_, fix) = found(Asked::Host(host("near")), "198.51.100.1");
+    assert_eq!(fix.as_deref(), Some("`netlab up`"), "its default gateway is the lab's");
+}
+
+#[test]
+fn a_port_without_an_mtu_passes_packets_of_every_size_and_shows_none() {
+    let topology = topology();
+    let mut views = views();
+    views
+        .get_mut(&host("node1"))
+        .unwrap()
+        .ports
+        .get_mut("tap1")
+        .unwrap()
+        .mtu = None;
+    let evidence = Evidence {
+        topology: &topology,
+        nics: Nics::of(&topology),
+        observed: &up(),
+        views: &views,
+        guests: &BTreeMap::new(),
+        desired: &up(),
+    };
+    let path = Path::new(&evidence, Some(1500));
+    let shown = |link: &str| path.shows(&host("node1"), link).unwrap();
+    assert_eq!(shown("tap1"), "up, port of br1");
+    assert_eq!(shown("eth0"), "up, port of br1, MTU 1500");
+    assert_eq!(path.port(&host("node1"), "tap1", Some("br1"), "of guest vm1"), None);
 }

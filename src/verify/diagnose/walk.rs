@@ -85,7 +85,7 @@ impl<'a> Path<'a> {
         } else {
             self.forwarding(router, inner, source, address);
             let out = self.outward(router, source, address);
-            let out = out.map(|(_, link)| link.as_str()).filter(|_| floating.is_none());
+            let out = out.map(|(_, link)| link).filter(|_| floating.is_none());
             self.route(router, Some(source), address, Some(inner), out);
             self.translates_from(router, source);
             self.rules(router, true, ends);
@@ -147,11 +147,7 @@ impl<'a> Path<'a> {
     /// The address that a machine sends from to one outside of its networks: that of the NIC on its subnet, else of the one
     /// that has its default gateway, else the only one.
     fn own_address(&self, machine: &HostName, to: Ipv4Addr) -> Option<Ipv4Addr> {
-        let topology = self.evidence.topology;
-        let nics = match topology.routers.get(machine) {
-            Some(router) => &router.nics,
-            None => &topology.hosts.get(machine)?.nics,
-        };
+        let nics = self.nics_of(machine)?;
         let near = nics
             .values()
             .find(|nic| nic.address.is_some_and(|net| net.contains(&to)));
@@ -166,14 +162,9 @@ impl<'a> Path<'a> {
             return;
         }
         let topology = self.evidence.topology;
-        let nics = topology
-            .routers
-            .get(machine)
-            .map(|router| router.nics.keys().collect::<Vec<_>>());
-        let nics = nics.or_else(|| Some(topology.hosts.get(machine)?.nics.keys().collect()));
+        let nics = self.nics_of(machine).into_iter();
         let connected = nics
-            .into_iter()
-            .flatten()
+            .flat_map(|nics| nics.keys())
             .find(|own| wire::between(topology, (machine, own), (host, nic)).is_some());
         if let Some(own) = connected {
             self.wire((machine, own), (host, nic), None);
@@ -203,9 +194,10 @@ impl<'a> Path<'a> {
             .push(hop.shows(Some("present".to_owned())).found((!there).then(lacks)));
         self.translates_to(host, address);
         let private = nic.address.addr();
-        self.forwarding(host, floating.nic.as_str(), source, private);
+        let outer = self.in_use(host, &floating.nic);
+        self.forwarding(host, outer, source, private);
         let bridge = self.part(host, &nic.network).map(|segment| segment.bridge.as_str());
-        self.route(host, None, private, Some(floating.nic.as_str()), bridge);
+        self.route(host, None, private, Some(outer), bridge);
         self.rules(host, true, [address, private]);
         self.segment(&nic.network, host, &guest.host, [source, private]);
         self.receiver(

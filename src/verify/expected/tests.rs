@@ -150,6 +150,14 @@ fn guests_of_two_tenants_reach_each_other_only_where_the_lab_routes_between_them
         found.map(|(host, bridge)| format!("{host} {bridge}")).collect()
     };
     assert_eq!(dropped(&topology, false), ["n1 br0", "n1 br0"]);
+    let lab = &topology.lab;
+    assert_eq!(
+        why_apart(&topology, "a", "b"),
+        format!(
+            "n1 drops what comes in by br0 for networks of other tenants, by a rule of table ip netlab-{lab}, chain forward; \
+             shown by `nft list table ip netlab-{lab}` on n1"
+        )
+    );
     assert!(dropped(&topology, true).is_empty());
     let routed = |other: &str| vec![["r", other].map(|tenant| tenant.parse().unwrap()).into()];
     topology.tenants.routes = routed("g");
@@ -158,10 +166,23 @@ fn guests_of_two_tenants_reach_each_other_only_where_the_lab_routes_between_them
     assert!(reach(&topology, "a", "b"));
 }
 
+/// By what `from` is kept from reaching `to`.
+fn why_apart(topology: &Topology, from: &str, to: &str) -> String {
+    let from = Asked::Vm(from.parse().unwrap());
+    let all = expected(topology);
+    let asked = all.iter().find(|one| one.from == from && one.to == to && !one.reach);
+    apart_by(topology, asked.unwrap())
+}
+
 #[test]
 fn guests_of_two_networks_without_a_gateway_are_isolated() {
     let segments = [("n1", "red", false, Some("10.0.0.254")), ("n1", "blue", false, None)];
-    assert!(!reach(&topology(&SEPARATE, &segments), "a", "b"));
+    let topology = topology(&SEPARATE, &segments);
+    assert!(!reach(&topology, "a", "b"));
+    assert_eq!(
+        why_apart(&topology, "a", "b"),
+        "no host routes from red to blue and back"
+    );
 }
 
 #[test]
