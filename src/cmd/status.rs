@@ -123,7 +123,8 @@ fn table_of(labs: &[LabSummary]) -> String {
 fn last_run(run: &RunStatus) -> String {
     let mut text = format!("last run: {}", run.command);
     if let Some(began) = &run.began {
-        text.extend([", ", began, " UTC"]);
+        let minute = began.get(..16).unwrap_or(began);
+        text.extend([", ", &minute.replace('T', " "), " UTC"]);
     }
     text.push_str(match run.outcome {
         RunOutcome::Finished => ", finished",
@@ -259,7 +260,7 @@ mod tests {
     fn run() -> RunStatus {
         RunStatus {
             command: "up".to_owned(),
-            began: Some("2026-11-26 13:05".to_owned()),
+            began: Some("2026-11-26T13:05:09Z".to_owned()),
             outcome: RunOutcome::InterruptedDuring,
             host: Some("node1".to_owned()),
             step: Some("define domain lab.vm1".to_owned()),

@@ -25,6 +25,7 @@ mod connect;
 mod converge;
 mod cp;
 mod diagnose;
+mod differences;
 pub mod doctor;
 mod down;
 mod error;

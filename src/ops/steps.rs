@@ -4,6 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::differences::changes;
 use super::reason::{Reason, Reasons};
 use super::{Loaded, Planned};
 use crate::lab::{HostName, Places};
@@ -37,9 +38,8 @@ pub struct PlannedStep {
     pub reason: Option<Reason>,
 }
 
-/// Most differences of one step that are listed, and most characters of a value.
+/// Most differences of one step that are listed.
 const MOST: usize = 4;
-const LONGEST: usize = 40;
 
 impl Planned {
     /// Returns the steps, in the order they run.
@@ -112,8 +112,7 @@ fn differences(observed: &Site, host: &HostName, step: &Step) -> Vec<String> {
     if old.is_null() {
         return Vec::new();
     }
-    let mut found = Vec::new();
-    compare("", &old, &new, &mut found);
+    let mut found = changes(&old, &new);
     let more = found.len().saturating_sub(MOST);
     found.truncate(MOST);
     if more > 0 {
@@ -126,74 +125,4 @@ fn json(value: Option<&impl Serialize>) -> Value {
     value
         .and_then(|value| serde_json::to_value(value).ok())
         .unwrap_or_default()
-}
-
-/// Adds each value that differs.
-fn compare(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
-    let inside = |key: &str| {
-        if at.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{at}.{key}")
-        }
-    };
-    match (old, new) {
-        (old, new) if old == new => {}
-        (Value::Object(was), Value::Object(now)) => {
-            let keys: std::collections::BTreeSet<&String> = was.keys().chain(now.keys()).collect();
-            for key in keys {
-                let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or_default();
-                compare(&inside(key), &of(was), &of(now), found);
-            }
-        }
-        (Value::Array(was), Value::Array(now)) if was.len() == now.len() => {
-            for (index, (was, now)) in was.iter().zip(now).enumerate() {
-                compare(&inside(&index.to_string()), was, now, found);
-            }
-        }
-        // Digests at best, and else secrets.
-        _ if at.contains("password") || at.contains("user_data") => found.push(format!("{at} changed")),
-        _ if at.is_empty() => found.push(format!("{} → {}", short(old), short(new))),
-        _ => found.push(format!("{at}: {} → {}", short(old), short(new))),
-    }
-}
-
-/// Returns a value as a few characters.
-fn short(value: &Value) -> String {
-    let text = match value {
-        Value::Null => "none".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) if items.is_empty() => "none".to_owned(),
-        Value::Array(items) if items.iter().all(Value::is_string) => {
-            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-        }
-        other => other.to_string(),
-    };
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn each_value_that_differs_is_named_with_what_it_was_and_is() {
-        let (old, new) = (
-            json!({"mtu": 1500, "kind": {"stp": null}, "same": [1]}),
-            json!({"mtu": 1400, "kind": {"stp": 2}, "same": [1], "password": "x"}),
-        );
-        let mut found = Vec::new();
-        compare("", &old, &new, &mut found);
-        assert_eq!(found, ["kind.stp: none → 2", "mtu: 1500 → 1400", "password changed"]);
-    }
-
-    #[test]
-    fn long_values_are_cut() {
-        assert_eq!(short(&json!("x".repeat(60))).chars().count(), LONGEST + 1);
-        assert_eq!(short(&json!(["a", "b"])), "a, b");
-    }
 }

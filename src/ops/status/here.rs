@@ -259,7 +259,7 @@ fn last_run(env: &Env, lab: &LabName, run: LastRun) -> RunStatus {
     };
     let began = run.began.and_then(|seconds| {
         let time = chrono::DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0)?;
-        Some(time.format("%Y-%m-%d %H:%M").to_string())
+        Some(time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
     });
     RunStatus {
         command: run.command,

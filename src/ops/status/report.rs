@@ -119,7 +119,7 @@ pub struct ForwardStatus {
 pub struct RunStatus {
     /// Its command: `up` or `down`.
     pub command: String,
-    /// When it began, in UTC, e.g. `2026-11-26 13:05`.
+    /// When it began: UTC, as in RFC 3339.
     pub began: Option<String>,
     /// How it ended.
     pub outcome: RunOutcome,
