@@ -48,6 +48,12 @@ impl<'a> Nics<'a> {
         self.floating.get(&address).copied()
     }
 
+    /// Returns the guest that has an address, on a NIC or floating.
+    pub(super) fn guest_at(&self, address: Ipv4Addr) -> Option<(&'a VmName, &'a Guest)> {
+        let at = self.at(address.into()).map(|(vm, guest, _)| (vm, guest));
+        at.or_else(|| self.floating(address))
+    }
+
     /// Returns the MTU in bytes of an address whose path the lab describes: of guests, hosts and emulated routers. The path
     /// to any other address may be smaller, and that is no fault of the lab.
     pub fn mtu(&self, address: IpAddr) -> Option<u16> {

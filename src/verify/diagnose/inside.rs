@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::Path;
 use super::hop::{Finding, Hop};
+use super::{Path, guest_hop};
 use crate::guest::{GuestLink, GuestRoute, GuestView};
 use crate::lab::{ETHERNET_MTU, VmName};
 use crate::state::DomainName;
@@ -48,23 +48,27 @@ impl Path<'_> {
     fn runs(&mut self, vm: &VmName, guest: &Guest) {
         let finding = self.guest(vm, guest);
         let known = self.state(&guest.host).is_some();
-        let hop = Hop::new(&guest.host, format!("guest {vm}"));
+        let hop = Hop::new(&guest.host, guest_hop(vm));
         self.hops
             .push(hop.shows(known.then(|| "runs, configured".to_owned())).found(finding));
     }
 
     /// Adds the tap of a guest's NIC; not of a guest that does not run, whose tap does not exist.
     fn tap(&mut self, vm: &VmName, guest: &Guest, nic: &GuestNic) {
-        let name = DomainName::new(&self.evidence.topology.lab, vm);
-        let off = self.state(&guest.host).is_some_and(|state| {
-            let domain = state.domains.get(&name);
-            domain.is_none_or(|domain| !domain.running)
-        });
-        if off {
+        if self.is_off(vm, guest) {
             return;
         }
         let (of, bridge) = (format!("of guest {vm}"), Some(nic.bridge.as_str()));
         self.link(&guest.host, nic.tap.as_str(), bridge, &of);
+    }
+
+    /// Whether a guest is known not to run.
+    pub(super) fn is_off(&self, vm: &VmName, guest: &Guest) -> bool {
+        let name = DomainName::new(&self.evidence.topology.lab, vm);
+        self.state(&guest.host).is_some_and(|state| {
+            let domain = state.domains.get(&name);
+            domain.is_none_or(|domain| !domain.running)
+        })
     }
 
     /// Checks a guest.

@@ -70,7 +70,20 @@ pub fn path(evidence: &Evidence<'_>, cell: &Cell) -> Vec<Hop> {
         Asked::Vm(asked) => path.of_guest(asked, to),
         Asked::Host(machine) | Asked::Router(machine) => path.of_machine(machine, to),
     }
+    if let Some((vm, guest)) = evidence.nics.guest_at(to)
+        && path.is_off(vm, guest)
+    {
+        // A guest that is off is the cause, and takes its tap and the carrier of its bridge with it.
+        let (host, own) = (guest.host.as_str(), guest_hop(vm));
+        let consequences = path.hops.iter_mut().filter(|hop| hop.at == host && hop.what != own);
+        consequences.for_each(|hop| hop.finding = None);
+    }
     path.hops
+}
+
+/// Returns what packets pass that go through a guest.
+fn guest_hop(vm: &VmName) -> String {
+    format!("guest {vm}")
 }
 
 /// Returns why the replies to an answered cell prove nothing: a rule of others diverts its packets, or the address

@@ -69,7 +69,10 @@ fn a_stopped_guest_without_its_tap_is_named_at_either_end() {
             for domain in on(site, at).domains.values_mut() {
                 domain.running = false;
             }
-            views.get_mut(&host(at)).unwrap().ports.remove(tap).unwrap();
+            let ports = &mut views.get_mut(&host(at)).unwrap().ports;
+            ports.remove(tap).unwrap();
+            // It was the only one on its bridge.
+            ports.get_mut("br1").unwrap().carrier = false;
         });
         assert_eq!(found, Some(format!("{at}: guest {guest} is not running")));
     }
