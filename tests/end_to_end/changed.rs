@@ -1,24 +1,10 @@
 //! A lab whose file is edited again and again while it is up: after each `up` nothing is left to do, and everybody reaches whom
 //! they must.
 
-use crate::support::lab::{Bench, PATIENT};
+use crate::support::lab::{Bench, PATIENT, TWO_CABLES};
 use crate::support::skip;
 
-const HOSTS: &str = r#"
-name = "LABNAME"
-[hosts.node1]
-nics.eth0.address = "172.16.99.108/24"
-nics.eth1 = {}
-[hosts.node2]
-nics.eth0.address = "172.16.99.109/24"
-nics.eth1 = {}
-[[cables]]
-ends = ["node1:eth0", "node2:eth0"]
-[[cables]]
-ends = ["node1:eth1", "node2:eth1"]
-"#;
-
-/// The same hosts with a bond each, at a switch.
+/// The hosts of [`TWO_CABLES`] with a bond each, at a switch.
 fn bonded() -> String {
     let host = |host: &str, address: &str| {
         let nics = ["eth0", "eth1"].map(|nic| format!("[[cables]]\nends = [\"{host}:{nic}\", \"rack\"]\n"));
@@ -152,7 +138,7 @@ fn a_lab_that_is_edited_again_and_again_is_as_described_after_each_up() {
         return;
     };
     for (edit, text) in edits() {
-        bench.write(&format!("{HOSTS}{text}"));
+        bench.write(&format!("{TWO_CABLES}{text}"));
         eprintln!("{edit}");
         bench.good(&["-q", "up", bench.file()]);
         let plan = bench.good(&["plan", bench.file()]);
@@ -161,7 +147,7 @@ fn a_lab_that_is_edited_again_and_again_is_as_described_after_each_up() {
     }
     // Both hosts have other NICs; then one goes, with everything on it, and comes back.
     let on_bonds = [network("s", 1, "node1", "switch = \"ovs\"\nuplink = \"bond0\""), both()].concat();
-    let hosts = HOSTS.split("[hosts.node2]").next().unwrap();
+    let hosts = TWO_CABLES.split("[hosts.node2]").next().unwrap();
     let alone = [
         network("s", 1, "node1", ""),
         vm("a", "node1", &["s"]),
@@ -171,7 +157,7 @@ fn a_lab_that_is_edited_again_and_again_is_as_described_after_each_up() {
     for text in [
         format!("{}{on_bonds}", bonded()),
         format!("{hosts}{alone}"),
-        format!("{HOSTS}{}", edits().remove(0).1),
+        format!("{TWO_CABLES}{}", edits().remove(0).1),
     ] {
         bench.write(&text);
         bench.good(&["-q", "up", bench.file()]);

@@ -2,21 +2,10 @@
 
 use super::live::verified;
 use super::tunnels::without_ovs;
-use crate::support::lab::Bench;
+use crate::support::lab::{Bench, TWO_CABLES};
 
-const LAB: &str = r#"
-name = "LABNAME"
-[hosts.node1]
-nics.eth0.address = "172.16.99.108/24"
-nics.eth1 = {}
-[hosts.node2]
-nics.eth0.address = "172.16.99.109/24"
-nics.eth1 = {}
-[[cables]]
-ends = ["node1:eth0", "node2:eth0"]
-[[cables]]
-ends = ["node1:eth1", "node2:eth1"]
-
+/// The networks of both hosts, and a guest on each.
+const NETWORKS_AND_GUESTS: &str = r#"
 # In tunnels, untagged, and with a tag.
 [networks.tunneled]
 subnet = "10.0.1.0/24"
@@ -86,7 +75,7 @@ fn a_gateway_on_every_host_of_open_vswitch_answers_its_own_guests_only() {
     if without_ovs(test) {
         return;
     }
-    let Some(bench) = Bench::new(test, "ev", LAB) else {
+    let Some(bench) = Bench::new(test, "ev", &format!("{TWO_CABLES}{NETWORKS_AND_GUESTS}")) else {
         return;
     };
     // Guests have asked their DHCP servers, through ports that listened and learned before.

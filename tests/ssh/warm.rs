@@ -5,8 +5,8 @@ use crate::sshd::wait_until;
 
 const FOLDER: &str = "/var/cache/netlab/saved";
 
-/// One guest on node1, of a kind that no other test has.
-fn write_lab(machines: &Machines) {
+/// One guest on node1, which has the keys `vm`; `more` is added.
+fn write_lab(machines: &Machines, vm: &str, more: &str) {
     let text = format!(
         r#"
 name = "{}"
@@ -16,8 +16,9 @@ connect = "ssh://root@10.200.1.2"
 subnet = "10.0.1.0/24"
 gateway = {{ address = "10.0.1.1" }}
 [vms.vm1]
-memory = "99MiB"
+{vm}
 nics = [{{ network = "inside" }}]
+{more}
 "#,
         machines.name
     );
@@ -35,7 +36,8 @@ fn a_guest_behind_ssh_is_restored_from_a_state_on_its_host_or_boots_where_none_c
     let Some(machines) = Machines::new("warm") else {
         return;
     };
-    write_lab(&machines);
+    // Of a kind that no other test has.
+    write_lab(&machines, "memory = \"99MiB\"", "");
     let lab = machines.lab();
     let lab = lab.to_str().unwrap();
     // Not the folder that all tests share.
@@ -90,14 +92,8 @@ fn a_guest_behind_ssh_with_a_disk_is_restored_with_a_disk_of_its_own() {
     let disk = machines.keyring.path("disk");
     std::fs::write(&disk, [b"base".to_vec(), vec![0; 8 << 20]].concat()).unwrap();
     let mini = cache().join("images/mini");
-    let text = format!(
+    let image = format!(
         r#"
-name = "{}"
-[hosts.node1]
-connect = "ssh://root@10.200.1.2"
-[networks.inside]
-subnet = "10.0.1.0/24"
-gateway = {{ address = "10.0.1.1" }}
 [images.disk]
 kernel = "{mini}/kernel"
 initrd = "{mini}/initrd"
@@ -107,15 +103,11 @@ cmdline = "console=ttyS0 quiet no_timer_check"
 warm = true
 machine = {{ memory = "101MiB" }}
 console = {{ prompt = "mini# " }}
-[vms.vm1]
-image = "disk"
-nics = [{{ network = "inside" }}]
 "#,
-        machines.name,
         mini = mini.display(),
         disk = disk.display(),
     );
-    std::fs::write(machines.lab(), text).unwrap();
+    write_lab(&machines, "image = \"disk\"", &image);
     let lab = machines.lab();
     let lab = lab.to_str().unwrap();
     let before = machines.snapshot();

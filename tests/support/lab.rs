@@ -23,6 +23,21 @@ bridge = "br1"
 gateway = { address = "10.0.1.1", on = "node1" }
 "#;
 
+/// Two hosts with two cables between them.
+pub const TWO_CABLES: &str = r#"
+name = "LABNAME"
+[hosts.node1]
+nics.eth0.address = "172.16.99.108/24"
+nics.eth1 = {}
+[hosts.node2]
+nics.eth0.address = "172.16.99.109/24"
+nics.eth1 = {}
+[[cables]]
+ends = ["node1:eth0", "node2:eth0"]
+[[cables]]
+ends = ["node1:eth1", "node2:eth1"]
+"#;
+
 /// The guest that makes [`EMPTY`] a lab in which something boots.
 pub const GUEST: &str = r#"
 [vms.vm1]
