@@ -60,6 +60,14 @@ fn field(at: &str, key: &str, old: &Value, new: &Value, found: &mut Vec<String>)
         ("changed", Value::Array(links), _) => {
             found.push(format!("changed by hand: {}", short(&Value::Array(links.clone()))));
         }
+        ("mtu", old, new) => {
+            let mtu = |value: &Value| {
+                value
+                    .as_u64()
+                    .map_or_else(|| "default".to_owned(), |mtu| mtu.to_string())
+            };
+            found.push(format!("{}: {} → {}", inside(at, key), mtu(old), mtu(new)));
+        }
         // The kind of a link does not change.
         ("kind", Value::Object(was), Value::Object(now)) if was.len() == 1 && was.keys().eq(now.keys()) => {
             for (was, now) in was.values().zip(now.values()) {
@@ -135,6 +143,7 @@ mod tests {
             &json!({
                 "altered": true,
                 "changed": ["eth1", "p1"],
+                "mtu": 1400,
                 "kind": {"ovs-patch": {"tag": 11}},
                 "nat": [{"from": "10.0.1.0/24", "out": "eth1", "source": null}],
                 "together": {"red": ["red"], "blue": ["blue"]},
@@ -147,6 +156,7 @@ mod tests {
                 "changed by hand",
                 "changed by hand: eth1, p1",
                 "tag: 11 → 10",
+                "mtu: 1400 → default",
                 "nat: 10.0.1.0/24 eth1 → none",
                 "networks that are routed to each other: blue, red → none",
             ]

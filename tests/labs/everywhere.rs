@@ -116,6 +116,18 @@ fn a_gateway_on_every_host_of_open_vswitch_answers_its_own_guests_only() {
     assert_eq!(verified_without.status.code(), Some(1));
     bench.good(&["-q", "up", bench.file()]);
 
+    // A smaller MTU that somebody gave a bridge is seen and taken back, which Open vSwitch does not do by itself.
+    let lower = "ip link set dev $(basename /sys/class/net/untagged-*) mtu 1400";
+    bench.inside("node2", &["sh", "-c", lower]);
+    let plan = bench.good(&["plan", bench.file()]);
+    assert!(
+        plan.contains("~ change link untagged-") && plan.contains("mtu: 1400 → default"),
+        "{plan}"
+    );
+    bench.good(&["-q", "up", bench.file()]);
+    let mtu = bench.inside("node2", &["sh", "-c", "cat /sys/class/net/untagged-*/mtu"]);
+    assert_eq!(mtu.trim(), "1500");
+
     // Spanning tree that somebody disabled is seen and restored.
     bench.inside(
         "node1",

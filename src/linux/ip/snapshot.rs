@@ -96,15 +96,15 @@ impl Snapshot {
         }
     }
 
-    /// Returns whether the MTU of a Linux bridge is less than Ethernet's and that of each of its ports: the kernel gives it the
-    /// smallest of theirs, until somebody sets another one.
+    /// Returns whether the MTU of a bridge is less than Ethernet's and that of each of its ports: the kernel, or Open vSwitch,
+    /// gives it the smallest of theirs, until somebody sets another one.
     pub fn is_lowered(&self, bridge: &RawLink) -> bool {
         let smallest = |mtu: u32| {
             let ports = self.links.iter();
             let mut ports = ports.filter(|port| port.master.as_deref() == Some(bridge.ifname.as_str()));
             mtu < u32::from(ETHERNET_MTU) && ports.all(|port| port.mtu.is_none_or(|of_port| mtu < of_port))
         };
-        bridge.kind() == Some("bridge") && bridge.mtu.is_some_and(smallest)
+        matches!(bridge.kind(), Some("bridge" | ovs::BRIDGE)) && bridge.mtu.is_some_and(smallest)
     }
 
     /// Returns the link of that name.

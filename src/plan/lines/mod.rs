@@ -251,6 +251,9 @@ fn change(name: &IfName, link: &Link, observed: &Observed) -> Result<Vec<String>
         let follows_uplink = matches!(link.kind, LinkKind::OvsBridge { mac: None, .. });
         let mac = observed.link.uplink_mac.as_ref().filter(|_| follows_uplink);
         lines.extend(mac.map(|mac| set_mac(name, mac)));
+        // Open vSwitch changes no MTU that somebody has set.
+        let lowered = observed.link.mtu_is_set.then(|| link.mtu.unwrap_or(ETHERNET_MTU));
+        lines.extend(lowered.map(|mtu| set_mtu(name, mtu)));
         return Ok(lines);
     }
     let mut lines = Vec::new();
