@@ -156,7 +156,7 @@ impl Host for Emulator {
     }
 
     fn login_device(&self, lab: &LabName, device: &HostName) -> Result<Vec<String>, HostError> {
-        Ok(self.inside_router(lab, device)?.login())
+        Ok(self.inside_router(lab, device)?.login(device.as_str()))
     }
 
     fn ping(

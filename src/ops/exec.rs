@@ -110,7 +110,7 @@ pub fn login_command(env: &Env, lab: &str, name: &str) -> Result<Option<Vec<Stri
         return Ok(None);
     }
     Ok(match machine(&lab, name) {
-        Some(Target::Host(host)) => Some(host.dialer()?.login()),
+        Some(Target::Host(host)) => Some(host.dialer()?.login(name)),
         Some(Target::Device(host, device)) => Some(host.login_device(&lab.lab, &device)?),
         Some(Target::Vm(_)) | None => None,
     })

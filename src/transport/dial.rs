@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::net::{Shutdown, shutdown};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::prompt::shell_on;
 use super::ssh::{Settings, SshError, connect_from};
 use super::{NamespaceShell, quote};
 
@@ -85,11 +86,12 @@ impl Dialer {
         }
     }
 
-    /// Returns the command that opens a login shell there for the user of this terminal.
-    pub fn login(&self) -> Vec<String> {
+    /// Returns the command that opens a shell there for the user of this terminal: behind ssh his login shell, else one whose
+    /// prompt shows `machine`.
+    pub fn login(&self, machine: &str) -> Vec<String> {
         match self {
-            Self::Local => ["sh", "-l"].map(ToOwned::to_owned).into(),
-            Self::Namespace(pid) => NamespaceShell::of_process(*pid).login(),
+            Self::Local => shell_on(machine),
+            Self::Namespace(pid) => NamespaceShell::of_process(*pid).login(machine),
             Self::Ssh(settings) => settings.login(),
         }
     }

@@ -9,6 +9,7 @@ mod ended;
 mod local;
 mod netns;
 mod owner;
+mod prompt;
 pub mod quote;
 pub mod ssh;
 pub mod traced;

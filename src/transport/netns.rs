@@ -2,6 +2,7 @@
 
 use super::cmd::{Cmd, CmdError, Output, Shell};
 use super::local::{spawn, split};
+use super::prompt::shell_on;
 
 /// Runs commands inside namespaces of this machine, by nsenter(1). Needs CAP_SYS_ADMIN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +26,9 @@ impl NamespaceShell {
         }
     }
 
-    /// Returns the command that opens a login shell there for the user of this terminal.
-    pub fn login(&self) -> Vec<String> {
-        self.command(&["sh", "-l"].map(ToOwned::to_owned))
+    /// Returns the command that opens a shell there for the user of this terminal; the prompt shows `machine`.
+    pub fn login(&self, machine: &str) -> Vec<String> {
+        self.command(&shell_on(machine))
     }
 
     /// Returns the command that runs `argv` there.
