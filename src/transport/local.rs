@@ -1,7 +1,8 @@
 //! Runs commands on this machine. Takes a [`Cmd`], returns its [`Output`]; never interprets either.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -43,13 +44,15 @@ pub(super) fn split(cmd: &Cmd) -> Result<(&str, &[String]), CmdError> {
 
 /// Runs `program` to its end, on behalf of `cmd`.
 pub(super) fn spawn(cmd: &Cmd, program: &str, arguments: &[String]) -> Result<Output, CmdError> {
-    let mut command = Command::new(program);
+    let path = path();
+    let mut command = Command::new(file_of(program, &path));
     if let Some(mark) = &cmd.mark {
         command.env(owner::VARIABLE, mark);
     }
     let mut child = command
+        .arg0(program)
         .args(arguments)
-        .env("PATH", path())
+        .env("PATH", path)
         // netlab reads what programs print, so it must be in one language.
         .env("LC_ALL", "C")
         // A group of its own: Ctrl-C stops netlab between two steps, not a command in the middle of one.
@@ -107,6 +110,22 @@ fn path() -> OsString {
     std::env::join_paths(folders).unwrap_or(given)
 }
 
+/// Returns the file of a program: the first that can be executed in the folders of `path`; else the name itself, of which
+/// the system then says that it is not found.
+///
+/// A name and another PATH would make the standard library fork, which copies the page tables of a process that may hold a
+/// large lab; it starts a file by posix_spawn(3), which does not.
+fn file_of(program: &str, path: &OsStr) -> PathBuf {
+    let can_be_executed = |file: &PathBuf| {
+        std::fs::metadata(file).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return program.into();
+    }
+    let mut files = std::env::split_paths(path).map(|folder| folder.join(program));
+    files.find(can_be_executed).unwrap_or_else(|| program.into())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -137,6 +156,20 @@ mod tests {
         ));
         let failing = LocalShell.check(&Cmd::new(["sh", "-c", "echo why >&2; exit 3"]));
         assert!(matches!(failing, Err(CmdError::Failed { status: 3, stderr, .. }) if stderr == "why"));
+    }
+
+    #[test]
+    fn a_program_is_the_first_file_of_its_name_that_can_be_executed() {
+        let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let path = std::env::join_paths([first.path(), second.path()]).unwrap();
+        assert_eq!(file_of("program", &path), Path::new("program"));
+        for folder in [&first, &second] {
+            std::fs::write(folder.path().join("program"), "").unwrap();
+        }
+        let file = second.path().join("program");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(file_of("program", &path), file);
+        assert_eq!(file_of("./program", &path), Path::new("./program"));
     }
 
     #[test]
