@@ -5,6 +5,9 @@
 # collect FOLDER: ends it, prints what was counted and removes the folder.
 PATH=$PATH:/usr/sbin:/sbin
 folder=$2
+# Whether the process that counts has not ended: its number may be that of another process by now.
+# shellcheck disable=SC3013  # -ef: dash and busybox have it
+counts() { [ "/proc/$program/fd/1" -ef "$folder/counts" ]; }
 case $1 in
 start)
     seconds=$3
@@ -25,7 +28,7 @@ start)
     # Not a child of this shell any more when it ends: it waits by the process's existence.
     (
         left=$((seconds + 2))
-        while [ $left -gt 0 ] && kill -0 $program; do sleep 1; left=$((left - 1)); done
+        while sleep 1 && [ $left -gt 0 ] && counts; do left=$((left - 1)); done
         [ -e "$folder/collected" ] || rm -rf "$folder"
     ) >/dev/null 2>&1 </dev/null &
     echo $! >"$folder/guard"
@@ -41,13 +44,14 @@ collect)
     : >"$folder/collected" || exit 1
     read -r program <"$folder/pid"
     read -r guard <"$folder/guard"
-    kill "$program" 2>/dev/null
+    ! counts || kill "$program" 2>/dev/null
     left=20
-    while [ $left -gt 0 ] && kill -0 "$program" 2>/dev/null; do
+    while [ $left -gt 0 ] && counts; do
         sleep 0.1
         left=$((left - 1))
     done
-    kill "$guard" 2>/dev/null
+    # The guard has the folder as an argument.
+    ! grep -sqxz -e "$folder" "/proc/$guard/cmdline" || kill "$guard" 2>/dev/null
     cat "$folder/counts"
     rm -rf "$folder"
     rmdir "${folder%/*}" 2>/dev/null
