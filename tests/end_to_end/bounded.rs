@@ -288,17 +288,29 @@ fn the_stopped_daemon_of_a_real_host_is_named_and_left_alone() {
     machine.end();
 }
 
-/// FAULTS 2, at every step boundary: each signal ends with its status and how to go on, also in the last step and after
-/// it. About 25 s.
 #[test]
+fn a_signal_at_every_second_boundary_ends_with_its_status_and_how_to_go_on() {
+    signals(
+        "a_signal_at_every_second_boundary_ends_with_its_status_and_how_to_go_on",
+        2,
+    );
+}
+
+#[test]
+#[ignore = "soak: every step boundary"]
 fn a_signal_at_any_boundary_ends_with_its_status_and_how_to_go_on() {
-    let test = "a_signal_at_any_boundary_ends_with_its_status_and_how_to_go_on";
+    signals("a_signal_at_any_boundary_ends_with_its_status_and_how_to_go_on", 1);
+}
+
+/// FAULTS 2, at each `every`th step boundary: each signal ends with its status and how to go on, also in the last step and
+/// after it.
+fn signals(test: &str, every: usize) {
     let Some(bench) = Bench::new(test, "sig", &with_switches(EMPTY)) else {
         return;
     };
     let mut boundaries = [0, 0];
     for (verb, name, status) in [(0, "TERM", 143), (1, "INT", 130)] {
-        for at in 1..100 {
+        for at in (1..100).step_by(every) {
             let arguments = [["-q", "up", bench.file()], ["-q", "down", &bench.name]][verb];
             if verb == 1 {
                 bench.good(&["-q", "up", bench.file()]);

@@ -13,9 +13,9 @@ fn hosts_of_the_quickstart() -> String {
     text[..guests].to_owned()
 }
 
-/// Kills `up` at each boundary; `then` handles what is left.
-fn each_boundary_of_up(bench: &Bench, then: impl Fn()) -> u32 {
-    for at in 1..200 {
+/// Kills `up` at each boundary, or each `every`th; `then` handles what is left. Returns how many there are, at least.
+fn boundaries_of_up(bench: &Bench, every: usize, then: impl Fn()) -> u32 {
+    for at in (1..200).step_by(every) {
         if !bench.killed(&["-q", "up", bench.file()], at) {
             bench.good(&["-q", "down", &bench.name]);
             return at - 1;
@@ -28,12 +28,27 @@ fn each_boundary_of_up(bench: &Bench, then: impl Fn()) -> u32 {
 }
 
 #[test]
+fn an_up_killed_at_every_third_boundary_of_the_quickstarts_hosts_is_finished_by_up() {
+    finished_by_up(
+        "an_up_killed_at_every_third_boundary_of_the_quickstarts_hosts_is_finished_by_up",
+        3,
+    );
+}
+
+#[test]
+#[ignore = "soak: every step boundary"]
 fn an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_finished_by_up() {
-    let test = "an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_finished_by_up";
+    finished_by_up(
+        "an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_finished_by_up",
+        1,
+    );
+}
+
+fn finished_by_up(test: &str, every: usize) {
     let Some(bench) = Bench::new(test, "ku", &hosts_of_the_quickstart()) else {
         return;
     };
-    let boundaries = each_boundary_of_up(&bench, || {
+    let boundaries = boundaries_of_up(&bench, every, || {
         bench.good(&["-q", "up", bench.file()]);
         let left = bench.good(&["plan", bench.file()]);
         assert!(left.contains("nothing to do"), "{left}");
@@ -42,12 +57,27 @@ fn an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_finished_by_up() {
 }
 
 #[test]
+fn an_up_killed_at_every_third_boundary_of_the_quickstarts_hosts_is_cleaned_by_down() {
+    cleaned_by_down(
+        "an_up_killed_at_every_third_boundary_of_the_quickstarts_hosts_is_cleaned_by_down",
+        3,
+    );
+}
+
+#[test]
+#[ignore = "soak: every step boundary"]
 fn an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_cleaned_by_down() {
-    let test = "an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_cleaned_by_down";
+    cleaned_by_down(
+        "an_up_killed_at_any_boundary_of_the_quickstarts_hosts_is_cleaned_by_down",
+        1,
+    );
+}
+
+fn cleaned_by_down(test: &str, every: usize) {
     let Some(bench) = Bench::new(test, "kd", &hosts_of_the_quickstart()) else {
         return;
     };
-    let boundaries = each_boundary_of_up(&bench, || ());
+    let boundaries = boundaries_of_up(&bench, every, || ());
     assert!(boundaries >= 12, "only {boundaries} boundaries were met");
 }
 
@@ -58,7 +88,7 @@ fn an_up_killed_at_any_boundary_of_a_guest_is_finished_by_up() {
     let Some(bench) = Bench::new(test, "kg", &format!("{EMPTY}{GUEST}")) else {
         return;
     };
-    let boundaries = each_boundary_of_up(&bench, || {
+    let boundaries = boundaries_of_up(&bench, 1, || {
         bench.good(&["-q", "up", bench.file()]);
         bench.good(&["-q", "verify", bench.file()]);
     });
@@ -66,12 +96,21 @@ fn an_up_killed_at_any_boundary_of_a_guest_is_finished_by_up() {
 }
 
 #[test]
+fn a_down_killed_at_every_third_boundary_is_finished_by_down() {
+    finished_by_down("a_down_killed_at_every_third_boundary_is_finished_by_down", 3);
+}
+
+#[test]
+#[ignore = "soak: every step boundary"]
 fn a_down_killed_at_any_boundary_is_finished_by_down() {
-    let test = "a_down_killed_at_any_boundary_is_finished_by_down";
+    finished_by_down("a_down_killed_at_any_boundary_is_finished_by_down", 1);
+}
+
+fn finished_by_down(test: &str, every: usize) {
     let Some(bench) = Bench::new(test, "dn", &with_switches(&hosts_of_the_quickstart())) else {
         return;
     };
-    for at in 1..200 {
+    for at in (1..200).step_by(every) {
         bench.good(&["-q", "up", bench.file()]);
         let killed = bench.killed(&["-q", "down", &bench.name], at);
         bench.good(&["-q", "down", &bench.name]);

@@ -70,6 +70,7 @@ fn mac_of_bridge(bench: &Bench, host: &str, network: &str) -> String {
 }
 
 #[test]
+#[ignore = "soak: four guests on bridges with spanning tree"]
 fn a_gateway_on_every_host_of_open_vswitch_answers_its_own_guests_only() {
     let test = "a_gateway_on_every_host_of_open_vswitch_answers_its_own_guests_only";
     if without_ovs(test) {

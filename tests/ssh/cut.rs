@@ -82,8 +82,8 @@ fn cut(machines: &Machines, arguments: &[&str], at: u32) -> Option<String> {
 }
 
 #[test]
-fn an_up_whose_connection_is_cut_at_every_third_command_is_repaired_by_up_or_by_down() {
-    cut_up(3);
+fn an_up_whose_connection_is_cut_at_every_sixth_command_is_repaired_by_up_or_by_down() {
+    cut_up(6);
 }
 
 #[test]

@@ -6,8 +6,10 @@ use std::process::Command;
 use sha2::{Digest as _, Sha256};
 
 use crate::machines::{Machines, kill};
-use crate::sshd::{skip, wait_until};
-use crate::support::guest_disk::guest_files;
+use crate::sshd::wait_until;
+
+/// What the disk of a guest is full of at first.
+const CONTENT: &[u8; 16] = b"\xfa\0of each guest\0";
 
 const FOLDER: &str = "/var/lib/libvirt/images/netlab-images";
 
@@ -17,20 +19,15 @@ fn digest(file: &Path) -> String {
     bytes.concat()
 }
 
-/// Machines, and a lab of guests on node1 that boot from `disk` in that format.
+/// Machines, and a lab of guests on node1 with a disk in that format, beside the kernel that they boot.
 fn machines(test: &str, format: &str, guests: usize) -> Option<(Machines, PathBuf)> {
-    let disk = match guest_files() {
-        Ok(built) => built.join("shell.img"),
-        Err(why) => {
-            skip(test, &why);
-            return None;
-        }
-    };
     let machines = Machines::new(test)?;
+    let content = machines.keyring.path("content");
+    std::fs::write(&content, CONTENT.repeat(4 << 20 >> 4)).unwrap();
     let file = machines.keyring.path(&format!("disk.{format}"));
     let made = Command::new("qemu-img")
         .args(["convert", "-f", "raw", "-O", format])
-        .args([&disk, &file])
+        .args([&content, &file])
         .status();
     assert!(made.unwrap().success());
     let text = format!(
@@ -41,11 +38,14 @@ connect = "ssh://root@10.200.1.2"
 [networks.inside]
 subnet = "10.0.1.0/24"
 [images.ssh-{format}]
+kernel = "{mini}/kernel"
+initrd = "{mini}/initrd"
+cmdline = "console=ttyS0 quiet no_timer_check"
 mirrors = ["file://{file}"]
 sha256 = "{sum}"
 format = "{format}"
-machine = {{ arch = "i686", disk_bus = "ide", nic_model = "ne2k_pci", memory = "128MiB" }}
-console = {{ kind = "vga", prompt = "vga# ", boot_seconds = 240 }}
+machine = {{ memory = "96MiB" }}
+console = {{ prompt = "mini# " }}
 [vms.vm]
 host = "node1"
 image = "ssh-{format}"
@@ -53,6 +53,7 @@ count = {guests}
 nics = [{{ network = "inside" }}]
 "#,
         name = machines.name,
+        mini = machines.mini().display(),
         file = file.display(),
         sum = digest(&file),
     );
@@ -62,7 +63,7 @@ nics = [{{ network = "inside" }}]
 
 /// The files that were brought, each with what changes when it is written again.
 fn brought(machines: &Machines) -> Vec<String> {
-    let script = format!("cd {FOLDER} 2>/dev/null && stat -c '%n %i %s %Z' * 2>/dev/null || true");
+    let script = format!("cd {FOLDER} 2>/dev/null && stat -c '%n %i %s %Z' *disk* 2>/dev/null || true");
     let text = machines.run("node1", &["sh", "-c", &script]);
     text.lines().map(ToOwned::to_owned).collect()
 }
@@ -73,7 +74,7 @@ fn assert_is(brought: &[String], file: &Path, machines: &Machines) {
     let [one] = brought else { panic!("{brought:#?}") };
     let digest = digest(file);
     assert!(one.starts_with(&format!("{digest}.ssh-")), "{one}");
-    let check = format!("cd {FOLDER} && sha256sum *");
+    let check = format!("cd {FOLDER} && sha256sum *disk*");
     let sum = machines.run("node1", &["sh", "-c", &check]);
     assert!(sum.starts_with(&digest), "{sum}");
 }
@@ -96,6 +97,8 @@ fn a_base_is_brought_once_for_all_its_guests_whose_disks_are_overlays_over_it() 
         let info: serde_json::Value = serde_json::from_str(&info).unwrap();
         assert_eq!(info["backing-filename"], *base, "{info:#}");
         assert_eq!(info["backing-filename-format"], "raw", "{info:#}");
+        let words = ["exec", "-n", &machines.name, vm, "--", "sha256sum </dev/vda"];
+        assert_eq!(machines.good(&words).split(' ').next(), Some(&*digest(&file)));
     }
     let again = machines.good(&["up", lab]);
     assert!(again.contains("nothing to do"), "{again}");

@@ -130,6 +130,7 @@ fn a_cable_pulled_while_it_runs_ends_the_run() {
 
 /// FAULTS 13.
 #[test]
+#[ignore = "soak: guests boot again and again"]
 fn a_libvirt_daemon_killed_while_guests_start_fails_cleanly_or_not_at_all() {
     let Some(machines) = Machines::new("daemon") else {
         return;

@@ -242,6 +242,12 @@ nics = [{{ network = "service" }}]
         command
     }
 
+    /// The folder of the built-in image `mini`, which is built where it is not in the cache.
+    pub fn mini(&self) -> PathBuf {
+        self.good(&["-q", "image", "build", "mini"]);
+        cache().join("images/mini")
+    }
+
     pub fn output(&self, arguments: &[&str]) -> Output {
         self.netlab(arguments).output().unwrap()
     }

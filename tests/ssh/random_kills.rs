@@ -79,7 +79,7 @@ fn hosts_behind_ssh_are_restored_by_up_or_down_whenever_the_run_before_was_kille
     let Some(behind) = Behind::new("random kills") else {
         return;
     };
-    rounds(&behind, 15);
+    rounds(&behind, 4);
 }
 
 #[test]

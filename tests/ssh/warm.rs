@@ -1,6 +1,6 @@
 //! Guests behind ssh that are started from a saved state, which is made and kept on their host.
 
-use crate::machines::{Machines, cache, kill};
+use crate::machines::{Machines, kill};
 use crate::sshd::wait_until;
 
 const FOLDER: &str = "/var/cache/netlab/saved";
@@ -88,10 +88,9 @@ fn a_guest_behind_ssh_with_a_disk_is_restored_with_a_disk_of_its_own() {
     let Some(machines) = Machines::new("warm disk") else {
         return;
     };
-    machines.good(&["-q", "image", "pull", "mini"]);
     let disk = machines.keyring.path("disk");
     std::fs::write(&disk, [b"base".to_vec(), vec![0; 8 << 20]].concat()).unwrap();
-    let mini = cache().join("images/mini");
+    let mini = machines.mini();
     let image = format!(
         r#"
 [images.disk]

@@ -165,6 +165,7 @@ fn a_panic_or_a_reboot_loop_is_reported_with_the_guests_message() {
 }
 
 #[test]
+#[ignore = "soak: a slow boot for a screenshot"]
 fn a_guest_that_shows_a_picture_is_reported_with_a_screenshot() {
     let Some(bench) = Bench::new("a_guest_that_shows_a_picture_is_reported_with_a_screenshot") else {
         return;
