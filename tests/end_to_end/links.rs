@@ -308,7 +308,7 @@ fn broken(bench: &Bench, seeds: std::ops::Range<u32>) {
 fn a_fault_that_is_put_in_makes_verify_red_until_it_is_removed() {
     let test = "a_fault_that_is_put_in_makes_verify_red_until_it_is_removed";
     if let Some(bench) = Bench::new(test, "bk", LAB) {
-        broken(&bench, 1..4);
+        broken(&bench, 1..2);
     }
 }
 

@@ -195,7 +195,7 @@ fn emulated_hosts_are_restored_by_up_or_down_whenever_the_run_before_was_killed(
     let Some(inside) = Inside::new(test, &bridges()) else {
         return;
     };
-    rounds(&inside, 15);
+    rounds(&inside, 8);
 }
 
 #[test]

@@ -198,6 +198,7 @@ nics = [{ network = "two" }, { network = "service" }]
 "#;
 
 #[test]
+#[ignore = "soak: a seed and guests of each kind"]
 fn machines_with_pci_express_other_nics_and_kernels_of_the_users_own_are_restored_as_well() {
     let test = "machines_with_pci_express_other_nics_and_kernels_of_the_users_own_are_restored_as_well";
     let Some(bench) = Bench::new(test, "pcie", EMPTY) else {

@@ -187,6 +187,7 @@ fn a_guest_that_shows_a_picture_is_reported_with_a_screenshot() {
 }
 
 #[test]
+#[ignore = "soak: a slow boot"]
 fn a_guest_whose_qemu_has_exited_closes_its_console() {
     let Some(bench) = Bench::new("a_guest_whose_qemu_has_exited_closes_its_console") else {
         return;
