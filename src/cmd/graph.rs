@@ -1,5 +1,6 @@
 //! `netlab graph`: the lab as a picture.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,7 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CommandError> {
             "warning: addresses as in a new lab, since the hosts cannot be read: {}",
             chain(&error)
         ));
-        loaded.topology.clone()
+        Cow::Borrowed(&loaded.topology)
     });
     let marks = if args.live {
         ops::marks(&context.env, &topology)?

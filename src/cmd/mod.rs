@@ -14,6 +14,8 @@ mod down;
 mod error;
 mod exec;
 mod graph;
+#[cfg(test)]
+mod growth;
 mod hint;
 mod image;
 mod import;

@@ -1,5 +1,6 @@
 //! `netlab plan`: what `up` would do.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -65,13 +66,13 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode, CommandError> {
     };
     if args.expand {
         let loaded = args.target.load_quietly(context, &options)?;
-        let text = lab::write(&topology::expand(&loaded.lab, &loaded.topology));
+        let text = lab::write(&topology::expand(loaded.lab, &loaded.topology));
         context.answer_unchanged(&text, &text)?;
         return Ok(ExitCode::SUCCESS);
     }
     let loaded = args.target.load(context, &options)?;
     let planned = if args.offline {
-        ops::plan_offline(&context.env, &loaded)?
+        ops::plan_offline(&loaded)?
     } else {
         ops::plan(&context.env, &loaded)?
     };
@@ -79,7 +80,7 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode, CommandError> {
         let help = (!one.help.is_empty()).then_some(one.help.as_str());
         print_error(&warning(&format!("{}: {}", one.host, one.what), help));
     }
-    let steps = planned.described(&loaded);
+    let steps = planned.described((args.explain || context.json).then_some(&loaded));
     let assumed = if args.offline { assumed(&loaded) } else { Vec::new() };
     let text = text(&steps, &assumed, args.explain.then_some(loaded.file.as_path()));
     let answer = Answer {
@@ -99,7 +100,7 @@ pub fn run(context: &Context, args: &Args) -> Result<ExitCode, CommandError> {
 }
 
 /// Returns what is not asked without hosts.
-fn assumed(loaded: &Loaded) -> Vec<String> {
+pub(super) fn assumed(loaded: &Loaded) -> Vec<String> {
     let hosts: Vec<&str> = loaded.topology.hosts.keys().map(HostName::as_str).collect();
     let hosts = hosts.join(", ");
     let mut assumed = vec![
@@ -135,19 +136,17 @@ fn assumed(loaded: &Loaded) -> Vec<String> {
 }
 
 /// Returns the steps of each host below its name, in the order they run there; with `file`, each with its reason.
-fn text(steps: &[PlannedStep], assumed: &[String], file: Option<&Path>) -> String {
+pub(super) fn text(steps: &[PlannedStep], assumed: &[String], file: Option<&Path>) -> String {
     let mut out = String::new();
-    let mut hosts: Vec<&HostName> = Vec::new();
+    let (mut hosts, mut by_host) = (Vec::new(), BTreeMap::<&HostName, Vec<&PlannedStep>>::new());
     for step in steps {
-        if !hosts.contains(&&step.host) {
+        let of_host = by_host.entry(&step.host).or_default();
+        if of_host.is_empty() {
             hosts.push(&step.host);
         }
+        of_host.push(step);
     }
-    let by_host = hosts.iter().flat_map(|host| {
-        let of_host = steps.iter().filter(move |step| step.host == **host);
-        of_host.enumerate()
-    });
-    for (at, step) in by_host {
+    for (at, step) in hosts.iter().flat_map(|host| by_host[host].iter().enumerate()) {
         if at == 0 {
             // Writing to a `String` cannot fail.
             let _ = writeln!(out, "{}:", step.host);

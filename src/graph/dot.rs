@@ -77,7 +77,7 @@ impl Out {
             "        label={}; style=rounded; bgcolor=\"#f4f4f4\";",
             id(name)
         ));
-        for one in nics_of(topology, name) {
+        for one in nics_of(host, on_host) {
             let described = host.nics.get(one).and_then(|nic| nic.address);
             let nat = host.nat.iter().any(|rule| rule.out == *one).then(|| "NAT".to_owned());
             let bond = host.nics.get(one).and_then(|nic| nic.bond.as_ref());

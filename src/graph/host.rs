@@ -38,7 +38,7 @@ fn tiers(topology: &Topology, name: &HostName, on_host: &OnHost<'_>) -> Vec<Vec<
         .keys()
         .map(|network| bridge(described, network))
         .collect();
-    let nics: Vec<(IfName, Area)> = nics_of(topology, name)
+    let nics: Vec<(IfName, Area)> = nics_of(described, on_host)
         .into_iter()
         .map(|nic| {
             let address = described

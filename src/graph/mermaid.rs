@@ -15,7 +15,7 @@ pub fn mermaid(topology: &Topology) -> String {
     let by_host = topology.by_host();
     for (name, host) in &topology.hosts {
         line(format_args!("  subgraph {}[\"{name}\"]", id("host", name)));
-        for nic in nics_of(topology, name) {
+        for nic in nics_of(host, &by_host[name]) {
             let address = host.nics.get(nic).and_then(|nic| nic.address);
             let address = address.map(|address| format!("<br/>{address}")).unwrap_or_default();
             let bond = host.nics.get(nic).and_then(|nic| nic.bond.as_ref());

@@ -29,7 +29,7 @@ pub use svg::{html, svg};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lab::{HostName, IfName, NetworkName, Switch, VmName};
-use crate::topology::{Topology, TopologyHost};
+use crate::topology::{OnHost, Topology, TopologyHost};
 
 /// What a picture shows in another color than the rest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,17 +54,10 @@ pub enum Condition {
 }
 
 /// Returns the NICs of a host: those that the lab describes, those with a cable, and the uplinks of its networks.
-fn nics_of<'a>(topology: &'a Topology, host: &HostName) -> BTreeSet<&'a IfName> {
-    let Some(described) = topology.hosts.get(host) else {
-        return BTreeSet::new();
-    };
-    let ends = topology.cables.iter().flat_map(|cable| &cable.ends);
-    let with_cable = ends.filter(|end| end.host == *host).map(|end| &end.nic);
-    let uplinks = described
-        .segments
-        .values()
-        .filter_map(|segment| segment.uplink.as_ref());
-    with_cable.chain(described.nics.keys()).chain(uplinks).collect()
+fn nics_of<'a>(host: &'a TopologyHost, on_host: &OnHost<'a>) -> BTreeSet<&'a IfName> {
+    let uplinks = host.segments.values().filter_map(|segment| segment.uplink.as_ref());
+    let plugged = on_host.plugged.iter().copied();
+    plugged.chain(host.nics.keys()).chain(uplinks).collect()
 }
 
 /// Returns each bond of a host with each of its members.

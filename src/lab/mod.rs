@@ -39,6 +39,7 @@ mod switch;
 mod syntax;
 mod template;
 pub(crate) mod tunnel;
+mod uplinks;
 mod user_data;
 mod write;
 
@@ -53,6 +54,8 @@ pub(crate) use excerpt::readable;
 pub use image::*;
 pub use image_file::parse_image;
 pub use model::*;
+#[cfg(test)]
+pub(crate) use names::COMPARED;
 pub use names::*;
 pub use password::Password;
 pub use place::Places;
@@ -67,6 +70,7 @@ pub use ssh_target::{SshTarget, SshTargetError};
 pub use switch::{Datapath, SwitchKind};
 pub use template::Template;
 pub use tunnel::{Tunnel, TunnelKind, Underlay};
+pub use uplinks::Uplinks;
 pub use user_data::UserData;
 pub use write::{write, write_image};
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{DnsName, HostName, IfName, ImageName, LabName, MacAddr, NetworkName, TenantName, VlanId, VmName};
 use super::problem::Problem;
-use super::{LabBond, Serve, ServiceCheck, Setup, Shaping, SshTarget, SwitchKind, Tunnel};
+use super::{LabBond, Serve, ServiceCheck, Setup, Shaping, SshTarget, SwitchKind, Tunnel, Uplinks};
 
 /// Ethernet's MTU in bytes (RFC 894), the default of a network.
 pub const ETHERNET_MTU: u16 = 1500;
@@ -186,8 +186,8 @@ pub struct Network {
     pub class: Class,
     /// The subnet guests' addresses come from.
     pub subnet: Ipv4Net,
-    /// Per host: the NIC that carries this network to other hosts. Absent: the network stays inside each host.
-    pub uplinks: BTreeMap<HostName, IfName>,
+    /// The NICs that carry it to other hosts.
+    pub uplinks: Uplinks,
     /// 802.1Q id on the uplink; absent: untagged, the NIC itself is attached to the bridge.
     pub vlan: Option<VlanId>,
     /// The bridge's name on every host; absent: derived.

@@ -1,6 +1,7 @@
 //! The proxies by which who runs netlab reaches the Internet: guests of a lab that leads to this machine's network get them.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// What programs read, and whether it is the URL of a proxy.
 const VARIABLES: [(&str, bool); 3] = [("http_proxy", true), ("https_proxy", true), ("no_proxy", false)];
@@ -11,7 +12,8 @@ const VARIABLES: [(&str, bool); 3] = [("http_proxy", true), ("https_proxy", true
 /// no guest.
 #[derive(Clone, Default)]
 pub struct Proxies {
-    variables: Vec<(&'static str, String)>,
+    /// Shared: each guest of a lab has the same ones, which name all its guests.
+    variables: Arc<Vec<(&'static str, String)>>,
     withheld: Vec<&'static str>,
 }
 
@@ -19,7 +21,7 @@ impl Proxies {
     /// Returns those that `variable` has, by their names in small or in capital letters. One that guests cannot reach or
     /// that would give them a password is withheld.
     pub fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let mut proxies = Self::default();
+        let (mut variables, mut withheld) = (Vec::new(), Vec::new());
         for (name, is_url) in VARIABLES {
             let value = variable(name).or_else(|| variable(&name.to_uppercase()));
             let Some(value) = value.filter(|value| !value.trim().is_empty()) else {
@@ -29,15 +31,18 @@ impl Proxies {
                 .bytes()
                 .all(|byte| byte.is_ascii_graphic() || (!is_url && byte == b' '));
             if plain && !(is_url && (value.contains('@') || is_loopback(&value))) {
-                proxies.variables.push((name, value));
+                variables.push((name, value));
             } else {
-                proxies.withheld.push(name);
+                withheld.push(name);
             }
         }
-        if !proxies.variables.iter().any(|(name, _)| *name != "no_proxy") {
-            proxies.variables.clear();
+        if !variables.iter().any(|(name, _)| *name != "no_proxy") {
+            variables.clear();
         }
-        proxies
+        Self {
+            variables: Arc::new(variables),
+            withheld,
+        }
     }
 
     /// Returns these, by which none of `names` is asked for.
@@ -46,10 +51,11 @@ impl Proxies {
         if self.variables.is_empty() {
             return self;
         }
-        let place = self.variables.iter().position(|(name, _)| *name == "no_proxy");
-        let before = place.map(|place| self.variables.remove(place).1);
+        let variables = Arc::make_mut(&mut self.variables);
+        let place = variables.iter().position(|(name, _)| *name == "no_proxy");
+        let before = place.map(|place| variables.remove(place).1);
         let all: Vec<String> = before.into_iter().chain(names).collect();
-        self.variables.push(("no_proxy", all.join(",")));
+        variables.push(("no_proxy", all.join(",")));
         self
     }
 

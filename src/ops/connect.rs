@@ -9,7 +9,7 @@ use super::{Env, LoadOptions, OpsError, load};
 use crate::emulated::Emulator;
 use crate::host::NamedHosts;
 use crate::host::guests::BootSlots;
-use crate::host::linux::{LinuxHost, Place};
+use crate::host::linux::{LinuxHost, Place, PlannedSurvey};
 use crate::lab::{Connect, HostName, LabName};
 use crate::run::{Journal, LabFile, on_each};
 use crate::state::{MachineKind, localhost};
@@ -53,6 +53,7 @@ fn connect_as(
     change: Option<&(Owner, Duration)>,
 ) -> Result<NamedHosts, OpsError> {
     let slots = Arc::new(BootSlots::default());
+    let planned = Arc::new(PlannedSurvey::default());
     let mut emulator = Emulator::new(&env.folders, &env.program).map_err(|source| OpsError::File {
         doing: "make absolute the path of",
         path: env.program.clone(),
@@ -74,7 +75,8 @@ fn connect_as(
             // It has processors of its own.
             Connect::Ssh(_) => Arc::default(),
         };
-        let mut host = LinuxHost::new(name.clone(), place, env.folders.clone(), slots);
+        let host = LinuxHost::new(name.clone(), place, env.folders.clone(), slots);
+        let mut host = host.planned_like(planned.clone());
         if let Some((owner, within)) = change {
             host = host.owned(owner).confirmed_within(*within);
         }

@@ -1,5 +1,6 @@
 //! Loads a lab file with the images it knows, and makes every choice in it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -7,10 +8,10 @@ use super::connect::known;
 use super::link::Requests;
 use super::{Env, LAB_TOML, OpsError, connect, observe};
 use crate::image::{self, Used, UserFiles};
-use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LoadError, Problem, Vm, VmName};
+use crate::lab::{self, HostName, Image, ImageEntry, ImageName, Lab, LoadError, Problem, VmName};
 use crate::run::LabFile;
 use crate::state::{Site, Survey, existing};
-use crate::topology::{Existing, Topology, allocate, reallocate};
+use crate::topology::{Existing, Topology, reallocate};
 
 /// Images by name: those of the catalog and a lab's own.
 pub type Entries = BTreeMap<ImageName, ImageEntry>;
@@ -74,26 +75,14 @@ impl Loaded {
 
     /// Returns the topology in which guests keep what they have in `existing`, and links are as was requested.
     pub fn keeping(&self, env: &Env, existing: &Existing) -> Topology {
-        let mut topology = reallocate(&self.lab, &image::resolve(&self.images, &env.folders), existing);
-        if self.emulate {
-            topology.emulate();
-        }
-        let folders = &env.folders;
-        topology.with_files(
-            |path| self.files.disk(path, folders),
-            |path| self.files.cd(path, folders),
-        );
-        topology.number_disks(existing);
-        // Requests that cannot be read are none; who changes them reads them first.
-        let requests = Requests::read(&env.folders, &topology.lab).unwrap_or_default();
-        requests.apply(&mut topology.shaping);
-        topology.with_proxies(&env.caller.proxies);
-        for guest in topology.guests.values_mut() {
-            if guest.setup.ssh_keys.is_none() && is_cloud(&topology.images, &guest.image) {
-                guest.setup.ssh_keys = Some(self.keys.clone());
-            }
-        }
-        topology
+        let choice = Choice {
+            lab: &self.lab,
+            images: &self.images,
+            files: &self.files,
+            emulate: self.emulate,
+            keys: &self.keys,
+        };
+        choice.topology(env, existing)
     }
 
     /// Returns the entries of everything that must be in the cache before its guests are created.
@@ -104,10 +93,7 @@ impl Loaded {
 
     /// Returns the VMs that are given the caller's keys, unless they were given another's before.
     pub fn with_callers_keys(&self) -> impl Iterator<Item = &VmName> {
-        let keyless = |vm: &&Vm| vm.setup.ssh_keys.is_none() && self.lab.setup.ssh_keys.is_none();
-        let vms = self.lab.vms.iter().filter(move |(_, vm)| keyless(vm));
-        vms.filter(|(_, vm)| is_cloud(&self.topology.images, &vm.image))
-            .map(|(name, _)| name)
+        with_callers_keys(&self.lab, |image| is_cloud(&self.topology.images, image))
     }
 
     /// Returns the text of the file; empty where it cannot be read any more.
@@ -134,6 +120,52 @@ impl Loaded {
     pub fn warnings(&self) -> &[Problem] {
         &self.lab.warnings
     }
+}
+
+/// What a topology is chosen by.
+struct Choice<'a> {
+    lab: &'a Lab,
+    images: &'a Entries,
+    files: &'a UserFiles,
+    emulate: bool,
+    /// The caller's SSH keys.
+    keys: &'a [String],
+}
+
+impl Choice<'_> {
+    fn topology(&self, env: &Env, existing: &Existing) -> Topology {
+        let mut topology = reallocate(self.lab, &image::resolve(self.images, &env.folders), existing);
+        if self.emulate {
+            topology.emulate();
+        }
+        let folders = &env.folders;
+        topology.with_files(
+            |path| self.files.disk(path, folders),
+            |path| self.files.cd(path, folders),
+        );
+        topology.number_disks(existing);
+        // Requests that cannot be read are none; who changes them reads them first.
+        let requests = Requests::read(&env.folders, &topology.lab).unwrap_or_default();
+        requests.apply(&mut topology.shaping);
+        topology.with_proxies(&env.caller.proxies);
+        for guest in topology.guests.values_mut() {
+            if guest.setup.ssh_keys.is_none() && is_cloud(&topology.images, &guest.image) {
+                guest.setup.ssh_keys = Some(self.keys.to_vec());
+            }
+        }
+        topology
+    }
+}
+
+/// Returns the VMs of `lab` that are given the caller's keys, unless they were given another's before: those without keys
+/// whose image has cloud-init.
+fn with_callers_keys(lab: &Lab, is_cloud: impl Fn(&ImageName) -> bool) -> impl Iterator<Item = &VmName> {
+    let keyless = lab.setup.ssh_keys.is_none();
+    let keyless = lab
+        .vms
+        .iter()
+        .filter(move |(_, vm)| keyless && vm.setup.ssh_keys.is_none());
+    keyless.filter(move |(_, vm)| is_cloud(&vm.image)).map(|(name, _)| name)
 }
 
 /// Loads the lab file `file`.
@@ -205,24 +237,32 @@ fn loaded(
             lab: lab.name,
         });
     }
-    let mut loaded = Loaded {
+    let files = UserFiles::of(&lab)?;
+    let has_cloud_init = |image: &ImageName| images.get(image).is_some_and(|entry| entry.cloud_init);
+    let keys = if with_callers_keys(&lab, has_cloud_init).next().is_some() {
+        env.caller.keys()
+    } else {
+        Vec::new()
+    };
+    let choice = Choice {
+        lab: &lab,
+        images: &images,
+        files: &files,
+        emulate: options.emulate,
+        keys: &keys,
+    };
+    Ok(Loaded {
         file: file.to_owned(),
         text: None,
         folder: None,
-        topology: allocate(&lab, &BTreeMap::new()),
-        files: UserFiles::of(&lab)?,
+        topology: choice.topology(env, &Existing::default()),
+        files,
         lab,
         images,
         image,
         emulate: options.emulate,
-        keys: Vec::new(),
-    };
-    loaded.topology = loaded.keeping(env, &Existing::default());
-    if loaded.with_callers_keys().next().is_some() {
-        loaded.keys = env.caller.keys();
-        loaded.topology = loaded.keeping(env, &Existing::default());
-    }
-    Ok(loaded)
+        keys,
+    })
 }
 
 fn is_cloud(images: &BTreeMap<ImageName, Image>, name: &ImageName) -> bool {
@@ -231,15 +271,22 @@ fn is_cloud(images: &BTreeMap<ImageName, Image>, name: &ImageName) -> bool {
 
 /// Returns the topology of a lab with what its hosts have already, where something of it is up: what `up` would work
 /// with, for use cases that need the hosts for nothing else.
-pub fn topology(env: &Env, loaded: &Loaded, surveys: &BTreeMap<HostName, Survey>) -> Result<Topology, OpsError> {
+pub fn topology<'a>(
+    env: &Env,
+    loaded: &'a Loaded,
+    surveys: &BTreeMap<HostName, Survey>,
+) -> Result<Cow<'a, Topology>, OpsError> {
     let lab = &loaded.topology.lab;
     let (known, _) = known(env, lab)?;
+    if known.is_empty() && surveys.is_empty() {
+        return Ok(Cow::Borrowed(&loaded.topology));
+    }
     let observed = if known.is_empty() {
         Site::new()
     } else {
         observe(&connect(env, lab, &known)?, lab)?
     };
-    Ok(loaded.keeping(env, &existing(&observed, surveys)))
+    Ok(Cow::Owned(loaded.keeping(env, &existing(&observed, surveys))))
 }
 
 /// Returns the images of the catalog, and those of the lab file `file`, if one is given.

@@ -185,8 +185,8 @@ pub fn plan(env: &Env, loaded: &Loaded) -> Result<Planned, OpsError> {
 
 /// Returns what `up` would do on hosts that have nothing of the lab; asks no host, so what preflight checks there is taken
 /// for granted.
-pub fn plan_offline(env: &Env, loaded: &Loaded) -> Result<Planned, OpsError> {
-    let topology = loaded.keeping(env, &Existing::default());
+pub fn plan_offline(loaded: &Loaded) -> Result<Planned, OpsError> {
+    let topology = loaded.topology.clone();
     let (nothing, surveys) = (Site::new(), BTreeMap::new());
     let (errors, warnings): (Vec<_>, Vec<_>) = preflight(&topology, &surveys, &nothing)
         .into_iter()

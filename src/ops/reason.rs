@@ -1,13 +1,15 @@
 //! What asks for a step of a plan: a line of the lab file, or a request of `netlab link`.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
 use serde::Serialize;
-use toml::de::DeValue;
 
 use super::link::{LinkAt, name_of};
-use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, Places, Shaping, VmName};
+use crate::lab::{Cable, CableEnd, HostName, IfName, Lab, NetworkName, Places, Shaping, VmName};
 use crate::plan::Step;
 use crate::state::{HostState, Site};
-use crate::topology::{Guest, Topology, stated};
+use crate::topology::{LinkShaping, Topology, stated};
 
 /// What asks for a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,25 +31,55 @@ pub enum Reason {
 
 /// What of a lab a reason is searched in.
 pub(super) struct Reasons<'a> {
-    /// The file.
-    pub file: &'a Places<'a>,
-    /// What it describes.
-    pub lab: &'a Lab,
-    /// The same with every choice made.
-    pub topology: &'a Topology,
-    /// The state that is to be.
-    pub desired: &'a Site,
+    file: &'a Places<'a>,
+    lab: &'a Lab,
+    topology: &'a Topology,
+    desired: &'a Site,
+    /// The limits that the file states.
+    stated: LinkShaping,
+    /// Places of cables in the file's list, by their ends as they are written there, in sorted order.
+    cables: BTreeMap<[&'a str; 2], usize>,
+    /// Guests by their taps.
+    taps: BTreeMap<(&'a HostName, &'a IfName), (&'a VmName, usize)>,
+    /// Guests by their floating addresses.
+    floating: BTreeMap<Ipv4Addr, &'a VmName>,
 }
 
-impl Reasons<'_> {
+impl<'a> Reasons<'a> {
+    /// Returns what reasons are searched in: the `file`, the `lab` that it describes, the same with every choice made,
+    /// and the state that is to be.
+    pub fn new(file: &'a Places<'a>, lab: &'a Lab, topology: &'a Topology, desired: &'a Site) -> Self {
+        let (mut taps, mut floating) = (BTreeMap::new(), BTreeMap::new());
+        for (vm, guest) in &topology.guests {
+            taps.extend(
+                guest
+                    .nics
+                    .iter()
+                    .zip(0..)
+                    .map(|(nic, at)| ((&guest.host, &nic.tap), (vm, at))),
+            );
+            floating.extend(guest.floating.iter().map(|floating| (floating.address, vm)));
+        }
+        Self {
+            file,
+            lab,
+            topology,
+            desired,
+            stated: stated(lab),
+            cables: cables(file),
+            taps,
+            floating,
+        }
+    }
+
     /// Returns what asks for `step` on `host`; none for what nothing asks for any more.
     pub fn of(&self, host: &HostName, step: &Step) -> Option<Reason> {
-        if let Step::Shape(machine, link, _) = step
-            && let Some(at) = self.shaped(machine, link)
-            && at.of(&self.topology.shaping) != at.of(&stated(self.lab, &self.topology.guests))
-        {
-            let link = name_of(self.topology, &at);
-            return Some(Reason::Request { link });
+        if let Step::Shape(machine, link, _) = step {
+            let at = self.shaped(machine, link);
+            if at.of(&self.topology.shaping) != at.of(&self.stated) {
+                let link = name_of(self.topology, &at);
+                return Some(Reason::Request { link });
+            }
         }
         let path = self.path(host, step)?;
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -94,7 +126,7 @@ impl Reasons<'_> {
             }
             Step::AddAddress(link, address) => {
                 let network = network_of(&state.links.get(link)?.purpose)?;
-                let found = self.lab.networks.iter().find(|(name, _)| name.as_str() == network)?.1;
+                let found = self.lab.networks.get(&NetworkName::new(network).ok()?)?;
                 let gateway = found.gateway.as_ref().map(|gateway| gateway.address);
                 let key = if gateway.is_some_and(|gateway| address.addr() == std::net::IpAddr::from(gateway)) {
                     "gateway"
@@ -108,9 +140,7 @@ impl Reasons<'_> {
                 Some(path(&["networks", &network, "uplink"]))
             }
             Step::AddFloating(address, _) => {
-                let mut guests = self.topology.guests.iter();
-                let has = |floating: &crate::topology::GuestFloating| floating.address == *address;
-                let vm = guests.find(|(_, guest)| guest.floating.as_ref().is_some_and(has))?.0;
+                let vm = self.floating.get(address)?;
                 self.vm(vm, "floating")
             }
             Step::LoadRuleset(rules) => {
@@ -159,15 +189,12 @@ impl Reasons<'_> {
     }
 
     /// Returns the link that a user limits at `link` of `machine`: a guest's tap is its NIC.
-    fn shaped(&self, machine: &HostName, link: &IfName) -> Option<LinkAt> {
-        let of_guest = |(vm, guest): (&VmName, &Guest)| {
-            let at = guest.nics.iter().position(|nic| nic.tap == *link)?;
-            (guest.host == *machine).then(|| LinkAt::Guest(vm.clone(), at))
-        };
-        self.topology.guests.iter().find_map(of_guest).or_else(|| {
-            let (host, nic) = (machine.clone(), link.clone());
-            Some(LinkAt::End(CableEnd { host, nic }))
-        })
+    fn shaped(&self, machine: &HostName, link: &IfName) -> LinkAt {
+        if let Some((vm, at)) = self.taps.get(&(machine, link)) {
+            return LinkAt::Guest((*vm).clone(), *at);
+        }
+        let (host, nic) = (machine.clone(), link.clone());
+        LinkAt::End(CableEnd { host, nic })
     }
 
     /// Returns the path of the limit of a link: in its own table, or in that of its network or cable.
@@ -179,7 +206,7 @@ impl Reasons<'_> {
             _ => "rate",
         };
         let is_there = |at: &Vec<String>| self.file.has(&at.iter().map(String::as_str).collect::<Vec<_>>());
-        let places = match self.shaped(machine, link)? {
+        let places = match self.shaped(machine, link) {
             LinkAt::Guest(vm, at) => {
                 let network = &self.topology.guests.get(&vm)?.nics.get(at)?.network;
                 let nic = self
@@ -204,19 +231,12 @@ impl Reasons<'_> {
 
     /// Returns the place of a cable in the file's list; there, a switch can be without its port.
     fn cable(&self, cable: &Cable) -> Option<usize> {
-        let is_end = |end: &DeValue<'_>, of: &CableEnd| {
-            let text = end.as_str().unwrap_or_default();
-            text == of.host.as_str() || text == format!("{}:{}", of.host, of.nic)
-        };
-        let [a, b] = &cable.ends;
-        self.file.get(&["cables"])?.as_array()?.iter().position(|one| {
-            let ends = one.get_ref().get("ends").and_then(|ends| ends.get_ref().as_array());
-            let end = |at: usize| Some(ends?.get(at)?.get_ref());
-            let (Some(first), Some(last)) = (end(0), end(1)) else {
-                return false;
-            };
-            (is_end(first, a) && is_end(last, b)) || (is_end(first, b) && is_end(last, a))
-        })
+        let [a, b] = cable
+            .ends
+            .each_ref()
+            .map(|end| [end.host.to_string(), format!("{}:{}", end.host, end.nic)]);
+        let written = a.iter().flat_map(|a| b.iter().map(move |b| sorted([a, b])));
+        written.filter_map(|ends| self.cables.get(&ends)).min().copied()
     }
 
     /// Returns the path of a key of a VM; one of several that `count` makes is in their table.
@@ -249,6 +269,25 @@ impl Reasons<'_> {
         let host = self.topology.hosts.get(host)?;
         host.segments.keys().next().map(ToString::to_string)
     }
+}
+
+/// Returns the places of cables in the file's list, the first of those with equal ends.
+fn cables<'a>(file: &'a Places<'_>) -> BTreeMap<[&'a str; 2], usize> {
+    let list = file.get(&["cables"]).and_then(|cables| cables.as_array());
+    let mut places = BTreeMap::new();
+    for (at, cable) in list.into_iter().flatten().enumerate() {
+        let ends = cable.get_ref().get("ends").and_then(|ends| ends.get_ref().as_array());
+        let end = |at: usize| ends?.get(at)?.get_ref().as_str();
+        if let (Some(a), Some(b)) = (end(0), end(1)) {
+            places.entry(sorted([a, b])).or_insert(at);
+        }
+    }
+    places
+}
+
+fn sorted(mut ends: [&str; 2]) -> [&str; 2] {
+    ends.sort_unstable();
+    ends
 }
 
 /// Returns the network of a link by its purpose, as `state::desired` writes it.

@@ -23,7 +23,7 @@ pub fn script(env: &Env, loaded: &Loaded, name: &HostName) -> Result<String, Ops
     let connects = BTreeMap::from([(name.clone(), host.connect.clone())]);
     let hosts = connect(env, &topology.lab, &connects)?;
     let surveys = survey(&hosts, &topology.lab).unwrap_or_default();
-    let mut topology = super::topology(env, loaded, &surveys)?;
+    let mut topology = super::topology(env, loaded, &surveys)?.into_owned();
     // A person has the files themselves, and no copy of them in the cache.
     let (files, folders) = (&loaded.files, &env.folders);
     topology.with_files(|copy| files.own_disk(copy, folders), |copy| files.own_cd(copy, folders));

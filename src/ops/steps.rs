@@ -9,7 +9,7 @@ use super::reason::{Reason, Reasons};
 use super::{Loaded, Planned};
 use crate::lab::{HostName, Places};
 use crate::plan::Step;
-use crate::state::{HostState, Site};
+use crate::state::{Domain, HostState, Site};
 
 /// What a step does to what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,16 +42,11 @@ pub struct PlannedStep {
 const MOST: usize = 4;
 
 impl Planned {
-    /// Returns the steps, in the order they run.
-    pub fn described(&self, loaded: &Loaded) -> Vec<PlannedStep> {
-        let text = loaded.source();
+    /// Returns the steps, in the order they run, with the lines of the lab file `loaded` that ask for them, where it is given.
+    pub fn described(&self, loaded: Option<&Loaded>) -> Vec<PlannedStep> {
+        let text = loaded.map(Loaded::source).unwrap_or_default();
         let file = Places::new(&text);
-        let reasons = Reasons {
-            file: &file,
-            lab: &loaded.lab,
-            topology: &self.topology,
-            desired: &self.desired,
-        };
+        let reasons = loaded.map(|loaded| Reasons::new(&file, &loaded.lab, &self.topology, &self.desired));
         let described = self.plan.steps().zip(self.steps()).map(|((host, step), (_, text))| {
             let differences = differences(&self.observed, host, step);
             PlannedStep {
@@ -59,7 +54,7 @@ impl Planned {
                 effect: effect(step, &differences),
                 text,
                 differences,
-                reason: reasons.of(host, step),
+                reason: reasons.as_ref().and_then(|reasons| reasons.of(host, step)),
             }
         });
         described.collect()
@@ -82,36 +77,33 @@ fn effect(step: &Step, differences: &[String]) -> Effect {
 fn differences(observed: &Site, host: &HostName, step: &Step) -> Vec<String> {
     let nothing = HostState::default();
     let state = observed.get(host).unwrap_or(&nothing);
-    let (old, new) = match step {
-        Step::ChangeLink(name, link) => (json(state.links.get(name)), json(Some(link))),
-        Step::LoadRuleset(rules) => (json(state.firewall.as_ref()), json(Some(rules))),
-        Step::StartDhcp(network, server) => (json(state.dhcp.get(network)), json(Some(server))),
+    let found = match step {
+        Step::ChangeLink(name, link) => both(state.links.get(name), link),
+        Step::LoadRuleset(rules) => both(state.firewall.as_ref(), rules),
+        Step::StartDhcp(network, server) => both(state.dhcp.get(network), server),
         Step::DefineDomain(name, domain) => {
-            let definition = |domain: &crate::state::Domain| {
+            let definition = |domain: &Domain| {
                 let mut domain = domain.clone();
                 (domain.running, domain.configured) = (false, None);
                 domain.tasks.clear();
                 domain
             };
-            (
-                json(state.domains.get(name).map(definition).as_ref()),
-                json(Some(&definition(domain))),
-            )
+            let was = state.domains.get(name);
+            was.and_then(|was| both(Some(&definition(was)), &definition(domain)))
         }
         Step::ConfigureGuest(name, config) => {
             let was = state.domains.get(name).and_then(|domain| domain.configured.as_ref());
-            (json(was), json(Some(config)))
+            both(was, config)
         }
         Step::ConfigureMachine(name, machine) => {
-            let old = observed.values().find_map(|state| state.machines.get(name));
-            (json(old), json(Some(machine)))
+            both(observed.values().find_map(|state| state.machines.get(name)), machine)
         }
-        Step::SetSysctl(key, value) => (json(state.sysctls.get(key)), json(Some(value))),
-        _ => (Value::Null, Value::Null),
+        Step::SetSysctl(key, value) => both(state.sysctls.get(key), value),
+        _ => None,
     };
-    if old.is_null() {
+    let Some((old, new)) = found else {
         return Vec::new();
-    }
+    };
     let mut found = changes(&old, &new);
     let more = found.len().saturating_sub(MOST);
     found.truncate(MOST);
@@ -121,8 +113,8 @@ fn differences(observed: &Site, host: &HostName, step: &Step) -> Vec<String> {
     found
 }
 
-fn json(value: Option<&impl Serialize>) -> Value {
-    value
-        .and_then(|value| serde_json::to_value(value).ok())
-        .unwrap_or_default()
+/// Returns what was and what will be, to be compared; none for what was not there.
+fn both<T: Serialize>(was: Option<&T>, will: &T) -> Option<(Value, Value)> {
+    let json = |value| serde_json::to_value(value).ok();
+    Some((json(was?)?, json(will)?))
 }

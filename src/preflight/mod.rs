@@ -85,6 +85,7 @@ impl Obstacle {
 /// survey, as an emulated one that does not exist yet, only what the lab itself says is checked.
 pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, observed: &Site) -> Vec<Obstacle> {
     let by_host = topology.by_host();
+    let routes = topology.tenants.by_tenant();
     let inhabited: BTreeSet<&NetworkName> = topology
         .guests
         .values()
@@ -101,7 +102,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
         let survey = surveys.get(name);
         let on_host = &by_host[name];
         let guests = on_host.guests.as_slice();
-        let mut errors = nics::uplinks(topology, name, host, on_host, survey);
+        let mut errors = nics::uplinks(host, on_host, survey);
         errors.extend(guests::without_cloud_init(guests));
         errors.extend(guests::too_many_disks(topology, guests));
         errors.extend(guests::unclear_disks(guests));
@@ -115,7 +116,7 @@ pub fn preflight(topology: &Topology, surveys: &BTreeMap<HostName, Survey>, obse
             errors.extend(guests::domains(topology, guests, &macs, survey));
             errors.extend(software::missing(topology, host, guests, survey));
             errors.extend(services::small_uplinks(&inhabited, host, survey, true));
-            errors.extend(services::errors(topology, host, on_host, survey));
+            errors.extend(services::errors(topology, &routes, host, on_host, survey));
             warnings.extend(services::warnings(&inhabited, host, survey));
         }
         for (severity, findings) in [(Severity::Error, errors), (Severity::Warning, warnings)] {

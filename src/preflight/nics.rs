@@ -8,16 +8,10 @@ use ipnet::IpNet;
 use super::{Finding, finding, services};
 use crate::lab::{Connect, HostName, IfName, VmName};
 use crate::state::{Site, Survey, datapath};
-use crate::topology::{Guest, OnHost, Segment, SegmentTunnel, Topology, TopologyHost, derive};
+use crate::topology::{Guest, OnHost, Segment, SegmentTunnel, TopologyHost, derive};
 
 /// Uplinks that do not exist, or belong to others.
-pub(super) fn uplinks(
-    topology: &Topology,
-    name: &HostName,
-    host: &TopologyHost,
-    on_host: &OnHost<'_>,
-    survey: Option<&Survey>,
-) -> Vec<Finding> {
+pub(super) fn uplinks(host: &TopologyHost, on_host: &OnHost<'_>, survey: Option<&Survey>) -> Vec<Finding> {
     let bonds = host
         .nics
         .iter()
@@ -25,14 +19,10 @@ pub(super) fn uplinks(
         .map(|(name, _)| name);
     let (nics, help): (BTreeSet<&IfName>, _) = match host.connect {
         // It will have the NICs of the lab, regardless of those that it has now.
-        Connect::Emulated => {
-            let ends = topology.cables.iter().flat_map(|cable| &cable.ends);
-            let plugged = ends.filter(|end| end.host == *name).map(|end| &end.nic);
-            (
-                host.nics.keys().chain(plugged).collect(),
-                "give the host such a NIC under `nics`, or plug a cable into it",
-            )
-        }
+        Connect::Emulated => (
+            host.nics.keys().chain(on_host.plugged.iter().copied()).collect(),
+            "give the host such a NIC under `nics`, or plug a cable into it",
+        ),
         Connect::Local | Connect::Ssh(_) => match survey {
             // A bond that does not exist is created.
             Some(survey) => (

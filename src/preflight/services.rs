@@ -8,7 +8,7 @@ use super::{Finding, finding};
 use crate::lab::{Connect, ETHERNET_MTU, IfName, NetworkName};
 use crate::state::Survey;
 use crate::state::survey::ForwardDrop;
-use crate::topology::{OnHost, Segment, Topology, TopologyHost};
+use crate::topology::{OnHost, RoutesByTenant, Segment, Topology, TopologyHost};
 
 /// Returns the NICs on which a host translates addresses.
 pub(super) fn outside<'a>(host: &'a TopologyHost, on_host: &'a OnHost<'_>) -> impl Iterator<Item = &'a IfName> {
@@ -17,7 +17,13 @@ pub(super) fn outside<'a>(host: &'a TopologyHost, on_host: &'a OnHost<'_>) -> im
 }
 
 /// Returns what makes the lab impossible on a host.
-pub(super) fn errors(topology: &Topology, host: &TopologyHost, on_host: &OnHost<'_>, survey: &Survey) -> Vec<Finding> {
+pub(super) fn errors(
+    topology: &Topology,
+    routes: &RoutesByTenant<'_>,
+    host: &TopologyHost,
+    on_host: &OnHost<'_>,
+    survey: &Survey,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let local = host
         .segments
@@ -31,7 +37,7 @@ pub(super) fn errors(topology: &Topology, host: &TopologyHost, on_host: &OnHost<
         .filter_map(|network| topology.tenants.of.get(network))
         .collect();
     let apart = tenants.iter().any(|tenant| {
-        let routed = topology.tenants.routed(tenant);
+        let routed = routes.routed(tenant);
         tenants.iter().any(|other| !routed.contains(other))
     });
     let mut nics = on_host.guests.iter().flat_map(|(_, guest)| &guest.nics);

@@ -1,5 +1,6 @@
 //! Ports of the machine that netlab runs on that lead to guests.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,15 @@ pub struct PortForward {
 
 /// Returns the VMs with a forwarded port that no host of `site` is connected to.
 pub fn unreached(topology: &Topology, site: &Site) -> Vec<VmName> {
-    let found = site.get(&localhost()).map(|state| &state.forwards);
-    let has = |vm: &VmName| found.is_some_and(|found| found.values().any(|forward| forward.vm == *vm));
+    let found = site
+        .get(&localhost())
+        .into_iter()
+        .flat_map(|state| state.forwards.values());
+    let reached: BTreeSet<&VmName> = found.map(|forward| &forward.vm).collect();
     let guests = topology.guests.iter();
     let forwarded = guests.filter(|(_, guest)| !guest.forward.is_empty());
-    forwarded.map(|(vm, _)| vm.clone()).filter(|vm| !has(vm)).collect()
+    let unreached = forwarded.map(|(vm, _)| vm).filter(|vm| !reached.contains(vm));
+    unreached.cloned().collect()
 }
 
 /// Adds the forwarded ports to a desired state that has everything else. A VM that no host is connected to gets none;

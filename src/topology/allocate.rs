@@ -10,8 +10,8 @@ use super::{
     Topology, TopologyHost, derive, setup, shaping, tunnels,
 };
 use crate::lab::{
-    Asked, BaseDisk, ExtraDisk, Format, GatewayHosts, HostName, IfName, Image, ImageName, Lab, Network, NetworkName,
-    Question, ServiceCheck, Target, Vm, VmName,
+    Asked, BaseDisk, ExtraDisk, Format, GatewayHosts, HostName, IfName, Image, ImageName, Lab, LabHost, NatRule,
+    Network, NetworkName, Question, ServiceCheck, Target, Vm, VmName,
 };
 
 /// Memory of a guest where neither lab nor image have it, in MiB.
@@ -31,19 +31,19 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
     let bridges = bridges(lab);
     let mut names: BTreeSet<IfName> = bridges.values().cloned().collect();
     names.extend(lab.hosts.values().flat_map(|host| host.nics.keys().cloned()));
-    let mut assigned = assign(lab, existing, names.clone());
-    names.extend(assigned.values().map(|assigned| assigned.tap.clone()));
+    let assigned = assign(lab, existing, names.clone());
+    names.extend(assigned.iter().map(|assigned| assigned.tap.clone()));
+    let mut assigned = assigned.into_iter();
     let mut guests = BTreeMap::new();
     for (name, vm) in &lab.vms {
         let mut nics = Vec::new();
         let mut nameservers = Vec::new();
-        for (place, nic) in vm.nics.iter().enumerate() {
+        for nic in &vm.nics {
             // A checked lab names only networks it has.
-            let (Some(network), Some(bridge), Some(Assigned { address, mac, tap })) = (
-                lab.networks.get(&nic.network),
-                bridges.get(&nic.network),
-                assigned.remove(&(name, place)),
-            ) else {
+            let (Some(network), Some(bridge)) = (lab.networks.get(&nic.network), bridges.get(&nic.network)) else {
+                continue;
+            };
+            let Some(Assigned { address, mac, tap }) = assigned.next() else {
                 continue;
             };
             for server in network.nameservers.iter().filter(|_| !network.dhcp) {
@@ -88,9 +88,9 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
     }
     setup::add(lab, images, existing, &mut guests);
     let used: BTreeSet<&ImageName> = lab.vms.values().map(|vm| &vm.image).collect();
-    let members = Members::of(&guests);
-    let hosts = lab.hosts.keys();
-    let hosts = hosts.filter_map(|host| Some((host.clone(), topology_host(lab, host, &bridges, &members)?)));
+    let members = Members::of(lab, &guests);
+    let hosts = lab.hosts.iter();
+    let hosts = hosts.map(|(name, host)| (name.clone(), topology_host(lab, name, host, &bridges, &members)));
     let mut hosts: BTreeMap<HostName, TopologyHost> = hosts.collect();
     tunnels::add(lab, &mut hosts, &names);
     Topology {
@@ -99,7 +99,7 @@ pub fn reallocate(lab: &Lab, images: &BTreeMap<ImageName, Image>, existing: &Exi
         switches: lab.switches.clone(),
         routers: lab.routers.clone(),
         cables: lab.cables.clone(),
-        shaping: shaping::stated(lab, &guests),
+        shaping: shaping::stated(lab),
         tenants: tenants(lab),
         guests,
         images: images
@@ -185,21 +185,46 @@ fn floating(lab: &Lab, vm: &Vm) -> Option<GuestFloating> {
     })
 }
 
-/// The guests' NICs by network, and the networks that guests of each host are on.
+/// The guests' NICs by network, and what concerns each host: to ask each network for each host takes the square of the
+/// lab's size.
 #[derive(Default)]
 struct Members<'a> {
     nics: BTreeMap<&'a NetworkName, Vec<(&'a VmName, &'a GuestNic)>>,
-    on: BTreeSet<(&'a HostName, &'a NetworkName)>,
+    hosts: BTreeMap<&'a HostName, OfHost<'a>>,
+}
+
+/// What concerns one host.
+#[derive(Default)]
+struct OfHost<'a> {
+    /// The networks that have a part on it, and whether a guest on it is on them.
+    networks: BTreeMap<&'a NetworkName, (&'a Network, bool)>,
+    nat: Vec<NatRule>,
 }
 
 impl<'a> Members<'a> {
-    fn of(guests: &'a BTreeMap<VmName, Guest>) -> Self {
+    fn of(lab: &'a Lab, guests: &'a BTreeMap<VmName, Guest>) -> Self {
         let mut members = Self::default();
+        for (name, network) in &lab.networks {
+            let gateway = network.gateway.iter().filter_map(|gateway| match &gateway.on {
+                GatewayHosts::One(host) => Some(host),
+                GatewayHosts::Every => None,
+            });
+            for host in gateway.chain(network.addresses.keys()) {
+                let of_host = members.hosts.entry(host).or_default();
+                of_host.networks.insert(name, (network, false));
+            }
+        }
         for (vm, guest) in guests {
             for nic in &guest.nics {
                 members.nics.entry(&nic.network).or_default().push((vm, nic));
-                members.on.insert((&guest.host, &nic.network));
+                if let Some((name, network)) = lab.networks.get_key_value(&nic.network) {
+                    let of_host = members.hosts.entry(&guest.host).or_default();
+                    of_host.networks.insert(name, (network, true));
+                }
             }
+        }
+        for rule in &lab.nat {
+            members.hosts.entry(&rule.on).or_default().nat.push(rule.clone());
         }
         members
     }
@@ -208,13 +233,14 @@ impl<'a> Members<'a> {
 fn topology_host(
     lab: &Lab,
     host: &HostName,
+    described: &LabHost,
     bridges: &BTreeMap<NetworkName, IfName>,
     members: &Members<'_>,
-) -> Option<TopologyHost> {
-    let described = lab.hosts.get(host)?;
+) -> TopologyHost {
+    let of_host = members.hosts.get(host);
     let mut segments = BTreeMap::new();
-    for (name, network) in &lab.networks {
-        let has_guest = members.on.contains(&(host, name));
+    for (name, (network, has_guest)) in of_host.iter().flat_map(|of_host| &of_host.networks) {
+        let (name, has_guest) = (*name, *has_guest);
         let (gateway, gateway_everywhere) = match network.gateway.as_ref().map(|gateway| (gateway.address, &gateway.on))
         {
             Some((address, GatewayHosts::One(on))) => (Some(address).filter(|_| on == host), false),
@@ -222,13 +248,12 @@ fn topology_host(
             None => (None, false),
         };
         let address = network.addresses.get(host).copied();
-        if !has_guest && gateway.is_none() && address.is_none() {
-            continue;
-        }
-        let uplink = network.uplinks.get(host).cloned();
+        let uplink = network.uplinks.of(host, &lab.hosts).cloned();
         let dhcp = network.dhcp && gateway.is_some();
         let vlan = network.vlan.filter(|_| uplink.is_some());
-        let bridge = bridges.get(name)?.clone();
+        let Some(bridge) = bridges.get(name).cloned() else {
+            continue;
+        };
         // Neighbors know the host by the MAC address of its NIC: a bridge that takes over the NIC's IP addresses takes
         // over that, too.
         let follows_uplink = uplink.is_some() && vlan.is_none();
@@ -251,12 +276,12 @@ fn topology_host(
         };
         segments.insert(name.clone(), segment);
     }
-    Some(TopologyHost {
+    TopologyHost {
         connect: described.connect.clone(),
         nics: described.nics.clone(),
         segments,
-        nat: lab.nat.iter().filter(|rule| rule.on == *host).cloned().collect(),
-    })
+        nat: of_host.map(|of_host| of_host.nat.clone()).unwrap_or_default(),
+    }
 }
 
 fn segment_dhcp(lab: &Lab, name: &NetworkName, network: &Network, members: &Members<'_>) -> SegmentDhcp {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 
 use super::{Existing, ExistingNic, derive};
-use crate::lab::{IfName, Lab, MacAddr, Nic, Vm, VmName};
+use crate::lab::{IfName, Lab, MacAddr, Nic, Vm};
 
 /// What one NIC is given.
 pub(super) struct Assigned {
@@ -18,15 +18,12 @@ pub(super) struct Assigned {
 /// A NIC of the lab: its position in its VM, what the lab file says of it, and its network's subnet.
 type Asked<'a> = (usize, &'a Nic, Ipv4Net);
 
-/// Returns what the NICs are given, by VM and position. `reserved` are names of links that no tap can have.
+/// Returns what the NICs are given, in the order of the VMs and of their NICs on networks of the lab. `reserved` are names of
+/// links that no tap can have.
 ///
 /// What exists is assigned first, so that nothing new can take it; then the rest, in the order of the VMs. An existing
 /// address that the network cannot have any more, or that the lab file now gives to somebody else, is given up.
-pub(super) fn assign<'a>(
-    lab: &'a Lab,
-    existing: &Existing,
-    reserved: BTreeSet<IfName>,
-) -> BTreeMap<(&'a VmName, usize), Assigned> {
+pub(super) fn assign(lab: &Lab, existing: &Existing, reserved: BTreeSet<IfName>) -> Vec<Assigned> {
     let mut free = Free {
         taken: addresses(lab),
         avoided: &existing.hosts,
@@ -39,22 +36,19 @@ pub(super) fn assign<'a>(
             .collect(),
         taps: reserved,
     };
-    // A checked lab names only networks it has.
-    let asked = |vm: &'a Vm| -> Vec<Asked<'a>> {
-        let nics = vm.nics.iter().enumerate();
-        let with_subnet = nics.filter_map(|(at, nic)| Some((at, nic, lab.networks.get(&nic.network)?.subnet)));
-        with_subnet.collect()
-    };
     let mut kept = BTreeMap::new();
     for (name, vm) in &lab.vms {
         let before = existing.guests.get(name).map_or(&[][..], Vec::as_slice);
-        for ((at, nic, subnet), before) in pair(asked(vm), before) {
+        if before.is_empty() {
+            continue;
+        }
+        for ((at, nic, subnet), before) in pair(asked(lab, vm).collect(), before) {
             kept.insert((name, at), free.keep(nic, subnet, before));
         }
     }
-    let mut assigned = BTreeMap::new();
+    let mut assigned = Vec::new();
     for (name, vm) in &lab.vms {
-        for (at, nic, subnet) in asked(vm) {
+        for (at, nic, subnet) in asked(lab, vm) {
             let Kept { address, mac, tap } = kept.remove(&(name, at)).unwrap_or_default();
             let chosen = Assigned {
                 address: nic.address.or(address).unwrap_or_else(|| free.address(subnet)),
@@ -65,10 +59,16 @@ pub(super) fn assign<'a>(
                 tap: tap.unwrap_or_else(|| derive::tap(&lab.name, name, at, |tap| !free.taps.contains(tap))),
             };
             free.taps.insert(chosen.tap.clone());
-            assigned.insert((name, at), chosen);
+            assigned.push(chosen);
         }
     }
     assigned
+}
+
+/// Returns the NICs of a VM; a checked lab names only networks that it has.
+fn asked<'a>(lab: &'a Lab, vm: &'a Vm) -> impl Iterator<Item = Asked<'a>> {
+    let nics = vm.nics.iter().enumerate();
+    nics.filter_map(|(at, nic)| Some((at, nic, lab.networks.get(&nic.network)?.subnet)))
 }
 
 /// Pairs the NICs of a VM with those that it has: by position where the address still fits the network, else with the

@@ -31,7 +31,7 @@ pub use allocate::{allocate, reallocate};
 pub use disks::DiskNumbers;
 pub use setup::{GuestSetup, expand};
 pub use shaping::{LinkShaping, stated};
-pub use tenants::Tenants;
+pub use tenants::{RoutesByTenant, Tenants};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -99,18 +99,20 @@ pub struct Topology {
     pub checks: Vec<ServiceCheck>,
 }
 
-/// The guests that concern one host.
+/// The guests and cables that concern one host.
 #[derive(Debug, Clone, Default)]
 pub struct OnHost<'a> {
     /// Those that it runs, in order.
     pub guests: Vec<(&'a VmName, &'a Guest)>,
     /// Those whose floating address it has; another host may run them.
     pub floating: Vec<(&'a VmName, &'a Guest, &'a GuestFloating)>,
+    /// Its NICs with a cable.
+    pub plugged: BTreeSet<&'a IfName>,
 }
 
 impl Topology {
-    /// Returns the guests by host, for a caller that reads many hosts: to ask each guest for each host takes the square
-    /// of the lab's size.
+    /// Returns guests and cables by host, for a caller that reads many hosts: to ask each of them for each host takes the
+    /// square of the lab's size.
     pub fn by_host(&self) -> BTreeMap<&HostName, OnHost<'_>> {
         let mut hosts: BTreeMap<&HostName, OnHost<'_>> =
             self.hosts.keys().map(|host| (host, OnHost::default())).collect();
@@ -119,6 +121,11 @@ impl Topology {
             if let Some(floating) = &guest.floating {
                 let host = hosts.entry(&floating.host).or_default();
                 host.floating.push((vm, guest, floating));
+            }
+        }
+        for end in self.cables.iter().flat_map(|cable| &cable.ends) {
+            if let Some(host) = hosts.get_mut(&end.host) {
+                host.plugged.insert(&end.nic);
             }
         }
         hosts

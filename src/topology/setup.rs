@@ -34,10 +34,8 @@ pub(super) fn add(
     existing: &Existing,
     guests: &mut BTreeMap<VmName, Guest>,
 ) {
-    let addresses = addresses(guests);
-    let address = |vm: &VmName| addresses.get(vm).copied();
-    for (name, vm) in &lab.vms {
-        let Some(guest) = guests.get_mut(name) else { continue };
+    let setups = guests.keys().filter_map(|name| Some((name, lab.vms.get(name)?)));
+    let setups = setups.map(|(name, vm)| {
         let cloud_init = images.get(&vm.image).is_some_and(|image| image.cloud_init);
         let unusable = if cloud_init {
             Vec::new()
@@ -50,8 +48,8 @@ pub(super) fn add(
             // What the lab gives to every VM is meant for those that can use it.
             vm.setup.or(&lab.setup.without_cloud_init())
         };
-        guest.setup = GuestSetup {
-            tasks: tasks(&setup, name, address),
+        GuestSetup {
+            tasks: tasks(&setup, name, |vm| address(guests, vm)),
             ssh_keys: setup.ssh_keys.or_else(|| existing.ssh_keys.get(name).cloned()),
             user: setup.user,
             password: setup.password,
@@ -59,27 +57,33 @@ pub(super) fn add(
             packages: setup.packages.unwrap_or_default(),
             proxies: Proxies::default(),
             unusable,
-        };
+        }
+    });
+    let setups: Vec<GuestSetup> = setups.collect();
+    for (guest, setup) in guests.values_mut().zip(setups) {
+        guest.setup = setup;
     }
 }
 
 /// Gives the commands and packages of all guests `proxies`, by which none of the guests is asked.
 pub(super) fn add_proxies(guests: &mut BTreeMap<VmName, Guest>, proxies: &Proxies) {
-    let own = addresses(guests);
-    let own = own
-        .into_iter()
-        .flat_map(|(name, address)| [name.to_string(), address.to_string()]);
+    let own = guests
+        .iter()
+        .filter_map(|(name, guest)| Some((name, first_address(guest)?)));
+    let own = own.flat_map(|(name, address)| [name.to_string(), address.to_string()]);
     let proxies = proxies.clone().but_for(own);
     for guest in guests.values_mut() {
         guest.setup.proxies = proxies.clone();
     }
 }
 
-fn addresses(guests: &BTreeMap<VmName, Guest>) -> BTreeMap<VmName, Ipv4Addr> {
-    let first = guests
-        .iter()
-        .filter_map(|(name, guest)| Some((name.clone(), guest.nics.first()?.address.addr())));
-    first.collect()
+/// Returns the address of a guest, its first one.
+fn address(guests: &BTreeMap<VmName, Guest>, vm: &VmName) -> Option<Ipv4Addr> {
+    first_address(guests.get(vm)?)
+}
+
+fn first_address(guest: &Guest) -> Option<Ipv4Addr> {
+    Some(guest.nics.first()?.address.addr())
 }
 
 fn tasks(setup: &Setup, vm: &VmName, address: impl Fn(&VmName) -> Option<Ipv4Addr>) -> Vec<Task> {
@@ -97,13 +101,11 @@ fn tasks(setup: &Setup, vm: &VmName, address: impl Fn(&VmName) -> Option<Ipv4Add
 }
 
 /// Returns `lab` with the files and commands of each VM as they are in `topology`.
-pub fn expand(lab: &Lab, topology: &Topology) -> Lab {
-    let mut lab = lab.clone();
-    let addresses = addresses(&topology.guests);
+pub fn expand(mut lab: Lab, topology: &Topology) -> Lab {
     let everyones = std::mem::take(&mut lab.setup);
     for (name, vm) in &mut lab.vms {
         let plain = |template: &mut Template| {
-            *template = Template::plain(template.text(name, |vm| addresses.get(vm).copied()));
+            *template = Template::plain(template.text(name, |vm| address(&topology.guests, vm)));
         };
         let setup = vm.setup.or(&everyones);
         vm.setup.files = setup.files;

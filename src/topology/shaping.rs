@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Guest;
-use crate::lab::{CableEnd, Lab, Shaping, VmName};
+use crate::lab::{CableEnd, Lab, NetworkName, Shaping, VmName};
 
 /// Limits by link. A link without an entry has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,7 +14,7 @@ pub struct LinkShaping {
 }
 
 /// Returns the limits that the lab file states. A NIC's own replace those of its cable or network as a whole.
-pub fn stated(lab: &Lab, guests: &BTreeMap<VmName, Guest>) -> LinkShaping {
+pub fn stated(lab: &Lab) -> LinkShaping {
     let mut ends = BTreeMap::new();
     for (cable, shaping) in &lab.cable_shaping {
         ends.extend(cable.ends.iter().map(|end| (end.clone(), *shaping)));
@@ -28,12 +27,14 @@ pub fn stated(lab: &Lab, guests: &BTreeMap<VmName, Guest>) -> LinkShaping {
             ends.insert(CableEnd { host, nic }, shaping);
         }
     }
+    let networks = lab.networks.iter();
+    let limited: BTreeMap<&NetworkName, Shaping> = networks
+        .filter_map(|(name, network)| Some((name, network.shaping?)))
+        .collect();
     let mut of_guests = BTreeMap::new();
-    for vm in guests.keys() {
-        let nics = lab.vms.get(vm).map(|vm| vm.nics.as_slice()).unwrap_or_default();
-        for (at, nic) in nics.iter().enumerate() {
-            let of_network = || lab.networks.get(&nic.network)?.shaping;
-            if let Some(shaping) = nic.shaping.or_else(of_network) {
+    for (vm, written) in &lab.vms {
+        for (at, nic) in written.nics.iter().enumerate() {
+            if let Some(shaping) = nic.shaping.or_else(|| limited.get(&nic.network).copied()) {
                 of_guests.insert((vm.clone(), at), shaping);
             }
         }

@@ -23,9 +23,27 @@ impl Tenants {
         a != b && !self.routes.iter().any(routed)
     }
 
+    /// Returns the routes by tenant, for a caller that asks for many: to ask each route for each tenant takes the square of
+    /// the lab's size.
+    pub fn by_tenant(&self) -> RoutesByTenant<'_> {
+        let mut routes: BTreeMap<&TenantName, Vec<&BTreeSet<TenantName>>> = BTreeMap::new();
+        for route in &self.routes {
+            for tenant in route {
+                routes.entry(tenant).or_default().push(route);
+            }
+        }
+        RoutesByTenant(routes)
+    }
+}
+
+/// The routes that each tenant is a part of.
+#[derive(Debug, Clone)]
+pub struct RoutesByTenant<'a>(BTreeMap<&'a TenantName, Vec<&'a BTreeSet<TenantName>>>);
+
+impl<'a> RoutesByTenant<'a> {
     /// Returns the tenants whose networks are routed to those of `tenant`, itself among them.
-    pub fn routed<'a>(&'a self, tenant: &'a TenantName) -> BTreeSet<&'a TenantName> {
-        let routes = self.routes.iter().filter(|route| route.contains(tenant));
+    pub fn routed(&self, tenant: &'a TenantName) -> BTreeSet<&'a TenantName> {
+        let routes = self.0.get(tenant).into_iter().flatten().copied();
         routes.flatten().chain([tenant]).collect()
     }
 }

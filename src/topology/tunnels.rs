@@ -34,6 +34,12 @@ pub(super) fn add(lab: &Lab, hosts: &mut BTreeMap<HostName, TopologyHost>, taken
             .iter()
             .filter_map(|(_, tunnel)| Some((tunnel.kind, tunnel.key?))),
     );
+    let mut parts: BTreeMap<NetworkName, Vec<HostName>> = BTreeMap::new();
+    for (host, described) in hosts.iter() {
+        for network in described.segments.keys().filter(|_| !tunnels.is_empty()) {
+            parts.entry(network.clone()).or_default().push(host.clone());
+        }
+    }
     for (name, tunnel) in tunnels {
         let device = derive::tunnel(&lab.name, name, tunnel.kind, |device| !taken.contains(device));
         taken.insert(device.clone());
@@ -43,11 +49,9 @@ pub(super) fn add(lab: &Lab, hosts: &mut BTreeMap<HostName, TopologyHost>, taken
             key
         });
         let end = |host: &HostName| endpoint(&lab.hosts, &lab.networks, tunnel.underlay.as_ref(), host);
-        let having = hosts.iter().filter(|(_, host)| host.segments.contains_key(name));
         // A checked lab has an address for each.
-        let ends: BTreeMap<HostName, Ipv4Addr> = having
-            .filter_map(|(host, _)| Some((host.clone(), end(host)?)))
-            .collect();
+        let ends = parts.remove(name).into_iter().flatten();
+        let ends: BTreeMap<HostName, Ipv4Addr> = ends.filter_map(|host| end(&host).map(|end| (host, end))).collect();
         for (host, local) in &ends {
             let remotes = ends.iter().filter(|(other, _)| *other != host);
             let remotes: BTreeMap<HostName, Ipv4Addr> = remotes.map(|(host, end)| (host.clone(), *end)).collect();

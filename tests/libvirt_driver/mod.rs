@@ -1,6 +1,8 @@
 //! The libvirt driver against libvirt's own test driver: no daemon, no root.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod fleet;
+
 use std::sync::{Arc, Mutex};
 
 use netlab::lab::{BaseDisk, Boot, ConsoleKind, Dialect, Firmware, ImageConsole, LabName, Video};

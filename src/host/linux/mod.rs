@@ -27,6 +27,7 @@ use crate::transport::ssh::confirm::{self, CONFIRM_WITHIN};
 use crate::transport::{Cmd, Dialer, Output, Owner, ssh};
 pub(super) use connection::Connection;
 use connection::both;
+pub use survey::PlannedSurvey;
 
 /// Where a host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub struct LinuxHost {
     place: Place,
     folders: Folders,
     slots: Arc<BootSlots>,
+    planned: Arc<PlannedSurvey>,
     consoles: Consoles,
     connection: Mutex<Option<Arc<Connection>>>,
     confirm_within: Duration,
@@ -60,11 +62,18 @@ impl LinuxHost {
             place,
             folders,
             slots,
+            planned: Arc::default(),
             consoles: Consoles::default(),
             connection: Mutex::new(None),
             confirm_within: CONFIRM_WITHIN,
             owner: None,
         }
+    }
+
+    /// Shares the survey of emulated hosts that do not exist yet with others.
+    #[must_use]
+    pub fn planned_like(self, planned: Arc<PlannedSurvey>) -> Self {
+        Self { planned, ..self }
     }
 
     /// Sets the time within which a change that may cut the connection has to be confirmed.
@@ -184,7 +193,7 @@ impl Host for LinuxHost {
                 let own_sshd = !matches!(self.place, Place::Emulated(..));
                 survey::of_connected(&connection, lab, own_sshd)
             }
-            None => survey::of_planned(&self.folders, lab),
+            None => self.planned.get(&self.folders, lab),
         }
     }
 

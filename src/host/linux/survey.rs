@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use super::connection::{Connection, both};
 use crate::emulated;
@@ -47,9 +48,24 @@ pub(super) fn of_connected(connection: &Connection, lab: &LabName, own_sshd: boo
     })
 }
 
+/// The survey of the emulated hosts that do not exist yet: the same for all of them, so it is taken once.
+#[derive(Default)]
+pub struct PlannedSurvey(Mutex<Option<Survey>>);
+
+impl PlannedSurvey {
+    pub(super) fn get(&self, folders: &Folders, lab: &LabName) -> Result<Survey, HostError> {
+        // Kept locked: who comes second waits for the first, and has its result.
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.is_none() {
+            *taken = Some(of_planned(folders, lab)?);
+        }
+        Ok(taken.clone().unwrap_or_default())
+    }
+}
+
 /// Surveys an emulated host that does not exist yet: it will have this machine's programs, kernel and memory, and none
 /// of its links.
-pub(super) fn of_planned(folders: &Folders, lab: &LabName) -> Result<Survey, HostError> {
+fn of_planned(folders: &Folders, lab: &LabName) -> Result<Survey, HostError> {
     Template::load(&folders.domain_template())?;
     let mut machine = Survey::default();
     ip::survey(&LocalShell, lab, &mut machine)?;

@@ -109,8 +109,7 @@ impl Check<'_> {
 
     /// A network's subnet is not also behind another NIC of a host on which the network is: the host could not know
     /// which of the two leads to an address.
-    pub(super) fn shared_subnets(&mut self, file: &LabFile, vms: &BTreeMap<VmName, Vm>) {
-        let placed = Placed::of(vms);
+    pub(super) fn shared_subnets(&mut self, file: &LabFile, placed: &Placed<'_>) {
         for written in &file.networks {
             let name = &written.name.value;
             let (Some(At { value: subnet, span }), Some(network)) = (&written.subnet, self.networks.get(name)) else {
@@ -120,7 +119,9 @@ impl Check<'_> {
             // The hosts with a bridge of the network.
             let on = placed.hosts(network, name);
             for (host, described) in on.into_iter().filter_map(|host| self.hosts.get_key_value(host)) {
-                let others = described.nics.iter().filter(|(nic, _)| !attaches(written, host, nic));
+                // A NIC that the network attaches to its bridge, which then has the NIC's addresses.
+                let attached = network.uplinks.of(host, &self.hosts).filter(|_| network.vlan.is_none());
+                let others = described.nics.iter().filter(|(nic, _)| attached != Some(*nic));
                 for (nic, behind) in others.filter_map(|(nic, described)| Some((nic, described.address?))) {
                     if behind.contains(subnet) || subnet.contains(&behind) {
                         found.get_or_insert_with(|| format!("`{}` of `{host}:{nic}`", behind.trunc()));

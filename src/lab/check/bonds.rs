@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::Check;
+use super::wires::{OtherEnds, other_ends};
 use crate::lab::file::{At, HostFile, HostNicFile, LabFile};
 use crate::lab::{Bond, Cable, CableEnd, Connect, HostName, IfName, LabBond, LabHostNic, Lag, Partner};
 
@@ -138,6 +139,7 @@ impl Check<'_> {
     /// Checks that bonds and link aggregations are at the two ends of the same cables, and decides which of them use LACP.
     pub(super) fn aggregated(&mut self, file: &LabFile, cables: &[Cable]) {
         let mut found: Vec<(Range<usize>, String, String)> = Vec::new();
+        let other_ends = other_ends(cables);
         for host in &file.hosts {
             if host.connect != Connect::Emulated {
                 continue;
@@ -150,7 +152,7 @@ impl Check<'_> {
                 let ends = bond
                     .nics
                     .iter()
-                    .map(|at| other_end(cables, &host.name.value, &at.value));
+                    .map(|at| other_end(&other_ends, &host.name.value, &at.value));
                 let ends: Vec<&CableEnd> = ends.flatten().collect();
                 let groups: BTreeSet<Option<Group>> = ends.iter().map(|end| self.group(end)).collect();
                 let grouped = groups.iter().flatten().any(|group| matches!(group, Group::Lag(..)));
@@ -193,7 +195,7 @@ impl Check<'_> {
             for lag in &switch.lags {
                 let name = &switch.name.value;
                 let ports: BTreeSet<IfName> = lag.iter().map(|at| at.value.clone()).collect();
-                let ends = ports.iter().filter_map(|port| other_end(cables, name, port));
+                let ends = ports.iter().filter_map(|port| other_end(&other_ends, name, port));
                 let groups: BTreeSet<Option<Group>> = ends.map(|end| self.group(end)).collect();
                 let Some(first) = lag.first() else { continue };
                 if groups.len() > 1 || groups.contains(&None) {
@@ -245,10 +247,9 @@ impl Check<'_> {
     }
 }
 
-fn other_end<'c>(cables: &'c [Cable], machine: &HostName, nic: &IfName) -> Option<&'c CableEnd> {
-    let is_end = |end: &CableEnd| end.host == *machine && end.nic == *nic;
-    let cable = cables.iter().find(|cable| cable.ends.iter().any(is_end))?;
-    cable.ends.iter().find(|end| !is_end(end))
+fn other_end<'c>(other_ends: &OtherEnds<'c>, machine: &HostName, nic: &IfName) -> Option<&'c CableEnd> {
+    let (host, nic) = (machine.clone(), nic.clone());
+    other_ends.get(&CableEnd { host, nic }).copied()
 }
 
 fn words(group: &Group) -> String {

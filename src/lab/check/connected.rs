@@ -4,27 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::Check;
+use super::wires::Wires;
 use crate::lab::file::{NetworkFile, UplinkFile};
-use crate::lab::{
-    Cable, CableEnd, Connect, GatewayHosts, HostName, Network, NetworkName, PortMode, Switch, VlanId, Vm, VmName,
-};
+use crate::lab::{Cable, CableEnd, Connect, GatewayHosts, HostName, IfName, Network, NetworkName, Vm, VmName};
 
 impl Check<'_> {
     /// Warns of networks whose hosts are not connected, unless the file says that this is meant.
-    pub(super) fn connected(&mut self, networks: &[NetworkFile], cables: &[Cable], vms: &BTreeMap<VmName, Vm>) {
+    pub(super) fn connected(&mut self, networks: &[NetworkFile], cables: &[Cable], placed: &Placed<'_>) {
         let mut found: Vec<(Range<usize>, String, String)> = Vec::new();
-        let placed = Placed::of(vms);
-        let ends = other_ends(cables);
+        let wires = Wires::of(cables, &self.switches);
         for file in networks {
             let name = &file.name.value;
             let Some(network) = self.networks.get(name) else {
                 continue;
             };
             let hosts = placed.hosts(network, name);
-            if let (Some(span), true) = (
-                &file.isolated,
-                hosts.iter().any(|host| network.uplinks.contains_key(*host)),
-            ) {
+            let uplink = |host: &HostName| network.uplinks.of(host, &self.hosts);
+            if let (Some(span), true) = (&file.isolated, hosts.iter().any(|host| uplink(host).is_some())) {
                 let message = format!("network `{name}` is isolated and has an uplink");
                 found.push((span.clone(), message, "remove one of the two".to_owned()));
             }
@@ -32,11 +28,7 @@ impl Check<'_> {
                 continue;
             }
             let meant = "or write `isolated = true` under the network if each host is to have one of its own";
-            let without: Vec<&HostName> = hosts
-                .iter()
-                .copied()
-                .filter(|host| !network.uplinks.contains_key(*host))
-                .collect();
+            let without: Vec<&HostName> = hosts.iter().copied().filter(|host| uplink(host).is_none()).collect();
             if !without.is_empty() {
                 let message = format!(
                     "nothing connects network `{name}` between hosts {}: {} for it",
@@ -60,35 +52,15 @@ impl Check<'_> {
             if !hosts.iter().all(emulated) {
                 continue;
             }
-            let end = |host: &HostName| CableEnd {
-                host: host.clone(),
-                nic: network.uplinks[host].clone(),
+            let ends: Vec<CableEnd> = hosts.iter().filter_map(|host| Some(end(host, uplink(host)?))).collect();
+            let [one, rest @ ..] = &ends[..] else {
+                continue;
             };
-            // Of a bond, its NICs.
-            let plugged = |host: &HostName| -> Vec<CableEnd> {
-                let bond = self.hosts[host]
-                    .nics
-                    .get(&end(host).nic)
-                    .and_then(|nic| nic.bond.as_ref());
-                let nics = bond.map(|bond| bond.nics.iter().cloned().collect());
-                let nics: Vec<_> = nics.unwrap_or_else(|| vec![end(host).nic]);
-                let at = |nic| CableEnd {
-                    host: host.clone(),
-                    nic,
-                };
-                nics.into_iter().map(at).collect()
-            };
-            let mut reached_ends = BTreeSet::new();
-            for from in plugged(hosts[0]) {
-                reached_ends.extend(reached(&ends, &self.switches, &from, network.vlan));
-            }
-            let apart: Vec<&HostName> = hosts[1..]
+            let reached = wires.reached(&self.plugged(one), network.vlan);
+            let apart = rest
                 .iter()
-                .copied()
-                .filter(|host| !plugged(host).iter().any(|end| reached_ends.contains(end)))
-                .collect();
-            if let Some(first) = apart.first() {
-                let (one, other) = (end(hosts[0]), end(first));
+                .find(|other| !self.plugged(other).iter().any(|end| reached.has(end)));
+            if let Some(other) = apart {
                 let tag = network.vlan.map_or_else(String::new, |id| format!(" with VLAN {id}"));
                 let message = format!(
                     "no cable connects network `{name}` between {}:{} and {}:{}{tag}",
@@ -106,6 +78,20 @@ impl Check<'_> {
             self.warn(&span, message, help);
         }
     }
+
+    /// Returns the NICs that have the cables of an uplink: of a bond, its NICs.
+    fn plugged(&self, uplink: &CableEnd) -> Vec<CableEnd> {
+        let nic = self.hosts.get(&uplink.host).and_then(|host| host.nics.get(&uplink.nic));
+        match nic.and_then(|nic| nic.bond.as_ref()) {
+            Some(bond) => bond.nics.iter().map(|nic| end(&uplink.host, nic)).collect(),
+            None => vec![uplink.clone()],
+        }
+    }
+}
+
+fn end(host: &HostName, nic: &IfName) -> CableEnd {
+    let (host, nic) = (host.clone(), nic.clone());
+    CableEnd { host, nic }
 }
 
 /// The hosts of each network's guests.
@@ -136,52 +122,4 @@ impl<'a> Placed<'a> {
 fn list(hosts: &[&HostName]) -> String {
     let names: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
     names.join(", ")
-}
-
-/// The other end of each cable's ends.
-fn other_ends(cables: &[Cable]) -> BTreeMap<&CableEnd, &CableEnd> {
-    let ends = cables.iter().map(|cable| &cable.ends);
-    ends.flat_map(|[a, b]| [(a, b), (b, a)]).collect()
-}
-
-/// The ends at which frames arrive with the tag `vlan` that leave `from` with it.
-fn reached(
-    ends: &BTreeMap<&CableEnd, &CableEnd>,
-    switches: &BTreeMap<HostName, Switch>,
-    from: &CableEnd,
-    vlan: Option<VlanId>,
-) -> BTreeSet<CableEnd> {
-    let (mut seen, mut arrived) = (BTreeSet::new(), BTreeSet::new());
-    let mut leaving = vec![(from.clone(), vlan)];
-    while let Some((end, tag)) = leaving.pop() {
-        if !seen.insert((end.clone(), tag)) {
-            continue;
-        }
-        let Some(at) = ends.get(&end) else { continue };
-        let Some(switch) = switches.get(&at.host) else {
-            if tag == vlan {
-                arrived.insert((*at).clone());
-            }
-            continue;
-        };
-        let inside = match switch.ports.get(&at.nic) {
-            Some(PortMode::Access(id)) => tag.is_none().then_some(Some(*id)),
-            Some(PortMode::Trunk(ids)) => tag.is_some_and(|id| ids.contains(&id)).then_some(tag),
-            Some(PortMode::Open) | None => Some(tag),
-        };
-        let Some(inside) = inside else { continue };
-        for (port, mode) in switch.ports.iter().filter(|(port, _)| **port != at.nic) {
-            let tag = match mode {
-                PortMode::Access(id) => (inside == Some(*id)).then_some(None),
-                PortMode::Trunk(ids) => inside.is_some_and(|id| ids.contains(&id)).then_some(inside),
-                PortMode::Open => Some(inside),
-            };
-            let end = CableEnd {
-                host: at.host.clone(),
-                nic: port.clone(),
-            };
-            leaving.extend(tag.map(|tag| (end, tag)));
-        }
-    }
-    arrived
 }

@@ -14,11 +14,16 @@ type Tag = Option<VlanId>;
 struct Groups(BTreeMap<(HostName, Tag), (HostName, Tag)>);
 
 impl Groups {
-    fn root(&self, mut of: (HostName, Tag)) -> (HostName, Tag) {
-        while let Some(next) = self.0.get(&of) {
-            of = next.clone();
+    /// Returns the last one of the chain from `of`, to which `of` then leads at once.
+    fn root(&mut self, of: (HostName, Tag)) -> (HostName, Tag) {
+        let mut root = of.clone();
+        while let Some(next) = self.0.get(&root) {
+            root = next.clone();
         }
-        of
+        if root != of {
+            self.0.insert(of, root.clone());
+        }
+        root
     }
 
     /// Connects two; false where they were connected already.

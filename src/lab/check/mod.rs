@@ -3,6 +3,7 @@
 
 mod addresses;
 mod bonds;
+mod carried;
 mod connected;
 mod hosts;
 mod loops;
@@ -15,13 +16,17 @@ mod tunnels;
 mod unplugged;
 mod verify;
 mod vms;
+mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::path::Path;
 
+use ipnet::Ipv4Net;
+
 use self::addresses::Owner;
+use self::connected::Placed;
 use super::file::LabFile;
 use super::problem::{MOST_SHOWN, Problem, suggest};
 use super::{HostName, IfName, ImageName, Lab, LabHost, MacAddr, Network, NetworkName, Router, Switch, Verify, VmName};
@@ -38,6 +43,10 @@ struct Check<'a> {
     hosts: BTreeMap<HostName, LabHost>,
     switches: BTreeMap<HostName, Switch>,
     routers: BTreeMap<HostName, Router>,
+    /// The hosts' NICs by name.
+    nics: BTreeMap<IfName, Having>,
+    /// The subnets behind them.
+    behind: BTreeSet<Ipv4Net>,
     networks: BTreeMap<NetworkName, Network>,
     /// Networks by every name in the file, also those left out of `networks` for another problem.
     network_names: BTreeSet<NetworkName>,
@@ -58,6 +67,14 @@ struct Check<'a> {
     made: Vec<Vec<VmName>>,
 }
 
+/// The hosts that have a NIC of one name.
+struct Having {
+    first: HostName,
+    count: usize,
+    /// One on which that NIC is in a bond, and that bond.
+    bonded: Option<(HostName, IfName)>,
+}
+
 /// Checks `file`; returns a lab only if there is no problem, here or in `problems`.
 pub(super) fn check(
     file: &LabFile,
@@ -75,6 +92,8 @@ pub(super) fn check(
         hosts: BTreeMap::new(),
         switches: BTreeMap::new(),
         routers: BTreeMap::new(),
+        nics: BTreeMap::new(),
+        behind: BTreeSet::new(),
         networks: BTreeMap::new(),
         network_names: file.networks.iter().map(|n| n.name.value.clone()).collect(),
         owners: BTreeMap::new(),
@@ -86,6 +105,9 @@ pub(super) fn check(
         made: Vec::new(),
     };
     check.all_hosts(file);
+    check.nics = check.having();
+    let nics = check.hosts.values().flat_map(|host| host.nics.values());
+    check.behind = nics.filter_map(|nic| Some(nic.address?.trunc())).collect();
     let (cables, cable_shaping) = check.all_cables(file);
     check.aggregated(file, &cables);
     check.all_networks(&file.networks);
@@ -93,11 +115,12 @@ pub(super) fn check(
     let nat = check.all_nat(&file.nat);
     let mut vms = check.all_vms(file);
     let setup = check.setups(file, &mut vms);
-    check.shared_subnets(file, &vms);
+    let placed = Placed::of(&vms);
+    check.shared_subnets(file, &placed);
     check.capacity(file, &vms);
     check.switching(&file.networks);
-    check.tunnels(&file.networks, &vms);
-    check.connected(&file.networks, &cables, &vms);
+    check.tunnels(&file.networks, &placed);
+    check.connected(&file.networks, &cables, &placed);
     check.unplugged(file, &cables);
     let pings = check.all_pings(&file.pings, &vms);
     let checks = check.all_checks(&file.checks, &vms);
@@ -143,6 +166,25 @@ impl Check<'_> {
         } else {
             String::new()
         }
+    }
+
+    /// Returns the hosts' NICs by name: to ask each host for each network takes the square of the lab's size.
+    fn having(&self) -> BTreeMap<IfName, Having> {
+        let mut nics: BTreeMap<IfName, Having> = BTreeMap::new();
+        for (host, described) in &self.hosts {
+            for nic in described.nics.keys() {
+                let having = nics.entry(nic.clone()).or_insert_with(|| Having {
+                    first: host.clone(),
+                    count: 0,
+                    bonded: None,
+                });
+                having.count += 1;
+                if having.bonded.is_none() {
+                    having.bonded = self.bond_of(host, nic).map(|bond| (host.clone(), bond.clone()));
+                }
+            }
+        }
+        nics
     }
 
     /// Whether the host exists; reports if not.

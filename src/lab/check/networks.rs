@@ -1,6 +1,6 @@
 //! Networks: their subnets, what carries them, and their gateways.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -8,9 +8,10 @@ use ipnet::Ipv4Net;
 
 use super::Check;
 use super::addresses::{Owner, usable};
+use super::carried::Carried;
 use crate::lab::file::{At, NetworkFile, OnFile, UplinkFile};
 use crate::lab::schema::choices::{LEAST_DELAY, LEAST_DELAY_OF_OVS};
-use crate::lab::{Gateway, GatewayHosts, HostName, IfName, MacAddr, Network, NetworkName, VlanId};
+use crate::lab::{Gateway, GatewayHosts, HostName, IfName, MacAddr, Network, NetworkName, Uplinks};
 
 /// Subnets of networks by first address and prefix length: of two subnets one contains the other, or they are disjoint.
 #[derive(Default)]
@@ -43,7 +44,7 @@ impl Check<'_> {
     pub(super) fn all_networks(&mut self, networks: &[NetworkFile]) {
         let mut subnets = Subnets::default();
         let mut bridges = BTreeSet::new();
-        let mut carried: HashMap<(HostName, IfName, Option<VlanId>), &NetworkName> = HashMap::new();
+        let mut carried = Carried::default();
         for network in networks {
             let name = &network.name.value;
             if let Some(At { value: subnet, span }) = &network.subnet {
@@ -74,14 +75,7 @@ impl Check<'_> {
                 );
             }
             let vlan = network.vlan.as_ref().map(|at| at.value);
-            let mut reported = BTreeSet::new();
-            for (host, nic) in &uplinks {
-                let Some(other) = carried.insert((host.clone(), nic.clone(), vlan), name) else {
-                    continue;
-                };
-                if !reported.insert(other.clone()) {
-                    continue;
-                }
+            for (other, (host, nic)) in carried.sharing(&uplinks, vlan, |nic| self.first_having(nic)) {
                 let message = match vlan {
                     Some(vlan) => format!("vlan {vlan} on `{host}:{nic}` is already network `{other}`"),
                     None => format!("`{host}:{nic}` already carries network `{other}` untagged"),
@@ -89,6 +83,7 @@ impl Check<'_> {
                 let span = network.vlan.as_ref().map_or(&span, |at| &at.span);
                 self.add(span, message, "give each network on an uplink a `vlan` of its own");
             }
+            carried.insert(&uplinks, vlan, name);
             self.forward_delay(network);
             let tunnel = self.tunnel(network);
             let switch = self.switch(network);
@@ -144,7 +139,7 @@ impl Check<'_> {
         if !bridges.insert(bridge.clone()) {
             self.add(span, format!("bridge `{bridge}` is used by two networks"), "");
         }
-        if self.hosts.values().any(|host| host.nics.contains_key(bridge)) {
+        if self.nics.contains_key(bridge) {
             self.add(
                 span,
                 format!("bridge `{bridge}` has the name of a host's NIC"),
@@ -172,29 +167,26 @@ impl Check<'_> {
         }
     }
 
-    fn uplinks(&mut self, network: &NetworkFile) -> (BTreeMap<HostName, IfName>, Range<usize>) {
+    /// Returns the first host that has a NIC of this name.
+    pub(super) fn first_having(&self, nic: &IfName) -> Option<HostName> {
+        self.nics.get(nic).map(|having| having.first.clone())
+    }
+
+    fn uplinks(&mut self, network: &NetworkFile) -> (Uplinks, Range<usize>) {
         match &network.uplink {
-            None => (BTreeMap::new(), network.name.span.clone()),
+            None => (Uplinks::None, network.name.span.clone()),
             Some(UplinkFile::Everywhere(At { value: nic, span })) => {
-                let having = self.hosts.iter().filter(|(_, host)| host.nics.contains_key(nic));
-                let found: BTreeMap<_, _> = having.map(|(name, _)| (name.clone(), nic.clone())).collect();
-                let bonded = found
-                    .keys()
-                    .find_map(|host| self.bond_of(host, nic).map(|bond| (host, bond)));
-                if let Some((host, bond)) = bonded.map(|(host, bond)| (host.clone(), bond.clone())) {
+                let Some(having) = self.nics.get(nic) else {
+                    let all = self.nics.keys().map(IfName::as_str);
+                    let help = self.suggest(nic.as_str(), all);
+                    self.add(span, format!("no host has a NIC `{nic}`"), help);
+                    return (Uplinks::None, span.clone());
+                };
+                if let Some((host, bond)) = having.bonded.clone() {
                     let message = format!("NIC `{nic}` of `{host}` is in bond `{bond}`");
                     self.add(span, message, format!("write `{bond}`"));
                 }
-                if found.is_empty() {
-                    let all: BTreeSet<&str> = self
-                        .hosts
-                        .values()
-                        .flat_map(|host| host.nics.keys().map(IfName::as_str))
-                        .collect();
-                    let help = self.suggest(nic.as_str(), all);
-                    self.add(span, format!("no host has a NIC `{nic}`"), help);
-                }
-                (found, span.clone())
+                (Uplinks::Everywhere(nic.clone()), span.clone())
             }
             Some(UplinkFile::PerHost(ends)) => {
                 let mut found = BTreeMap::new();
@@ -205,9 +197,21 @@ impl Check<'_> {
                         found.insert(host.value.clone(), nic.value.clone());
                     }
                 }
-                (found, place)
+                (self.shortest(found), place)
             }
         }
+    }
+
+    /// Returns uplinks in one form only: one name where that means the same.
+    fn shortest(&self, nics: BTreeMap<HostName, IfName>) -> Uplinks {
+        let Some(first) = nics.values().next() else {
+            return Uplinks::None;
+        };
+        let count = self.nics.get(first).map(|having| having.count);
+        if count == Some(nics.len()) && nics.values().all(|nic| nic == first) {
+            return Uplinks::Everywhere(first.clone());
+        }
+        Uplinks::On(nics)
     }
 
     /// Addresses that hosts have besides the gateway's.

@@ -105,12 +105,9 @@ impl Check<'_> {
             let help = format!("give it one, e.g. `hosts.{host}.nics.eth1.address = \"...\"` around that address");
             self.add(span, message, help);
         } else {
-            let nics = self.hosts.values().flat_map(|host| host.nics.values());
-            let around: Vec<Ipv4Net> = nics
-                .filter_map(|nic| nic.address)
-                .filter(|net| net.contains(address))
-                .collect();
-            if let Some(subnet) = around.into_iter().find(|subnet| is_edge(*address, *subnet)) {
+            let around = (0..=32).filter_map(|length| Some(Ipv4Net::new(*address, length).ok()?.trunc()));
+            let mut around = around.filter(|subnet| self.behind.contains(subnet));
+            if let Some(subnet) = around.find(|subnet| is_edge(*address, *subnet)) {
                 self.no_edge(*address, subnet, span);
             }
         }

@@ -1,10 +1,9 @@
 //! Networks whose bridges are Open vSwitch's: what those cannot do, and what cannot be mixed with Linux bridges.
 
-use std::collections::BTreeMap;
-
 use super::Check;
+use super::carried::Carried;
 use crate::lab::file::{At, NetworkFile};
-use crate::lab::{Datapath, HostName, IfName, NetworkName, SwitchKind, TunnelKind};
+use crate::lab::{Datapath, NetworkName, SwitchKind, TunnelKind};
 
 impl Check<'_> {
     /// Checks what one network says of its bridges.
@@ -30,7 +29,7 @@ impl Check<'_> {
     /// bridge. Gives all networks the data path that one names.
     pub(super) fn switching(&mut self, files: &[NetworkFile]) {
         let mut chosen: Option<(Datapath, &NetworkName)> = None;
-        let mut carried: BTreeMap<(HostName, IfName), (bool, &NetworkName)> = BTreeMap::new();
+        let mut carried = Carried::default();
         let mut found = Vec::new();
         for file in files {
             let name = &file.name.value;
@@ -47,20 +46,15 @@ impl Check<'_> {
             let Some(network) = self.networks.get(name) else {
                 continue;
             };
-            for (host, nic) in &network.uplinks {
-                let first = carried.entry((host.clone(), nic.clone())).or_insert((file.ovs, name));
-                if first.0 != file.ovs {
-                    found.push((
-                        file.name.span.clone(),
-                        format!(
-                            "`{host}:{nic}` carries network `{}` of the other kind of bridge",
-                            first.1
-                        ),
-                        "give all networks on an uplink the same `switch`",
-                    ));
-                    break;
-                }
+            let sharing = carried.sharing(&network.uplinks, !file.ovs, |nic| self.first_having(nic));
+            if let Some((other, (host, nic))) = sharing.first_key_value() {
+                found.push((
+                    file.name.span.clone(),
+                    format!("`{host}:{nic}` carries network `{other}` of the other kind of bridge"),
+                    "give all networks on an uplink the same `switch`",
+                ));
             }
+            carried.insert(&network.uplinks, file.ovs, name);
         }
         for (span, message, help) in found {
             self.add(&span, message, help);

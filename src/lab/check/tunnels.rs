@@ -6,7 +6,7 @@ use super::Check;
 use super::connected::Placed;
 use crate::lab::file::{At, NetworkFile};
 use crate::lab::tunnel::endpoint;
-use crate::lab::{ETHERNET_MTU, HostName, IfName, NetworkName, Tunnel, TunnelKind, Underlay, Vm, VmName};
+use crate::lab::{ETHERNET_MTU, HostName, IfName, NetworkName, Tunnel, TunnelKind, Underlay};
 
 impl Check<'_> {
     /// Checks what one network says of its tunnel by itself.
@@ -42,14 +42,13 @@ impl Check<'_> {
             Some(At { value, span }) => {
                 let network: Option<NetworkName> = value.parse().ok();
                 let network = network.filter(|network| self.network_names.contains(network));
-                let nics = || self.hosts.values().flat_map(|host| host.nics.keys());
-                let nic = nics().find(|nic| nic.as_str() == value);
+                let nic = IfName::new(value).ok().filter(|nic| self.nics.contains_key(nic));
                 match (network, nic) {
                     (Some(network), _) => Some(Underlay::Network(network)),
-                    (None, Some(nic)) => Some(Underlay::Nic(nic.clone())),
+                    (None, Some(nic)) => Some(Underlay::Nic(nic)),
                     (None, None) => {
                         let known = self.network_names.iter().map(NetworkName::as_str);
-                        let known: BTreeSet<&str> = known.chain(nics().map(IfName::as_str)).collect();
+                        let known: BTreeSet<&str> = known.chain(self.nics.keys().map(IfName::as_str)).collect();
                         let help = self.suggest(value, known);
                         self.add(span, format!("there is no network and no NIC `{value}`"), help);
                         return None;
@@ -65,10 +64,9 @@ impl Check<'_> {
     }
 
     /// Checks tunnels against the rest of the lab.
-    pub(super) fn tunnels(&mut self, networks: &[NetworkFile], vms: &BTreeMap<VmName, Vm>) {
+    pub(super) fn tunnels(&mut self, networks: &[NetworkFile], placed: &Placed<'_>) {
         let mut keys: BTreeMap<(TunnelKind, u32), &NetworkName> = BTreeMap::new();
         let mut found = Vec::new();
-        let placed = Placed::of(vms);
         for file in networks {
             let name = &file.name.value;
             let Some(network) = self.networks.get(name) else {

@@ -1,6 +1,6 @@
 //! NICs of emulated machines that something leads through and that have no cable: legal, and hardly ever meant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::Check;
@@ -26,11 +26,12 @@ impl Check<'_> {
             .routers
             .iter()
             .map(|router| (&router.name.value, &router.nics, true));
+        let sends_by = sends_by(file);
         let mut found = Vec::new();
         for (machine, nics, is_router) in hosts.chain(routers) {
             for nic in nics.iter().filter(|nic| !is_plugged(machine, nic)) {
-                let (why, span) = if let Some(at) = sends_by(file, machine, &nic.name.value) {
-                    ("NAT sends by it", at)
+                let (why, span) = if let Some(at) = sends_by.get(&(machine, &nic.name.value)) {
+                    ("NAT sends by it", *at)
                 } else if let Some(gateway) = &nic.gateway {
                     ("a gateway is behind it", &gateway.span)
                 } else if is_router {
@@ -52,13 +53,18 @@ impl Check<'_> {
     }
 }
 
-/// Where the file says that NAT of a host sends by this NIC.
-fn sends_by<'f>(file: &'f LabFile, host: &HostName, nic: &IfName) -> Option<&'f Range<usize>> {
-    let on_host = |on: Option<&HostName>| on.map_or(file.hosts.len() == 1, |on| on == host);
-    let rules = file
-        .nat
-        .iter()
-        .filter(|rule| on_host(rule.on.as_ref().map(|at| &at.value)));
-    let mut out = rules.filter_map(|rule| rule.out.as_ref());
-    out.find(|at| at.value == *nic).map(|at| &at.span)
+/// Where the file says that NAT of a host sends by a NIC.
+fn sends_by(file: &LabFile) -> BTreeMap<(&HostName, &IfName), &Range<usize>> {
+    let only = match &file.hosts[..] {
+        [only] => Some(&only.name.value),
+        _ => None,
+    };
+    let mut places = BTreeMap::new();
+    for rule in &file.nat {
+        let on = rule.on.as_ref().map(|at| &at.value).or(only);
+        if let (Some(on), Some(out)) = (on, &rule.out) {
+            places.entry((on, &out.value)).or_insert(&out.span);
+        }
+    }
+    places
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::NameError;
 
@@ -14,7 +15,7 @@ use super::NameError;
 /// keywords.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct IfName(String);
+pub struct IfName(SmolStr);
 
 impl IfName {
     /// Most bytes of an interface name: IFNAMSIZ - 1.
@@ -60,7 +61,7 @@ impl IfName {
                 name: text.to_owned(),
             });
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// Returns the name as text.
@@ -88,7 +89,7 @@ impl TryFrom<String> for IfName {
 }
 impl From<IfName> for String {
     fn from(name: IfName) -> Self {
-        name.0
+        name.0.into()
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// The value of a key.
 pub(in crate::lab) fn get<'a, 'i>(table: &'a DeTable<'i>, key: &str) -> Option<&'a Value<'i>> {
-    table.iter().find(|(k, _)| k.get_ref().as_ref() == key).map(|(_, v)| v)
+    table.get(key)
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

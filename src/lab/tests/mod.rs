@@ -52,7 +52,8 @@ fn the_quickstart_is_a_lab() {
     assert_eq!(names, ["vm1", "vm3", "web-1", "web-2"]);
     let hosts: Vec<_> = lab.vms.values().map(|vm| vm.host.as_str()).collect();
     assert_eq!(hosts, ["node1", "node2", "node1", "node2"]);
-    assert_eq!(lab.networks.values().next().unwrap().uplinks.len(), 2);
+    let everywhere = super::Uplinks::Everywhere("eth0".parse().unwrap());
+    assert_eq!(lab.networks.values().next().unwrap().uplinks, everywhere);
 }
 
 #[test]

@@ -18,10 +18,9 @@ fn novas_flat_manager_is_one_bridge_without_a_gateway() {
         (name.as_str(), network.subnet.to_string().as_str()),
         ("private", "10.1.0.0/24")
     );
-    assert_eq!(
-        (network.bridge.as_ref().unwrap().as_str(), network.uplinks.len()),
-        ("br100", 2)
-    );
+    assert_eq!(network.bridge.as_ref().unwrap().as_str(), "br100");
+    let everywhere = crate::lab::Uplinks::Everywhere("eth0".parse().unwrap());
+    assert_eq!(network.uplinks, everywhere);
     assert!(network.tenant.is_none() && network.port_security);
     assert!(network.gateway.is_none() && !network.dhcp && network.vlan.is_none() && lab.nat.is_empty());
 }

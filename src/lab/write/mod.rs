@@ -11,7 +11,7 @@ use std::fmt::{Display, Write as _};
 use super::schema::choices::{CLASSES, name_of};
 use super::{
     Bond, Class, Connect, ExtraDisk, Forward, GatewayHosts, HostName, IfName, ImageEntry, ImageName, Lab, LabBond,
-    LabHostNic, NatRule, Network, Nic, PortMode, Shaping, SwitchKind, Tunnel, Vm,
+    LabHostNic, NatRule, Network, Nic, PortMode, Shaping, SwitchKind, Tunnel, Uplinks, Vm,
 };
 
 /// The image of a vm that has none of its own.
@@ -76,7 +76,7 @@ pub fn write(lab: &Lab) -> String {
     }
     for (name, network) in &lab.networks {
         out.table(format_args!("[networks.{name}]"));
-        out.network(lab, network);
+        out.network(network);
     }
     for tenants in &lab.routes {
         out.table("[[route]]");
@@ -128,7 +128,7 @@ impl Out {
         }
     }
 
-    fn network(&mut self, lab: &Lab, network: &Network) {
+    fn network(&mut self, network: &Network) {
         let Network {
             class,
             subnet,
@@ -155,8 +155,10 @@ impl Out {
             self.entry("class", quoted(class));
         }
         self.entry("subnet", quoted(subnet));
-        if !uplinks.is_empty() {
-            self.entry("uplink", uplink(lab, uplinks));
+        match uplinks {
+            Uplinks::None => {}
+            Uplinks::Everywhere(nic) => self.entry("uplink", quoted(nic)),
+            Uplinks::On(nics) => self.entry("uplink", per_host(nics)),
         }
         self.maybe("vlan", vlan.as_ref());
         self.maybe("bridge", bridge.as_ref().map(quoted));
@@ -299,20 +301,6 @@ fn table(entries: impl IntoIterator<Item = String>) -> String {
 
 fn per_host(values: &BTreeMap<HostName, impl Display>) -> String {
     table(values.iter().map(|(host, value)| format!("{host} = {}", quoted(value))))
-}
-
-/// Returns one name where that means the same: every host that has such a NIC.
-fn uplink(lab: &Lab, uplinks: &BTreeMap<HostName, IfName>) -> String {
-    let first = uplinks.values().next();
-    let having = lab
-        .hosts
-        .iter()
-        .filter(|(_, host)| first.is_some_and(|nic| host.nics.contains_key(nic)));
-    let everywhere: Vec<&HostName> = having.map(|(name, _)| name).collect();
-    match first {
-        Some(nic) if uplinks.values().all(|other| other == nic) && uplinks.keys().eq(everywhere) => quoted(nic),
-        _ => per_host(uplinks),
-    }
 }
 
 /// Returns the entries of a bond that a NIC does not have.

@@ -96,7 +96,7 @@ pub fn link(env: &Env, loaded: &Loaded, targets: &[String], change: &LinkChange)
     }
     let surveys = survey(&hosts, lab)?;
     let mut topology = loaded.keeping(env, &existing(&observed, &surveys));
-    let written: LinkShaping = stated(&loaded.lab, &topology.guests);
+    let written: LinkShaping = stated(&loaded.lab);
     let mut requests = read(env, lab)?;
     let all = || requests.0.keys().cloned().collect();
     let links: Vec<LinkAt> = if targets.is_empty() {

@@ -41,6 +41,7 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
 
     let machines = machines::machines(topology);
     let on_host = topology.by_host();
+    let routes = topology.tenants.by_tenant();
     let mut site = Site::new();
     for (name, host) in &topology.hosts {
         let was = |nic: &IfName| match machines.get(name) {
@@ -56,7 +57,7 @@ pub fn desired(topology: &Topology, surveys: &BTreeMap<HostName, Survey>) -> Sit
             survey: survey(name),
         };
         let mut state = of_host.network(|nic| was(nic).unwrap_or_default());
-        services::add(&mut state, topology, host, &on_host[name]);
+        services::add(&mut state, topology, &routes, host, &on_host[name]);
         site.insert(name.clone(), state);
     }
     domains::add(&mut site, topology, survey);

@@ -6,10 +6,16 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::lab::{IfName, TenantName};
 use crate::state::{Dhcp, Firewall, Floating, HostState, Lease, LinkKind, LocalGateway, Nat, PortSecurity, Sysctl};
-use crate::topology::{OnHost, Segment, Topology, TopologyHost};
+use crate::topology::{OnHost, RoutesByTenant, Segment, Topology, TopologyHost};
 
 /// Adds to `state`, which has the links already, what `host` with `on_host` does for its networks besides bridging.
-pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHost, on_host: &OnHost<'_>) {
+pub(super) fn add<'a>(
+    state: &mut HostState,
+    topology: &'a Topology,
+    routes: &RoutesByTenant<'a>,
+    host: &TopologyHost,
+    on_host: &OnHost<'_>,
+) {
     let mut firewall = Firewall::default();
     for rule in &host.nat {
         let out = effective_link(state, &rule.out);
@@ -67,7 +73,7 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
             state.dhcp.insert(network.clone(), served);
         }
     }
-    firewall.together = together(topology, host);
+    firewall.together = together(topology, routes, host);
     let nics = on_host.guests.iter().flat_map(|(_, guest)| &guest.nics);
     for nic in nics.filter(|nic| nic.port_security) {
         let is_ovs = host
@@ -94,8 +100,12 @@ pub(super) fn add(state: &mut HostState, topology: &Topology, host: &TopologyHos
 
 /// Returns the bridges that are kept apart from others, each with those that it is routed to. With thousands of tenants
 /// there are millions of pairs that are apart: what is routed is listed.
-fn together(topology: &Topology, host: &TopologyHost) -> BTreeMap<IfName, BTreeSet<IfName>> {
-    let mut bridges: BTreeMap<&TenantName, BTreeSet<IfName>> = BTreeMap::new();
+fn together<'a>(
+    topology: &'a Topology,
+    routes: &RoutesByTenant<'a>,
+    host: &TopologyHost,
+) -> BTreeMap<IfName, BTreeSet<IfName>> {
+    let mut bridges: BTreeMap<&'a TenantName, BTreeSet<IfName>> = BTreeMap::new();
     for (network, segment) in &host.segments {
         if let Some(tenant) = topology.tenants.of.get(network) {
             bridges.entry(tenant).or_default().insert(segment.bridge.clone());
@@ -103,7 +113,7 @@ fn together(topology: &Topology, host: &TopologyHost) -> BTreeMap<IfName, BTreeS
     }
     let mut together = BTreeMap::new();
     for (tenant, own) in &bridges {
-        let with = topology.tenants.routed(tenant);
+        let with = routes.routed(tenant);
         if bridges.keys().all(|other| with.contains(other)) {
             continue;
         }
