@@ -224,15 +224,17 @@ impl Journal {
         Ok(Self { file, path })
     }
 
-    /// Adds a record; it is on disk when this returns.
+    /// Adds a record; it is on disk when this returns. The end of steps is on disk with the next record: without it they
+    /// were interrupted, for a reader, and the next run observes what they did.
     pub fn add(&mut self, record: &Record) -> Result<(), JournalError> {
         if matches!(record, Record::Ended { .. }) {
             failpoint::reached(); // executed, but not recorded
         }
-        let result = self
-            .file
-            .write_all(line(record).as_bytes())
-            .and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(line(record).as_bytes());
+        let result = match record {
+            Record::Ended { .. } => written,
+            _ => written.and_then(|()| self.file.sync_data()),
+        };
         if matches!(record, Record::Intent { .. }) {
             failpoint::reached(); // recorded, but not executed
         }

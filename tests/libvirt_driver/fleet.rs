@@ -16,7 +16,7 @@ use netlab::host::{Host, HostError, NamedHosts, Request, StepError, StepFailure,
 use netlab::lab::{Asked, Connect, ConsoleKind, HostName, LabName};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::Template;
-use netlab::plan::{Plan, Step, plan};
+use netlab::plan::{Plan, Stage, Step, plan};
 use netlab::run::{Journal, Report, Run, on_each};
 use netlab::state::{DomainName, HostState, Site, desired};
 use netlab::topology::allocate;
@@ -37,7 +37,7 @@ struct Node {
     simulated: SimulatedHost,
     libvirt: Libvirt,
     fails: AtomicBool,
-    /// Observations, batches of steps on the network, and definitions.
+    /// Observations, batches of steps on the network, and steps of guests.
     round_trips: AtomicUsize,
 }
 
@@ -49,11 +49,9 @@ impl Node {
     fn one(&self, lab: &LabName, step: &Step) -> Result<(), StepFailure> {
         match step {
             Step::DefineDomain(name, domain) => {
-                self.count();
                 self.libvirt.define(name, domain).map_err(HostError::from)?;
             }
             Step::UndefineDomain { name, uuid } => {
-                self.count();
                 self.libvirt.undefine(name, uuid).map_err(HostError::from)?;
             }
             Step::StartDomain(..) if self.fails.load(Ordering::Relaxed) => {
@@ -91,12 +89,16 @@ impl Host for Node {
 
     fn apply(&self, lab: &LabName, steps: &[Step], log: &dyn StepLog) -> Result<(), Vec<StepError>> {
         let mut errors = Vec::new();
-        for step in steps {
-            let batch = std::slice::from_ref(step);
+        // Those of the network are one batch, as on a real host.
+        let is_guests = |step: &Step| matches!(step.stage(), Stage::Define | Stage::Guests | Stage::RemoveGuests);
+        for batch in steps.chunk_by(|one, other| !is_guests(one) && !is_guests(other)) {
             log.begin(batch).unwrap();
-            let result = self.one(lab, step).map_err(|cause| StepError::new(step, cause));
-            log.end(batch, result.as_ref().copied());
-            errors.extend(result.err());
+            self.count();
+            let failed = batch
+                .iter()
+                .find_map(|step| Some(StepError::new(step, self.one(lab, step).err()?)));
+            log.end(batch, failed.as_ref().map_or(Ok(()), Err));
+            errors.extend(failed);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
