@@ -106,6 +106,9 @@ pub enum SessionFault {
     /// The guest's clock could not be set; what the guest printed.
     #[error("the guest's clock could not be set: {0}")]
     Clock(String),
+    /// In a guest that is started from a saved state, cloud-init cannot do again what it does at the first boot; why not.
+    #[error("cloud-init cannot configure the guest again: {0}")]
+    CloudInit(String),
     /// A line of so many bytes, which the guest's terminal might truncate. Nothing was sent.
     #[error("a line of {0} bytes for the guest; at most {LINE_LIMIT} can be sent safely")]
     LineTooLong(usize),
@@ -184,6 +187,7 @@ impl SessionFault {
             }
             Self::Restarted { .. } => "once it has booted, `netlab up` configures it again",
             Self::Clock(_) => "set it with date(1) on the guest's console",
+            Self::CloudInit(_) => "write `warm = false` in the image's entry, or use `netlab up --cold`",
             Self::LineTooLong(_) => "split it into several lines",
             Self::Download { .. } => "check that nothing writes the file meanwhile; copy again",
             Self::UploadDeadline { .. } => "a console passes some 30 kB a second, on a busy host less: allow more time",

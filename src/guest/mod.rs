@@ -35,6 +35,9 @@ pub use error::{SessionError, SessionFault};
 pub use host_keys::host_keys;
 pub use inspect::{Deviation, inspect};
 pub use probe::{Answer, Answers, NO_ROUTE, ProbeOptions, Reply, Target, ask_by, probe, probe_and_ask, probe_by};
+pub use saved::seeded::{
+    BLANK_ACCOUNT, await_cloud_init, blank_console, blank_scripts, prepare_seeded, restored_console,
+};
 pub use saved::{Restored, prepare, set_clock, wake};
 pub use seen::{ArpQuestion, Forged, GuestLink, GuestRoute, GuestView};
 pub use services::{ServiceAnswer, ServiceQuestion};

@@ -1,6 +1,8 @@
 //! Guests that are started from the saved state of another one: what is done in the one before it is saved, and in each that
 //! was restored.
 
+pub(super) mod seeded;
+
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -24,6 +26,8 @@ pub struct Restored {
     pub macs: Vec<MacAddr>,
     /// Whether it has a disk: machine ID and host keys of its ssh server are there.
     pub has_disk: bool,
+    /// Whether cloud-init is to configure it by its own seed disk; its console is [`restored_console`](seeded::restored_console).
+    pub seeded: bool,
 }
 
 /// Prepares a guest that has booted to be saved: the drivers of the NICs that will be plugged in, by their models, are
@@ -34,7 +38,6 @@ pub fn prepare(session: &mut Session<'_>, nic_models: &[String], has_disk: bool)
 }
 
 fn prepare_script(nic_models: &[String], has_disk: bool) -> String {
-    let drivers: Vec<&str> = nic_models.iter().flat_map(|model| drivers(model)).copied().collect();
     let forget = if has_disk {
         format!("{}forget_identity 2>/dev/null\n", code(IDENTITY))
     } else {
@@ -43,8 +46,14 @@ fn prepare_script(nic_models: &[String], has_disk: bool) -> String {
     format!(
         "( {}load_drivers {} 2>/dev/null\n{forget}sync )",
         code(LOAD_DRIVERS),
-        drivers.join(" ")
+        drivers_of(nic_models)
     )
+}
+
+/// Returns the drivers of these models as words of a shell.
+fn drivers_of(nic_models: &[String]) -> String {
+    let drivers: Vec<&str> = nic_models.iter().flat_map(|model| drivers(model)).copied().collect();
+    drivers.join(" ")
 }
 
 /// Returns the Linux drivers of a NIC model of QEMU's.
@@ -62,12 +71,23 @@ fn drivers(model: &str) -> &'static [&'static str] {
 }
 
 /// Makes a guest that was restored one of its own: sets its clock and its random numbers apart from those of its
-/// like, and gives its disk an identity. Returns whether it sees its NICs, after five seconds at most. May be repeated.
+/// like, and gives its disk an identity. Returns whether it sees its NICs, after five seconds at most. May be repeated, unless
+/// cloud-init configures the guest.
+///
+/// # Errors
+/// [`SessionFault::CloudInit`] where cloud-init does not read the guest's seed disk.
 pub fn wake(session: &mut Session<'_>, restored: &Restored) -> Result<bool, SessionError> {
     #[expect(clippy::disallowed_methods, reason = "it is the time of day that the guest is given")]
     let now = SystemTime::now();
-    let output = session.run_idempotent(&wake_script(restored, now), LIMIT)?;
-    Ok(output.status == 0)
+    let script = wake_script(restored, now);
+    if !restored.seeded {
+        return Ok(session.run_idempotent(&script, LIMIT)?.status == 0);
+    }
+    let output = session.run(&script, seeded::RENEWED_WITHIN)?;
+    if output.text.contains("netlab-missing ") {
+        return Ok(false);
+    }
+    seeded::done(session, output.status, &output.text).map(|()| true)
 }
 
 /// Sets the clock of a guest that was paused or restored, and adds to its random numbers, which a guest that is restored twice
@@ -98,7 +118,9 @@ fn wake_script(restored: &Restored, now: SystemTime) -> String {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let digits = [fresh_nonce(), fresh_nonce()].concat().replace('n', "");
     let mut script = format!("( {}", code(WAKE));
-    if restored.has_disk {
+    if restored.seeded {
+        script.push_str(&seeded::definitions());
+    } else if restored.has_disk {
         script.push_str(&code(IDENTITY));
     }
     // Writing to a `String` cannot fail.
@@ -107,7 +129,9 @@ fn wake_script(restored: &Restored, now: SystemTime) -> String {
         let _ = write!(script, " {mac}");
     }
     script.push_str(" 2>/dev/null");
-    if restored.has_disk {
+    if restored.seeded {
+        let _ = write!(script, " && new_machine_id {digits} && renew 2>/dev/null");
+    } else if restored.has_disk {
         let _ = write!(script, " && new_identity {digits} 2>/dev/null");
     }
     script.push_str(" )");
@@ -130,6 +154,7 @@ mod tests {
         let mut restored = Restored {
             macs: macs.into(),
             has_disk: false,
+            seeded: false,
         };
         let script = wake_script(&restored, now);
         assert!(!script.contains("identity"));
@@ -140,6 +165,13 @@ mod tests {
             assert!(script.contains("identity"));
             assert!(script.lines().all(|line| line.len() <= LINE_LIMIT));
         }
+        restored.seeded = true;
+        let script = wake_script(&restored, now);
+        assert!(
+            script.contains("&& renew ") && !script.contains("&& new_identity "),
+            "{script}"
+        );
+        assert!(script.lines().all(|line| line.len() <= LINE_LIMIT));
     }
 
     #[test]
@@ -147,6 +179,7 @@ mod tests {
         let restored = Restored {
             macs: Vec::new(),
             has_disk: false,
+            seeded: false,
         };
         let digits = || {
             let script = wake_script(&restored, UNIX_EPOCH);

@@ -116,11 +116,7 @@ impl<'c> Session<'c> {
             prompt: image.prompt.clone(),
             has_pager: false,
             login: image.login.clone(),
-            privilege: match &image.login {
-                Some(login) => login.user == "root",
-                None => image.prompt.trim_end().ends_with('#'),
-            }
-            .then_some(Privilege::Root),
+            privilege: Self::is_root(image),
             until,
             outside: Outside::default(),
         };
@@ -142,6 +138,31 @@ impl<'c> Session<'c> {
             (fault, _) => SessionError { fault, ..error },
         })?;
         Ok(session)
+    }
+
+    /// Types `line`, after which the guest shows the prompt of another shell, that of `image`, and waits for that one.
+    pub fn change_shell(
+        &mut self,
+        line: &str,
+        image: &ImageConsole,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<(), SessionError> {
+        self.type_line(line)?;
+        self.prompt.clone_from(&image.prompt);
+        self.has_pager = false;
+        self.login.clone_from(&image.login);
+        self.privilege = Self::is_root(image);
+        self.echo_off = false;
+        self.prepare(image, on_line)
+    }
+
+    /// Returns that the shell is root's, where that is known.
+    fn is_root(image: &ImageConsole) -> Option<Privilege> {
+        match &image.login {
+            Some(login) => login.user == "root",
+            None => image.prompt.trim_end().ends_with('#'),
+        }
+        .then_some(Privilege::Root)
     }
 
     /// Waits for the shell and silences echo and kernel messages.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::causes::chain;
 use crate::folders::Folders;
 use crate::guest::{
-    ConfigureError, Console, ConsoleError, Restored, Session, SessionFault, Transcript, configure, set_clock, set_up,
-    wake,
+    ConfigureError, Console, ConsoleError, Restored, Session, SessionFault, Transcript, configure, restored_console,
+    set_clock, set_up, wake,
 };
 use crate::host::linux::Connection;
 use crate::host::steps::one;
@@ -210,6 +210,14 @@ fn configure_guest(
     step: &Step,
     log: &dyn StepLog,
 ) -> Result<(), StepFailure> {
+    if opened.is_none()
+        && config.seeded
+        && connection.libvirt.is_restored(name).map_err(HostError::from)?
+        && !connection.libvirt.was_configured(name).map_err(HostError::from)?
+    {
+        // A run that was killed has restored it. cloud-init does as it boots what it has not done.
+        opened = Some(reset(connection, folders, name, config.console.kind)?);
+    }
     // Only a guest that this run has started has nothing to lose.
     let mut may_reset = opened.as_ref().is_some_and(|opened| !opened.was_paused);
     for _ in 0..RETRIES {
@@ -282,11 +290,18 @@ fn configure_once(
     };
     let console = Box::new(Cancellable { console, log });
     let transcript = Transcript::append(&folders.transcript(name.lab(), name.vm())).map_err(StepFailure::Transcript)?;
-    let mut session = Session::open(console, &config.console, transcript, &mut |line| log.note(step, line))?;
+    let seeded = restored.as_ref().is_some_and(|restored| restored.seeded);
+    let at_first = seeded.then(|| restored_console(&config.console));
+    let at_first = at_first.as_ref().unwrap_or(&config.console);
+    let mut note = |line: &str| log.note(step, line);
+    let mut session = Session::open(console, at_first, transcript, &mut note)?;
     if let Some(restored) = restored
         && !wake(&mut session, &restored)?
     {
         return Err(StepFailure::NicsNotSeen);
+    }
+    if seeded {
+        session.change_shell("exit", &config.console, &mut note)?;
     }
     if was_paused && let Err(error) = set_clock(&mut session, config.console.login.as_ref()) {
         log.note(step, &error.fault.to_string());
@@ -312,6 +327,7 @@ fn left_by_another(
         // Those that it lacks, its configuration finds out.
         macs: Vec::new(),
         has_disk: true,
+        seeded: false,
     }))
 }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use crate::causes::chain;
 use crate::folders::Folders;
-use crate::guest::{Restored, Session, Transcript, prepare};
+use crate::guest::{Restored, Session, Transcript, await_cloud_init, blank_console, prepare, prepare_seeded};
 use crate::host::guests::{Cancellable, Opened, open_started};
 use crate::host::linux::Connection;
 use crate::host::{StepFailure, StepLog};
-use crate::lab::ImageConsole;
+use crate::lab::{ImageConsole, Password};
+use crate::libvirt::seed::blank;
 use crate::libvirt::{Head, Kind};
 use crate::locked::{self, Locked, LockedError};
 use crate::plan::Step;
@@ -136,19 +137,30 @@ impl Warm<'_> {
     fn make(&self, kind: &Kind, states: &States<'_>, id: &str) -> Result<(), StepFailure> {
         self.log
             .note(self.step, "boots once, to be saved for all guests of its kind");
-        let disk = kind.disk.as_deref();
-        states.begin(self.name, disk)?;
-        let made = self.boot_and_save(kind, states);
-        let kept = made.and_then(|()| Ok(states.keep(self.name, id, disk)?));
-        kept.or_else(|error| {
+        let begun = self.begin(kind, states);
+        let made = begun.and_then(|console| self.boot_and_save(kind, &console, states));
+        let kept = made.and_then(|()| Ok(states.keep(self.name, id, kind.blank.disk.as_deref())?));
+        if kept.is_err() {
             self.start_over();
             states.discard(&self.name.to_string());
-            states.end(self.name, disk)?;
-            Err(error)
-        })
+        }
+        let left = states.leave(&kind.blank);
+        kept.and_then(|()| Ok(left?))
     }
 
-    fn boot_and_save(&self, kind: &Kind, states: &States<'_>) -> Result<(), StepFailure> {
+    /// Makes the files that the guest boots with; returns its console.
+    fn begin(&self, kind: &Kind, states: &States<'_>) -> Result<ImageConsole, StepFailure> {
+        let (mut console, mut seed) = (self.console.clone(), Vec::new());
+        if kind.blank.seed.is_some() {
+            console = blank_console(self.console);
+            let password = console.login.as_ref().and_then(|login| login.password.as_ref());
+            seed = blank(password.and_then(Password::text).unwrap_or_default());
+        }
+        states.begin(self.name, kind.disk.as_deref(), &kind.blank, seed)?;
+        Ok(console)
+    }
+
+    fn boot_and_save(&self, kind: &Kind, image: &ImageConsole, states: &States<'_>) -> Result<(), StepFailure> {
         let libvirt = &self.connection.libvirt;
         libvirt.start_paused_without_nics(self.name)?;
         let opened = open_started(self.connection, self.folders, self.name, self.console.kind)?;
@@ -159,8 +171,14 @@ impl Warm<'_> {
         let transcript = self.folders.transcript(self.name.lab(), self.name.vm());
         let transcript = Transcript::append(&transcript).map_err(StepFailure::Transcript)?;
         let note = |line: &str| self.log.note(self.step, line);
-        let mut session = Session::open(console, self.console, transcript, &mut |line| note(line))?;
-        prepare(&mut session, &kind.nic_models, kind.disk.is_some())?;
+        let mut session = Session::open(console, image, transcript, &mut |line| note(line))?;
+        if kind.blank.seed.is_some() {
+            await_cloud_init(&mut session, &mut |line| note(line))?;
+            libvirt.unplug_blank_nic(self.name)?;
+            prepare_seeded(&mut session, image, &kind.nic_models)?;
+        } else {
+            prepare(&mut session, &kind.nic_models, kind.disk.is_some())?;
+        }
         drop(session);
         Ok(libvirt.save(self.name, &states.memory(self.name))?)
     }
@@ -200,6 +218,7 @@ impl Warm<'_> {
             restored: Some(Restored {
                 macs: kind.macs.clone(),
                 has_disk: kind.disk.is_some(),
+                seeded: kind.blank.seed.is_some(),
             }),
             ..opened
         })

@@ -104,7 +104,7 @@ impl Reader {
             value => self.boolean(value),
         };
         if warm && let Some(key) = get(table, "warm").map(Spanned::span) {
-            self.restorable(key, console.as_ref());
+            self.restorable(key, console.as_ref(), cloud_init);
         }
         Some(ImageEntry {
             description: self.text(get(table, "description")).unwrap_or_default(),
@@ -116,12 +116,13 @@ impl Reader {
         })
     }
 
-    /// What a guest has in its memory when it is saved is every guest's: no password.
-    fn restorable(&mut self, span: Range<usize>, console: Option<&ImageConsole>) {
+    /// What a guest has in its memory when it is saved is every guest's: no password. cloud-init makes the account of a login
+    /// later.
+    fn restorable(&mut self, span: Range<usize>, console: Option<&ImageConsole>, cloud_init: bool) {
         let wrong = if console.is_some_and(|console| console.kind == ConsoleKind::Vga) {
             "a guest whose console is a screen is not started from a saved state"
-        } else if console.is_some_and(|console| console.login.is_some()) {
-            "a guest whose console asks for a login is not started from a saved state"
+        } else if !cloud_init && console.is_some_and(|console| console.login.is_some()) {
+            "a guest without cloud-init whose console asks for a login is not started from a saved state"
         } else {
             return;
         };

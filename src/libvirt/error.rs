@@ -220,6 +220,9 @@ pub enum LibvirtError {
         /// Its UUID.
         uuid: String,
     },
+    /// A guest did not let a NIC go that was unplugged.
+    #[error("domain {0} keeps a NIC that was unplugged")]
+    NicStays(DomainName),
     /// The lab has no storage pool although one of its domains has a disk.
     #[error("lab {0} has no storage pool on this host")]
     NoPool(LabName),
@@ -328,6 +331,7 @@ impl LibvirtError {
             Self::ForeignDomain(_) => "rename the VM or the lab, or remove that domain with `virsh undefine`",
             Self::ReplacedDomain { .. } => "run netlab again to plan with the domain that exists now",
             Self::ForeignPool { .. } => "rename the lab, or remove that pool with `virsh pool-undefine`",
+            Self::NicStays(_) => "write `warm = false` in the image's entry",
             Self::NoPool(_) => "run `netlab up` again to create the disk and its pool",
             Self::UnknownUserData(_) => "run `netlab up` with the lab's file, which names it",
             Self::UnknownPassword(_) => "run `netlab up` with the lab's file, which has the password",

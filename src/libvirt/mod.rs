@@ -32,7 +32,7 @@ pub use checkpoints::CheckpointError;
 pub use error::{LibvirtError, Operation};
 pub(crate) use kvm::kvm_of_emulated_host;
 pub(crate) use machines::of_cache as cached_machines;
-pub use saved::{Head, Kind};
+pub use saved::{Blank, Head, Kind};
 pub use upload::label;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,7 +230,8 @@ impl Libvirt {
         })
     }
 
-    /// Starts a defined guest without its NICs, paused, to be saved.
+    /// Starts a defined guest without its NICs, paused, with the disks of [`Blank`], to be saved. One with cloud-init has a NIC that
+    /// leads nowhere.
     pub fn start_paused_without_nics(&self, name: &DomainName) -> Result<(), LibvirtError> {
         let template = self.template()?.clone();
         let operation = Operation::Start(name.clone());
@@ -238,6 +239,21 @@ impl Libvirt {
         self.connection.within(&operation, START_WITHIN, move |conn| {
             saved::start_paused(conn, &name, &template)
         })
+    }
+
+    /// Unplugs that NIC of a running guest.
+    pub fn unplug_blank_nic(&self, name: &DomainName) -> Result<(), LibvirtError> {
+        let operation = Operation::Save(name.clone());
+        let name = name.clone();
+        self.connection.within(&operation, STOP_WITHIN, move |conn| {
+            saved::unplug_blank_nic(conn, &name)
+        })
+    }
+
+    /// Returns whether a running guest was restored, or was started to be saved.
+    pub fn is_restored(&self, name: &DomainName) -> Result<bool, LibvirtError> {
+        let operation = Operation::Start(name.clone());
+        self.connection.with(&operation, |conn| saved::is_restored(conn, name))
     }
 
     /// Saves a running guest to `file`, which only root can read; the guest is then off.

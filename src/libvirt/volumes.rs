@@ -10,6 +10,7 @@ use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 
 use super::error::{LibvirtError, Operation, failed, is, xml_failed};
+use super::saved::Blank;
 use super::{base, further, seed};
 use crate::lab::LabName;
 use crate::libvirt::domain_xml::{Node, XmlError, XmlWriter};
@@ -97,8 +98,8 @@ pub(super) fn observe(conn: &Connect, lab: &LabName) -> Result<Disks, LibvirtErr
     Ok(disks)
 }
 
-/// Removes what a run that was killed left: records of disks that it had not created yet, and the pool if there is
-/// nothing else in it.
+/// Removes what a run that was killed left: records of disks that it had not created yet, files of a guest that was to be
+/// saved, and the pool if there is nothing else in it.
 pub(super) fn settle(conn: &Connect, lab: &LabName, operation: &Operation) -> Result<(), LibvirtError> {
     let Pool::Own(pool) = pool(conn, lab)? else {
         return Ok(());
@@ -109,7 +110,7 @@ pub(super) fn settle(conn: &Connect, lab: &LabName, operation: &Operation) -> Re
         files.insert(volume.name().map_err(failed(operation))?, volume);
     }
     for (file, record) in &files {
-        if base::of_record(file).is_some_and(|(_, disk)| !files.contains_key(&disk)) {
+        if Blank::has(file) || base::of_record(file).is_some_and(|(_, disk)| !files.contains_key(&disk)) {
             record.delete(0).map_err(failed(operation))?;
         }
     }

@@ -173,6 +173,18 @@ fn copies(bench: &Bench, key: &Path, home: &Path) {
     ));
 }
 
+/// A key of a user whose folder is `home`.
+fn new_key(home: &Path) -> PathBuf {
+    let key = home.join(".ssh/id_ed25519");
+    std::fs::create_dir_all(home.join(".ssh")).unwrap();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "me@here", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    key
+}
+
 /// Reboots the guest from inside and waits until it answers again.
 fn reboots(bench: &Bench, guest: &dyn Fn(&str) -> String, meanwhile: impl FnOnce()) {
     let boot = guest("cat /proc/sys/kernel/random/boot_id");
@@ -210,13 +222,7 @@ fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() 
         return;
     };
     let home = bench.path("home");
-    let key = home.join(".ssh/id_ed25519");
-    std::fs::create_dir_all(home.join(".ssh")).unwrap();
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", "me@here", "-f"])
-        .arg(&key)
-        .status();
-    assert!(made.unwrap().success());
+    let key = new_key(&home);
     std::fs::write(bench.path("more.yaml"), MORE).unwrap();
     std::fs::write(bench.path("blob"), [0, 255, 10, 13].repeat(1000)).unwrap();
     let netlab = |arguments: &[&str]| {
@@ -344,4 +350,128 @@ fn debian_starts_by_uefi_and_again_after_a_power_cut() {
     bench.good(&["-q", "down", name]);
     bench.assert_as_before();
     bench.good(&["image", "rm", "debian-uefi", "--lab", bench.file()]);
+}
+
+const WARM: &str = r#"
+name = "LABNAME"
+[images.debian-warm]
+mirrors = ["DISK"]
+format = "qcow2"
+cloud_init = true
+warm = true
+machine = { memory = "496MiB", machine = "MACHINE" }
+console = { prompt = "$ ", login = { user = "netlab", password = "netlab" }, boot_seconds = 3000 }
+[hosts.node1]
+[networks.service]
+subnet = "10.0.1.0/24"
+gateway = { address = "10.0.1.1", on = "node1" }
+[networks.leased]
+subnet = "10.0.2.0/24"
+gateway = { address = "10.0.2.1", on = "node1" }
+dhcp = true
+[vms.deb]
+image = "debian-warm"
+user = "alice"
+password = "Pa55-of-alice"
+nics = [{ network = "service", address = "10.0.1.5" }, { network = "leased" }]
+files = [{ path = "/etc/netlab/hello", content = "{{ vm }}\n" }]
+run = ["echo ran >>/root/count"]
+[vms.twin]
+image = "debian-warm"
+user = "bob"
+password = "Pa55-of-bob"
+nics = [{ network = "leased" }, { network = "service", address = "10.0.1.6" }]
+"#;
+
+#[test]
+#[ignore = "soak: a Debian is built, and boots five times in emulation"]
+fn debian_is_restored_from_a_saved_state_with_a_name_keys_and_addresses_of_its_own() {
+    let test = "debian_is_restored_from_a_saved_state_with_a_name_keys_and_addresses_of_its_own";
+    let disk = match disk() {
+        Ok(disk) => disk.display().to_string(),
+        Err(why) => return skip(test, &why),
+    };
+    let text = WARM.replace("DISK", &disk).replace("MACHINE", "pc");
+    let Some(bench) = Bench::new(test, "dwarm", &text) else {
+        return;
+    };
+    let home = bench.path("home");
+    let agent = Agent::with(&new_key(&home));
+    let netlab = |arguments: &[&str]| {
+        let mut command = bench.netlab(arguments);
+        command
+            .env("SSH_AUTH_SOCK", &agent.socket)
+            .env("HOME", &home)
+            .env_remove("SUDO_USER");
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "netlab {arguments:?}:\n{text}");
+        text
+    };
+    let name = bench.name.as_str();
+    let ask = |vm: &str, what: &str| bench.good(&["exec", name, vm, "-n", "--", what]);
+    let as_described = || {
+        let verified = netlab(&["verify", "--wait", PATIENT, bench.file()]);
+        assert!(verified.contains(" as expected"), "{verified}");
+    };
+    let up = |how: &[&str], started: &str| {
+        let began = Instant::now();
+        let arguments = [&["up", "--timings", "--allow-unverified"], how, &[bench.file()]].concat();
+        let timings = netlab(&arguments);
+        for vm in ["deb", "twin"] {
+            assert!(timings.contains(&format!("{started}  node1: {vm}\n")), "{timings}");
+        }
+        as_described();
+        began.elapsed()
+    };
+    let first = up(&[], "restored");
+    assert!(netlab(&["plan", bench.file()]).contains("nothing to do"));
+
+    // Each is a guest of its own, and nothing is left of the one that was saved.
+    assert_eq!(ask("deb", "id -un; sudo -n id -u; hostname"), "alice\n0\ndeb\n");
+    assert_eq!(ask("twin", "id -un; sudo -n id -u; hostname"), "bob\n0\ntwin\n");
+    for own in [
+        "cat /etc/machine-id",
+        "cat /etc/ssh/ssh_host_ed25519_key.pub",
+        "sudo cat /etc/ssh/ssh_host_rsa_key",
+        "cat /run/cloud-init/.instance-id",
+    ] {
+        let both = (ask("deb", own), ask("twin", own));
+        assert!(both.0.len() > 30 && both.0 != both.1, "{own}: {both:?}");
+    }
+    for vm in ["deb", "twin"] {
+        let left =
+            "sudo grep -rl netlab-seed /etc /var/lib/cloud /home; sudo ls /run/netlab; systemctl --failed --no-legend";
+        let left = ask(vm, &format!("({left}) 2>/dev/null; true"));
+        assert_eq!(left, "", "{vm}");
+    }
+    let addresses = |vm: &str| ask(vm, "ip -4 -o addr show scope global | awk '{ print $4 }' | sort");
+    let of_both = (addresses("deb"), addresses("twin"));
+    assert!(of_both.0.contains("10.0.1.5/24\n10.0.2."), "{of_both:?}");
+    assert!(of_both.1.contains("10.0.1.6/24\n10.0.2."), "{of_both:?}");
+    assert_eq!(ask("deb", "cat /etc/netlab/hello; sudo cat /root/count"), "deb\nran\n");
+    assert!(netlab(&["ssh", name, "deb", "--", "sudo -n id -u"]).contains("0\n"));
+
+    // What it is stays over a reboot.
+    let identity = "cat /etc/machine-id /etc/ssh/*.pub; sudo cat /root/count";
+    let before = ask("deb", identity);
+    reboots(&bench, &|command| ask("deb", command), || ());
+    assert_eq!((ask("deb", identity), addresses("deb")), (before, of_both.0));
+    as_described();
+    netlab(&["-q", "down", name]);
+    bench.assert_as_before();
+
+    let warm = up(&[], "restored");
+    netlab(&["-q", "down", name]);
+    let cold = up(&["--cold"], "booted");
+    report(&format!(
+        "FIGURES: Debian 12, two guests up and verified: the first time {} s, restored {} s, booted {} s, ratio {:.2}",
+        first.as_secs(),
+        warm.as_secs(),
+        cold.as_secs(),
+        warm.as_secs_f64() / cold.as_secs_f64()
+    ));
+    netlab(&["-q", "down", name]);
+    bench.assert_as_before();
+    netlab(&["image", "rm", "debian-warm", "--lab", bench.file()]);
 }

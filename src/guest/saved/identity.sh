@@ -7,8 +7,11 @@ forget_identity() {
 	[ ! -s /etc/machine-id ] || : >/etc/machine-id
 }
 # Argument: 32 hexadecimal digits that are different in every guest (machine-id(5)).
-new_identity() {
+new_machine_id() {
 	[ ! -e /etc/machine-id ] || [ -s /etc/machine-id ] || echo "$1" >/etc/machine-id
+}
+new_identity() {
+	new_machine_id "$1"
 	if [ -d /etc/ssh ] && command -v ssh-keygen >/dev/null && ! ls /etc/ssh/ssh_host_*_key >/dev/null; then
 		ssh-keygen -A >/dev/null
 		[ ! -f /run/sshd.pid ] || kill -HUP "$(cat /run/sshd.pid)"

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::folders::Folders;
 use crate::host::StepFailure;
 use crate::host::linux::Connection;
-use crate::libvirt::{self, Head, Kind};
+use crate::libvirt::{self, Blank, Head, Kind};
 use crate::state::DomainName;
 use crate::transport::{Cmd, CmdError, Script, Shell};
 
@@ -85,10 +85,30 @@ impl<'a> States<'a> {
         self.shell.check(&self.cmd(what, arguments, disk)).map(drop)
     }
 
-    /// Makes room for what is saved of a guest with this disk: states that were not used for long are removed.
-    pub fn begin(&self, guest: &DomainName, disk: Option<&Path>) -> Result<(), CmdError> {
+    /// Makes room for what is saved of a guest: states that were not used for long are removed; and makes the files of `blank`, the
+    /// disk of the guest's `disk` and the seed disk of `seed`.
+    pub fn begin(&self, guest: &DomainName, disk: Option<&Path>, blank: &Blank, seed: Vec<u8>) -> Result<(), CmdError> {
         self.run("make", &[&MOST.to_string()], None)?;
-        self.run("begin", &[&guest.to_string()], disk)
+        let files = disk.into_iter().chain(blank.files());
+        let files: Vec<_> = files.map(Path::to_string_lossy).collect();
+        let guest = guest.to_string();
+        let arguments: Vec<&str> = [guest.as_str()]
+            .into_iter()
+            .chain(files.iter().map(AsRef::as_ref))
+            .collect();
+        let cmd = self.cmd("begin", &arguments, None);
+        self.shell.check(&cmd.fed(seed)).map(drop)
+    }
+
+    /// Removes the files of `blank`.
+    pub fn leave(&self, blank: &Blank) -> Result<(), CmdError> {
+        let files: Vec<_> = blank.files().into_iter().map(Path::to_string_lossy).collect();
+        let files: Vec<&str> = files.iter().map(AsRef::as_ref).collect();
+        if files.is_empty() {
+            Ok(())
+        } else {
+            self.run("leave", &files, None)
+        }
     }
 
     /// Makes what was saved of a guest, and a copy of its disk, the state `id`.
@@ -206,9 +226,20 @@ mod tests {
     }
 
     fn make(states: &States<'_>, memory: &[u8], disk: Option<&Path>) {
-        states.begin(&guest(), disk).unwrap();
+        let blank = Blank {
+            disk: disk.map(|disk| disk.with_extension("blank.disk")),
+            seed: disk.map(|disk| disk.with_extension("blank.seed")),
+        };
+        states.begin(&guest(), disk, &blank, b"seed".to_vec()).unwrap();
+        if let (Some(copy), Some(seed)) = (&blank.disk, &blank.seed) {
+            assert_eq!(fs::read(copy).unwrap(), fs::read(disk.unwrap()).unwrap());
+            assert_eq!(fs::read(seed).unwrap(), b"seed");
+            fs::write(copy, "booted").unwrap();
+        }
         fs::write(states.memory(&guest()), memory).unwrap();
-        states.keep(&guest(), "kind", disk).unwrap();
+        states.keep(&guest(), "kind", blank.disk.as_deref()).unwrap();
+        states.leave(&blank).unwrap();
+        assert!(blank.files().iter().all(|file| !file.exists()));
     }
 
     #[test]
@@ -244,12 +275,8 @@ mod tests {
         let read = || fs::read_to_string(&disk).unwrap();
         let disk = Some(disk.as_path());
         write("new");
-        states.begin(&guest(), disk).unwrap();
-        write("booted");
-        states.end(&guest(), disk).unwrap();
-        assert_eq!(read(), "new", "it could not be saved");
-        write("booted");
         make(&states, &saved(), disk);
+        assert_eq!(read(), "new", "another disk was used");
         write("of another guest");
         let feed = || states.feed("kind", &guest(), (Vec::new(), 100), disk).unwrap();
         feed();

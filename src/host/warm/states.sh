@@ -4,12 +4,13 @@
 # restored by. Names have no character that a shell or a pattern acts on. Arguments: what to do, the folder, and:
 #   make    MOST                      makes the folder, and removes what nobody has used for 30 days, what was left by a process that
 #                                     was killed, and of the rest what was used the longest ago, as far as it is more than MOST bytes
-#   begin   GUEST [DISK]              makes GUEST.part, empty
-#   keep    GUEST KIND [DISK]         makes what was saved, with a copy of DISK, the state of its kind where there is none yet
+#   begin   GUEST [DISK COPY [SEED]]  makes GUEST.part, empty, COPY a copy of DISK, and SEED of standard input
+#   keep    GUEST KIND [COPY]         makes what was saved, with a copy of COPY, the state of its kind where there is none yet
+#   leave   FILE...                   removes COPY and SEED
 #   head    KIND                      prints the head of a state's memory; the state counts as used now
 #   feed    KIND GUEST LENGTH [DISK]  makes DISK a copy of the state's, and GUEST.pipe, to be read once: standard input, then the memory
 #                                     without its first LENGTH bytes
-#   end     GUEST [DISK]              ends what feeds that, removes it, and makes DISK again what it was before `begin` or `feed`
+#   end     GUEST [DISK]              ends what feeds that, removes it, and makes DISK again what it was before `feed`
 #   done    GUEST                     removes the guest's own disk
 #   discard NAME                      removes NAME.state or NAME.part
 # Exits with 3 where there is no such folder, or no such state.
@@ -37,7 +38,11 @@ make)
 begin)
 	rm -rf "$1.part"
 	mkdir "$1.part"
-	[ -z "${2-}" ] || copy "$2" "$1.disk"
+	[ -z "${2-}" ] || copy "$2" "$3"
+	[ -z "${4-}" ] || cat >"$4"
+	;;
+leave)
+	rm -f "$@"
 	;;
 keep)
 	# libvirt has made it: it has the guest's whole memory.

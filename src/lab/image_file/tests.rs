@@ -107,11 +107,14 @@ fn only_a_guest_whose_memory_may_be_every_guests_is_started_from_a_saved_state()
     let disk = "mirrors = [\"d.img\"]\nformat = \"raw\"";
     assert_eq!(warm(&format!("{disk}\n{serial}")), Ok(false));
     assert_eq!(warm(&format!("{disk}\nwarm = true\n{serial}")), Ok(true));
+    let cloud = "cloud_init = true\nwarm = true";
+    assert_eq!(warm(&format!("{disk}\n{cloud}\n{login}")), Ok(true));
+    assert_eq!(warm(&format!("{disk}\ncloud_init = true\n{login}")), Ok(false));
     for (text, who) in [
         (format!("{kernel}\nwarm = true\n{screen}"), "whose console is a screen"),
         (
             format!("{kernel}\nwarm = true\n{login}"),
-            "whose console asks for a login",
+            "without cloud-init whose console asks for a login",
         ),
     ] {
         let message = format!("a guest {who} is not started from a saved state | true");

@@ -64,8 +64,8 @@ pub(in crate::lab) const IMAGE: Table = Table {
         key(
             "warm",
             Kind::Flag,
-            "Its guests are started from the saved state of one that has booted, not booted each; default: true for a \
-             recipe, else false.",
+            "Its guests are started from the saved state of one that has booted, not booted each; with a login only where \
+             they have cloud-init; default: true for a recipe, else false.",
         ),
         key(
             "dialect",

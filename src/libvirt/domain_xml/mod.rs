@@ -12,7 +12,7 @@ pub(crate) use node::Node;
 pub use read::{Definitions, read};
 pub(crate) use read::{mark_of, name_of};
 pub use render::{Files, Parts, render, render_nic, render_parts};
-pub(crate) use render::{addresses, places_for_nics};
+pub(crate) use render::{addresses, has_generation_id, places_for_nics, render_unconnected_nic};
 pub use template::Template;
 pub(crate) use writer::XmlWriter;
 

@@ -49,8 +49,8 @@ pub(crate) fn places_for_nics(domain: &Domain) -> usize {
     if has_ports { domain.nics.len() + OTHERS } else { 0 }
 }
 
-/// QEMU has that device for these machines only.
-fn has_generation_id(domain: &Domain) -> bool {
+/// Returns whether a guest without its NICs has a generation ID: QEMU has that device for these machines only.
+pub(crate) fn has_generation_id(domain: &Domain) -> bool {
     ["x86_64", "i686"].contains(&domain.arch.as_str())
         && (domain.machine.starts_with("pc") || domain.machine.contains("q35"))
 }
@@ -59,6 +59,17 @@ fn has_generation_id(domain: &Domain) -> bool {
 pub fn render_nic(nic: &DomainNic) -> Result<String, XmlError> {
     let mut xml = XmlWriter::new();
     interface(&mut xml, nic)?;
+    xml.done()
+}
+
+/// Returns the XML of a NIC whose tap is on no bridge, to be plugged into a running guest.
+pub(crate) fn render_unconnected_nic(mac: &str, model: &str) -> Result<String, XmlError> {
+    let mut xml = XmlWriter::new();
+    xml.open("interface", &[("type", "ethernet")])?;
+    xml.empty("mac", &[("address", mac)])?;
+    xml.empty("model", &[("type", model)])?;
+    xml.empty("rom", &[("enabled", "no")])?;
+    xml.close("interface")?;
     xml.done()
 }
 

@@ -5,21 +5,29 @@ mod head;
 pub(super) mod save;
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use virt::connect::Connect;
 use virt::domain::Domain as VirDomain;
 use virt::sys;
 
 use super::error::{LibvirtError, Operation, failed, xml_failed};
-use super::{domains, volumes};
+use super::{domains, logs, seed, volumes};
 use crate::lab::{Firmware, MacAddr};
 use crate::libvirt::domain_xml::{
-    Definitions, Files, Parts, Template, places_for_nics, read, render_nic, render_parts,
+    Definitions, Files, Node, Parts, Template, XmlError, has_generation_id, places_for_nics, read, render_nic,
+    render_parts, render_unconnected_nic,
 };
 use crate::state::{Accel, Domain, DomainName};
 use crate::topology::derive;
 
 pub use head::Head;
+
+/// How long a guest may take to let a NIC go: with PCI Express it waits 5 s for another press of a button (PCI Express Base
+/// Specification, 6.7.1.5).
+const UNPLUGGED_WITHIN: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Guests that a saved state can start in each other's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +38,45 @@ pub struct Kind {
     pub files: Vec<PathBuf>,
     /// The disk of the guest that was asked for, which is over one of the files.
     pub disk: Option<PathBuf>,
+    /// What the guest that is saved has in place of its disk and its seed disk: files beside them.
+    pub blank: Blank,
     /// Models of the NICs that are plugged in.
     pub nic_models: Vec<String>,
     /// MAC addresses of the guest that was asked for.
     pub macs: Vec<MacAddr>,
+}
+
+/// Files of a guest that boots to be saved; absent where guests of its kind have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Blank {
+    /// Its disk.
+    pub disk: Option<PathBuf>,
+    /// Its seed disk: guests of its kind have cloud-init.
+    pub seed: Option<PathBuf>,
+}
+
+impl Blank {
+    /// Returns the files.
+    pub fn files(&self) -> Vec<&Path> {
+        [&self.disk, &self.seed]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect()
+    }
+
+    /// Ends of the files' names; no other file of a lab has them.
+    const ENDS: [&str; 2] = [".blank.disk", ".blank.seed"];
+
+    /// Returns whether a file of this name is such a one.
+    pub(super) fn has(file: &str) -> bool {
+        Self::ENDS.iter().any(|end| file.ends_with(end))
+    }
+
+    /// Returns the paths that a guest's files have, whether it has them or not.
+    fn paths(name: &DomainName) -> [String; 2] {
+        Self::ENDS.map(|end| format!("{}/{name}{end}", volumes::folder(name.lab())))
+    }
 }
 
 impl Kind {
@@ -43,8 +86,9 @@ impl Kind {
     }
 }
 
-/// Returns the kind of a defined guest; none where it runs or is paused, or has further disks, a CD, a seed or UEFI, which
-/// a saved state cannot give it.
+/// Returns the kind of a defined guest; none where it runs or is paused, or has further disks, a CD or UEFI, which a saved state
+/// cannot give it, or a seed disk of an unusual size. What cloud-init makes for one guest only is secret: its kernel has to take
+/// other random numbers than its like.
 pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Result<Option<Kind>, LibvirtError> {
     let operation = Operation::Start(name.clone());
     let (handle, domain) = definition(conn, name, &operation)?;
@@ -52,8 +96,11 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
     if handle.is_active().map_err(failed(&operation))? {
         return Ok(None);
     }
-    let plain = domain.disks.is_empty() && domain.cdrom.is_none() && domain.seed.is_none();
+    let plain = domain.disks.is_empty() && domain.cdrom.is_none();
     if !plain || domain.firmware != Firmware::Bios {
+        return Ok(None);
+    }
+    if domain.seed.is_some() && !(has_generation_id(&domain) && seed::has_usual_size(conn, name)?) {
         return Ok(None);
     }
     // What guests of one kind share, and the template.
@@ -83,14 +130,22 @@ pub(super) fn kind(conn: &Connect, name: &DomainName, template: &Template) -> Re
     let mut nic_models: Vec<String> = domain.nics.iter().map(|nic| nic.model.clone()).collect();
     nic_models.sort();
     nic_models.dedup();
+    let seeded = domain.seed.as_ref().map(|_| seed::describe());
+    let disk = domain.boot.disk();
+    let [blank_disk, blank_seed] = Blank::paths(name).map(PathBuf::from);
     Ok(Some(Kind {
         description: format!(
-            "{versions:?}\n{nic_models:?}\n{}\n{:?}\n{capabilities}\n{xml}",
+            "{versions:?}\n{nic_models:?}\n{}\n{:?}\n{capabilities}\n{xml}{}",
             places_for_nics(&domain),
             domain.disk_mib,
+            seeded.clone().unwrap_or_default(),
         ),
         files: domain.boot.files().into_iter().cloned().collect(),
-        disk: domain.boot.disk().map(|_| volumes::path(name).into()),
+        disk: disk.map(|_| volumes::path(name).into()),
+        blank: Blank {
+            disk: disk.map(|_| blank_disk),
+            seed: seeded.map(|_| blank_seed),
+        },
         nic_models,
         macs: domain.nics.iter().map(|nic| nic.mac).collect(),
     }))
@@ -120,12 +175,68 @@ pub(super) fn without_nics(conn: &Connect, name: &DomainName, template: &Templat
     domains::xml(template, name, &domain, Parts::WithoutNics).map_err(xml_failed(&operation))
 }
 
-/// Starts a defined guest without its NICs, paused. Its definition stays as it is.
+/// Starts a defined guest without its NICs, paused, with the disks of [`Blank`]. Its definition stays as it is. A guest with
+/// cloud-init has one NIC, which leads nowhere, until [`unplug_blank_nic`].
 pub(super) fn start_paused(conn: &Connect, name: &DomainName, template: &Template) -> Result<(), LibvirtError> {
-    let xml = without_nics(conn, name, template)?;
-    conn.create_domain_xml(&xml, sys::VIR_DOMAIN_START_PAUSED)
-        .map(drop)
-        .map_err(failed(&Operation::Start(name.clone())))
+    let operation = Operation::Start(name.clone());
+    let (_, definition) = definition(conn, name, &operation)?;
+    let [disk, seed] = Blank::paths(name);
+    let files = Files {
+        disk: &disk,
+        further: "",
+        seed: &seed,
+        console_log: &logs::console(name),
+    };
+    let xml = render_parts(template, name, &definition, files, Parts::WithoutNics).map_err(xml_failed(&operation))?;
+    let started = conn
+        .create_domain_xml(&xml, sys::VIR_DOMAIN_START_PAUSED)
+        .map_err(failed(&operation))?;
+    if definition.seed.is_some() {
+        let nic = blank_nic(&definition).map_err(xml_failed(&operation))?;
+        // Now, because libvirt gives a NIC that is there from the start the place of another device.
+        started
+            .attach_device_flags(&nic, sys::VIR_DOMAIN_AFFECT_LIVE)
+            .map_err(failed(&operation))?;
+    }
+    Ok(())
+}
+
+/// Returns the XML of the NIC that a guest with cloud-init has while it boots to be saved.
+fn blank_nic(definition: &Domain) -> Result<String, XmlError> {
+    let model = definition.nics.first().map_or("virtio", |nic| &nic.model);
+    render_unconnected_nic(seed::BLANK_MAC, model)
+}
+
+/// Unplugs that NIC and waits until the guest has let it go.
+pub(super) fn unplug_blank_nic(conn: &Connect, name: &DomainName) -> Result<(), LibvirtError> {
+    let operation = Operation::Save(name.clone());
+    let (handle, definition) = definition(conn, name, &operation)?;
+    let nic = blank_nic(&definition).map_err(xml_failed(&operation))?;
+    handle
+        .detach_device_flags(&nic, sys::VIR_DOMAIN_AFFECT_LIVE)
+        .map_err(failed(&operation))?;
+    let began = Instant::now();
+    while handle
+        .xml_desc(0)
+        .map_err(failed(&operation))?
+        .contains(seed::BLANK_MAC)
+    {
+        if began.elapsed() > UNPLUGGED_WITHIN {
+            return Err(LibvirtError::NicStays(name.clone()));
+        }
+        thread::sleep(ASK_EVERY);
+    }
+    Ok(())
+}
+
+/// Returns whether a running guest was restored, or was started to be saved: only such a one has a generation ID.
+pub(super) fn is_restored(conn: &Connect, name: &DomainName) -> Result<bool, LibvirtError> {
+    let operation = Operation::Start(name.clone());
+    let live = domains::own(conn, name, &operation)?
+        .xml_desc(0)
+        .map_err(failed(&operation))?;
+    let root = Node::parse(&live).map_err(xml_failed(&operation))?;
+    Ok(root.child("genid").is_some())
 }
 
 /// Saves a running guest to `file`, which is created; the guest is then off.

@@ -5,9 +5,12 @@ use virt::error::ErrorNumber;
 use virt::storage_pool::StoragePool;
 use virt::storage_vol::StorageVol;
 
+mod blank;
 pub mod iso;
 mod user_data;
 
+pub use blank::blank;
+pub(super) use blank::{BLANK_MAC, describe};
 pub use iso::{Seed, SeedNic};
 pub use user_data::user_data;
 
@@ -58,6 +61,19 @@ pub(super) fn write(conn: &Connect, name: &DomainName, config: &GuestConfig) -> 
         drop(volume.delete(0));
     }
     written
+}
+
+/// Returns whether a guest's seed disk has the size of a blank one, which the guest that is saved has seen.
+pub(super) fn has_usual_size(conn: &Connect, name: &DomainName) -> Result<bool, LibvirtError> {
+    let operation = Operation::WriteSeed(name.clone());
+    let Some(pool) = volumes::own_pool(conn, name.lab())? else {
+        return Ok(false);
+    };
+    let info = pool
+        .lookup_storage_vol_by_name(&name.seed_file())
+        .and_then(|volume| volume.info())
+        .map_err(failed(&operation))?;
+    Ok(info.capacity == blank("").len() as u64)
 }
 
 /// Deletes the seed disk of a guest. One that does not exist counts as deleted.

@@ -100,7 +100,7 @@ fn list(out: &mut String, key: &str, indent: &str, items: &[String]) {
 }
 
 /// Returns a password as crypt(5) hashes it with SHA-512. One that cannot be hashed is no password.
-fn hashed(password: &str, instance: &str) -> String {
+pub(super) fn hashed(password: &str, instance: &str) -> String {
     let salt = Sha256::digest(format!("netlab salt {instance}"));
     let hash = ShaCrypt::SHA512.hash_password_with_salt(password.as_bytes(), &salt[..12]);
     hash.map_or_else(|_| "!".to_owned(), |hash| hash.as_str().to_owned())
