@@ -1,3 +1,4 @@
+#!/bin/sh
 # Opens a shell on the machine $1, which its prompt names: bash, which edits lines, where there is one.
 if command -v bash >/dev/null; then
   # bash runs it before each prompt, so after ~/.bashrc has set one.
