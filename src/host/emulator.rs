@@ -9,12 +9,12 @@ use super::forward;
 use super::steps::{Failed, batch, one};
 use super::{Host, HostError, Request, StepError, StepFailure, StepLog, ping_through};
 use crate::emulated::{self, Emulator, need_root};
-use crate::guest::{Console, ProbeOptions, Reply, Target};
-use crate::lab::{Asked, ConsoleKind, HostName, LabName};
+use crate::guest::{ProbeOptions, Reply, Target};
+use crate::lab::{Asked, HostName, LabName};
 use crate::plan::Step;
 use crate::state::survey::VLAN_FILTERING;
 use crate::state::view::View;
-use crate::state::{DomainName, HostState, MachineKind, Survey};
+use crate::state::{HostState, MachineKind, Survey};
 use crate::transport::{Cmd, Output, Shell as _};
 
 impl Emulator {
@@ -141,10 +141,6 @@ impl Host for Emulator {
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
-    fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-        Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
     }
 
     fn views(&self, lab: &LabName) -> Result<BTreeMap<HostName, View>, HostError> {

@@ -92,8 +92,13 @@ pub trait Host: Send + Sync {
     }
 
     /// Opens the console of a running domain. No output of the guest is lost from then on.
-    fn open_console(&self, domain: &DomainName, kind: ConsoleKind)
-    -> Result<Box<dyn crate::guest::Console>, HostError>;
+    fn open_console(
+        &self,
+        domain: &DomainName,
+        _kind: ConsoleKind,
+    ) -> Result<Box<dyn crate::guest::Console>, HostError> {
+        Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
+    }
 
     /// Opens the screen and the keyboard of a running domain, exclusively.
     fn open_screen(&self, domain: &DomainName) -> Result<Box<dyn Screen>, HostError> {
@@ -109,11 +114,13 @@ pub trait Host: Send + Sync {
     /// result of each.
     fn ping(
         &self,
-        lab: &LabName,
+        _lab: &LabName,
         from: &Asked,
-        targets: &[Target],
-        options: &ProbeOptions,
-    ) -> Result<BTreeMap<IpAddr, Reply>, HostError>;
+        _targets: &[Target],
+        _options: &ProbeOptions,
+    ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
+        Err(HostError::Unsupported(Request::Ping(from.clone())))
+    }
 }
 
 /// Pings all of `targets` by a shell's `ping`.

@@ -87,17 +87,16 @@ fn check(run: &Run<'_>, command: &'static str, done: usize, desired: &Site) -> R
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+
     use std::sync::{Arc, Mutex};
 
     use super::*;
     use crate::event::{Cancel, Events};
-    use crate::guest::{Console, ProbeOptions, Reply, Target};
-    use crate::host::{Host, HostError, NamedHosts, Request, StepError, StepLog, Survey};
-    use crate::lab::{Asked, ConsoleKind, LabName};
+    use crate::host::{Host, HostError, NamedHosts, StepError, StepLog, Survey};
+    use crate::lab::LabName;
     use crate::plan::{Step, example};
     use crate::run::{Journal, RunEnd};
-    use crate::state::{DomainName, HostState};
+    use crate::state::HostState;
 
     /// A host on which every step succeeds and nothing changes.
     struct Unchanged;
@@ -115,20 +114,6 @@ mod tests {
             log.begin(steps).unwrap();
             log.end(steps, Ok(()));
             Ok(())
-        }
-
-        fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-            Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
-        }
-
-        fn ping(
-            &self,
-            _: &LabName,
-            from: &Asked,
-            _: &[Target],
-            _: &ProbeOptions,
-        ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
-            Err(HostError::Unsupported(Request::Ping(from.clone())))
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,9 +10,8 @@ use std::time::Instant;
 
 use netlab::event::{Cancel, Events};
 use netlab::folders::Folders;
-use netlab::guest::{Console, ProbeOptions, Reply, Target};
-use netlab::host::{Host, HostError, NamedHosts, Request, StepError, StepFailure, StepLog, Survey};
-use netlab::lab::{Asked, Connect, ConsoleKind, HostName, LabName};
+use netlab::host::{Host, HostError, NamedHosts, StepError, StepFailure, StepLog, Survey};
+use netlab::lab::{Connect, HostName, LabName};
 use netlab::libvirt::Libvirt;
 use netlab::libvirt::domain_xml::Template;
 use netlab::plan::{Plan, Stage, Step, plan};
@@ -101,20 +99,6 @@ impl Host for Node {
             errors.extend(failed);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
-    fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-        Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
-    }
-
-    fn ping(
-        &self,
-        _: &LabName,
-        from: &Asked,
-        _: &[Target],
-        _: &ProbeOptions,
-    ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
-        Err(HostError::Unsupported(Request::Ping(from.clone())))
     }
 }
 

@@ -4,15 +4,13 @@
 mod effect;
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use netlab::guest::{Console, ProbeOptions, Reply, Target};
-use netlab::host::{CmdError, Host, HostError, Request, StepError, StepFailure, StepLog};
-use netlab::lab::{Asked, ConsoleKind, HostName, LabName};
+use netlab::host::{CmdError, Host, HostError, StepError, StepFailure, StepLog};
+use netlab::lab::{HostName, LabName};
 use netlab::plan::Step;
-use netlab::state::{DomainName, HostState, Site, Survey, localhost};
+use netlab::state::{HostState, Site, Survey, localhost};
 
 use effect::SimulatedError;
 
@@ -149,20 +147,6 @@ impl Host for SimulatedHost {
             }
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
-    fn open_console(&self, domain: &DomainName, _: ConsoleKind) -> Result<Box<dyn Console>, HostError> {
-        Err(HostError::Unsupported(Request::OpenConsole(domain.clone())))
-    }
-
-    fn ping(
-        &self,
-        _lab: &LabName,
-        from: &Asked,
-        _targets: &[Target],
-        _options: &ProbeOptions,
-    ) -> Result<BTreeMap<IpAddr, Reply>, HostError> {
-        Err(HostError::Unsupported(Request::Ping(from.clone())))
     }
 }
 
