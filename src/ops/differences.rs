@@ -42,8 +42,7 @@ fn compare(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
                 compare(&inside(at, &index.to_string()), was, now, found);
             }
         }
-        // Digests at best, and else secrets.
-        _ if at.contains("password") || at.contains("user_data") => found.push(format!("{at} changed")),
+        _ if is_secret(at) => found.push(format!("{at} changed")),
         _ if at.is_empty() => found.push(format!("{} → {}", short(old), short(new))),
         _ => found.push(format!("{at}: {} → {}", short(old), short(new))),
     }
@@ -81,6 +80,11 @@ fn field(at: &str, key: &str, old: &Value, new: &Value, found: &mut Vec<String>)
     }
 }
 
+/// Whether what is called `at` is a digest at best, and else a secret.
+fn is_secret(at: &str) -> bool {
+    at.contains("password") || at.contains("user_data")
+}
+
 fn inside(at: &str, key: &str) -> String {
     if at.is_empty() {
         key.to_owned()
@@ -108,8 +112,8 @@ fn whole(value: &Value) -> String {
         Value::Array(items) => items.iter().map(whole).collect::<Vec<_>>().join(", "),
         Value::Object(parts) if parts.is_empty() => "none".to_owned(),
         Value::Object(parts) if parts.values().all(is_plain) => {
-            let values = parts.values().filter(|value| !value.is_null());
-            values.map(whole).collect::<Vec<_>>().join(" ")
+            let shown = parts.iter().filter(|(key, value)| !value.is_null() && !is_secret(key));
+            shown.map(|(_, value)| whole(value)).collect::<Vec<_>>().join(" ")
         }
         Value::Object(parts) => parts.keys().cloned().collect::<Vec<_>>().join(", "),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -161,6 +165,15 @@ mod tests {
                 "networks that are routed to each other: blue, red → none",
             ]
         );
+    }
+
+    #[test]
+    fn secrets_are_not_shown_alone_nor_with_what_they_belong_to() {
+        let found = changes(
+            &json!({"login": null, "password": "a"}),
+            &json!({"login": {"user": "root", "password": "b", "root_password": "c"}, "password": "d"}),
+        );
+        assert_eq!(found, ["login: none → root", "password changed"]);
     }
 
     #[test]
