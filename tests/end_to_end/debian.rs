@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::into::Agent;
-use crate::support::lab::{Bench, PATIENT};
+use crate::support::lab::{Bench, PATIENT, STATIC_AND_LEASED};
 use crate::support::{kept, report, skip};
 
 const TEST: &str = "debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot";
@@ -34,27 +34,28 @@ fn disk() -> Result<PathBuf, String> {
     ))
 }
 
+/// The entry of the image `name`, with `keys` of its own.
+fn image(name: &str, disk: &str, keys: &str) -> String {
+    format!(
+        r#"
+[images.{name}]
+mirrors = ["{disk}"]
+format = "qcow2"
+cloud_init = true
+console = {{ prompt = "$ ", login = {{ user = "netlab", password = "netlab" }}, boot_seconds = 3000 }}
+{keys}
+"#
+    )
+}
+
 fn lab(disk: &str, run: &str, port: u16) -> String {
+    let image = image("debian", disk, "machine = { memory = \"512MiB\" }");
     format!(
         r#"
 name = "LABNAME"
 [vars]
 domain = "example.org"
-[images.debian]
-mirrors = ["{disk}"]
-format = "qcow2"
-cloud_init = true
-machine = {{ memory = "512MiB" }}
-console = {{ prompt = "$ ", login = {{ user = "netlab", password = "netlab" }}, boot_seconds = 3000 }}
-[hosts.node1]
-[networks.service]
-subnet = "10.0.1.0/24"
-gateway = {{ address = "10.0.1.1", on = "node1" }}
-[networks.leased]
-subnet = "10.0.2.0/24"
-gateway = {{ address = "10.0.2.1", on = "node1" }}
-dhcp = true
-[vms.deb]
+{image}{STATIC_AND_LEASED}[vms.deb]
 image = "debian"
 user = "alice"
 password = "{PASSWORD}"
@@ -301,12 +302,6 @@ fn debian_takes_accounts_keys_files_and_commands_and_keeps_them_over_a_reboot() 
 
 const UEFI: &str = r#"
 name = "LABNAME"
-[images.debian-uefi]
-mirrors = ["DISK"]
-format = "qcow2"
-cloud_init = true
-machine = { memory = "512MiB", machine = "q35", firmware = "efi" }
-console = { prompt = "$ ", login = { user = "netlab", password = "netlab" }, boot_seconds = 3000 }
 [hosts.node1]
 [networks.service]
 subnet = "10.0.1.0/24"
@@ -326,7 +321,9 @@ fn debian_starts_by_uefi_and_again_after_a_power_cut() {
         Ok(disk) => disk.display().to_string(),
         Err(why) => return skip(BY_UEFI, &why),
     };
-    let Some(bench) = Bench::new(BY_UEFI, "uefi", &UEFI.replace("DISK", &disk)) else {
+    let keys = "machine = { memory = \"512MiB\", machine = \"q35\", firmware = \"efi\" }";
+    let text = format!("{UEFI}{}", image("debian-uefi", &disk, keys));
+    let Some(bench) = Bench::new(BY_UEFI, "uefi", &text) else {
         return;
     };
     let name = bench.name.as_str();
@@ -354,21 +351,6 @@ fn debian_starts_by_uefi_and_again_after_a_power_cut() {
 
 const WARM: &str = r#"
 name = "LABNAME"
-[images.debian-warm]
-mirrors = ["DISK"]
-format = "qcow2"
-cloud_init = true
-warm = true
-machine = { memory = "496MiB", machine = "MACHINE" }
-console = { prompt = "$ ", login = { user = "netlab", password = "netlab" }, boot_seconds = 3000 }
-[hosts.node1]
-[networks.service]
-subnet = "10.0.1.0/24"
-gateway = { address = "10.0.1.1", on = "node1" }
-[networks.leased]
-subnet = "10.0.2.0/24"
-gateway = { address = "10.0.2.1", on = "node1" }
-dhcp = true
 [vms.deb]
 image = "debian-warm"
 user = "alice"
@@ -391,7 +373,8 @@ fn debian_is_restored_from_a_saved_state_with_a_name_keys_and_addresses_of_its_o
         Ok(disk) => disk.display().to_string(),
         Err(why) => return skip(test, &why),
     };
-    let text = WARM.replace("DISK", &disk).replace("MACHINE", "pc");
+    let image = image("debian-warm", &disk, "warm = true\nmachine = { memory = \"496MiB\" }");
+    let text = format!("{WARM}{image}{STATIC_AND_LEASED}");
     let Some(bench) = Bench::new(test, "dwarm", &text) else {
         return;
     };

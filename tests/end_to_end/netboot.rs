@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::support::lab::{Bench, PATIENT};
+use crate::support::lab::{Bench, PATIENT, STATIC_AND_LEASED};
 use crate::support::{kept, report, skip};
 
 /// `init=/bin/sh`: the installer's /init loads the drivers and then starts that instead of the installer's dialogue.
@@ -15,14 +15,6 @@ initrd = "FOLDER/initrd.gz"
 cmdline = "console=ttyS0 quiet init=/bin/sh no_timer_check"
 machine = { memory = "384MiB" }
 console = { prompt = "# ", boot_seconds = 900 }
-[hosts.node1]
-[networks.service]
-subnet = "10.0.1.0/24"
-gateway = { address = "10.0.1.1", on = "node1" }
-[networks.leased]
-subnet = "10.0.2.0/24"
-gateway = { address = "10.0.2.1", on = "node1" }
-dhcp = true
 [vms.di]
 image = "installer"
 nics = [{ network = "service", address = "10.0.1.5" }, { network = "leased" }]
@@ -41,7 +33,7 @@ fn debians_installer_starts_from_its_kernel_and_has_both_addresses_after_each_st
         let said = String::from_utf8_lossy(&fetched.stderr).into_owned();
         return skip(test, said.lines().last().unwrap_or("no package of Debian's installer"));
     }
-    let lab = LAB.replace("FOLDER", folder.to_str().unwrap());
+    let lab = LAB.replace("FOLDER", folder.to_str().unwrap()) + STATIC_AND_LEASED;
     let Some(bench) = Bench::new(test, "di", &lab) else {
         return;
     };

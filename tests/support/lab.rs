@@ -38,6 +38,18 @@ ends = ["node1:eth0", "node2:eth0"]
 ends = ["node1:eth1", "node2:eth1"]
 "#;
 
+/// A host with a network of static and one of leased addresses.
+pub const STATIC_AND_LEASED: &str = r#"
+[hosts.node1]
+[networks.service]
+subnet = "10.0.1.0/24"
+gateway = { address = "10.0.1.1", on = "node1" }
+[networks.leased]
+subnet = "10.0.2.0/24"
+gateway = { address = "10.0.2.1", on = "node1" }
+dhcp = true
+"#;
+
 /// The guest that makes [`EMPTY`] a lab in which something boots.
 pub const GUEST: &str = r#"
 [vms.vm1]
